@@ -1,0 +1,74 @@
+//! The commands, and what each does.
+
+mod health;
+mod serve;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use parlance::config::Config;
+
+/// A chat backend: GraphQL, with subscriptions that never lose an event.
+///
+/// Without any configuration it starts with a private Postgres and keeps live state in memory.
+#[derive(Debug, Parser)]
+#[command(name = "parlance", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<Config>),
+    /// Bring the database's schema up to date
+    Migrate(Database),
+    /// Print the GraphQL schema
+    Schema,
+    /// Ask a running server whether it is ready; the exit code tells
+    Health(health::Health),
+}
+
+#[derive(Debug, clap::Args)]
+struct Database {
+    /// Postgres, as postgres://user:password@host:port/name
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    database_url: String,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.command {
+            Command::Schema => {
+                print!("{}", parlance::graphql::sdl());
+                Ok(())
+            }
+            Command::Migrate(database) => runtime()?.block_on(migrate(&database.database_url)),
+            Command::Health(health) => health.ask(),
+            Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+}
+
+async fn migrate(url: &str) -> Result<()> {
+    let done = parlance::store::migrate(url).await?;
+    match done.as_slice() {
+        [] => println!("The schema is up to date."),
+        names => names.iter().for_each(|name| println!("Ran migration {name}.")),
+    }
+    Ok(())
+}
+
+/// An empty variable is as good as none: compose files and shells leave such behind.
+pub(crate) fn without_empty_env(command: clap::Command) -> clap::Command {
+    let unset = |arg: clap::Arg| match arg.get_env() {
+        Some(name) if std::env::var_os(name).is_some_and(|value| value.is_empty()) => arg.env(None),
+        _ => arg,
+    };
+    command.mut_subcommands(move |subcommand| subcommand.mut_args(unset))
+}

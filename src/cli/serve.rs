@@ -1,0 +1,137 @@
+//! `parlance serve`: puts the parts together, runs until a signal, and takes them apart again.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use parlance::clock::Clock;
+use parlance::config::{Config, LogFormat};
+use parlance::domain::App;
+use parlance::embedded::postgres::Postgres;
+use parlance::log::{Broker, MemoryBroker, RedisBroker};
+use parlance::random::Random;
+use parlance::store;
+
+pub(super) async fn serve(config: Config) -> Result<()> {
+    start_logging(&config)?;
+    let random = Random::system();
+    // Before the minutes that a first start may take: an address in use is worth knowing at once.
+    let listener = TcpListener::bind(config.places.listen_addr)
+        .await
+        .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
+    let mut postgres = match config.places.database_url {
+        Some(_) => None,
+        None => Some(Postgres::start(&config.places.data_dir).await?),
+    };
+    let served = serve_on(&config, &random, postgres.as_ref(), listener).await;
+    if let Some(postgres) = postgres.take() {
+        postgres.stop().await.context("stopping the private Postgres")?;
+    }
+    served
+}
+
+async fn serve_on(config: &Config, random: &Random, postgres: Option<&Postgres>, listener: TcpListener) -> Result<()> {
+    let stop = stop_on_signal()?;
+    let url = match (&config.places.database_url, postgres) {
+        (Some(url), _) => url.as_str(),
+        (None, Some(postgres)) => postgres.url(),
+        (None, None) => bail!("there is no database"),
+    };
+    prepare_schema(config, url, postgres.is_some()).await?;
+    let broker: Arc<dyn Broker> = match &config.places.redis_url {
+        Some(url) => {
+            Arc::new(RedisBroker::connect(url, &config.places.redis_prefix, random.clone()).await.context("REDIS_URL")?)
+        }
+        None => Arc::new(MemoryBroker::default()),
+    };
+    // Streams outlive the signal: the drain ends them.
+    let tail_stop = CancellationToken::new();
+    let _ends_tail = tail_stop.clone().drop_guard();
+    let app = App::open(config, url, broker, Clock::system(), random.clone(), tail_stop).await?;
+    print_banner(config, postgres, &listener)?;
+    parlance::http::serve(app, config.clone(), listener, stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.
+async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()> {
+    if private || config.places.migrate_on_start {
+        for name in store::migrate(url).await? {
+            tracing::info!(name, "ran migration");
+        }
+        return Ok(());
+    }
+    match store::pending_migrations(url).await? {
+        0 => Ok(()),
+        missing => bail!(
+            "the database lacks {missing} migrations: run `parlance migrate`, or start with MIGRATE_ON_START=true"
+        ),
+    }
+}
+
+fn start_logging(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.places.log_level)
+        .with_context(|| format!("LOG_LEVEL is {:?}: allowed is a filter such as info", config.places.log_level))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.places.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if token.is_cancelled() {
+                tracing::warn!("second signal: leaving at once");
+                std::process::exit(1);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Where everything is, what each default stands for, and how to replace it.
+fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpListener) -> Result<()> {
+    let base = format!("http://{}", listener.local_addr()?);
+    println!("Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"));
+    println!("  GraphQL    {base}/graphql   (subscriptions: the same address over WebSocket)");
+    println!("  Explorer   {base}/graphiql");
+    println!("  Health     {base}/health/ready\n");
+    match postgres {
+        Some(postgres) => println!(
+            "  Postgres   a private {}, {} in {} — set DATABASE_URL to use your own",
+            postgres.version(),
+            if postgres.adopted() { "picked up again" } else { "started" },
+            postgres.directory().display(),
+        ),
+        None => println!("  Postgres   DATABASE_URL"),
+    }
+    match config.places.redis_url {
+        Some(_) => println!("  Redis      REDIS_URL"),
+        None => println!("  Redis      none, events stay in this process — set REDIS_URL to run more than one node"),
+    }
+    if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
+        println!(
+            "  Tokens     signed by a key kept in {} — set JWT_PRIVATE_KEY_FILE or JWT_SECRET to share one among nodes",
+            config.places.data_dir.display(),
+        );
+    }
+    println!();
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Every setting, read once from flags, the environment and `.env`.
+
+mod docs;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use docs::{env_example, settings_table, start_error};
+
+/// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub places: Places,
+    #[command(flatten)]
+    pub auth: Auth,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub log: LogSettings,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Where the server listens, and what it stores things in.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Places")]
+pub struct Places {
+    /// Address and port to listen on
+    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    pub listen_addr: SocketAddr,
+    /// Directory of the private Postgres and of the key made at first start
+    #[arg(long, env, default_value = ".parlance", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Postgres 14 or newer, as postgres://user:password@host:port/name; without it a private one is started in the data directory
+    #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
+    pub database_url: Option<String>,
+    /// Connections this node opens to Postgres at most
+    #[arg(long, env, default_value = "16", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
+    pub database_pool_size: u32,
+    /// Redis 6 or newer, as redis://host:port; without it this must be the only node
+    #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = redis_url)]
+    pub redis_url: Option<String>,
+    /// Prefix of every Redis channel, so that several Parlances can share one Redis
+    #[arg(long, env, default_value = "parlance", value_name = "NAME")]
+    pub redis_prefix: String,
+    /// Take a client's address from the last entry of X-Forwarded-For; only behind a proxy that writes it
+    #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub trust_forwarded_for: bool,
+    /// Run missing migrations at start; always done for the private Postgres
+    #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub migrate_on_start: bool,
+    /// What is written to the log, in the syntax of tracing's EnvFilter
+    #[arg(long, env, default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+    /// Form of the log: text for people, json for machines
+    #[arg(long, env, default_value = "text", value_name = "text|json")]
+    pub log_format: LogFormat,
+    /// Seconds between turning not ready and closing the port, for load balancers to notice
+    #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
+    pub drain_delay: Duration,
+    /// Seconds that requests in flight may take at shutdown before the process exits all the same
+    #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub drain_timeout: Duration,
+}
+
+/// Passwords and tokens.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct Auth {
+    /// PEM file with the Ed25519 private key (PKCS #8) that signs access tokens; without it one is made and kept in the data directory
+    #[arg(long, env, value_name = "FILE", conflicts_with = "jwt_secret")]
+    pub jwt_private_key_file: Option<PathBuf>,
+    /// Secret of 32 bytes or more: signs access tokens with HS256 in place of a key
+    #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = jwt_secret)]
+    pub jwt_secret: Option<String>,
+    /// Seconds an access token is good for
+    #[arg(long, env, default_value = "900", value_name = "SECONDS", value_parser = seconds(10..=86_400))]
+    pub access_token_ttl: Duration,
+    /// Seconds a refresh token is good for, and so a session that is not used
+    #[arg(long, env, default_value = "604800", value_name = "SECONDS", value_parser = seconds(60..=31_536_000))]
+    pub refresh_token_ttl: Duration,
+    /// Memory of one Argon2id hash in KiB; OWASP's floor for 2 passes is 19456
+    #[arg(long, env, default_value = "65536", value_name = "KIB", value_parser = within::<u32>(19_456..=1_048_576))]
+    pub password_memory_kib: u32,
+    /// Passes of one Argon2id hash
+    #[arg(long, env, default_value = "3", value_name = "2..20", value_parser = within::<u32>(2..=20))]
+    pub password_passes: u32,
+    /// Passwords hashed at once: bounds the memory and the processors that logins take
+    #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
+    pub password_threads: usize,
+    /// Passwords that may wait for a thread; beyond them UNAVAILABLE is answered
+    #[arg(long, env, default_value = "200", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    pub password_queue: usize,
+}
+
+/// What clients may ask for.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Unicode scalar values in a message's body
+    #[arg(long, env, default_value = "8000", value_name = "1..100000", value_parser = within::<usize>(1..=100_000))]
+    pub max_message_length: usize,
+    /// Participants of a group, its owner included
+    #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
+    pub max_group_size: usize,
+    /// Bytes in the body of an HTTP request
+    #[arg(long, env, default_value = "1048576", value_name = "BYTES", value_parser = within::<usize>(1024..=67_108_864))]
+    pub max_request_bytes: usize,
+}
+
+/// The event log and its streams.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Event log")]
+pub struct LogSettings {
+    /// Milliseconds the tail waits for a missing event before it reads it from Postgres
+    #[arg(long, env, default_value = "50", value_name = "MS", value_parser = milliseconds(1..=10_000))]
+    pub tail_hole_wait: Duration,
+    /// Milliseconds between two looks at Postgres for events that no publication told of
+    #[arg(long, env, default_value = "1000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
+    pub tail_poll_interval: Duration,
+    /// Recent events a node keeps in memory, for streams that join a little behind
+    #[arg(long, env, default_value = "4096", value_name = "EVENTS", value_parser = within::<usize>(16..=1_000_000))]
+    pub tail_memory: usize,
+    /// Events a stream may lag behind before it drops its queue and reads the log instead
+    #[arg(long, env, default_value = "256", value_name = "EVENTS", value_parser = within::<usize>(1..=100_000))]
+    pub stream_queue: usize,
+    /// Events read from Postgres at once while a stream catches up
+    #[arg(long, env, default_value = "500", value_name = "EVENTS", value_parser = within::<i64>(1..=10_000))]
+    pub catch_up_page: i64,
+}
+
+/// The WebSocket sessions.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "WebSocket")]
+pub struct Socket {
+    /// Seconds a client has to send connection_init before it is closed with 4408
+    #[arg(long, env, default_value = "3", value_name = "SECONDS", value_parser = seconds(1..=60))]
+    pub socket_init_timeout: Duration,
+    /// Seconds between two pings of the server
+    #[arg(long, env, default_value = "25", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub socket_ping_interval: Duration,
+    /// Seconds a client has to answer a ping before it is dropped
+    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub socket_pong_timeout: Duration,
+    /// Operations that may run on one socket at once
+    #[arg(long, env, default_value = "100", value_name = "1..10000", value_parser = within::<usize>(1..=10_000))]
+    pub socket_max_operations: usize,
+    /// Bytes in one message from a client
+    #[arg(long, env, default_value = "262144", value_name = "BYTES", value_parser = within::<usize>(1024..=16_777_216))]
+    pub socket_max_message_bytes: usize,
+    /// Seconds one frame may take to be written before the client is given up
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub socket_write_timeout: Duration,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+fn within<T>(range: std::ops::RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + std::fmt::Display + Clone + Send + Sync,
+{
+    move |text| match text.parse() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => Err(format!("allowed are whole numbers from {} to {}", range.start(), range.end())),
+    }
+}
+
+fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let parse = within(range);
+    move |text| parse(text).map(Duration::from_secs)
+}
+
+fn milliseconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let parse = within(range);
+    move |text| parse(text).map(Duration::from_millis)
+}
+
+fn postgres_url(text: &str) -> Result<String, String> {
+    with_scheme(text, &["postgres://", "postgresql://"])
+}
+
+fn redis_url(text: &str) -> Result<String, String> {
+    with_scheme(text, &["redis://", "rediss://"])
+}
+
+fn with_scheme(text: &str, schemes: &[&str]) -> Result<String, String> {
+    if schemes.iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("allowed is an address that starts with {}", schemes.join(" or ")))
+    }
+}
+
+/// RFC 7518, section 3.2: an HS256 key has at least the 256 bits of the hash.
+fn jwt_secret(text: &str) -> Result<String, String> {
+    const MIN_BYTES: usize = 32;
+    if (MIN_BYTES..).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("allowed are {MIN_BYTES} bytes or more"))
+    }
+}

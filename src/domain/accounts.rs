@@ -1,0 +1,146 @@
+//! Accounts: registering, signing in, and the profile.
+
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+use super::error::{Error, Result, Violation};
+use super::sessions::{Device, SignedIn};
+use super::validate::Check;
+use super::{App, Viewer};
+use crate::ids::UserId;
+use crate::log::Transaction;
+use crate::store::sessions::Revoke;
+use crate::store::users::{self, User, UserChanges};
+
+/// The same words for an unknown account and a wrong password.
+const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
+
+pub struct Accounts<'a> {
+    pub(super) app: &'a App,
+}
+
+#[derive(Debug)]
+pub struct Registration {
+    pub username: String,
+    pub password: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    /// The username where there is none.
+    pub display_name: Option<String>,
+}
+
+/// What to change of a profile; None leaves it as it is, `Some(None)` empties it.
+#[derive(Debug, Default)]
+pub struct ProfileChanges {
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    pub about: Option<Option<String>>,
+    pub email: Option<Option<String>>,
+    pub phone: Option<Option<String>>,
+}
+
+impl Accounts<'_> {
+    pub async fn register(&self, registration: Registration, device: Device) -> Result<SignedIn> {
+        let mut check = Check::default();
+        let username = check.username(&registration.username);
+        let email = registration.email.map(|text| check.email(&text));
+        let phone = registration.phone.map(|text| check.phone(&text));
+        let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
+        let device = device.checked(&mut check);
+        let known = [username.as_str(), &display_name, email.as_deref().unwrap_or_default()];
+        check.password("password", &registration.password, &known);
+        check.done()?;
+
+        let now = self.app.now();
+        let user = User {
+            id: UserId::new(now, &self.app.parts.random),
+            username,
+            display_name,
+            about: None,
+            email,
+            phone,
+            password_hash: self.app.parts.passwords.hash(registration.password).await?,
+            created_at: now,
+        };
+        let mut tx = self.app.log().begin().await?;
+        let done = self.insert(&mut tx, &user, device).await;
+        tx.finish(done).await
+    }
+
+    /// By username, e-mail or phone. Tells nothing of whether the account exists, in words or in time.
+    pub async fn login(&self, identifier: &str, password: String, device: Device) -> Result<SignedIn> {
+        let mut check = Check::default();
+        let device = device.checked(&mut check);
+        check.done()?;
+        let identifier = identifier.trim().to_lowercase();
+        let user = if identifier.contains('\0') {
+            None
+        } else {
+            users::by_identifier(&mut *self.app.connection().await?, &identifier).await?
+        };
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let matches = self.app.parts.passwords.verify(password, hash).await?;
+        match user {
+            Some(user) if matches => {
+                let mut tx = self.app.log().begin().await?;
+                let done = self.app.sessions().open(&mut tx, user.id, device).await;
+                tx.finish(done).await
+            }
+            _ => Err(WRONG_CREDENTIALS),
+        }
+    }
+
+    /// Every other session ends: who changes a password may fear that somebody else knows it.
+    pub async fn change_password(&self, viewer: Viewer, current: String, new: String) -> Result<User> {
+        let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        let mut check = Check::default();
+        check.password("newPassword", &new, &[&user.username, &user.display_name]);
+        check.done()?;
+        if !self.app.parts.passwords.verify(current, Some(user.password_hash)).await? {
+            return Err(Error::invalid("currentPassword", "This is not the present password."));
+        }
+        let changes =
+            UserChanges { password_hash: Some(self.app.parts.passwords.hash(new).await?), ..UserChanges::default() };
+        let mut tx = self.app.log().begin().await?;
+        let done = async {
+            self.app.sessions().revoke_in(&mut tx, viewer.user, Revoke::AllBut(viewer.session)).await?;
+            Ok(users::update(tx.conn(), viewer.user, &changes).await?)
+        }
+        .await;
+        tx.finish(done).await
+    }
+
+    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges) -> Result<User> {
+        let mut check = Check::default();
+        let changes = UserChanges {
+            username: changes.username.map(|text| check.username(&text)),
+            display_name: changes.display_name.map(|text| check.display_name(&text)),
+            about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
+            email: changes.email.map(|text| text.map(|text| check.email(&text))),
+            phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
+            password_hash: None,
+        };
+        check.done()?;
+        let mut connection = self.app.connection().await?;
+        if changes == UserChanges::default() {
+            return users::by_id(&mut connection, viewer.user).await?.ok_or(Error::NotFound("No such user."));
+        }
+        users::update(&mut connection, viewer.user, &changes).await.map_err(taken)
+    }
+
+    async fn insert(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
+        users::insert(tx.conn(), user).await.map_err(taken)?;
+        self.app.sessions().open(tx, user.id, device).await
+    }
+}
+
+/// What a broken UNIQUE means to the person who chose the value.
+fn taken(error: Diesel) -> Error {
+    let Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details) = &error else { return error.into() };
+    let (path, message) = match details.constraint_name() {
+        Some("users_username_key") => ("username", "This username is taken."),
+        Some("users_email_key") => ("email", "This e-mail address belongs to another account."),
+        Some("users_phone_key") => ("phone", "This phone number belongs to another account."),
+        _ => return error.into(),
+    };
+    Error::Conflict(Violation::new(path, message))
+}

@@ -1,0 +1,184 @@
+//! Conversations: opening them, and who sees them.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use super::error::{Error, Result, Violation};
+use super::validate::Check;
+use super::{App, Viewer};
+use crate::ids::{ConversationId, ParticipantId, UserId};
+use crate::log::{Change, Transaction};
+use crate::store::conversations::{self, Conversation, ConversationKind, Filter};
+use crate::store::participants::{self, Participant, ParticipantRole};
+use crate::store::users;
+
+/// Whether it does not exist or is not the viewer's to see is not told.
+pub(super) const UNKNOWN: Error = Error::NotFound("No such conversation.");
+
+pub struct Conversations<'a> {
+    pub(super) app: &'a App,
+}
+
+#[derive(Debug)]
+pub struct NewGroup {
+    pub title: String,
+    pub topic: Option<String>,
+    /// The creator may be among them or not, and nobody counts twice.
+    pub participants: Vec<UserId>,
+}
+
+impl Conversations<'_> {
+    /// The one direct conversation with that user, made on first use.
+    pub async fn open_direct(&self, viewer: Viewer, other: UserId) -> Result<Conversation> {
+        if other == viewer.user {
+            return Err(Error::invalid("userId", "A direct conversation is with somebody else."));
+        }
+        let (low, high) = (viewer.user.min(other), viewer.user.max(other));
+        let mut connection = self.app.connection().await?;
+        if let Some(conversation) = conversations::direct_of(&mut connection, low, high).await? {
+            return Ok(conversation);
+        }
+        if users::existing(&mut connection, &[other]).await?.is_empty() {
+            return Err(Error::NotFound("No such user."));
+        }
+        drop(connection);
+        let direct = Conversation {
+            direct_low: Some(low),
+            direct_high: Some(high),
+            ..self.empty(ConversationKind::Direct, viewer.user)
+        };
+        let everybody = [(viewer.user, ParticipantRole::Member), (other, ParticipantRole::Member)];
+        let mut tx = self.app.log().begin().await?;
+        let done = self.insert(&mut tx, direct, &everybody).await;
+        match tx.finish(done).await? {
+            Some(conversation) => Ok(conversation),
+            // The other side was first, this very instant.
+            None => conversations::direct_of(&mut *self.app.connection().await?, low, high)
+                .await?
+                .ok_or(Error::Conflict(Violation::new("userId", "The conversation changed meanwhile. Try again."))),
+        }
+    }
+
+    pub async fn create_group(&self, viewer: Viewer, group: NewGroup) -> Result<Conversation> {
+        let mut check = Check::default();
+        let title = check.title(&group.title);
+        let topic = group.topic.map(|text| check.topic(&text)).filter(|text| !text.is_empty());
+        let mut seen = HashSet::from([viewer.user]);
+        let others: Vec<UserId> = group.participants.iter().copied().filter(|id| seen.insert(*id)).collect();
+        let max = self.app.limits().max_group_size;
+        if others.len() >= max {
+            check.fail("participantIds", format!("A group has at most {max} participants."));
+        }
+        check.done()?;
+        self.check_existing(&group.participants).await?;
+
+        let conversation =
+            Conversation { title: Some(title), topic, ..self.empty(ConversationKind::Group, viewer.user) };
+        let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
+        everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
+        let mut tx = self.app.log().begin().await?;
+        let done = self.insert(&mut tx, conversation, &everybody).await;
+        tx.finish(done).await?.ok_or(UNKNOWN)
+    }
+
+    /// The viewer's conversations with the viewer's own state in each, most recently active first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        mut filter: Filter,
+        after: Option<(DateTime<Utc>, ConversationId)>,
+        limit: i64,
+    ) -> Result<Vec<(Conversation, Participant)>> {
+        filter.title_contains = filter.title_contains.map(|text| text.to_lowercase());
+        if filter.title_contains.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        Ok(conversations::list(&mut *self.app.connection().await?, viewer.user, &filter, after, limit).await?)
+    }
+
+    /// None where the viewer takes no part in it.
+    pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
+        let mut connection = self.app.connection().await?;
+        if participants::find(&mut connection, id, viewer.user).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(conversations::by_ids(&mut connection, &[id]).await?.pop())
+    }
+
+    /// A participant, where the viewer takes part as well.
+    pub async fn find_participant(&self, viewer: Viewer, id: ParticipantId) -> Result<Option<Participant>> {
+        let mut connection = self.app.connection().await?;
+        let Some(participant) = participants::by_ids(&mut connection, &[id]).await?.pop() else { return Ok(None) };
+        let seen = participants::find(&mut connection, participant.conversation_id, viewer.user).await?.is_some();
+        Ok(seen.then_some(participant))
+    }
+
+    /// One user's participation, for those whom the log has told of it.
+    pub async fn participant(&self, id: ConversationId, user: UserId) -> Result<Option<Participant>> {
+        Ok(participants::find(&mut *self.app.connection().await?, id, user).await?)
+    }
+
+    pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
+        Ok(conversations::unread_count(&mut *self.app.connection().await?, viewer.user).await?)
+    }
+
+    async fn check_existing(&self, ids: &[UserId]) -> Result<()> {
+        let existing: HashSet<UserId> =
+            users::existing(&mut *self.app.connection().await?, ids).await?.into_iter().collect();
+        let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
+        let violations: Vec<_> =
+            missing.map(|(place, _)| Violation::new(format!("participantIds.{place}"), "No such user.")).collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+    }
+
+    fn empty(&self, kind: ConversationKind, creator: UserId) -> Conversation {
+        let now = self.app.now();
+        Conversation {
+            id: ConversationId::new(now, &self.app.parts.random),
+            kind,
+            title: None,
+            topic: None,
+            created_by: Some(creator),
+            created_at: now,
+            last_activity_at: now,
+            last_message_id: None,
+            last_message_number: 0,
+            revision: 0,
+            participant_count: 0,
+            direct_low: None,
+            direct_high: None,
+        }
+    }
+
+    /// None where the pair has its direct conversation already.
+    async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        mut conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        conversation.participant_count = i32::try_from(everybody.len()).unwrap_or(i32::MAX);
+        if !conversations::insert(tx.conn(), &conversation).await? {
+            return Ok(None);
+        }
+        let rows: Vec<_> = everybody
+            .iter()
+            .map(|&(user_id, role)| Participant {
+                conversation_id: conversation.id,
+                user_id,
+                id: ParticipantId::new(conversation.created_at, &self.app.parts.random),
+                role,
+                joined_at: conversation.created_at,
+                last_delivered_number: 0,
+                last_read_number: 0,
+                own_unread: 0,
+            })
+            .collect();
+        participants::insert(tx.conn(), &rows).await?;
+        for &(user, _) in everybody {
+            tx.record(Change::ConversationAdded { user, conversation: conversation.id });
+        }
+        Ok(Some(conversation))
+    }
+}

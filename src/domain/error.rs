@@ -1,0 +1,48 @@
+//! Why a request was not done. Each variant is one code of the API; `graphql::error` gives it its words.
+
+use crate::error::Error as Internal;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// No `Display`, on purpose: what a client reads is made in one place.
+#[derive(Debug)]
+pub enum Error {
+    /// The input breaks these rules.
+    Invalid(Vec<Violation>),
+    /// Nobody is signed in, or the credentials are wrong.
+    Unauthenticated(&'static str),
+    /// It does not exist, or the viewer may not know of it.
+    NotFound(&'static str),
+    /// Already taken, or changed meanwhile.
+    Conflict(Violation),
+    /// More than the server can do now.
+    Overloaded(&'static str),
+    Internal(Internal),
+}
+
+/// One rule broken by one field of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field within the input, or the argument, such as `username` or `participantIds.3`.
+    pub path: String,
+    /// Fit to show to a person.
+    pub message: String,
+}
+
+impl Violation {
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl Error {
+    pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(path, message)])
+    }
+}
+
+impl<E: Into<Internal>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Internal(error.into())
+    }
+}

@@ -1,0 +1,134 @@
+//! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
+
+pub mod accounts;
+pub mod conversations;
+mod error;
+pub mod messages;
+mod passwords;
+pub mod receipts;
+pub mod sessions;
+mod tokens;
+pub mod users;
+mod validate;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+pub use error::{Error, Result, Violation};
+use passwords::Passwords;
+pub use tokens::Tokens;
+
+use crate::clock::Clock;
+use crate::config::{Config, Limits};
+use crate::ids::{SessionId, UserId};
+use crate::log::{Broker, Log};
+use crate::random::Random;
+use crate::store::{Database, PooledConnection};
+
+/// Everything the rules work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    database: Database,
+    log: Log,
+    clock: Clock,
+    random: Random,
+    limits: Limits,
+    passwords: Passwords,
+    tokens: Tokens,
+}
+
+/// Why a node could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Part(#[from] crate::error::Error),
+    #[error(transparent)]
+    Key(#[from] tokens::KeyError),
+}
+
+/// Who asks: a user on one signed-in device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    pub user: UserId,
+    pub session: SessionId,
+    /// When the access token that told so runs out.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl App {
+    /// Puts a node together: its database, its tail on the log, its keys. It runs until `stop` is cancelled.
+    pub async fn open(
+        config: &Config,
+        database_url: &str,
+        broker: Arc<dyn Broker>,
+        clock: Clock,
+        random: Random,
+        stop: CancellationToken,
+    ) -> Result<Self, OpenError> {
+        let database = Database::connect(database_url, config.places.database_pool_size).await?;
+        let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop).await?;
+        let passwords = Passwords::new(&config.auth, random.clone()).await?;
+        let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
+        let limits = config.limits.clone();
+        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens }) })
+    }
+
+    pub fn accounts(&self) -> accounts::Accounts<'_> {
+        accounts::Accounts { app: self }
+    }
+
+    pub fn sessions(&self) -> sessions::Sessions<'_> {
+        sessions::Sessions { app: self }
+    }
+
+    pub fn users(&self) -> users::Users<'_> {
+        users::Users { app: self }
+    }
+
+    pub fn conversations(&self) -> conversations::Conversations<'_> {
+        conversations::Conversations { app: self }
+    }
+
+    pub fn messages(&self) -> messages::Messages<'_> {
+        messages::Messages { app: self }
+    }
+
+    pub fn receipts(&self) -> receipts::Receipts<'_> {
+        receipts::Receipts { app: self }
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.parts.log
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.parts.limits
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.parts.clock
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.parts.tokens
+    }
+
+    /// Whether Postgres answers.
+    pub async fn is_ready(&self) -> bool {
+        self.connection().await.is_ok()
+    }
+
+    pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
+        self.parts.database.connection().await
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.parts.clock.now()
+    }
+}

@@ -1,0 +1,129 @@
+//! A private PostgreSQL, for a server that was given no `DATABASE_URL`.
+//!
+//! It uses the machine's own PostgreSQL programs and downloads them only where
+//! there are none. The cluster belongs to one data directory, listens on
+//! 127.0.0.1 alone, and outlives a server that is killed: the next one adopts it.
+
+mod account;
+mod binaries;
+mod cluster;
+mod download;
+mod error;
+mod lock;
+mod pidfile;
+mod place;
+mod postmaster;
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use binaries::Binaries;
+use place::Place;
+
+pub use binaries::Origin;
+pub use error::Error;
+
+/// The role we connect as, and the name of its database.
+const ROLE: &str = "parlance";
+
+/// A running private cluster. Dropped without [`Postgres::stop`], it keeps
+/// running and the next start on its data directory adopts it.
+pub struct Postgres {
+    place: Place,
+    binaries: Binaries,
+    url: String,
+    adopted: bool,
+    /// Held as long as this value lives: one server per data directory.
+    _locks: Vec<File>,
+}
+
+impl Postgres {
+    /// Starts, or adopts, the cluster of `data_dir`; creates it on first use.
+    ///
+    /// The first start takes a few seconds, later ones a fraction of one, and
+    /// one after a crash as long as PostgreSQL needs to recover.
+    ///
+    /// # Errors
+    /// Each tells what to do about it; see [`Error`].
+    pub async fn start(data_dir: &Path) -> Result<Self, Error> {
+        let data_dir = place::prepare(data_dir)?;
+        let mut locks = vec![lock::take(&data_dir)?];
+        let place = Place::find(&data_dir).await?;
+        if place.home() != data_dir {
+            // A copied data directory names the same home: it must be locked too.
+            locks.push(lock::take(place.home())?);
+        }
+        let made_by = place.cluster_major()?;
+        let password = place::password(&data_dir, made_by.map(|_| place.cluster()))?;
+        let binaries = Binaries::find(&place, made_by).await?;
+        if made_by.is_none() {
+            cluster::create(&place, &binaries, &password).await?;
+        }
+        let server = postmaster::ensure(&place, &binaries).await?;
+        Ok(Self {
+            url: format!("postgres://{ROLE}:{password}@127.0.0.1:{}/{ROLE}", server.port),
+            adopted: server.adopted,
+            place,
+            binaries,
+            _locks: locks,
+        })
+    }
+
+    /// The address to connect to, with role and password.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The version of the programs, like `17.6`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.binaries.version
+    }
+
+    /// Where the programs came from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.binaries.origin
+    }
+
+    /// The cluster's own directory: `data_dir/postgres`, except where the
+    /// account it runs as cannot reach that.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.place.cluster()
+    }
+
+    /// The file PostgreSQL logs to.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.place.log_file()
+    }
+
+    /// Whether the cluster was found running, left by a server that was killed.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Shuts the cluster down (fast: clients are disconnected, all data is
+    /// written) and waits for it; then the data directory is free again.
+    ///
+    /// # Errors
+    /// [`Error::Stop`] if it has not ended in time.
+    pub async fn stop(self) -> Result<(), Error> {
+        postmaster::stop(&self.place, &self.binaries).await
+    }
+}
+
+impl fmt::Debug for Postgres {
+    /// Leaves the address out: it holds the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Postgres")
+            .field("directory", &self.place.cluster())
+            .field("version", &self.binaries.version)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::account;
+use super::binaries::Binaries;
+use super::place::{self, Place};
+use super::{Error, ROLE};
+
+/// Begins the name of everything that is not a complete cluster yet.
+const UNFINISHED: &str = "postgres.new-";
+
+/// Tried in turn: sorting by code point everywhere, with upper and lower case
+/// beyond ASCII where the system knows C.UTF-8.
+const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
+
+/// Creates the cluster, with role and database, and only when it is complete
+/// gives it its name: a start that is interrupted leaves nothing that looks
+/// like a cluster. Needs no server and opens no port.
+pub(super) async fn create(place: &Place, binaries: &Binaries, password: &str) -> Result<(), Error> {
+    tracing::info!(directory = %place.cluster().display(), "creating the database");
+    sweep(place.home());
+    // A fresh name each time: initdb may have survived the server that was
+    // killed, and still be writing under the old one.
+    let name = format!("{UNFINISHED}{}", place::random_hex::<6>()?);
+    let unfinished = place.home().join(&name);
+    let password_file = place.home().join(format!("{name}.password"));
+    place::create_private(&unfinished, place.account())?;
+    let written = place::private_file(&password_file).and_then(|mut file| writeln!(file, "{password}"));
+    written.map_err(Error::at(&password_file))?;
+    place.account().give(&password_file)?;
+
+    let initialised = initialise(place, binaries, &unfinished, &password_file).await;
+    fs::remove_file(&password_file).map_err(Error::at(&password_file))?;
+    initialised?;
+    create_database(place, binaries, &unfinished).await?;
+    fs::rename(&unfinished, place.cluster()).map_err(Error::at(place.cluster()))?;
+    place::sync_directory(place.home())
+}
+
+/// Removes what interrupted first starts left.
+fn sweep(home: &Path) {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    for entry in entries {
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        // Not in our way, having another name: the next first start tries again.
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "could not remove an unfinished database");
+        }
+    }
+}
+
+async fn initialise(place: &Place, binaries: &Binaries, directory: &Path, password_file: &Path) -> Result<(), Error> {
+    let mut output = String::new();
+    for locale in LOCALES {
+        let mut command = place.account().command(&binaries.program("initdb"), directory);
+        command
+            .arg("--pgdata")
+            .arg(directory)
+            .arg("--pwfile")
+            .arg(password_file)
+            .args([
+                "--username",
+                ROLE,
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+            ])
+            .args(["--locale", locale, "--text-search-config", "simple"])
+            // Not --no-sync: what is renamed into place must be on the disk.
+            .args(["--data-checksums", "--no-instructions"]);
+        let ended = account::run(command, "").await.map_err(Error::at(directory))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        output = account::text(&ended);
+        // initdb checks the locale before it writes anything.
+        if !output.contains("locale name") {
+            break;
+        }
+    }
+    Err(Error::Create { directory: directory.to_owned(), output })
+}
+
+/// Creates the database in single-user mode, which needs no connection.
+async fn create_database(place: &Place, binaries: &Binaries, directory: &Path) -> Result<(), Error> {
+    let mut command = place.account().command(&binaries.program("postgres"), directory);
+    command
+        .args(["--single", "-D"])
+        .arg(directory)
+        // Or it would go on to the next line, and end well.
+        .args(["-c", "exit_on_error=on", "postgres"]);
+    let statement = format!("CREATE DATABASE {ROLE};\n");
+    let ended = account::run(command, &statement).await.map_err(Error::at(directory))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(Error::Create { directory: directory.to_owned(), output: account::text(&ended) })
+}

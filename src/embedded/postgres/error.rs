@@ -1,0 +1,97 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the private PostgreSQL is not there. The messages are for whoever starts
+/// the server, and each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(
+        "another server (pid {pid}) is using {}: stop it, or set DATA_DIR to another directory",
+        .directory.display()
+    )]
+    Held { directory: PathBuf, pid: String },
+
+    #[error(
+        "DATA_DIR {} has a character that PostgreSQL's own tools cannot take (one of \" $ ` \\ \
+         or a line break): choose another, or set DATABASE_URL",
+        .0.display()
+    )]
+    Path(PathBuf),
+
+    #[error(
+        "PostgreSQL refuses to run as root and there is no account to run it as (looked for {0}): \
+         create one, start this server as an ordinary user, or set DATABASE_URL"
+    )]
+    NoAccount(String),
+
+    #[error(
+        "cannot run programs as {account} ({source}): start this server as an ordinary user, \
+         or set DATABASE_URL"
+    )]
+    Account { account: String, source: io::Error },
+
+    #[error(
+        "the database in {} cannot be reached by {account}, which it belongs to: let that account \
+         enter every directory above it (chmod o+x), or set DATABASE_URL",
+        .directory.display()
+    )]
+    Unreachable { directory: PathBuf, account: String },
+
+    #[error(
+        "the database in {} belongs to another user (uid {owner}): start this server as that user \
+         or as root, or set DATA_DIR or DATABASE_URL",
+        .directory.display()
+    )]
+    Owner { directory: PathBuf, owner: u32 },
+
+    #[error(
+        "{} is missing, and without it the database in {} cannot be opened: restore it, or remove \
+         that directory to begin with an empty database",
+        .file.display(),
+        .directory.display()
+    )]
+    PasswordMissing { file: PathBuf, directory: PathBuf },
+
+    #[error(
+        "{} is not a PostgreSQL database directory: move it away, or set DATA_DIR or DATABASE_URL",
+        .0.display()
+    )]
+    NotACluster(PathBuf),
+
+    #[error(
+        "the database in {} was made by PostgreSQL {wanted}, this machine has {found}, and \
+         downloading {wanted} failed ({reason}): install PostgreSQL {wanted}, or set DATABASE_URL",
+        .directory.display()
+    )]
+    OtherMajor { directory: PathBuf, wanted: u32, found: String, reason: String },
+
+    #[error(
+        "found no PostgreSQL 14 or newer on this machine, and downloading one failed ({reason}): \
+         install it (Debian, Ubuntu: apt install postgresql; macOS: brew install postgresql), \
+         or set DATABASE_URL"
+    )]
+    NoBinaries { reason: String },
+
+    #[error("PostgreSQL could not create a database in {}: {output}. Or set DATABASE_URL", .directory.display())]
+    Create { directory: PathBuf, output: String },
+
+    #[error("PostgreSQL did not start: {output}. Its log is {}. Or set DATABASE_URL", .log.display())]
+    Start { log: PathBuf, output: String },
+
+    #[error("PostgreSQL has not stopped: {output}. Its log is {}", .log.display())]
+    Stop { log: PathBuf, output: String },
+
+    #[error("{}: {source}. DATA_DIR must be a directory this server can write to; or set DATABASE_URL", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+
+    #[error("the system gave no random bytes for a password: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with the path it happened at.
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,242 @@
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+use super::account::{Account, Owner};
+
+/// Where clusters go whose data directory PostgreSQL's account cannot reach.
+const ELSEWHERE: &str = "/var/lib/parlance";
+
+/// Names, in the data directory, the home that is used in its place.
+const NOTE: &str = "postgres.location";
+
+/// Bytes of randomness in the password; written in hex.
+const PASSWORD_BYTES: usize = 24;
+
+/// pg_ctl and initdb put paths in double quotes and hand them to a shell.
+const UNQUOTABLE: &[u8] = b"\"$`\\\n\r";
+
+/// Where a cluster lives, and who owns it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Ours, and open to the account: holds the cluster, and programs downloaded.
+    home: PathBuf,
+    cluster: PathBuf,
+    account: Account,
+}
+
+/// Creates the data directory if need be; returns it absolute, without links.
+pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
+    fs::create_dir_all(data_dir).map_err(Error::at(data_dir))?;
+    let data_dir = fs::canonicalize(data_dir).map_err(Error::at(data_dir))?;
+    if data_dir.as_os_str().as_bytes().iter().any(|byte| UNQUOTABLE.contains(byte)) {
+        return Err(Error::Path(data_dir));
+    }
+    Ok(data_dir)
+}
+
+impl Place {
+    /// The data directory itself or, where PostgreSQL's account cannot enter
+    /// that, a directory of its own elsewhere that a note then points to.
+    pub(super) async fn find(data_dir: &Path) -> Result<Self, Error> {
+        let noted = noted(data_dir)?;
+        let place = Self::at(noted.clone().unwrap_or_else(|| data_dir.to_owned()))?;
+        if noted.is_some() {
+            // Made again if somebody removed it.
+            create_open(&place.home)?;
+        }
+        if !place.account.is_other() || place.account.can_enter(&place.home).await? {
+            return Ok(place);
+        }
+        if place.cluster.exists() || noted.is_some() {
+            // A new, empty database elsewhere would look like a loss of all data.
+            return Err(place.unreachable());
+        }
+        let place = Self::at(Path::new(ELSEWHERE).join(short_hash(data_dir)))?;
+        create_open(Path::new(ELSEWHERE))?;
+        create_open(&place.home)?;
+        if !place.account.can_enter(&place.home).await? {
+            return Err(place.unreachable());
+        }
+        let note = [place.home.as_os_str().as_bytes(), b"\n"].concat();
+        write_whole(&data_dir.join(NOTE), &note)?;
+        Ok(place)
+    }
+
+    fn at(home: PathBuf) -> Result<Self, Error> {
+        let cluster = home.join("postgres");
+        let owner = match fs::metadata(&cluster) {
+            Ok(found) => Some(Owner { uid: found.uid(), gid: found.gid() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(source) => {
+                return Err(Error::Io { path: cluster, source });
+            }
+        };
+        let account = Account::choose(owner)?;
+        let ours = nix::unistd::Uid::effective().as_raw();
+        match owner {
+            Some(Owner { uid, .. }) if !account.is_other() && uid != ours => {
+                Err(Error::Owner { directory: cluster, owner: uid })
+            }
+            _ => Ok(Self { home, cluster, account }),
+        }
+    }
+
+    fn unreachable(&self) -> Error {
+        Error::Unreachable { directory: self.cluster.clone(), account: self.account.name().to_owned() }
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    pub(super) fn cluster(&self) -> &Path {
+        &self.cluster
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(super) fn log_file(&self) -> PathBuf {
+        self.cluster.join("postgres.log")
+    }
+
+    /// The major version that made the cluster, or `None` if there is none yet.
+    pub(super) fn cluster_major(&self) -> Result<Option<u32>, Error> {
+        let path = self.cluster.join("PG_VERSION");
+        match fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(major) => Ok(Some(major)),
+                Err(_) => Err(Error::NotACluster(self.cluster.clone())),
+            },
+            // A cluster gets its name only when it is complete.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.cluster.exists() => {
+                Err(Error::NotACluster(self.cluster.clone()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    }
+}
+
+/// The home the note in `data_dir` names.
+fn noted(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
+    let path = data_dir.join(NOTE);
+    match fs::read(&path) {
+        Ok(note) => Ok(Some(PathBuf::from(OsStr::from_bytes(note.trim_ascii())))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path, source }),
+    }
+}
+
+/// A directory everybody may enter, whatever the umask.
+fn create_open(directory: &Path) -> Result<(), Error> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).create(directory).map_err(Error::at(directory))?;
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(Error::at(directory))
+}
+
+/// A directory of the account's, closed to all others.
+pub(super) fn create_private(directory: &Path, account: &Account) -> Result<(), Error> {
+    DirBuilder::new().mode(0o700).create(directory).map_err(Error::at(directory))?;
+    account.give(directory)
+}
+
+/// Reads the role's password, or makes it if there is no cluster that knows
+/// another.
+pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String, Error> {
+    let file = data_dir.join("postgres.password");
+    match fs::read_to_string(&file) {
+        Ok(password) => return Ok(password.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::Io { path: file, source }),
+    }
+    if let Some(cluster) = cluster {
+        return Err(Error::PasswordMissing { file, directory: cluster.to_owned() });
+    }
+    let password = random_hex::<PASSWORD_BYTES>()?;
+    write_whole(&file, format!("{password}\n").as_bytes())?;
+    Ok(password)
+}
+
+/// Writes a file, readable by us alone, so that it is there whole or not at all.
+fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".tmp");
+    let fresh = PathBuf::from(fresh);
+    let written = private_file(&fresh).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.map_err(Error::at(&fresh))?;
+    fs::rename(&fresh, path).map_err(Error::at(path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// A new file that only its owner can read; one left by a crash is replaced.
+pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes the renames in `directory` last.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(Error::at(directory))
+}
+
+pub(super) fn random_hex<const N: usize>() -> Result<String, Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex(&bytes))
+}
+
+fn short_hash(path: &Path) -> String {
+    hex(&Sha256::digest(path.as_os_str().as_bytes())[..6])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_path_never_changes() {
+        assert_eq!(short_hash(Path::new("/srv/chat")), "78f30f26bf3f");
+    }
+
+    #[test]
+    fn a_password_is_made_once_for_us_alone_and_never_for_an_old_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let cluster = directory.path().join("postgres");
+        let missing = password(directory.path(), Some(&cluster));
+        assert!(matches!(missing, Err(Error::PasswordMissing { .. })));
+
+        let first = password(directory.path(), None).unwrap();
+        assert_eq!(first.len(), 2 * PASSWORD_BYTES);
+        assert_eq!(first, password(directory.path(), Some(&cluster)).unwrap());
+        let mode = fs::metadata(directory.path().join("postgres.password")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn paths_a_shell_would_read_otherwise_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(prepare(&directory.path().join("with space")).is_ok());
+        assert!(matches!(prepare(&directory.path().join("a$b")), Err(Error::Path(_))));
+    }
+}

@@ -1,0 +1,193 @@
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use super::Error;
+use super::account;
+use super::binaries::Binaries;
+use super::pidfile::{self, Seen};
+use super::place::Place;
+
+/// How long a start may take: after a crash PostgreSQL first replays its log.
+const START_SECONDS: u64 = 300;
+
+/// How long a shutdown may take: it writes out all of shared_buffers.
+const STOP_SECONDS: u64 = 60;
+
+/// Between two looks at a PostgreSQL that is neither up nor down.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Between two tries while processes of a killed PostgreSQL are still ending.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// Looks at an empty postmaster.pid before it counts as abandoned, not as
+/// being written.
+const LOOKS_AT_EMPTY: u32 = 20;
+
+/// The log is put aside at a start when it has grown beyond this many bytes.
+const LOG_LIMIT: u64 = 10 * 1024 * 1024;
+
+/// Bytes of the log's end that go into an error.
+const LOG_EXCERPT: usize = 2_000;
+
+/// For a small server of our own; whatever concerns durability stays as
+/// PostgreSQL has it. Given at each start, so that they hold for clusters made
+/// before they changed; all else can be set in the cluster's postgresql.conf.
+const SETTINGS: &str = "-c listen_addresses=127.0.0.1 \
+    -c unix_socket_directories= \
+    -c max_connections=200 \
+    -c shared_buffers=128MB \
+    -c jit=off \
+    -c log_checkpoints=off \
+    -c timezone=UTC \
+    -c log_timezone=UTC \
+    -c cluster_name=parlance";
+
+/// A PostgreSQL that takes connections.
+pub(super) struct Server {
+    pub(super) port: u16,
+    /// It was running already.
+    pub(super) adopted: bool,
+}
+
+/// What came of one try to start PostgreSQL.
+enum Attempt {
+    Up(u16),
+    /// Somebody took the port between our choice and PostgreSQL's.
+    PortTaken,
+    /// Another PostgreSQL of this cluster is still ending, or came first.
+    Occupied(String),
+    Failed(String),
+}
+
+/// Adopts the PostgreSQL that runs on the cluster, or starts one.
+pub(super) async fn ensure(place: &Place, binaries: &Binaries) -> Result<Server, Error> {
+    let mut last = "it is still starting or recovering".to_owned();
+    let ensured = try_until_up(place, binaries, &mut last);
+    match timeout(Duration::from_secs(START_SECONDS), ensured).await {
+        Ok(server) => server,
+        Err(_) => Err(failed(place, format!("not ready after {START_SECONDS} s, {last}"))),
+    }
+}
+
+async fn try_until_up(place: &Place, binaries: &Binaries, last: &mut String) -> Result<Server, Error> {
+    let mut empty = 0;
+    loop {
+        match pidfile::look(place.cluster())? {
+            Seen::Ready { port } => {
+                return Ok(Server { port, adopted: true });
+            }
+            Seen::Busy => {
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            Seen::Empty if empty < LOOKS_AT_EMPTY => {
+                empty += 1;
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            // PostgreSQL writes it in one go, so this one never served.
+            Seen::Empty => remove_pid_file(place)?,
+            Seen::Stranger => pidfile::disown(place)?,
+            Seen::Nothing | Seen::Dead => {}
+        }
+        match attempt(place, binaries).await? {
+            Attempt::Up(port) => {
+                return Ok(Server { port, adopted: false });
+            }
+            Attempt::PortTaken => {}
+            Attempt::Occupied(output) => {
+                tracing::info!(output, "waiting for another PostgreSQL of this database to end");
+                *last = output;
+                sleep(TRY_AGAIN).await;
+            }
+            Attempt::Failed(output) => return Err(failed(place, output)),
+        }
+    }
+}
+
+async fn attempt(place: &Place, binaries: &Binaries) -> Result<Attempt, Error> {
+    let log = place.log_file();
+    put_aside_if_long(&log);
+    let length = fs::metadata(&log).map_or(0, |found| found.len());
+    let port = free_port().map_err(Error::at(Path::new("127.0.0.1")))?;
+    let mut command = pg_ctl(place, binaries, "start", START_SECONDS);
+    // pg_ctl gives it a session of its own: Ctrl-C in our terminal is ours alone.
+    command.arg("--log").arg(&log).args(["--options", &format!("-p {port} {SETTINGS}")]);
+    let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
+    if ended.status.success() {
+        return Ok(Attempt::Up(port));
+    }
+    let logged = end_of(&log, length);
+    Ok(if logged.contains("could not create any TCP/IP sockets") {
+        Attempt::PortTaken
+    } else if logged.contains("already exists") || logged.contains("is still in use") {
+        Attempt::Occupied(logged)
+    } else {
+        Attempt::Failed(format!("{} {logged}", account::text(&ended)))
+    })
+}
+
+/// A fast shutdown, awaited.
+pub(super) async fn stop(place: &Place, binaries: &Binaries) -> Result<(), Error> {
+    let mut command = pg_ctl(place, binaries, "stop", STOP_SECONDS);
+    command.args(["--mode", "fast"]);
+    let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    match pidfile::look(place.cluster())? {
+        // It had ended before us.
+        Seen::Nothing | Seen::Empty | Seen::Dead | Seen::Stranger => Ok(()),
+        Seen::Busy | Seen::Ready { .. } => Err(Error::Stop { log: place.log_file(), output: account::text(&ended) }),
+    }
+}
+
+fn pg_ctl(place: &Place, binaries: &Binaries, action: &str, seconds: u64) -> Command {
+    let mut command = place.account().command(&binaries.program("pg_ctl"), place.cluster());
+    command.args([action, "--silent", "--wait", "--timeout", &seconds.to_string(), "--pgdata"]).arg(place.cluster());
+    command
+}
+
+fn failed(place: &Place, output: String) -> Error {
+    Error::Start { log: place.log_file(), output }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn remove_pid_file(place: &Place) -> Result<(), Error> {
+    let path = place.cluster().join("postmaster.pid");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::Io { path, source: error }),
+        _ => Ok(()),
+    }
+}
+
+fn put_aside_if_long(log: &Path) {
+    if fs::metadata(log).is_ok_and(|found| found.len() > LOG_LIMIT)
+        && let Err(error) = fs::rename(log, log.with_extension("log.1"))
+    {
+        tracing::warn!(log = %log.display(), %error, "could not put PostgreSQL's log aside");
+    }
+}
+
+/// What was logged after the first `length` bytes, its end, in one line.
+fn end_of(log: &Path, length: u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(length))?;
+        file.read_to_end(&mut bytes)
+    });
+    if let Err(error) = read {
+        return format!("(its log cannot be read: {error})");
+    }
+    let end = &bytes[bytes.len().saturating_sub(LOG_EXCERPT)..];
+    String::from_utf8_lossy(end).trim().replace('\n', "; ")
+}

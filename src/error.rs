@@ -1,0 +1,54 @@
+//! What goes wrong beneath the domain: the parts the server stands on.
+
+/// A failure of Postgres, Redis or the machine. Operators read it in the log; clients never see it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("Postgres: {0}")]
+    Database(#[from] diesel::result::Error),
+    #[error("no connection to Postgres: {0}")]
+    Connection(String),
+    #[error("Redis: {0}")]
+    Redis(#[from] bb8_redis::redis::RedisError),
+    #[error("no connection to Redis: {0}")]
+    RedisConnection(String),
+    #[error("a row that cannot be understood: {0}")]
+    Corrupt(String),
+    #[error("password hashing: {0}")]
+    PasswordHash(String),
+    #[error("signing a token: {0}")]
+    Token(#[from] jsonwebtoken::errors::Error),
+}
+
+impl Error {
+    /// Whether a part that the server needs is away, so that trying again later will do.
+    pub fn is_unavailable(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind, Error as Diesel};
+        match self {
+            Self::Connection(_) | Self::RedisConnection(_) => true,
+            Self::Database(Diesel::DatabaseError(kind, _)) => matches!(kind, DatabaseErrorKind::ClosedConnection),
+            Self::Database(Diesel::BrokenTransactionManager) => true,
+            _ => false,
+        }
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Between two tries of a stream whose Postgres is away.
+pub(crate) const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be
+/// said of a closure's future that it is Send.
+macro_rules! patiently {
+    ($work:expr) => {
+        loop {
+            match $work.await {
+                Ok(value) => break value,
+                Err(error) => tracing::warn!(?error, "a stream cannot read on; trying again"),
+            }
+            tokio::time::sleep($crate::error::RETRY).await;
+        }
+    };
+}
+
+pub(crate) use patiently;

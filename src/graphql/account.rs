@@ -1,0 +1,160 @@
+//! Accounts: registering, signing in, and the profile.
+
+use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
+
+use super::context::ContextExt as _;
+use super::error::{Error, Result};
+use super::scalars::DateTime;
+use super::session::Session;
+use super::viewer::Viewer;
+use crate::domain::accounts::{ProfileChanges, Registration};
+use crate::domain::sessions::{Device, SignedIn};
+
+#[derive(SimpleObject)]
+pub struct AuthPayload {
+    viewer: Viewer,
+    session: Session,
+    /// Signed JWT for `Authorization: Bearer …` and for `connectionParams`.
+    access_token: String,
+    access_token_expires_at: DateTime,
+    refresh_token: String,
+    refresh_token_expires_at: DateTime,
+}
+
+impl AuthPayload {
+    async fn new(ctx: &Context<'_>, signed_in: SignedIn) -> Result<Self> {
+        Ok(Self {
+            viewer: Viewer::load(ctx, signed_in.viewer).await?,
+            session: Session { row: signed_in.session, is_current: true },
+            access_token: signed_in.access_token,
+            access_token_expires_at: signed_in.viewer.expires_at.into(),
+            refresh_token: signed_in.refresh_token,
+            refresh_token_expires_at: signed_in.refresh_token_expires_at.into(),
+        })
+    }
+}
+
+#[derive(InputObject)]
+pub struct RegisterInput {
+    /// 3 to 32 letters a to z, digits, dots or underscores; upper case is taken as lower.
+    username: String,
+    /// 8 to 128 characters that are not easily guessed.
+    password: String,
+    email: Option<String>,
+    /// With its country code, such as +4915112345678.
+    phone: Option<String>,
+    /// The username where there is none.
+    display_name: Option<String>,
+    device_name: Option<String>,
+}
+
+#[derive(InputObject)]
+pub struct LoginInput {
+    /// A username, e-mail address or phone number.
+    identifier: String,
+    password: String,
+    device_name: Option<String>,
+}
+
+#[derive(InputObject)]
+pub struct RefreshSessionInput {
+    refresh_token: String,
+}
+
+#[derive(InputObject)]
+pub struct ChangePasswordInput {
+    current_password: String,
+    new_password: String,
+}
+
+#[derive(SimpleObject)]
+pub struct ChangePasswordPayload {
+    viewer: Viewer,
+}
+
+/// What is left out stays; `null` empties what may be empty.
+#[derive(InputObject)]
+pub struct UpdateProfileInput {
+    username: MaybeUndefined<String>,
+    display_name: MaybeUndefined<String>,
+    about: MaybeUndefined<String>,
+    email: MaybeUndefined<String>,
+    phone: MaybeUndefined<String>,
+}
+
+#[derive(SimpleObject)]
+pub struct UpdateProfilePayload {
+    viewer: Viewer,
+}
+
+#[derive(Default)]
+pub struct AccountMutation;
+
+#[Object]
+impl AccountMutation {
+    /// Makes an account and signs it in.
+    async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
+        let device = device(ctx, input.device_name);
+        let registration = Registration {
+            username: input.username,
+            password: input.password,
+            email: input.email,
+            phone: input.phone,
+            display_name: input.display_name,
+        };
+        AuthPayload::new(ctx, ctx.app().accounts().register(registration, device).await?).await
+    }
+
+    /// By username, e-mail or phone, with a password.
+    async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
+        let device = device(ctx, input.device_name);
+        AuthPayload::new(ctx, ctx.app().accounts().login(&input.identifier, input.password, device).await?).await
+    }
+
+    /// Spends the refresh token and returns a new pair. A token used twice ends its session.
+    async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
+        let ip_address = ctx.caller().ip_address.as_deref();
+        AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
+    }
+
+    /// Every other session of the account ends.
+    async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Result<ChangePasswordPayload> {
+        let identity = ctx.viewer()?;
+        let row = ctx.app().accounts().change_password(identity, input.current_password, input.new_password).await?;
+        Ok(ChangePasswordPayload { viewer: Viewer { identity, row } })
+    }
+
+    async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
+        let identity = ctx.viewer()?;
+        let row = ctx.app().accounts().update_profile(identity, input.try_into()?).await?;
+        Ok(UpdateProfilePayload { viewer: Viewer { identity, row } })
+    }
+}
+
+fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
+    Device { name, ip_address: ctx.caller().ip_address.clone() }
+}
+
+impl TryFrom<UpdateProfileInput> for ProfileChanges {
+    type Error = Error;
+
+    fn try_from(input: UpdateProfileInput) -> Result<Self> {
+        let required = |value: MaybeUndefined<String>, path| match value {
+            MaybeUndefined::Undefined => Ok(None),
+            MaybeUndefined::Value(text) => Ok(Some(text)),
+            MaybeUndefined::Null => Err(Error::bad_input(path, "This cannot be empty.")),
+        };
+        let optional = |value: MaybeUndefined<String>| match value {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(None),
+            MaybeUndefined::Value(text) => Some(Some(text)),
+        };
+        Ok(Self {
+            username: required(input.username, "username")?,
+            display_name: required(input.display_name, "displayName")?,
+            about: optional(input.about),
+            email: optional(input.email),
+            phone: optional(input.phone),
+        })
+    }
+}

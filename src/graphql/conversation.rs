@@ -1,0 +1,225 @@
+//! Conversations, direct and in groups.
+
+use async_graphql::connection::Edge;
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use chrono::Utc;
+
+use super::context::ContextExt as _;
+use super::error::{Error, Result};
+use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
+use super::message::Message;
+use super::page::{Connection, Forward, check_size, decode_cursor, encode_cursor};
+use super::participant::{Membership, Participant};
+use super::scalars::{DateTime, parse_id};
+use super::user::User;
+use crate::domain::conversations::NewGroup;
+use crate::ids::ParticipantId;
+use crate::store::conversations::{Conversation as Row, ConversationKind as KindRow};
+use crate::store::messages::Range;
+use crate::store::participants::Participant as ParticipantRow;
+
+/// Messages on a page whose size was not asked for.
+const DEFAULT_MESSAGES: i32 = 50;
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "KindRow")]
+pub enum ConversationKind {
+    Direct,
+    Group,
+}
+
+pub struct Conversation {
+    pub row: Row,
+    /// The viewer's own state, where it was read along.
+    pub membership: Option<ParticipantRow>,
+}
+
+impl From<Row> for Conversation {
+    fn from(row: Row) -> Self {
+        Self { row, membership: None }
+    }
+}
+
+#[Object]
+impl Conversation {
+    pub async fn id(&self) -> ID {
+        self.row.id.to_string().into()
+    }
+
+    async fn kind(&self) -> ConversationKind {
+        self.row.kind.into()
+    }
+
+    /// Group title; null for a direct conversation.
+    async fn title(&self) -> Option<&str> {
+        self.row.title.as_deref()
+    }
+
+    async fn topic(&self) -> Option<&str> {
+        self.row.topic.as_deref()
+    }
+
+    async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().load(self.row.created_by?).await.map(|row| row.map(User)).transpose()
+    }
+
+    async fn created_at(&self) -> DateTime {
+        self.row.created_at.into()
+    }
+
+    async fn last_activity_at(&self) -> DateTime {
+        self.row.last_activity_at.into()
+    }
+
+    async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
+        ctx.loaders().load(self.row.last_message_id?).await.map(|row| row.map(Message)).transpose()
+    }
+
+    async fn participant_count(&self) -> i32 {
+        self.row.participant_count
+    }
+
+    /// Those who joined first come first.
+    async fn participants(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 50)] first: i32,
+        after: Option<String>,
+    ) -> Result<Connection<Participant>> {
+        let page = Forward::<(chrono::DateTime<Utc>, ParticipantId)>::new(first, after.as_deref())?;
+        let key = ParticipantPage { conversation: self.row.id, after: page.after, limit: page.limit() };
+        let rows = ctx.loaders().load(key).await?.unwrap_or_default();
+        Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
+    }
+
+    /// Oldest first within a page; `last`/`before` pages back from the newest. The newest 50 unless asked otherwise.
+    async fn messages(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<Message>> {
+        let range = message_range(first, after.as_deref(), last, before.as_deref())?;
+        let key = MessagePage { conversation: self.row.id, range };
+        let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
+        if range.newest_first {
+            rows.reverse();
+        }
+        let newest = self.row.last_message_number;
+        let has_previous = rows.first().map_or(range.after > 0, |row| row.number > 1);
+        let has_next = rows.last().map_or(range.before <= newest, |row| row.number < newest);
+        let mut connection = Connection::new(has_previous, has_next);
+        connection.edges.extend(rows.into_iter().map(|row| Edge::new(encode_cursor(&row.number), Message(row))));
+        Ok(connection)
+    }
+
+    /// The viewer's own state in this conversation.
+    async fn viewer_membership(&self, ctx: &Context<'_>) -> Option<Result<Membership>> {
+        self.membership(ctx).await.transpose()
+    }
+}
+
+impl Conversation {
+    async fn membership(&self, ctx: &Context<'_>) -> Result<Option<Membership>> {
+        let viewer = ctx.viewer()?;
+        let row = match &self.membership {
+            Some(row) => Some(row.clone()),
+            None => ctx.loaders().load(MembershipKey(viewer.user, self.row.id)).await?,
+        };
+        Ok(row.map(|row| Membership { row, last_message_number: self.row.last_message_number }))
+    }
+}
+
+fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, before: Option<&str>) -> Result<Range> {
+    let number = |cursor: Option<&str>, path| cursor.map(|cursor| decode_cursor::<i32>(cursor, path)).transpose();
+    let (size, newest_first) = match (first, last) {
+        (Some(_), Some(_)) => return Err(Error::bad_input("last", "Ask for the first or the last, not for both.")),
+        (Some(first), None) => (check_size(first, "first")?, false),
+        (None, Some(last)) => (check_size(last, "last")?, true),
+        // Reading on from a cursor, or back from the newest.
+        (None, None) => (check_size(DEFAULT_MESSAGES, "last")?, after.is_none()),
+    };
+    Ok(Range {
+        after: number(after, "after")?.unwrap_or(0),
+        before: number(before, "before")?.unwrap_or(i32::MAX),
+        newest_first,
+        limit: size as i64,
+    })
+}
+
+#[derive(InputObject)]
+pub struct OpenDirectConversationInput {
+    user_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct OpenDirectConversationPayload {
+    conversation: Conversation,
+}
+
+#[derive(InputObject)]
+pub struct CreateGroupInput {
+    /// 1 to 100 characters.
+    title: String,
+    /// The others; the viewer is its owner.
+    participant_ids: Vec<ID>,
+    /// At most 500 characters.
+    topic: Option<String>,
+}
+
+#[derive(SimpleObject)]
+pub struct CreateGroupPayload {
+    conversation: Conversation,
+}
+
+#[derive(Default)]
+pub struct ConversationQuery;
+
+#[Object]
+impl ConversationQuery {
+    /// Null where the viewer takes no part in it.
+    async fn conversation(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Conversation>> {
+        find(ctx, &id).await.transpose()
+    }
+}
+
+async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversation>> {
+    let viewer = ctx.viewer()?;
+    let row = ctx.app().conversations().find(viewer, parse_id(id, "id")?).await?;
+    Ok(row.map(Conversation::from))
+}
+
+#[derive(Default)]
+pub struct ConversationMutation;
+
+#[Object]
+impl ConversationMutation {
+    /// Returns the one direct conversation with that user, made on first use.
+    async fn open_direct_conversation(
+        &self,
+        ctx: &Context<'_>,
+        input: OpenDirectConversationInput,
+    ) -> Result<OpenDirectConversationPayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().conversations().open_direct(viewer, parse_id(&input.user_id, "userId")?).await?;
+        Ok(OpenDirectConversationPayload { conversation: row.into() })
+    }
+
+    async fn create_group(&self, ctx: &Context<'_>, input: CreateGroupInput) -> Result<CreateGroupPayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().conversations().create_group(viewer, input.try_into()?).await?;
+        Ok(CreateGroupPayload { conversation: row.into() })
+    }
+}
+
+impl TryFrom<CreateGroupInput> for NewGroup {
+    type Error = Error;
+
+    fn try_from(input: CreateGroupInput) -> Result<Self> {
+        let ids = input.participant_ids.iter().enumerate();
+        let participants = ids.map(|(place, id)| parse_id(id, &format!("participantIds.{place}")));
+        Ok(Self { title: input.title, topic: input.topic, participants: participants.collect::<Result<_>>()? })
+    }
+}

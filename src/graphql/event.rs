@@ -1,0 +1,175 @@
+//! Subscriptions: the events of the log as clients see them.
+
+use async_graphql::{Context, ID, Interface, SimpleObject, Subscription as GraphqlSubscription, Union};
+use futures_util::{Stream, StreamExt as _};
+
+use super::context::ContextExt as _;
+use super::conversation::Conversation;
+use super::error::{Error, Result};
+use super::message::Message;
+use super::participant::Participant;
+use super::scalars::parse_id;
+use crate::domain::{App, Error as Domain, Viewer};
+use crate::error::patiently;
+use crate::ids::ConversationId;
+use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item};
+
+#[derive(SimpleObject)]
+pub struct MessageAdded {
+    cursor: String,
+    message: Message,
+}
+
+#[derive(SimpleObject)]
+pub struct ConversationAdded {
+    cursor: String,
+    conversation: Conversation,
+}
+
+#[derive(SimpleObject)]
+pub struct ReceiptAdvanced {
+    cursor: String,
+    conversation: Conversation,
+    participant: Participant,
+}
+
+/// Everything up to `cursor` has been sent; what follows is live.
+#[derive(SimpleObject)]
+pub struct CaughtUp {
+    cursor: String,
+}
+
+/// The cursor given is too old or unknown: fetch state anew, then resume from `cursor`.
+#[derive(SimpleObject)]
+pub struct ResyncRequired {
+    cursor: String,
+}
+
+#[derive(Union)]
+pub enum InboxEvent {
+    MessageAdded(MessageAdded),
+    ConversationAdded(ConversationAdded),
+    ReceiptAdvanced(ReceiptAdvanced),
+    CaughtUp(CaughtUp),
+    ResyncRequired(ResyncRequired),
+}
+
+/// A durable event: survives a disconnect, and its cursor resumes after it.
+#[derive(Interface)]
+#[graphql(field(name = "cursor", ty = "&String"))]
+pub enum DurableEvent {
+    MessageAdded(MessageAdded),
+    ConversationAdded(ConversationAdded),
+    ReceiptAdvanced(ReceiptAdvanced),
+    CaughtUp(CaughtUp),
+    ResyncRequired(ResyncRequired),
+}
+
+pub struct Subscription;
+
+#[GraphqlSubscription]
+impl Subscription {
+    /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
+    /// With `after`, first every durable event since that cursor, then CaughtUp, then live, with nothing
+    /// lost and nothing twice. Without it, CaughtUp at once, then live.
+    async fn inbox(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
+        let viewer = ctx.viewer()?;
+        let app = ctx.app().clone();
+        let items = app.log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
+        Ok(inbox_events(app, viewer, items))
+    }
+
+    /// New messages of one conversation, or of all; `after` resumes as in inbox. A cursor that is too old
+    /// or unknown ends it with BAD_USER_INPUT.
+    async fn message_added(
+        &self,
+        ctx: &Context<'_>,
+        conversation_id: Option<ID>,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
+        let viewer = ctx.viewer()?;
+        let app = ctx.app().clone();
+        let conversation: Option<ConversationId> =
+            conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
+        if let Some(id) = conversation
+            && app.conversations().find(viewer, id).await?.is_none()
+        {
+            return Err(Domain::NotFound("No such conversation.").into());
+        }
+        let items = app.log().follow(viewer.user, Interest::Messages(conversation), parse_cursor(after)?);
+        Ok(message_events(app, items))
+    }
+}
+
+/// Every item that the viewer can still see. No event is dropped because Postgres is away: it waits.
+fn inbox_events(app: App, viewer: Viewer, items: impl Stream<Item = Item>) -> impl Stream<Item = Result<InboxEvent>> {
+    items.filter_map(move |item| {
+        let app = app.clone();
+        async move { patiently!(inbox_event(&app, viewer, item)).map(Ok) }
+    })
+}
+
+/// The messages among the items; an error, and the end, where the stream's place is not of this log.
+fn message_events(app: App, items: impl Stream<Item = Item>) -> impl Stream<Item = Result<MessageAdded>> {
+    async_stream::stream! {
+        futures_util::pin_mut!(items);
+        while let Some(item) = items.next().await {
+            match item {
+                Item::Event(Event { seq, change: Change::MessageAdded { message, .. } }) => {
+                    let cursor = app.log().cursor(seq).to_string();
+                    if let Some(row) = patiently!(app.messages().get(message)) {
+                        yield Ok(MessageAdded { cursor, message: Message(row) });
+                    }
+                }
+                Item::Event(_) | Item::CaughtUp(_) => {}
+                Item::ResyncRequired(_) => {
+                    yield Err(Error::bad_input("after", "This cursor is too old or unknown. Fetch the messages anew."));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// None where what the event tells of is gone by now.
+async fn inbox_event(app: &App, viewer: Viewer, item: Item) -> Result<Option<InboxEvent>, Domain> {
+    let cursor = |seq| app.log().cursor(seq).to_string();
+    let Event { seq, change } = match item {
+        Item::Event(event) => event,
+        Item::CaughtUp(seq) => return Ok(Some(InboxEvent::CaughtUp(CaughtUp { cursor: cursor(seq) }))),
+        Item::ResyncRequired(seq) => {
+            return Ok(Some(InboxEvent::ResyncRequired(ResyncRequired { cursor: cursor(seq) })));
+        }
+    };
+    let cursor = cursor(seq);
+    Ok(match change {
+        Change::MessageAdded { message, .. } => app
+            .messages()
+            .get(message)
+            .await?
+            .map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) })),
+        Change::ConversationAdded { conversation, .. } => app
+            .conversations()
+            .find(viewer, conversation)
+            .await?
+            .map(|row| InboxEvent::ConversationAdded(ConversationAdded { cursor, conversation: row.into() })),
+        Change::ReceiptAdvanced { conversation, user } => {
+            let row = app.conversations().find(viewer, conversation).await?;
+            let participant = app.conversations().participant(conversation, user).await?;
+            row.zip(participant).map(|(row, participant)| {
+                let (conversation, participant) = (row.into(), Participant(participant));
+                InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
+            })
+        }
+        Change::SessionRevoked { .. } => None,
+    })
+}
+
+fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {
+    let malformed = |InvalidCursor| Error::bad_input("after", "This is no cursor of an event.");
+    after.map(|text| text.parse().map_err(malformed)).transpose()
+}

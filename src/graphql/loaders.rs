@@ -1,0 +1,176 @@
+//! Loads what many objects of a response refer to in one statement for each kind.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::runtime::{TokioSpawner, TokioTimer};
+use chrono::{DateTime, Utc};
+
+use super::error::{Error, Result};
+use crate::domain::{App, Error as Domain};
+use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
+use crate::store::conversations::{self, Conversation};
+use crate::store::messages::{self, Message};
+use crate::store::participants::{self, Participant};
+use crate::store::users::{self, User};
+
+/// The loaders of one request. They keep nothing: each field shows the state at the time it is resolved.
+pub struct Loaders(DataLoader<Rows>);
+
+pub struct Rows {
+    app: App,
+}
+
+/// A user's own state in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MembershipKey(pub UserId, pub ConversationId);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NumberKey(pub ConversationId, pub i32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParticipantPage {
+    pub conversation: ConversationId,
+    pub after: Option<(DateTime<Utc>, ParticipantId)>,
+    pub limit: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessagePage {
+    pub conversation: ConversationId,
+    pub range: messages::Range,
+}
+
+impl Loaders {
+    pub fn new(app: App) -> Self {
+        Self(DataLoader::new(Rows { app }, TokioSpawner::current(), TokioTimer::default()))
+    }
+
+    pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Error>,
+    {
+        self.0.load_one(key).await
+    }
+
+    /// The same, of what is there for certain as long as the row that names it is.
+    pub(super) async fn load_existing<K>(&self, key: K) -> Result<<Rows as Loader<K>>::Value>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Error>,
+    {
+        self.load(key).await?.ok_or_else(|| Domain::NotFound("It is gone.").into())
+    }
+}
+
+fn failed(error: impl Into<crate::error::Error>) -> Error {
+    Domain::from(error).into()
+}
+
+impl Loader<UserId> for Rows {
+    type Value = User;
+    type Error = Error;
+
+    async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = users::by_ids(&mut connection, keys).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<ConversationId> for Rows {
+    type Value = Conversation;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ConversationId]) -> Result<HashMap<ConversationId, Conversation>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = conversations::by_ids(&mut connection, keys).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<MessageId> for Rows {
+    type Value = Message;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = messages::by_ids(&mut connection, keys).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<NumberKey> for Rows {
+    type Value = Message;
+    type Error = Error;
+
+    async fn load(&self, keys: &[NumberKey]) -> Result<HashMap<NumberKey, Message>> {
+        let wanted: Vec<_> = keys.iter().map(|&NumberKey(conversation, number)| (conversation, number)).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = messages::by_numbers(&mut connection, &wanted).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (NumberKey(row.conversation_id, row.number), row)).collect())
+    }
+}
+
+impl Loader<MembershipKey> for Rows {
+    type Value = Participant;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MembershipKey]) -> Result<HashMap<MembershipKey, Participant>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, conversations) in grouped(keys.iter().map(|&MembershipKey(user, id)| (user, id))) {
+            let rows = participants::of_user(&mut connection, user, &conversations).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (MembershipKey(row.user_id, row.conversation_id), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<ParticipantPage> for Rows {
+    type Value = Vec<Participant>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ParticipantPage]) -> Result<HashMap<ParticipantPage, Vec<Participant>>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
+        for ((after, limit), conversations) in
+            grouped(keys.iter().map(|key| ((key.after, key.limit), key.conversation)))
+        {
+            let rows = participants::pages(&mut connection, &conversations, after, limit).await.map_err(failed)?;
+            for row in rows {
+                let key = ParticipantPage { conversation: row.conversation_id, after, limit };
+                loaded.entry(key).or_default().push(row);
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<MessagePage> for Rows {
+    type Value = Vec<Message>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
+        for (range, conversations) in grouped(keys.iter().map(|key| (key.range, key.conversation))) {
+            let rows = messages::pages(&mut connection, &conversations, range).await.map_err(failed)?;
+            for row in rows {
+                loaded.entry(MessagePage { conversation: row.conversation_id, range }).or_default().push(row);
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+/// The values under each key: one statement is needed for each, and a response mostly has one.
+fn grouped<K: Eq + Hash, V>(pairs: impl Iterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
+    let mut groups: HashMap<K, Vec<V>> = HashMap::new();
+    for (key, value) in pairs {
+        groups.entry(key).or_default().push(value);
+    }
+    groups
+}

@@ -1,0 +1,142 @@
+//! Messages: sending them, and how far they were received and read.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+
+use super::context::ContextExt as _;
+use super::conversation::Conversation;
+use super::error::{Error, Result};
+use super::scalars::{DateTime, parse_id};
+use super::user::User;
+use crate::domain::messages::NewMessage;
+use crate::store::messages::{Message as Row, MessageKind as KindRow};
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "KindRow")]
+pub enum MessageKind {
+    Text,
+    Image,
+    Video,
+    Audio,
+    File,
+    System,
+}
+
+pub struct Message(pub Row);
+
+#[Object]
+impl Message {
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    async fn conversation(&self, ctx: &Context<'_>) -> Result<Conversation> {
+        ctx.loaders().load_existing(self.0.conversation_id).await.map(Conversation::from)
+    }
+
+    /// 1, 2, 3, … in its conversation: the order that every participant sees, with no holes.
+    async fn number(&self) -> i32 {
+        self.0.number
+    }
+
+    /// Grows in its conversation with every change of any message: the larger is the newer state.
+    async fn revision(&self) -> i32 {
+        self.0.revision
+    }
+
+    /// Null for a deleted account.
+    async fn sender(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().load(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
+    }
+
+    async fn kind(&self) -> MessageKind {
+        self.0.kind.into()
+    }
+
+    async fn body(&self) -> Option<&str> {
+        self.0.body.as_deref()
+    }
+
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
+    }
+
+    /// What the sender gave; lets a client match its optimistic copy.
+    async fn client_id(&self) -> Option<&str> {
+        self.0.client_id.as_deref()
+    }
+}
+
+#[derive(InputObject)]
+pub struct SendMessageInput {
+    conversation_id: ID,
+    /// Unique per sender, 1 to 64 characters; a UUID will do. Makes retries safe.
+    client_id: Option<String>,
+    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent.
+    body: Option<String>,
+}
+
+#[derive(SimpleObject)]
+pub struct SendMessagePayload {
+    message: Message,
+}
+
+#[derive(InputObject)]
+pub struct MarkDeliveredInput {
+    message_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct MarkDeliveredPayload {
+    conversation: Conversation,
+}
+
+#[derive(InputObject)]
+pub struct MarkReadInput {
+    message_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct MarkReadPayload {
+    conversation: Conversation,
+}
+
+#[derive(Default)]
+pub struct MessageMutation;
+
+#[Object]
+impl MessageMutation {
+    /// Stored before it returns. The same clientId from the same sender returns the first message again.
+    async fn send_message(&self, ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
+        let viewer = ctx.viewer()?;
+        let message = ctx.app().messages().send(viewer, input.try_into()?).await?;
+        Ok(SendMessagePayload { message: Message(message) })
+    }
+
+    /// Everything up to this message is delivered to the viewer. Never moves back.
+    async fn mark_delivered(&self, ctx: &Context<'_>, input: MarkDeliveredInput) -> Result<MarkDeliveredPayload> {
+        let viewer = ctx.viewer()?;
+        let message = parse_id(&input.message_id, "messageId")?;
+        let row = ctx.app().receipts().mark_delivered(viewer, message).await?;
+        Ok(MarkDeliveredPayload { conversation: row.into() })
+    }
+
+    /// Everything up to this message is read by the viewer. Never moves back.
+    async fn mark_read(&self, ctx: &Context<'_>, input: MarkReadInput) -> Result<MarkReadPayload> {
+        let viewer = ctx.viewer()?;
+        let message = parse_id(&input.message_id, "messageId")?;
+        let row = ctx.app().receipts().mark_read(viewer, message).await?;
+        Ok(MarkReadPayload { conversation: row.into() })
+    }
+}
+
+impl TryFrom<SendMessageInput> for NewMessage {
+    type Error = Error;
+
+    fn try_from(input: SendMessageInput) -> Result<Self> {
+        Ok(Self {
+            conversation: parse_id(&input.conversation_id, "conversationId")?,
+            client_id: input.client_id,
+            body: input.body.unwrap_or_default(),
+        })
+    }
+}

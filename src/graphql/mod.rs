@@ -1,0 +1,60 @@
+//! The API: one file for each noun, with its type, inputs, payloads and resolvers. Translates, decides nothing.
+
+mod account;
+mod context;
+mod conversation;
+mod error;
+mod event;
+mod loaders;
+mod message;
+mod node;
+mod page;
+mod participant;
+mod scalars;
+mod server_info;
+mod session;
+mod user;
+mod viewer;
+
+use async_graphql::{MergedObject, SDLExportOptions, Schema as GraphqlSchema};
+
+pub use context::{Caller, Identity};
+pub use error::{Error, ErrorCode, Result};
+pub use loaders::Loaders;
+
+use crate::domain::App;
+
+#[derive(MergedObject, Default)]
+pub struct Query(
+    node::NodeQuery,
+    viewer::ViewerQuery,
+    user::UserQuery,
+    conversation::ConversationQuery,
+    server_info::ServerInfoQuery,
+);
+
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    account::AccountMutation,
+    session::SessionMutation,
+    conversation::ConversationMutation,
+    message::MessageMutation,
+);
+
+pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;
+
+/// The schema over a running server.
+pub fn schema(app: App) -> Schema {
+    builder().data(app).finish()
+}
+
+/// The schema in the schema definition language, as `schema.graphql` holds it.
+pub fn sdl() -> String {
+    builder().finish().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
+}
+
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, event::Subscription> {
+    Schema::build(Query::default(), Mutation::default(), event::Subscription)
+        .register_output_type::<node::Node>()
+        .register_output_type::<event::DurableEvent>()
+}

@@ -1,0 +1,74 @@
+//! Users, as others see them.
+
+use async_graphql::{Context, ID, Object, OneofObject};
+
+use super::context::ContextExt as _;
+use super::error::Result;
+use super::page::{Connection, Forward};
+use super::scalars::{DateTime, parse_id};
+use crate::store::users::User as Row;
+
+pub struct User(pub Row);
+
+#[Object]
+impl User {
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    async fn username(&self) -> &str {
+        &self.0.username
+    }
+
+    async fn display_name(&self) -> &str {
+        &self.0.display_name
+    }
+
+    async fn about(&self) -> Option<&str> {
+        self.0.about.as_deref()
+    }
+
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
+    }
+}
+
+#[derive(OneofObject)]
+pub enum UserBy {
+    Id(ID),
+    Username(String),
+}
+
+#[derive(Default)]
+pub struct UserQuery;
+
+#[Object]
+impl UserQuery {
+    async fn user(&self, ctx: &Context<'_>, by: UserBy) -> Option<Result<User>> {
+        find(ctx, by).await.transpose()
+    }
+
+    /// By username prefix or display name: the exact username first, then prefixes, then names.
+    async fn search_users(
+        &self,
+        ctx: &Context<'_>,
+        query: String,
+        #[graphql(default = 20)] first: i32,
+        after: Option<String>,
+    ) -> Result<Connection<User>> {
+        ctx.viewer()?;
+        let page = Forward::<(i32, String)>::new(first, after.as_deref())?;
+        let after = page.after.as_ref().map(|(rank, username)| (*rank, username.as_str()));
+        let found = ctx.app().users().search(&query, after, page.limit()).await?;
+        Ok(page.connection(found, |found| (found.rank, found.user.username.clone()), |found| User(found.user)))
+    }
+}
+
+async fn find(ctx: &Context<'_>, by: UserBy) -> Result<Option<User>> {
+    ctx.viewer()?;
+    let user = match by {
+        UserBy::Id(id) => ctx.app().users().get(parse_id(&id, "by.id")?).await?,
+        UserBy::Username(username) => ctx.app().users().by_username(&username).await?,
+    };
+    Ok(user.map(User))
+}

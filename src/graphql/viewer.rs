@@ -1,0 +1,110 @@
+//! The signed-in account: what only its owner may see.
+
+use async_graphql::{Context, ID, InputObject, Object};
+use chrono::Utc;
+
+use super::context::ContextExt as _;
+use super::conversation::{Conversation, ConversationKind};
+use super::error::Result;
+use super::page::{Connection, Forward};
+use super::session::Session;
+use super::user::User;
+use crate::domain::{Error, Viewer as Identity};
+use crate::ids::{ConversationId, ViewerId};
+use crate::store::conversations::Filter;
+use crate::store::users::User as Row;
+
+pub struct Viewer {
+    pub identity: Identity,
+    pub row: Row,
+}
+
+/// The signed-in account: what only its owner may see.
+#[Object]
+impl Viewer {
+    /// The same for as long as the account is: lets a normalised cache keep one Viewer.
+    async fn id(&self) -> ID {
+        ViewerId(self.row.id.0).to_string().into()
+    }
+
+    async fn user(&self) -> User {
+        User(self.row.clone())
+    }
+
+    async fn email(&self) -> Option<&str> {
+        self.row.email.as_deref()
+    }
+
+    async fn phone(&self) -> Option<&str> {
+        self.row.phone.as_deref()
+    }
+
+    /// Most recently active first.
+    async fn conversations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 20)] first: i32,
+        after: Option<String>,
+        filter: Option<ConversationFilter>,
+    ) -> Result<Connection<Conversation>> {
+        let page = Forward::<(chrono::DateTime<Utc>, ConversationId)>::new(first, after.as_deref())?;
+        let filter = filter.map(Filter::from).unwrap_or_default();
+        let rows = ctx.app().conversations().list(self.identity, filter, page.after, page.limit()).await?;
+        Ok(page.connection(
+            rows,
+            |(conversation, _)| (conversation.last_activity_at, conversation.id),
+            |(row, membership)| Conversation { row, membership: Some(membership) },
+        ))
+    }
+
+    /// Sum over all conversations.
+    async fn unread_count(&self, ctx: &Context<'_>) -> Result<i32> {
+        let count = ctx.app().conversations().unread_count(self.identity).await?;
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    /// The devices that are signed in, last used first.
+    async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
+        let rows = ctx.app().sessions().list(self.identity).await?;
+        let current = self.identity.session;
+        Ok(rows.into_iter().map(|row| Session { is_current: row.id == current, row }).collect())
+    }
+}
+
+impl Viewer {
+    pub(super) async fn load(ctx: &Context<'_>, identity: Identity) -> Result<Self> {
+        let row = ctx.app().users().get(identity.user).await?;
+        let row = row.ok_or(Error::Unauthenticated("The account is gone."))?;
+        Ok(Self { identity, row })
+    }
+}
+
+#[derive(InputObject)]
+pub struct ConversationFilter {
+    kind: Option<ConversationKind>,
+    #[graphql(default_with = "Some(false)")]
+    unread_only: Option<bool>,
+    /// In any case of letters.
+    title_contains: Option<String>,
+}
+
+impl From<ConversationFilter> for Filter {
+    fn from(filter: ConversationFilter) -> Self {
+        Self {
+            kind: filter.kind.map(Into::into),
+            unread_only: filter.unread_only.unwrap_or_default(),
+            title_contains: filter.title_contains,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct ViewerQuery;
+
+#[Object]
+impl ViewerQuery {
+    /// The signed-in account; UNAUTHENTICATED without one.
+    async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
+        Viewer::load(ctx, ctx.viewer()?).await
+    }
+}

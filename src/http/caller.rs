@@ -1,0 +1,50 @@
+//! Who sends a request, as its headers tell.
+
+use std::net::SocketAddr;
+
+use axum::http::{HeaderMap, header};
+
+use super::Server;
+use crate::domain::Error;
+use crate::graphql::{Caller, Error as GraphqlError, Identity};
+
+impl Server {
+    /// Fails only where Postgres cannot be asked about the session.
+    pub(super) async fn caller(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, GraphqlError> {
+        let identity = match bearer(headers) {
+            Some(token) => self.identify(&token).await?,
+            None => Identity::Anonymous,
+        };
+        Ok(Caller { identity, ip_address: Some(self.address(headers, peer)) })
+    }
+
+    pub(super) async fn identify(&self, token: &str) -> Result<Identity, GraphqlError> {
+        match self.app.sessions().authenticate(token).await {
+            Ok(viewer) => Ok(Identity::SignedIn(viewer)),
+            Err(Error::Unauthenticated(reason)) => Ok(Identity::Rejected(reason)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Behind a proxy that writes it, the last entry of X-Forwarded-For is what that proxy saw;
+    /// those before it are the client's own claims.
+    pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> String {
+        let forwarded = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .next_back()
+            .filter(|_| self.config.places.trust_forwarded_for)
+            .and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok());
+        forwarded.unwrap_or_else(|| peer.ip()).to_canonical().to_string()
+    }
+}
+
+/// The token of `Authorization: Bearer …`, RFC 6750.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+    bearer_value(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+pub(super) fn bearer_value(value: &str) -> Option<String> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}

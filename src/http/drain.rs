@@ -1,0 +1,41 @@
+//! The order in which a server goes down.
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Clone, Default)]
+pub(super) struct Drain {
+    begun: CancellationToken,
+    closing: CancellationToken,
+    sockets: TaskTracker,
+}
+
+impl Drain {
+    /// From here on the server is not ready and takes no new sockets.
+    pub(super) fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// From here on no connection is accepted, and sockets close as soon as their requests are done.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+        self.sockets.close();
+    }
+
+    pub(super) async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// Counts a socket's session for as long as it runs.
+    pub(super) async fn track(&self, session: impl Future<Output = ()>) {
+        self.sockets.track_future(session).await;
+    }
+
+    pub(super) async fn sockets_closed(&self) {
+        self.sockets.wait().await;
+    }
+}

@@ -1,0 +1,49 @@
+//! GraphQL responses on their way out: every error has a code, and what never ran has no data.
+
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use serde::Serialize;
+
+use crate::graphql::{Error, ErrorCode};
+
+/// The body of an answer, the GraphQL specification's section 7.
+#[derive(Debug, Serialize)]
+pub(super) struct Body {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<ServerError>,
+    /// None where the operation never ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<Value>,
+}
+
+impl Body {
+    pub(super) fn new(mut response: Response) -> Self {
+        response.errors.iter_mut().for_each(add_code);
+        // What is wrong with the document or its variables belongs to no field.
+        let never_ran = response.data == Value::Null
+            && !response.errors.is_empty()
+            && response.errors.iter().all(|error| error.path.is_empty());
+        Self { errors: response.errors, data: (!never_ran).then_some(response.data) }
+    }
+
+    pub(super) fn refused(error: Error) -> Self {
+        Self { errors: vec![error.into()], data: None }
+    }
+
+    /// The library's words for a document that does not parse.
+    pub(super) fn unparsed(error: ServerError) -> Self {
+        let mut error = error;
+        set_code(&mut error, ErrorCode::GraphqlParseFailed);
+        Self { errors: vec![error], data: None }
+    }
+}
+
+/// The API's own errors bring their code; the library's are all about the document and its variables.
+fn add_code(error: &mut ServerError) {
+    if error.extensions.as_ref().and_then(|extensions| extensions.get("code")).is_none() {
+        set_code(error, ErrorCode::GraphqlValidationFailed);
+    }
+}
+
+fn set_code(error: &mut ServerError, code: ErrorCode) {
+    error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
+}

@@ -1,0 +1,16 @@
+//! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
+//!
+//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log ─▶ store ─▶ config · error · ids`;
+//! see docs/ARCHITECTURE.md.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod embedded;
+pub mod error;
+pub mod graphql;
+pub mod http;
+pub mod ids;
+pub mod log;
+pub mod random;
+pub mod store;

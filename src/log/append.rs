@@ -1,0 +1,50 @@
+//! Writing to the log.
+
+use chrono::{DateTime, Utc};
+use diesel::QueryableByName;
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::event::{Audience, Change, Event, Seq};
+use crate::error::Result;
+use crate::store::Connection;
+
+#[derive(QueryableByName)]
+struct Head {
+    #[diesel(sql_type = BigInt)]
+    seq: Seq,
+}
+
+/// Appends the changes in their order and returns them as events. It must be the transaction's last
+/// statement: from here to the commit nobody else can append.
+pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateTime<Utc>) -> Result<Vec<Event>> {
+    let audiences = changes.iter().map(Change::audience);
+    let conversations = audiences.clone().map(|audience| match audience {
+        Audience::Conversation(id) => Some(id.0),
+        Audience::User(_) => None,
+    });
+    let users = audiences.map(|audience| match audience {
+        Audience::User(id) => Some(id.0),
+        Audience::Conversation(_) => None,
+    });
+    let Head { seq: head } = diesel::sql_query(
+        "WITH head AS (UPDATE log_head SET seq = seq + $1 WHERE lane = 0 RETURNING seq),
+              appended AS (
+                  INSERT INTO events (lane, seq, kind, conversation_id, user_id, subject_id, created_at)
+                  SELECT 0, head.seq - $1 + change.place, kind, conversation_id, user_id, subject_id, $6
+                  FROM head, unnest($2, $3, $4, $5) WITH ORDINALITY
+                      AS change (kind, conversation_id, user_id, subject_id, place)
+              )
+         SELECT seq FROM head",
+    )
+    .bind::<BigInt, _>(changes.len() as i64)
+    .bind::<Array<Text>, _>(changes.iter().map(Change::kind).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(conversations.collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(users.collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(changes.iter().map(Change::subject).collect::<Vec<_>>())
+    .bind::<Timestamptz, _>(now)
+    .get_result(conn)
+    .await?;
+    let first = head - changes.len() as i64 + 1;
+    Ok((first..).zip(changes).map(|(seq, &change)| Event { seq, change }).collect())
+}

@@ -1,0 +1,41 @@
+//! The place in the log that a client has come to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::event::Seq;
+
+/// Opaque to clients, and the same for everybody: base64url of the epoch and the seq, 8 bytes each, big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub epoch: i64,
+    pub seq: Seq,
+}
+
+/// The text was never a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCursor;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.seq.to_be_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let bytes: [u8; 16] =
+            URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidCursor)?;
+        let packed = u128::from_be_bytes(bytes);
+        let (epoch, seq) = ((packed >> 64) as i64, packed as i64);
+        if seq < 0 { Err(InvalidCursor) } else { Ok(Self { epoch, seq }) }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the log holds.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+
+/// The place of an event in its lane: 1, 2, 3 … in commit order, without holes.
+pub type Seq = i64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: Seq,
+    pub change: Change,
+}
+
+/// A durable change, by the ids of what it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    MessageAdded {
+        conversation: ConversationId,
+        message: MessageId,
+    },
+    /// The user takes part in the conversation from here on.
+    ConversationAdded {
+        user: UserId,
+        conversation: ConversationId,
+    },
+    /// The user has received or read further.
+    ReceiptAdvanced {
+        conversation: ConversationId,
+        user: UserId,
+    },
+    SessionRevoked {
+        user: UserId,
+        session: SessionId,
+    },
+}
+
+/// Who may receive an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All who take part at that point of the log.
+    Conversation(ConversationId),
+    User(UserId),
+}
+
+impl Change {
+    pub fn audience(&self) -> Audience {
+        match *self {
+            Self::MessageAdded { conversation, .. } | Self::ReceiptAdvanced { conversation, .. } => {
+                Audience::Conversation(conversation)
+            }
+            Self::ConversationAdded { user, .. } | Self::SessionRevoked { user, .. } => Audience::User(user),
+        }
+    }
+
+    /// The name under which the table keeps it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::MessageAdded { .. } => "message_added",
+            Self::ConversationAdded { .. } => "conversation_added",
+            Self::ReceiptAdvanced { .. } => "receipt_advanced",
+            Self::SessionRevoked { .. } => "session_revoked",
+        }
+    }
+
+    pub(super) fn subject(&self) -> Uuid {
+        match *self {
+            Self::MessageAdded { message, .. } => message.0,
+            Self::ConversationAdded { conversation, .. } => conversation.0,
+            Self::ReceiptAdvanced { user, .. } => user.0,
+            Self::SessionRevoked { session, .. } => session.0,
+        }
+    }
+
+    pub(super) fn from_row(kind: &str, audience: Audience, subject: Uuid) -> Result<Self> {
+        match (kind, audience) {
+            ("message_added", Audience::Conversation(conversation)) => {
+                Ok(Self::MessageAdded { conversation, message: MessageId(subject) })
+            }
+            ("receipt_advanced", Audience::Conversation(conversation)) => {
+                Ok(Self::ReceiptAdvanced { conversation, user: UserId(subject) })
+            }
+            ("conversation_added", Audience::User(user)) => {
+                Ok(Self::ConversationAdded { user, conversation: ConversationId(subject) })
+            }
+            ("session_revoked", Audience::User(user)) => Ok(Self::SessionRevoked { user, session: SessionId(subject) }),
+            _ => Err(Error::Corrupt(format!("event of kind {kind:?} for {audience:?}"))),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A client's stream: the log from its cursor, then the tail, nothing lost and nothing twice.
+
+use std::collections::HashSet;
+
+use async_stream::stream;
+use futures_util::Stream;
+
+use super::Log;
+use super::cursor::Cursor;
+use super::event::{Change, Event, Seq};
+use super::read::{self, Snapshot};
+use super::streams::{Interest, receives};
+use crate::error::{Result, patiently};
+use crate::ids::{ConversationId, UserId};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    Event(Event),
+    /// Everything up to here has been sent; what follows is live.
+    CaughtUp(Seq),
+    /// The cursor is not of this log; the stream goes on from here.
+    ResyncRequired(Seq),
+}
+
+impl Log {
+    /// What the user may receive after the cursor, and for ever on; without a cursor, from now on.
+    /// It ends only when dropped. Where Postgres is away it waits.
+    pub fn follow(
+        &self,
+        user: UserId,
+        interest: Interest,
+        after: Option<Cursor>,
+    ) -> impl Stream<Item = Item> + Send + use<> {
+        let log = self.clone();
+        stream! {
+            let mut position = None;
+            let mut caught_up = false;
+            let mut resync = after.is_some_and(|cursor| cursor.epoch != log.epoch);
+            if let Some(cursor) = after && !resync {
+                position = Some(cursor.seq);
+            }
+            loop {
+                let snapshot = patiently!(log.snapshot(user));
+                let head = snapshot.head;
+                resync |= position.is_some_and(|position| position > head);
+                if std::mem::take(&mut resync) {
+                    position = None;
+                    yield Item::ResyncRequired(head);
+                }
+                if let Some(from) = position {
+                    let mut missed = patiently!(Missed::new(&log, user, &snapshot, from));
+                    while let Some(events) = patiently!(missed.page(&log)) {
+                        for event in events.into_iter().filter(|event| interest.wants(&event.change)) {
+                            yield Item::Event(event);
+                        }
+                    }
+                }
+                position = Some(head);
+                let Ok(mut joined) = log.streams.join(user, snapshot, interest) else { continue };
+                if !std::mem::replace(&mut caught_up, true) {
+                    yield Item::CaughtUp(head);
+                }
+                while let Some(event) = joined.recv().await {
+                    position = Some(event.seq);
+                    yield Item::Event(event);
+                }
+            }
+        }
+    }
+
+    async fn snapshot(&self, user: UserId) -> Result<Snapshot> {
+        read::snapshot(&mut *self.database.connection().await?, user).await
+    }
+}
+
+/// What a stream has missed, read page by page.
+struct Missed {
+    user: UserId,
+    position: Seq,
+    head: Seq,
+    /// What the user took part in at `position`.
+    conversations: HashSet<ConversationId>,
+    /// What the user took part in at any time from there to the head.
+    ever: Vec<ConversationId>,
+}
+
+impl Missed {
+    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between.
+    async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Self> {
+        let mut conversations = snapshot.conversations.clone();
+        let ever = conversations.iter().copied().collect();
+        if position < snapshot.head {
+            let mut connection = log.database.connection().await?;
+            let personal = read::personal_between(&mut connection, user, position, snapshot.head).await?;
+            for event in personal.iter().rev() {
+                if let Change::ConversationAdded { conversation, .. } = event.change {
+                    conversations.remove(&conversation);
+                }
+            }
+        }
+        Ok(Self { user, position, head: snapshot.head, conversations, ever })
+    }
+
+    /// The next events for the user; None when the head is reached.
+    async fn page(&mut self, log: &Log) -> Result<Option<Vec<Event>>> {
+        if self.position >= self.head {
+            return Ok(None);
+        }
+        let limit = log.settings.catch_up_page;
+        let mut connection = log.database.connection().await?;
+        let mut events =
+            read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
+        self.position = match events.last() {
+            Some(last) if events.len() as i64 == limit => last.seq,
+            _ => self.head,
+        };
+        events.retain(|event| receives(self.user, &mut self.conversations, &event.change));
+        Ok(Some(events))
+    }
+}

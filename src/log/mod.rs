@@ -1,0 +1,112 @@
+//! The durable event log: one totally ordered row for each durable change, and its streams to clients.
+//!
+//! `seq` comes from one counter row that a transaction holds until its commit. It therefore has no holes
+//! and follows commit order: whoever has read up to 41 has missed nothing below it.
+
+mod append;
+mod broker;
+mod cursor;
+mod event;
+mod follow;
+mod read;
+mod redis;
+mod streams;
+mod tail;
+mod transaction;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use broker::{Broker, Incoming, MemoryBroker};
+pub use cursor::{Cursor, InvalidCursor};
+pub use event::{Audience, Change, Event, Seq};
+pub use follow::Item;
+pub use redis::RedisBroker;
+pub use streams::{Interest, SessionWatch};
+pub use transaction::Transaction;
+
+use crate::clock::Clock;
+use crate::config::LogSettings;
+use crate::error::Result;
+use crate::ids::SessionId;
+use crate::store::Database;
+use streams::Streams;
+
+/// Events waiting to be published; one more is left to the tails' look at Postgres.
+const PUBLISH_QUEUE: usize = 65_536;
+/// Events published in one call to the broker.
+const PUBLISH_BATCH: usize = 512;
+
+/// The log as this node sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    database: Database,
+    clock: Clock,
+    settings: LogSettings,
+    epoch: i64,
+    streams: Arc<Streams>,
+    publish: mpsc::Sender<Event>,
+}
+
+impl Log {
+    /// Starts this node's tail and its publisher, which both run until `stop` is cancelled.
+    pub async fn open(
+        database: Database,
+        broker: Arc<dyn Broker>,
+        clock: Clock,
+        settings: LogSettings,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        // Before the head is read, so that no event falls between the two.
+        let incoming = broker.subscribe(stop.clone());
+        let head = read::head(&mut *database.connection().await?).await?;
+        let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
+        let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), head.seq);
+        tokio::spawn(tail.run(incoming, stop.clone()));
+        let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
+        tokio::spawn(publish_all(broker, queue, stop));
+        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish })
+    }
+
+    /// Opens a transaction; what it records is appended as its last statement and published after its commit.
+    pub async fn begin(&self) -> Result<Transaction<'_>> {
+        Transaction::begin(self).await
+    }
+
+    /// Tells when the session is revoked, on whichever node. Watch first and look at the session afterwards:
+    /// then no revocation falls between.
+    pub fn watch_session(&self, session: SessionId) -> SessionWatch {
+        Streams::watch_session(&self.streams, session)
+    }
+
+    /// How far this node's tail has come.
+    pub fn position(&self) -> Cursor {
+        self.cursor(self.streams.position())
+    }
+
+    pub fn cursor(&self, seq: Seq) -> Cursor {
+        Cursor { epoch: self.epoch, seq }
+    }
+
+    fn publish(&self, events: Vec<Event>) {
+        for event in events {
+            if self.publish.try_send(event).is_err() {
+                warn!(seq = event.seq, "publish queue is full; tails will read this event from Postgres");
+            }
+        }
+    }
+}
+
+/// Hands committed events to the broker, a batch at a time. What it loses, the tails find in Postgres.
+async fn publish_all(broker: Arc<dyn Broker>, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
+    let mut batch = Vec::with_capacity(PUBLISH_BATCH);
+    while let Some(1..) = stop.run_until_cancelled(queue.recv_many(&mut batch, PUBLISH_BATCH)).await {
+        if let Err(error) = broker.publish(&batch).await {
+            warn!(%error, events = batch.len(), "publication failed; tails will read from Postgres");
+        }
+        batch.clear();
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading the log.
+
+use std::collections::HashSet;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use uuid::Uuid;
+
+use super::event::{Audience, Change, Event, Seq};
+use crate::error::{Error, Result};
+use crate::ids::{ConversationId, UserId};
+use crate::store::Connection;
+use crate::store::schema::{events, log_head};
+
+/// The only lane there is so far.
+const LANE: i16 = 0;
+
+/// The newest event, and the life of the database it belongs to.
+pub(super) struct Head {
+    pub(super) epoch: i64,
+    pub(super) seq: Seq,
+}
+
+/// What a user took part in at one point of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) head: Seq,
+    pub(super) conversations: HashSet<ConversationId>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = events, check_for_backend(diesel::pg::Pg))]
+struct EventRow {
+    seq: Seq,
+    kind: String,
+    conversation_id: Option<ConversationId>,
+    user_id: Option<UserId>,
+    subject_id: Uuid,
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = Error;
+
+    fn try_from(row: EventRow) -> Result<Self> {
+        let audience = match (row.conversation_id, row.user_id) {
+            (Some(conversation), None) => Audience::Conversation(conversation),
+            (None, Some(user)) => Audience::User(user),
+            _ => return Err(Error::Corrupt(format!("event {} has no audience", row.seq))),
+        };
+        Ok(Self { seq: row.seq, change: Change::from_row(&row.kind, audience, row.subject_id)? })
+    }
+}
+
+pub(super) async fn head(conn: &mut Connection) -> Result<Head> {
+    let (epoch, seq) = log_head::table.find(LANE).select((log_head::epoch, log_head::seq)).first(conn).await?;
+    Ok(Head { epoch, seq })
+}
+
+/// In one statement, so that the memberships are those of exactly that head.
+pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snapshot> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        seq: Seq,
+        #[diesel(sql_type = Array<SqlUuid>)]
+        conversations: Vec<ConversationId>,
+    }
+    let row: Row = diesel::sql_query(
+        "SELECT seq, ARRAY(SELECT conversation_id FROM participants WHERE user_id = $1) AS conversations
+         FROM log_head WHERE lane = 0",
+    )
+    .bind::<SqlUuid, _>(user)
+    .get_result(conn)
+    .await?;
+    Ok(Snapshot { head: row.seq, conversations: row.conversations.into_iter().collect() })
+}
+
+/// The events after one place, up to and with another, at most `limit`.
+pub(super) async fn between(conn: &mut Connection, after: Seq, upto: Seq, limit: i64) -> Result<Vec<Event>> {
+    events::table
+        .filter(events::lane.eq(LANE).and(events::seq.gt(after)).and(events::seq.le(upto)))
+        .order(events::seq)
+        .limit(limit)
+        .select(EventRow::as_select())
+        .load(conn)
+        .await?
+        .into_iter()
+        .map(Event::try_from)
+        .collect()
+}
+
+/// The same, of those for this user or for one of these conversations.
+pub(super) async fn between_for(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+    after: Seq,
+    upto: Seq,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    events::table
+        .filter(events::lane.eq(LANE).and(events::seq.gt(after)).and(events::seq.le(upto)))
+        .filter(events::user_id.eq(user).or(events::conversation_id.eq_any(conversations)))
+        .order(events::seq)
+        .limit(limit)
+        .select(EventRow::as_select())
+        .load(conn)
+        .await?
+        .into_iter()
+        .map(Event::try_from)
+        .collect()
+}
+
+/// The events for this user alone, all of them.
+pub(super) async fn personal_between(conn: &mut Connection, user: UserId, after: Seq, upto: Seq) -> Result<Vec<Event>> {
+    between_for(conn, user, &[], after, upto, i64::MAX).await
+}

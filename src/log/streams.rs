@@ -1,0 +1,293 @@
+//! Which stream wants which event: an index over this node's subscribers, kept true by the log itself.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Audience, Change, Event, Seq};
+use super::read::Snapshot;
+use crate::ids::{ConversationId, SessionId, UserId};
+
+/// What a stream wants of the events that its user may receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// All that concerns the user.
+    Inbox,
+    /// New messages, of one conversation or of all.
+    Messages(Option<ConversationId>),
+}
+
+impl Interest {
+    pub(super) fn wants(self, change: &Change) -> bool {
+        match (self, *change) {
+            (_, Change::SessionRevoked { .. }) => false,
+            (Self::Inbox, _) => true,
+            (Self::Messages(None), Change::MessageAdded { .. }) => true,
+            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
+            (Self::Messages(_), _) => false,
+        }
+    }
+}
+
+/// Whether a user may receive an event, given what the user takes part in at that point of the log;
+/// the membership is brought up to date on the way.
+pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) -> bool {
+    if let Change::ConversationAdded { user: joined, conversation } = *change
+        && joined == user
+    {
+        conversations.insert(conversation);
+    }
+    match change.audience() {
+        Audience::User(id) => id == user,
+        Audience::Conversation(id) => conversations.contains(&id),
+    }
+}
+
+/// The stream is further behind than this node remembers: read the log again.
+pub(super) struct Behind;
+
+pub(super) struct Streams {
+    index: Mutex<Index>,
+    queue: usize,
+}
+
+struct Index {
+    position: Seq,
+    recent: VecDeque<Event>,
+    memory: usize,
+    users: HashMap<UserId, Listener>,
+    /// The users with a stream here who take part in a conversation.
+    listeners: HashMap<ConversationId, HashSet<UserId>>,
+    sessions: HashMap<SessionId, Watched>,
+    next_stream: u64,
+}
+
+/// A user with at least one stream on this node.
+struct Listener {
+    conversations: HashSet<ConversationId>,
+    streams: Vec<Entry>,
+}
+
+struct Entry {
+    id: u64,
+    /// What the stream has read already, up to and with this.
+    from: Seq,
+    interest: Interest,
+    queue: mpsc::Sender<Event>,
+}
+
+struct Watched {
+    revoked: CancellationToken,
+    watchers: usize,
+}
+
+/// A stream's place at the tail. `recv` returns None once its queue has overflowed.
+pub(super) struct Joined {
+    streams: Arc<Streams>,
+    user: UserId,
+    id: u64,
+    queue: mpsc::Receiver<Event>,
+}
+
+impl Streams {
+    pub(super) fn new(position: Seq, memory: usize, queue: usize) -> Self {
+        let index = Index {
+            position,
+            recent: VecDeque::with_capacity(memory),
+            memory,
+            users: HashMap::new(),
+            listeners: HashMap::new(),
+            sessions: HashMap::new(),
+            next_stream: 0,
+        };
+        Self { index: Mutex::new(index), queue }
+    }
+
+    pub(super) fn position(&self) -> Seq {
+        self.lock().position
+    }
+
+    /// Takes the next event of the log to every stream that wants it.
+    pub(super) fn dispatch(&self, event: Event) {
+        self.lock().dispatch(event);
+    }
+
+    /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        user: UserId,
+        snapshot: Snapshot,
+        interest: Interest,
+    ) -> Result<Joined, Behind> {
+        let (sender, queue) = mpsc::channel(self.queue);
+        let id = self.lock().join(user, snapshot, interest, sender)?;
+        Ok(Joined { streams: Arc::clone(self), user, id, queue })
+    }
+
+    pub(super) fn watch_session(this: &Arc<Self>, session: SessionId) -> SessionWatch {
+        let mut index = this.lock();
+        let watched =
+            index.sessions.entry(session).or_insert_with(|| Watched { revoked: CancellationToken::new(), watchers: 0 });
+        watched.watchers += 1;
+        SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn dispatch(&mut self, event: Event) {
+        self.position = event.seq;
+        if self.recent.len() == self.memory {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(event);
+
+        match event.change {
+            Change::ConversationAdded { user, conversation } => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.conversations.insert(conversation);
+                    self.listeners.entry(conversation).or_default().insert(user);
+                }
+            }
+            Change::SessionRevoked { session, .. } => {
+                if let Some(watched) = self.sessions.remove(&session) {
+                    watched.revoked.cancel();
+                }
+            }
+            Change::MessageAdded { .. } | Change::ReceiptAdvanced { .. } => {}
+        }
+        match event.change.audience() {
+            Audience::User(user) => self.users.get_mut(&user).into_iter().for_each(|user| user.deliver(event)),
+            Audience::Conversation(conversation) => {
+                for user in self.listeners.get(&conversation).into_iter().flatten() {
+                    if let Some(listener) = self.users.get_mut(user) {
+                        listener.deliver(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        user: UserId,
+        snapshot: Snapshot,
+        interest: Interest,
+        queue: mpsc::Sender<Event>,
+    ) -> Result<u64, Behind> {
+        let Snapshot { head, mut conversations } = snapshot;
+        self.replay(user, &mut conversations, head, interest, &queue)?;
+        self.next_stream += 1;
+        let id = self.next_stream;
+        let listener = match self.users.entry(user) {
+            // The index has it right already, at its own position.
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                for &conversation in &conversations {
+                    self.listeners.entry(conversation).or_default().insert(user);
+                }
+                entry.insert(Listener { conversations, streams: Vec::new() })
+            }
+        };
+        listener.streams.push(Entry { id, from: head, interest, queue });
+        Ok(id)
+    }
+
+    /// Queues what the tail has passed since the head that the stream has read up to.
+    fn replay(
+        &self,
+        user: UserId,
+        conversations: &mut HashSet<ConversationId>,
+        head: Seq,
+        interest: Interest,
+        queue: &mpsc::Sender<Event>,
+    ) -> Result<(), Behind> {
+        if head >= self.position {
+            return Ok(());
+        }
+        if self.recent.front().is_none_or(|oldest| oldest.seq > head + 1) {
+            return Err(Behind);
+        }
+        for event in self.recent.iter().filter(|event| event.seq > head) {
+            if receives(user, conversations, &event.change) && interest.wants(&event.change) {
+                queue.try_send(*event).map_err(|_| Behind)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, user: UserId, id: u64) {
+        let Some(listener) = self.users.get_mut(&user) else { return };
+        listener.streams.retain(|stream| stream.id != id);
+        if !listener.streams.is_empty() {
+            return;
+        }
+        if let Some(listener) = self.users.remove(&user) {
+            for conversation in listener.conversations {
+                if let Some(users) = self.listeners.get_mut(&conversation) {
+                    users.remove(&user);
+                    if users.is_empty() {
+                        self.listeners.remove(&conversation);
+                    }
+                }
+            }
+        }
+    }
+
+    fn unwatch(&mut self, session: SessionId) {
+        if let Some(watched) = self.sessions.get_mut(&session) {
+            watched.watchers -= 1;
+            if watched.watchers == 0 {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
+    fn deliver(&mut self, event: Event) {
+        self.streams.retain(|stream| {
+            event.seq <= stream.from || !stream.interest.wants(&event.change) || stream.queue.try_send(event).is_ok()
+        });
+    }
+}
+
+impl Joined {
+    pub(super) async fn recv(&mut self) -> Option<Event> {
+        self.queue.recv().await
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.streams.lock().leave(self.user, self.id);
+    }
+}
+
+/// Watches one session for its revocation.
+pub struct SessionWatch {
+    streams: Arc<Streams>,
+    session: SessionId,
+    revoked: CancellationToken,
+}
+
+impl SessionWatch {
+    pub async fn revoked(&self) {
+        self.revoked.cancelled().await;
+    }
+}
+
+impl Drop for SessionWatch {
+    fn drop(&mut self) {
+        // After a revocation the entry is gone, and a later watch of the same session is not this one's.
+        if !self.revoked.is_cancelled() {
+            self.streams.lock().unwatch(self.session);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of the log as this node sees it: events in `seq` order, each once, whatever the broker does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::broker::Incoming;
+use super::event::{Event, Seq};
+use super::read;
+use super::streams::Streams;
+use crate::config::LogSettings;
+use crate::error::Result;
+use crate::store::Database;
+
+/// Events read at once to fill a hole or to catch up.
+const READ_PAGE: i64 = 1000;
+/// Early events put aside at most; beyond them Postgres is read instead.
+const MAX_EARLY: usize = 10_000;
+
+pub(super) struct Tail {
+    database: Database,
+    streams: Arc<Streams>,
+    settings: LogSettings,
+    position: Seq,
+    /// Events that came before one below them.
+    early: BTreeMap<Seq, Event>,
+    /// When the hole below the first early event is to be read from Postgres.
+    hole_due: Option<Instant>,
+}
+
+impl Tail {
+    pub(super) fn new(database: Database, streams: Arc<Streams>, settings: LogSettings, position: Seq) -> Self {
+        Self { database, streams, settings, position, early: BTreeMap::new(), hole_due: None }
+    }
+
+    pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, stop: CancellationToken) {
+        let mut look = interval(self.settings.tail_poll_interval);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let read = tokio::select! {
+                () = stop.cancelled() => return,
+                next = incoming.recv() => match next {
+                    Some(Incoming::Events(events)) => { self.take(events); false }
+                    Some(Incoming::Gap) => true,
+                    None => return,
+                },
+                () = due(self.hole_due) => {
+                    debug!(position = self.position, "a hole stays open; reading it from Postgres");
+                    true
+                }
+                _ = look.tick() => true,
+            };
+            if read && let Err(error) = self.read().await {
+                warn!(%error, "the tail cannot read Postgres; trying again at the next look");
+                self.hole_due = None;
+            }
+        }
+    }
+
+    /// Passes on what is next in order and puts aside what is early.
+    fn take(&mut self, events: Vec<Event>) {
+        for event in events {
+            if event.seq == self.position + 1 {
+                self.advance(event);
+            } else if event.seq > self.position && self.early.len() < MAX_EARLY {
+                self.early.insert(event.seq, event);
+            }
+        }
+        while let Some(entry) = self.early.first_entry() {
+            match *entry.key() - self.position {
+                ..=0 => drop(entry.remove()),
+                1 => {
+                    let event = entry.remove();
+                    self.advance(event);
+                }
+                _ => break,
+            }
+        }
+        self.hole_due = match (self.early.is_empty(), self.hole_due) {
+            (true, _) => None,
+            (false, due) => due.or_else(|| Some(Instant::now() + self.settings.tail_hole_wait)),
+        };
+    }
+
+    fn advance(&mut self, event: Event) {
+        self.position = event.seq;
+        self.streams.dispatch(event);
+    }
+
+    /// Takes from Postgres whatever is above the position.
+    async fn read(&mut self) -> Result<()> {
+        self.hole_due = None;
+        loop {
+            let mut connection = self.database.connection().await?;
+            let events = read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?;
+            drop(connection);
+            let last_page = (events.len() as i64) < READ_PAGE;
+            self.take(events);
+            if last_page {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,58 @@
+//! A transaction that writes to the log.
+
+use diesel_async::{AnsiTransactionManager, TransactionManager as _};
+
+use super::Log;
+use super::append::append;
+use super::event::Change;
+use crate::error::{Error, Result};
+use crate::store::{Connection, PooledConnection};
+
+/// An open transaction and the changes it will append. Dropped unfinished, it is rolled back with its connection.
+pub struct Transaction<'a> {
+    log: &'a Log,
+    connection: PooledConnection<'a>,
+    changes: Vec<Change>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) async fn begin(log: &'a Log) -> Result<Self> {
+        let mut connection = log.database.connection().await?;
+        AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+        Ok(Self { log, connection, changes: Vec::new() })
+    }
+
+    pub fn conn(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Will be appended at the end, in the order recorded.
+    pub fn record(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Commits where the work went well and rolls back where it did not; the result is the work's own,
+    /// unless the commit fails.
+    pub async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+        match result {
+            Ok(value) => {
+                self.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                AnsiTransactionManager::rollback_transaction(&mut *self.connection).await.map_err(Error::from)?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(mut self) -> Result<()> {
+        let events = match self.changes.as_slice() {
+            [] => Vec::new(),
+            changes => append(&mut self.connection, changes, self.log.clock.now()).await?,
+        };
+        AnsiTransactionManager::commit_transaction(&mut *self.connection).await?;
+        self.log.publish(events);
+        Ok(())
+    }
+}

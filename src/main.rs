@@ -1,0 +1,39 @@
+//! The command line.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Before there is a second thread; a missing file is as good as an empty one.
+    if let Err(error) = dotenvy::dotenv()
+        && !error.not_found()
+    {
+        eprintln!(".env cannot be read: {error}");
+        return ExitCode::from(2);
+    }
+    let command = cli::without_empty_env(Cli::command());
+    let cli = match command.clone().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(error) => match parlance::config::start_error(&command, &error) {
+            Some(line) => {
+                eprintln!("{line}");
+                return ExitCode::from(2);
+            }
+            None => error.exit(),
+        },
+    };
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parlance: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

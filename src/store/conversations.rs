@@ -1,0 +1,144 @@
+//! Conversations, direct and in groups.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
+use diesel_async::RunQueryDsl;
+
+use super::participants::Participant;
+use super::schema::{conversations, participants};
+use super::{Connection, escape_like, text_enum};
+use crate::ids::{ConversationId, MessageId, UserId};
+
+text_enum!(ConversationKind { Direct = "DIRECT", Group = "GROUP" });
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    fn lower(text: Nullable<Text>) -> Nullable<Text>;
+}
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = conversations, check_for_backend(diesel::pg::Pg))]
+pub struct Conversation {
+    pub id: ConversationId,
+    pub kind: ConversationKind,
+    pub title: Option<String>,
+    pub topic: Option<String>,
+    pub created_by: Option<UserId>,
+    pub created_at: DateTime<Utc>,
+    pub last_activity_at: DateTime<Utc>,
+    pub last_message_id: Option<MessageId>,
+    pub last_message_number: i32,
+    pub revision: i32,
+    pub participant_count: i32,
+    pub direct_low: Option<UserId>,
+    pub direct_high: Option<UserId>,
+}
+
+/// Which of a user's conversations to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub kind: Option<ConversationKind>,
+    pub unread_only: bool,
+    /// Lower case.
+    pub title_contains: Option<String>,
+}
+
+/// Returns whether it was inserted: false where the pair has its direct conversation already.
+pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> QueryResult<bool> {
+    diesel::insert_into(conversations::table)
+        .values(conversation)
+        .on_conflict((conversations::direct_low, conversations::direct_high))
+        .do_nothing()
+        .execute(conn)
+        .await
+        .map(|inserted| inserted == 1)
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
+    conversations::table.filter(conversations::id.eq_any(ids)).select(Conversation::as_select()).load(conn).await
+}
+
+pub async fn direct_of(conn: &mut Connection, low: UserId, high: UserId) -> QueryResult<Option<Conversation>> {
+    conversations::table
+        .filter(conversations::direct_low.eq(low).and(conversations::direct_high.eq(high)))
+        .select(Conversation::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Holds the conversation until the transaction ends, so that its numbers are given out one by one.
+pub async fn lock(conn: &mut Connection, id: ConversationId) -> QueryResult<Option<Conversation>> {
+    conversations::table.find(id).select(Conversation::as_select()).for_no_key_update().first(conn).await.optional()
+}
+
+/// Makes the message of that id and number the conversation's newest.
+pub async fn advance(
+    conn: &mut Connection,
+    id: ConversationId,
+    (message, number, revision): (MessageId, i32, i32),
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::update(conversations::table.find(id))
+        .set((
+            conversations::last_message_id.eq(message),
+            conversations::last_message_number.eq(number),
+            conversations::revision.eq(revision),
+            conversations::last_activity_at.eq(now),
+        ))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// A user's conversations with the user's own state in each, most recently active first, after the place `after`.
+pub async fn list(
+    conn: &mut Connection,
+    user: UserId,
+    filter: &Filter,
+    after: Option<(DateTime<Utc>, ConversationId)>,
+    limit: i64,
+) -> QueryResult<Vec<(Conversation, Participant)>> {
+    let mut query = participants::table
+        .inner_join(conversations::table)
+        .filter(participants::user_id.eq(user))
+        .order((conversations::last_activity_at.desc(), conversations::id.desc()))
+        .limit(limit)
+        .select((Conversation::as_select(), Participant::as_select()))
+        .into_boxed();
+    if let Some(kind) = filter.kind {
+        query = query.filter(conversations::kind.eq(kind));
+    }
+    if filter.unread_only {
+        query = query.filter(unread().gt(0));
+    }
+    if let Some(text) = &filter.title_contains {
+        query = query.filter(lower(conversations::title).like(format!("%{}%", escape_like(text))));
+    }
+    if let Some((at, id)) = after {
+        query = query.filter(
+            conversations::last_activity_at
+                .lt(at)
+                .or(conversations::last_activity_at.eq(at).and(conversations::id.lt(id))),
+        );
+    }
+    query.load(conn).await
+}
+
+/// The unread messages over all of a user's conversations.
+pub async fn unread_count(conn: &mut Connection, user: UserId) -> QueryResult<i64> {
+    participants::table
+        .inner_join(conversations::table)
+        .filter(participants::user_id.eq(user))
+        .select(diesel::dsl::sum(unread()))
+        .first::<Option<i64>>(conn)
+        .await
+        .map(Option::unwrap_or_default)
+}
+
+/// The messages after the last one read, less the participant's own.
+#[diesel::dsl::auto_type]
+fn unread() -> _ {
+    conversations::last_message_number - participants::last_read_number - participants::own_unread
+}

@@ -1,0 +1,129 @@
+//! Participants: who takes part in a conversation, and how far each has read.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::schema::participants;
+use super::{Connection, text_enum};
+use crate::ids::{ConversationId, ParticipantId, UserId};
+
+text_enum!(ParticipantRole { Owner = "OWNER", Admin = "ADMIN", Member = "MEMBER" });
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = participants, check_for_backend(diesel::pg::Pg))]
+pub struct Participant {
+    pub conversation_id: ConversationId,
+    pub user_id: UserId,
+    pub id: ParticipantId,
+    pub role: ParticipantRole,
+    pub joined_at: DateTime<Utc>,
+    pub last_delivered_number: i32,
+    pub last_read_number: i32,
+    /// How many of the messages after `last_read_number` are the participant's own.
+    pub own_unread: i32,
+}
+
+pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
+    diesel::insert_into(participants::table).values(rows).execute(conn).await.map(drop)
+}
+
+pub async fn find(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+) -> QueryResult<Option<Participant>> {
+    participants::table.find((conversation, user)).select(Participant::as_select()).first(conn).await.optional()
+}
+
+/// The state of one user in each of several conversations, where the user takes part.
+pub async fn of_user(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+) -> QueryResult<Vec<Participant>> {
+    participants::table
+        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(conversations)))
+        .select(Participant::as_select())
+        .load(conn)
+        .await
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
+    participants::table.filter(participants::id.eq_any(ids)).select(Participant::as_select()).load(conn).await
+}
+
+/// The first `limit` participants of each conversation after a place in the order (joined_at, id).
+pub async fn pages(
+    conn: &mut Connection,
+    conversations: &[ConversationId],
+    after: Option<(DateTime<Utc>, ParticipantId)>,
+    limit: i64,
+) -> QueryResult<Vec<Participant>> {
+    diesel::sql_query(
+        "SELECT page.* FROM unnest($1) AS wanted (id) CROSS JOIN LATERAL (
+             SELECT * FROM participants
+             WHERE conversation_id = wanted.id AND ($2 IS NULL OR (joined_at, id) > ($2, $3))
+             ORDER BY joined_at, id
+             LIMIT $4
+         ) AS page
+         ORDER BY conversation_id, joined_at, page.id",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Nullable<Timestamptz>, _>(after.map(|(at, _)| at))
+    .bind::<Nullable<SqlUuid>, _>(after.map(|(_, id)| id))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// Counts one more of the participant's own messages among those after the last one read.
+pub async fn count_own(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+    diesel::update(participants::table.find((conversation, user)))
+        .set(participants::own_unread.eq(participants::own_unread + 1))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Everything up to `number` is delivered; returns whether that is news.
+pub async fn advance_delivered(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+    number: i32,
+) -> QueryResult<bool> {
+    diesel::update(
+        participants::table.find((conversation, user)).filter(participants::last_delivered_number.lt(number)),
+    )
+    .set(participants::last_delivered_number.eq(number))
+    .execute(conn)
+    .await
+    .map(|updated| updated == 1)
+}
+
+/// Everything up to `number` is read; returns whether that is news. The conversation must be locked:
+/// the participant's own messages after `number` are counted anew.
+pub async fn advance_read(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+    number: i32,
+) -> QueryResult<bool> {
+    diesel::sql_query(
+        "UPDATE participants
+         SET last_read_number = $3,
+             last_delivered_number = greatest(last_delivered_number, $3),
+             own_unread = (
+                 SELECT count(*) FROM messages WHERE conversation_id = $1 AND sender_id = $2 AND number > $3
+             )
+         WHERE conversation_id = $1 AND user_id = $2 AND last_read_number < $3",
+    )
+    .bind::<SqlUuid, _>(conversation)
+    .bind::<SqlUuid, _>(user)
+    .bind::<Integer, _>(number)
+    .execute(conn)
+    .await
+    .map(|updated| updated == 1)
+}

@@ -1,0 +1,120 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    conversations (id) {
+        id -> Uuid,
+        kind -> Text,
+        title -> Nullable<Text>,
+        topic -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        last_activity_at -> Timestamptz,
+        last_message_id -> Nullable<Uuid>,
+        last_message_number -> Int4,
+        revision -> Int4,
+        participant_count -> Int4,
+        direct_low -> Nullable<Uuid>,
+        direct_high -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    events (lane, seq) {
+        lane -> Int2,
+        seq -> Int8,
+        kind -> Text,
+        conversation_id -> Nullable<Uuid>,
+        user_id -> Nullable<Uuid>,
+        subject_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    log_head (lane) {
+        lane -> Int2,
+        epoch -> Int8,
+        seq -> Int8,
+    }
+}
+
+diesel::table! {
+    messages (id) {
+        id -> Uuid,
+        conversation_id -> Uuid,
+        number -> Int4,
+        revision -> Int4,
+        sender_id -> Nullable<Uuid>,
+        kind -> Text,
+        body -> Nullable<Text>,
+        client_id -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    participants (conversation_id, user_id) {
+        conversation_id -> Uuid,
+        user_id -> Uuid,
+        id -> Uuid,
+        role -> Text,
+        joined_at -> Timestamptz,
+        last_delivered_number -> Int4,
+        last_read_number -> Int4,
+        own_unread -> Int4,
+    }
+}
+
+diesel::table! {
+    refresh_tokens (hash) {
+        hash -> Bytea,
+        session_id -> Uuid,
+        expires_at -> Timestamptz,
+        spent_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        device_name -> Nullable<Text>,
+        ip_address -> Nullable<Text>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        username -> Text,
+        display_name -> Text,
+        about -> Nullable<Text>,
+        email -> Nullable<Text>,
+        phone -> Nullable<Text>,
+        password_hash -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::joinable!(conversations -> users (created_by));
+diesel::joinable!(messages -> conversations (conversation_id));
+diesel::joinable!(messages -> users (sender_id));
+diesel::joinable!(participants -> conversations (conversation_id));
+diesel::joinable!(participants -> users (user_id));
+diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(sessions -> users (user_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    conversations,
+    events,
+    log_head,
+    messages,
+    participants,
+    refresh_tokens,
+    sessions,
+    users,
+);

@@ -1,0 +1,123 @@
+//! Sessions: one for each device that is signed in, and their refresh tokens.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Connection;
+use super::schema::{refresh_tokens, sessions};
+use crate::ids::{SessionId, UserId};
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub device_name: Option<String>,
+    pub ip_address: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = refresh_tokens, check_for_backend(diesel::pg::Pg))]
+pub struct RefreshToken {
+    pub hash: Vec<u8>,
+    pub session_id: SessionId,
+    pub expires_at: DateTime<Utc>,
+    pub spent_at: Option<DateTime<Utc>>,
+}
+
+pub async fn insert(conn: &mut Connection, session: &Session) -> QueryResult<()> {
+    diesel::insert_into(sessions::table).values(session).execute(conn).await.map(drop)
+}
+
+pub async fn by_id(conn: &mut Connection, id: SessionId) -> QueryResult<Option<Session>> {
+    sessions::table.find(id).select(Session::as_select()).first(conn).await.optional()
+}
+
+/// The sessions of a user that can still be used, newest use first.
+pub async fn live_of(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<Vec<Session>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user).and(sessions::revoked_at.is_null()).and(sessions::expires_at.gt(now)))
+        .order((sessions::last_used_at.desc(), sessions::id.desc()))
+        .select(Session::as_select())
+        .load(conn)
+        .await
+}
+
+/// Whether the session is neither revoked nor expired.
+pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::exists(
+        sessions::table.find(id).filter(sessions::revoked_at.is_null().and(sessions::expires_at.gt(now))),
+    ))
+    .get_result(conn)
+    .await
+}
+
+/// Revokes those of the user's live sessions that `which` names, or all but `except`; returns the revoked.
+pub async fn revoke(
+    conn: &mut Connection,
+    user: UserId,
+    which: Revoke,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<SessionId>> {
+    let live = sessions::table.filter(sessions::user_id.eq(user).and(sessions::revoked_at.is_null()));
+    let revoked = sessions::revoked_at.eq(now);
+    match which {
+        Revoke::One(id) => {
+            diesel::update(live.filter(sessions::id.eq(id))).set(revoked).returning(sessions::id).load(conn).await
+        }
+        Revoke::AllBut(id) => {
+            diesel::update(live.filter(sessions::id.ne(id))).set(revoked).returning(sessions::id).load(conn).await
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Revoke {
+    One(SessionId),
+    AllBut(SessionId),
+}
+
+/// Records that the session was used, until when it now lasts, and from which address.
+pub async fn touch(
+    conn: &mut Connection,
+    id: SessionId,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    ip_address: Option<&str>,
+) -> QueryResult<Session> {
+    diesel::update(sessions::table.find(id))
+        .set((
+            sessions::last_used_at.eq(now),
+            sessions::expires_at.eq(expires_at),
+            ip_address.map(|address| sessions::ip_address.eq(address)),
+        ))
+        .returning(Session::as_returning())
+        .get_result(conn)
+        .await
+}
+
+pub async fn insert_refresh_token(conn: &mut Connection, token: &RefreshToken) -> QueryResult<()> {
+    diesel::insert_into(refresh_tokens::table).values(token).execute(conn).await.map(drop)
+}
+
+/// Locks the token, so that of two who spend it at once the second sees it spent.
+pub async fn lock_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<RefreshToken>> {
+    refresh_tokens::table.find(hash).select(RefreshToken::as_select()).for_update().first(conn).await.optional()
+}
+
+/// Marks the token spent and forgets those of its session that have expired.
+pub async fn spend_refresh_token(conn: &mut Connection, token: &RefreshToken, now: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(refresh_tokens::table.find(&token.hash)).set(refresh_tokens::spent_at.eq(now)).execute(conn).await?;
+    diesel::delete(
+        refresh_tokens::table
+            .filter(refresh_tokens::session_id.eq(token.session_id).and(refresh_tokens::expires_at.lt(now))),
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}

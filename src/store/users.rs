@@ -1,0 +1,112 @@
+//! Users: the accounts and what others see of them.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel_async::RunQueryDsl;
+
+use super::schema::users;
+use super::{Connection, escape_like};
+use crate::ids::UserId;
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
+pub struct User {
+    pub id: UserId,
+    pub username: String,
+    pub display_name: String,
+    pub about: Option<String>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    pub password_hash: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What to change; None leaves a column as it is, `Some(None)` empties it.
+#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = users)]
+pub struct UserChanges {
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    pub about: Option<Option<String>>,
+    pub email: Option<Option<String>>,
+    pub phone: Option<Option<String>>,
+    pub password_hash: Option<String>,
+}
+
+/// A user found by a search, with how well it fits: 0 for the very username, 1 for its prefix, 2 for the name.
+#[derive(Debug, QueryableByName)]
+pub struct Found {
+    #[diesel(embed)]
+    pub user: User,
+    #[diesel(sql_type = Integer)]
+    pub rank: i32,
+}
+
+pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
+    diesel::insert_into(users::table).values(user).execute(conn).await.map(drop)
+}
+
+pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) -> QueryResult<User> {
+    diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
+}
+
+pub async fn by_id(conn: &mut Connection, id: UserId) -> QueryResult<Option<User>> {
+    users::table.find(id).select(User::as_select()).first(conn).await.optional()
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<User>> {
+    users::table.filter(users::id.eq_any(ids)).select(User::as_select()).load(conn).await
+}
+
+pub async fn by_username(conn: &mut Connection, username: &str) -> QueryResult<Option<User>> {
+    users::table.filter(users::username.eq(username)).select(User::as_select()).first(conn).await.optional()
+}
+
+/// Whose username, e-mail or phone is this.
+pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResult<Option<User>> {
+    users::table
+        .filter(users::username.eq(identifier).or(users::email.eq(identifier)).or(users::phone.eq(identifier)))
+        .select(User::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Those of `ids` that exist.
+pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<UserId>> {
+    users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
+}
+
+/// Users whose username begins with `query`, or whose display name holds it, after the place `after`
+/// in the order (rank, username). `query` is lower case. Below three characters there is no trigram
+/// to look up, so that display names too are matched by their beginning.
+pub async fn search(
+    conn: &mut Connection,
+    query: &str,
+    after: Option<(i32, &str)>,
+    limit: i64,
+) -> QueryResult<Vec<Found>> {
+    const TRIGRAM: usize = 3;
+    let escaped = escape_like(query);
+    let prefix = format!("{escaped}%");
+    let name = if query.chars().count() < TRIGRAM { prefix.clone() } else { format!("%{escaped}%") };
+    diesel::sql_query(
+        "SELECT * FROM (
+             SELECT *, CASE WHEN username = $1 THEN 0 WHEN username LIKE $2 THEN 1 ELSE 2 END AS rank
+             FROM users
+             WHERE username LIKE $2 OR lower(display_name) LIKE $3
+         ) AS found
+         WHERE $4::int IS NULL OR (rank, username) > ($4, $5)
+         ORDER BY rank, username
+         LIMIT $6",
+    )
+    .bind::<Text, _>(query)
+    .bind::<Text, _>(prefix)
+    .bind::<Text, _>(name)
+    .bind::<Nullable<Integer>, _>(after.map(|(rank, _)| rank))
+    .bind::<Nullable<Text>, _>(after.map(|(_, username)| username))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
