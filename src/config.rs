@@ -15,6 +15,8 @@ pub struct Config {
     #[command(flatten)]
     pub places: Places,
     #[command(flatten)]
+    pub postgres: Postgres,
+    #[command(flatten)]
     pub auth: Auth,
     #[command(flatten)]
     pub limits: Limits,
@@ -37,9 +39,6 @@ pub struct Places {
     /// Postgres 14 or newer, as postgres://user:password@host:port/name; without it a private one is started in the data directory
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = postgres_url)]
     pub database_url: Option<String>,
-    /// Connections this node opens to Postgres at most
-    #[arg(long, env, default_value = "16", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
-    pub database_pool_size: u32,
     /// Redis 6 or newer, as redis://host:port; without it this must be the only node
     #[arg(long, env, hide_env_values = true, value_name = "URL", value_parser = redis_url)]
     pub redis_url: Option<String>,
@@ -64,6 +63,21 @@ pub struct Places {
     /// Seconds that requests in flight may take at shutdown before the process exits all the same
     #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub drain_timeout: Duration,
+}
+
+/// How this node uses Postgres.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Postgres")]
+pub struct Postgres {
+    /// Connections this node opens to Postgres at most
+    #[arg(long, env, default_value = "16", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
+    pub database_pool_size: u32,
+    /// Seconds a statement may take, its waiting for locks included, before Postgres ends it
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub database_statement_timeout: Duration,
+    /// Seconds a transaction may stand idle before Postgres ends it: a node that stops in one holds up every other
+    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub database_idle_timeout: Duration,
 }
 
 /// Passwords and tokens.
@@ -188,7 +202,7 @@ fn postgres_url(text: &str) -> Result<String, String> {
 }
 
 fn redis_url(text: &str) -> Result<String, String> {
-    with_scheme(text, &["redis://", "rediss://"])
+    with_scheme(text, &["redis://"])
 }
 
 fn with_scheme(text: &str, schemes: &[&str]) -> Result<String, String> {

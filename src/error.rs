@@ -11,6 +11,8 @@ pub enum Error {
     Redis(#[from] bb8_redis::redis::RedisError),
     #[error("no connection to Redis: {0}")]
     RedisConnection(String),
+    #[error("migrations: {0}")]
+    Migration(Box<dyn std::error::Error + Send + Sync>),
     #[error("a row that cannot be understood: {0}")]
     Corrupt(String),
     #[error("password hashing: {0}")]
@@ -24,9 +26,10 @@ impl Error {
     pub fn is_unavailable(&self) -> bool {
         use diesel::result::{DatabaseErrorKind, Error as Diesel};
         match self {
-            Self::Connection(_) | Self::RedisConnection(_) => true,
-            Self::Database(Diesel::DatabaseError(kind, _)) => matches!(kind, DatabaseErrorKind::ClosedConnection),
-            Self::Database(Diesel::BrokenTransactionManager) => true,
+            Self::Connection(_) | Self::RedisConnection(_) | Self::Database(Diesel::BrokenTransactionManager) => true,
+            Self::Database(Diesel::DatabaseError(kind, _)) => {
+                matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
+            }
             _ => false,
         }
     }

@@ -15,7 +15,13 @@ fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {
-        eprintln!(".env cannot be read: {error}");
+        match error {
+            // The line itself may hold a secret.
+            dotenvy::Error::LineParse(_, place) => {
+                eprintln!(".env cannot be read: a line is malformed at character {place}");
+            }
+            error => eprintln!(".env cannot be read: {error}"),
+        }
         return ExitCode::from(2);
     }
     let command = cli::without_empty_env(Cli::command());

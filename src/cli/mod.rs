@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use parlance::config::Config;
+use parlance::random::Random;
 
 /// A chat backend: GraphQL, with subscriptions that never lose an event.
 ///
@@ -24,6 +25,8 @@ enum Command {
     Serve(Box<Config>),
     /// Bring the database's schema up to date
     Migrate(Database),
+    /// After restoring a backup: make every client that holds a cursor fetch its state anew
+    ResetCursors(Database),
     /// Print the GraphQL schema
     Schema,
     /// Ask a running server whether it is ready; the exit code tells
@@ -45,6 +48,11 @@ impl Cli {
                 Ok(())
             }
             Command::Migrate(database) => runtime()?.block_on(migrate(&database.database_url)),
+            Command::ResetCursors(database) => {
+                runtime()?.block_on(parlance::log::reset_cursors(&database.database_url, &Random::system()))?;
+                println!("Cursors from before are void. Restart the nodes.");
+                Ok(())
+            }
             Command::Health(health) => health.ask(),
             Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
         }

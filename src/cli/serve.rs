@@ -1,5 +1,6 @@
 //! `parlance serve`: puts the parts together, runs until a signal, and takes them apart again.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,44 +19,56 @@ use parlance::store;
 
 pub(super) async fn serve(config: Config) -> Result<()> {
     start_logging(&config)?;
-    let random = Random::system();
+    let stop = stop_on_signal()?;
     // Before the minutes that a first start may take: an address in use is worth knowing at once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
-    let mut postgres = match config.places.database_url {
-        Some(_) => None,
-        None => Some(Postgres::start(&config.places.data_dir).await?),
-    };
-    let served = serve_on(&config, &random, postgres.as_ref(), listener).await;
-    if let Some(postgres) = postgres.take() {
-        postgres.stop().await.context("stopping the private Postgres")?;
+    if config.places.database_url.is_some() {
+        return serve_on(&config, None, listener, stop).await;
     }
-    served
+    let postgres = Postgres::start(&config.places.data_dir).await?;
+    let served = serve_on(&config, Some(&postgres), listener, stop).await;
+    let stopped = postgres.stop().await.context("stopping the private Postgres");
+    served.and(stopped)
 }
 
-async fn serve_on(config: &Config, random: &Random, postgres: Option<&Postgres>, listener: TcpListener) -> Result<()> {
-    let stop = stop_on_signal()?;
+async fn serve_on(
+    config: &Config,
+    postgres: Option<&Postgres>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<()> {
     let url = match (&config.places.database_url, postgres) {
         (Some(url), _) => url.as_str(),
         (None, Some(postgres)) => postgres.url(),
         (None, None) => bail!("there is no database"),
     };
-    prepare_schema(config, url, postgres.is_some()).await?;
+    // Streams outlive the signal: the drain ends them.
+    let tail_stop = CancellationToken::new();
+    let _ends_tail = tail_stop.clone().drop_guard();
+    let opened = async {
+        prepare_schema(config, url, postgres.is_some()).await?;
+        open(config, url, tail_stop).await
+    };
+    let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
+    let app = app?;
+    // Nobody may be reading it, which is no reason to stop.
+    let _ = print_banner(config, postgres, &listener);
+    parlance::http::serve(app, config.clone(), listener, stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App> {
+    let random = Random::system();
     let broker: Arc<dyn Broker> = match &config.places.redis_url {
         Some(url) => {
             Arc::new(RedisBroker::connect(url, &config.places.redis_prefix, random.clone()).await.context("REDIS_URL")?)
         }
         None => Arc::new(MemoryBroker::default()),
     };
-    // Streams outlive the signal: the drain ends them.
-    let tail_stop = CancellationToken::new();
-    let _ends_tail = tail_stop.clone().drop_guard();
-    let app = App::open(config, url, broker, Clock::system(), random.clone(), tail_stop).await?;
-    print_banner(config, postgres, &listener)?;
-    parlance::http::serve(app, config.clone(), listener, stop).await?;
-    tracing::info!("stopped");
-    Ok(())
+    Ok(App::open(config, url, broker, Clock::system(), random, stop).await?)
 }
 
 /// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.
@@ -108,30 +121,34 @@ fn stop_on_signal() -> Result<CancellationToken> {
 
 /// Where everything is, what each default stands for, and how to replace it.
 fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpListener) -> Result<()> {
+    let mut out = std::io::stdout().lock();
     let base = format!("http://{}", listener.local_addr()?);
-    println!("Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"));
-    println!("  GraphQL    {base}/graphql   (subscriptions: the same address over WebSocket)");
-    println!("  Explorer   {base}/graphiql");
-    println!("  Health     {base}/health/ready\n");
+    writeln!(out, "Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  GraphQL    {base}/graphql   (subscriptions: the same address over WebSocket)")?;
+    writeln!(out, "  Explorer   {base}/graphiql")?;
+    writeln!(out, "  Health     {base}/health/ready\n")?;
     match postgres {
-        Some(postgres) => println!(
-            "  Postgres   a private {}, {} in {} — set DATABASE_URL to use your own",
+        Some(postgres) => writeln!(
+            out,
+            "  Postgres   a private {}, {} in {}; set DATABASE_URL to use your own",
             postgres.version(),
             if postgres.adopted() { "picked up again" } else { "started" },
             postgres.directory().display(),
-        ),
-        None => println!("  Postgres   DATABASE_URL"),
+        )?,
+        None => writeln!(out, "  Postgres   as DATABASE_URL says")?,
     }
     match config.places.redis_url {
-        Some(_) => println!("  Redis      REDIS_URL"),
-        None => println!("  Redis      none, events stay in this process — set REDIS_URL to run more than one node"),
+        Some(_) => writeln!(out, "  Redis      as REDIS_URL says")?,
+        None => {
+            writeln!(out, "  Redis      none, events stay in this process; set REDIS_URL to run more than one node")?
+        }
     }
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
-        println!(
-            "  Tokens     signed by a key kept in {} — set JWT_PRIVATE_KEY_FILE or JWT_SECRET to share one among nodes",
+        writeln!(
+            out,
+            "  Tokens     signed by a key kept in {}; set JWT_PRIVATE_KEY_FILE or JWT_SECRET to share one among nodes",
             config.places.data_dir.display(),
-        );
+        )?;
     }
-    println!();
-    Ok(())
+    Ok(writeln!(out)?)
 }

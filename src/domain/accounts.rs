@@ -4,7 +4,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::error::{Error, Result, Violation};
 use super::sessions::{Device, SignedIn};
-use super::validate::Check;
+use super::validate::{self, Check};
 use super::{App, Viewer};
 use crate::ids::UserId;
 use crate::log::Transaction;
@@ -71,7 +71,7 @@ impl Accounts<'_> {
         let mut check = Check::default();
         let device = device.checked(&mut check);
         check.done()?;
-        let identifier = identifier.trim().to_lowercase();
+        let identifier = validate::identifier(identifier);
         let user = if identifier.contains('\0') {
             None
         } else {
@@ -82,7 +82,7 @@ impl Accounts<'_> {
         match user {
             Some(user) if matches => {
                 let mut tx = self.app.log().begin().await?;
-                let done = self.app.sessions().open(&mut tx, user.id, device).await;
+                let done = self.open_session(&mut tx, &user, device).await;
                 tx.finish(done).await
             }
             _ => Err(WRONG_CREDENTIALS),
@@ -95,17 +95,12 @@ impl Accounts<'_> {
         let mut check = Check::default();
         check.password("newPassword", &new, &[&user.username, &user.display_name]);
         check.done()?;
-        if !self.app.parts.passwords.verify(current, Some(user.password_hash)).await? {
-            return Err(Error::invalid("currentPassword", "This is not the present password."));
+        if !self.app.parts.passwords.verify(current, Some(user.password_hash.clone())).await? {
+            return Err(wrong_password());
         }
-        let changes =
-            UserChanges { password_hash: Some(self.app.parts.passwords.hash(new).await?), ..UserChanges::default() };
+        let hash = self.app.parts.passwords.hash(new).await?;
         let mut tx = self.app.log().begin().await?;
-        let done = async {
-            self.app.sessions().revoke_in(&mut tx, viewer.user, Revoke::AllBut(viewer.session)).await?;
-            Ok(users::update(tx.conn(), viewer.user, &changes).await?)
-        }
-        .await;
+        let done = self.replace_password(&mut tx, viewer, &user, &hash).await;
         tx.finish(done).await
     }
 
@@ -117,7 +112,6 @@ impl Accounts<'_> {
             about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
             email: changes.email.map(|text| text.map(|text| check.email(&text))),
             phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
-            password_hash: None,
         };
         check.done()?;
         let mut connection = self.app.connection().await?;
@@ -127,10 +121,36 @@ impl Accounts<'_> {
         users::update(&mut connection, viewer.user, &changes).await.map_err(taken)
     }
 
+    /// The password first: a login with the old one is then either seen by the revocation or refused.
+    async fn replace_password(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        user: &User,
+        hash: &str,
+    ) -> Result<User> {
+        let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
+        let updated = updated.ok_or_else(wrong_password)?;
+        self.app.sessions().revoke_in(tx, user.id, Revoke::AllBut(viewer.session)).await?;
+        Ok(updated)
+    }
+
+    /// Unless the password was changed since it was verified.
+    async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
+        if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
+            return Err(WRONG_CREDENTIALS);
+        }
+        self.app.sessions().open(tx, user.id, device).await
+    }
+
     async fn insert(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         users::insert(tx.conn(), user).await.map_err(taken)?;
         self.app.sessions().open(tx, user.id, device).await
     }
+}
+
+fn wrong_password() -> Error {
+    Error::invalid("currentPassword", "This is not the present password.")
 }
 
 /// What a broken UNIQUE means to the person who chose the value.

@@ -97,21 +97,24 @@ impl Conversations<'_> {
         Ok(conversations::list(&mut *self.app.connection().await?, viewer.user, &filter, after, limit).await?)
     }
 
-    /// None where the viewer takes no part in it.
-    pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
-        let mut connection = self.app.connection().await?;
-        if participants::find(&mut connection, id, viewer.user).await?.is_none() {
-            return Ok(None);
-        }
-        Ok(conversations::by_ids(&mut connection, &[id]).await?.pop())
+    /// Fails where the viewer takes no part in it.
+    pub async fn get(&self, viewer: Viewer, id: ConversationId) -> Result<Conversation> {
+        self.find(viewer, id).await?.ok_or(UNKNOWN)
     }
 
-    /// A participant, where the viewer takes part as well.
-    pub async fn find_participant(&self, viewer: Viewer, id: ParticipantId) -> Result<Option<Participant>> {
-        let mut connection = self.app.connection().await?;
-        let Some(participant) = participants::by_ids(&mut connection, &[id]).await?.pop() else { return Ok(None) };
-        let seen = participants::find(&mut connection, participant.conversation_id, viewer.user).await?.is_some();
-        Ok(seen.then_some(participant))
+    /// None where the viewer takes no part in it.
+    pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
+        Ok(self.find_many(viewer, &[id]).await?.pop())
+    }
+
+    /// Those that the viewer takes part in.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
+        Ok(conversations::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Those participants of whose conversations the viewer is one, too.
+    pub async fn find_participants(&self, viewer: Viewer, ids: &[ParticipantId]) -> Result<Vec<Participant>> {
+        Ok(participants::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
     /// One user's participation, for those whom the log has told of it.

@@ -40,7 +40,12 @@ impl Messages<'_> {
 
     /// None where the viewer takes no part in its conversation.
     pub async fn find(&self, viewer: Viewer, id: MessageId) -> Result<Option<Message>> {
-        Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, &[id]).await?.pop())
+        Ok(self.find_many(viewer, &[id]).await?.pop())
+    }
+
+    /// Those in conversations that the viewer takes part in.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
+        Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
     /// For those whom the log has told of it.

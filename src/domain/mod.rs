@@ -71,7 +71,7 @@ impl App {
         random: Random,
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
-        let database = Database::connect(database_url, config.places.database_pool_size).await?;
+        let database = Database::connect(database_url, &config.postgres).await?;
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop).await?;
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
@@ -121,7 +121,7 @@ impl App {
 
     /// Whether Postgres answers.
     pub async fn is_ready(&self) -> bool {
-        self.connection().await.is_ok()
+        self.parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {

@@ -77,12 +77,6 @@ impl Sessions<'_> {
         Ok(sessions::live_of(&mut *self.app.connection().await?, viewer.user, self.app.now()).await?)
     }
 
-    pub async fn find(&self, viewer: Viewer, id: SessionId) -> Result<Option<Session>> {
-        let session = sessions::by_id(&mut *self.app.connection().await?, id).await?;
-        let live = |session: &Session| session.revoked_at.is_none() && session.expires_at > self.app.now();
-        Ok(session.filter(|session| session.user_id == viewer.user && live(session)))
-    }
-
     pub async fn revoke(&self, viewer: Viewer, id: SessionId) -> Result<()> {
         match self.revoke_now(viewer.user, Revoke::One(id)).await?.as_slice() {
             [] => Err(Error::NotFound("No such session.")),

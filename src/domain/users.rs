@@ -17,6 +17,10 @@ impl Users<'_> {
         Ok(users::by_id(&mut *self.app.connection().await?, id).await?)
     }
 
+    pub async fn get_many(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        Ok(users::by_ids(&mut *self.app.connection().await?, ids).await?)
+    }
+
     pub async fn by_username(&self, username: &str) -> Result<Option<User>> {
         let username = username.trim().to_lowercase();
         if username.contains('\0') {

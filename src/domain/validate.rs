@@ -18,6 +18,16 @@ const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 /// zxcvbn's "safe from an online attack that is not throttled", about 10^6 guesses and more.
 const MIN_PASSWORD_SCORE: zxcvbn::Score = zxcvbn::Score::Two;
 
+/// A username, e-mail address or phone number in the form that it is kept in.
+pub(super) fn identifier(text: &str) -> String {
+    if text.trim().starts_with('+') { phone_digits(text) } else { text.trim().to_lowercase() }
+}
+
+/// Spaces, hyphens and brackets are for people; what is kept is E.164.
+fn phone_digits(text: &str) -> String {
+    text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()
+}
+
 /// Collects what is wrong with an input, so that a person hears it all at once.
 #[derive(Default)]
 pub(super) struct Check {
@@ -64,9 +74,8 @@ impl Check {
         email
     }
 
-    /// Spaces and hyphens are for people; what is kept is E.164.
     pub(super) fn phone(&mut self, text: &str) -> String {
-        let phone: String = text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect();
+        let phone = phone_digits(text);
         let digits = phone.strip_prefix('+').unwrap_or_default();
         let plausible = PHONE_DIGITS.contains(&digits.len())
             && digits.chars().all(|c| c.is_ascii_digit())

@@ -18,8 +18,8 @@ use crate::store::conversations::{Conversation as Row, ConversationKind as KindR
 use crate::store::messages::Range;
 use crate::store::participants::Participant as ParticipantRow;
 
-/// Messages on a page whose size was not asked for.
-const DEFAULT_MESSAGES: i32 = 50;
+/// Participants or messages on a page whose size was not asked for.
+const DEFAULT_PAGE: i32 = 50;
 
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
@@ -28,6 +28,7 @@ pub enum ConversationKind {
     Group,
 }
 
+#[derive(Clone)]
 pub struct Conversation {
     pub row: Row,
     /// The viewer's own state, where it was read along.
@@ -83,10 +84,11 @@ impl Conversation {
     async fn participants(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default = 50)] first: i32,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Participant>> {
-        let page = Forward::<(chrono::DateTime<Utc>, ParticipantId)>::new(first, after.as_deref())?;
+        let page =
+            Forward::<(chrono::DateTime<Utc>, ParticipantId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
         let key = ParticipantPage { conversation: self.row.id, after: page.after, limit: page.limit() };
         let rows = ctx.loaders().load(key).await?.unwrap_or_default();
         Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
@@ -139,13 +141,13 @@ fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, bef
         (Some(first), None) => (check_size(first, "first")?, false),
         (None, Some(last)) => (check_size(last, "last")?, true),
         // Reading on from a cursor, or back from the newest.
-        (None, None) => (check_size(DEFAULT_MESSAGES, "last")?, after.is_none()),
+        (None, None) => (check_size(DEFAULT_PAGE, "last")?, after.is_none()),
     };
     Ok(Range {
         after: number(after, "after")?.unwrap_or(0),
         before: number(before, "before")?.unwrap_or(i32::MAX),
         newest_first,
-        limit: size as i64,
+        limit: size.into(),
     })
 }
 

@@ -67,6 +67,7 @@ pub enum DurableEvent {
 
 pub struct Subscription;
 
+#[expect(clippy::unused_async, reason = "the macro wants every field async")]
 #[GraphqlSubscription]
 impl Subscription {
     /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
@@ -95,10 +96,8 @@ impl Subscription {
         let app = ctx.app().clone();
         let conversation: Option<ConversationId> =
             conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
-        if let Some(id) = conversation
-            && app.conversations().find(viewer, id).await?.is_none()
-        {
-            return Err(Domain::NotFound("No such conversation.").into());
+        if let Some(id) = conversation {
+            app.conversations().get(viewer, id).await?;
         }
         let items = app.log().follow(viewer.user, Interest::Messages(conversation), parse_cursor(after)?);
         Ok(message_events(app, items))
@@ -165,7 +164,7 @@ async fn inbox_event(app: &App, viewer: Viewer, item: Item) -> Result<Option<Inb
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })
         }
-        Change::SessionRevoked { .. } => None,
+        Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use async_graphql::dataloader::{DataLoader, Loader};
-use async_graphql::runtime::{TokioSpawner, TokioTimer};
 use chrono::{DateTime, Utc};
 
+use super::batch::{Batches, NoDelay};
 use super::error::{Error, Result};
 use crate::domain::{App, Error as Domain};
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
@@ -43,8 +43,9 @@ pub struct MessagePage {
 }
 
 impl Loaders {
-    pub fn new(app: App) -> Self {
-        Self(DataLoader::new(Rows { app }, TokioSpawner::current(), TokioTimer::default()))
+    /// `batches` must drive the execution that the loaders are for.
+    pub fn new(app: App, batches: Batches) -> Self {
+        Self(DataLoader::new(Rows { app }, batches, NoDelay))
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>

@@ -21,6 +21,7 @@ pub enum MessageKind {
     System,
 }
 
+#[derive(Clone)]
 pub struct Message(pub Row);
 
 #[Object]

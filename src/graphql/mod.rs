@@ -1,6 +1,7 @@
 //! The API: one file for each noun, with its type, inputs, payloads and resolvers. Translates, decides nothing.
 
 mod account;
+mod batch;
 mod context;
 mod conversation;
 mod error;
@@ -18,6 +19,7 @@ mod viewer;
 
 use async_graphql::{MergedObject, SDLExportOptions, Schema as GraphqlSchema};
 
+pub use batch::Batches;
 pub use context::{Caller, Identity};
 pub use error::{Error, ErrorCode, Result};
 pub use loaders::Loaders;

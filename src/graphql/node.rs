@@ -1,6 +1,9 @@
 //! Global object identification, as the Relay server specification has it.
 
+use std::collections::HashMap;
+
 use async_graphql::{Context, ID, Interface, Object};
+use uuid::Uuid;
 
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
@@ -9,14 +12,18 @@ use super::message::Message;
 use super::participant::Participant;
 use super::session::Session;
 use super::user::User;
-use crate::domain::App;
-use crate::domain::Viewer;
+use crate::domain::{App, Viewer};
 use crate::ids::{self, ConversationId, MessageId, ParticipantId, SessionId, UserId};
+use crate::store::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;
 
-#[derive(Interface)]
+/// The prefixes of the ids that name a node.
+const KINDS: [&str; 5] =
+    [UserId::PREFIX, SessionId::PREFIX, ConversationId::PREFIX, ParticipantId::PREFIX, MessageId::PREFIX];
+
+#[derive(Clone, Interface)]
 #[graphql(field(
     name = "id",
     ty = "ID",
@@ -37,43 +44,70 @@ pub struct NodeQuery;
 impl NodeQuery {
     /// Null where there is none that the viewer may see.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Node>> {
-        match ctx.viewer() {
-            Ok(viewer) => find(ctx.app(), viewer, &id, "id").await.transpose(),
-            Err(error) => Some(Err(error)),
-        }
+        find(ctx, &[id], |_| "id".to_owned())
+            .await
+            .map(|mut nodes| nodes.pop().flatten())
+            .unwrap_or_else(|error| Some(Err(error)))
     }
 
     /// In the order of the ids, 100 at most; null for each that the viewer may not see.
     async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Result<Node>>>> {
-        let viewer = ctx.viewer()?;
         if ids.len() > MAX_NODES {
             return Err(Error::bad_input("ids", format!("At most {MAX_NODES} nodes at once.")));
         }
-        let mut nodes = Vec::with_capacity(ids.len());
-        for (place, id) in ids.iter().enumerate() {
-            nodes.push(find(ctx.app(), viewer, id, &format!("ids.{place}")).await.transpose());
-        }
-        Ok(nodes)
+        find(ctx, &ids, |place| format!("ids.{place}")).await
     }
 }
 
-async fn find(app: &App, viewer: Viewer, id: &ID, path: &str) -> Result<Option<Node>> {
-    let Some((prefix, uuid)) = ids::decode(id) else { return Err(Error::bad_input(path, "This is no id.")) };
-    Ok(match prefix {
-        UserId::PREFIX => app.users().get(UserId(uuid)).await?.map(|row| Node::User(User(row))),
+/// What each id names, with one statement for each kind of node.
+async fn find(ctx: &Context<'_>, ids: &[ID], path: impl Fn(usize) -> String) -> Result<Vec<Option<Result<Node>>>> {
+    let viewer = ctx.viewer()?;
+    let wanted: Vec<_> = ids.iter().map(|id| ids::decode(id).filter(|(prefix, _)| KINDS.contains(prefix))).collect();
+    let mut found = HashMap::new();
+    for kind in KINDS {
+        let uuids: Vec<_> =
+            wanted.iter().flatten().filter(|(prefix, _)| *prefix == kind).map(|(_, uuid)| *uuid).collect();
+        if !uuids.is_empty() {
+            found.extend(
+                load(ctx.app(), viewer, kind, uuids).await?.into_iter().map(|(uuid, node)| ((kind, uuid), node)),
+            );
+        }
+    }
+    let nodes = wanted.iter().enumerate().map(|(place, wanted)| match wanted {
+        Some(key) => found.get(key).cloned().map(Ok),
+        None => Some(Err(Error::bad_input(&path(place), "This is no id of a node."))),
+    });
+    Ok(nodes.collect())
+}
+
+/// Those of one kind that the viewer may see.
+async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result<Vec<(Uuid, Node)>> {
+    Ok(match kind {
+        UserId::PREFIX => {
+            let rows = app.users().get_many(&typed(uuids, UserId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::User(User(row)))).collect()
+        }
         SessionId::PREFIX => {
-            let row = app.sessions().find(viewer, SessionId(uuid)).await?;
-            row.map(|row| Node::Session(Session { is_current: row.id == viewer.session, row }))
+            let rows = app.sessions().list(viewer).await?;
+            let session = |row: Row| Session { is_current: row.id == viewer.session, row };
+            rows.into_iter().map(|row| (row.id.0, Node::Session(session(row)))).collect()
         }
         ConversationId::PREFIX => {
-            let row = app.conversations().find(viewer, ConversationId(uuid)).await?;
-            row.map(|row| Node::Conversation(row.into()))
+            let rows = app.conversations().find_many(viewer, &typed(uuids, ConversationId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Conversation(row.into()))).collect()
         }
         ParticipantId::PREFIX => {
-            let row = app.conversations().find_participant(viewer, ParticipantId(uuid)).await?;
-            row.map(|row| Node::Participant(Participant(row)))
+            let rows = app.conversations().find_participants(viewer, &typed(uuids, ParticipantId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Participant(Participant(row)))).collect()
         }
-        MessageId::PREFIX => app.messages().find(viewer, MessageId(uuid)).await?.map(|row| Node::Message(Message(row))),
-        _ => return Err(Error::bad_input(path, "This is no id of a node.")),
+        MessageId::PREFIX => {
+            let rows = app.messages().find_many(viewer, &typed(uuids, MessageId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Message(Message(row)))).collect()
+        }
+        _ => Vec::new(),
     })
+}
+
+fn typed<T>(uuids: Vec<Uuid>, id: impl Fn(Uuid) -> T) -> Vec<T> {
+    uuids.into_iter().map(id).collect()
 }

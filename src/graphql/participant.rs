@@ -19,6 +19,7 @@ pub enum ParticipantRole {
     Member,
 }
 
+#[derive(Clone)]
 pub struct Participant(pub Row);
 
 #[Object]

@@ -8,10 +8,10 @@ use chrono::{SecondsFormat, Utc};
 use super::error::{Error, Result};
 use crate::ids::InvalidId;
 
-/// RFC 3339, UTC, such as 2026-11-20T09:30:00.123456Z.
 #[derive(Clone, Copy, Debug)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// RFC 3339, UTC, such as 2026-11-20T09:30:00.123456Z.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {

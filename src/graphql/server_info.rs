@@ -25,7 +25,7 @@ impl ServerInfo {
     }
 
     async fn max_page_size(&self) -> i32 {
-        MAX_PAGE_SIZE
+        MAX_PAGE_SIZE.into()
     }
 
     /// Every value `extensions.code` can have, so that code generators make a type of it.

@@ -7,6 +7,7 @@ use super::error::Result;
 use super::scalars::{DateTime, parse_id};
 use crate::store::sessions::Session as Row;
 
+#[derive(Clone)]
 pub struct Session {
     pub row: Row,
     pub is_current: bool,

@@ -8,6 +8,7 @@ use super::page::{Connection, Forward};
 use super::scalars::{DateTime, parse_id};
 use crate::store::users::User as Row;
 
+#[derive(Clone)]
 pub struct User(pub Row);
 
 #[Object]
@@ -33,6 +34,9 @@ impl User {
     }
 }
 
+/// Users on a page whose size was not asked for.
+const DEFAULT_PAGE: i32 = 20;
+
 #[derive(OneofObject)]
 pub enum UserBy {
     Id(ID),
@@ -53,11 +57,11 @@ impl UserQuery {
         &self,
         ctx: &Context<'_>,
         query: String,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<User>> {
         ctx.viewer()?;
-        let page = Forward::<(i32, String)>::new(first, after.as_deref())?;
+        let page = Forward::<(i32, String)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
         let after = page.after.as_ref().map(|(rank, username)| (*rank, username.as_str()));
         let found = ctx.app().users().search(&query, after, page.limit()).await?;
         Ok(page.connection(found, |found| (found.rank, found.user.username.clone()), |found| User(found.user)))

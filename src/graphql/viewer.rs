@@ -14,6 +14,9 @@ use crate::ids::{ConversationId, ViewerId};
 use crate::store::conversations::Filter;
 use crate::store::users::User as Row;
 
+/// Conversations on a page whose size was not asked for.
+const DEFAULT_PAGE: i32 = 20;
+
 pub struct Viewer {
     pub identity: Identity,
     pub row: Row,
@@ -43,11 +46,12 @@ impl Viewer {
     async fn conversations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         after: Option<String>,
         filter: Option<ConversationFilter>,
     ) -> Result<Connection<Conversation>> {
-        let page = Forward::<(chrono::DateTime<Utc>, ConversationId)>::new(first, after.as_deref())?;
+        let page =
+            Forward::<(chrono::DateTime<Utc>, ConversationId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
         let filter = filter.map(Filter::from).unwrap_or_default();
         let rows = ctx.app().conversations().list(self.identity, filter, page.after, page.limit()).await?;
         Ok(page.connection(

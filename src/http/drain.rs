@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Drain {
     begun: CancellationToken,
     closing: CancellationToken,
+    expired: CancellationToken,
     sockets: TaskTracker,
 }
 
@@ -28,6 +29,15 @@ impl Drain {
 
     pub(super) async fn closing(&self) {
         self.closing.cancelled().await;
+    }
+
+    /// The time is up: what is still in flight is left behind.
+    pub(super) fn expire(&self) {
+        self.expired.cancel();
+    }
+
+    pub(super) async fn expired(&self) {
+        self.expired.cancelled().await;
     }
 
     /// Counts a socket's session for as long as it runs.

@@ -12,23 +12,24 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
 use super::response::Body;
-use super::{Server, socket};
-use crate::graphql::{Error, ErrorCode, Loaders};
+use super::{Server, cost, socket};
+use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders};
 
 const RESPONSE_JSON: &str = "application/graphql-response+json";
 const JSON: &str = "application/json";
 
 /// One operation as a client sends it, in a body or over a socket.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Operation {
     query: String,
-    #[serde(default)]
-    operation_name: Option<String>,
+    #[serde(default, rename = "operationName")]
+    name: Option<String>,
     #[serde(default)]
     variables: Option<Map<String, Value>>,
 }
@@ -51,32 +52,46 @@ pub(super) struct Parsed {
 impl Operation {
     pub(super) fn parse(self) -> Result<Parsed, Body> {
         let document = parse_query(&self.query).map_err(|error| Body::unparsed(error.into()))?;
-        let kind = kind(&document, self.operation_name.as_deref()).ok_or_else(|| {
+        cost::check(&document).map_err(Body::refused)?;
+        // Some clients send an empty name for a document that has one operation.
+        let name = self.name.filter(|name| !name.is_empty());
+        let kind = kind(&document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
         })?;
         let variables = Variables::from_json(Value::Object(self.variables.unwrap_or_default()));
         let mut request = Request::new(self.query).variables(variables);
-        request.operation_name = self.operation_name;
+        request.operation_name = name;
         request.set_parsed_query(document);
         Ok(Parsed { request, kind })
     }
 }
 
 impl Parsed {
-    /// With what its resolvers need.
-    pub(super) fn into_request(self, server: &Server, caller: crate::graphql::Caller) -> Request {
-        self.request.data(caller).data(Loaders::new(server.app.clone()))
+    /// Runs a query or mutation in a task of its own: a transaction is finished whether or not its client waits.
+    pub(super) fn execute(self, server: &Server, caller: Caller) -> JoinHandle<Body> {
+        let batches = Batches::default();
+        let loaders = Loaders::new(server.app.clone(), batches.clone());
+        let request = self.request.data(caller).data(loaders);
+        let schema = server.schema.clone();
+        tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) })
+    }
+
+    /// Runs a subscription, as long as the stream is polled.
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
+        let batches = Batches::default();
+        let loaders = Loaders::new(server.app.clone(), batches.clone());
+        let request = self.request.data(caller).data(loaders);
+        batches.drive_stream(server.schema.execute_stream(request)).map(Body::new)
     }
 }
 
 fn kind(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
-    let operation = match (&document.operations, name.filter(|name| !name.is_empty())) {
+    let operation = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => operation,
-        (DocumentOperations::Single(_), Some(_)) => return None,
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
         (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
-        (DocumentOperations::Multiple(_), None) => return None,
+        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
     };
     Some(operation.node.ty)
 }
@@ -99,7 +114,7 @@ pub(super) async fn get_or_upgrade(
         Some(Ok(variables)) => variables,
         None => None,
     };
-    let parsed = match (Operation { query: get.query, operation_name: get.operation_name, variables }).parse() {
+    let parsed = match (Operation { query: get.query, name: get.operation_name, variables }).parse() {
         Ok(parsed) => parsed,
         Err(body) => return answer(&headers, StatusCode::BAD_REQUEST, &body),
     };
@@ -144,7 +159,7 @@ async fn execute(server: &Server, headers: &HeaderMap, peer: SocketAddr, parsed:
         Ok(caller) => caller,
         Err(error) => return answer(headers, StatusCode::SERVICE_UNAVAILABLE, &Body::refused(error)),
     };
-    let body = Body::new(server.schema.execute(parsed.into_request(server, caller)).await);
+    let body = parsed.execute(server, caller).await.unwrap_or_else(|_| Body::crashed());
     let status = if body.data.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     answer(headers, status, &body)
 }

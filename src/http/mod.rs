@@ -1,6 +1,7 @@
 //! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, and the public keys.
 
 mod caller;
+mod cost;
 mod drain;
 mod explorer;
 mod graphql;
@@ -10,6 +11,7 @@ mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
@@ -25,6 +27,9 @@ use crate::config::Config;
 use crate::domain::App;
 use crate::graphql::{Schema, schema};
 use drain::Drain;
+
+/// What sockets get after the drain's timeout to close with their code.
+const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
@@ -58,14 +63,15 @@ pub async fn serve(app: App, config: Config, listener: TcpListener, stop: Cancel
         drain.sockets_closed().await;
         (&mut serving).await
     };
-    match tokio::time::timeout(timeout, finished).await {
-        Ok(ended) => ended.map_err(std::io::Error::other)?,
-        Err(_) => {
-            tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
-            serving.abort();
-            Ok(())
-        }
+    if let Ok(ended) = tokio::time::timeout(timeout, finished).await {
+        return ended.map_err(std::io::Error::other)?;
     }
+    tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
+    drain.expire();
+    // Long enough for the sockets to say so.
+    let _ = tokio::time::timeout(EXPIRY_GRACE, drain.sockets_closed()).await;
+    serving.abort();
+    Ok(())
 }
 
 fn router(server: Server) -> Router {

@@ -29,9 +29,13 @@ impl Body {
         Self { errors: vec![error.into()], data: None }
     }
 
+    /// A panic of the server's own; the log says more.
+    pub(super) fn crashed() -> Self {
+        Self::refused(Error::new(ErrorCode::InternalServerError, "Something went wrong on the server."))
+    }
+
     /// The library's words for a document that does not parse.
-    pub(super) fn unparsed(error: ServerError) -> Self {
-        let mut error = error;
+    pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
         Self { errors: vec![error], data: None }
     }

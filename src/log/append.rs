@@ -18,6 +18,7 @@ struct Head {
 /// Appends the changes in their order and returns them as events. It must be the transaction's last
 /// statement: from here to the commit nobody else can append.
 pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateTime<Utc>) -> Result<Vec<Event>> {
+    let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     let audiences = changes.iter().map(Change::audience);
     let conversations = audiences.clone().map(|audience| match audience {
         Audience::Conversation(id) => Some(id.0),
@@ -37,7 +38,7 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateT
               )
          SELECT seq FROM head",
     )
-    .bind::<BigInt, _>(changes.len() as i64)
+    .bind::<BigInt, _>(count)
     .bind::<Array<Text>, _>(changes.iter().map(Change::kind).collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(conversations.collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(users.collect::<Vec<_>>())
@@ -45,6 +46,6 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateT
     .bind::<Timestamptz, _>(now)
     .get_result(conn)
     .await?;
-    let first = head - changes.len() as i64 + 1;
+    let first = head - count + 1;
     Ok((first..).zip(changes).map(|(seq, &change)| Event { seq, change }).collect())
 }

@@ -1,6 +1,7 @@
 //! How committed events travel from the node that wrote them to every node's tail.
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +13,17 @@ const INCOMING_QUEUE: usize = 1024;
 /// Batches the memory broker keeps for its slowest subscriber.
 const MEMORY_QUEUE: usize = 4096;
 
+/// Events that were committed, in the order of their seq, and the log that they are of: two servers with
+/// databases of their own may share a broker by mistake.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publication {
+    pub epoch: i64,
+    pub events: Vec<Event>,
+}
+
 /// The fast path between nodes. It may lose, double and reorder: Postgres is the truth, and the tail mends.
 pub trait Broker: Send + Sync {
-    fn publish<'a>(&'a self, events: &'a [Event]) -> BoxFuture<'a, Result<()>>;
+    fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>>;
 
     /// What any node publishes from now on, until `stop` is cancelled.
     fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
@@ -23,14 +32,14 @@ pub trait Broker: Send + Sync {
 /// What a subscription brings.
 #[derive(Debug)]
 pub enum Incoming {
-    Events(Vec<Event>),
+    Published(Publication),
     /// Some may have been lost, for instance while the connection was away: look at Postgres at once.
     Gap,
 }
 
 /// Within one process: the only node publishes to itself.
 pub struct MemoryBroker {
-    sender: broadcast::Sender<Vec<Event>>,
+    sender: broadcast::Sender<Publication>,
 }
 
 impl Default for MemoryBroker {
@@ -40,9 +49,9 @@ impl Default for MemoryBroker {
 }
 
 impl Broker for MemoryBroker {
-    fn publish<'a>(&'a self, events: &'a [Event]) -> BoxFuture<'a, Result<()>> {
+    fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
         // It fails only where nobody listens.
-        let _ = self.sender.send(events.to_vec());
+        let _ = self.sender.send(publication.clone());
         Box::pin(async { Ok(()) })
     }
 
@@ -52,7 +61,7 @@ impl Broker for MemoryBroker {
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
                 let next = match receiver.recv().await {
-                    Ok(events) => Incoming::Events(events),
+                    Ok(publication) => Incoming::Published(publication),
                     Err(broadcast::error::RecvError::Lagged(_)) => Incoming::Gap,
                     Err(broadcast::error::RecvError::Closed) => return,
                 };

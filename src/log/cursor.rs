@@ -32,10 +32,10 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let bytes: [u8; 16] =
-            URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidCursor)?;
-        let packed = u128::from_be_bytes(bytes);
-        let (epoch, seq) = ((packed >> 64) as i64, packed as i64);
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let Some((epoch, seq)) = bytes.split_first_chunk() else { return Err(InvalidCursor) };
+        let seq = seq.try_into().map_err(|_| InvalidCursor)?;
+        let (epoch, seq) = (i64::from_be_bytes(*epoch), i64::from_be_bytes(seq));
         if seq < 0 { Err(InvalidCursor) } else { Ok(Self { epoch, seq }) }
     }
 }

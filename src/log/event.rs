@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
 use crate::ids::{ConversationId, MessageId, SessionId, UserId};
 
 /// The place of an event in its lane: 1, 2, 3 … in commit order, without holes.
@@ -36,10 +35,12 @@ pub enum Change {
         user: UserId,
         session: SessionId,
     },
+    /// Of a kind that a newer version writes, as while nodes are replaced one by one: nobody here can be told.
+    Unknown(Audience),
 }
 
 /// Who may receive an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Audience {
     /// All who take part at that point of the log.
     Conversation(ConversationId),
@@ -53,6 +54,7 @@ impl Change {
                 Audience::Conversation(conversation)
             }
             Self::ConversationAdded { user, .. } | Self::SessionRevoked { user, .. } => Audience::User(user),
+            Self::Unknown(audience) => audience,
         }
     }
 
@@ -63,6 +65,7 @@ impl Change {
             Self::ConversationAdded { .. } => "conversation_added",
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
             Self::SessionRevoked { .. } => "session_revoked",
+            Self::Unknown(_) => "unknown",
         }
     }
 
@@ -72,22 +75,23 @@ impl Change {
             Self::ConversationAdded { conversation, .. } => conversation.0,
             Self::ReceiptAdvanced { user, .. } => user.0,
             Self::SessionRevoked { session, .. } => session.0,
+            Self::Unknown(_) => Uuid::nil(),
         }
     }
 
-    pub(super) fn from_row(kind: &str, audience: Audience, subject: Uuid) -> Result<Self> {
+    pub(super) fn from_row(kind: &str, audience: Audience, subject: Uuid) -> Self {
         match (kind, audience) {
             ("message_added", Audience::Conversation(conversation)) => {
-                Ok(Self::MessageAdded { conversation, message: MessageId(subject) })
+                Self::MessageAdded { conversation, message: MessageId(subject) }
             }
             ("receipt_advanced", Audience::Conversation(conversation)) => {
-                Ok(Self::ReceiptAdvanced { conversation, user: UserId(subject) })
+                Self::ReceiptAdvanced { conversation, user: UserId(subject) }
             }
             ("conversation_added", Audience::User(user)) => {
-                Ok(Self::ConversationAdded { user, conversation: ConversationId(subject) })
+                Self::ConversationAdded { user, conversation: ConversationId(subject) }
             }
-            ("session_revoked", Audience::User(user)) => Ok(Self::SessionRevoked { user, session: SessionId(subject) }),
-            _ => Err(Error::Corrupt(format!("event of kind {kind:?} for {audience:?}"))),
+            ("session_revoked", Audience::User(user)) => Self::SessionRevoked { user, session: SessionId(subject) },
+            _ => Self::Unknown(audience),
         }
     }
 }

@@ -56,6 +56,7 @@ impl Log {
                     }
                 }
                 position = Some(head);
+                log.streams.reached(head).await;
                 let Ok(mut joined) = log.streams.join(user, snapshot, interest) else { continue };
                 if !std::mem::replace(&mut caught_up, true) {
                     yield Item::CaughtUp(head);
@@ -110,10 +111,7 @@ impl Missed {
         let mut connection = log.database.connection().await?;
         let mut events =
             read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
-        self.position = match events.last() {
-            Some(last) if events.len() as i64 == limit => last.seq,
-            _ => self.head,
-        };
+        self.position = events.last().map_or(self.head, |last| last.seq);
         events.retain(|event| receives(self.user, &mut self.conversations, &event.change));
         Ok(Some(events))
     }

@@ -16,11 +16,12 @@ mod transaction;
 
 use std::sync::Arc;
 
+use diesel_async::AsyncConnection as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use broker::{Broker, Incoming, MemoryBroker};
+pub use broker::{Broker, Incoming, MemoryBroker, Publication};
 pub use cursor::{Cursor, InvalidCursor};
 pub use event::{Audience, Change, Event, Seq};
 pub use follow::Item;
@@ -30,10 +31,18 @@ pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::config::LogSettings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::SessionId;
-use crate::store::Database;
+use crate::random::Random;
+use crate::store::{Connection, Database};
 use streams::Streams;
+
+/// Begins a new epoch: the cursors of the old one require a resync. For a database that was restored from a
+/// backup, whose log goes on from an earlier place than clients have seen.
+pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
+    let mut connection = Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))?;
+    read::set_epoch(&mut connection, i64::from_be_bytes(random.bytes())).await
+}
 
 /// Events waiting to be published; one more is left to the tails' look at Postgres.
 const PUBLISH_QUEUE: usize = 65_536;
@@ -64,10 +73,10 @@ impl Log {
         let incoming = broker.subscribe(stop.clone());
         let head = read::head(&mut *database.connection().await?).await?;
         let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
-        let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), head.seq);
+        let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), &head);
         tokio::spawn(tail.run(incoming, stop.clone()));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
-        tokio::spawn(publish_all(broker, queue, stop));
+        tokio::spawn(publish_all(broker, head.epoch, queue, stop));
         Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish })
     }
 
@@ -92,21 +101,20 @@ impl Log {
     }
 
     fn publish(&self, events: Vec<Event>) {
-        for event in events {
-            if self.publish.try_send(event).is_err() {
-                warn!(seq = event.seq, "publish queue is full; tails will read this event from Postgres");
-            }
+        let left = events.into_iter().filter(|event| self.publish.try_send(*event).is_err()).count();
+        if left > 0 {
+            warn!(left, "the queue of publications is full; tails will read these events from Postgres");
         }
     }
 }
 
 /// Hands committed events to the broker, a batch at a time. What it loses, the tails find in Postgres.
-async fn publish_all(broker: Arc<dyn Broker>, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
-    let mut batch = Vec::with_capacity(PUBLISH_BATCH);
-    while let Some(1..) = stop.run_until_cancelled(queue.recv_many(&mut batch, PUBLISH_BATCH)).await {
+async fn publish_all(broker: Arc<dyn Broker>, epoch: i64, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
+    let mut batch = Publication { epoch, events: Vec::with_capacity(PUBLISH_BATCH) };
+    while let Some(1..) = stop.run_until_cancelled(queue.recv_many(&mut batch.events, PUBLISH_BATCH)).await {
         if let Err(error) = broker.publish(&batch).await {
-            warn!(%error, events = batch.len(), "publication failed; tails will read from Postgres");
+            warn!(%error, events = batch.events.len(), "publication failed; tails will read from Postgres");
         }
-        batch.clear();
+        batch.events.clear();
     }
 }

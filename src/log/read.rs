@@ -48,13 +48,18 @@ impl TryFrom<EventRow> for Event {
             (None, Some(user)) => Audience::User(user),
             _ => return Err(Error::Corrupt(format!("event {} has no audience", row.seq))),
         };
-        Ok(Self { seq: row.seq, change: Change::from_row(&row.kind, audience, row.subject_id)? })
+        Ok(Self { seq: row.seq, change: Change::from_row(&row.kind, audience, row.subject_id) })
     }
 }
 
 pub(super) async fn head(conn: &mut Connection) -> Result<Head> {
     let (epoch, seq) = log_head::table.find(LANE).select((log_head::epoch, log_head::seq)).first(conn).await?;
     Ok(Head { epoch, seq })
+}
+
+pub(super) async fn set_epoch(conn: &mut Connection, epoch: i64) -> Result<()> {
+    diesel::update(log_head::table).set(log_head::epoch.eq(epoch)).execute(conn).await?;
+    Ok(())
 }
 
 /// In one statement, so that the memberships are those of exactly that head.

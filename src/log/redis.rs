@@ -10,8 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::broker::{Broker, Incoming, channel};
-use super::event::Event;
+use super::broker::{Broker, Incoming, Publication, channel};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -34,7 +33,8 @@ impl RedisBroker {
         let pool = bb8::Pool::builder()
             .max_size(PUBLISHING_CONNECTIONS)
             .connection_timeout(CONNECTION_WAIT)
-            .test_on_check_out(false)
+            // One that Redis has closed does not know it.
+            .test_on_check_out(true)
             .build(RedisConnectionManager::new(url)?)
             .await?;
         let client = Client::open(url)?;
@@ -45,9 +45,9 @@ impl RedisBroker {
 }
 
 impl Broker for RedisBroker {
-    fn publish<'a>(&'a self, events: &'a [Event]) -> BoxFuture<'a, Result<()>> {
+    fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let payload = serde_json::to_vec(events).map_err(|error| Error::Corrupt(error.to_string()))?;
+            let payload = serde_json::to_vec(publication).map_err(|error| Error::Corrupt(error.to_string()))?;
             let mut connection = self.pool.get().await.map_err(|error| Error::RedisConnection(error.to_string()))?;
             redis::cmd("PUBLISH").arg(&self.channel).arg(payload).query_async::<()>(&mut *connection).await?;
             Ok(())
@@ -85,7 +85,7 @@ async fn listen(client: &Client, channel: &str, sender: &mpsc::Sender<Incoming>,
     let mut messages = pubsub.into_on_message();
     while let Some(message) = messages.next().await {
         let next = match serde_json::from_slice(message.get_payload_bytes()) {
-            Ok(events) => Incoming::Events(events),
+            Ok(publication) => Incoming::Published(publication),
             Err(error) => {
                 warn!(%error, "a publication that cannot be understood");
                 Incoming::Gap

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
@@ -22,9 +22,8 @@ pub enum Interest {
 impl Interest {
     pub(super) fn wants(self, change: &Change) -> bool {
         match (self, *change) {
-            (_, Change::SessionRevoked { .. }) => false,
-            (Self::Inbox, _) => true,
-            (Self::Messages(None), Change::MessageAdded { .. }) => true,
+            (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
             (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
             (Self::Messages(_), _) => false,
         }
@@ -51,6 +50,8 @@ pub(super) struct Behind;
 pub(super) struct Streams {
     index: Mutex<Index>,
     queue: usize,
+    /// How far the tail has come.
+    position: watch::Sender<Seq>,
 }
 
 struct Index {
@@ -102,19 +103,27 @@ impl Streams {
             sessions: HashMap::new(),
             next_stream: 0,
         };
-        Self { index: Mutex::new(index), queue }
+        Self { index: Mutex::new(index), queue, position: watch::Sender::new(position) }
     }
 
     pub(super) fn position(&self) -> Seq {
-        self.lock().position
+        *self.position.borrow()
+    }
+
+    /// Waits until the tail has passed on everything up to `seq`.
+    pub(super) async fn reached(&self, seq: Seq) {
+        // It fails only where the sender is gone, which is this very value.
+        let _ = self.position.subscribe().wait_for(|position| *position >= seq).await;
     }
 
     /// Takes the next event of the log to every stream that wants it.
     pub(super) fn dispatch(&self, event: Event) {
         self.lock().dispatch(event);
+        self.position.send_replace(event.seq);
     }
 
-    /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place.
+    /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place. The tail must
+    /// have reached it: the index then knows what the user takes part in at the tail's own position.
     pub(super) fn join(
         self: &Arc<Self>,
         user: UserId,
@@ -159,7 +168,7 @@ impl Index {
                     watched.revoked.cancel();
                 }
             }
-            Change::MessageAdded { .. } | Change::ReceiptAdvanced { .. } => {}
+            Change::MessageAdded { .. } | Change::ReceiptAdvanced { .. } | Change::Unknown(_) => {}
         }
         match event.change.audience() {
             Audience::User(user) => self.users.get_mut(&user).into_iter().for_each(|user| user.deliver(event)),
@@ -207,7 +216,7 @@ impl Index {
         interest: Interest,
         queue: &mpsc::Sender<Event>,
     ) -> Result<(), Behind> {
-        if head >= self.position {
+        if head == self.position {
             return Ok(());
         }
         if self.recent.front().is_none_or(|oldest| oldest.seq > head + 1) {

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::broker::Incoming;
 use super::event::{Event, Seq};
-use super::read;
+use super::read::{self, Head};
 use super::streams::Streams;
 use crate::config::LogSettings;
 use crate::error::Result;
@@ -25,6 +25,7 @@ pub(super) struct Tail {
     database: Database,
     streams: Arc<Streams>,
     settings: LogSettings,
+    epoch: i64,
     position: Seq,
     /// Events that came before one below them.
     early: BTreeMap<Seq, Event>,
@@ -33,8 +34,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(database: Database, streams: Arc<Streams>, settings: LogSettings, position: Seq) -> Self {
-        Self { database, streams, settings, position, early: BTreeMap::new(), hole_due: None }
+    pub(super) fn new(database: Database, streams: Arc<Streams>, settings: LogSettings, head: &Head) -> Self {
+        let (epoch, position) = (head.epoch, head.seq);
+        Self { database, streams, settings, epoch, position, early: BTreeMap::new(), hole_due: None }
     }
 
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, stop: CancellationToken) {
@@ -44,7 +46,14 @@ impl Tail {
             let read = tokio::select! {
                 () = stop.cancelled() => return,
                 next = incoming.recv() => match next {
-                    Some(Incoming::Events(events)) => { self.take(events); false }
+                    Some(Incoming::Published(publication)) => {
+                        if publication.epoch == self.epoch {
+                            self.take(publication.events);
+                        } else {
+                            warn!("a publication of another database: give each its own REDIS_PREFIX");
+                        }
+                        false
+                    }
                     Some(Incoming::Gap) => true,
                     None => return,
                 },
@@ -98,11 +107,10 @@ impl Tail {
             let mut connection = self.database.connection().await?;
             let events = read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?;
             drop(connection);
-            let last_page = (events.len() as i64) < READ_PAGE;
-            self.take(events);
-            if last_page {
+            if events.is_empty() {
                 return Ok(());
             }
+            self.take(events);
         }
     }
 }

@@ -40,7 +40,10 @@ impl<'a> Transaction<'a> {
                 Ok(value)
             }
             Err(error) => {
-                AnsiTransactionManager::rollback_transaction(&mut *self.connection).await.map_err(Error::from)?;
+                // Where it fails the connection is broken, and Postgres rolls back by itself.
+                if let Err(error) = AnsiTransactionManager::rollback_transaction(&mut *self.connection).await {
+                    tracing::debug!(%error, "a rollback failed");
+                }
                 Err(error)
             }
         }

@@ -59,6 +59,16 @@ pub async fn by_ids(conn: &mut Connection, ids: &[ConversationId]) -> QueryResul
     conversations::table.filter(conversations::id.eq_any(ids)).select(Conversation::as_select()).load(conn).await
 }
 
+/// Those of the conversations that the user takes part in.
+pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
+    conversations::table
+        .inner_join(participants::table)
+        .filter(conversations::id.eq_any(ids).and(participants::user_id.eq(user)))
+        .select(Conversation::as_select())
+        .load(conn)
+        .await
+}
+
 pub async fn direct_of(conn: &mut Connection, low: UserId, high: UserId) -> QueryResult<Option<Conversation>> {
     conversations::table
         .filter(conversations::direct_low.eq(low).and(conversations::direct_high.eq(high)))

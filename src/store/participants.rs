@@ -26,7 +26,12 @@ pub struct Participant {
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
-    diesel::insert_into(participants::table).values(rows).execute(conn).await.map(drop)
+    /// Postgres takes 65,535 parameters in a statement, and a row has eight.
+    const ROWS: usize = 5000;
+    for rows in rows.chunks(ROWS) {
+        diesel::insert_into(participants::table).values(rows).execute(conn).await?;
+    }
+    Ok(())
 }
 
 pub async fn find(
@@ -50,8 +55,15 @@ pub async fn of_user(
         .await
 }
 
-pub async fn by_ids(conn: &mut Connection, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
-    participants::table.filter(participants::id.eq_any(ids)).select(Participant::as_select()).load(conn).await
+/// Those of the participants in whose conversations the user takes part.
+pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
+    let own = diesel::alias!(participants as own);
+    participants::table
+        .inner_join(own.on(own.field(participants::conversation_id).eq(participants::conversation_id)))
+        .filter(participants::id.eq_any(ids).and(own.field(participants::user_id).eq(user)))
+        .select(Participant::as_select())
+        .load(conn)
+        .await
 }
 
 /// The first `limit` participants of each conversation after a place in the order (joined_at, id).

@@ -57,7 +57,7 @@ pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -
     .await
 }
 
-/// Revokes those of the user's live sessions that `which` names, or all but `except`; returns the revoked.
+/// Revokes those of the user's live sessions that `which` names, and returns them.
 pub async fn revoke(
     conn: &mut Connection,
     user: UserId,

@@ -31,7 +31,6 @@ pub struct UserChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
-    pub password_hash: Option<String>,
 }
 
 /// A user found by a search, with how well it fits: 0 for the very username, 1 for its prefix, 2 for the name.
@@ -69,6 +68,21 @@ pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResu
         .filter(users::username.eq(identifier).or(users::email.eq(identifier)).or(users::phone.eq(identifier)))
         .select(User::as_select())
         .first(conn)
+        .await
+        .optional()
+}
+
+/// Keeps the password as it is until the transaction ends, and returns its hash.
+pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
+    users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()
+}
+
+/// None where the password is no longer `old`.
+pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new: &str) -> QueryResult<Option<User>> {
+    diesel::update(users::table.find(id).filter(users::password_hash.eq(old)))
+        .set(users::password_hash.eq(new))
+        .returning(User::as_returning())
+        .get_result(conn)
         .await
         .optional()
 }

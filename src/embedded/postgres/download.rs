@@ -13,7 +13,7 @@ pub(super) const MAJOR: u32 = 18;
 
 /// For looking up the release and fetching some 20 MB: generous for slow lines,
 /// an end for dead ones.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Where downloaded programs live, one directory per version.
 pub(super) fn directory(home: &Path) -> PathBuf {

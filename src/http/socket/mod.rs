@@ -6,6 +6,7 @@ mod protocol;
 mod session;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};
@@ -15,6 +16,8 @@ use super::Server;
 use protocol::Close;
 use session::Session;
 
+/// How long a client may take to answer a close.
+const FAREWELL: Duration = Duration::from_secs(1);
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// tungstenite clears its whole read buffer at every read: a small one saves a quarter of the processor's time.
 const READ_BUFFER: usize = 1024;
@@ -44,8 +47,15 @@ pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: Header
         })
 }
 
+/// Tells the client why, and waits a moment for its own close: a connection that is reset with unread input
+/// takes the code with it.
 async fn close(mut socket: WebSocket, close: Close) {
     let frame = CloseFrame { code: close.code, reason: close.reason.into_owned().into() };
-    // The client may be gone already; then there is nobody to tell.
-    let _ = socket.send(Message::Close(Some(frame))).await;
+    let farewell = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    // Whoever does not answer is cut off.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }

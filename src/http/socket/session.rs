@@ -78,6 +78,8 @@ impl Session {
         };
         if let End::Close(close) = end {
             debug!(code = close.code, reason = %close.reason, "closing a socket");
+            // The streams end first: nobody will read what they bring.
+            drop(session.operations);
             super::close(session.socket, close).await;
         }
     }
@@ -141,6 +143,7 @@ impl Session {
                     closing = true;
                     Ok(())
                 }
+                () = drain.expired() => Err(End::Close(Close::RESTART)),
             };
             match done {
                 Err(end) => return end,
@@ -189,15 +192,13 @@ impl Session {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
-        let kind = parsed.kind;
-        let request = parsed.into_request(&self.server, self.caller.clone());
-        let schema = self.server.schema.clone();
-        let outputs: Outputs = if kind == OperationType::Subscription {
-            let events = schema.execute_stream(request).map(|response| Output::Event(Body::new(response)));
+        let outputs: Outputs = if parsed.kind == OperationType::Subscription {
+            let events = parsed.subscribe(&self.server, self.caller.clone()).map(Output::Event);
             Box::pin(events.chain(stream::once(async { Output::End })))
         } else {
             self.requests.insert(id.clone());
-            Box::pin(stream::once(async move { Output::Result(Body::new(schema.execute(request).await)) }))
+            let result = parsed.execute(&self.server, self.caller.clone());
+            Box::pin(stream::once(async { Output::Result(result.await.unwrap_or_else(|_| Body::crashed())) }))
         };
         self.operations.insert(id, outputs);
         Ok(())

@@ -1,0 +1,119 @@
+//! When the loaders load: as soon as the execution cannot go on without them, and not before.
+//!
+//! async-graphql's own way is to wait a millisecond for more keys: too long for one message, and too short for
+//! a list whose rows take longer to resolve. Here the execution and its loads are polled together, and what the
+//! execution asked for is loaded once it is stalled. A list costs as many statements as it is deep.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_graphql::runtime::Timer;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::FuturesUnordered;
+use futures_util::task::{ArcWake, AtomicWaker, FutureObj, Spawn, SpawnError, waker_ref};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+
+/// The loads that an execution has asked for and that have not begun.
+#[derive(Clone, Default)]
+pub struct Batches(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
+
+/// The loads that have begun, and what tells whether the execution is stalled.
+#[derive(Default)]
+struct Driver {
+    running: FuturesUnordered<FutureObj<'static, ()>>,
+    wakes: Arc<Wakes>,
+}
+
+/// Passes wake-ups on, and remembers that there was one: an execution that wakes itself while it is polled has
+/// merely made room for others and has more to ask for.
+#[derive(Default)]
+struct Wakes {
+    woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl ArcWake for Wakes {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.woken.store(true, Ordering::SeqCst);
+        this.task.wake();
+    }
+}
+
+impl Batches {
+    /// Runs an execution together with its loads.
+    pub async fn drive<T>(&self, execution: impl Future<Output = T>) -> T {
+        let mut execution = pin!(execution);
+        let mut driver = Driver::default();
+        poll_fn(|cx| self.poll(cx, &mut driver, |cx| execution.poll_unpin(cx))).await
+    }
+
+    /// The same for each item of a stream.
+    pub fn drive_stream<S: Stream + Send>(self, stream: S) -> impl Stream<Item = S::Item> + Send
+    where
+        S::Item: Send,
+    {
+        async_stream::stream! {
+            let mut stream = pin!(stream);
+            let mut driver = Driver::default();
+            while let Some(item) = poll_fn(|cx| self.poll(cx, &mut driver, |cx| stream.poll_next_unpin(cx))).await {
+                yield item;
+            }
+        }
+    }
+
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        driver: &mut Driver,
+        mut execution: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Driver { running, wakes } = driver;
+        wakes.task.register(cx.waker());
+        let waker = waker_ref(wakes);
+        loop {
+            wakes.woken.store(false, Ordering::SeqCst);
+            if let Poll::Ready(value) = execution(&mut Context::from_waker(&waker)) {
+                return Poll::Ready(value);
+            }
+            if wakes.woken.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            // One level at a time: what the next one asks for is then asked for together.
+            if running.is_empty() {
+                running.extend(self.queued().drain(..));
+            }
+            let mut loaded = false;
+            while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {
+                loaded = true;
+            }
+            if !loaded {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn queued(&self) -> MutexGuard<'_, Vec<FutureObj<'static, ()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spawn for Batches {
+    fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.queued().push(load);
+        Ok(())
+    }
+}
+
+/// A load begins when the execution is stalled, so that there is nothing to wait for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct NoDelay;
+
+impl Timer for NoDelay {
+    fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+}

@@ -1,0 +1,210 @@
+//! Bad input gets a clear error with its code and the field's path, and no request fails on the server's side.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node};
+
+#[track_caller]
+fn assert_bad(answer: &Answer, path: &str) {
+    assert_eq!(answer.code(), "BAD_USER_INPUT", "{:#}", answer.body);
+    assert_eq!(answer.violations(), [path], "{:#}", answer.body);
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn ids() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for id in ["", "nonsense", "usr_", "cnv_8zzzzzzzzzzzzzzzzzzzzzzzzz", "\0", "msg_é"] {
+        for (query, path) in [
+            ("query ($id: ID!) { node(id: $id) { id } }", "id"),
+            ("query ($id: ID!) { nodes(ids: [$id]) { id } }", "ids.0"),
+            ("query ($id: ID!) { conversation(id: $id) { id } }", "id"),
+            ("query ($id: ID!) { user(by: {id: $id}) { id } }", "by.id"),
+            ("mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }", "userId"),
+            (
+                "mutation ($id: ID!) { createGroup(input: {title: \"x\", participantIds: [$id]}) { conversation { id } } }",
+                "participantIds.0",
+            ),
+            (
+                "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { id } } }",
+                "conversationId",
+            ),
+            ("mutation ($id: ID!) { markRead(input: {messageId: $id}) { conversation { id } } }", "messageId"),
+            ("mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }", "messageId"),
+            ("mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }", "sessionId"),
+        ] {
+            assert_bad(&ada.call(query, json!({"id": id})).await, path);
+        }
+    }
+    let itself = "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }";
+    assert_bad(&ada.call(itself, json!({"id": ada.id})).await, "userId");
+    let many = json!({"ids": vec![ada.id.as_str(); 101]});
+    assert_bad(&ada.call("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", many).await, "ids");
+}
+
+#[tokio::test]
+async fn bodies() {
+    let node = Node::build().flag("--max-message-length=10").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Bodies", &[]).await;
+    let data = node.call(None, "{ serverInfo { maxMessageLength maxGroupSize maxPageSize version } }", json!({})).await;
+    assert_eq!(data.data()["serverInfo"]["maxMessageLength"], 10);
+    // Characters count, whatever their bytes.
+    assert_eq!(ada.send(&group, "🦀🦀🦀🦀🦀🦀🦀🦀🦀🦀").await["number"], 1);
+    for body in ["", " ", "\n\t", "12345678901", "a\0b"] {
+        assert_bad(&ada.try_send(&group, body, None).await, "body");
+    }
+    let missing = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id}) { message { id } } }";
+    assert_bad(&ada.call(missing, json!({"id": group})).await, "body");
+    for client_id in ["", "\0", &"x".repeat(65)] {
+        assert_bad(&ada.try_send(&group, "fine", Some(client_id)).await, "clientId");
+    }
+    assert_eq!(ada.try_send(&group, "fine", Some(&"é".repeat(64))).await.data()["sendMessage"]["message"]["number"], 2);
+}
+
+#[tokio::test]
+async fn pages_and_cursors() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Pages", &[]).await;
+    let messages = |arguments: &str| {
+        format!("query ($id: ID!) {{ conversation(id: $id) {{ messages({arguments}) {{ nodes {{ id }} }} }} }}")
+    };
+    for size in [0, -1, 101, i32::MAX, i32::MIN] {
+        for (query, path) in [
+            (format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ id }} }} }} }}"), "first"),
+            (format!("{{ searchUsers(query: \"a\", first: {size}) {{ nodes {{ id }} }} }}"), "first"),
+            (messages(&format!("first: {size}")), "first"),
+            (messages(&format!("last: {size}")), "last"),
+        ] {
+            let variables = if query.contains("$id") { json!({"id": group}) } else { json!({}) };
+            assert_bad(&ada.call(&query, variables).await, path);
+        }
+    }
+    assert_bad(&ada.call(&messages("first: 1, last: 1"), json!({"id": group})).await, "last");
+
+    // Garbage, another list's cursor, and well-formed JSON that no list would have given.
+    for cursor in
+        ["", "nonsense", "!!", "bnVsbA", "WzEsIlwwIl0", "eyJhIjoxfQ", "W1siMjAyNi0wMS0wMVQwMDowMDowMFoiLDFdXQ"]
+    {
+        let variables = json!({"id": group, "cursor": cursor});
+        for (query, path) in [
+            ("query ($cursor: String) { viewer { conversations(after: $cursor) { nodes { id } } } }", "after"),
+            ("query ($cursor: String) { searchUsers(query: \"a\", after: $cursor) { nodes { id } } }", "after"),
+            (
+                "query ($id: ID!, $cursor: String) { conversation(id: $id) { participants(after: $cursor) { nodes { id } } } }",
+                "after",
+            ),
+            (
+                "query ($id: ID!, $cursor: String) { conversation(id: $id) { messages(after: $cursor) { nodes { id } } } }",
+                "after",
+            ),
+            (
+                "query ($id: ID!, $cursor: String) { conversation(id: $id) { messages(before: $cursor) { nodes { id } } } }",
+                "before",
+            ),
+        ] {
+            let answer = ada.call(query, variables.clone()).await;
+            assert_bad(&answer, path);
+        }
+    }
+}
+
+/// A client may hold a well-formed cursor whose values no row can have.
+#[tokio::test]
+async fn cursors_with_values_out_of_range() {
+    use base64::Engine as _;
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = "query ($cursor: String) { viewer { conversations(after: $cursor) { nodes { id } } } }";
+    let id = "00000000-0000-0000-0000-000000000000";
+    for time in ["0001-01-01T00:00:00Z", "-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {
+        let cursor = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json!([time, id]).to_string());
+        let answer = ada.call(query, json!({"cursor": cursor})).await;
+        if answer.body.get("errors").is_some() {
+            assert_bad(&answer, "after");
+        }
+    }
+}
+
+#[tokio::test]
+async fn searches_and_titles() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for query in ["", "  ", "a\0", &"x".repeat(65)] {
+        let document = "query ($query: String!) { searchUsers(query: $query) { nodes { id } } }";
+        assert_bad(&ada.call(document, json!({"query": query})).await, "query");
+    }
+    for title in ["", " ", "two\nlines", "\0", &"x".repeat(101)] {
+        let document = "mutation ($title: String!) { createGroup(input: {title: $title, participantIds: []}) { conversation { id } } }";
+        assert_bad(&ada.call(document, json!({"title": title})).await, "title");
+    }
+    let update = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { id } } }";
+    for (field, value) in [
+        ("username", "ab"),
+        ("username", "with space"),
+        ("username", "ünïcode"),
+        ("displayName", ""),
+        ("displayName", "a\0b"),
+        ("about", "a\0b"),
+        ("email", "no.at.sign"),
+        ("email", "a@b"),
+        ("email", "a\0@example.org"),
+        ("phone", "015112345678"),
+        ("phone", "+0123456789"),
+    ] {
+        let mut input = json!({});
+        input[field] = json!(value);
+        assert_bad(&ada.call(update, json!({"input": input})).await, field);
+    }
+    let title = json!({"filter": {"titleContains": "\0"}});
+    let filter = "query ($filter: ConversationFilter) { viewer { conversations(filter: $filter) { nodes { id } } } }";
+    assert_eq!(ada.query(filter, title).await["viewer"]["conversations"]["nodes"], json!([]));
+    let by = json!({"by": {"username": "\0"}});
+    assert_eq!(ada.query("query ($by: UserBy!) { user(by: $by) { id } }", by).await["user"], Value::Null);
+}
+
+#[tokio::test]
+async fn documents_and_requests() {
+    let node = Node::start().await;
+    for (query, code) in [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("", "GRAPHQL_PARSE_FAILED"),
+        ("{ nope }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ node { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query A { serverInfo { version } } query B { serverInfo { version } }", "GRAPHQL_VALIDATION_FAILED"),
+    ] {
+        let answer = node.call(None, query, json!({})).await;
+        assert_eq!((answer.status, answer.code()), (400, code), "{query}");
+        assert!(answer.body.get("data").is_none(), "{query}: what never ran has no data");
+    }
+    let answer = node.call(None, "query ($id: ID!) { node(id: $id) { id } }", json!({})).await;
+    assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED");
+
+    let post = |content_type: &'static str, body: &'static str| {
+        node.http.post(node.url("/graphql")).header("content-type", content_type).body(body).send()
+    };
+    assert_eq!(post("text/plain", "{\"query\": \"{ serverInfo { version } }\"}").await.unwrap().status(), 415);
+    for body in ["", "[]", "null", "{}", "{\"query\": 1}", "{\"query\": \"{ a }\", \"variables\": []}", "\u{feff}{"] {
+        assert_eq!(post("application/json", body).await.unwrap().status(), 400, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn only_queries_go_by_get() {
+    let node = Node::start().await;
+    let get = |query: &'static str| node.http.get(node.url("/graphql")).query(&[("query", query)]).send();
+    let answer = get("{ serverInfo { maxPageSize } }").await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.json::<Value>().await.unwrap()["data"]["serverInfo"]["maxPageSize"], 100);
+    let answer = get("mutation { logout { sessionId } }").await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    assert_eq!(node.http.get(node.url("/graphql")).send().await.unwrap().status(), 400);
+    let variables = node
+        .http
+        .get(node.url("/graphql"))
+        .query(&[("query", "query ($id: ID!) { node(id: $id) { id } }"), ("variables", "{\"id\": \"x\"}")]);
+    let answer: Value = variables.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+}

@@ -1,0 +1,114 @@
+//! The server's schema against the contract: what is there has the contract's names and types.
+
+use std::collections::BTreeMap;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{FieldDefinition, InputValueDefinition, TypeKind, TypeSystemDefinition};
+use serde_json::json;
+
+use crate::support::Node;
+
+/// Each type's members, as `field(argument: Type = default): Type`.
+fn members(sdl: &str) -> BTreeMap<String, (String, BTreeMap<String, String>)> {
+    let document = parse_schema(sdl).unwrap();
+    let mut types = BTreeMap::new();
+    for definition in document.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let definition = definition.node;
+        let (kind, members) = match definition.kind {
+            TypeKind::Scalar => ("scalar", BTreeMap::new()),
+            TypeKind::Object(object) => ("type", object.fields.iter().map(|field| described(&field.node)).collect()),
+            TypeKind::Interface(interface) => {
+                ("interface", interface.fields.iter().map(|field| described(&field.node)).collect())
+            }
+            TypeKind::Union(union) => {
+                ("union", union.members.iter().map(|member| (member.node.to_string(), String::new())).collect())
+            }
+            TypeKind::Enum(values) => {
+                let values = values.values.iter().map(|value| (value.node.value.to_string(), String::new()));
+                ("enum", values.collect())
+            }
+            TypeKind::InputObject(input) => ("input", input.fields.iter().map(|field| argument(&field.node)).collect()),
+        };
+        types.insert(definition.name.node.to_string(), (kind.to_owned(), members));
+    }
+    types
+}
+
+fn described(field: &FieldDefinition) -> (String, String) {
+    let mut arguments: Vec<_> = field.arguments.iter().map(|input| argument(&input.node)).collect();
+    arguments.sort();
+    (field.name.node.to_string(), format!("{arguments:?}: {}", field.ty.node))
+}
+
+fn argument(input: &InputValueDefinition) -> (String, String) {
+    let default = input.default_value.as_ref().map(|value| format!(" = {}", value.node)).unwrap_or_default();
+    (input.name.node.to_string(), format!("{}{default}", input.ty.node))
+}
+
+#[test]
+fn what_the_server_has_of_the_contract_has_its_names_and_types() {
+    let contract = members(include_str!("../../docs/contract.graphql"));
+    let server = members(&parlance::graphql::sdl());
+    let mut shared = 0;
+    for (name, (kind, fields)) in &server {
+        let Some((contract_kind, contract_fields)) = contract.get(name) else { continue };
+        assert_eq!(kind, contract_kind, "{name}");
+        for (field, shape) in fields {
+            if let Some(contract_shape) = contract_fields.get(field) {
+                assert_eq!(shape, contract_shape, "{name}.{field}");
+                shared += 1;
+            }
+        }
+    }
+    assert!(shared > 150, "only {shared} members are shared: does the test still read them?");
+    // What is there beyond the contract is there on purpose.
+    let extra: Vec<_> = server.keys().filter(|name| !contract.contains_key(*name)).collect();
+    assert_eq!(extra, [""; 0]);
+}
+
+/// Every operation of the contract that the server has, so that none goes missing unnoticed.
+#[test]
+fn the_operations_of_the_first_version_are_there() {
+    let server = members(&parlance::graphql::sdl());
+    let names = |of: &str| server[of].1.keys().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(names("Query"), ["conversation", "node", "nodes", "searchUsers", "serverInfo", "user", "viewer"]);
+    assert_eq!(
+        names("Mutation"),
+        [
+            "changePassword",
+            "createGroup",
+            "login",
+            "logout",
+            "markDelivered",
+            "markRead",
+            "openDirectConversation",
+            "refreshSession",
+            "register",
+            "revokeOtherSessions",
+            "revokeSession",
+            "sendMessage",
+            "updateProfile",
+        ]
+    );
+    assert_eq!(names("Subscription"), ["inbox", "messageAdded"]);
+}
+
+/// A nullable field that fails is null by itself, and one that is not takes its parent with it: the GraphQL
+/// specification's section 6.4.4.
+#[tokio::test]
+async fn nulls_propagate_as_the_specification_has_it() {
+    let node = Node::start().await;
+    let answer = node.call(None, "{ a: conversation(id: \"x\") { id } serverInfo { maxPageSize } }", json!({})).await;
+    assert_eq!(answer.body["data"], json!({"a": null, "serverInfo": {"maxPageSize": 100}}));
+    assert_eq!(answer.body["errors"][0]["path"], json!(["a"]));
+    let answer = node.call(None, "{ viewer { id } serverInfo { maxPageSize } }", json!({})).await;
+    assert_eq!(answer.body["data"], json!(null));
+
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Nulls", &[]).await;
+    let query = "query ($id: ID!) { conversation(id: $id) { id messages(first: 0) { nodes { id } } } }";
+    let answer = ada.call(query, json!({"id": group})).await;
+    assert_eq!(answer.body["data"], json!({"conversation": null}), "messages is not nullable, conversation is");
+    assert_eq!(answer.body["errors"][0]["path"], json!(["conversation", "messages"]));
+}

@@ -1,0 +1,173 @@
+//! The log's promises, held over both adapters alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parlance::log::{Broker, Cursor, MemoryBroker, RedisBroker};
+use parlance::random::Random;
+
+use crate::support::{DroppingBroker, Node, TestDatabase, redis_url};
+
+async fn memory(_: &TestDatabase) -> Arc<dyn Broker> {
+    Arc::new(MemoryBroker::default())
+}
+
+async fn redis(database: &TestDatabase) -> Arc<dyn Broker> {
+    Arc::new(RedisBroker::connect(&redis_url(), &database.name, Random::system()).await.unwrap())
+}
+
+/// Each promise as a test over either adapter.
+macro_rules! over_both_adapters {
+    ($($promise:ident),+ $(,)?) => {
+        mod over_memory {
+            $(#[tokio::test]
+            async fn $promise() {
+                let database = crate::support::TestDatabase::new().await;
+                let broker = super::memory(&database).await;
+                super::$promise(&database, broker).await;
+            })+
+        }
+
+        mod over_redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                let database = crate::support::TestDatabase::new().await;
+                let broker = super::redis(&database).await;
+                super::$promise(&database, broker).await;
+            })+
+        }
+    };
+}
+
+over_both_adapters!(
+    two_tails_tell_the_same_in_the_same_order,
+    seq_has_no_holes_and_follows_commit_order,
+    a_dropped_publication_still_arrives,
+    a_hole_is_filled_long_before_the_next_look,
+    nothing_published_at_all_still_arrives,
+    a_request_that_fails_leaves_no_hole,
+);
+
+async fn two_tails_tell_the_same_in_the_same_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    let one = Node::build().broker(Arc::clone(&broker)).start_on(database).await;
+    let two = Node::build().broker(broker).start_on(database).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inboxes = [ada.inbox().await, bob.inbox().await];
+    join_all((0..50).map(|i| if i % 2 == 0 { ada.send(&conversation, "a") } else { bob.send(&conversation, "b") }))
+        .await;
+    for number in 1..=50 {
+        let (here, there) = (inboxes[0].next().await, inboxes[1].next().await);
+        assert_eq!(here, there);
+        assert_eq!(here["message"]["number"], number);
+    }
+}
+
+async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    use diesel::sql_types::BigInt;
+    use diesel::{QueryableByName, sql_query};
+    use diesel_async::RunQueryDsl;
+
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        seq: i64,
+        #[diesel(sql_type = BigInt)]
+        xmin: i64,
+    }
+    let node = Node::build().broker(broker).start_on(database).await;
+    let ada = node.register("ada").await;
+    let groups = join_all((0..10).map(|_| ada.create_group("Group", &[]))).await;
+    join_all((0..100).map(|i| ada.send(&groups[i % 10], "hello"))).await;
+    let mut connection = database.connection().await;
+    let query = "SELECT seq, xmin::text::bigint AS xmin FROM events ORDER BY seq";
+    let rows: Vec<Row> = sql_query(query).load(&mut connection).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=110).collect::<Vec<_>>());
+    let transactions: std::collections::HashSet<_> = rows.iter().map(|row| row.xmin).collect();
+    assert_eq!(transactions.len(), 110);
+}
+
+async fn a_dropped_publication_still_arrives(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    let broker = Arc::new(DroppingBroker::new(broker, 3));
+    let node = Node::build().broker(broker.clone()).start_on(database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = bob.inbox().await;
+    for number in 1..=30 {
+        ada.send(&conversation, "dropped or not").await;
+        assert_eq!(inbox.message().await["number"], number);
+    }
+    assert_eq!(broker.published.load(std::sync::atomic::Ordering::SeqCst), 32, "some were dropped indeed");
+}
+
+async fn a_hole_is_filled_long_before_the_next_look(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    let broker = Arc::new(DroppingBroker::new(broker, 2));
+    let node = Node::build().broker(broker).flag("--tail-poll-interval=60000").start_on(database).await;
+    let ada = node.register("ada").await;
+    let mut inbox = ada.inbox().await;
+    // Events 2, 4, 6 … are lost, and the one after each shows the hole.
+    for i in 0..21 {
+        ada.create_group(&format!("Group {i}"), &[]).await;
+    }
+    for i in 0..21 {
+        assert_eq!(inbox.next().await["conversation"]["title"], format!("Group {i}"));
+    }
+}
+
+async fn nothing_published_at_all_still_arrives(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    let broker = Arc::new(DroppingBroker::new(broker, 1));
+    let node = Node::build().broker(broker).flag("--tail-poll-interval=100").start_on(database).await;
+    let ada = node.register("ada").await;
+    let mut inbox = ada.inbox().await;
+    let group = ada.create_group("Unheard of", &[]).await;
+    assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
+}
+
+async fn a_request_that_fails_leaves_no_hole(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    let node = Node::build().broker(broker).start_on(database).await;
+    let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
+    let group = ada.create_group("Group", &[]).await;
+    let mut inbox = ada.inbox().await;
+    let before = inbox.cursor.as_ref().unwrap().parse::<Cursor>().unwrap_or_else(|_| panic!("no cursor")).seq;
+    for _ in 0..5 {
+        assert_eq!(stranger.try_send(&group, "let me in", None).await.code(), "NOT_FOUND");
+        ada.try_send(&group, "again", Some("same")).await.data();
+    }
+    ada.send(&group, "the second").await;
+    assert_eq!(inbox.message().await["number"], 1);
+    assert_eq!(inbox.message().await["number"], 2);
+    assert_eq!(node.app.log().position().seq, before + 2);
+}
+
+/// A client that goes away in the middle of its request leaves neither a hole nor a lock behind.
+#[tokio::test]
+async fn an_abandoned_request_holds_nothing_up() {
+    let node = Node::build().flag("--database-pool-size=4").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Group", &[]).await;
+    let start = ada.inbox().await.cursor;
+    for _ in 0..100 {
+        let _ = tokio::time::timeout(Duration::from_micros(700), ada.send(&group, "cut off")).await;
+    }
+    let last = ada.try_send(&group, "last", Some("last")).await.data()["sendMessage"]["message"].clone();
+    let mut inbox = ada.inbox_after(start.as_deref()).await;
+    for number in 1..=last["number"].as_i64().unwrap() {
+        assert_eq!(inbox.message().await["number"], number);
+    }
+}
+
+/// A transaction that is dropped unfinished is rolled back, and its locks are let go.
+#[tokio::test]
+async fn a_dropped_transaction_is_rolled_back() {
+    let node = Node::build().flag("--database-pool-size=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Group", &[]).await;
+    for _ in 0..5 {
+        let mut tx = node.app.log().begin().await.unwrap();
+        let locked = parlance::store::conversations::lock(tx.conn(), group.parse().unwrap()).await.unwrap();
+        assert!(locked.is_some());
+        drop(tx);
+    }
+    assert_eq!(ada.send(&group, "not held up").await["number"], 1);
+}

@@ -1,0 +1,21 @@
+//! The API on real parts: Postgres, Redis, HTTP and WebSocket. Each test has a database and a Redis prefix of its
+//! own, so that all run side by side. `make test` starts what they need.
+
+mod accounts;
+mod bad_input;
+mod contract;
+mod conversations;
+mod generated;
+mod imports;
+mod log;
+mod messages;
+mod migrations;
+mod nodes;
+mod receipts;
+mod sessions;
+mod socket;
+mod statements;
+mod strangers;
+mod subscriptions;
+mod support;
+mod users;

@@ -1,0 +1,82 @@
+//! Two nodes over one Postgres and one Redis.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Node, PASSWORD, TestDatabase, User};
+
+async fn two_nodes(database: &TestDatabase) -> [Node; 2] {
+    let build = async || Node::build().redis(&database.name).await.start_on(database).await;
+    [build().await, build().await]
+}
+
+#[tokio::test]
+async fn clients_of_both_hear_each_other_in_one_order() {
+    let database = TestDatabase::new().await;
+    let [one, two] = two_nodes(&database).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inboxes = [ada.inbox().await, ada.on(&two).inbox().await, bob.inbox().await, bob.on(&one).inbox().await];
+    let senders = [&ada, &bob, &ada.on(&two), &bob.on(&one)];
+    join_all((0..80).map(|i| senders[i % 4].send(&conversation, "across"))).await;
+    let mut heard = Vec::new();
+    for inbox in &mut inboxes {
+        let mut events = Vec::new();
+        for number in 1..=80 {
+            let event = inbox.next().await;
+            assert_eq!(event["message"]["number"], number);
+            events.push(event);
+        }
+        heard.push(events);
+    }
+    assert!(heard.iter().all(|events| *events == heard[0]));
+}
+
+#[tokio::test]
+async fn who_comes_back_through_the_other_node_gets_exactly_what_was_missed() {
+    let database = TestDatabase::new().await;
+    let [one, two] = two_nodes(&database).await;
+    let (ada, bob) = (one.register("ada").await, one.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = bob.inbox().await;
+    ada.send(&conversation, "seen").await;
+    assert_eq!(inbox.message().await["body"], "seen");
+    let cursor = inbox.cursor.clone();
+    drop(inbox);
+    for i in 0..10 {
+        ada.on(if i % 2 == 0 { &one } else { &two }).send(&conversation, &format!("missed {i}")).await;
+    }
+    let mut inbox = bob.on(&two).inbox_after(cursor.as_deref()).await;
+    let missed = inbox.missed().await;
+    let bodies: Vec<_> = missed.iter().map(|event| event["message"]["body"].as_str().unwrap()).collect();
+    assert_eq!(bodies, (0..10).map(|i| format!("missed {i}")).collect::<Vec<_>>());
+    ada.send(&conversation, "live").await;
+    assert_eq!(inbox.message().await["body"], "live");
+}
+
+#[tokio::test]
+async fn a_session_revoked_on_one_node_ends_on_the_other_at_once() {
+    let database = TestDatabase::new().await;
+    let [one, two] = two_nodes(&database).await;
+    let phone = one.register("ada").await;
+    let laptop = User::login(&two, &phone.username, PASSWORD).await;
+    let inbox = laptop.inbox().await;
+    phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
+    let answer = laptop.call("{ viewer { id } }", json!({})).await;
+    assert_eq!(answer.code(), "UNAUTHENTICATED");
+    assert_eq!(inbox.socket.closed().await, 4403);
+}
+
+#[tokio::test]
+async fn prefixes_keep_servers_on_one_redis_apart() {
+    let (first, second) = (TestDatabase::new().await, TestDatabase::new().await);
+    let here = Node::build().redis(&first.name).await.start_on(&first).await;
+    let there = Node::build().redis(&second.name).await.start_on(&second).await;
+    let (ada, eve) = (here.register("ada").await, there.register("eve").await);
+    let mut inbox = eve.inbox().await;
+    for i in 0..5 {
+        ada.create_group(&format!("Here {i}"), &[]).await;
+    }
+    let group = eve.create_group("There", &[]).await;
+    assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
+}

@@ -1,0 +1,157 @@
+//! Sessions and their tokens.
+
+use chrono::TimeDelta;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use parlance::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{Node, PASSWORD, TestDatabase, User};
+
+const REFRESH: &str = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) {
+    accessToken refreshToken session { id } viewer { user { id username } }
+} }";
+
+async fn is_signed_in(user: &User) -> bool {
+    let answer = user.call("{ viewer { id } }", json!({})).await;
+    let signed_in = answer.body.get("errors").is_none();
+    assert!(signed_in || answer.code() == "UNAUTHENTICATED", "{answer:?}");
+    signed_in
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_spent_for_a_new_pair() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    // An expired access token in the header, as clients send it, must not be in the way.
+    let data = node.call(Some("an.expired.token"), REFRESH, json!({"token": ada.refresh_token})).await.data();
+    let again = User::from_payload(&node, &data["refreshSession"]);
+    assert_eq!(again.session, ada.session);
+    assert_ne!(again.refresh_token, ada.refresh_token);
+    assert!(is_signed_in(&again).await);
+}
+
+#[tokio::test]
+async fn a_spent_refresh_token_ends_its_session() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let data = node.call(None, REFRESH, json!({"token": ada.refresh_token})).await.data();
+    let again = User::from_payload(&node, &data["refreshSession"]);
+
+    let answer = node.call(None, REFRESH, json!({"token": ada.refresh_token})).await;
+    assert_eq!(answer.code(), "UNAUTHENTICATED");
+    assert!(!is_signed_in(&again).await);
+    let answer = node.call(None, REFRESH, json!({"token": again.refresh_token})).await;
+    assert_eq!(answer.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn of_many_who_spend_one_token_at_once_one_wins_and_the_session_ends() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let spend = || node.call(None, REFRESH, json!({"token": ada.refresh_token}));
+    let answers = futures_util::future::join_all((0..8).map(|_| spend())).await;
+    assert_eq!(answers.iter().filter(|answer| answer.body.get("errors").is_none()).count(), 1);
+    assert!(!is_signed_in(&ada).await);
+}
+
+#[tokio::test]
+async fn made_up_tokens_are_refused_and_end_nothing() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for token in ["", "parlance_rt_", &ada.session, "parlance_rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "\0"] {
+        assert_eq!(node.call(None, REFRESH, json!({"token": token})).await.code(), "UNAUTHENTICATED");
+    }
+    for token in ["", "x", "a.b.c", &ada.refresh_token, &format!("{}x", ada.access_token)] {
+        let answer = node.call(Some(token), "{ viewer { id } }", json!({})).await;
+        assert_eq!(answer.code(), "UNAUTHENTICATED", "{token}");
+    }
+    assert!(is_signed_in(&ada).await);
+}
+
+#[tokio::test]
+async fn an_access_token_ends_with_its_time() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = node.register("ada").await;
+    let later = |seconds| Clock::off_by(TimeDelta::seconds(seconds));
+    let in_time = Node::build().clock(later(880)).start_on(&database).await;
+    assert!(is_signed_in(&ada.on(&in_time)).await);
+    let too_late = Node::build().clock(later(901)).start_on(&database).await;
+    assert!(!is_signed_in(&ada.on(&too_late)).await);
+    // The refresh token lives on.
+    let data = too_late.call(None, REFRESH, json!({"token": ada.refresh_token})).await.data();
+    assert!(data["refreshSession"]["accessToken"].is_string());
+    let after_a_week = Node::build().clock(later(8 * 24 * 3600)).start_on(&database).await;
+    let token = &data["refreshSession"]["refreshToken"];
+    assert_eq!(after_a_week.call(None, REFRESH, json!({"token": token})).await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_revoked() {
+    let node = Node::start().await;
+    let phone = node.register("ada").await;
+    let laptop = User::login(&node, &phone.username, PASSWORD).await;
+    let tablet = User::login(&node, &phone.username, PASSWORD).await;
+    let bob = node.register("bob").await;
+
+    let data = phone.query("{ viewer { sessions { id viewerIsCurrent createdAt lastUsedAt } } }", json!({})).await;
+    let sessions = data["viewer"]["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 3);
+    let current: Vec<_> = sessions.iter().filter(|session| session["viewerIsCurrent"] == true).collect();
+    assert_eq!(current.len(), 1);
+    assert_eq!(current[0]["id"], phone.session.as_str());
+
+    let revoke = "mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }";
+    assert_eq!(bob.call(revoke, json!({"id": laptop.session})).await.code(), "NOT_FOUND");
+    assert!(is_signed_in(&laptop).await);
+    phone.query(revoke, json!({"id": laptop.session})).await;
+    assert!(!is_signed_in(&laptop).await);
+    assert_eq!(phone.call(revoke, json!({"id": laptop.session})).await.code(), "NOT_FOUND");
+
+    let data = phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
+    assert_eq!(data["revokeOtherSessions"]["sessionIds"], json!([tablet.session]));
+    assert!(!is_signed_in(&tablet).await);
+
+    phone.query("mutation { logout { sessionId } }", json!({})).await;
+    assert!(!is_signed_in(&phone).await);
+    assert!(is_signed_in(&bob).await);
+}
+
+#[tokio::test]
+async fn a_revoked_session_closes_its_sockets_and_no_others() {
+    let node = Node::start().await;
+    let phone = node.register("ada").await;
+    let laptop = User::login(&node, &phone.username, PASSWORD).await;
+    let (mut kept, closed) = (phone.inbox().await, laptop.inbox().await);
+    phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
+    assert_eq!(closed.socket.closed().await, 4403);
+    let bob = node.register("bob").await;
+    let conversation = bob.open_direct(&phone).await;
+    bob.send(&conversation, "still there?").await;
+    assert_eq!(kept.message().await["body"], "still there?");
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_token() {
+    let node = Node::build().flag("--access-token-ttl=10").start_alone().await;
+    let ada = node.register("ada").await;
+    let inbox = ada.inbox().await;
+    assert_eq!(inbox.socket.closed().await, 4403);
+    assert!(!is_signed_in(&ada).await);
+}
+
+/// Anybody can verify an access token by the published key.
+#[tokio::test]
+async fn the_public_key_verifies_access_tokens() {
+    let node = Node::build().own_key().start_alone().await;
+    let ada = node.register("ada").await;
+    let keys: JwkSet = node.http.get(node.url("/.well-known/jwks.json")).send().await.unwrap().json().await.unwrap();
+    let header = jsonwebtoken::decode_header(&ada.access_token).unwrap();
+    assert_eq!(header.alg, Algorithm::EdDSA);
+    let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
+    let claims = decode::<Value>(&ada.access_token, &key, &Validation::new(Algorithm::EdDSA)).unwrap().claims;
+    assert_eq!(claims["sub"], ada.id.as_str());
+    assert_eq!(claims["sid"], ada.session.as_str());
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
+}

@@ -1,0 +1,184 @@
+//! The graphql-transport-ws session: its close codes and its messages.
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, Socket};
+
+const VERSION: &str = "{ serverInfo { maxPageSize } }";
+const INBOX: &str = "subscription { inbox { __typename } }";
+
+async fn raw(node: &Node) -> Socket {
+    Socket::raw(&node.url("/graphql")).await
+}
+
+async fn anonymous(node: &Node) -> Socket {
+    let mut socket = raw(node).await;
+    socket.send(json!({"type": "connection_init"})).await;
+    assert_eq!(socket.receive().await, json!({"type": "connection_ack"}));
+    socket
+}
+
+#[tokio::test]
+async fn what_the_protocol_forbids_closes_with_its_code() {
+    let node = Node::start().await;
+    let subscribe = json!({"id": "1", "type": "subscribe", "payload": {"query": VERSION}}).to_string();
+    let init = r#"{"type": "connection_init"}"#;
+    for (messages, code) in [
+        (vec![subscribe.as_str()], 4401),
+        (vec![init, init], 4429),
+        (vec!["not json"], 4400),
+        (vec!["[]"], 4400),
+        (vec!["{}"], 4400),
+        (vec![init, r#"{"type": "nonsense"}"#], 4400),
+        (vec![init, r#"{"type": "subscribe", "id": "1"}"#], 4400),
+        (vec![init, r#"{"type": "subscribe", "payload": {"query": "{ a }"}}"#], 4400),
+        (vec![init, r#"{"type": "ping", "payload": "text"}"#], 4400),
+        (vec![r#"{"type": "connection_init", "payload": {"Authorization": "Bearer nonsense"}}"#], 4403),
+        (vec![r#"{"type": "connection_init", "payload": {"authorization": 5}}"#], 4403),
+    ] {
+        let mut socket = raw(&node).await;
+        for message in &messages {
+            socket.send_text(message).await;
+        }
+        assert_eq!(socket.closed().await, code, "{messages:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_initialise_in_time_is_closed() {
+    let node = Node::build().flag("--socket-init-timeout=1").start_alone().await;
+    let mut socket = raw(&node).await;
+    // A ping is answered, and buys no time.
+    socket.send(json!({"type": "ping"})).await;
+    assert_eq!(socket.receive().await, json!({"type": "pong"}));
+    assert_eq!(socket.closed().await, 4408);
+}
+
+#[tokio::test]
+async fn a_duplicate_id_closes_and_a_completed_one_is_free_again() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket = ada.socket().await;
+    for _ in 0..2 {
+        socket.subscribe("a", INBOX, json!({})).await;
+        let message = socket.receive_of("a").await;
+        assert_eq!(message["payload"]["data"]["inbox"]["__typename"], "CaughtUp", "{message}");
+        socket.send(json!({"id": "a", "type": "complete"})).await;
+    }
+    socket.subscribe("a", INBOX, json!({})).await;
+    socket.subscribe("a", INBOX, json!({})).await;
+    assert_eq!(socket.closed().await, 4409);
+}
+
+#[tokio::test]
+async fn a_ping_comes_back_with_its_payload() {
+    let node = Node::start().await;
+    let mut socket = anonymous(&node).await;
+    socket.send(json!({"type": "ping", "payload": {"sent": 5}})).await;
+    assert_eq!(socket.receive().await, json!({"type": "pong", "payload": {"sent": 5}}));
+}
+
+#[tokio::test]
+async fn queries_and_mutations_go_over_the_socket_side_by_side() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Socket", &[]).await;
+    let mut socket = ada.socket().await;
+    socket.subscribe("inbox", INBOX, json!({})).await;
+    let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
+    socket.subscribe("send", send, json!({"id": group})).await;
+    socket.subscribe("query", VERSION, json!({})).await;
+    let sent = socket.receive_of("send").await;
+    assert_eq!(
+        sent,
+        json!({"type": "next", "id": "send", "payload": {"data": {"sendMessage": {"message": {"number": 1}}}}})
+    );
+    assert_eq!(socket.receive_of("send").await, json!({"type": "complete", "id": "send"}));
+    assert_eq!(socket.receive_of("query").await["payload"]["data"]["serverInfo"]["maxPageSize"], 100);
+    assert_eq!(socket.receive_of("query").await["type"], "complete");
+    for expected in ["CaughtUp", "MessageAdded"] {
+        assert_eq!(socket.receive_of("inbox").await["payload"]["data"]["inbox"]["__typename"], expected);
+    }
+}
+
+#[tokio::test]
+async fn what_never_started_ends_with_an_error() {
+    let node = Node::start().await;
+    let mut socket = anonymous(&node).await;
+    for (query, code) in [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("subscription { nope }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ nope }", "GRAPHQL_VALIDATION_FAILED"),
+        (INBOX, "UNAUTHENTICATED"),
+        ("subscription { messageAdded(after: \"nonsense\") { cursor } }", "UNAUTHENTICATED"),
+    ] {
+        socket.subscribe("x", query, json!({})).await;
+        let message = socket.receive().await;
+        assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("x")), "{query}: {message}");
+        assert_eq!(message["payload"][0]["extensions"]["code"], code, "{query}");
+    }
+    // Nothing followed the errors, and the socket is well.
+    socket.subscribe("y", VERSION, json!({})).await;
+    assert_eq!(socket.receive().await["id"], "y");
+}
+
+#[tokio::test]
+async fn a_failed_query_is_a_result() {
+    let node = Node::start().await;
+    let mut socket = anonymous(&node).await;
+    socket.subscribe("x", "{ viewer { id } }", json!({})).await;
+    let message = socket.receive().await;
+    assert_eq!(message["type"], "next");
+    assert_eq!(message["payload"]["data"], Value::Null);
+    assert_eq!(message["payload"]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+    assert_eq!(socket.receive().await["type"], "complete");
+}
+
+#[tokio::test]
+async fn operations_on_one_socket_are_limited() {
+    let node = Node::build().flag("--socket-max-operations=2").start_alone().await;
+    let ada = node.register("ada").await;
+    let mut socket = ada.socket().await;
+    for id in ["1", "2"] {
+        socket.subscribe(id, INBOX, json!({})).await;
+        assert_eq!(socket.receive().await["type"], "next");
+    }
+    socket.subscribe("3", INBOX, json!({})).await;
+    let message = socket.receive().await;
+    assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("3")));
+    assert_eq!(message["payload"][0]["extensions"]["code"], "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_dropped_and_one_that_does_is_not() {
+    let node = Node::build().flag("--socket-ping-interval=1").flag("--socket-pong-timeout=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let mut lively = ada.inbox().await;
+    let mut silent = ada.socket().await;
+    let (silent_end, ()) = tokio::join!(silent.ended_without_answering(), async {
+        // Reading answers the pings that come meanwhile.
+        let next = tokio::time::timeout(std::time::Duration::from_secs(4), lively.next()).await;
+        assert!(next.is_err(), "nothing was sent");
+    });
+    assert_eq!(silent_end, 1, "one ping, and then the end");
+    let group = ada.create_group("Alive", &[]).await;
+    assert_eq!(lively.next().await["conversation"]["id"], group.as_str());
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_closes_with_1012() {
+    let node = Node::build().flag("--drain-delay=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let inbox = ada.inbox().await;
+    assert_eq!(node.http.get(node.url("/health/ready")).send().await.unwrap().status(), 200);
+    node.stop();
+    // Within the delay it still answers, says that it is not ready, and takes no new sockets.
+    let ready = node.http.get(node.url("/health/ready")).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert_eq!(node.http.get(node.url("/health/live")).send().await.unwrap().status(), 200);
+    ada.query("{ viewer { id } }", json!({})).await;
+    let upgrade = node.http.get(node.url("/graphql")).headers(Socket::upgrade_headers()).send().await.unwrap();
+    assert_eq!(upgrade.status(), 503);
+    assert_eq!(inbox.socket.closed().await, 1012);
+    node.stopped().await;
+}

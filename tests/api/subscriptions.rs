@@ -1,0 +1,200 @@
+//! The streams of events: live, resumed, overtaken.
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, Socket};
+
+const MESSAGES: &str = "subscription ($id: ID, $after: String) { messageAdded(conversationId: $id, after: $after) {
+    cursor message { body number }
+} }";
+
+async fn next_message(socket: &mut Socket, id: &str) -> Value {
+    let message = socket.receive_of(id).await;
+    assert_eq!(message["type"], "next", "{message:#}");
+    message["payload"]["data"]["messageAdded"].clone()
+}
+
+#[tokio::test]
+async fn an_inbox_begins_with_caught_up_and_tells_of_everything_in_order() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let mut inbox = bob.inbox().await;
+    let conversation = ada.open_direct(&bob).await;
+    let message = ada.send(&conversation, "hello").await;
+    bob.mark_read(&message).await.data();
+
+    let event = inbox.next().await;
+    assert_eq!(
+        (&event["__typename"], &event["conversation"]["id"]),
+        (&json!("ConversationAdded"), &json!(conversation))
+    );
+    let event = inbox.next().await;
+    assert_eq!(event["__typename"], "MessageAdded");
+    assert_eq!(event["message"]["id"], message["id"]);
+    assert_eq!(event["message"]["sender"]["id"], ada.id.as_str());
+    assert_eq!(inbox.next().await["__typename"], "ReceiptAdvanced");
+}
+
+#[tokio::test]
+async fn cursors_are_the_same_for_everybody() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inboxes = [ada.inbox().await, bob.inbox().await];
+    ada.send(&conversation, "hello").await;
+    let cursors = [inboxes[0].next().await["cursor"].clone(), inboxes[1].next().await["cursor"].clone()];
+    assert_eq!(cursors[0], cursors[1]);
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_exactly_what_was_missed() {
+    let node = Node::build().flag("--catch-up-page=7").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = bob.inbox().await;
+    ada.send(&conversation, "seen").await;
+    assert_eq!(inbox.message().await["body"], "seen");
+    let cursor = inbox.cursor.clone();
+    drop(inbox);
+
+    for i in 0..30 {
+        ada.send(&conversation, &format!("missed {i}")).await;
+    }
+    let group = ada.create_group("Meanwhile", &[&bob]).await;
+    ada.send(&group, "in the new group").await;
+
+    for _ in 0..2 {
+        let mut inbox = bob.inbox_after(cursor.as_deref()).await;
+        let missed = inbox.missed().await;
+        assert_eq!(missed.len(), 32);
+        for (i, event) in missed[..30].iter().enumerate() {
+            assert_eq!(event["message"]["body"], format!("missed {i}"));
+        }
+        assert_eq!(missed[30]["conversation"]["id"], group.as_str());
+        assert_eq!(missed[31]["message"]["body"], "in the new group");
+        ada.send(&conversation, "live").await;
+        assert_eq!(inbox.message().await["body"], "live");
+        // The next round begins before this message, too.
+        let (_, again) = (inbox, bob.inbox_after(cursor.as_deref()).await.missed().await);
+        assert_eq!(again.last().unwrap()["message"]["body"], "live");
+        break;
+    }
+}
+
+/// Streams that come and go while messages are sent see each message once, whenever they join.
+#[tokio::test]
+async fn joining_while_messages_flow_loses_and_doubles_nothing() {
+    let node = Node::build().flag("--catch-up-page=5").flag("--tail-memory=16").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let start = bob.inbox().await.cursor;
+    let sending = async {
+        for i in 1..=150 {
+            ada.send(&conversation, &i.to_string()).await;
+        }
+    };
+    let listening = async {
+        let (mut cursor, mut expected) = (start, 1);
+        while expected <= 150 {
+            let mut inbox = bob.inbox_after(cursor.as_deref()).await;
+            for _ in 0..7 {
+                let event = inbox.next().await;
+                if event["__typename"] == "MessageAdded" {
+                    assert_eq!(event["message"]["number"], expected);
+                    expected += 1;
+                    if expected > 150 {
+                        break;
+                    }
+                }
+            }
+            cursor = inbox.cursor;
+        }
+    };
+    tokio::join!(sending, listening);
+}
+
+/// A reader slower than the log loses its queue and nothing else.
+#[tokio::test]
+async fn a_stream_that_overflows_reads_the_log_instead() {
+    let node = Node::build().flag("--stream-queue=2").flag("--catch-up-page=3").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = bob.inbox().await;
+    let sends = futures_util::future::join_all((0..100).map(|_| ada.send(&conversation, "much")));
+    sends.await;
+    for number in 1..=100 {
+        assert_eq!(inbox.message().await["number"], number);
+    }
+}
+
+#[tokio::test]
+async fn message_added_follows_one_conversation_or_all() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Group", &[&bob]).await);
+    let mut socket = bob.socket().await;
+    socket.subscribe("one", MESSAGES, json!({"id": group})).await;
+    socket.subscribe("all", MESSAGES, json!({})).await;
+    // The node has taken both when it answers the next operation.
+    socket.subscribe("sync", "{ serverInfo { version } }", json!({})).await;
+    assert_eq!(socket.receive_of("sync").await["type"], "next");
+    // A subscription starts at the log's head when it is polled first, which its first event shows.
+    ada.send(&direct, "1").await;
+    let first = ada.send(&group, "2").await;
+    assert_eq!(first["number"], 1);
+    assert_eq!(next_message(&mut socket, "all").await["message"]["body"], "1");
+    let all = next_message(&mut socket, "all").await;
+    let one = next_message(&mut socket, "one").await;
+    assert_eq!(all, one);
+
+    ada.send(&group, "3").await;
+    let mut again = bob.socket().await;
+    again.subscribe("resumed", MESSAGES, json!({"id": group, "after": one["cursor"]})).await;
+    assert_eq!(next_message(&mut again, "resumed").await["message"]["body"], "3");
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_log_requires_a_resync() {
+    let (here, there) = (Node::start().await, Node::start().await);
+    let (ada, eve) = (here.register("ada").await, there.register("eve").await);
+    let foreign = eve.inbox().await.cursor.unwrap();
+    let mut inbox = ada.inbox_after(Some(&foreign)).await;
+    let resync = inbox.next().await;
+    assert_eq!(resync["__typename"], "ResyncRequired");
+    let caught_up = inbox.next().await;
+    assert_eq!((&caught_up["__typename"], &caught_up["cursor"]), (&json!("CaughtUp"), &resync["cursor"]));
+    // From there on it is live, and the cursor it gave can be resumed from.
+    let group = ada.create_group("After", &[]).await;
+    assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
+    let missed = ada.inbox_after(resync["cursor"].as_str()).await.missed().await;
+    assert_eq!(missed.len(), 1);
+
+    // One from the future, as after a restore of an old backup.
+    let future = parlance::log::Cursor { seq: i64::MAX, ..here.app.log().position() }.to_string();
+    assert_eq!(ada.inbox_after(Some(&future)).await.next().await["__typename"], "ResyncRequired");
+
+    let mut socket = ada.socket().await;
+    socket.subscribe("messages", MESSAGES, json!({"after": foreign})).await;
+    let message = socket.receive_of("messages").await;
+    assert_eq!(
+        (&message["type"], &message["payload"][0]["extensions"]["code"]),
+        (&json!("error"), &json!("BAD_USER_INPUT"))
+    );
+    assert_eq!(message["payload"][0]["extensions"]["violations"][0]["path"], "after");
+}
+
+#[tokio::test]
+async fn a_malformed_cursor_is_bad_input() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket = ada.socket().await;
+    for cursor in ["", "nonsense", "AAAA", "_________________________w", &"A".repeat(200)] {
+        for query in [MESSAGES, "subscription ($after: String) { inbox(after: $after) { __typename } }"] {
+            socket.subscribe("x", query, json!({"after": cursor})).await;
+            let message = socket.receive_of("x").await;
+            assert_eq!(message["type"], "error", "{cursor}: {message}");
+            assert_eq!(message["payload"][0]["extensions"]["code"], "BAD_USER_INPUT");
+            assert_eq!(message["payload"][0]["extensions"]["violations"][0]["path"], "after");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A person with an account, who calls the API over HTTP.
+
+use serde_json::{Value, json};
+
+use super::node::Node;
+use super::socket::{Inbox, Socket};
+
+/// What the server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The data, where nothing failed.
+    #[track_caller]
+    pub fn data(self) -> Value {
+        assert!(self.body.get("errors").is_none(), "{:#}", self.body);
+        self.body["data"].clone()
+    }
+
+    /// The one error's code.
+    #[track_caller]
+    pub fn code(&self) -> &str {
+        let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no error in {:#}", self.body));
+        assert_eq!(errors.len(), 1, "{:#}", self.body);
+        errors[0]["extensions"]["code"].as_str().unwrap()
+    }
+
+    /// The paths of the fields that the one error names.
+    #[track_caller]
+    pub fn violations(&self) -> Vec<&str> {
+        let violations = self.body["errors"][0]["extensions"]["violations"].as_array();
+        let violations = violations.unwrap_or_else(|| panic!("no violations in {:#}", self.body));
+        violations.iter().map(|violation| violation["path"].as_str().unwrap()).collect()
+    }
+}
+
+impl Node {
+    pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
+        let mut request = self.http.post(self.url("/graphql")).json(&json!({"query": query, "variables": variables}));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.unwrap();
+        Answer { status: response.status().as_u16(), body: response.json().await.unwrap() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub id: String,
+    pub username: String,
+    pub session: String,
+    pub access_token: String,
+    pub refresh_token: String,
+    http: reqwest::Client,
+    url: String,
+}
+
+const SIGNED_IN: &str = "accessToken refreshToken session { id } viewer { user { id username } }";
+
+impl User {
+    pub async fn register(node: &Node, username: &str, password: &str) -> Self {
+        let query = format!("mutation ($input: RegisterInput!) {{ register(input: $input) {{ {SIGNED_IN} }} }}");
+        let data = node.call(None, &query, json!({"input": {"username": username, "password": password}})).await.data();
+        Self::from_payload(node, &data["register"])
+    }
+
+    /// The same account on another device.
+    pub async fn login(node: &Node, username: &str, password: &str) -> Self {
+        let query = format!("mutation ($input: LoginInput!) {{ login(input: $input) {{ {SIGNED_IN} }} }}");
+        let data =
+            node.call(None, &query, json!({"input": {"identifier": username, "password": password}})).await.data();
+        Self::from_payload(node, &data["login"])
+    }
+
+    pub fn from_payload(node: &Node, payload: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            id: text(&payload["viewer"]["user"]["id"]),
+            username: text(&payload["viewer"]["user"]["username"]),
+            session: text(&payload["session"]["id"]),
+            access_token: text(&payload["accessToken"]),
+            refresh_token: text(&payload["refreshToken"]),
+            http: node.http.clone(),
+            url: node.url("/graphql"),
+        }
+    }
+
+    /// The same session, calling another node.
+    pub fn on(&self, node: &Node) -> Self {
+        Self { url: node.url("/graphql"), http: node.http.clone(), ..self.clone() }
+    }
+
+    pub async fn call(&self, query: &str, variables: Value) -> Answer {
+        let request = self.http.post(&self.url).bearer_auth(&self.access_token);
+        let response = request.json(&json!({"query": query, "variables": variables})).send().await.unwrap();
+        Answer { status: response.status().as_u16(), body: response.json().await.unwrap() }
+    }
+
+    pub async fn query(&self, query: &str, variables: Value) -> Value {
+        self.call(query, variables).await.data()
+    }
+
+    /// The id of the direct conversation.
+    pub async fn open_direct(&self, other: &Self) -> String {
+        let query = "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }";
+        let data = self.query(query, json!({"id": other.id})).await;
+        data["openDirectConversation"]["conversation"]["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn create_group(&self, title: &str, others: &[&Self]) -> String {
+        let query = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation { id } } }";
+        let ids: Vec<_> = others.iter().map(|user| user.id.as_str()).collect();
+        let data = self.query(query, json!({"input": {"title": title, "participantIds": ids}})).await;
+        data["createGroup"]["conversation"]["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn try_send(&self, conversation: &str, body: &str, client_id: Option<&str>) -> Answer {
+        let query = "mutation ($input: SendMessageInput!) {
+            sendMessage(input: $input) { message { id number revision body clientId kind sender { id } } }
+        }";
+        let input = json!({"conversationId": conversation, "body": body, "clientId": client_id});
+        self.call(query, json!({"input": input})).await
+    }
+
+    /// The message as stored.
+    pub async fn send(&self, conversation: &str, body: &str) -> Value {
+        self.try_send(conversation, body, None).await.data()["sendMessage"]["message"].clone()
+    }
+
+    pub async fn mark_read(&self, message: &Value) -> Answer {
+        let query = "mutation ($id: ID!) { markRead(input: {messageId: $id}) {
+            conversation { id viewerMembership { unreadCount lastReadMessage { number } } }
+        } }";
+        self.call(query, json!({"id": message["id"]})).await
+    }
+
+    pub async fn unread(&self, conversation: &str) -> i64 {
+        let query = "query ($id: ID!) { conversation(id: $id) { viewerMembership { unreadCount } } }";
+        let data = self.query(query, json!({"id": conversation})).await;
+        data["conversation"]["viewerMembership"]["unreadCount"].as_i64().unwrap()
+    }
+
+    pub async fn socket(&self) -> Socket {
+        Socket::open(&self.url, &self.access_token).await
+    }
+
+    /// The inbox on a socket of its own, caught up.
+    pub async fn inbox(&self) -> Inbox {
+        let mut inbox = self.inbox_after(None).await;
+        let first = inbox.next().await;
+        assert_eq!(first["__typename"], "CaughtUp", "{first:#}");
+        inbox
+    }
+
+    pub async fn inbox_after(&self, cursor: Option<&str>) -> Inbox {
+        Inbox::open(self.socket().await, cursor).await
+    }
+}

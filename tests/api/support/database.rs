@@ -1,0 +1,99 @@
+//! A database for each test, copied from a template that is migrated once.
+
+use std::sync::Mutex;
+
+use diesel::sql_types::BigInt;
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use parlance::random::Random;
+
+/// Any number, as long as every test takes the same.
+const TEMPLATE_LOCK: i64 = 7_261_155;
+
+/// Dropped with the value.
+pub struct TestDatabase {
+    pub url: String,
+    pub name: String,
+}
+
+impl TestDatabase {
+    pub async fn new() -> Self {
+        let template = template().await;
+        let database = Self::create(&format!(" TEMPLATE {template}")).await;
+        // A copy is a log of its own.
+        parlance::log::reset_cursors(&database.url, &Random::system()).await.unwrap();
+        database
+    }
+
+    /// Without any table.
+    pub async fn empty() -> Self {
+        Self::create("").await
+    }
+
+    pub async fn connection(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url).await.unwrap()
+    }
+
+    async fn create(from: &str) -> Self {
+        let name = format!("test_{}", unique());
+        let mut server = server().await;
+        server.batch_execute(&format!("CREATE DATABASE {name}{from}")).await.unwrap();
+        Self { url: url_of(&name), name }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The test's own runtime may be on its way out.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { server().await.batch_execute(&statement).await }).unwrap();
+        });
+        dropped.join().unwrap();
+    }
+}
+
+/// Different in each test process and at each call.
+pub fn unique() -> String {
+    static CALLS: Mutex<u32> = Mutex::new(0);
+    let mut calls = CALLS.lock().unwrap();
+    *calls += 1;
+    let random: [u8; 8] = Random::system().bytes();
+    format!("{:016x}_{calls}", u64::from_be_bytes(random))
+}
+
+/// The template's name holds that of the newest migration: a changed schema makes a new one.
+async fn template() -> String {
+    let newest = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+    let newest = newest.map(|entry| entry.unwrap().file_name().into_string().unwrap()).max().unwrap();
+    let name = format!("template_{}", newest.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+    let mut server = server().await;
+    diesel::sql_query("SELECT pg_advisory_lock($1)")
+        .bind::<BigInt, _>(TEMPLATE_LOCK)
+        .execute(&mut server)
+        .await
+        .unwrap();
+    let there = diesel::sql_query(format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"));
+    if there.execute(&mut server).await.unwrap() == 0 {
+        let partial = format!("{name}_partial");
+        server.batch_execute(&format!("DROP DATABASE IF EXISTS {partial} WITH (FORCE)")).await.unwrap();
+        server.batch_execute(&format!("CREATE DATABASE {partial}")).await.unwrap();
+        parlance::store::migrate(&url_of(&partial)).await.unwrap();
+        server.batch_execute(&format!("ALTER DATABASE {partial} RENAME TO {name}")).await.unwrap();
+    }
+    name
+}
+
+async fn server() -> AsyncPgConnection {
+    AsyncPgConnection::establish(&server_url()).await.unwrap()
+}
+
+fn server_url() -> String {
+    std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL: run the tests with `make test`")
+}
+
+fn url_of(name: &str) -> String {
+    let server = server_url();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}

@@ -1,0 +1,139 @@
+//! A server within the test's process, on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Parser;
+use parlance::clock::Clock;
+use parlance::config::Config;
+use parlance::domain::App;
+use parlance::log::{Broker, MemoryBroker, RedisBroker};
+use parlance::random::Random;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::brokers::redis_url;
+use super::client::User;
+use super::database::{TestDatabase, unique};
+use super::{PASSWORD, PATIENCE};
+
+/// The same on every node of a test, so that each takes the other's tokens.
+const JWT_SECRET: &str = "a secret for tests that is long enough";
+
+pub struct Node {
+    pub address: SocketAddr,
+    pub app: App,
+    pub http: reqwest::Client,
+    stop: CancellationToken,
+    served: JoinHandle<std::io::Result<()>>,
+    _tail: DropGuard,
+    _data_dir: Option<TempDir>,
+    // Last, so that it goes when nothing uses it any more.
+    _database: Option<TestDatabase>,
+}
+
+pub struct NodeBuilder {
+    broker: Arc<dyn Broker>,
+    clock: Clock,
+    flags: Vec<String>,
+    data_dir: Option<TempDir>,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+}
+
+impl Node {
+    /// The only node, over a database of its own.
+    pub async fn start() -> Self {
+        Self::build().start_alone().await
+    }
+
+    pub fn build() -> NodeBuilder {
+        NodeBuilder {
+            broker: Arc::new(MemoryBroker::default()),
+            clock: Clock::system(),
+            flags: Vec::new(),
+            data_dir: None,
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A new account whose username begins with `name`.
+    pub async fn register(&self, name: &str) -> User {
+        User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
+    }
+
+    /// Begins the drain.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub async fn stopped(self) {
+        tokio::time::timeout(PATIENCE, self.served).await.unwrap().unwrap().unwrap();
+    }
+}
+
+impl NodeBuilder {
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.broker = broker;
+        self
+    }
+
+    /// Over the tests' Redis, under this prefix.
+    pub async fn redis(self, prefix: &str) -> Self {
+        let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
+        self.broker(Arc::new(broker))
+    }
+
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A setting as on the command line, such as `--max-group-size=5`.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Signs with a key that it makes for itself.
+    pub fn own_key(mut self) -> Self {
+        self.data_dir = Some(tempfile::tempdir().unwrap());
+        self
+    }
+
+    pub async fn start_alone(self) -> Node {
+        let database = TestDatabase::new().await;
+        let mut node = self.start_on(&database).await;
+        node._database = Some(database);
+        node
+    }
+
+    pub async fn start_on(self, database: &TestDatabase) -> Node {
+        let mut config = Flags::try_parse_from(["parlance".to_owned()].into_iter().chain(self.flags)).unwrap().config;
+        match &self.data_dir {
+            Some(directory) => config.places.data_dir = directory.path().to_owned(),
+            None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
+        }
+        // Below what the settings allow: tests sign in by the hundred, and none of them is about the hash.
+        config.auth.password_memory_kib = 64;
+        config.auth.password_passes = 1;
+        let tail = CancellationToken::new();
+        let app = App::open(&config, &database.url, self.broker, self.clock, Random::system(), tail.clone());
+        let app = app.await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(parlance::http::serve(app.clone(), config, listener, stop.clone()));
+        let http = reqwest::Client::new();
+        Node { address, app, http, stop, served, _tail: tail.drop_guard(), _data_dir: self.data_dir, _database: None }
+    }
+}

@@ -1,0 +1,190 @@
+//! A graphql-transport-ws client.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::PATIENCE;
+
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What came while something else was waited for.
+    early: VecDeque<Value>,
+}
+
+impl Socket {
+    /// Upgraded, and nothing said yet.
+    pub async fn raw(http_url: &str) -> Self {
+        let mut request = http_url.replacen("http", "ws", 1).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+        let (stream, _) = connect_async(request).await.unwrap();
+        Self { stream, early: VecDeque::new() }
+    }
+
+    /// Acknowledged, as the owner of the token.
+    pub async fn open(http_url: &str, token: &str) -> Self {
+        let mut socket = Self::raw(http_url).await;
+        let authorization = format!("Bearer {token}");
+        socket.send(json!({"type": "connection_init", "payload": {"Authorization": authorization}})).await;
+        assert_eq!(socket.receive().await, json!({"type": "connection_ack"}));
+        socket
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+        self.send(json!({"id": id, "type": "subscribe", "payload": {"query": query, "variables": variables}})).await;
+    }
+
+    /// The next message but the server's pings, which are answered.
+    pub async fn receive(&mut self) -> Value {
+        if let Some(message) = self.early.pop_front() {
+            return message;
+        }
+        self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"))
+    }
+
+    /// The next message of one operation.
+    pub async fn receive_of(&mut self, id: &str) -> Value {
+        if let Some(place) = self.early.iter().position(|message| message["id"] == id) {
+            return self.early.remove(place).unwrap();
+        }
+        loop {
+            let message = self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"));
+            if message["id"] == id {
+                return message;
+            }
+            self.early.push_back(message);
+        }
+    }
+
+    /// The code that the server closes with; what comes before is passed over.
+    pub async fn closed(mut self) -> u16 {
+        loop {
+            if let Err(code) = self.read().await {
+                return code.expect("a close code");
+            }
+        }
+    }
+
+    /// How many pings come, of which none is answered, until the server drops the connection.
+    pub async fn ended_without_answering(&mut self) -> usize {
+        let mut pings = 0;
+        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time") {
+            match frame {
+                Message::Text(text) if text.contains("\"ping\"") => pings += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        pings
+    }
+
+    /// What asks for a WebSocket, for a client that speaks HTTP only.
+    pub fn upgrade_headers() -> reqwest::header::HeaderMap {
+        let headers = [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-protocol", "graphql-transport-ws"),
+        ];
+        headers.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).into_iter().collect()
+    }
+
+    async fn read(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let frame = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time");
+            match self.frame(frame).await {
+                ControlFlow::Break(result) => return result,
+                ControlFlow::Continue(()) => {}
+            }
+        }
+    }
+
+    async fn frame(
+        &mut self,
+        frame: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> ControlFlow<Result<Value, Option<u16>>> {
+        match frame {
+            Some(Ok(Message::Text(text))) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                if message["type"] != "ping" {
+                    return ControlFlow::Break(Ok(message));
+                }
+                self.send(json!({"type": "pong"})).await;
+                ControlFlow::Continue(())
+            }
+            Some(Ok(Message::Close(frame))) => ControlFlow::Break(Err(frame.map(|frame| frame.code.into()))),
+            Some(Ok(_)) => ControlFlow::Continue(()),
+            Some(Err(_)) | None => ControlFlow::Break(Err(None)),
+        }
+    }
+}
+
+/// One `inbox` subscription.
+pub struct Inbox {
+    pub socket: Socket,
+    /// Of the last event seen.
+    pub cursor: Option<String>,
+}
+
+const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
+    __typename
+    ... on DurableEvent { cursor }
+    ... on MessageAdded { message { id number body clientId conversation { id } sender { id } } }
+    ... on ConversationAdded { conversation { id kind title } }
+    ... on ReceiptAdvanced { conversation { id } participant { user { id } lastReadNumber lastDeliveredNumber } }
+} }";
+
+impl Inbox {
+    pub async fn open(mut socket: Socket, after: Option<&str>) -> Self {
+        socket.subscribe("inbox", INBOX, json!({"after": after})).await;
+        Self { socket, cursor: after.map(str::to_owned) }
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> Value {
+        let message = self.socket.receive_of("inbox").await;
+        assert_eq!(message["type"], "next", "{message:#}");
+        assert!(message["payload"].get("errors").is_none(), "{message:#}");
+        let event = message["payload"]["data"]["inbox"].clone();
+        self.cursor = Some(event["cursor"].as_str().unwrap().to_owned());
+        event
+    }
+
+    /// The next message that was added; other events are passed over.
+    pub async fn message(&mut self) -> Value {
+        loop {
+            let event = self.next().await;
+            if event["__typename"] == "MessageAdded" {
+                return event["message"].clone();
+            }
+        }
+    }
+
+    /// The events up to CaughtUp, which is left out.
+    pub async fn missed(&mut self) -> Vec<Value> {
+        let mut missed = Vec::new();
+        loop {
+            let event = self.next().await;
+            if event["__typename"] == "CaughtUp" {
+                return missed;
+            }
+            missed.push(event);
+        }
+    }
+}

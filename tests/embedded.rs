@@ -1,0 +1,410 @@
+//! The private PostgreSQL, for real: started, killed, adopted and repaired.
+//!
+//! "Killed" is a real kill -9, so a server under test is this test binary, run
+//! again as [`serve`].
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use parlance::embedded::postgres::{Error, Postgres};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+const SERVE_IN: &str = "EMBEDDED_TEST_DATA_DIR";
+
+/// Not a test: a server to kill.
+#[tokio::test]
+#[ignore = "run by the other tests, in a process of its own"]
+async fn serve() {
+    let Some(data_dir) = std::env::var_os(SERVE_IN) else {
+        return;
+    };
+    let postgres = Postgres::start(Path::new(&data_dir)).await.unwrap();
+    println!("\nurl={}", postgres.url());
+    std::future::pending::<()>().await;
+}
+
+struct Server(Child);
+
+impl Server {
+    fn spawn(data_dir: &Path) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "serve", "--ignored", "--nocapture"])
+            .env(SERVE_IN, data_dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    fn url(&mut self) -> String {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        lines
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.strip_prefix("url=")?.to_owned()))
+            .expect("the server came up")
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Where a test's cluster may lie: the account it runs as must get there.
+fn open_directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn ask(url: &str, query: &str) -> String {
+    connect(url).await.query_one(query, &[]).await.unwrap().get(0)
+}
+
+async fn write(url: &str, text: &str) {
+    let client = connect(url).await;
+    client.batch_execute("CREATE TABLE IF NOT EXISTS kept (text text)").await.unwrap();
+    client.execute("INSERT INTO kept VALUES ($1)", &[&text]).await.unwrap();
+}
+
+async fn written(url: &str) -> String {
+    ask(url, "SELECT string_agg(text, ',' ORDER BY text) FROM kept").await
+}
+
+fn pid_file(cluster: &Path) -> PathBuf {
+    cluster.join("postmaster.pid")
+}
+
+fn postmaster(cluster: &Path) -> String {
+    let text = fs::read_to_string(pid_file(cluster)).unwrap();
+    text.lines().next().unwrap().to_owned()
+}
+
+fn kill_9(pid: &str) {
+    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0)
+}
+
+/// Fails a test whose start is slower than anybody would wait.
+async fn start_within(limit: Duration, data_dir: &Path) -> Postgres {
+    let began = Instant::now();
+    let postgres = Postgres::start(data_dir).await.unwrap();
+    let took = began.elapsed();
+    println!("started in {took:?}: {} from {}", postgres.version(), postgres.origin());
+    assert!(took < limit, "{took:?}");
+    postgres
+}
+
+const FIRST: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_stop() {
+    let data_dir = open_directory();
+    let postgres = start_within(FIRST, data_dir.path()).await;
+    assert!(!postgres.adopted());
+    write(postgres.url(), "a").await;
+    let cluster = postgres.directory().to_owned();
+    assert_eq!(cluster, data_dir.path().canonicalize().unwrap().join("postgres"));
+    postgres.stop().await.unwrap();
+    assert!(!pid_file(&cluster).exists());
+
+    let postgres = start_within(LATER, data_dir.path()).await;
+    assert!(!postgres.adopted());
+    assert_eq!(written(postgres.url()).await, "a");
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn it_is_private_durable_and_speaks_utf_8() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    for (query, expected) in [
+        ("SHOW fsync", "on"),
+        ("SHOW synchronous_commit", "on"),
+        ("SHOW full_page_writes", "on"),
+        ("SHOW data_checksums", "on"),
+        ("SHOW server_encoding", "UTF8"),
+        ("SHOW listen_addresses", "127.0.0.1"),
+        ("SHOW unix_socket_directories", ""),
+        ("SHOW max_connections", "200"),
+        ("SHOW shared_buffers", "128MB"),
+        ("SHOW TimeZone", "UTC"),
+        ("SELECT current_user || ' ' || current_database()", "parlance parlance"),
+        ("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = 'parlance'", "parlance"),
+        ("SELECT left(rolpassword, 13) FROM pg_authid WHERE rolcanlogin", "SCRAM-SHA-256"),
+    ] {
+        assert_eq!(ask(postgres.url(), query).await, expected, "{query}");
+    }
+    let locale = "SELECT datcollate || ' ' || lower('ÄÖ') FROM pg_database LIMIT 1";
+    println!("{}", ask(postgres.url(), locale).await);
+    let (_, address) = postgres.url().split_once('@').unwrap();
+    let guessed = format!("postgres://parlance:guess@{address}");
+    assert!(tokio_postgres::connect(&guessed, NoTls).await.is_err());
+
+    let cluster = postgres.directory();
+    assert_eq!(fs::metadata(cluster).unwrap().mode() & 0o777, 0o700);
+    assert!(postgres.log_file().is_file());
+    assert!(!format!("{postgres:?}").contains("127.0.0.1"));
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn it_runs_in_a_session_of_its_own_and_without_privileges() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let process = Path::new("/proc").join(postmaster(postgres.directory()));
+    let session = |process: &Path| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1.to_owned();
+        after_name.split(' ').nth(3).unwrap().to_owned()
+    };
+    assert_ne!(session(&process), session(Path::new("/proc/self")));
+
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    let ids = |key| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim();
+    let owner = fs::metadata(postgres.directory()).unwrap();
+    assert!(owner.uid() != 0);
+    assert_eq!(ids("Uid:"), vec![owner.uid().to_string(); 4].join("\t"));
+    assert_eq!(ids("Gid:"), vec![owner.gid().to_string(); 4].join("\t"));
+    if is_root() {
+        assert_eq!(ids("Groups:"), "");
+    }
+    // Root in a container may not read it.
+    if let Ok(environment) = fs::read(process.join("environ")) {
+        assert!(!String::from_utf8_lossy(&environment).contains("CARGO"));
+    }
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_postgres_to_the_next() {
+    let data_dir = open_directory();
+    let mut server = Server::spawn(data_dir.path());
+    let url = server.url();
+    write(&url, "a").await;
+    server.kill();
+    write(&url, "b").await;
+
+    let postgres = start_within(LATER, data_dir.path()).await;
+    assert!(postgres.adopted());
+    assert_eq!(postgres.url(), url);
+    assert_eq!(written(postgres.url()).await, "a,b");
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_postgres_recovers() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    write(postgres.url(), "a").await;
+    kill_9(&postmaster(postgres.directory()));
+    drop(postgres);
+
+    let postgres = start_within(FIRST, data_dir.path()).await;
+    assert!(!postgres.adopted());
+    assert_eq!(written(postgres.url()).await, "a");
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn it_recovers_when_both_are_killed_with_a_query_under_way() {
+    let data_dir = open_directory();
+    let mut server = Server::spawn(data_dir.path());
+    let url = server.url();
+    write(&url, "a").await;
+    let busy = connect(&url).await;
+    // Computes without looking up: outlives its postmaster by seconds.
+    let query = "SELECT sum(length(md5(n::text))) FROM generate_series(1, 4000000) n";
+    let busy = tokio::spawn(async move { busy.query(query, &[]).await.is_ok() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.kill();
+    kill_9(&postmaster(&data_dir.path().join("postgres")));
+
+    let postgres = start_within(FIRST, data_dir.path()).await;
+    println!("the query under way ended well: {}", busy.await.unwrap());
+    assert_eq!(written(postgres.url()).await, "a");
+    postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    write(postgres.url(), "a").await;
+    let cluster = postgres.directory().to_owned();
+    kill_9(&postmaster(&cluster));
+    drop(postgres);
+    let owner = fs::metadata(&cluster).unwrap();
+    let mut stranger = Command::new("sleep");
+    stranger.arg("60").current_dir("/");
+    if is_root() {
+        stranger.uid(owner.uid()).gid(owner.gid());
+    }
+    let mut stranger = stranger.spawn().unwrap();
+    let text = fs::read_to_string(pid_file(&cluster)).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    fs::write(pid_file(&cluster), format!("{}\n{rest}", stranger.id())).unwrap();
+
+    let postgres = start_within(FIRST, data_dir.path()).await;
+    assert_eq!(written(postgres.url()).await, "a");
+    postgres.stop().await.unwrap();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_pid_file_is_no_obstacle() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let cluster = postgres.directory().to_owned();
+    postgres.stop().await.unwrap();
+    fs::write(pid_file(&cluster), "").unwrap();
+    start_within(LATER, data_dir.path()).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
+    let data_dir = open_directory();
+    let mut server = Server::spawn(data_dir.path());
+    let holder = server.0.id().to_string();
+    server.url();
+    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    println!("{refused}");
+    assert!(matches!(&refused, Error::Held { pid, .. } if *pid == holder), "{refused}");
+    server.kill();
+
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    postgres.stop().await.unwrap();
+    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_anywhere_is_repaired() {
+    let data_dir = open_directory();
+    let unfinished = || -> BTreeSet<_> {
+        let entries = fs::read_dir(data_dir.path()).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("postgres.new-")).collect()
+    };
+    let cluster = data_dir.path().join("postgres");
+    let mut killed = 0;
+    for delay in [0, 100, 250, 500, 800] {
+        let before = unfinished();
+        let server = Server::spawn(data_dir.path());
+        while unfinished().is_subset(&before) && !cluster.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        server.kill();
+        if cluster.exists() {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 0);
+    println!("killed {killed} times");
+    let postgres = start_within(FIRST, data_dir.path()).await;
+    write(postgres.url(), "a").await;
+    postgres.stop().await.unwrap();
+    // What survived of the killed ones may still write for a moment.
+    let left = fs::read_dir(data_dir.path()).unwrap().flatten();
+    println!("left: {:?}", left.map(|entry| entry.file_name()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_data_directory_the_account_cannot_enter_is_stood_in_for() {
+    if !is_root() {
+        return;
+    }
+    let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), Permissions::from_mode(0o700)).unwrap();
+    let data_dir = closed.path().join("data");
+    let postgres = start_within(FIRST, &data_dir).await;
+    let home = postgres.directory().parent().unwrap().to_owned();
+    assert!(home.starts_with("/var/lib/parlance"), "{}", home.display());
+    let note = fs::read_to_string(data_dir.join("postgres.location")).unwrap();
+    assert_eq!(note.trim(), home.to_str().unwrap());
+    write(postgres.url(), "a").await;
+
+    // A copy leads to the same cluster, which has one server only.
+    let copy = closed.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    fs::copy(data_dir.join("postgres.location"), copy.join("postgres.location")).unwrap();
+    assert!(matches!(Postgres::start(&copy).await, Err(Error::Held { .. })));
+    postgres.stop().await.unwrap();
+
+    // It stays where it is when the directory is opened, or moved.
+    fs::set_permissions(closed.path(), Permissions::from_mode(0o755)).unwrap();
+    let moved = closed.path().join("moved");
+    fs::rename(&data_dir, &moved).unwrap();
+    let postgres = start_within(LATER, &moved).await;
+    assert_eq!(written(postgres.url()).await, "a");
+    postgres.stop().await.unwrap();
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_became_unreachable_is_not_replaced_by_an_empty_one() {
+    if !is_root() {
+        return;
+    }
+    let data_dir = open_directory();
+    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+    fs::set_permissions(data_dir.path(), Permissions::from_mode(0o700)).unwrap();
+    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    println!("{refused}");
+    assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_lost_password_is_named() {
+    let data_dir = open_directory();
+    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+    fs::remove_file(data_dir.path().join("postgres.password")).unwrap();
+    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    println!("{refused}");
+    assert!(matches!(refused, Error::PasswordMissing { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_setting_that_is_wrong_is_told_from_the_log() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let cluster = postgres.directory().to_owned();
+    postgres.stop().await.unwrap();
+    fs::write(cluster.join("postgresql.auto.conf"), "work_mem = 'plenty'\n").unwrap();
+    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    println!("{refused}");
+    assert!(refused.to_string().contains("work_mem"), "{refused}");
+}
+
+#[tokio::test]
+#[ignore = "asks GitHub for a version that does not exist"]
+async fn a_cluster_of_another_major_version_is_refused() {
+    let data_dir = open_directory();
+    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let cluster = postgres.directory().to_owned();
+    postgres.stop().await.unwrap();
+    fs::write(cluster.join("PG_VERSION"), "99\n").unwrap();
+    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    println!("{refused}");
+    assert!(matches!(refused, Error::OtherMajor { wanted: 99, .. }), "{refused}");
+}

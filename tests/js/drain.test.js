@@ -1,0 +1,95 @@
+// SIGTERM: a server goes down in order, and no client loses anything by it.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { describe, test } from 'node:test';
+import WebSocket from 'ws';
+import { startNodes } from './servers.mjs';
+import { assertNothingTwice, bodies, inTime, listen, pair, RawSocket, upTo } from './support.mjs';
+
+const RESTART = [1012, 'Service Restart'];
+
+describe('a server that gets SIGTERM', { concurrency: true }, () => {
+  test('turns not ready, closes its sockets with 1012, and exits with 0', async () => {
+    const [server] = await startNodes({ DRAIN_DELAY: '2', DRAIN_TIMEOUT: '5' });
+    const { alice, conversation } = await pair(server);
+    const sockets = [await RawSocket.init(server, alice.token), await RawSocket.init(server)];
+    sockets[0].subscribe('inbox', 'subscription { messageAdded { message { body } } }');
+    assert.equal((await fetch(`${server.url}/health/ready`)).status, 200);
+
+    const begin = Date.now();
+    server.signal('SIGTERM');
+    await inTime(untilNotReady(server), 'not being ready', 2000);
+    // Until load balancers have noticed, everything goes on.
+    assert.equal((await fetch(`${server.url}/health/live`)).status, 200);
+    await alice.send(conversation, 'still here');
+    assert.equal((await sockets[0].next()).payload.data.messageAdded.message.body, 'still here');
+    await Promise.all(sockets.map((socket) => socket.assertAlive()));
+    const [, refused] = await once(new WebSocket(server.socketUrl, 'graphql-transport-ws'), 'unexpected-response');
+    assert.equal(refused.statusCode, 503, 'new sockets are for other nodes');
+
+    await Promise.all(sockets.map((socket) => socket.assertCloses(...RESTART)));
+    assert.ok(Date.now() - begin >= 2000, 'not before DRAIN_DELAY is over');
+    const { code } = await inTime(server.child.exited, 'the exit');
+    assert.equal(code, 0);
+    assert.ok(Date.now() - begin < 2000 + 5000, 'within DRAIN_DELAY and DRAIN_TIMEOUT');
+  });
+
+  test('closes a socket that has not sent connection_init with 1012 too, and does not wait for it', async () => {
+    const [server] = await startNodes({ SOCKET_INIT_TIMEOUT: '30', DRAIN_TIMEOUT: '10' });
+    const socket = await RawSocket.open(server);
+    const begin = Date.now();
+    server.signal('SIGTERM');
+    await socket.assertCloses(...RESTART);
+    assert.equal((await inTime(server.child.exited, 'the exit')).code, 0);
+    assert.ok(Date.now() - begin < 5000, `it took ${Date.now() - begin} ms`);
+  });
+
+  test('finds its clients back when it is started again', async () => {
+    const [server] = await startNodes({ DRAIN_DELAY: '1' });
+    const { alice, bob, conversation } = await pair(server);
+    const listener = listen(bob);
+    await listener.inbox.next();
+    await alice.sendAll(conversation, bodies('before', 3));
+    await listener.inbox.take(3);
+
+    const stopped = server.stop();
+    await inTime(untilNotReady(server), 'not being ready');
+    await alice.send(conversation, 'while it drains');
+    await stopped;
+    const close = await listener.closes.next();
+    assert.deepEqual([close.code, close.reason], RESTART);
+
+    await server.start();
+    await alice.sendAll(conversation, bodies('after', 3));
+    await listener.inbox.until((event) => event.message?.body === 'after 3');
+    assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(7));
+    assertNothingTwice(listener.inbox);
+  });
+
+  test('hands its clients to the other node amid traffic', async () => {
+    const nodes = await startNodes({}, {});
+    const [leaving, staying] = nodes;
+    const { alice, bob, conversation } = await pair(staying);
+    let attempts = 0;
+    const listener = listen(bob, { url: () => nodes[attempts++ % 2].socketUrl });
+    await listener.inbox.next();
+    const sending = alice.sendAll(conversation, bodies('message', 60));
+    await listener.inbox.take(10);
+    await leaving.stop();
+    await sending;
+    await listener.inbox.until((event) => event.message?.number === 60);
+    assert.equal((await listener.closes.next()).code, 1012);
+    assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(60));
+    assertNothingTwice(listener.inbox);
+  });
+});
+
+/** Asks again as soon as it is answered: the change comes from outside, and nothing announces it. */
+async function untilNotReady(server) {
+  for (;;) {
+    const { status } = await fetch(`${server.url}/health/ready`);
+    if (status === 503) return;
+    assert.equal(status, 200);
+  }
+}

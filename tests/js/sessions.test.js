@@ -1,0 +1,112 @@
+// The end of a session is the end of its sockets, wherever they are.
+
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { startNodes } from './servers.mjs';
+import { assertNothingTwice, listen, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
+
+const FORBIDDEN = [4403, 'Forbidden'];
+const TTL_SECONDS = 10;
+
+let nodes, shortLived;
+before(async () => {
+  [nodes, [shortLived]] = await Promise.all([
+    startNodes({}, {}),
+    startNodes({ ACCESS_TOKEN_TTL: String(TTL_SECONDS) }),
+  ]);
+});
+
+/** Two devices of one account, each with a socket on every node. */
+async function twoDevices() {
+  const phone = await Person.register(nodes[0], 'phone');
+  const laptop = await phone.onAnotherDevice(nodes[1]);
+  const [onPhone, onLaptop] = await Promise.all(
+    [phone, laptop].map((device) => Promise.all(nodes.map((node) => RawSocket.init(node, device.token)))),
+  );
+  for (const socket of [...onPhone, ...onLaptop]) {
+    socket.subscribe('inbox', 'subscription { inbox { __typename } }');
+    assert.equal((await socket.next()).payload.data.inbox.__typename, 'CaughtUp');
+  }
+  return { phone, laptop, onPhone, onLaptop };
+}
+
+async function assertLoggedOut(device, sockets) {
+  await Promise.all(sockets.map((socket) => socket.assertCloses(...FORBIDDEN)));
+  for (const node of nodes) {
+    await assert.rejects(device.ask('{ viewer { id } }', {}, node), { code: 'UNAUTHENTICATED' });
+    const socket = await RawSocket.open(node);
+    socket.send({ type: 'connection_init', payload: { Authorization: `Bearer ${device.token}` } });
+    await socket.assertCloses(...FORBIDDEN);
+  }
+}
+
+async function assertLoggedIn(device, sockets) {
+  for (const socket of sockets) {
+    await socket.assertAlive();
+    socket.close();
+  }
+  for (const node of nodes) await device.ask('{ viewer { id } }', {}, node);
+}
+
+describe('sessions', { concurrency: true }, () => {
+  test('a revoked session closes with 4403 on every node, and no other does', async () => {
+    const { phone, laptop, onPhone, onLaptop } = await twoDevices();
+    const { viewer } = await phone.ask('{ viewer { sessions { id viewerIsCurrent } } }');
+    assert.deepEqual(
+      new Set(viewer.sessions.map((session) => `${session.id} ${session.viewerIsCurrent}`)),
+      new Set([`${phone.auth.session.id} true`, `${laptop.auth.session.id} false`]),
+    );
+    await phone.ask(`mutation ($input: RevokeSessionInput!) { revokeSession(input: $input) { sessionId } }`, {
+      input: { sessionId: laptop.auth.session.id },
+    });
+    await assertLoggedOut(laptop, onLaptop);
+    await assertLoggedIn(phone, onPhone);
+  });
+
+  test('so does one that logs out', async () => {
+    const { phone, laptop, onPhone, onLaptop } = await twoDevices();
+    await laptop.ask('mutation { logout { sessionId } }');
+    await assertLoggedOut(laptop, onLaptop);
+    await assertLoggedIn(phone, onPhone);
+  });
+
+  test('so do all others where the password is changed', async () => {
+    const { phone, laptop, onPhone, onLaptop } = await twoDevices();
+    await laptop.ask(`mutation ($input: ChangePasswordInput!) { changePassword(input: $input) { viewer { id } } }`, {
+      input: { currentPassword: PASSWORD, newPassword: 'nine loud gulls at dawn' },
+    });
+    await assertLoggedOut(phone, onPhone);
+    await assertLoggedIn(laptop, onLaptop);
+  });
+
+  test('an expired token closes its socket with 4403', async () => {
+    const alice = await Person.register(shortLived, 'alice');
+    const socket = await RawSocket.init(shortLived, alice.token);
+    await socket.assertCloses(...FORBIDDEN, (TTL_SECONDS + 5) * 1000);
+    const late = Date.now() - Date.parse(alice.auth.accessTokenExpiresAt);
+    assert.ok(late > -1000 && late < 3000, `closed ${late} ms after the token expired`);
+    await assert.rejects(alice.ask('{ viewer { id } }'), { code: 'UNAUTHENTICATED' });
+  });
+
+  test('follow() with a token that it refreshes goes on beyond the first one', async () => {
+    const { alice, bob, conversation } = await pair(shortLived);
+    let first = true;
+    const token = async () => {
+      if (!first) await bob.refresh();
+      first = false;
+      return bob.token;
+    };
+    const listener = listen(bob, { token });
+    await listener.inbox.next();
+    await alice.send(conversation, 'by the first token');
+    await listener.inbox.next();
+    const close = await listener.closes.next((TTL_SECONDS + 5) * 1000);
+    assert.equal(close.code, FORBIDDEN[0]);
+
+    await alice.refresh();
+    await alice.send(conversation, 'by the second token');
+    await listener.inbox.until((event) => event.message?.number === 2);
+    assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(2));
+    assertNothingTwice(listener.inbox);
+  });
+});

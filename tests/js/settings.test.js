@@ -1,0 +1,103 @@
+// A wrong setting stops the start, and one line tells what to do about it.
+
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, test } from 'node:test';
+import { freshDirectory, launch, Server, startNodes } from './servers.mjs';
+import { inTime } from './support.mjs';
+
+let server;
+before(async () => {
+  [server] = await startNodes({ LOG_FORMAT: 'json' });
+});
+
+/** Starts a server that must refuse to; returns the line that says why. */
+async function refusal({ env, args = [], dir }) {
+  const child = launch(['serve', ...args], { dir: dir ?? (await freshDirectory()), env });
+  const { code } = await inTime(child.exited, 'the exit', 20_000);
+  const output = child.stderr.join('\n');
+  assert.equal(code, 2, output);
+  assert.equal(child.stderr.length, 1, `one line, not\n${output}`);
+  assert.deepEqual(child.stdout, []);
+  return child.stderr[0];
+}
+
+describe('a wrong setting', { concurrency: 2 }, () => {
+  for (const [name, value, ...allowed] of [
+    ['LISTEN_ADDR', 'nonsense', 'HOST:PORT'],
+    ['LISTEN_ADDR', '127.0.0.1:99999', 'HOST:PORT'],
+    ['DATABASE_POOL_SIZE', '0', '1', '1000'],
+    ['DATABASE_POOL_SIZE', 'many', '1', '1000'],
+    ['LOG_FORMAT', 'xml', 'text', 'json'],
+    ['LOG_LEVEL', 'parlance=loud', 'info'],
+    ['TRUST_FORWARDED_FOR', 'perhaps', 'true', 'false'],
+    ['ACCESS_TOKEN_TTL', '9', '10', '86400'],
+    ['DRAIN_DELAY', '-1', '0', '300'],
+    ['PASSWORD_MEMORY_KIB', '1024', '19456'],
+    ['SOCKET_INIT_TIMEOUT', '1.5', '1', '60'],
+  ]) {
+    test(`${name}=${value}`, async () => {
+      const line = await refusal({ env: { [name]: value } });
+      for (const part of [name, `"${value}"`, ...allowed]) assert.ok(line.includes(part), `${part} in ${line}`);
+    });
+  }
+
+  for (const [name, value, allowed] of [
+    ['JWT_SECRET', 'short', '32 bytes'],
+    ['DATABASE_URL', 'mysql://chat:hunter2@127.0.0.1/chat', 'postgres://'],
+    ['REDIS_URL', 'http://:hunter2@127.0.0.1', 'redis://'],
+  ]) {
+    test(`${name}, whose value stays secret`, async () => {
+      const flag = `--${name.toLowerCase().replaceAll('_', '-')}=${value}`;
+      for (const line of [await refusal({ env: { [name]: value } }), await refusal({ args: [flag] })]) {
+        for (const part of [name, allowed]) assert.ok(line.includes(part), `${part} in ${line}`);
+        for (const secret of [value, 'hunter2']) assert.ok(!line.includes(secret), line);
+      }
+    });
+  }
+
+  test('in .env, or as a flag that wins over it', async () => {
+    const dir = await freshDirectory();
+    await writeFile(join(dir, '.env'), 'DATABASE_POOL_SIZE=0\n');
+    assert.match(await refusal({ dir }), /DATABASE_POOL_SIZE.*"0"/);
+    assert.match(await refusal({ dir, args: ['--database-pool-size=1001'] }), /DATABASE_POOL_SIZE.*"1001"/);
+  });
+
+  test('is not one that is merely empty', async () => {
+    const env = { DATABASE_URL: '', DATABASE_POOL_SIZE: '', LOG_FORMAT: 'xml' };
+    assert.match(await refusal({ env }), /LOG_FORMAT/);
+  });
+});
+
+describe('a start that the settings allow', { concurrency: 2 }, () => {
+  test('fails where the address is taken, and names it', async () => {
+    const { exited, stderr } = launch(['serve'], {
+      dir: await freshDirectory(),
+      env: { LISTEN_ADDR: `127.0.0.1:${server.port}` },
+    });
+    const { code } = await inTime(exited, 'the exit');
+    assert.ok(code > 0);
+    assert.equal(stderr.length, 1);
+    assert.ok(stderr[0].includes(`LISTEN_ADDR (127.0.0.1:${server.port})`), stderr[0]);
+  });
+
+  test('fails where the database lacks its schema, and says what to do', async () => {
+    const env = { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL: process.env.TEST_DATABASE_URL };
+    const { exited, stderr } = launch(['serve'], { dir: await freshDirectory(), env });
+    const { code } = await inTime(exited, 'the exit');
+    assert.ok(code > 0);
+    assert.match(stderr.at(-1), /parlance migrate/);
+  });
+
+  test('logs lines of JSON with LOG_FORMAT=json, and text without colours where nobody watches', async () => {
+    const text = new Server(server.dir, { ...server.env, LOG_FORMAT: 'text' }, server.port);
+    await server.stop();
+    await text.start();
+    await text.stop();
+    const stopped = server.child.stderr.map((line) => JSON.parse(line)).at(-1);
+    assert.equal(stopped.level, 'INFO');
+    assert.equal(stopped.fields.message, 'stopped');
+    assert.match(text.child.stderr.at(-1), /^\S+ +INFO parlance\S*: stopped$/);
+  });
+});

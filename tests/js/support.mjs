@@ -1,0 +1,346 @@
+// The client's side: asking, following the inbox, and waiting with a deadline.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { after as afterAll } from 'node:test';
+import { setTimeout as later } from 'node:timers/promises';
+import { createClient, GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
+import WebSocket from 'ws';
+
+const PATIENCE_MS = 10_000;
+/** Between two attempts of a client whose server is away; a real app takes graphql-ws' default, which grows. */
+const BACKOFF_MS = 50;
+export const PASSWORD = 'seven quiet herons at dusk';
+
+export const INBOX = `
+  subscription Inbox($after: String) {
+    inbox(after: $after) {
+      __typename
+      ... on DurableEvent { cursor }
+      ... on MessageAdded { message { id number body clientId sender { id } conversation { id } } }
+      ... on ConversationAdded { conversation { id kind } }
+      ... on ReceiptAdvanced {
+        conversation { id }
+        participant { user { id } lastReadNumber lastDeliveredNumber }
+      }
+    }
+  }`;
+
+/**
+ * Follows the viewer's inbox through every break: graphql-ws connects again by itself, and each time
+ * the subscription starts after the last event that `onEvent` has seen. For a web app to copy.
+ *
+ * `url` is an address, or a function that picks one for each attempt; `token` returns an access token
+ * that is good now; `options` are graphql-ws' own.
+ */
+export function follow({ url, token, after = null, onEvent, onEnd = () => {}, options = {} }) {
+  let cursor = after;
+  const client = createClient({
+    url,
+    connectionParams: async () => ({ Authorization: `Bearer ${await token()}` }),
+    retryAttempts: Infinity,
+    // By itself graphql-ws tries again after a close, but not after the bare error of a refused connection.
+    shouldRetry: () => true,
+    ...options,
+  });
+  const variables = {
+    // graphql-ws writes the variables anew for each connection, and so reads this anew.
+    get after() {
+      return cursor;
+    },
+  };
+  client.subscribe(
+    { query: INBOX, variables },
+    {
+      next({ data, errors }) {
+        if (!data) return onEnd(errors);
+        onEvent(data.inbox);
+        cursor = data.inbox.cursor;
+      },
+      error: onEnd,
+      complete: onEnd,
+    },
+  );
+  // Where there is no connection yet, there is none to close.
+  return { cursor: () => cursor, stop: () => client.dispose().catch(() => {}) };
+}
+
+/** `follow`, with the events kept for a test to wait for, and the socket at hand to be cut. */
+export function listen(person, { url = person.server.socketUrl, token = () => person.token, after, ...options } = {}) {
+  const inbox = new Mailbox(`${person.username}'s inbox`);
+  const closes = new Mailbox(`the closes of ${person.username}'s socket`);
+  let socket;
+  const following = follow({
+    url,
+    token,
+    after,
+    onEvent: (event) => inbox.put(event),
+    onEnd: (reason) => inbox.end(reason),
+    options: {
+      webSocketImpl: WebSocket,
+      retryWait: () => later(BACKOFF_MS),
+      on: {
+        connected: (connected) => (socket = connected),
+        closed: (event) => closes.put(event),
+      },
+      ...options,
+    },
+  });
+  listeners.push(following);
+  return {
+    ...following,
+    inbox,
+    closes,
+    /** The network is gone: no close frame, no goodbye. Resolves once the client knows. */
+    async cut() {
+      const closed = once(socket, 'close');
+      socket.terminate();
+      await inTime(closed, 'the end of a cut socket');
+    },
+  };
+}
+
+/** Clients that would try for ever. */
+const listeners = [];
+afterAll(() => Promise.all(listeners.map(({ stop }) => stop())));
+
+/** What comes in, in order, for a test that waits for it. */
+export class Mailbox {
+  #read = 0;
+  #ended = false;
+  #wake = () => {};
+
+  constructor(name) {
+    this.name = name;
+    this.all = [];
+  }
+
+  put(item) {
+    this.all.push(item);
+    this.#wake();
+  }
+
+  /** Nothing more will come, for this reason. */
+  end(reason = 'it was completed') {
+    this.#ended = reason;
+    this.#wake();
+  }
+
+  async next(patience = PATIENCE_MS) {
+    while (this.#read === this.all.length) {
+      assert.ok(!this.#ended, `${this.name} ended: ${JSON.stringify(this.#ended)}`);
+      await inTime(new Promise((wake) => (this.#wake = wake)), `the next item of ${this.name}`, patience);
+    }
+    return this.all[this.#read++];
+  }
+
+  /** Everything unread up to the first item that matches, and that one. */
+  async until(matches) {
+    const items = [];
+    do {
+      items.push(await this.next());
+    } while (!matches(items.at(-1)));
+    return items;
+  }
+
+  async take(count) {
+    const items = [];
+    while (items.length < count) items.push(await this.next());
+    return items;
+  }
+
+  messages() {
+    return this.all.filter((event) => event.__typename === 'MessageAdded').map((event) => event.message);
+  }
+
+  /** Asserts that nothing is there that nobody has asked for. */
+  assertEmpty() {
+    assert.deepEqual(this.all.slice(this.#read), []);
+  }
+}
+
+export async function inTime(promise, what, patience = PATIENCE_MS) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${patience} ms`)), patience);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A promise and what resolves it. */
+export function gate() {
+  let open;
+  const opened = new Promise((resolve) => (open = resolve));
+  return { opened, open };
+}
+
+/** A GraphQL request over HTTP. Throws an Error with `code` where the answer has errors. */
+export async function ask(server, query, variables = {}, token) {
+  const headers = { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await fetch(`${server.url}/graphql`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ query, variables }),
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  const { data, errors } = await response.json();
+  if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code, errors });
+  return data;
+}
+
+const SIGNED_IN = `accessToken accessTokenExpiresAt refreshToken session { id } viewer { user { id username } }`;
+
+/** An account, signed in on one device, that talks to one server unless told otherwise. */
+export class Person {
+  static async register(server, name) {
+    const username = `${name}_${randomBytes(6).toString('hex')}`;
+    const { register } = await ask(
+      server,
+      `mutation ($input: RegisterInput!) { register(input: $input) { ${SIGNED_IN} } }`,
+      { input: { username, password: PASSWORD } },
+    );
+    return new Person(server, register);
+  }
+
+  constructor(server, auth) {
+    this.server = server;
+    this.signIn(auth);
+  }
+
+  signIn(auth) {
+    this.auth = auth;
+    this.token = auth.accessToken;
+    ({ id: this.id, username: this.username } = auth.viewer.user);
+  }
+
+  ask(query, variables, server = this.server) {
+    return ask(server, query, variables, this.token);
+  }
+
+  /** The same account on another device. */
+  async onAnotherDevice(server = this.server) {
+    const { login } = await ask(server, `mutation ($input: LoginInput!) { login(input: $input) { ${SIGNED_IN} } }`, {
+      input: { identifier: this.username, password: PASSWORD },
+    });
+    return new Person(server, login);
+  }
+
+  async refresh() {
+    const { refreshSession } = await ask(
+      this.server,
+      `mutation ($input: RefreshSessionInput!) { refreshSession(input: $input) { ${SIGNED_IN} } }`,
+      { input: { refreshToken: this.auth.refreshToken } },
+    );
+    this.signIn(refreshSession);
+  }
+
+  async openConversationWith(other) {
+    const { openDirectConversation } = await this.ask(
+      `mutation ($input: OpenDirectConversationInput!) {
+        openDirectConversation(input: $input) { conversation { id } }
+      }`,
+      { input: { userId: other.id } },
+    );
+    return openDirectConversation.conversation.id;
+  }
+
+  async send(conversationId, body, { clientId, server } = {}) {
+    const { sendMessage } = await this.ask(
+      `mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id number body } } }`,
+      { input: { conversationId, body, clientId } },
+      server,
+    );
+    return sendMessage.message;
+  }
+
+  /** One after the other, so that their order is known. */
+  async sendAll(conversationId, bodies, options) {
+    const sent = [];
+    for (const body of bodies) sent.push(await this.send(conversationId, body, options));
+    return sent;
+  }
+
+  async markRead(messageId) {
+    await this.ask(`mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation { id } } }`, {
+      input: { messageId },
+    });
+  }
+}
+
+/** Two new accounts and their direct conversation. */
+export async function pair(server) {
+  const [alice, bob] = await Promise.all([Person.register(server, 'alice'), Person.register(server, 'bob')]);
+  return { alice, bob, conversation: await alice.openConversationWith(bob) };
+}
+
+/** A socket that speaks the protocol word by word. */
+export class RawSocket {
+  static async open(server, { protocols = GRAPHQL_TRANSPORT_WS_PROTOCOL } = {}) {
+    const raw = new RawSocket(new WebSocket(server.socketUrl, protocols));
+    await inTime(once(raw.socket, 'open'), 'a socket to open');
+    return raw;
+  }
+
+  /** With the connection acknowledged. */
+  static async init(server, token) {
+    const raw = await RawSocket.open(server);
+    raw.send({ type: 'connection_init', payload: token && { Authorization: `Bearer ${token}` } });
+    assert.deepEqual(await raw.next(), { type: 'connection_ack' });
+    return raw;
+  }
+
+  constructor(socket) {
+    this.socket = socket;
+    this.inbox = new Mailbox('the socket');
+    socket.on('message', (data) => this.inbox.put(JSON.parse(data)));
+    this.closed = once(socket, 'close').then(([code, reason]) => {
+      this.inbox.end(`closed with ${code}`);
+      return { code, reason: reason.toString() };
+    });
+  }
+
+  send(message) {
+    this.socket.send(typeof message === 'string' ? message : JSON.stringify(message));
+  }
+
+  subscribe(id, query, variables) {
+    this.send({ type: 'subscribe', id, payload: { query, variables } });
+  }
+
+  next() {
+    return this.inbox.next();
+  }
+
+  close() {
+    this.socket.close(1000);
+  }
+
+  async assertCloses(code, reason, patience) {
+    const closed = await inTime(this.closed, `the close with ${code}`, patience);
+    assert.deepEqual(closed, { code, reason: reason ?? closed.reason });
+  }
+
+  /** Shows that the socket is open and served. */
+  async assertAlive() {
+    const payload = { here: randomBytes(4).toString('hex') };
+    this.send({ type: 'ping', payload });
+    await this.inbox.until((message) => message.type === 'pong' && message.payload?.here === payload.here);
+  }
+}
+
+/** `n` bodies that tell where they come from. */
+export const bodies = (prefix, n) => Array.from({ length: n }, (_, i) => `${prefix} ${i + 1}`);
+
+/** 1, 2, 3, … */
+export const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
+
+/** Asserts that no durable event came twice: an event's cursor is its own. */
+export function assertNothingTwice(inbox) {
+  const cursors = inbox.all.filter((event) => event.__typename !== 'CaughtUp').map((event) => event.cursor);
+  assert.equal(new Set(cursors).size, cursors.length, 'an event came twice');
+}
