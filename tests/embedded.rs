@@ -3,6 +3,8 @@
 //! "Killed" is a real kill -9, so a server under test is this test binary, run
 //! again as [`serve`].
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops says all there is to say")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};

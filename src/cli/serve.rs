@@ -137,12 +137,11 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpList
         )?,
         None => writeln!(out, "  Postgres   as DATABASE_URL says")?,
     }
-    match config.places.redis_url {
-        Some(_) => writeln!(out, "  Redis      as REDIS_URL says")?,
-        None => {
-            writeln!(out, "  Redis      none, events stay in this process; set REDIS_URL to run more than one node")?
-        }
-    }
+    let redis = match config.places.redis_url {
+        Some(_) => "as REDIS_URL says",
+        None => "none, events stay in this process; set REDIS_URL to run more than one node",
+    };
+    writeln!(out, "  Redis      {redis}")?;
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
         writeln!(
             out,

@@ -44,10 +44,10 @@ pub struct NodeQuery;
 impl NodeQuery {
     /// Null where there is none that the viewer may see.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Node>> {
-        find(ctx, &[id], |_| "id".to_owned())
-            .await
-            .map(|mut nodes| nodes.pop().flatten())
-            .unwrap_or_else(|error| Some(Err(error)))
+        match find(ctx, &[id], |_| "id".to_owned()).await {
+            Ok(mut nodes) => nodes.pop().flatten(),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// In the order of the ids, 100 at most; null for each that the viewer may not see.

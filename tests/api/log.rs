@@ -9,7 +9,7 @@ use parlance::random::Random;
 
 use crate::support::{DroppingBroker, Node, TestDatabase, redis_url};
 
-async fn memory(_: &TestDatabase) -> Arc<dyn Broker> {
+fn memory() -> Arc<dyn Broker> {
     Arc::new(MemoryBroker::default())
 }
 
@@ -24,8 +24,7 @@ macro_rules! over_both_adapters {
             $(#[tokio::test]
             async fn $promise() {
                 let database = crate::support::TestDatabase::new().await;
-                let broker = super::memory(&database).await;
-                super::$promise(&database, broker).await;
+                super::$promise(&database, super::memory()).await;
             })+
         }
 

@@ -1,6 +1,13 @@
 //! The API on real parts: Postgres, Redis, HTTP and WebSocket. Each test has a database and a Redis prefix of its
 //! own, so that all run side by side. `make test` starts what they need.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that stops says all there is to say"
+)]
+
 mod accounts;
 mod bad_input;
 mod contract;

@@ -88,9 +88,9 @@ async fn queries_and_mutations_go_over_the_socket_side_by_side() {
     let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
     socket.subscribe("send", send, json!({"id": group})).await;
     socket.subscribe("query", VERSION, json!({})).await;
-    let sent = socket.receive_of("send").await;
+    let result = socket.receive_of("send").await;
     assert_eq!(
-        sent,
+        result,
         json!({"type": "next", "id": "send", "payload": {"data": {"sendMessage": {"message": {"number": 1}}}}})
     );
     assert_eq!(socket.receive_of("send").await, json!({"type": "complete", "id": "send"}));

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::client::{Account, Client};
 use super::load::{Room, Window, run};
 use super::report::{Latency, Row};
 use super::{Options, Stopwatch, check, load};
+
+/// Who registers at once: enough for all processors, and fewer than the server lets wait for one.
+const REGISTERING: usize = 16;
 
 /// As many pairs as there are senders, and one more for the scenario of a single sender, whose conversation must be new.
 struct People {
@@ -43,7 +47,8 @@ impl People {
             let (sender, listener) = (format!("sender{place}"), format!("listener{place}"));
             anyhow::Ok((client.register(&sender).await?, client.register(&listener).await?))
         };
-        Ok(Self { pairs: try_join_all((1..=pairs).map(pair)).await?, single: pair(0).await? })
+        let pairs = stream::iter((1..=pairs).map(pair)).buffered(REGISTERING).try_collect().await?;
+        Ok(Self { pairs, single: pair(0).await? })
     }
 
     /// All senders and one listener in a new group.

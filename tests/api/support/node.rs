@@ -31,7 +31,7 @@ pub struct Node {
     _tail: DropGuard,
     _data_dir: Option<TempDir>,
     // Last, so that it goes when nothing uses it any more.
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 pub struct NodeBuilder {
@@ -113,7 +113,7 @@ impl NodeBuilder {
     pub async fn start_alone(self) -> Node {
         let database = TestDatabase::new().await;
         let mut node = self.start_on(&database).await;
-        node._database = Some(database);
+        node.database = Some(database);
         node
     }
 
@@ -134,6 +134,6 @@ impl NodeBuilder {
         let stop = CancellationToken::new();
         let served = tokio::spawn(parlance::http::serve(app.clone(), config, listener, stop.clone()));
         let http = reqwest::Client::new();
-        Node { address, app, http, stop, served, _tail: tail.drop_guard(), _data_dir: self.data_dir, _database: None }
+        Node { address, app, http, stop, served, _tail: tail.drop_guard(), _data_dir: self.data_dir, database: None }
     }
 }
