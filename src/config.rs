@@ -21,6 +21,8 @@ pub struct Config {
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
+    pub writing: Writing,
+    #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
     pub socket: Socket,
@@ -52,7 +54,7 @@ pub struct Places {
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,
     /// What is written to the log, in the syntax of tracing's EnvFilter
-    #[arg(long, env, default_value = "info", value_name = "FILTER")]
+    #[arg(long, env, default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log_level: String,
     /// Form of the log: text for people, json for machines
     #[arg(long, env, default_value = "text", value_name = "text|json")]
@@ -123,6 +125,18 @@ pub struct Limits {
     /// Bytes in the body of an HTTP request
     #[arg(long, env, default_value = "1048576", value_name = "BYTES", value_parser = within::<usize>(1024..=67_108_864))]
     pub max_request_bytes: usize,
+}
+
+/// The writer of messages.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Writing")]
+pub struct Writing {
+    /// Messages committed together at most, where so many are waiting
+    #[arg(long, env, default_value = "200", value_name = "1..5000", value_parser = within::<usize>(1..=5000))]
+    pub write_batch: usize,
+    /// Messages that may wait to be committed; beyond them UNAVAILABLE is answered
+    #[arg(long, env, default_value = "10000", value_name = "1..1000000", value_parser = within::<usize>(1..=1_000_000))]
+    pub write_queue: usize,
 }
 
 /// The event log and its streams.
@@ -210,6 +224,13 @@ fn with_scheme(text: &str, schemes: &[&str]) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!("allowed is an address that starts with {}", schemes.join(" or ")))
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("allowed is a filter such as info, or warn,parlance=debug".to_owned()),
     }
 }
 

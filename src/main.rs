@@ -24,7 +24,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::from(2);
     }
-    let command = cli::without_empty_env(Cli::command());
+    let mut command = cli::without_empty_env(Cli::command());
+    command.build();
     let cli = match command.clone().try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => match parlance::config::start_error(&command, &error) {

@@ -1,7 +1,6 @@
 //! The private PostgreSQL, for real: started, killed, adopted and repaired.
 //!
-//! "Killed" is a real kill -9, so a server under test is this test binary, run
-//! again as [`serve`].
+//! "Killed" is a real kill -9 of the server's own binary.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops says all there is to say")]
 
@@ -18,44 +17,37 @@ use parlance::embedded::postgres::{Error, Postgres};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-const SERVE_IN: &str = "EMBEDDED_TEST_DATA_DIR";
-
-/// Not a test: a server to kill.
-#[tokio::test]
-#[ignore = "run by the other tests, in a process of its own"]
-async fn serve() {
-    let Some(data_dir) = std::env::var_os(SERVE_IN) else {
-        return;
-    };
-    let postgres = Postgres::start(Path::new(&data_dir)).await.unwrap();
-    println!("\nurl={}", postgres.url());
-    std::future::pending::<()>().await;
+/// The server itself, to be killed.
+struct Server {
+    process: Child,
+    data_dir: PathBuf,
 }
-
-struct Server(Child);
 
 impl Server {
     fn spawn(data_dir: &Path) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "serve", "--ignored", "--nocapture"])
-            .env(SERVE_IN, data_dir)
+        let process = Command::new(env!("CARGO_BIN_EXE_parlance"))
+            .args(["serve", "--listen-addr", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .env_remove("DATABASE_URL")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        Self(child.unwrap())
+        Self { process: process.unwrap(), data_dir: data_dir.to_owned() }
     }
 
+    /// Of its Postgres, once the server is ready.
     fn url(&mut self) -> String {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        lines
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.strip_prefix("url=")?.to_owned()))
-            .expect("the server came up")
+        let mut lines = BufReader::new(self.process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("is ready")), "the server did not come up");
+        let password = fs::read_to_string(self.data_dir.join("postgres.password")).unwrap();
+        let port = fs::read_to_string(pid_file(&self.data_dir.join("postgres"))).unwrap();
+        let port = port.lines().nth(3).unwrap();
+        format!("postgres://parlance:{}@127.0.0.1:{port}/parlance", password.trim())
     }
 
     fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 }
 
@@ -155,7 +147,6 @@ async fn it_is_private_durable_and_speaks_utf_8() {
         assert_eq!(ask(postgres.url(), query).await, expected, "{query}");
     }
     let locale = "SELECT datcollate || ' ' || lower('ÄÖ') FROM pg_database LIMIT 1";
-    println!("{}", ask(postgres.url(), locale).await);
     let (_, address) = postgres.url().split_once('@').unwrap();
     let guessed = format!("postgres://parlance:guess@{address}");
     assert!(tokio_postgres::connect(&guessed, NoTls).await.is_err());
@@ -286,10 +277,9 @@ async fn an_empty_pid_file_is_no_obstacle() {
 async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
     let data_dir = open_directory();
     let mut server = Server::spawn(data_dir.path());
-    let holder = server.0.id().to_string();
+    let holder = server.process.id().to_string();
     server.url();
     let refused = Postgres::start(data_dir.path()).await.unwrap_err();
-    println!("{refused}");
     assert!(matches!(&refused, Error::Held { pid, .. } if *pid == holder), "{refused}");
     server.kill();
 
@@ -372,7 +362,6 @@ async fn a_database_that_became_unreachable_is_not_replaced_by_an_empty_one() {
     Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
     fs::set_permissions(data_dir.path(), Permissions::from_mode(0o700)).unwrap();
     let refused = Postgres::start(data_dir.path()).await.unwrap_err();
-    println!("{refused}");
     assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
 }
 
@@ -382,7 +371,6 @@ async fn a_lost_password_is_named() {
     Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
     fs::remove_file(data_dir.path().join("postgres.password")).unwrap();
     let refused = Postgres::start(data_dir.path()).await.unwrap_err();
-    println!("{refused}");
     assert!(matches!(refused, Error::PasswordMissing { .. }), "{refused}");
 }
 
@@ -394,12 +382,10 @@ async fn a_server_setting_that_is_wrong_is_told_from_the_log() {
     postgres.stop().await.unwrap();
     fs::write(cluster.join("postgresql.auto.conf"), "work_mem = 'plenty'\n").unwrap();
     let refused = Postgres::start(data_dir.path()).await.unwrap_err();
-    println!("{refused}");
     assert!(refused.to_string().contains("work_mem"), "{refused}");
 }
 
 #[tokio::test]
-#[ignore = "asks GitHub for a version that does not exist"]
 async fn a_cluster_of_another_major_version_is_refused() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path()).await.unwrap();
@@ -407,6 +393,5 @@ async fn a_cluster_of_another_major_version_is_refused() {
     postgres.stop().await.unwrap();
     fs::write(cluster.join("PG_VERSION"), "99\n").unwrap();
     let refused = Postgres::start(data_dir.path()).await.unwrap_err();
-    println!("{refused}");
     assert!(matches!(refused, Error::OtherMajor { wanted: 99, .. }), "{refused}");
 }

@@ -1,6 +1,6 @@
 //! `parlance serve`: puts the parts together, runs until a signal, and takes them apart again.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -88,9 +88,9 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.places.log_level)
-        .with_context(|| format!("LOG_LEVEL is {:?}: allowed is a filter such as info", config.places.log_level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(&config.places.log_level).context("LOG_LEVEL")?;
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     match config.places.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

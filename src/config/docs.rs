@@ -46,10 +46,15 @@ pub fn settings_table() -> String {
 }
 
 /// One line that names the setting, the value it was given, and what is allowed;
-/// None where clap's own words are better (help, an unknown flag).
+/// None where clap's own words are better (help, an unknown flag). The command must be built.
 pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
-    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return None;
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {}
+        // Two settings that exclude each other, or one that is missing: clap's first line names them.
+        ErrorKind::ArgumentConflict => {
+            return error.to_string().lines().next().map(|line| line.trim_start_matches("error: ").to_owned());
+        }
+        _ => return None,
     }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),

@@ -10,6 +10,7 @@ pub mod sessions;
 mod tokens;
 pub mod users;
 mod validate;
+mod writer;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::ids::{SessionId, UserId};
 use crate::log::{Broker, Log};
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
+use writer::Writer;
 
 /// Everything the rules work with. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct Parts {
     limits: Limits,
     passwords: Passwords,
     tokens: Tokens,
+    writer: Writer,
 }
 
 /// Why a node could not be put together.
@@ -72,11 +75,12 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
         let database = Database::connect(database_url, &config.postgres).await?;
-        let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop).await?;
+        let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop.clone()).await?;
+        let writer = Writer::start(log.clone(), clock, random.clone(), &config.writing, stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens }) })
+        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens, writer }) })
     }
 
     pub fn accounts(&self) -> accounts::Accounts<'_> {

@@ -84,7 +84,8 @@ fn router(server: Server) -> Router {
         .route("/.well-known/jwks.json", get(public_keys))
         .layer(DefaultBodyLimit::max(server.config.limits.max_request_bytes))
         .layer(cors())
-        .layer(TraceLayer::new_for_http())
+        // A 503 while draining is no failure; what is one is logged where it happens.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
 }
 

@@ -83,23 +83,15 @@ pub async fn lock(conn: &mut Connection, id: ConversationId) -> QueryResult<Opti
     conversations::table.find(id).select(Conversation::as_select()).for_no_key_update().first(conn).await.optional()
 }
 
-/// Makes the message of that id and number the conversation's newest.
-pub async fn advance(
-    conn: &mut Connection,
-    id: ConversationId,
-    (message, number, revision): (MessageId, i32, i32),
-    now: DateTime<Utc>,
-) -> QueryResult<()> {
-    diesel::update(conversations::table.find(id))
-        .set((
-            conversations::last_message_id.eq(message),
-            conversations::last_message_number.eq(number),
-            conversations::revision.eq(revision),
-            conversations::last_activity_at.eq(now),
-        ))
-        .execute(conn)
+/// The same for several, locked in the order of their ids.
+pub async fn lock_many(conn: &mut Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
+    conversations::table
+        .filter(conversations::id.eq_any(ids))
+        .order(conversations::id)
+        .select(Conversation::as_select())
+        .for_no_key_update()
+        .load(conn)
         .await
-        .map(drop)
 }
 
 /// A user's conversations with the user's own state in each, most recently active first, after the place `after`.

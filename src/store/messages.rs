@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::schema::{messages, participants};
@@ -41,18 +41,55 @@ pub struct Range {
     pub limit: i64,
 }
 
-pub async fn insert(conn: &mut Connection, message: &Message) -> QueryResult<()> {
-    diesel::insert_into(messages::table).values(message).execute(conn).await.map(drop)
+/// Inserts messages whose conversations are locked, in the order of their numbers, and brings the conversations
+/// and the senders' own counts up to date, all in one statement.
+pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
+    diesel::sql_query(
+        "WITH new AS (
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 AS new (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
+         ), inserted AS (
+             INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
+             SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at FROM new
+         ), newest AS (
+             SELECT DISTINCT ON (conversation_id) * FROM new ORDER BY conversation_id, number DESC
+         ), advanced AS (
+             UPDATE conversations
+             SET last_message_id = newest.id, last_message_number = newest.number,
+                 revision = newest.revision, last_activity_at = newest.created_at
+             FROM newest WHERE conversations.id = newest.conversation_id
+         ), own AS (
+             SELECT conversation_id, sender_id, count(*) AS messages FROM new GROUP BY conversation_id, sender_id
+         )
+         UPDATE participants SET own_unread = own_unread + own.messages
+         FROM own
+         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.sender_id",
+    )
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.id).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.conversation_id).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(new.iter().map(|message| message.number).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(new.iter().map(|message| message.revision).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.sender_id).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(new.iter().map(|message| message.kind).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.body.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.client_id.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
-/// The message that the sender sent under this clientId.
-pub async fn by_client_id(conn: &mut Connection, sender: UserId, client_id: &str) -> QueryResult<Option<Message>> {
+/// The messages that any of the senders sent under any of the clientIds.
+pub async fn by_client_ids(
+    conn: &mut Connection,
+    senders: &[UserId],
+    client_ids: &[&str],
+) -> QueryResult<Vec<Message>> {
     messages::table
-        .filter(messages::sender_id.eq(sender).and(messages::client_id.eq(client_id)))
+        .filter(messages::sender_id.eq_any(senders).and(messages::client_id.eq_any(client_ids)))
         .select(Message::as_select())
-        .first(conn)
+        .load(conn)
         .await
-        .optional()
 }
 
 pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Message>> {

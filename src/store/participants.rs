@@ -90,13 +90,17 @@ pub async fn pages(
     .await
 }
 
-/// Counts one more of the participant's own messages among those after the last one read.
-pub async fn count_own(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
-    diesel::update(participants::table.find((conversation, user)))
-        .set(participants::own_unread.eq(participants::own_unread + 1))
-        .execute(conn)
+/// Which of the users take part in which of the conversations.
+pub async fn among(
+    conn: &mut Connection,
+    conversations: &[ConversationId],
+    users: &[UserId],
+) -> QueryResult<Vec<(ConversationId, UserId)>> {
+    participants::table
+        .filter(participants::conversation_id.eq_any(conversations).and(participants::user_id.eq_any(users)))
+        .select((participants::conversation_id, participants::user_id))
+        .load(conn)
         .await
-        .map(drop)
 }
 
 /// Everything up to `number` is delivered; returns whether that is news.

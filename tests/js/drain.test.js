@@ -11,7 +11,7 @@ const RESTART = [1012, 'Service Restart'];
 
 describe('a server that gets SIGTERM', { concurrency: true }, () => {
   test('turns not ready, closes its sockets with 1012, and exits with 0', async () => {
-    const [server] = await startNodes({ DRAIN_DELAY: '2', DRAIN_TIMEOUT: '5' });
+    const [server] = await startNodes({ DRAIN_DELAY: '3', DRAIN_TIMEOUT: '10' });
     const { alice, conversation } = await pair(server);
     const sockets = [await RawSocket.init(server, alice.token), await RawSocket.init(server)];
     sockets[0].subscribe('inbox', 'subscription { messageAdded { message { body } } }');
@@ -19,7 +19,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
 
     const begin = Date.now();
     server.signal('SIGTERM');
-    await inTime(untilNotReady(server), 'not being ready', 2000);
+    await inTime(untilNotReady(server), 'not being ready');
     // Until load balancers have noticed, everything goes on.
     assert.equal((await fetch(`${server.url}/health/live`)).status, 200);
     await alice.send(conversation, 'still here');
@@ -29,20 +29,20 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     assert.equal(refused.statusCode, 503, 'new sockets are for other nodes');
 
     await Promise.all(sockets.map((socket) => socket.assertCloses(...RESTART)));
-    assert.ok(Date.now() - begin >= 2000, 'not before DRAIN_DELAY is over');
+    assert.ok(Date.now() - begin >= 3000, 'not before DRAIN_DELAY is over');
     const { code } = await inTime(server.child.exited, 'the exit');
     assert.equal(code, 0);
-    assert.ok(Date.now() - begin < 2000 + 5000, 'within DRAIN_DELAY and DRAIN_TIMEOUT');
+    assert.ok(Date.now() - begin < 3000 + 10_000, 'within DRAIN_DELAY and DRAIN_TIMEOUT');
   });
 
   test('closes a socket that has not sent connection_init with 1012 too, and does not wait for it', async () => {
-    const [server] = await startNodes({ SOCKET_INIT_TIMEOUT: '30', DRAIN_TIMEOUT: '10' });
+    const [server] = await startNodes({ SOCKET_INIT_TIMEOUT: '60', DRAIN_TIMEOUT: '20' });
     const socket = await RawSocket.open(server);
     const begin = Date.now();
     server.signal('SIGTERM');
     await socket.assertCloses(...RESTART);
     assert.equal((await inTime(server.child.exited, 'the exit')).code, 0);
-    assert.ok(Date.now() - begin < 5000, `it took ${Date.now() - begin} ms`);
+    assert.ok(Date.now() - begin < 10_000, `it took ${Date.now() - begin} ms`);
   });
 
   test('finds its clients back when it is started again', async () => {

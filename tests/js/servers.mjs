@@ -16,7 +16,7 @@ const run = promisify(execFile);
 
 /** A first start makes a database cluster. */
 const START_MS = 60_000;
-const STOP_MS = 20_000;
+const STOP_MS = 30_000;
 
 const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'parlance');
 export const BINARY =

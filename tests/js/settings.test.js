@@ -15,7 +15,7 @@ before(async () => {
 /** Starts a server that must refuse to; returns the line that says why. */
 async function refusal({ env, args = [], dir }) {
   const child = launch(['serve', ...args], { dir: dir ?? (await freshDirectory()), env });
-  const { code } = await inTime(child.exited, 'the exit', 20_000);
+  const { code } = await inTime(child.exited, 'the exit');
   const output = child.stderr.join('\n');
   assert.equal(code, 2, output);
   assert.equal(child.stderr.length, 1, `one line, not\n${output}`);

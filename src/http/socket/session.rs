@@ -7,9 +7,9 @@ use std::pin::Pin;
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamMap;
 use tracing::debug;
 
@@ -86,11 +86,14 @@ impl Session {
 
     /// Until `connection_init` is accepted.
     async fn initialise(&mut self) -> Result<(), End> {
+        let drain = self.server.drain.clone();
         let deadline = Instant::now() + self.server.config.socket.socket_init_timeout;
         loop {
-            let message = timeout_at(deadline, receive(&mut self.socket))
-                .await
-                .map_err(|_| End::Close(Close::INIT_TIMEOUT))??;
+            let message = tokio::select! {
+                message = receive(&mut self.socket) => message?,
+                () = sleep_until(deadline) => return Err(End::Close(Close::INIT_TIMEOUT)),
+                () = drain.closing() => return Err(End::Close(Close::RESTART)),
+            };
             match message {
                 None | Some(ClientMessage::Pong { .. }) => {}
                 Some(ClientMessage::ConnectionInit { payload }) => {
@@ -136,7 +139,7 @@ impl Session {
                     Err(end) => Err(end),
                 },
                 Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
-                () = sleep_until(alarm) => self.keep_alive().await,
+                () = sleep_until(alarm) => self.keep_alive(closing).await,
                 () = at(expires_at) => Err(End::Close(Close::FORBIDDEN)),
                 () = revoked(self.watch.as_ref()) => Err(End::Close(Close::FORBIDDEN)),
                 () = drain.closing(), if !closing => {
@@ -236,10 +239,12 @@ impl Session {
     }
 
     /// Pings when it is time to; gives the client up that has not answered the last one.
-    async fn keep_alive(&mut self) -> Result<(), End> {
+    async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
         let now = Instant::now();
         if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
-            return Err(End::Gone);
+            // The answer may be here already, and the server late to look.
+            let Some(message) = receive(&mut self.socket).now_or_never() else { return Err(End::Gone) };
+            return self.handle(message?, closing).await;
         }
         if self.ping_at <= now {
             self.ping_at = now + self.server.config.socket.socket_ping_interval;
