@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 use futures_util::future::join_all;
 use parlance::log::{Broker, Cursor, MemoryBroker, RedisBroker};
 use parlance::random::Random;
-use parlance::store::schema::events;
 
 use crate::support::{DroppingBroker, Node, TestDatabase, redis_url};
 
@@ -68,6 +65,10 @@ async fn two_tails_tell_the_same_in_the_same_order(database: &TestDatabase, brok
 
 /// Whoever reads the log while many write sees 1, 2, 3 … up to some event, and never one beyond a hole.
 async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
+    use diesel::prelude::*;
+    use diesel_async::RunQueryDsl;
+    use parlance::store::schema::events;
+
     let node = Node::build().broker(broker).start_on(database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Group", &[]).await;
