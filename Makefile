@@ -6,6 +6,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where scripts/setup puts what the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
+# With the bench, so that its code is checked and tested, and nothing is compiled twice.
+FEATURES := --features bench
+
 SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 
 # The targets share one build directory and one processor: side by side they only wait for each other.
@@ -23,19 +26,19 @@ run: ## build and start the server; ARGS="--listen-addr 0.0.0.0:8080" adds flags
 	cargo run --release --locked --bin parlance -- serve $(ARGS)
 
 test: lint ## everything a change must pass: format, lints, all tests
-	cargo build --locked
+	cargo build $(FEATURES) --locked
 	@scripts/services run $(MAKE) --no-print-directory test-with-services
 
 # The server's binary is built before: the generated files come from it, and the JS tests start it.
 test-with-services:
-	cargo nextest run --locked
+	cargo nextest run $(FEATURES) --locked
 	scripts/generate --check
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
 
 lint: ## format and lints alone
 	@scripts/setup test
 	cargo fmt --check
-	cargo clippy --all-targets --features bench --locked -- -D warnings
+	cargo clippy --all-targets $(FEATURES) --locked -- -D warnings
 	shellcheck -x $(SHELL_SCRIPTS)
 	hadolint Dockerfile
 	dclint --max-warnings 0 docker-compose.yml
@@ -46,12 +49,12 @@ lint: ## format and lints alone
 
 generate: ## rewrite the files that follow from the code
 	@scripts/setup test
-	cargo build --locked
+	cargo build $(FEATURES) --locked
 	@scripts/services run scripts/generate
 
 check-generated: ## fail where such a file is out of date
 	@scripts/setup test
-	cargo build --locked
+	cargo build $(FEATURES) --locked
 	@scripts/services run scripts/generate --check
 
 bench: ## measure the release build; ARGS go to parlance-bench

@@ -2,7 +2,7 @@
 //!
 //! "Killed" is a real kill -9 of the server's own binary.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that stops says all there is to say")]
+#![expect(clippy::unwrap_used, reason = "a test that stops says all there is to say")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -146,7 +146,6 @@ async fn it_is_private_durable_and_speaks_utf_8() {
     ] {
         assert_eq!(ask(postgres.url(), query).await, expected, "{query}");
     }
-    let locale = "SELECT datcollate || ' ' || lower('ÄÖ') FROM pg_database LIMIT 1";
     let (_, address) = postgres.url().split_once('@').unwrap();
     let guessed = format!("postgres://parlance:guess@{address}");
     assert!(tokio_postgres::connect(&guessed, NoTls).await.is_err());
