@@ -123,9 +123,9 @@ impl App {
         &self.parts.tokens
     }
 
-    /// Whether Postgres answers.
+    /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
-        self.parts.database.ping().await.is_ok()
+        self.parts.log.is_running() && self.parts.writer.is_running() && self.parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {

@@ -49,6 +49,10 @@ impl Writer {
         Self { queue }
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// The message as stored; UNAVAILABLE where the queue is full.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
         let (reply, answer) = oneshot::channel();

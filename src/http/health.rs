@@ -17,6 +17,6 @@ pub(super) async fn ready(State(server): State<Server>) -> (StatusCode, &'static
     } else if server.app.is_ready().await {
         (StatusCode::OK, "ready\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no connection to Postgres\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: no connection to Postgres, or a part has failed\n")
     }
 }

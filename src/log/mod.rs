@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use diesel_async::AsyncConnection as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -58,6 +59,7 @@ pub struct Log {
     epoch: i64,
     streams: Arc<Streams>,
     publish: mpsc::Sender<Event>,
+    tail: Arc<JoinHandle<()>>,
 }
 
 impl Log {
@@ -74,10 +76,10 @@ impl Log {
         let head = read::head(&mut *database.connection().await?).await?;
         let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
         let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), &head);
-        tokio::spawn(tail.run(incoming, stop.clone()));
+        let tail = Arc::new(tokio::spawn(tail.run(incoming, stop.clone())));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
         tokio::spawn(publish_all(broker, head.epoch, queue, stop));
-        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish })
+        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish, tail })
     }
 
     /// Opens a transaction; what it records is appended as its last statement and published after its commit.
@@ -89,6 +91,11 @@ impl Log {
     /// then no revocation falls between.
     pub fn watch_session(&self, session: SessionId) -> SessionWatch {
         Streams::watch_session(&self.streams, session)
+    }
+
+    /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.
+    pub fn is_running(&self) -> bool {
+        !self.tail.is_finished() && !self.publish.is_closed()
     }
 
     /// How far this node's tail has come.

@@ -112,3 +112,24 @@ async fn nulls_propagate_as_the_specification_has_it() {
     assert_eq!(answer.body["data"], json!({"conversation": null}), "messages is not nullable, conversation is");
     assert_eq!(answer.body["errors"][0]["path"], json!(["conversation", "messages"]));
 }
+
+/// GraphiQL sends the whole tab with the operation that was chosen: all of it must fit the schema.
+#[tokio::test]
+async fn the_explorers_tour_fits_the_schema() {
+    let node = Node::start().await;
+    let tour = include_str!("../../web/explorer/src/tour.graphql");
+    let body = json!({"query": tour, "operationName": "Me"});
+    let answer = node.http.post(node.url("/graphql")).json(&body).send().await.unwrap();
+    let answer: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{answer:#}");
+}
+
+/// The query that GraphiQL and code generators begin with, and without an account.
+#[tokio::test]
+async fn introspection_answers_everybody() {
+    let node = Node::start().await;
+    let query = "{ __schema { types { name fields(includeDeprecated: true) { name args { name type {
+        kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
+    let data = node.call(None, query, json!({})).await.data();
+    assert!(data["__schema"]["types"].as_array().unwrap().len() > 50);
+}
