@@ -14,6 +14,7 @@ use super::error::{Error, Result, Violation};
 use super::messages::NewMessage;
 use crate::clock::Clock;
 use crate::config::Writing;
+use crate::error::Error as Internal;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::log::{Change, Log, Transaction};
 use crate::random::Random;
@@ -22,6 +23,9 @@ use crate::store::messages::{self, Message, MessageKind};
 use crate::store::participants;
 
 const OVERLOADED: Error = Error::Overloaded("Too many messages are being sent just now. Try again in a moment.");
+
+const NOT_STORED: Error =
+    Error::Overloaded("It is not certain that the message was stored. Send it again with the same clientId.");
 
 /// A message that was checked, and who sends it.
 #[derive(Debug)]
@@ -68,14 +72,35 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
         let (outgoing, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.outgoing, job.reply)).unzip();
         match committer.commit(&outgoing).await {
             Ok(results) => replies.into_iter().zip(results).for_each(|(reply, result)| answer(reply, result)),
-            // One of them spoils the transaction: each for itself then.
-            Err(_) => {
+            Err(error) if outgoing.len() > 1 && spoils_others(&error) => {
                 for (reply, outgoing) in replies.into_iter().zip(&outgoing) {
                     let result = committer.commit(std::slice::from_ref(outgoing)).await;
                     answer(reply, result.and_then(|mut results| results.pop().unwrap_or(Err(UNKNOWN))));
                 }
             }
+            Err(error) => fail(replies, error),
         }
+    }
+}
+
+/// Whether one message's fault has kept the others from being stored, so that each is to be tried for itself.
+/// Where Postgres is away, or has not said whether it committed, trying again would wait or store twice.
+fn spoils_others(error: &Error) -> bool {
+    use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
+    match error {
+        Error::Conflict(_) => true,
+        Error::Internal(Internal::Database(Diesel::DatabaseError(kind, _))) => {
+            matches!(kind, Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::CheckViolation)
+        }
+        _ => false,
+    }
+}
+
+/// The first hears what it was, and so does the log.
+fn fail(replies: Vec<oneshot::Sender<Result<Message>>>, error: Error) {
+    let mut error = Some(error);
+    for reply in replies {
+        answer(reply, Err(error.take().unwrap_or(NOT_STORED)));
     }
 }
 
@@ -91,7 +116,7 @@ struct Committer {
 }
 
 impl Committer {
-    /// Each message's own result; or an error, where nothing was committed.
+    /// Each message's own result; or an error, where nothing was committed or nobody knows.
     async fn commit(&self, outgoing: &[Outgoing]) -> Result<Vec<Result<Message>>> {
         let mut tx = self.log.begin().await?;
         let done = self.store(&mut tx, outgoing).await;

@@ -152,3 +152,42 @@ async fn a_revision_grows_with_every_message() {
     let (first, second) = (ada.send(&group, "one").await, ada.send(&group, "two").await);
     assert!(first["revision"].as_i64() < second["revision"].as_i64(), "{first} {second}");
 }
+
+/// What is sent at the same time is stored together, and each gets its own answer.
+#[tokio::test]
+async fn a_send_that_fails_spoils_no_other() {
+    let node = Node::start().await;
+    let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
+    let (here, there) = (ada.create_group("Here", &[]).await, ada.create_group("There", &[]).await);
+    ada.try_send(&there, "taken", Some("taken")).await.data();
+    let answers = join_all((0..90).map(async |i| match i % 3 {
+        0 => ada.try_send(&here, "fine", None).await,
+        1 => stranger.try_send(&here, "not mine", None).await,
+        _ => ada.try_send(&here, "taken elsewhere", Some("taken")).await,
+    }))
+    .await;
+    let mut numbers = Vec::new();
+    for (i, answer) in answers.iter().enumerate() {
+        match i % 3 {
+            0 => numbers.push(answer.clone().data()["sendMessage"]["message"]["number"].as_i64().unwrap()),
+            1 => assert_eq!(answer.code(), "NOT_FOUND"),
+            _ => assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["clientId"])),
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=30).collect::<Vec<_>>());
+    assert_eq!(ada.unread(&here).await, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_and_loses_nothing() {
+    let node = Node::build().flag("--write-queue=1").flag("--write-batch=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Busy", &[]).await;
+    let answers = join_all((0..100).map(|_| ada.try_send(&group, "hello", None))).await;
+    let (stored, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.body.get("errors").is_none());
+    assert!(refused.iter().all(|answer| answer.code() == "UNAVAILABLE"));
+    assert!(!refused.is_empty(), "the queue was never full");
+    let last = ada.send(&group, "last").await;
+    assert_eq!(last["number"], stored.len() + 1);
+}
