@@ -33,7 +33,7 @@ pub struct Config {
 #[command(next_help_heading = "Places")]
 pub struct Places {
     /// Address and port to listen on
-    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     pub listen_addr: SocketAddr,
     /// Directory of the private Postgres and of the key made at first start
     #[arg(long, env, default_value = ".parlance", value_name = "DIR")]
@@ -212,18 +212,17 @@ fn milliseconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&str) -> Result
 }
 
 fn postgres_url(text: &str) -> Result<String, String> {
-    with_scheme(text, &["postgres://", "postgresql://"])
+    let parses = text.parse::<tokio_postgres::Config>().is_ok();
+    let allowed = "allowed is an address such as postgres://user:password@host:5432/name";
+    if parses && text.contains("://") { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
 }
 
 fn redis_url(text: &str) -> Result<String, String> {
-    with_scheme(text, &["redis://"])
-}
-
-fn with_scheme(text: &str, schemes: &[&str]) -> Result<String, String> {
-    if schemes.iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len()) {
+    use bb8_redis::redis::IntoConnectionInfo as _;
+    if text.starts_with("redis://") && text.into_connection_info().is_ok() {
         Ok(text.to_owned())
     } else {
-        Err(format!("allowed is an address that starts with {}", schemes.join(" or ")))
+        Err("allowed is an address such as redis://host:6379".to_owned())
     }
 }
 

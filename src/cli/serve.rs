@@ -74,12 +74,12 @@ async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App
 /// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.
 async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()> {
     if private || config.places.migrate_on_start {
-        for name in store::migrate(url).await? {
+        for name in store::migrate(url).await.context("DATABASE_URL")? {
             tracing::info!(name, "ran migration");
         }
         return Ok(());
     }
-    match store::pending_migrations(url).await? {
+    match store::pending_migrations(url).await.context("DATABASE_URL")? {
         0 => Ok(()),
         missing => bail!(
             "the database lacks {missing} migrations: run `parlance migrate`, or start with MIGRATE_ON_START=true"

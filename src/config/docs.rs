@@ -48,21 +48,18 @@ pub fn settings_table() -> String {
 /// One line that names the setting, the value it was given, and what is allowed;
 /// None where clap's own words are better (help, an unknown flag). The command must be built.
 pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {}
-        // Two settings that exclude each other, or one that is missing: clap's first line names them.
-        ErrorKind::ArgumentConflict => {
-            return error.to_string().lines().next().map(|line| line.trim_start_matches("error: ").to_owned());
-        }
-        _ => return None,
+    if error.kind() == ErrorKind::ArgumentConflict {
+        return exclusion(command, error);
+    }
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return None;
     }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
-    let flag = context(ContextKind::InvalidArg)?;
-    let arg = all_args(command).find(|arg| arg.to_string() == flag)?;
+    let arg = named(command, &context(ContextKind::InvalidArg)?)?;
     let value = if arg.is_hide_env_values_set() { "(not shown)".into() } else { context(ContextKind::InvalidValue)? };
     let allowed = match (context(ContextKind::ValidValue), std::error::Error::source(error)) {
         (Some(values), _) if !values.is_empty() => format!("allowed are {values}"),
@@ -70,6 +67,22 @@ pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
         _ => format!("allowed is {}", value_name(arg)),
     };
     Some(format!("{} ({}) is \"{value}\": {allowed}", env_name(arg), flag_name(arg)))
+}
+
+/// Two settings of which only one may be there.
+fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
+    let names = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| match error.get(kind)? {
+        ContextValue::String(flag) => named(command, flag),
+        ContextValue::Strings(flags) => named(command, flags.first()?),
+        _ => None,
+    });
+    let [one, other] = names;
+    Some(format!("{} and {} exclude each other: set one of them", env_name(one?), env_name(other?)))
+}
+
+/// The setting that clap's errors call by this flag.
+fn named<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
+    all_args(command).find(|arg| arg.to_string() == flag)
 }
 
 fn all_args(command: &Command) -> impl Iterator<Item = &Arg> {

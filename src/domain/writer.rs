@@ -124,7 +124,7 @@ impl Committer {
     }
 
     async fn store(&self, tx: &mut Transaction<'_>, outgoing: &[Outgoing]) -> Result<Vec<Result<Message>>> {
-        let mut batch = Batch::load(tx, outgoing, self.clock.now()).await?;
+        let mut batch = Batch::load(tx, outgoing, self.clock).await?;
         let results: Vec<_> = outgoing.iter().map(|outgoing| batch.number(outgoing, &self.random)).collect();
         if !batch.new.is_empty() {
             messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
@@ -148,7 +148,7 @@ struct Batch {
 }
 
 impl Batch {
-    async fn load(tx: &mut Transaction<'_>, outgoing: &[Outgoing], now: DateTime<Utc>) -> Result<Self> {
+    async fn load(tx: &mut Transaction<'_>, outgoing: &[Outgoing], clock: Clock) -> Result<Self> {
         let ids: HashSet<_> = outgoing.iter().map(|outgoing| outgoing.message.conversation).collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let senders: HashSet<_> = outgoing.iter().map(|outgoing| outgoing.sender).collect();
@@ -163,7 +163,8 @@ impl Batch {
         };
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
-            now,
+            // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.
+            now: clock.now(),
             conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             participants: participants.into_iter().collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),

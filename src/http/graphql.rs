@@ -51,6 +51,7 @@ pub(super) struct Parsed {
 
 impl Operation {
     pub(super) fn parse(self) -> Result<Parsed, Body> {
+        cost::check_text(&self.query).map_err(Body::refused)?;
         let document = parse_query(&self.query).map_err(|error| Body::unparsed(error.into()))?;
         cost::check(&document).map_err(Body::refused)?;
         // Some clients send an empty name for a document that has one operation.

@@ -28,7 +28,7 @@ use crate::domain::App;
 use crate::graphql::{Schema, schema};
 use drain::Drain;
 
-/// What sockets get after the drain's timeout to close with their code.
+/// The end of the drain's timeout, in which sockets that are still busy close with their code.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 
 /// What every handler works with. Cheap to clone.
@@ -63,7 +63,7 @@ pub async fn serve(app: App, config: Config, listener: TcpListener, stop: Cancel
         drain.sockets_closed().await;
         (&mut serving).await
     };
-    if let Ok(ended) = tokio::time::timeout(timeout, finished).await {
+    if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(EXPIRY_GRACE), finished).await {
         return ended.map_err(std::io::Error::other)?;
     }
     tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");

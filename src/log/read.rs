@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -83,16 +84,7 @@ pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snap
 
 /// The events after one place, up to and with another, at most `limit`.
 pub(super) async fn between(conn: &mut Connection, after: Seq, upto: Seq, limit: i64) -> Result<Vec<Event>> {
-    events::table
-        .filter(events::lane.eq(LANE).and(events::seq.gt(after)).and(events::seq.le(upto)))
-        .order(events::seq)
-        .limit(limit)
-        .select(EventRow::as_select())
-        .load(conn)
-        .await?
-        .into_iter()
-        .map(Event::try_from)
-        .collect()
+    read(conn, events_between(after, upto).limit(limit)).await
 }
 
 /// The same, of those for this user or for one of these conversations.
@@ -104,20 +96,22 @@ pub(super) async fn between_for(
     upto: Seq,
     limit: i64,
 ) -> Result<Vec<Event>> {
-    events::table
-        .filter(events::lane.eq(LANE).and(events::seq.gt(after)).and(events::seq.le(upto)))
-        .filter(events::user_id.eq(user).or(events::conversation_id.eq_any(conversations)))
-        .order(events::seq)
-        .limit(limit)
-        .select(EventRow::as_select())
-        .load(conn)
-        .await?
-        .into_iter()
-        .map(Event::try_from)
-        .collect()
+    let concerned = events::user_id.eq(user).or(events::conversation_id.eq_any(conversations));
+    read(conn, events_between(after, upto).filter(concerned).limit(limit)).await
 }
 
 /// The events for this user alone, all of them.
 pub(super) async fn personal_between(conn: &mut Connection, user: UserId, after: Seq, upto: Seq) -> Result<Vec<Event>> {
-    between_for(conn, user, &[], after, upto, i64::MAX).await
+    read(conn, events_between(after, upto).filter(events::user_id.eq(user))).await
+}
+
+fn events_between<'a>(after: Seq, upto: Seq) -> events::BoxedQuery<'a, Pg> {
+    events::table
+        .filter(events::lane.eq(LANE).and(events::seq.gt(after)).and(events::seq.le(upto)))
+        .order(events::seq)
+        .into_boxed()
+}
+
+async fn read(conn: &mut Connection, query: events::BoxedQuery<'_, Pg>) -> Result<Vec<Event>> {
+    query.select(EventRow::as_select()).load(conn).await?.into_iter().map(Event::try_from).collect()
 }

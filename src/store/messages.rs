@@ -56,7 +56,7 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
          ), advanced AS (
              UPDATE conversations
              SET last_message_id = newest.id, last_message_number = newest.number,
-                 revision = newest.revision, last_activity_at = newest.created_at
+                 revision = newest.revision, last_activity_at = greatest(last_activity_at, newest.created_at)
              FROM newest WHERE conversations.id = newest.conversation_id
          ), own AS (
              SELECT conversation_id, sender_id, count(*) AS messages FROM new GROUP BY conversation_id, sender_id

@@ -76,6 +76,7 @@ async fn pages_and_cursors() {
             (format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ id }} }} }} }}"), "first"),
             (format!("{{ searchUsers(query: \"a\", first: {size}) {{ nodes {{ id }} }} }}"), "first"),
             (messages(&format!("first: {size}")), "first"),
+            (messages("first: 1").replace("messages(first: 1)", &format!("participants(first: {size})")), "first"),
             (messages(&format!("last: {size}")), "last"),
         ] {
             let variables = if query.contains("$id") { json!({"id": group}) } else { json!({}) };
@@ -207,4 +208,31 @@ async fn only_queries_go_by_get() {
         .query(&[("query", "query ($id: ID!) { node(id: $id) { id } }"), ("variables", "{\"id\": \"x\"}")]);
     let answer: Value = variables.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
+}
+
+/// A document that nests without end is refused, and the node is there afterwards.
+#[tokio::test]
+async fn documents_that_are_too_deep_or_too_wide() {
+    let node = Node::start().await;
+    let chain: String = (0..20_000).map(|i| format!("fragment f{i} on Query {{ ...f{} }} ", i + 1)).collect();
+    let doubling: String = (0..40).map(|i| format!("fragment f{i} on Query {{ ...f{0} ...f{0} }} ", i + 1)).collect();
+    for query in [
+        "{a".repeat(300_000),
+        format!("{{ a(b: {}", "[".repeat(500_000)),
+        format!("{{ a(b: {}", "{c:".repeat(200_000)),
+        format!("{{ ...f0 }} {chain}"),
+        format!("{{ ...f0 }} {doubling} fragment f40 on Query {{ serverInfo {{ version }} }}"),
+        format!("{{ {} }}", "serverInfo { version } ".repeat(20_000)),
+    ] {
+        let answer = node.call(None, &query, json!({})).await;
+        assert_eq!((answer.status, answer.code()), (400, "OPERATION_TOO_COMPLEX"), "{:.100}", query);
+    }
+    let mut socket = crate::support::Socket::raw(&node.url("/graphql")).await;
+    socket.send(json!({"type": "connection_init"})).await;
+    socket.receive().await;
+    socket.subscribe("deep", &"{a".repeat(100_000), json!({})).await;
+    assert_eq!(socket.receive().await["payload"][0]["extensions"]["code"], "OPERATION_TOO_COMPLEX");
+    // A fragment that spreads itself is the validation's to refuse.
+    let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
+    assert_eq!(node.call(None, circle, json!({})).await.code(), "GRAPHQL_VALIDATION_FAILED");
 }

@@ -80,3 +80,30 @@ async fn prefixes_keep_servers_on_one_redis_apart() {
     let group = eve.create_group("There", &[]).await;
     assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
 }
+
+#[tokio::test]
+async fn a_client_id_is_one_message_on_whichever_nodes_it_comes() {
+    let database = TestDatabase::new().await;
+    let [one, two] = two_nodes(&database).await;
+    let ada = one.register("ada").await;
+    let (here, there) = (ada.create_group("Here", &[]).await, ada.create_group("There", &[]).await);
+    let devices = [ada.clone(), ada.on(&two)];
+
+    let answers = join_all((0..20).map(|i| devices[i % 2].try_send(&here, "once", Some("once")))).await;
+    for answer in answers {
+        assert_eq!(answer.data()["sendMessage"]["message"]["number"], 1);
+    }
+    // In two conversations at once, on two nodes: one is made and one refused, and neither loses a number.
+    for i in 0..20 {
+        let id = format!("race-{i}");
+        let both = tokio::join!(
+            devices[0].try_send(&here, "race", Some(&id)),
+            devices[1].try_send(&there, "race", Some(&id)),
+        );
+        let refused: Vec<_> = [&both.0, &both.1].into_iter().filter(|a| a.body.get("errors").is_some()).collect();
+        assert_eq!(refused.len(), 1, "{both:#?}");
+        assert_eq!(refused[0].code(), "CONFLICT");
+    }
+    let (a, b) = (ada.send(&here, "last").await, ada.send(&there, "last").await);
+    assert_eq!(a["number"].as_i64().unwrap() + b["number"].as_i64().unwrap(), 1 + 20 + 2);
+}

@@ -155,3 +155,15 @@ async fn the_public_key_verifies_access_tokens() {
     assert_eq!(claims["sid"], ada.session.as_str());
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
 }
+
+/// Nodes that are given one key take each other's tokens, and no others.
+#[tokio::test]
+async fn a_key_by_setting_is_shared_among_nodes() {
+    let database = TestDatabase::new().await;
+    let maker = Node::build().own_key().start_on(&database).await;
+    let sharer = Node::build().key(&maker.key_path()).start_on(&database).await;
+    let stranger = Node::build().own_key().start_on(&database).await;
+    let ada = maker.register("ada").await;
+    assert!(is_signed_in(&ada.on(&sharer)).await);
+    assert!(!is_signed_in(&ada.on(&stranger)).await);
+}

@@ -1,8 +1,10 @@
 //! The graphql-transport-ws session: its close codes and its messages.
 
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use crate::support::{Node, Socket};
+use crate::support::{Answer, Node, Socket, TestDatabase};
 
 const VERSION: &str = "{ serverInfo { maxPageSize } }";
 const INBOX: &str = "subscription { inbox { __typename } }";
@@ -166,10 +168,10 @@ async fn a_client_that_answers_no_ping_is_dropped_and_one_that_does_is_not() {
 }
 
 #[tokio::test]
-async fn a_drain_finishes_what_is_in_flight_and_closes_with_1012() {
+async fn a_drain_turns_not_ready_and_closes_with_1012() {
     let node = Node::build().flag("--drain-delay=1").start_alone().await;
     let ada = node.register("ada").await;
-    let inbox = ada.inbox().await;
+    let (inbox, silent) = (ada.inbox().await, raw(&node).await);
     assert_eq!(node.http.get(node.url("/health/ready")).send().await.unwrap().status(), 200);
     node.stop();
     // Within the delay it still answers, says that it is not ready, and takes no new sockets.
@@ -180,5 +182,59 @@ async fn a_drain_finishes_what_is_in_flight_and_closes_with_1012() {
     let upgrade = node.http.get(node.url("/graphql")).headers(Socket::upgrade_headers()).send().await.unwrap();
     assert_eq!(upgrade.status(), 503);
     assert_eq!(inbox.socket.closed().await, 1012);
+    assert_eq!(silent.closed().await, 1012);
     node.stopped().await;
+}
+
+/// Sends over HTTP and over a socket that wait for the conversation, which the test holds.
+struct Held {
+    node: Node,
+    http: JoinHandle<Answer>,
+    socket: Socket,
+    lock: diesel_async::AsyncPgConnection,
+}
+
+async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
+    let node = flags.iter().fold(Node::build(), |node, flag| node.flag(flag)).start_on(database).await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Held", &[]).await;
+    let mut socket = ada.socket().await;
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
+    let id = group.clone();
+    let http = tokio::spawn(async move { ada.try_send(&group, "over HTTP", None).await });
+    // It is in flight once the writer waits for the lock, and the other once a later ping is answered.
+    let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let mut watching = database.connection().await;
+    while diesel::sql_query(waiting).execute(&mut watching).await.unwrap() == 0 {}
+    let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
+    socket.subscribe("send", send, json!({"id": id})).await;
+    socket.send(json!({"type": "ping"})).await;
+    assert_eq!(socket.receive().await["type"], "pong");
+    Held { node, http, socket, lock }
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight() {
+    let database = TestDatabase::new().await;
+    let Held { node, http, mut socket, mut lock } = held(&database, &["--drain-delay=0"]).await;
+    node.stop();
+    lock.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(socket.receive_of("send").await["type"], "next");
+    assert_eq!(socket.receive_of("send").await["type"], "complete");
+    assert_eq!(socket.closed().await, 1012);
+    http.await.unwrap().data();
+    node.stopped().await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_in_time_whatever_is_in_flight() {
+    let database = TestDatabase::new().await;
+    let flags = ["--drain-delay=0", "--drain-timeout=3"];
+    let Held { node, socket, http, lock } = held(&database, &flags).await;
+    node.stop();
+    assert_eq!(socket.closed().await, 1012);
+    node.stopped().await;
+    http.abort();
+    drop(lock);
 }

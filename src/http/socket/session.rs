@@ -49,6 +49,8 @@ pub(super) struct Session {
     caller: Caller,
     /// Tells of the revocation of the viewer's session.
     watch: Option<SessionWatch>,
+    /// When the access token runs out.
+    expires_at: Option<Instant>,
     operations: StreamMap<String, Outputs>,
     /// The queries and mutations among the operations, which a drain waits for.
     requests: HashSet<String>,
@@ -67,6 +69,7 @@ impl Session {
             headers,
             caller,
             watch: None,
+            expires_at: None,
             operations: StreamMap::new(),
             requests: HashSet::new(),
             ping_at,
@@ -123,13 +126,14 @@ impl Session {
         };
         self.watch = Some(self.server.app.log().watch_session(viewer.session));
         self.caller.identity = Identity::SignedIn(viewer);
+        let left = viewer.expires_at - self.server.app.clock().now();
+        self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
         // Once more, now that it is watched: no revocation falls between.
         check_session(&self.server, viewer).await
     }
 
     async fn serve(&mut self) -> End {
         let drain = self.server.drain.clone();
-        let expires_at = self.token_expiry();
         let mut closing = false;
         loop {
             let alarm = self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at));
@@ -140,7 +144,7 @@ impl Session {
                 },
                 Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
                 () = sleep_until(alarm) => self.keep_alive(closing).await,
-                () = at(expires_at) => Err(End::Close(Close::FORBIDDEN)),
+                () = at(self.expires_at) => Err(End::Close(Close::FORBIDDEN)),
                 () = revoked(self.watch.as_ref()) => Err(End::Close(Close::FORBIDDEN)),
                 () = drain.closing(), if !closing => {
                     closing = true;
@@ -154,12 +158,6 @@ impl Session {
                 Ok(()) => {}
             }
         }
-    }
-
-    fn token_expiry(&self) -> Option<Instant> {
-        let Identity::SignedIn(viewer) = self.caller.identity else { return None };
-        let left = viewer.expires_at - self.server.app.clock().now();
-        Some(Instant::now() + left.to_std().unwrap_or_default())
     }
 
     async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
@@ -258,14 +256,20 @@ impl Session {
         self.send(&ServerMessage::Error { id, payload: &body.errors }).await
     }
 
+    /// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
         // Every message is made of text and of values that came from JSON or go to it.
         let Ok(text) = serde_json::to_string(message) else { return Err(End::Gone) };
-        let written =
-            timeout(self.server.config.socket.socket_write_timeout, self.socket.send(Message::Text(text.into())));
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        let patience = self.server.config.socket.socket_write_timeout;
+        tokio::select! {
+            biased;
+            written = timeout(patience, self.socket.send(Message::Text(text.into()))) => match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(End::Gone),
+            },
+            () = at(self.expires_at) => Err(End::Close(Close::FORBIDDEN)),
+            () = revoked(self.watch.as_ref()) => Err(End::Close(Close::FORBIDDEN)),
+            () = self.server.drain.expired() => Err(End::Close(Close::RESTART)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A server within the test's process, on a port of its own.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
@@ -29,7 +30,7 @@ pub struct Node {
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
-    _data_dir: Option<TempDir>,
+    data_dir: Option<TempDir>,
     // Last, so that it goes when nothing uses it any more.
     database: Option<TestDatabase>,
 }
@@ -71,6 +72,11 @@ impl Node {
         User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
     }
 
+    /// Of the key that it made for itself.
+    pub fn key_path(&self) -> PathBuf {
+        self.data_dir.as_ref().unwrap().path().join("access-token-key.pem")
+    }
+
     /// Begins the drain.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -104,6 +110,11 @@ impl NodeBuilder {
         self
     }
 
+    /// Signs with this key.
+    pub fn key(self, path: &Path) -> Self {
+        self.flag(&format!("--jwt-private-key-file={}", path.display()))
+    }
+
     /// Signs with a key that it makes for itself.
     pub fn own_key(mut self) -> Self {
         self.data_dir = Some(tempfile::tempdir().unwrap());
@@ -121,6 +132,7 @@ impl NodeBuilder {
         let mut config = Flags::try_parse_from(["parlance".to_owned()].into_iter().chain(self.flags)).unwrap().config;
         match &self.data_dir {
             Some(directory) => config.places.data_dir = directory.path().to_owned(),
+            None if config.auth.jwt_private_key_file.is_some() => {}
             None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
         }
         // Below what the settings allow: tests sign in by the hundred, and none of them is about the hash.
@@ -134,6 +146,6 @@ impl NodeBuilder {
         let stop = CancellationToken::new();
         let served = tokio::spawn(parlance::http::serve(app.clone(), config, listener, stop.clone()));
         let http = reqwest::Client::new();
-        Node { address, app, http, stop, served, _tail: tail.drop_guard(), _data_dir: self.data_dir, database: None }
+        Node { address, app, http, stop, served, _tail: tail.drop_guard(), data_dir: self.data_dir, database: None }
     }
 }
