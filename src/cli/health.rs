@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
     /// Where the server listens
-    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     listen_addr: SocketAddr,
 }
 

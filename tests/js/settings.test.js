@@ -25,8 +25,8 @@ async function refusal({ env, args = [], dir }) {
 
 describe('a wrong setting', { concurrency: 2 }, () => {
   for (const [name, value, ...allowed] of [
-    ['LISTEN_ADDR', 'nonsense', 'HOST:PORT'],
-    ['LISTEN_ADDR', '127.0.0.1:99999', 'HOST:PORT'],
+    ['LISTEN_ADDR', 'nonsense', 'IP:PORT'],
+    ['LISTEN_ADDR', '127.0.0.1:99999', 'IP:PORT'],
     ['DATABASE_POOL_SIZE', '0', '1', '1000'],
     ['DATABASE_POOL_SIZE', 'many', '1', '1000'],
     ['LOG_FORMAT', 'xml', 'text', 'json'],
