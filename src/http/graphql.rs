@@ -17,12 +17,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
+use super::accept::Media;
 use super::response::Body;
 use super::{Server, cost, socket};
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders};
-
-const RESPONSE_JSON: &str = "application/graphql-response+json";
-const JSON: &str = "application/json";
 
 /// One operation as a client sends it, in a body or over a socket.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +30,10 @@ pub(super) struct Operation {
     name: Option<String>,
     #[serde(default)]
     variables: Option<Map<String, Value>>,
+    /// None is known so far; what is sent must be an object all the same.
+    #[expect(dead_code, reason = "read to be checked")]
+    #[serde(default)]
+    extensions: Option<Map<String, Value>>,
 }
 
 /// The same in a query string, where the variables are JSON inside.
@@ -41,6 +43,7 @@ pub(super) struct GetOperation {
     query: String,
     operation_name: Option<String>,
     variables: Option<String>,
+    extensions: Option<String>,
 }
 
 /// An operation that parses, and of which kind it is.
@@ -107,24 +110,38 @@ pub(super) async fn get_or_upgrade(
     if let Ok(upgrade) = upgrade {
         return socket::upgrade(server, upgrade, headers, peer);
     }
+    let Some(media) = Media::negotiate(&headers) else { return not_acceptable() };
     let Ok(Query(get)) = operation else {
-        return refuse(&headers, StatusCode::BAD_REQUEST, "The query string needs a `query`.");
+        return media.refuse(StatusCode::BAD_REQUEST, "The query string needs a `query`.");
     };
-    let variables = match get.variables.as_deref().filter(|text| !text.is_empty()).map(serde_json::from_str) {
-        Some(Err(_)) => return refuse(&headers, StatusCode::BAD_REQUEST, "`variables` must be a JSON object."),
-        Some(Ok(variables)) => variables,
-        None => None,
+    let operation = match Operation::try_from(get) {
+        Ok(operation) => operation,
+        Err(message) => return media.refuse(StatusCode::BAD_REQUEST, message),
     };
-    let parsed = match (Operation { query: get.query, name: get.operation_name, variables }).parse() {
+    let parsed = match operation.parse() {
         Ok(parsed) => parsed,
-        Err(body) => return answer(&headers, StatusCode::BAD_REQUEST, &body),
+        Err(body) => return media.answer_refused(&body),
     };
-    if parsed.kind != OperationType::Query {
-        let mut response = refuse(&headers, StatusCode::METHOD_NOT_ALLOWED, "Only queries go by GET.");
+    if parsed.kind == OperationType::Mutation {
+        let mut response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, "Only queries go by GET.");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    execute(&server, &headers, peer, parsed).await
+    execute(&server, &headers, media, peer, parsed).await
+}
+
+impl TryFrom<GetOperation> for Operation {
+    type Error = &'static str;
+
+    fn try_from(get: GetOperation) -> Result<Self, &'static str> {
+        let object = |text: Option<String>| match text.filter(|text| !text.is_empty()) {
+            Some(text) => serde_json::from_str::<Option<Map<String, Value>>>(&text),
+            None => Ok(None),
+        };
+        let variables = object(get.variables).map_err(|_| "`variables` must be a JSON object.")?;
+        let extensions = object(get.extensions).map_err(|_| "`extensions` must be a JSON object.")?;
+        Ok(Self { query: get.query, name: get.operation_name, variables, extensions })
+    }
 }
 
 pub(super) async fn post(
@@ -133,55 +150,71 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let Some(media) = Media::negotiate(&headers) else { return not_acceptable() };
     if !is_json(&headers) {
-        return refuse(&headers, StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.");
+        return media.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.");
     }
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => return refuse(&headers, rejection.status(), "The body is too large or broke off."),
+        Err(rejection) => return media.refuse(rejection.status(), "The body is too large or broke off."),
     };
     let operation: Operation = match serde_json::from_slice(&body) {
         Ok(operation) => operation,
         Err(error) => {
-            return refuse(&headers, StatusCode::BAD_REQUEST, &format!("The body is no GraphQL request: {error}."));
+            return media.refuse(StatusCode::BAD_REQUEST, &format!("The body is no GraphQL request: {error}."));
         }
     };
     match operation.parse() {
-        Ok(parsed) => execute(&server, &headers, peer, parsed).await,
-        Err(body) => answer(&headers, StatusCode::BAD_REQUEST, &body),
+        Ok(parsed) => execute(&server, &headers, media, peer, parsed).await,
+        Err(body) => media.answer_refused(&body),
     }
 }
 
-async fn execute(server: &Server, headers: &HeaderMap, peer: SocketAddr, parsed: Parsed) -> Response {
+async fn execute(server: &Server, headers: &HeaderMap, media: Media, peer: SocketAddr, parsed: Parsed) -> Response {
     if parsed.kind == OperationType::Subscription {
-        return refuse(headers, StatusCode::BAD_REQUEST, "Subscriptions go over a WebSocket at this address.");
+        return media.refuse(StatusCode::BAD_REQUEST, "Subscriptions go over a WebSocket at this address.");
     }
     let caller = match server.caller(headers, peer).await {
         Ok(caller) => caller,
-        Err(error) => return answer(headers, StatusCode::SERVICE_UNAVAILABLE, &Body::refused(error)),
+        Err(error) => return media.answer(StatusCode::SERVICE_UNAVAILABLE, &Body::refused(error)),
     };
     let body = parsed.execute(server, caller).await.unwrap_or_else(|_| Body::crashed());
-    let status = if body.data.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    answer(headers, status, &body)
+    if body.data.is_some() { media.answer(StatusCode::OK, &body) } else { media.answer_refused(&body) }
 }
 
-fn refuse(headers: &HeaderMap, status: StatusCode, message: &str) -> Response {
-    let code = if status == StatusCode::BAD_REQUEST { ErrorCode::GraphqlParseFailed } else { ErrorCode::BadUserInput };
-    answer(headers, status, &Body::refused(Error::new(code, message)))
-}
+impl Media {
+    /// What is no GraphQL request at all.
+    fn refuse(self, status: StatusCode, message: &str) -> Response {
+        let code = match status {
+            StatusCode::BAD_REQUEST => ErrorCode::GraphqlParseFailed,
+            _ => ErrorCode::BadUserInput,
+        };
+        self.answer(status, &Body::refused(Error::new(code, message)))
+    }
 
-fn answer(headers: &HeaderMap, status: StatusCode, body: &Body) -> Response {
-    let accepts = |media: &str| {
-        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|text| text.contains(media))
-    };
-    let media = if accepts(RESPONSE_JSON) { RESPONSE_JSON } else { JSON };
-    match serde_json::to_vec(body) {
-        Ok(json) => (status, [(header::CONTENT_TYPE, format!("{media}; charset=utf-8"))], json).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a response that has no JSON form");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    /// A well-formed request whose operation never ran.
+    fn answer_refused(self, body: &Body) -> Response {
+        let status = match self {
+            Self::Response => StatusCode::BAD_REQUEST,
+            Self::Json => StatusCode::OK,
+        };
+        self.answer(status, body)
+    }
+
+    fn answer(self, status: StatusCode, body: &Body) -> Response {
+        match serde_json::to_vec(body) {
+            Ok(json) => (status, [(header::CONTENT_TYPE, self.content_type())], json).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "a response that has no JSON form");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
         }
     }
+}
+
+fn not_acceptable() -> Response {
+    let takes = "This address answers with application/graphql-response+json or application/json.\n";
+    (StatusCode::NOT_ACCEPTABLE, takes).into_response()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -189,5 +222,5 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case(JSON))
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -1,5 +1,6 @@
 //! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, and the public keys.
 
+mod accept;
 mod caller;
 mod cost;
 mod drain;

@@ -193,6 +193,22 @@ async fn documents_and_requests() {
 }
 
 #[tokio::test]
+async fn the_accept_header_is_honoured() {
+    let node = Node::start().await;
+    for (accept, query, status, content_type) in [
+        ("application/graphql-response+json", "{", 400, "application/graphql-response+json; charset=utf-8"),
+        ("application/json", "{", 200, "application/json; charset=utf-8"),
+        ("*/*", "{ serverInfo { version } }", 200, "application/json; charset=utf-8"),
+        ("text/html", "{ serverInfo { version } }", 406, "text/plain; charset=utf-8"),
+    ] {
+        let request = node.http.post(node.url("/graphql")).header("accept", accept).json(&json!({"query": query}));
+        let answer = request.send().await.unwrap();
+        let seen = (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap());
+        assert_eq!(seen, (status, content_type), "{accept}");
+    }
+}
+
+#[tokio::test]
 async fn only_queries_go_by_get() {
     let node = Node::start().await;
     let get = |query: &'static str| node.http.get(node.url("/graphql")).query(&[("query", query)]).send();

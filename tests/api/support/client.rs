@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::node::Node;
 use super::socket::{Inbox, Socket};
 
+/// The media type whose status tells whether the operation ran.
+const ACCEPT: &str = "application/graphql-response+json";
+
 /// What the server answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -39,7 +42,11 @@ impl Answer {
 
 impl Node {
     pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
-        let mut request = self.http.post(self.url("/graphql")).json(&json!({"query": query, "variables": variables}));
+        let mut request = self
+            .http
+            .post(self.url("/graphql"))
+            .header("accept", ACCEPT)
+            .json(&json!({"query": query, "variables": variables}));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -95,7 +102,7 @@ impl User {
     }
 
     pub async fn call(&self, query: &str, variables: Value) -> Answer {
-        let request = self.http.post(&self.url).bearer_auth(&self.access_token);
+        let request = self.http.post(&self.url).header("accept", ACCEPT).bearer_auth(&self.access_token);
         let response = request.json(&json!({"query": query, "variables": variables})).send().await.unwrap();
         Answer { status: response.status().as_u16(), body: response.json().await.unwrap() }
     }

@@ -1,0 +1,109 @@
+//! Which of the two media types of GraphQL over HTTP an answer has.
+
+use axum::http::{HeaderMap, header};
+
+/// The media types that the GraphQL over HTTP specification knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    /// `application/graphql-response+json`: the status tells whether the operation ran.
+    Response,
+    /// `application/json`: any proxy may have made up another status, so that a well-formed request gets 200.
+    Json,
+}
+
+impl Media {
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Response => "application/graphql-response+json; charset=utf-8",
+            Self::Json => "application/json; charset=utf-8",
+        }
+    }
+
+    /// The one that the client likes best, by RFC 9110, section 12.5.1; None where it takes neither. Who says
+    /// nothing, or takes anything, is an older client and gets JSON.
+    pub(super) fn negotiate(headers: &HeaderMap) -> Option<Self> {
+        let ranges: Vec<Range> = headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(Range::parse)
+            .collect();
+        if ranges.is_empty() {
+            return Some(Self::Json);
+        }
+        let (response, named) = quality(&ranges, "application/graphql-response+json");
+        let (json, _) = quality(&ranges, "application/json");
+        match (response, json) {
+            (0, 0) => None,
+            _ if response > json || (response == json && named) => Some(Self::Response),
+            _ => Some(Self::Json),
+        }
+    }
+}
+
+/// One media range of an Accept header.
+struct Range {
+    name: String,
+    /// In thousandths.
+    quality: u32,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        Some(Self { name, quality: quality.map_or(Some(1000), thousandths)? })
+    }
+}
+
+/// `0`, `0.5`, `1.000`: at most three digits after the point.
+fn thousandths(text: &str) -> Option<u32> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let fits = matches!(whole, "0" | "1") && rest.len() <= 3 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    let value = format!("{whole}{rest:0<3}").parse().ok().filter(|value| *value <= 1000);
+    value.filter(|_| fits)
+}
+
+/// How much a media type is liked, by the most specific range that covers it, and whether that names it.
+fn quality(ranges: &[Range], media: &str) -> (u32, bool) {
+    [media, "application/*", "*/*"]
+        .into_iter()
+        .find_map(|name| Some((ranges.iter().find(|range| range.name == name)?.quality, name == media)))
+        .unwrap_or((0, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_best_liked_media_type_is_taken() {
+        const RESPONSE: &str = "application/graphql-response+json";
+        for (accept, expected) in [
+            ("*/*", Some(Media::Json)),
+            ("application/*", Some(Media::Json)),
+            ("application/json", Some(Media::Json)),
+            (RESPONSE, Some(Media::Response)),
+            ("application/graphql-response+json, application/json;q=0.9", Some(Media::Response)),
+            ("application/json, application/graphql-response+json", Some(Media::Response)),
+            ("application/json, application/graphql-response+json;q=0.5", Some(Media::Json)),
+            ("application/graphql-response+json;q=0, application/json", Some(Media::Json)),
+            ("application/graphql-response+json;q=0, */*", Some(Media::Json)),
+            ("APPLICATION/GraphQL-Response+JSON; charset=utf-8 ;Q=0.1", Some(Media::Response)),
+            ("text/html, */*;q=0.1", Some(Media::Json)),
+            ("text/html", None),
+            ("application/json;q=0", None),
+            ("*/*;q=0", None),
+            ("application/json;q=2", Some(Media::Json)),
+            ("", Some(Media::Json)),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(Media::negotiate(&headers), expected, "{accept}");
+        }
+        assert_eq!(Media::negotiate(&HeaderMap::new()), Some(Media::Json));
+    }
+}

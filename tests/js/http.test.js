@@ -1,0 +1,21 @@
+// GraphQL over HTTP, by the audits of the reference implementation.
+
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { serverAudits } from 'graphql-http';
+import { startNodes } from './servers.mjs';
+
+describe('GraphQL over HTTP', () => {
+  let url;
+  before(async () => {
+    const [node] = await startNodes({});
+    url = `${node.url}/graphql`;
+  });
+
+  for (const audit of serverAudits({ url: () => url, fetchFn: fetch })) {
+    test(`${audit.id}: ${audit.name}`, async () => {
+      const result = await audit.fn();
+      assert.equal(result.status, 'ok', result.reason);
+    });
+  }
+});
