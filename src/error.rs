@@ -24,15 +24,22 @@ pub enum Error {
 impl Error {
     /// Whether a part that the server needs is away, so that trying again later will do.
     pub fn is_unavailable(&self) -> bool {
-        use diesel::result::{DatabaseErrorKind, Error as Diesel};
+        use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
         match self {
             Self::Connection(_) | Self::RedisConnection(_) | Self::Database(Diesel::BrokenTransactionManager) => true,
-            Self::Database(Diesel::DatabaseError(kind, _)) => {
-                matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
-            }
+            Self::Database(Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _)) => true,
+            Self::Database(Diesel::DatabaseError(Kind::Unknown, details)) => was_interrupted(details.message()),
             _ => false,
         }
     }
+}
+
+/// Whether Postgres ended the connection or the statement by itself: SQLSTATE class 57, and 25P03. Diesel does not
+/// pass the code on, so that Postgres's words must do.
+fn was_interrupted(message: &str) -> bool {
+    ["terminating connection", "canceling statement", "the database system is"]
+        .iter()
+        .any(|beginning| message.starts_with(beginning))
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,8 +7,9 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, Utc};
 
 use super::batch::{Batches, NoDelay};
-use super::error::{Error, Result};
+use super::error::{Error, ErrorCode, Result};
 use crate::domain::{App, Error as Domain};
+use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
@@ -16,7 +17,10 @@ use crate::store::participants::{self, Participant};
 use crate::store::users::{self, User};
 
 /// The loaders of one request. They keep nothing: each field shows the state at the time it is resolved.
-pub struct Loaders(DataLoader<Rows>);
+pub struct Loaders {
+    rows: DataLoader<Rows>,
+    patient: bool,
+}
 
 pub struct Rows {
     app: App,
@@ -45,7 +49,12 @@ pub struct MessagePage {
 impl Loaders {
     /// `batches` must drive the execution that the loaders are for.
     pub fn new(app: App, batches: Batches) -> Self {
-        Self(DataLoader::new(Rows { app }, batches, NoDelay))
+        Self { rows: DataLoader::new(Rows { app }, batches, NoDelay), patient: false }
+    }
+
+    /// For a subscription, which loses no event because Postgres is away: it waits.
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -53,7 +62,14 @@ impl Loaders {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Rows: Loader<K, Error = Error>,
     {
-        self.0.load_one(key).await
+        loop {
+            match self.rows.load_one(key.clone()).await {
+                Err(error) if self.patient && error.code() == ErrorCode::Unavailable => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                loaded => return loaded,
+            }
+        }
     }
 
     /// The same, of what is there for certain as long as the row that names it is.

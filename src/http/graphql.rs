@@ -84,7 +84,7 @@ impl Parsed {
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
         let batches = Batches::default();
-        let loaders = Loaders::new(server.app.clone(), batches.clone());
+        let loaders = Loaders::new(server.app.clone(), batches.clone()).patient();
         let request = self.request.data(caller).data(loaders);
         batches.drive_stream(server.schema.execute_stream(request)).map(Body::new)
     }

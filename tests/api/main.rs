@@ -12,6 +12,7 @@ mod accounts;
 mod bad_input;
 mod contract;
 mod conversations;
+mod faults;
 mod generated;
 mod imports;
 mod log;
