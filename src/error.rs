@@ -26,8 +26,12 @@ impl Error {
     pub fn is_unavailable(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
         match self {
-            Self::Connection(_) | Self::RedisConnection(_) | Self::Database(Diesel::BrokenTransactionManager) => true,
-            Self::Database(Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _)) => true,
+            Self::Connection(_)
+            | Self::RedisConnection(_)
+            | Self::Database(
+                Diesel::BrokenTransactionManager
+                | Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _),
+            ) => true,
             Self::Database(Diesel::DatabaseError(Kind::Unknown, details)) => was_interrupted(details.message()),
             _ => false,
         }
@@ -46,19 +50,3 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Between two tries of a stream whose Postgres is away.
 pub(crate) const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be
-/// said of a closure's future that it is Send.
-macro_rules! patiently {
-    ($work:expr) => {
-        loop {
-            match $work.await {
-                Ok(value) => break value,
-                Err(error) => tracing::warn!(?error, "a stream cannot read on; trying again"),
-            }
-            tokio::time::sleep($crate::error::RETRY).await;
-        }
-    };
-}
-
-pub(crate) use patiently;

@@ -117,11 +117,6 @@ impl Conversations<'_> {
         Ok(participants::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
-    /// One user's participation, for those whom the log has told of it.
-    pub async fn participant(&self, id: ConversationId, user: UserId) -> Result<Option<Participant>> {
-        Ok(participants::find(&mut *self.app.connection().await?, id, user).await?)
-    }
-
     pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
         Ok(conversations::unread_count(&mut *self.app.connection().await?, viewer.user).await?)
     }

@@ -41,9 +41,4 @@ impl Messages<'_> {
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
         Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
-
-    /// For those whom the log has told of it.
-    pub async fn get(&self, id: MessageId) -> Result<Option<Message>> {
-        Ok(messages::by_ids(&mut *self.app.connection().await?, &[id]).await?.pop())
-    }
 }

@@ -15,7 +15,7 @@ use async_graphql::runtime::Timer;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::{ArcWake, AtomicWaker, FutureObj, Spawn, SpawnError, waker_ref};
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _};
 
 /// The loads that an execution has asked for and that have not begun.
 #[derive(Clone, Default)]
@@ -49,20 +49,6 @@ impl Batches {
         let mut execution = pin!(execution);
         let mut driver = Driver::default();
         poll_fn(|cx| self.poll(cx, &mut driver, |cx| execution.poll_unpin(cx))).await
-    }
-
-    /// The same for each item of a stream.
-    pub fn drive_stream<S: Stream + Send>(self, stream: S) -> impl Stream<Item = S::Item> + Send
-    where
-        S::Item: Send,
-    {
-        async_stream::stream! {
-            let mut stream = pin!(stream);
-            let mut driver = Driver::default();
-            while let Some(item) = poll_fn(|cx| self.poll(cx, &mut driver, |cx| stream.poll_next_unpin(cx))).await {
-                yield item;
-            }
-        }
     }
 
     fn poll<T>(
@@ -115,5 +101,25 @@ pub(super) struct NoDelay;
 impl Timer for NoDelay {
     fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
         ready(()).boxed()
+    }
+}
+
+/// For what no single execution drives: a load is a task.
+pub(super) struct Tasks;
+
+impl Spawn for Tasks {
+    fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        tokio::spawn(load);
+        Ok(())
+    }
+}
+
+/// A load begins after the tasks that are ready now, so that those woken by one event load together.
+#[derive(Clone, Copy, Default)]
+pub(super) struct NextTurn;
+
+impl Timer for NextTurn {
+    fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
+        tokio::task::yield_now().boxed()
     }
 }

@@ -6,13 +6,12 @@ use futures_util::{Stream, StreamExt as _};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
+use super::loaders::{Loaders, MembershipKey};
 use super::message::Message;
 use super::participant::Participant;
 use super::scalars::parse_id;
-use crate::domain::{App, Error as Domain, Viewer};
-use crate::error::patiently;
 use crate::ids::ConversationId;
-use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item};
+use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
 
 #[derive(SimpleObject)]
 pub struct MessageAdded {
@@ -79,9 +78,12 @@ impl Subscription {
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
         let viewer = ctx.viewer()?;
-        let app = ctx.app().clone();
-        let items = app.log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
-        Ok(inbox_events(app, viewer, items))
+        let (log, loaders) = (ctx.app().log().clone(), ctx.loaders().clone());
+        let items = log.follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
+        Ok(items.filter_map(move |item| {
+            let (log, loaders) = (log.clone(), loaders.clone());
+            async move { inbox_event(&log, &loaders, item).await.transpose() }
+        }))
     }
 
     /// New messages of one conversation, or of all; `after` resumes as in inbox. A cursor that is too old
@@ -93,35 +95,31 @@ impl Subscription {
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
         let viewer = ctx.viewer()?;
-        let app = ctx.app().clone();
         let conversation: Option<ConversationId> =
             conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
         if let Some(id) = conversation {
-            app.conversations().get(viewer, id).await?;
+            ctx.app().conversations().get(viewer, id).await?;
         }
-        let items = app.log().follow(viewer.user, Interest::Messages(conversation), parse_cursor(after)?);
-        Ok(message_events(app, items))
+        let (log, loaders) = (ctx.app().log().clone(), ctx.loaders().clone());
+        let items = log.follow(viewer.user, Interest::Messages(conversation), parse_cursor(after)?);
+        Ok(message_events(log, loaders, items))
     }
 }
 
-/// Every item that the viewer can still see. No event is dropped because Postgres is away: it waits.
-fn inbox_events(app: App, viewer: Viewer, items: impl Stream<Item = Item>) -> impl Stream<Item = Result<InboxEvent>> {
-    items.filter_map(move |item| {
-        let app = app.clone();
-        async move { patiently!(inbox_event(&app, viewer, item)).map(Ok) }
-    })
-}
-
 /// The messages among the items; an error, and the end, where the stream's place is not of this log.
-fn message_events(app: App, items: impl Stream<Item = Item>) -> impl Stream<Item = Result<MessageAdded>> {
+fn message_events(
+    log: Log,
+    loaders: Loaders,
+    items: impl Stream<Item = Item>,
+) -> impl Stream<Item = Result<MessageAdded>> {
     async_stream::stream! {
         futures_util::pin_mut!(items);
         while let Some(item) = items.next().await {
             match item {
                 Item::Event(Event { seq, change: Change::MessageAdded { message, .. } }) => {
-                    let cursor = app.log().cursor(seq).to_string();
-                    if let Some(row) = patiently!(app.messages().get(message)) {
-                        yield Ok(MessageAdded { cursor, message: Message(row) });
+                    let row = loaders.load(message).await;
+                    if let Some(row) = row.transpose() {
+                        yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
                     }
                 }
                 Item::Event(_) | Item::CaughtUp(_) => {}
@@ -134,9 +132,9 @@ fn message_events(app: App, items: impl Stream<Item = Item>) -> impl Stream<Item
     }
 }
 
-/// None where what the event tells of is gone by now.
-async fn inbox_event(app: &App, viewer: Viewer, item: Item) -> Result<Option<InboxEvent>, Domain> {
-    let cursor = |seq| app.log().cursor(seq).to_string();
+/// None where what the event tells of is gone by now. Who may see it was decided by the log.
+async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<InboxEvent>> {
+    let cursor = |seq| log.cursor(seq).to_string();
     let Event { seq, change } = match item {
         Item::Event(event) => event,
         Item::CaughtUp(seq) => return Ok(Some(InboxEvent::CaughtUp(CaughtUp { cursor: cursor(seq) }))),
@@ -146,19 +144,17 @@ async fn inbox_event(app: &App, viewer: Viewer, item: Item) -> Result<Option<Inb
     };
     let cursor = cursor(seq);
     Ok(match change {
-        Change::MessageAdded { message, .. } => app
-            .messages()
-            .get(message)
-            .await?
-            .map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) })),
-        Change::ConversationAdded { conversation, .. } => app
-            .conversations()
-            .find(viewer, conversation)
-            .await?
-            .map(|row| InboxEvent::ConversationAdded(ConversationAdded { cursor, conversation: row.into() })),
+        Change::MessageAdded { message, .. } => {
+            let row = loaders.load(message).await?;
+            row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
+        }
+        Change::ConversationAdded { conversation, .. } => {
+            let row = loaders.load(conversation).await?;
+            row.map(|row| InboxEvent::ConversationAdded(ConversationAdded { cursor, conversation: row.into() }))
+        }
         Change::ReceiptAdvanced { conversation, user } => {
-            let row = app.conversations().find(viewer, conversation).await?;
-            let participant = app.conversations().participant(conversation, user).await?;
+            let row = loaders.load(conversation).await?;
+            let participant = loaders.load(MembershipKey(user, conversation)).await?;
             row.zip(participant).map(|(row, participant)| {
                 let (conversation, participant) = (row.into(), Participant(participant));
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, Utc};
 
-use super::batch::{Batches, NoDelay};
+use super::batch::{Batches, NextTurn, NoDelay, Tasks};
 use super::error::{Error, ErrorCode, Result};
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
@@ -16,9 +17,11 @@ use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Participant};
 use crate::store::users::{self, User};
 
-/// The loaders of one request. They keep nothing: each field shows the state at the time it is resolved.
+/// The loaders of a request, or of all the streams of a node. They keep nothing: each field shows the state at
+/// the time it is resolved.
+#[derive(Clone)]
 pub struct Loaders {
-    rows: DataLoader<Rows>,
+    rows: Arc<DataLoader<Rows>>,
     patient: bool,
 }
 
@@ -47,14 +50,15 @@ pub struct MessagePage {
 }
 
 impl Loaders {
-    /// `batches` must drive the execution that the loaders are for.
-    pub fn new(app: App, batches: Batches) -> Self {
-        Self { rows: DataLoader::new(Rows { app }, batches, NoDelay), patient: false }
+    /// For one request, whose execution `batches` must drive.
+    pub fn of_request(app: App, batches: Batches) -> Self {
+        Self { rows: Arc::new(DataLoader::new(Rows { app }, batches, NoDelay)), patient: false }
     }
 
-    /// For a subscription, which loses no event because Postgres is away: it waits.
-    pub fn patient(self) -> Self {
-        Self { patient: true, ..self }
+    /// For every stream of a node: those that render the same event at the same moment load it together. They
+    /// lose nothing because Postgres is away, but wait.
+    pub fn of_streams(app: App) -> Self {
+        Self { rows: Arc::new(DataLoader::new(Rows { app }, Tasks, NextTurn)), patient: true }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>

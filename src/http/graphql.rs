@@ -75,7 +75,7 @@ impl Parsed {
     /// Runs a query or mutation in a task of its own: a transaction is finished whether or not its client waits.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> JoinHandle<Body> {
         let batches = Batches::default();
-        let loaders = Loaders::new(server.app.clone(), batches.clone());
+        let loaders = Loaders::of_request(server.app.clone(), batches.clone());
         let request = self.request.data(caller).data(loaders);
         let schema = server.schema.clone();
         tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) })
@@ -83,10 +83,8 @@ impl Parsed {
 
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
-        let batches = Batches::default();
-        let loaders = Loaders::new(server.app.clone(), batches.clone()).patient();
-        let request = self.request.data(caller).data(loaders);
-        batches.drive_stream(server.schema.execute_stream(request)).map(Body::new)
+        let request = self.request.data(caller).data(server.stream_loaders.clone());
+        server.schema.execute_stream(request).map(Body::new)
     }
 }
 

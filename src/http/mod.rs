@@ -26,7 +26,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::config::Config;
 use crate::domain::App;
-use crate::graphql::{Schema, schema};
+use crate::graphql::{Loaders, Schema, schema};
 use drain::Drain;
 
 /// The end of the drain's timeout, in which sockets that are still busy close with their code.
@@ -37,6 +37,7 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 struct Server {
     app: App,
     schema: Schema,
+    stream_loaders: Loaders,
     config: Arc<Config>,
     drain: Drain,
 }
@@ -46,7 +47,8 @@ struct Server {
 pub async fn serve(app: App, config: Config, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = Drain::default();
     let schema = schema(app.clone());
-    let server = Server { app, schema, config: Arc::new(config), drain: drain.clone() };
+    let stream_loaders = Loaders::of_streams(app.clone());
+    let server = Server { app, schema, stream_loaders, config: Arc::new(config), drain: drain.clone() };
     let (delay, timeout) = (server.config.places.drain_delay, server.config.places.drain_timeout);
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
     let closing = drain.clone();

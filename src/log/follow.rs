@@ -10,8 +10,22 @@ use super::cursor::Cursor;
 use super::event::{Change, Event, Seq};
 use super::read::{self, Snapshot};
 use super::streams::{Interest, receives};
-use crate::error::{Result, patiently};
+use crate::error::{RETRY, Result};
 use crate::ids::{ConversationId, UserId};
+
+/// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be said
+/// of a closure's future that it is Send.
+macro_rules! patiently {
+    ($work:expr) => {
+        loop {
+            match $work.await {
+                Ok(value) => break value,
+                Err(error) => tracing::warn!(%error, "a stream cannot read on; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
