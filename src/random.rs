@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 
 /// A cryptographically secure source of random bytes, shared by the whole server.
 #[derive(Clone)]
@@ -13,11 +13,6 @@ impl Random {
     /// Seeded by the operating system.
     pub fn system() -> Self {
         Self(Arc::new(Mutex::new(rand::make_rng())))
-    }
-
-    /// The same bytes for the same seed, for tests.
-    pub fn seeded(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
     pub fn bytes<const N: usize>(&self) -> [u8; N] {

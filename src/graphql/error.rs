@@ -125,10 +125,6 @@ impl Error {
         self.code
     }
 
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
     fn with_violations(code: ErrorCode, violations: Vec<Violation>) -> Self {
         let message = violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join(" ");
         Self { code, message, violations }

@@ -18,7 +18,7 @@ impl Server {
         Ok(Caller { identity, ip_address: Some(self.address(headers, peer)) })
     }
 
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, GraphqlError> {
+    async fn identify(&self, token: &str) -> Result<Identity, GraphqlError> {
         match self.app.sessions().authenticate(token).await {
             Ok(viewer) => Ok(Identity::SignedIn(viewer)),
             Err(Error::Unauthenticated(reason)) => Ok(Identity::Rejected(reason)),

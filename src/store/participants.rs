@@ -34,14 +34,6 @@ pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<
     Ok(())
 }
 
-pub async fn find(
-    conn: &mut Connection,
-    conversation: ConversationId,
-    user: UserId,
-) -> QueryResult<Option<Participant>> {
-    participants::table.find((conversation, user)).select(Participant::as_select()).first(conn).await.optional()
-}
-
 /// The state of one user in each of several conversations, where the user takes part.
 pub async fn of_user(
     conn: &mut Connection,

@@ -147,11 +147,7 @@ async fn who_comes_back_gets_exactly_what_was_missed(database: &TestDatabase, br
     let node = Node::build().broker(broker).flag("--catch-up-page=3").start_on(database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let mut inbox = bob.inbox().await;
-    ada.send(&conversation, "seen").await;
-    inbox.message().await;
-    let cursor = inbox.cursor.clone();
-    drop(inbox);
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
     join_all((0..20).map(|_| ada.send(&conversation, "missed"))).await;
     let mut inbox = bob.inbox_after(cursor.as_deref()).await;
     let missed = inbox.missed().await;

@@ -38,11 +38,7 @@ async fn who_comes_back_through_the_other_node_gets_exactly_what_was_missed() {
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, one.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let mut inbox = bob.inbox().await;
-    ada.send(&conversation, "seen").await;
-    assert_eq!(inbox.message().await["body"], "seen");
-    let cursor = inbox.cursor.clone();
-    drop(inbox);
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
     for i in 0..10 {
         ada.on(if i % 2 == 0 { &one } else { &two }).send(&conversation, &format!("missed {i}")).await;
     }

@@ -51,11 +51,7 @@ async fn who_comes_back_gets_exactly_what_was_missed() {
     let node = Node::build().flag("--catch-up-page=7").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let mut inbox = bob.inbox().await;
-    ada.send(&conversation, "seen").await;
-    assert_eq!(inbox.message().await["body"], "seen");
-    let cursor = inbox.cursor.clone();
-    drop(inbox);
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
 
     for i in 0..30 {
         ada.send(&conversation, &format!("missed {i}")).await;

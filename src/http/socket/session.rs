@@ -18,6 +18,7 @@ use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, ErrorCode, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
+use crate::http::drain::Drain;
 use crate::http::graphql::Operation;
 use crate::http::response::Body;
 use crate::log::SessionWatch;
@@ -119,17 +120,16 @@ impl Session {
             .map(|(_, value)| value.as_str().and_then(bearer_value).ok_or(End::Close(Close::FORBIDDEN)))
             .transpose()?;
         let Some(token) = in_payload.or_else(|| bearer(&self.headers)) else { return Ok(()) };
-        let identified = self.server.identify(&token).await;
-        let Ok(Identity::SignedIn(viewer)) = identified else {
-            let close = if identified.is_err() { Close::TRY_AGAIN } else { Close::FORBIDDEN };
-            return Err(End::Close(close));
+        let Ok(viewer) = self.server.app.sessions().read_token(&token) else {
+            return Err(End::Close(Close::FORBIDDEN));
         };
+        // Watched first and looked at afterwards: no revocation falls between.
         self.watch = Some(self.server.app.log().watch_session(viewer.session));
+        check_session(&self.server, viewer).await?;
         self.caller.identity = Identity::SignedIn(viewer);
         let left = viewer.expires_at - self.server.app.clock().now();
         self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
-        // Once more, now that it is watched: no revocation falls between.
-        check_session(&self.server, viewer).await
+        Ok(())
     }
 
     async fn serve(&mut self) -> End {
@@ -144,13 +144,11 @@ impl Session {
                 },
                 Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
                 () = sleep_until(alarm) => self.keep_alive(closing).await,
-                () = at(self.expires_at) => Err(End::Close(Close::FORBIDDEN)),
-                () = revoked(self.watch.as_ref()) => Err(End::Close(Close::FORBIDDEN)),
+                close = over(self.expires_at, self.watch.as_ref(), &drain) => Err(End::Close(close)),
                 () = drain.closing(), if !closing => {
                     closing = true;
                     Ok(())
                 }
-                () = drain.expired() => Err(End::Close(Close::RESTART)),
             };
             match done {
                 Err(end) => return end,
@@ -267,9 +265,7 @@ impl Session {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_)) | Err(_) => Err(End::Gone),
             },
-            () = at(self.expires_at) => Err(End::Close(Close::FORBIDDEN)),
-            () = revoked(self.watch.as_ref()) => Err(End::Close(Close::FORBIDDEN)),
-            () = self.server.drain.expired() => Err(End::Close(Close::RESTART)),
+            close = over(self.expires_at, self.watch.as_ref(), &self.server.drain) => Err(End::Close(close)),
         }
     }
 }
@@ -291,6 +287,15 @@ async fn receive(socket: &mut WebSocket) -> Result<Option<ClientMessage>, End> {
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+    }
+}
+
+/// Waits for what ends a connection whatever its client does.
+async fn over(expires_at: Option<Instant>, watch: Option<&SessionWatch>, drain: &Drain) -> Close {
+    tokio::select! {
+        () = at(expires_at) => Close::FORBIDDEN,
+        () = revoked(watch) => Close::FORBIDDEN,
+        () = drain.expired() => Close::RESTART,
     }
 }
 

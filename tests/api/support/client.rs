@@ -163,6 +163,14 @@ impl User {
         inbox
     }
 
+    /// Hears one message of the sender and goes away, with the cursor to come back with.
+    pub async fn hear_and_leave(&self, sender: &Self, conversation: &str) -> Option<String> {
+        let mut inbox = self.inbox().await;
+        sender.send(conversation, "seen").await;
+        assert_eq!(inbox.message().await["body"], "seen");
+        inbox.cursor
+    }
+
     pub async fn inbox_after(&self, cursor: Option<&str>) -> Inbox {
         Inbox::open(self.socket().await, cursor).await
     }
