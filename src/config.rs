@@ -21,11 +21,15 @@ pub struct Config {
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
+    pub operations: Operations,
+    #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
     pub socket: Socket,
+    #[command(flatten)]
+    pub web: Web,
 }
 
 /// Where the server listens, and what it stores things in.
@@ -122,9 +126,66 @@ pub struct Limits {
     /// Participants of a group, its owner included
     #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
     pub max_group_size: usize,
-    /// Bytes in the body of an HTTP request
+    /// Bytes in the body of an HTTP request; a larger one gets 413
     #[arg(long, env, default_value = "1048576", value_name = "BYTES", value_parser = within::<usize>(1024..=67_108_864))]
     pub max_request_bytes: usize,
+    /// Seconds the body of an HTTP request may stand still while it is read
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub request_read_timeout: Duration,
+}
+
+/// What one operation may cost. What goes beyond gets OPERATION_TOO_COMPLEX before any work is done.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Operations")]
+pub struct Operations {
+    /// Names, numbers, strings and marks in a document; the query that explorers begin with has about 400
+    #[arg(long, env, default_value = "5000", value_name = "100..100000", value_parser = within::<usize>(100..=100_000))]
+    pub operation_max_tokens: usize,
+    /// Brackets open at once, and selections within selections with the fragments spread out: what the server recurses into
+    #[arg(long, env, default_value = "64", value_name = "16..100", value_parser = within::<usize>(16..=100))]
+    pub operation_max_nesting: usize,
+    /// Fields within fields; the query that explorers begin with has 14
+    #[arg(long, env, default_value = "20", value_name = "1..100", value_parser = within::<usize>(1..=100))]
+    pub operation_max_depth: usize,
+    /// Aliases in a document with its fragments spread out
+    #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<u64>(0..=10_000))]
+    pub operation_max_aliases: u64,
+    /// Directives in a document with its fragments spread out
+    #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<u64>(0..=10_000))]
+    pub operation_max_directives: u64,
+    /// Fields of a document with its fragments spread out, those of a connection times the size of its page
+    #[arg(long, env, default_value = "25000", value_name = "100..1000000", value_parser = within::<u64>(100..=1_000_000))]
+    pub operation_max_complexity: u64,
+    /// Operations in one HTTP request that is a list of them; a longer one gets 413
+    #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<usize>(1..=1000))]
+    pub operation_max_batch: usize,
+    /// Seconds a query or mutation may take; a query is then stopped, a mutation finished without telling its client
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub operation_timeout: Duration,
+    /// Answer what types and fields there are; the explorer and code generators ask for it
+    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub introspection: bool,
+    /// Name similar fields in the error about an unknown one
+    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub suggestions: bool,
+    /// JSON file of registered documents, as @graphql-codegen, Relay or Apollo write it; no others are run then
+    #[arg(long, env, value_name = "FILE")]
+    pub persisted_manifest: Option<PathBuf>,
+    /// Bytes of documents kept for clients that send only a hash of them; the least used make room
+    #[arg(long, env, default_value = "16777216", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
+    pub persisted_query_bytes: u64,
+}
+
+/// Browsers and proxies.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Web")]
+pub struct Web {
+    /// Origins whose pages may call the server, such as https://chat.example.org, separated by commas; * is any, for development
+    #[arg(long, env, default_value = "*", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<String>,
+    /// Seconds a CDN may keep the answer to a query by GET that nobody is signed in for; 0 is not at all
+    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = within::<u32>(0..=86_400))]
+    pub public_max_age: u32,
 }
 
 /// The writer of messages.
@@ -160,23 +221,29 @@ pub struct LogSettings {
     pub catch_up_page: i64,
 }
 
-/// The WebSocket sessions.
+/// Connections that stay open: the WebSocket sessions, and the event streams over HTTP where it says so.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "WebSocket")]
 pub struct Socket {
     /// Seconds a client has to send connection_init before it is closed with 4408
     #[arg(long, env, default_value = "3", value_name = "SECONDS", value_parser = seconds(1..=60))]
     pub socket_init_timeout: Duration,
-    /// Seconds between two pings of the server
+    /// Seconds between two pings of the server, or signs of life where the protocol has no ping; event streams too
     #[arg(long, env, default_value = "25", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub socket_ping_interval: Duration,
     /// Seconds a client has to answer a ping before it is dropped
     #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub socket_pong_timeout: Duration,
-    /// Operations that may run on one socket at once
+    /// Operations that may run on one socket at once; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "100", value_name = "1..10000", value_parser = within::<usize>(1..=10_000))]
     pub socket_max_operations: usize,
-    /// Bytes in one message from a client
+    /// Operations that may start on one socket each second, saved up for one second; one more gets RATE_LIMITED
+    #[arg(long, env, default_value = "50", value_name = "1..100000", value_parser = within::<u32>(1..=100_000))]
+    pub socket_operations_per_second: u32,
+    /// Sockets and event streams that one user may have open on this node; one more is closed with 4410, or gets 429
+    #[arg(long, env, default_value = "100", value_name = "1..100000", value_parser = within::<usize>(1..=100_000))]
+    pub socket_max_per_user: usize,
+    /// Bytes in one message from a client; a larger one closes the socket with 1009
     #[arg(long, env, default_value = "262144", value_name = "BYTES", value_parser = within::<usize>(1024..=16_777_216))]
     pub socket_max_message_bytes: usize,
     /// Seconds one frame may take to be written before the client is given up
@@ -189,6 +256,12 @@ pub struct Socket {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl Web {
+    pub fn allows_any_origin(&self) -> bool {
+        self.cors_origins.iter().any(|origin| origin == "*")
+    }
 }
 
 fn within<T>(range: std::ops::RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
@@ -230,6 +303,19 @@ fn log_filter(text: &str) -> Result<String, String> {
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("allowed is a filter such as info, or warn,parlance=debug".to_owned()),
+    }
+}
+
+/// RFC 6454, section 6.2: scheme, host and, where it is not the scheme's own, port.
+fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (scheme, authority) = text.split_once("://").unwrap_or_default();
+    // The pages inside a phone's app have schemes of their own, such as capacitor://localhost.
+    let fits = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*', ' ']);
+    if text == "*" || fits {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("allowed are *, or origins such as https://chat.example.org without a path".to_owned())
     }
 }
 

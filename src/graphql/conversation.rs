@@ -8,7 +8,7 @@ use super::context::ContextExt as _;
 use super::error::{Error, Result};
 use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
 use super::message::Message;
-use super::page::{Connection, Forward, check_size, decode_cursor, encode_cursor};
+use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use super::participant::{Membership, Participant};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
@@ -18,8 +18,7 @@ use crate::store::conversations::{Conversation as Row, ConversationKind as KindR
 use crate::store::messages::Range;
 use crate::store::participants::Participant as ParticipantRow;
 
-/// Participants or messages on a page whose size was not asked for.
-const DEFAULT_PAGE: i32 = 50;
+const DEFAULT_PAGE: i32 = DEFAULT_PAGE_SIZE as i32;
 
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]

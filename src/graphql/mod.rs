@@ -23,7 +23,9 @@ pub use batch::Batches;
 pub use context::{Caller, Identity};
 pub use error::{Error, ErrorCode, Result};
 pub use loaders::Loaders;
+pub use page::{MAX_PAGE_SIZE, page_sizes};
 
+use crate::config::Operations;
 use crate::domain::App;
 
 #[derive(MergedObject, Default)]
@@ -46,8 +48,16 @@ pub struct Mutation(
 pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;
 
 /// The schema over a running server.
-pub fn schema(app: App) -> Schema {
-    builder().data(app).finish()
+pub fn schema(app: App, settings: &Operations) -> Schema {
+    // The library counts from a selection on, and asks before the validation tells what is wrong.
+    let mut builder = builder().data(app).limit_recursive_depth(settings.operation_max_nesting + 1);
+    if !settings.introspection {
+        builder = builder.disable_introspection();
+    }
+    if !settings.suggestions {
+        builder = builder.disable_suggestions();
+    }
+    builder.finish()
 }
 
 /// The schema in the schema definition language, as `schema.graphql` holds it.

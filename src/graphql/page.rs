@@ -1,7 +1,11 @@
 //! Connections, as the Relay cursor connections specification has them.
 
-use async_graphql::OutputType;
+use std::collections::HashMap;
+
 use async_graphql::connection::{Connection as RelayConnection, Edge};
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{InterfaceType, ObjectType, TypeKind, TypeSystemDefinition};
+use async_graphql::{OutputType, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Datelike as _, Utc};
@@ -12,6 +16,8 @@ use super::error::{Error, Result};
 
 /// Items on one page at most. The contract names it, so it is no setting.
 pub const MAX_PAGE_SIZE: u16 = 100;
+/// Those on a page whose size was not asked for, where the schema has no other default.
+pub const DEFAULT_PAGE_SIZE: u16 = 50;
 
 /// Cursors are opaque text: base64url of the item's sort key as JSON.
 pub type Connection<T> = RelayConnection<String, T>;
@@ -78,6 +84,34 @@ impl<K: Key> Forward<K> {
         }));
         connection
     }
+}
+
+/// Items on a page whose size was not asked for, by the name of the connection's field; the larger where two types
+/// have such a field.
+pub fn page_sizes() -> HashMap<String, u16> {
+    let mut sizes = HashMap::new();
+    // The library's own text always parses.
+    let Ok(document) = parse_schema(super::sdl()) else { return sizes };
+    for definition in document.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let (TypeKind::Object(ObjectType { fields, .. }) | TypeKind::Interface(InterfaceType { fields, .. })) =
+            definition.node.kind
+        else {
+            continue;
+        };
+        for field in fields {
+            let Some(first) = field.node.arguments.iter().find(|input| input.node.name.node == "first") else {
+                continue;
+            };
+            let size = first.node.default_value.as_ref().and_then(|value| match &value.node {
+                Value::Number(number) => u16::try_from(number.as_u64()?).ok(),
+                _ => None,
+            });
+            let known = sizes.entry(field.node.name.node.to_string()).or_default();
+            *known = size.unwrap_or(DEFAULT_PAGE_SIZE).max(*known);
+        }
+    }
+    sizes
 }
 
 pub fn check_size(size: i32, path: &str) -> Result<u16> {

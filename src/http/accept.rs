@@ -1,4 +1,4 @@
-//! Which of the two media types of GraphQL over HTTP an answer has.
+//! What an answer may look like: the two media types of GraphQL over HTTP, and two forms of a stream.
 
 use axum::http::{HeaderMap, header};
 
@@ -18,10 +18,27 @@ impl Media {
             Self::Json => "application/json; charset=utf-8",
         }
     }
+}
 
-    /// The one that the client likes best, by RFC 9110, section 12.5.1; None where it takes neither. Who says
-    /// nothing, or takes anything, is an older client and gets JSON.
-    pub(super) fn negotiate(headers: &HeaderMap) -> Option<Self> {
+/// How the events of a subscription come over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// `text/event-stream`, as the npm package graphql-sse has it.
+    Events,
+    /// `multipart/mixed` with `subscriptionSpec`, as Apollo's clients have it.
+    Multipart,
+}
+
+/// What a client takes, by RFC 9110, section 12.5.1.
+pub(super) struct Accept {
+    /// None where it takes neither.
+    pub(super) media: Option<Media>,
+    /// None where it names neither: who takes anything expects no stream.
+    pub(super) stream: Option<Stream>,
+}
+
+impl Accept {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
         let ranges: Vec<Range> = headers
             .get_all(header::ACCEPT)
             .iter()
@@ -29,16 +46,35 @@ impl Media {
             .flat_map(|value| value.split(','))
             .filter_map(Range::parse)
             .collect();
-        if ranges.is_empty() {
-            return Some(Self::Json);
-        }
-        let (response, named) = quality(&ranges, "application/graphql-response+json");
-        let (json, _) = quality(&ranges, "application/json");
-        match (response, json) {
-            (0, 0) => None,
-            _ if response > json || (response == json && named) => Some(Self::Response),
-            _ => Some(Self::Json),
-        }
+        Self { media: media(&ranges), stream: stream(&ranges) }
+    }
+
+    /// The media type of what goes wrong before there is a stream.
+    pub(super) fn media_of_errors(&self) -> Media {
+        self.media.unwrap_or(Media::Response)
+    }
+}
+
+/// Who says nothing, or takes anything, is an older client and gets JSON.
+fn media(ranges: &[Range]) -> Option<Media> {
+    if ranges.is_empty() {
+        return Some(Media::Json);
+    }
+    let (response, named) = quality(ranges, "application/graphql-response+json");
+    let (json, _) = quality(ranges, "application/json");
+    match (response, json) {
+        (0, 0) => None,
+        _ if response > json || (response == json && named) => Some(Media::Response),
+        _ => Some(Media::Json),
+    }
+}
+
+fn stream(ranges: &[Range]) -> Option<Stream> {
+    let liked = |name| ranges.iter().find(|range| range.name == name).map_or(0, |range| range.quality);
+    match (liked("text/event-stream"), liked("multipart/mixed")) {
+        (0, 0) => None,
+        (events, multipart) if events >= multipart => Some(Stream::Events),
+        _ => Some(Stream::Multipart),
     }
 }
 
@@ -102,8 +138,23 @@ mod tests {
             ("", Some(Media::Json)),
         ] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(Media::negotiate(&headers), expected, "{accept}");
+            assert_eq!(Accept::read(&headers).media, expected, "{accept}");
         }
-        assert_eq!(Media::negotiate(&HeaderMap::new()), Some(Media::Json));
+        assert_eq!(Accept::read(&HeaderMap::new()).media, Some(Media::Json));
+    }
+
+    #[test]
+    fn a_stream_is_for_who_names_it() {
+        for (accept, expected) in [
+            ("*/*", None),
+            ("text/*", None),
+            ("text/event-stream", Some(Stream::Events)),
+            ("text/event-stream;q=0, application/json", None),
+            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json", Some(Stream::Multipart)),
+            ("text/event-stream;q=0.5, multipart/mixed", Some(Stream::Multipart)),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(Accept::read(&headers).stream, expected, "{accept}");
+        }
     }
 }

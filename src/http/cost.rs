@@ -1,38 +1,103 @@
-//! What a document may cost before it is even validated.
+//! What a document may cost, found out before it is validated.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use async_graphql::parser::types::{ExecutableDocument, FragmentDefinition, Selection, SelectionSet};
-use async_graphql::{Name, Positioned};
+use async_graphql::parser::types::{
+    Directive, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+};
+use async_graphql::{Name, Positioned, Value, Variables};
+use async_graphql_value::Value as Literal;
 
-use crate::graphql::{Error, ErrorCode};
+use crate::config::Operations as Limits;
+use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 
-/// Fields of a document with its fragments spread out. GraphiQL's introspection query has about 200.
-const MAX_FIELDS: u64 = 10_000;
-/// Brackets that stand open at once, and selections within selections with the fragments spread out. The parser
-/// and the library's checks recurse, and a stack that overflows takes the whole node with it.
-const MAX_NESTING: usize = 64;
+/// Counts what documents cost, and refuses what costs too much.
+pub(super) struct Costs {
+    limits: Limits,
+    /// Items on a page of a connection, by the name of its field, where a client does not say how many.
+    pages: HashMap<String, u16>,
+}
 
-/// Refuses a text whose brackets nest too deep, before it is parsed.
-pub(super) fn check_text(text: &str) -> Result<(), Error> {
-    let mut open = 0_usize;
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match byte {
-            b'"' => after_string(rest),
-            b'#' => after.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[], |end| &after[end..]),
-            _ => after,
-        };
-        match byte {
-            b'{' | b'[' | b'(' => open += 1,
-            b'}' | b']' | b')' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        if open > MAX_NESTING {
-            return Err(too_deep());
-        }
+impl Costs {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, pages: page_sizes() }
     }
-    Ok(())
+
+    /// Refuses a text that is too long, or whose brackets nest too deep, before it is parsed: the parser recurses,
+    /// and a stack that overflows takes the whole node with it.
+    pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
+        let (mut tokens, mut open) = (0_usize, 0_usize);
+        let mut rest = text.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            tokens += 1;
+            rest = match byte {
+                b'"' => after_string(rest),
+                b'.' => rest.strip_prefix(b"...").unwrap_or(after),
+                b'_' | b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => skip(after, is_name_or_number),
+                b'#' | b',' | b' ' | b'\t' | b'\r' | b'\n' => {
+                    tokens -= 1;
+                    if byte == b'#' { skip(after, |byte| !matches!(byte, b'\n' | b'\r')) } else { after }
+                }
+                _ => after,
+            };
+            match byte {
+                b'{' | b'[' | b'(' => open += 1,
+                b'}' | b']' | b')' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > self.limits.operation_max_nesting {
+                return Err(self.too_nested());
+            }
+            if tokens > self.limits.operation_max_tokens {
+                return Err(too_much("tokens", self.limits.operation_max_tokens));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
+    /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<(), Error> {
+        let mut sum = Cost::default();
+        for (_, operation) in document.operations.iter() {
+            let operation = &operation.node;
+            let mut count =
+                Count { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
+            sum = sum.and(directives(&operation.directives)).and(count.set(&operation.selection_set.node, 0)?);
+        }
+        let limits = &self.limits;
+        if sum.depth > limits.operation_max_depth {
+            return Err(too_much("fields within each other", limits.operation_max_depth));
+        }
+        for (count, max, what) in [
+            (sum.aliases, limits.operation_max_aliases, "aliases"),
+            (sum.directives, limits.operation_max_directives, "directives"),
+            (sum.complexity, limits.operation_max_complexity, "fields, those of a page counted for each of its items"),
+        ] {
+            if count > max {
+                return Err(too_much(what, max));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_nested(&self) -> Error {
+        let max = self.limits.operation_max_nesting;
+        Error::new(ErrorCode::OperationTooComplex, format!("A document nests at most {max} levels deep."))
+    }
+}
+
+fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
+    Error::new(ErrorCode::OperationTooComplex, format!("A document has at most {max} {what}."))
+}
+
+fn is_name_or_number(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.')
+}
+
+fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
+    bytes.iter().position(|&byte| !belongs(byte)).map_or(&[], |end| &bytes[end..])
 }
 
 /// What follows the string, or block string, that the bytes begin with.
@@ -54,83 +119,145 @@ fn after_string(bytes: &[u8]) -> &[u8] {
     rest.get(quote.len()..).unwrap_or_default()
 }
 
-/// A few fragments that spread each other twice are exponentially many fields, which the library would walk.
-/// Here each fragment is counted once.
-pub(super) fn check(document: &ExecutableDocument) -> Result<(), Error> {
-    let mut count = Count { fragments: &document.fragments, known: HashMap::new() };
-    let mut fields = 0_u64;
-    for (_, operation) in document.operations.iter() {
-        fields = fields.saturating_add(count.fields(&operation.node.selection_set.node, 0)?);
-    }
-    if fields <= MAX_FIELDS {
-        return Ok(());
-    }
-    let message = format!("A document has at most {MAX_FIELDS} fields, with its fragments spread out.");
-    Err(Error::new(ErrorCode::OperationTooComplex, message))
+/// What a selection costs with everything in it.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Selections within each other, whether fields or fragments.
+    nesting: usize,
+    /// Fields within each other.
+    depth: usize,
+    aliases: u64,
+    directives: u64,
+    complexity: u64,
 }
 
-fn too_deep() -> Error {
-    Error::new(ErrorCode::OperationTooComplex, format!("A document nests at most {MAX_NESTING} levels deep."))
+impl Cost {
+    /// Beside each other.
+    fn and(self, other: Self) -> Self {
+        Self {
+            nesting: self.nesting.max(other.nesting),
+            depth: self.depth.max(other.depth),
+            aliases: self.aliases.saturating_add(other.aliases),
+            directives: self.directives.saturating_add(other.directives),
+            complexity: self.complexity.saturating_add(other.complexity),
+        }
+    }
 }
 
 struct Count<'a> {
+    costs: &'a Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    /// The fields of each fragment met so far; one that is being counted spreads itself and counts as none,
-    /// for the validation to refuse.
-    known: HashMap<&'a Name, u64>,
+    /// The cost of each fragment met so far; None for one that is being counted.
+    known: HashMap<&'a Name, Option<Cost>>,
+    operation: &'a OperationDefinition,
+    variables: &'a Variables,
 }
 
 impl<'a> Count<'a> {
-    fn fields(&mut self, set: &'a SelectionSet, depth: usize) -> Result<u64, Error> {
-        if depth > MAX_NESTING {
-            return Err(too_deep());
+    fn set(&mut self, set: &'a SelectionSet, level: usize) -> Result<Cost, Error> {
+        let max = self.costs.limits.operation_max_nesting;
+        if level > max {
+            return Err(self.costs.too_nested());
         }
-        let mut sum = 0_u64;
+        let mut sum = Cost::default();
         for selection in &set.items {
-            let within = match &selection.node {
-                Selection::Field(field) => self.fields(&field.node.selection_set.node, depth + 1)?,
-                Selection::InlineFragment(fragment) => self.fields(&fragment.node.selection_set.node, depth + 1)?,
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, depth + 1)?,
+            let cost = match &selection.node {
+                Selection::Field(field) => self.field(&field.node, level)?,
+                Selection::InlineFragment(fragment) => {
+                    let fragment = &fragment.node;
+                    directives(&fragment.directives).and(self.set(&fragment.selection_set.node, level + 1)?)
+                }
+                Selection::FragmentSpread(spread) => {
+                    let spread = &spread.node;
+                    directives(&spread.directives).and(self.fragment(&spread.fragment_name.node, level + 1)?)
+                }
             };
             // Walking a selection costs something, whatever is in it.
-            sum = sum.saturating_add(within).saturating_add(1);
+            sum = sum.and(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
+            if level + sum.nesting > max {
+                return Err(self.costs.too_nested());
+            }
         }
         Ok(sum)
     }
 
-    fn fragment(&mut self, name: &'a Name, depth: usize) -> Result<u64, Error> {
-        if let Some(&fields) = self.known.get(name) {
-            return Ok(fields);
+    fn field(&mut self, field: &'a Field, level: usize) -> Result<Cost, Error> {
+        let within = self.set(&field.selection_set.node, level + 1)?;
+        let cost = Cost { aliases: field.alias.is_some().into(), ..directives(&field.directives) };
+        Ok(cost.and(Cost {
+            depth: within.depth + 1,
+            complexity: within.complexity.saturating_mul(self.items(field)),
+            ..within
+        }))
+    }
+
+    fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
+        // What is not there is the validation's to refuse.
+        let Some(fragment) = self.fragments.get(name) else { return Ok(Cost::default()) };
+        match self.known.entry(name) {
+            Entry::Occupied(known) => known.get().ok_or_else(|| {
+                let message = format!("The fragment {name} spreads itself.");
+                Error::new(ErrorCode::GraphqlValidationFailed, message)
+            }),
+            Entry::Vacant(unknown) => {
+                unknown.insert(None);
+                let cost = directives(&fragment.node.directives);
+                let cost = cost.and(self.set(&fragment.node.selection_set.node, level)?);
+                self.known.insert(name, Some(cost));
+                Ok(cost)
+            }
         }
-        let Some(fragment) = self.fragments.get(name) else { return Ok(0) };
-        self.known.insert(name, 0);
-        let fields = self.fields(&fragment.node.selection_set.node, depth)?;
-        self.known.insert(name, fields);
-        Ok(fields)
+    }
+
+    /// How often what is within a field may come: once for each item of a page, or for each id that is asked for.
+    fn items(&self, field: &Field) -> u64 {
+        if let Some(Asked::List(ids)) = self.argument(field, "ids") {
+            return ids as u64;
+        }
+        let Some(&default) = self.costs.pages.get(field.name.node.as_str()) else { return 1 };
+        let asked = ["first", "last"].into_iter().filter_map(|name| match self.argument(field, name)? {
+            Asked::Number(size) => Some(size),
+            Asked::List(_) => None,
+        });
+        // A larger page than there is gets an error, and nothing is read for it.
+        asked.max().unwrap_or(default.into()).min(MAX_PAGE_SIZE.into())
+    }
+
+    /// The value of an argument, written out or in a variable.
+    fn argument(&self, field: &Field, name: &str) -> Option<Asked> {
+        match &field.get_argument(name)?.node {
+            Literal::Variable(variable) => {
+                Asked::read(self.variables.get(variable).or_else(|| self.default(variable))?)
+            }
+            Literal::Number(number) => number.as_u64().map(Asked::Number),
+            Literal::List(items) => Some(Asked::List(items.len())),
+            _ => None,
+        }
+    }
+
+    fn default(&self, variable: &Name) -> Option<&'a Value> {
+        let definitions = self.operation.variable_definitions.iter();
+        let definition = definitions.map(|definition| &definition.node).find(|it| it.name.node == *variable)?;
+        Some(&definition.default_value.as_ref()?.node)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What an argument says of how much is wanted.
+enum Asked {
+    Number(u64),
+    List(usize),
+}
 
-    #[test]
-    fn brackets_in_strings_and_comments_do_not_nest() {
-        let many = "{[(".repeat(100);
-        for text in [
-            format!("{{ a(b: \"{many}\") }}"),
-            format!("{{ a(b: \"\\\"{many}\") }}"),
-            format!("{{ a(b: \"\"\"{many} \\\"\"\" {many}\"\"\") }}"),
-            format!("# {many}\n{{ a }}"),
-            "{ a } ".repeat(1000),
-            format!("{{ a(b: \"{many}"),
-            "\"\\".to_owned(),
-            String::new(),
-        ] {
-            assert!(check_text(&text).is_ok(), "{text}");
-        }
-        for text in ["{a".repeat(65), format!("{{ a(b: {}", "[".repeat(70)), format!("\"\"\"\"\"\" {many}")] {
-            assert!(check_text(&text).is_err(), "{text}");
+impl Asked {
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Number(number) => number.as_u64().map(Self::Number),
+            Value::List(items) => Some(Self::List(items.len())),
+            _ => None,
         }
     }
+}
+
+fn directives(directives: &[Positioned<Directive>]) -> Cost {
+    Cost { directives: directives.len() as u64, ..Cost::default() }
 }

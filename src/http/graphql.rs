@@ -1,10 +1,8 @@
-//! GraphQL over HTTP: queries by GET, everything else by POST.
+//! GraphQL over HTTP: queries by GET, everything else by POST, one operation or a list of them.
 
 use std::net::SocketAddr;
 
-use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
-use async_graphql::{Request, Variables};
+use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::ws::WebSocketUpgrade;
@@ -12,90 +10,24 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt as _};
-use serde::Deserialize;
+use futures_util::future::join_all;
+use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::task::JoinHandle;
 
-use super::accept::Media;
+use super::accept::{Accept, Media};
+use super::caller::bearer;
+use super::operation::{Operation, Parsed};
 use super::response::Body;
-use super::{Server, cost, socket};
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders};
+use super::{Server, events, socket};
+use crate::graphql::{Caller, Error, ErrorCode};
 
-/// One operation as a client sends it, in a body or over a socket.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Operation {
-    query: String,
-    #[serde(default, rename = "operationName")]
-    name: Option<String>,
-    #[serde(default)]
-    variables: Option<Map<String, Value>>,
-    /// None is known so far; what is sent must be an object all the same.
-    #[expect(dead_code, reason = "read to be checked")]
-    #[serde(default)]
-    extensions: Option<Map<String, Value>>,
-}
+/// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
+const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-name"];
 
-/// The same in a query string, where the variables are JSON inside.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct GetOperation {
-    query: String,
-    operation_name: Option<String>,
-    variables: Option<String>,
-    extensions: Option<String>,
-}
-
-/// An operation that parses, and of which kind it is.
-pub(super) struct Parsed {
-    request: Request,
-    pub(super) kind: OperationType,
-}
-
-impl Operation {
-    pub(super) fn parse(self) -> Result<Parsed, Body> {
-        cost::check_text(&self.query).map_err(Body::refused)?;
-        let document = parse_query(&self.query).map_err(|error| Body::unparsed(error.into()))?;
-        cost::check(&document).map_err(Body::refused)?;
-        // Some clients send an empty name for a document that has one operation.
-        let name = self.name.filter(|name| !name.is_empty());
-        let kind = kind(&document, name.as_deref()).ok_or_else(|| {
-            let message = "operationName must name one of the document's operations.";
-            Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
-        })?;
-        let variables = Variables::from_json(Value::Object(self.variables.unwrap_or_default()));
-        let mut request = Request::new(self.query).variables(variables);
-        request.operation_name = name;
-        request.set_parsed_query(document);
-        Ok(Parsed { request, kind })
-    }
-}
-
-impl Parsed {
-    /// Runs a query or mutation in a task of its own: a transaction is finished whether or not its client waits.
-    pub(super) fn execute(self, server: &Server, caller: Caller) -> JoinHandle<Body> {
-        let batches = Batches::default();
-        let loaders = Loaders::of_request(server.app.clone(), batches.clone());
-        let request = self.request.data(caller).data(loaders);
-        let schema = server.schema.clone();
-        tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) })
-    }
-
-    /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
-        let request = self.request.data(caller).data(server.stream_loaders.clone());
-        server.schema.execute_stream(request).map(Body::new)
-    }
-}
-
-fn kind(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
-    let operation = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => operation,
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
-        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
-    };
-    Some(operation.node.ty)
+/// What the body of a POST holds.
+enum Requested {
+    One(Operation),
+    Batch(Vec<Operation>),
 }
 
 pub(super) async fn get_or_upgrade(
@@ -103,43 +35,75 @@ pub(super) async fn get_or_upgrade(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    operation: Result<Query<GetOperation>, QueryRejection>,
+    parameters: Result<Query<Map<String, Value>>, QueryRejection>,
 ) -> Response {
     if let Ok(upgrade) = upgrade {
         return socket::upgrade(server, upgrade, headers, peer);
     }
-    let Some(media) = Media::negotiate(&headers) else { return not_acceptable() };
-    let Ok(Query(get)) = operation else {
-        return media.refuse(StatusCode::BAD_REQUEST, "The query string needs a `query`.");
+    let accept = Accept::read(&headers);
+    let media = accept.media_of_errors();
+    let mut response = match get_operation(parameters) {
+        _ if accept.is_none() => not_acceptable(),
+        _ if !is_preflighted(&headers) => {
+            let message = "A browser could send this unasked: add the header `apollo-require-preflight: true`.";
+            media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
+        }
+        Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
+        Ok(operation) => match operation.parse(&server) {
+            Ok(parsed) if parsed.kind == OperationType::Mutation => {
+                let message = "Mutations go by POST.";
+                let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
+                ([(header::ALLOW, "POST")], response).into_response()
+            }
+            Ok(parsed) => {
+                let mut response = execute(&server, &headers, &accept, peer, parsed).await;
+                if !headers.contains_key(header::AUTHORIZATION) && response.extensions().get::<Flawless>().is_some() {
+                    let age = server.config.web.public_max_age;
+                    set_cache(&mut response, &format!("public, max-age={age}"));
+                }
+                response
+            }
+            Err(body) => media.answer_refused(&body),
+        },
     };
-    let operation = match Operation::try_from(get) {
-        Ok(operation) => operation,
-        Err(message) => return media.refuse(StatusCode::BAD_REQUEST, message),
-    };
-    let parsed = match operation.parse() {
-        Ok(parsed) => parsed,
-        Err(body) => return media.answer_refused(&body),
-    };
-    if parsed.kind == OperationType::Mutation {
-        let mut response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, "Only queries go by GET.");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
+    if !response.headers().contains_key(header::CACHE_CONTROL) {
+        set_cache(&mut response, "no-store");
     }
-    execute(&server, &headers, media, peer, parsed).await
+    // A cache that keeps an answer must keep it apart from what others would have got.
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, authorization"));
+    response
 }
 
-impl TryFrom<GetOperation> for Operation {
-    type Error = &'static str;
+/// Marks an answer without errors. Where nobody is signed in it is the same for everybody.
+#[derive(Clone)]
+struct Flawless;
 
-    fn try_from(get: GetOperation) -> Result<Self, &'static str> {
-        let object = |text: Option<String>| match text.filter(|text| !text.is_empty()) {
-            Some(text) => serde_json::from_str::<Option<Map<String, Value>>>(&text),
-            None => Ok(None),
-        };
-        let variables = object(get.variables).map_err(|_| "`variables` must be a JSON object.")?;
-        let extensions = object(get.extensions).map_err(|_| "`extensions` must be a JSON object.")?;
-        Ok(Self { query: get.query, name: get.operation_name, variables, extensions })
+fn set_cache(response: &mut Response, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(header::CACHE_CONTROL, value);
     }
+}
+
+/// The members of an operation in a query string, `variables` and `extensions` as JSON.
+fn get_operation(parameters: Result<Query<Map<String, Value>>, QueryRejection>) -> Result<Operation, String> {
+    let Ok(Query(mut members)) = parameters else { return Err("The query string cannot be read.".to_owned()) };
+    for name in ["variables", "extensions"] {
+        let Some(Value::String(json)) = members.remove(name) else { continue };
+        if json.is_empty() {
+            continue;
+        }
+        let value = serde_json::from_str(&json).map_err(|_| format!("`{name}` must be a JSON object."))?;
+        members.insert(name.to_owned(), value);
+    }
+    Operation::try_from(members).map_err(|error| format!("This is no GraphQL request: {error}."))
+}
+
+/// Whether a page of another origin needs the server's leave to send this, as the fetch standard has it. Basic
+/// credentials a browser adds by itself; a bearer token it does not.
+fn is_preflighted(headers: &HeaderMap) -> bool {
+    PREFLIGHTED.into_iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
+        || bearer(headers).is_some()
+        || is_json(headers)
 }
 
 pub(super) async fn post(
@@ -148,46 +112,130 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let Some(media) = Media::negotiate(&headers) else { return not_acceptable() };
+    let accept = Accept::read(&headers);
+    if accept.is_none() {
+        return not_acceptable();
+    }
+    let media = accept.media_of_errors();
     if !is_json(&headers) {
-        return media.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.");
+        let message = "The body must be application/json in UTF-8.";
+        return media.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::BadUserInput, message);
     }
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => return media.refuse(rejection.status(), "The body is too large or broke off."),
-    };
-    let operation: Operation = match serde_json::from_slice(&body) {
-        Ok(operation) => operation,
-        Err(error) => {
-            return media.refuse(StatusCode::BAD_REQUEST, &format!("The body is no GraphQL request: {error}."));
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("A body has at most {} bytes.", server.config.limits.max_request_bytes);
+            return media.refuse(rejection.status(), ErrorCode::OperationTooComplex, &message);
+        }
+        Err(rejection) => {
+            return media.refuse(rejection.status(), ErrorCode::BadUserInput, "The body broke off.");
         }
     };
-    match operation.parse() {
-        Ok(parsed) => execute(&server, &headers, media, peer, parsed).await,
-        Err(body) => media.answer_refused(&body),
+    match read_body(&body) {
+        Ok(Requested::One(operation)) => match operation.parse(&server) {
+            Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
+            Err(body) => media.answer_refused(&body),
+        },
+        Ok(Requested::Batch(operations)) => execute_batch(&server, &headers, media, peer, operations).await,
+        Err(error) => {
+            let message = format!("The body is no GraphQL request: {error}.");
+            media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message)
+        }
     }
 }
 
-async fn execute(server: &Server, headers: &HeaderMap, media: Media, peer: SocketAddr, parsed: Parsed) -> Response {
-    if parsed.kind == OperationType::Subscription {
-        return media.refuse(StatusCode::BAD_REQUEST, "Subscriptions go over a WebSocket at this address.");
+fn read_body(body: &[u8]) -> serde_json::Result<Requested> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(body).map(Requested::Batch)
+    } else {
+        serde_json::from_slice(body).map(Requested::One)
+    }
+}
+
+async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: SocketAddr, parsed: Parsed) -> Response {
+    let stream = match (accept.media, accept.stream) {
+        (_, Some(stream)) if parsed.kind == OperationType::Subscription => Some(stream),
+        (Some(media), _) if parsed.kind == OperationType::Subscription => {
+            let message = "Subscriptions go over a WebSocket at this address, or with `Accept: text/event-stream`.";
+            return media.refuse(StatusCode::BAD_REQUEST, ErrorCode::BadUserInput, message);
+        }
+        (Some(_), _) => None,
+        (None, stream) => stream,
+    };
+    let media = accept.media_of_errors();
+    if let Some(stream) = stream {
+        return match events::respond(server, headers, peer, stream, parsed).await {
+            Ok(response) => response,
+            Err(error) => media.fail(error),
+        };
     }
     let caller = match server.caller(headers, peer).await {
         Ok(caller) => caller,
-        Err(error) => return media.answer(StatusCode::SERVICE_UNAVAILABLE, &Body::refused(error)),
+        Err(error) => return media.fail(error),
     };
-    let body = parsed.execute(server, caller).await.unwrap_or_else(|_| Body::crashed());
-    if body.data.is_some() { media.answer(StatusCode::OK, &body) } else { media.answer_refused(&body) }
+    let body = parsed.execute(server, caller).await;
+    if body.data.is_none() {
+        return media.answer_refused(&body);
+    }
+    let mut response = media.answer(StatusCode::OK, &body);
+    if body.errors.is_empty() {
+        response.extensions_mut().insert(Flawless);
+    }
+    response
+}
+
+/// The operations run side by side, and each gets its own answer, in their order.
+async fn execute_batch(
+    server: &Server,
+    headers: &HeaderMap,
+    media: Media,
+    peer: SocketAddr,
+    operations: Vec<Operation>,
+) -> Response {
+    let max = server.config.operations.operation_max_batch;
+    if operations.len() > max {
+        let message = format!("A request has at most {max} operations.");
+        return media.refuse(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::OperationTooComplex, &message);
+    }
+    if operations.is_empty() {
+        return media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, "The list has no operation.");
+    }
+    let caller = match server.caller(headers, peer).await {
+        Ok(caller) => caller,
+        Err(error) => return media.fail(error),
+    };
+    let run = |operation: Operation, caller: Caller| async move {
+        match operation.parse(server) {
+            Ok(parsed) if parsed.kind == OperationType::Subscription => {
+                Body::refused(Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list."))
+            }
+            Ok(parsed) => parsed.execute(server, caller).await,
+            Err(body) => body,
+        }
+    };
+    let bodies = join_all(operations.into_iter().map(|operation| run(operation, caller.clone()))).await;
+    media.answer(StatusCode::OK, &bodies)
+}
+
+impl Accept {
+    fn is_none(&self) -> bool {
+        self.media.is_none() && self.stream.is_none()
+    }
 }
 
 impl Media {
-    /// What is no GraphQL request at all.
-    fn refuse(self, status: StatusCode, message: &str) -> Response {
-        let code = match status {
-            StatusCode::BAD_REQUEST => ErrorCode::GraphqlParseFailed,
-            _ => ErrorCode::BadUserInput,
-        };
+    /// What is no GraphQL request at all, or none that is taken.
+    pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
         self.answer(status, &Body::refused(Error::new(code, message)))
+    }
+
+    /// What came before the operation and went wrong.
+    fn fail(self, error: Error) -> Response {
+        let status = match error.code() {
+            ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        self.answer(status, &Body::refused(error))
     }
 
     /// A well-formed request whose operation never ran.
@@ -199,7 +247,7 @@ impl Media {
         self.answer(status, body)
     }
 
-    fn answer(self, status: StatusCode, body: &Body) -> Response {
+    fn answer(self, status: StatusCode, body: &impl Serialize) -> Response {
         match serde_json::to_vec(body) {
             Ok(json) => (status, [(header::CONTENT_TYPE, self.content_type())], json).into_response(),
             Err(error) => {
@@ -211,14 +259,16 @@ impl Media {
 }
 
 fn not_acceptable() -> Response {
-    let takes = "This address answers with application/graphql-response+json or application/json.\n";
+    let takes = "This address answers with application/graphql-response+json or application/json, and subscriptions \
+        with text/event-stream or multipart/mixed.\n";
     (StatusCode::NOT_ACCEPTABLE, takes).into_response()
 }
 
+/// JSON is UTF-8, RFC 8259, section 8.1; a charset that says otherwise is not taken.
 fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let charset = parts.find_map(|part| part.to_ascii_lowercase().strip_prefix("charset=").map(str::to_owned));
+    json && charset.is_none_or(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
 }

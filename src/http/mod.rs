@@ -3,11 +3,16 @@
 mod accept;
 mod caller;
 mod cost;
+mod documents;
 mod drain;
+mod events;
 mod explorer;
 mod graphql;
 mod health;
+mod lifetime;
+mod operation;
 mod response;
+mod seats;
 mod socket;
 
 use std::net::SocketAddr;
@@ -15,19 +20,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Method, header};
+use axum::http::{HeaderValue, Method};
 use axum::routing::get;
 use axum::{Json, Router, extract::State};
 use jsonwebtoken::jwk::JwkSet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::config::Config;
+use crate::config::{Config, Web};
 use crate::domain::App;
-use crate::graphql::{Loaders, Schema, schema};
+use crate::graphql::{Error, Loaders, Schema, schema};
+use crate::ids::UserId;
+use cost::Costs;
+use documents::Documents;
 use drain::Drain;
+use seats::{Seat, Seats};
 
 /// The end of the drain's timeout, in which sockets that are still busy close with their code.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
@@ -38,17 +50,43 @@ struct Server {
     app: App,
     schema: Schema,
     stream_loaders: Loaders,
+    documents: Arc<Documents>,
+    costs: Arc<Costs>,
+    seats: Seats,
     config: Arc<Config>,
     drain: Drain,
+}
+
+impl Server {
+    /// Fails where the settings name a file that is no good.
+    fn new(app: App, config: Config) -> std::io::Result<Self> {
+        Ok(Self {
+            schema: schema(app.clone(), &config.operations),
+            stream_loaders: Loaders::of_streams(app.clone()),
+            documents: Arc::new(Documents::open(&config.operations)?),
+            costs: Arc::new(Costs::new(config.operations.clone())),
+            seats: Seats::default(),
+            drain: Drain::default(),
+            config: Arc::new(config),
+            app,
+        })
+    }
+
+    /// Counts a connection of the user's until it is dropped; RATE_LIMITED where there are too many.
+    fn take_seat(&self, user: UserId) -> Result<Seat, Error> {
+        let max = self.config.socket.socket_max_per_user;
+        self.seats.take(user, max).ok_or_else(|| {
+            let message = format!("At most {max} connections of one user at once.");
+            Error::limited("SOCKET_MAX_PER_USER", Duration::from_secs(30), message)
+        })
+    }
 }
 
 /// Answers requests until `stop` is cancelled, and then drains: turns not ready, takes no new sockets, finishes
 /// what is in flight, closes the sockets with 1012, and returns within the drain's delay and timeout.
 pub async fn serve(app: App, config: Config, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-    let drain = Drain::default();
-    let schema = schema(app.clone());
-    let stream_loaders = Loaders::of_streams(app.clone());
-    let server = Server { app, schema, stream_loaders, config: Arc::new(config), drain: drain.clone() };
+    let server = Server::new(app, config)?;
+    let drain = server.drain.clone();
     let (delay, timeout) = (server.config.places.drain_delay, server.config.places.drain_timeout);
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
     let closing = drain.clone();
@@ -78,6 +116,9 @@ pub async fn serve(app: App, config: Config, listener: TcpListener, stop: Cancel
 }
 
 fn router(server: Server) -> Router {
+    let limits = &server.config.limits;
+    // What a stream sends must not wait for the compressor.
+    let compressed = DefaultPredicate::new().and(NotForContentType::const_new("multipart/mixed"));
     Router::new()
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post))
         .route("/graphiql", get(explorer::page))
@@ -85,26 +126,28 @@ fn router(server: Server) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
-        .layer(DefaultBodyLimit::max(server.config.limits.max_request_bytes))
-        .layer(cors())
+        .layer(DefaultBodyLimit::max(limits.max_request_bytes))
+        .layer(RequestBodyTimeoutLayer::new(limits.request_read_timeout))
+        .layer(CompressionLayer::new().compress_when(compressed))
+        .layer(cors(&server.config.web))
         // A 503 while draining is no failure; what is one is logged where it happens.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
 }
 
-/// Tokens travel in a header that no browser adds by itself, so that any origin may ask.
-fn cors() -> CorsLayer {
-    let requests = [
-        header::ACCEPT,
-        header::AUTHORIZATION,
-        header::CONTENT_TYPE,
-        HeaderName::from_static("apollo-require-preflight"),
-        HeaderName::from_static("x-apollo-operation-name"),
-        HeaderName::from_static("x-apollo-operation-id"),
-        HeaderName::from_static("apollographql-client-name"),
-        HeaderName::from_static("apollographql-client-version"),
-    ];
-    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::POST]).allow_headers(requests)
+/// Tokens travel in a header that no browser adds by itself, so that any other header may come along.
+fn cors(web: &Web) -> CorsLayer {
+    const REMEMBERED: Duration = Duration::from_hours(2);
+    let origins = if web.allows_any_origin() {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(web.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(REMEMBERED)
 }
 
 /// The keys that access tokens can be verified with, as RFC 7517 has them.

@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::graphql::{Error, ErrorCode};
 
+/// Errors in an answer at most: a document can be wrong in each of its fields.
+const MAX_ERRORS: usize = 100;
+
 /// The body of an answer, the GraphQL specification's section 7.
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
@@ -17,6 +20,7 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn new(mut response: Response) -> Self {
+        response.errors.truncate(MAX_ERRORS);
         response.errors.iter_mut().for_each(add_code);
         // What is wrong with the document or its variables belongs to no field.
         let never_ran = response.data == Value::Null

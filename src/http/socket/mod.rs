@@ -1,7 +1,6 @@
-//! GraphQL over WebSocket: the graphql-transport-ws protocol, by a loop of our own.
-//!
-//! Source: PROTOCOL.md of the npm package graphql-ws.
+//! GraphQL over WebSocket: graphql-transport-ws and the older graphql-ws, by a loop of our own.
 
+mod allowance;
 mod protocol;
 mod session;
 
@@ -9,16 +8,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Server;
-use protocol::Close;
+use protocol::{Close, Protocol};
 use session::Session;
 
 /// How long a client may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
-const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// tungstenite clears its whole read buffer at every read: a small one saves a quarter of the processor's time.
 const READ_BUFFER: usize = 1024;
 const WRITE_BUFFER: usize = 4096;
@@ -29,9 +27,12 @@ pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: Header
     if server.drain.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
+    if !may_connect(&server, &headers) {
+        return (StatusCode::FORBIDDEN, "pages of this origin may not connect\n").into_response();
+    }
     let max_message = server.config.socket.socket_max_message_bytes;
     upgrade
-        .protocols([SUBPROTOCOL])
+        .protocols(Protocol::NAMES)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER + max_message)
@@ -39,12 +40,21 @@ pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: Header
         .max_frame_size(max_message)
         .on_upgrade(move |socket| async move {
             let drain = server.drain.clone();
-            if socket.protocol().is_some_and(|protocol| protocol == SUBPROTOCOL) {
-                drain.track(Session::run(server, socket, headers, peer)).await;
-            } else {
-                close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await;
+            match socket.protocol().and_then(|name| Protocol::of(name.to_str().ok()?)) {
+                Some(protocol) => drain.track(Session::run(server, socket, protocol, headers, peer)).await,
+                None => close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await,
             }
         })
+}
+
+/// Browsers ask nobody before they open a socket, so that the list of origins is looked at here. Whatever is no
+/// browser sends no Origin.
+fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return true };
+    let web = &server.config.web;
+    let own = origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host));
+    own || web.allows_any_origin() || web.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 /// Tells the client why, and waits a moment for its own close: a connection that is reset with unread input

@@ -1,4 +1,7 @@
-//! The messages and close codes of graphql-transport-ws.
+//! The two subprotocols: what their messages mean, and how they are written.
+//!
+//! Sources: PROTOCOL.md of the npm package graphql-ws for graphql-transport-ws, and PROTOCOL.md of
+//! subscriptions-transport-ws for the older one, which confusingly is called graphql-ws on the wire.
 
 use std::borrow::Cow;
 
@@ -6,26 +9,27 @@ use async_graphql::ServerError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::http::graphql::Operation;
+use crate::http::operation::Operation;
 use crate::http::response::Body;
 
-/// What a client may send.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// The subprotocol that client and server have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    TransportWs,
+    /// What subscriptions-transport-ws and GraphQL Playground speak.
+    Legacy,
+}
+
+/// What a client may send, in the words of graphql-transport-ws.
+#[derive(Debug)]
 pub(super) enum ClientMessage {
     ConnectionInit {
-        #[serde(default)]
         payload: Option<Map<String, Value>>,
     },
     Ping {
-        #[serde(default)]
         payload: Option<Map<String, Value>>,
     },
-    Pong {
-        #[expect(dead_code, reason = "read to be checked: a payload is an object or nothing")]
-        #[serde(default)]
-        payload: Option<Map<String, Value>>,
-    },
+    Pong,
     Subscribe {
         id: String,
         payload: Operation,
@@ -33,6 +37,17 @@ pub(super) enum ClientMessage {
     Complete {
         id: String,
     },
+    /// Of the older protocol alone.
+    ConnectionTerminate,
+}
+
+/// A client's message before it is known to be one.
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(rename = "type")]
+    kind: String,
+    id: Option<Value>,
+    payload: Option<Value>,
 }
 
 /// What the server sends.
@@ -59,6 +74,93 @@ pub(super) enum ServerMessage<'a> {
     },
 }
 
+/// The same in the older protocol.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum LegacyMessage<'a> {
+    ConnectionAck,
+    ConnectionError { payload: Reason<'a> },
+    Ka,
+    Data { id: &'a str, payload: &'a Body },
+    Error { id: &'a str, payload: Option<&'a ServerError> },
+    Complete { id: &'a str },
+}
+
+#[derive(Debug, Serialize)]
+struct Reason<'a> {
+    message: &'a str,
+}
+
+impl Protocol {
+    pub(super) const NAMES: [&'static str; 2] = ["graphql-transport-ws", "graphql-ws"];
+
+    pub(super) fn of(name: &str) -> Option<Self> {
+        match name {
+            "graphql-transport-ws" => Some(Self::TransportWs),
+            "graphql-ws" => Some(Self::Legacy),
+            _ => None,
+        }
+    }
+
+    /// None where it is no message of this protocol.
+    pub(super) fn read(self, text: &str) -> Option<ClientMessage> {
+        // A list of values would do for serde.
+        let object = text.trim_start().starts_with('{');
+        let Frame { kind, id, payload } = serde_json::from_str(text).ok().filter(|_| object)?;
+        Some(match (self, kind.as_str()) {
+            (_, "connection_init") => ClientMessage::ConnectionInit { payload: optional_object(payload)? },
+            (Self::TransportWs, "ping") => ClientMessage::Ping { payload: optional_object(payload)? },
+            (Self::TransportWs, "pong") => optional_object(payload).map(|_| ClientMessage::Pong)?,
+            (Self::TransportWs, "subscribe") | (Self::Legacy, "start") => {
+                let payload = Operation::try_from(optional_object(payload)??).ok()?;
+                ClientMessage::Subscribe { id: identifier(id)?, payload }
+            }
+            (Self::TransportWs, "complete") | (Self::Legacy, "stop") => ClientMessage::Complete { id: identifier(id)? },
+            (Self::Legacy, "connection_terminate") => ClientMessage::ConnectionTerminate,
+            _ => return None,
+        })
+    }
+
+    /// None for what has no word in the older protocol.
+    pub(super) fn write(self, message: &ServerMessage<'_>) -> Option<String> {
+        let legacy = match (self, message) {
+            (Self::TransportWs, message) => return serde_json::to_string(message).ok(),
+            (Self::Legacy, ServerMessage::ConnectionAck) => LegacyMessage::ConnectionAck,
+            (Self::Legacy, ServerMessage::Ping) => LegacyMessage::Ka,
+            (Self::Legacy, ServerMessage::Pong { .. }) => return None,
+            (Self::Legacy, ServerMessage::Next { id, payload }) => LegacyMessage::Data { id, payload },
+            (Self::Legacy, ServerMessage::Error { id, payload }) => {
+                LegacyMessage::Error { id, payload: payload.first() }
+            }
+            (Self::Legacy, ServerMessage::Complete { id }) => LegacyMessage::Complete { id },
+        };
+        serde_json::to_string(&legacy).ok()
+    }
+
+    /// What comes before the close where the client was not let in, if the protocol has a word for it.
+    pub(super) fn rejection(self, close: &Close) -> Option<String> {
+        let message = LegacyMessage::ConnectionError { payload: Reason { message: &close.reason } };
+        serde_json::to_string(&message).ok().filter(|_| self == Self::Legacy)
+    }
+}
+
+fn identifier(id: Option<Value>) -> Option<String> {
+    match id? {
+        Value::String(id) if !id.is_empty() => Some(id),
+        _ => None,
+    }
+}
+
+/// None for what is there and no object.
+#[expect(clippy::option_option, reason = "an object may be missing, and something else may be there")]
+fn optional_object(payload: Option<Value>) -> Option<Option<Map<String, Value>>> {
+    match payload {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::Object(object)) => Some(Some(object)),
+        Some(_) => None,
+    }
+}
+
 /// Why the server ends a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Close {
@@ -68,15 +170,22 @@ pub(super) struct Close {
 }
 
 impl Close {
-    /// RFC 6455's registry: come back, perhaps to another node.
+    // Of RFC 6455, section 7.4.1, and its registry.
+    pub(super) const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error");
+    pub(super) const NOT_UTF8: Self = Self::new(1007, "Not UTF-8");
+    pub(super) const TOO_BIG: Self = Self::new(1009, "Message too big");
+    /// Come back, perhaps to another node.
     pub(super) const RESTART: Self = Self::new(1012, "Service Restart");
     pub(super) const TRY_AGAIN: Self = Self::new(1013, "Try Again Later");
+    // Of graphql-transport-ws.
     pub(super) const INVALID_MESSAGE: Self = Self::new(4400, "Invalid message");
     pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     pub(super) const FORBIDDEN: Self = Self::new(4403, "Forbidden");
     pub(super) const SUBPROTOCOL_NOT_ACCEPTABLE: Self = Self::new(4406, "Subprotocol not acceptable");
     pub(super) const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
     pub(super) const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
+    // Our own.
+    pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user");
 
     const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason) }

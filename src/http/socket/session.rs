@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
+use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
@@ -12,16 +14,18 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamMap;
 use tracing::debug;
+use tungstenite::error::ProtocolError;
 
-use super::protocol::{ClientMessage, Close, ServerMessage};
+use super::allowance::Allowance;
+use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use crate::domain::{Error as Domain, Viewer};
-use crate::graphql::{Caller, Error, ErrorCode, Identity};
+use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
-use crate::http::drain::Drain;
-use crate::http::graphql::Operation;
+use crate::http::lifetime::{Lifetime, Over};
+use crate::http::operation::Operation;
 use crate::http::response::Body;
-use crate::log::SessionWatch;
+use crate::http::seats::Seat;
 
 type Outputs = Pin<Box<dyn Stream<Item = Output> + Send>>;
 
@@ -46,12 +50,13 @@ enum End {
 pub(super) struct Session {
     server: Server,
     socket: WebSocket,
+    protocol: Protocol,
     headers: HeaderMap,
     caller: Caller,
-    /// Tells of the revocation of the viewer's session.
-    watch: Option<SessionWatch>,
-    /// When the access token runs out.
-    expires_at: Option<Instant>,
+    lifetime: Lifetime,
+    /// One of those that the viewer may have.
+    seat: Option<Seat>,
+    allowance: Allowance,
     operations: StreamMap<String, Outputs>,
     /// The queries and mutations among the operations, which a drain waits for.
     requests: HashSet<String>,
@@ -61,24 +66,35 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn run(server: Server, socket: WebSocket, headers: HeaderMap, peer: SocketAddr) {
+    pub(super) async fn run(
+        server: Server,
+        socket: WebSocket,
+        protocol: Protocol,
+        headers: HeaderMap,
+        peer: SocketAddr,
+    ) {
         let caller = Caller { identity: Identity::Anonymous, ip_address: Some(server.address(&headers, peer)) };
-        let ping_at = Instant::now() + server.config.socket.socket_ping_interval;
+        let settings = &server.config.socket;
         let mut session = Self {
+            lifetime: Lifetime::anonymous(&server),
+            seat: None,
+            allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
+            ping_at: Instant::now() + settings.socket_ping_interval,
             server,
             socket,
+            protocol,
             headers,
             caller,
-            watch: None,
-            expires_at: None,
             operations: StreamMap::new(),
             requests: HashSet::new(),
-            ping_at,
             pong_by: None,
         };
         let end = match session.initialise().await {
             Ok(()) => session.serve().await,
-            Err(end) => end,
+            Err(end) => {
+                session.reject(&end).await;
+                end
+            }
         };
         if let End::Close(close) = end {
             debug!(code = close.code, reason = %close.reason, "closing a socket");
@@ -94,15 +110,22 @@ impl Session {
         let deadline = Instant::now() + self.server.config.socket.socket_init_timeout;
         loop {
             let message = tokio::select! {
-                message = receive(&mut self.socket) => message?,
+                message = receive(&mut self.socket, self.protocol) => message?,
                 () = sleep_until(deadline) => return Err(End::Close(Close::INIT_TIMEOUT)),
                 () = drain.closing() => return Err(End::Close(Close::RESTART)),
             };
             match message {
-                None | Some(ClientMessage::Pong { .. }) => {}
+                None | Some(ClientMessage::Pong) => {}
+                Some(ClientMessage::ConnectionTerminate) => return Err(End::Gone),
                 Some(ClientMessage::ConnectionInit { payload }) => {
                     self.authenticate(payload.as_ref()).await?;
-                    return self.send(&ServerMessage::ConnectionAck).await;
+                    self.send(&ServerMessage::ConnectionAck).await?;
+                    // In the older protocol the first sign of life comes at once.
+                    return if self.protocol == Protocol::Legacy {
+                        self.send(&ServerMessage::Ping).await
+                    } else {
+                        Ok(())
+                    };
                 }
                 Some(ClientMessage::Ping { payload }) => self.send(&ServerMessage::Pong { payload }).await?,
                 Some(ClientMessage::Subscribe { .. } | ClientMessage::Complete { .. }) => {
@@ -112,24 +135,43 @@ impl Session {
         }
     }
 
+    /// The older protocol has a message for who is not let in.
+    async fn reject(&mut self, end: &End) {
+        let End::Close(close) = end else { return };
+        if let Some(text) = self.protocol.rejection(close) {
+            let patience = self.server.config.socket.socket_write_timeout;
+            // Whether it arrives or not, the socket is closed next.
+            let _ = timeout(patience, self.socket.send(Message::Text(text.into()))).await;
+        }
+    }
+
     /// By `Authorization` in the payload, which browsers can set, or else in the upgrade's headers.
     /// Without either the client is anonymous; with one that is no good it is closed.
     async fn authenticate(&mut self, payload: Option<&Map<String, Value>>) -> Result<(), End> {
-        let in_payload = payload
-            .and_then(|payload| payload.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")))
-            .map(|(_, value)| value.as_str().and_then(bearer_value).ok_or(End::Close(Close::FORBIDDEN)))
-            .transpose()?;
-        let Some(token) = in_payload.or_else(|| bearer(&self.headers)) else { return Ok(()) };
-        let Ok(viewer) = self.server.app.sessions().read_token(&token) else {
-            return Err(End::Close(Close::FORBIDDEN));
-        };
-        // Watched first and looked at afterwards: no revocation falls between.
-        self.watch = Some(self.server.app.log().watch_session(viewer.session));
+        let Some(token) = token_in(payload)?.or_else(|| bearer(&self.headers)) else { return Ok(()) };
+        let viewer = self.read_token(&token)?;
+        let seat = self.server.take_seat(viewer.user);
+        self.seat = Some(seat.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
+        self.lifetime = Lifetime::of(&self.server, viewer);
         check_session(&self.server, viewer).await?;
         self.caller.identity = Identity::SignedIn(viewer);
-        let left = viewer.expires_at - self.server.app.clock().now();
-        self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
         Ok(())
+    }
+
+    /// A ping may bring a fresh token of the same session, and the socket then lives as long as that.
+    fn refresh(&mut self, payload: Option<&Map<String, Value>>) -> Result<(), End> {
+        let Some(token) = token_in(payload)? else { return Ok(()) };
+        let fresh = self.read_token(&token)?;
+        match &mut self.caller.identity {
+            Identity::SignedIn(viewer) if viewer.session == fresh.session => *viewer = fresh,
+            _ => return Err(End::Close(Close::FORBIDDEN)),
+        }
+        self.lifetime.extend(&self.server, fresh);
+        Ok(())
+    }
+
+    fn read_token(&self, token: &str) -> Result<Viewer, End> {
+        self.server.app.sessions().read_token(token).map_err(|_| End::Close(Close::FORBIDDEN))
     }
 
     async fn serve(&mut self) -> End {
@@ -138,13 +180,13 @@ impl Session {
         loop {
             let alarm = self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at));
             let done = tokio::select! {
-                message = receive(&mut self.socket) => match message {
+                message = receive(&mut self.socket, self.protocol) => match message {
                     Ok(message) => self.handle(message, closing).await,
                     Err(end) => Err(end),
                 },
                 Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
                 () = sleep_until(alarm) => self.keep_alive(closing).await,
-                close = over(self.expires_at, self.watch.as_ref(), &drain) => Err(End::Close(close)),
+                over = self.lifetime.over() => Err(over.into()),
                 () = drain.closing(), if !closing => {
                     closing = true;
                     Ok(())
@@ -162,9 +204,13 @@ impl Session {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
         match message {
-            None | Some(ClientMessage::Pong { .. }) => Ok(()),
+            None | Some(ClientMessage::Pong) => Ok(()),
+            Some(ClientMessage::ConnectionTerminate) => Err(End::Gone),
             Some(ClientMessage::ConnectionInit { .. }) => Err(End::Close(Close::TOO_MANY_INITS)),
-            Some(ClientMessage::Ping { payload }) => self.send(&ServerMessage::Pong { payload }).await,
+            Some(ClientMessage::Ping { payload }) => {
+                self.refresh(payload.as_ref())?;
+                self.send(&ServerMessage::Pong { payload }).await
+            }
             // It would not be finished; the client asks another node once this socket is closed.
             Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
@@ -176,18 +222,21 @@ impl Session {
     }
 
     async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {
-        if self.operations.contains_key(&id) {
-            return Err(End::Close(Close::duplicate(&id)));
+        match self.protocol {
+            Protocol::TransportWs if self.operations.contains_key(&id) => {
+                return Err(End::Close(Close::duplicate(&id)));
+            }
+            Protocol::TransportWs => {}
+            // There the newer one takes the older one's place.
+            Protocol::Legacy => self.forget(&id),
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
         }
-        let max = self.server.config.socket.socket_max_operations;
-        if self.operations.len() >= max {
-            let error = Error::new(ErrorCode::RateLimited, format!("At most {max} operations at once on one socket."));
+        if let Err(error) = self.admit() {
             return self.send_error(&id, &Body::refused(error)).await;
         }
-        let parsed = match operation.parse() {
+        let parsed = match operation.parse(&self.server) {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
@@ -196,11 +245,25 @@ impl Session {
             Box::pin(events.chain(stream::once(async { Output::End })))
         } else {
             self.requests.insert(id.clone());
-            let result = parsed.execute(&self.server, self.caller.clone());
-            Box::pin(stream::once(async { Output::Result(result.await.unwrap_or_else(|_| Body::crashed())) }))
+            Box::pin(stream::once(parsed.execute(&self.server, self.caller.clone()).map(Output::Result)))
         };
         self.operations.insert(id, outputs);
         Ok(())
+    }
+
+    /// Whether one more operation may start on this socket now.
+    fn admit(&mut self) -> Result<(), Error> {
+        let settings = &self.server.config.socket;
+        let max = settings.socket_max_operations;
+        if self.operations.len() >= max {
+            let message = format!("At most {max} operations at once on one socket.");
+            return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
+        }
+        self.allowance.take(Instant::now()).map_err(|wait| {
+            let message =
+                format!("At most {} operations a second on one socket.", settings.socket_operations_per_second);
+            Error::limited("SOCKET_OPERATIONS_PER_SECOND", wait, message)
+        })
     }
 
     /// What failed as a whole ends its operation with `error`: a subscriber then resumes from the last cursor
@@ -239,13 +302,17 @@ impl Session {
         let now = Instant::now();
         if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
             // The answer may be here already, and the server late to look.
-            let Some(message) = receive(&mut self.socket).now_or_never() else { return Err(End::Gone) };
+            let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
             return self.handle(message?, closing).await;
         }
         if self.ping_at <= now {
             self.ping_at = now + self.server.config.socket.socket_ping_interval;
             self.pong_by.get_or_insert(now + self.server.config.socket.socket_pong_timeout);
             self.send(&ServerMessage::Ping).await?;
+            // The older protocol's sign of life asks for no answer.
+            if self.protocol == Protocol::Legacy {
+                self.write(Message::Ping(Bytes::new())).await?;
+            }
         }
         Ok(())
     }
@@ -254,20 +321,42 @@ impl Session {
         self.send(&ServerMessage::Error { id, payload: &body.errors }).await
     }
 
-    /// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
-        // Every message is made of text and of values that came from JSON or go to it.
-        let Ok(text) = serde_json::to_string(message) else { return Err(End::Gone) };
+        match self.protocol.write(message) {
+            Some(text) => self.write(Message::Text(text.into())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
+    async fn write(&mut self, message: Message) -> Result<(), End> {
         let patience = self.server.config.socket.socket_write_timeout;
         tokio::select! {
             biased;
-            written = timeout(patience, self.socket.send(Message::Text(text.into()))) => match written {
+            written = timeout(patience, self.socket.send(message)) => match written {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_)) | Err(_) => Err(End::Gone),
             },
-            close = over(self.expires_at, self.watch.as_ref(), &self.server.drain) => Err(End::Close(close)),
+            over = self.lifetime.over() => Err(over.into()),
         }
     }
+}
+
+impl From<Over> for End {
+    fn from(over: Over) -> Self {
+        Self::Close(match over {
+            Over::SignedOut => Close::FORBIDDEN,
+            Over::Drained => Close::RESTART,
+        })
+    }
+}
+
+/// The token of `Authorization` in a payload; an error where that is there and holds none.
+fn token_in(payload: Option<&Map<String, Value>>) -> Result<Option<String>, End> {
+    payload
+        .and_then(|payload| payload.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")))
+        .map(|(_, value)| value.as_str().and_then(bearer_value).ok_or(End::Close(Close::FORBIDDEN)))
+        .transpose()
 }
 
 async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
@@ -279,36 +368,23 @@ async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
 }
 
 /// The client's next message; None for a frame that only shows that it is there.
-async fn receive(socket: &mut WebSocket) -> Result<Option<ClientMessage>, End> {
+async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
     match socket.recv().await {
-        Some(Ok(Message::Text(text))) => {
-            serde_json::from_str(&text).map(Some).map_err(|_| End::Close(Close::INVALID_MESSAGE))
-        }
+        Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),
-        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+        Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+        Some(Err(error)) => Err(why(error)),
     }
 }
 
-/// Waits for what ends a connection whatever its client does.
-async fn over(expires_at: Option<Instant>, watch: Option<&SessionWatch>, drain: &Drain) -> Close {
-    tokio::select! {
-        () = at(expires_at) => Close::FORBIDDEN,
-        () = revoked(watch) => Close::FORBIDDEN,
-        () = drain.expired() => Close::RESTART,
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn revoked(watch: Option<&SessionWatch>) {
-    match watch {
-        Some(watch) => watch.revoked().await,
-        None => std::future::pending().await,
+/// What a connection that cannot be read any further is told.
+fn why(error: axum::Error) -> End {
+    match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => End::Close(Close::TOO_BIG),
+        Some(tungstenite::Error::Utf8(_)) => End::Close(Close::NOT_UTF8),
+        Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
+        Some(tungstenite::Error::Protocol(_)) => End::Close(Close::PROTOCOL_ERROR),
+        _ => End::Gone,
     }
 }

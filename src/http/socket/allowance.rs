@@ -1,0 +1,50 @@
+//! How fast operations may start on one socket: a bucket of tokens that fills with time and holds one second's worth.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(super) struct Allowance {
+    per_second: f64,
+    left: f64,
+    filled_at: Instant,
+}
+
+impl Allowance {
+    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(per_second);
+        Self { per_second, left: per_second, filled_at: now }
+    }
+
+    /// Takes one, or tells when there will be one.
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let gained = (now - self.filled_at).as_secs_f64() * self.per_second;
+        self.left = (self.left + gained).min(self.per_second);
+        self.filled_at = now;
+        if self.left >= 1.0 {
+            self.left -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_spent_and_fills_again() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(2, start);
+        assert_eq!([allowance.take(start), allowance.take(start)], [Ok(()), Ok(())]);
+        assert_eq!(allowance.take(start), Err(Duration::from_millis(500)));
+        let later = start + Duration::from_millis(500);
+        assert_eq!(allowance.take(later), Ok(()));
+        assert!(allowance.take(later).is_err());
+        // No more is saved up than one second's worth.
+        let much_later = start + Duration::from_mins(1);
+        assert_eq!([allowance.take(much_later), allowance.take(much_later)], [Ok(()), Ok(())]);
+        assert!(allowance.take(much_later).is_err());
+    }
+}
