@@ -11,6 +11,8 @@ pub enum Error {
     Invalid(Vec<Violation>),
     /// Nobody is signed in, or the credentials are wrong.
     Unauthenticated(&'static str),
+    /// Visible, but not the viewer's to do.
+    Forbidden(&'static str),
     /// It does not exist, or the viewer may not know of it.
     NotFound(&'static str),
     /// Already taken, or changed meanwhile.

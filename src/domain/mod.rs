@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod conversations;
 mod error;
 pub mod messages;
+pub mod participants;
 mod passwords;
 pub mod receipts;
 pub mod sessions;
@@ -97,6 +98,10 @@ impl App {
 
     pub fn conversations(&self) -> conversations::Conversations<'_> {
         conversations::Conversations { app: self }
+    }
+
+    pub fn participants(&self) -> participants::Participants<'_> {
+        participants::Participants { app: self }
     }
 
     pub fn messages(&self) -> messages::Messages<'_> {

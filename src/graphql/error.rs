@@ -177,6 +177,7 @@ impl From<Domain> for Error {
             Domain::Invalid(violations) => Self::with_violations(ErrorCode::BadUserInput, violations),
             Domain::Conflict(violation) => Self::with_violations(ErrorCode::Conflict, vec![violation]),
             Domain::Unauthenticated(message) => Self::new(ErrorCode::Unauthenticated, message),
+            Domain::Forbidden(message) => Self::new(ErrorCode::Forbidden, message),
             Domain::NotFound(message) => Self::new(ErrorCode::NotFound, message),
             Domain::Overloaded(message) => Self::new(ErrorCode::Unavailable, message),
             Domain::Internal(error) if error.is_unavailable() => {

@@ -5,7 +5,7 @@ use futures_util::{Stream, StreamExt as _};
 
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
-use super::error::{Error, Result};
+use super::error::{Error, ErrorCode, Result};
 use super::loaders::{Loaders, MembershipKey};
 use super::message::Message;
 use super::participant::Participant;
@@ -23,6 +23,19 @@ pub struct MessageAdded {
 pub struct ConversationAdded {
     cursor: String,
     conversation: Conversation,
+}
+
+#[derive(SimpleObject)]
+pub struct ConversationUpdated {
+    cursor: String,
+    conversation: Conversation,
+}
+
+/// The viewer takes no part in it any more.
+#[derive(SimpleObject)]
+pub struct ConversationRemoved {
+    cursor: String,
+    conversation_id: ID,
 }
 
 #[derive(SimpleObject)]
@@ -48,6 +61,8 @@ pub struct ResyncRequired {
 pub enum InboxEvent {
     MessageAdded(MessageAdded),
     ConversationAdded(ConversationAdded),
+    ConversationUpdated(ConversationUpdated),
+    ConversationRemoved(ConversationRemoved),
     ReceiptAdvanced(ReceiptAdvanced),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
@@ -59,6 +74,8 @@ pub enum InboxEvent {
 pub enum DurableEvent {
     MessageAdded(MessageAdded),
     ConversationAdded(ConversationAdded),
+    ConversationUpdated(ConversationUpdated),
+    ConversationRemoved(ConversationRemoved),
     ReceiptAdvanced(ReceiptAdvanced),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
@@ -87,7 +104,8 @@ impl Subscription {
     }
 
     /// New messages of one conversation, or of all; `after` resumes as in inbox. A cursor that is too old
-    /// or unknown ends it with BAD_USER_INPUT.
+    /// or unknown ends it with BAD_USER_INPUT; that the viewer takes no part in the conversation any more,
+    /// with NOT_FOUND.
     async fn message_added(
         &self,
         ctx: &Context<'_>,
@@ -122,6 +140,10 @@ fn message_events(
                         yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
                     }
                 }
+                Item::Event(Event { change: Change::ConversationRemoved { .. }, .. }) | Item::Closed => {
+                    yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
+                    return;
+                }
                 Item::Event(_) | Item::CaughtUp(_) => {}
                 Item::ResyncRequired(_) => {
                     yield Err(Error::bad_input("after", "This cursor is too old or unknown. Fetch the messages anew."));
@@ -141,6 +163,8 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         Item::ResyncRequired(seq) => {
             return Ok(Some(InboxEvent::ResyncRequired(ResyncRequired { cursor: cursor(seq) })));
         }
+        // An inbox is never over.
+        Item::Closed => return Ok(None),
     };
     let cursor = cursor(seq);
     Ok(match change {
@@ -151,6 +175,14 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         Change::ConversationAdded { conversation, .. } => {
             let row = loaders.load(conversation).await?;
             row.map(|row| InboxEvent::ConversationAdded(ConversationAdded { cursor, conversation: row.into() }))
+        }
+        Change::ConversationUpdated { conversation } => {
+            let row = loaders.load(conversation).await?;
+            row.map(|row| InboxEvent::ConversationUpdated(ConversationUpdated { cursor, conversation: row.into() }))
+        }
+        Change::ConversationRemoved { conversation, .. } => {
+            let conversation_id = conversation.to_string().into();
+            Some(InboxEvent::ConversationRemoved(ConversationRemoved { cursor, conversation_id }))
         }
         Change::ReceiptAdvanced { conversation, user } => {
             let row = loaders.load(conversation).await?;

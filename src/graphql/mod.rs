@@ -43,6 +43,7 @@ pub struct Mutation(
     session::SessionMutation,
     conversation::ConversationMutation,
     message::MessageMutation,
+    participant::ParticipantMutation,
 );
 
 pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;

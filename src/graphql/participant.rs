@@ -1,12 +1,13 @@
 //! Participants, as the others in a conversation see them, and as each sees itself.
 
-use async_graphql::{Context, Enum, ID, Object};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::context::ContextExt as _;
+use super::conversation::Conversation;
 use super::error::Result;
 use super::loaders::NumberKey;
 use super::message::Message;
-use super::scalars::DateTime;
+use super::scalars::{DateTime, parse_id};
 use super::user::User;
 use crate::ids::MembershipId;
 use crate::store::participants::{Participant as Row, ParticipantRole as RoleRow};
@@ -80,5 +81,56 @@ impl Membership {
 
     async fn joined_at(&self) -> DateTime {
         self.row.joined_at.into()
+    }
+}
+
+#[derive(InputObject)]
+pub struct LeaveConversationInput {
+    conversation_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct LeaveConversationPayload {
+    conversation_id: ID,
+}
+
+#[derive(InputObject)]
+pub struct RemoveParticipantInput {
+    conversation_id: ID,
+    user_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct RemoveParticipantPayload {
+    conversation: Conversation,
+}
+
+#[derive(Default)]
+pub struct ParticipantMutation;
+
+#[Object]
+impl ParticipantMutation {
+    /// The owner of a group may remove anybody, an admin its members. Their subscriptions to it end.
+    async fn remove_participant(
+        &self,
+        ctx: &Context<'_>,
+        input: RemoveParticipantInput,
+    ) -> Result<RemoveParticipantPayload> {
+        let viewer = ctx.viewer()?;
+        let conversation = parse_id(&input.conversation_id, "conversationId")?;
+        let user = parse_id(&input.user_id, "userId")?;
+        let row = ctx.app().participants().remove(viewer, conversation, user).await?;
+        Ok(RemoveParticipantPayload { conversation: row.into() })
+    }
+
+    /// Of a group. An owner hands over to the admin, else the member, who has been there longest.
+    async fn leave_conversation(
+        &self,
+        ctx: &Context<'_>,
+        input: LeaveConversationInput,
+    ) -> Result<LeaveConversationPayload> {
+        let viewer = ctx.viewer()?;
+        ctx.app().participants().leave(viewer, parse_id(&input.conversation_id, "conversationId")?).await?;
+        Ok(LeaveConversationPayload { conversation_id: input.conversation_id })
     }
 }

@@ -26,6 +26,15 @@ pub enum Change {
         user: UserId,
         conversation: ConversationId,
     },
+    /// The user takes no part in the conversation any more.
+    ConversationRemoved {
+        user: UserId,
+        conversation: ConversationId,
+    },
+    /// Something about it changed that all who take part can see.
+    ConversationUpdated {
+        conversation: ConversationId,
+    },
     /// The user has received or read further.
     ReceiptAdvanced {
         conversation: ConversationId,
@@ -50,10 +59,12 @@ pub enum Audience {
 impl Change {
     pub fn audience(&self) -> Audience {
         match *self {
-            Self::MessageAdded { conversation, .. } | Self::ReceiptAdvanced { conversation, .. } => {
-                Audience::Conversation(conversation)
-            }
-            Self::ConversationAdded { user, .. } | Self::SessionRevoked { user, .. } => Audience::User(user),
+            Self::MessageAdded { conversation, .. }
+            | Self::ConversationUpdated { conversation }
+            | Self::ReceiptAdvanced { conversation, .. } => Audience::Conversation(conversation),
+            Self::ConversationAdded { user, .. }
+            | Self::ConversationRemoved { user, .. }
+            | Self::SessionRevoked { user, .. } => Audience::User(user),
             Self::Unknown(audience) => audience,
         }
     }
@@ -63,6 +74,8 @@ impl Change {
         match self {
             Self::MessageAdded { .. } => "message_added",
             Self::ConversationAdded { .. } => "conversation_added",
+            Self::ConversationRemoved { .. } => "conversation_removed",
+            Self::ConversationUpdated { .. } => "conversation_updated",
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
             Self::SessionRevoked { .. } => "session_revoked",
             Self::Unknown(_) => "unknown",
@@ -72,7 +85,9 @@ impl Change {
     pub(super) fn subject(&self) -> Uuid {
         match *self {
             Self::MessageAdded { message, .. } => message.0,
-            Self::ConversationAdded { conversation, .. } => conversation.0,
+            Self::ConversationAdded { conversation, .. }
+            | Self::ConversationRemoved { conversation, .. }
+            | Self::ConversationUpdated { conversation } => conversation.0,
             Self::ReceiptAdvanced { user, .. } => user.0,
             Self::SessionRevoked { session, .. } => session.0,
             Self::Unknown(_) => Uuid::nil(),
@@ -89,6 +104,12 @@ impl Change {
             }
             ("conversation_added", Audience::User(user)) => {
                 Self::ConversationAdded { user, conversation: ConversationId(subject) }
+            }
+            ("conversation_removed", Audience::User(user)) => {
+                Self::ConversationRemoved { user, conversation: ConversationId(subject) }
+            }
+            ("conversation_updated", Audience::Conversation(conversation)) => {
+                Self::ConversationUpdated { conversation }
             }
             ("session_revoked", Audience::User(user)) => Self::SessionRevoked { user, session: SessionId(subject) },
             _ => Self::Unknown(audience),

@@ -34,11 +34,13 @@ pub enum Item {
     CaughtUp(Seq),
     /// The cursor is not of this log; the stream goes on from here.
     ResyncRequired(Seq),
+    /// The user takes no part in what this is about, and nothing will follow.
+    Closed,
 }
 
 impl Log {
     /// What the user may receive after the cursor, and for ever on; without a cursor, from now on.
-    /// It ends only when dropped. Where Postgres is away it waits.
+    /// It ends only when dropped, or after `Closed`. Where Postgres is away it waits.
     pub fn follow(
         &self,
         user: UserId,
@@ -68,6 +70,10 @@ impl Log {
                             yield Item::Event(event);
                         }
                     }
+                }
+                if !interest.is_open(&snapshot.conversations) {
+                    yield Item::Closed;
+                    return;
                 }
                 position = Some(head);
                 log.streams.reached(head).await;
@@ -103,17 +109,24 @@ impl Missed {
     /// Rolls the memberships of the snapshot back to the position, by the user's own events in between.
     async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Self> {
         let mut conversations = snapshot.conversations.clone();
-        let ever = conversations.iter().copied().collect();
+        let mut ever = conversations.clone();
         if position < snapshot.head {
             let mut connection = log.database.connection().await?;
             let personal = read::personal_between(&mut connection, user, position, snapshot.head).await?;
             for event in personal.iter().rev() {
-                if let Change::ConversationAdded { conversation, .. } = event.change {
-                    conversations.remove(&conversation);
+                match event.change {
+                    Change::ConversationAdded { conversation, .. } => {
+                        conversations.remove(&conversation);
+                    }
+                    Change::ConversationRemoved { conversation, .. } => {
+                        conversations.insert(conversation);
+                        ever.insert(conversation);
+                    }
+                    _ => {}
                 }
             }
         }
-        Ok(Self { user, position, head: snapshot.head, conversations, ever })
+        Ok(Self { user, position, head: snapshot.head, conversations, ever: ever.into_iter().collect() })
     }
 
     /// The next events for the user; None when the head is reached.

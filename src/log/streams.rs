@@ -15,7 +15,7 @@ use crate::ids::{ConversationId, SessionId, UserId};
 pub enum Interest {
     /// All that concerns the user.
     Inbox,
-    /// New messages, of one conversation or of all.
+    /// New messages, of one conversation or of all; of one, also that the user takes no part in it any more.
     Messages(Option<ConversationId>),
 }
 
@@ -24,8 +24,19 @@ impl Interest {
         match (self, *change) {
             (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
-            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
+            (
+                Self::Messages(Some(wanted)),
+                Change::MessageAdded { conversation, .. } | Change::ConversationRemoved { conversation, .. },
+            ) => wanted == conversation,
             (Self::Messages(_), _) => false,
+        }
+    }
+
+    /// Whether there is anything to come for a user who takes part in these.
+    pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
+        match self {
+            Self::Messages(Some(wanted)) => conversations.contains(&wanted),
+            Self::Inbox | Self::Messages(None) => true,
         }
     }
 }
@@ -33,10 +44,14 @@ impl Interest {
 /// Whether a user may receive an event, given what the user takes part in at that point of the log;
 /// the membership is brought up to date on the way.
 pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) -> bool {
-    if let Change::ConversationAdded { user: joined, conversation } = *change
-        && joined == user
-    {
-        conversations.insert(conversation);
+    match *change {
+        Change::ConversationAdded { user: joined, conversation } if joined == user => {
+            conversations.insert(conversation);
+        }
+        Change::ConversationRemoved { user: gone, conversation } if gone == user => {
+            conversations.remove(&conversation);
+        }
+        _ => {}
     }
     match change.audience() {
         Audience::User(id) => id == user,
@@ -163,12 +178,21 @@ impl Index {
                     self.listeners.entry(conversation).or_default().insert(user);
                 }
             }
+            Change::ConversationRemoved { user, conversation } => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.conversations.remove(&conversation);
+                    self.forget(conversation, user);
+                }
+            }
             Change::SessionRevoked { session, .. } => {
                 if let Some(watched) = self.sessions.remove(&session) {
                     watched.revoked.cancel();
                 }
             }
-            Change::MessageAdded { .. } | Change::ReceiptAdvanced { .. } | Change::Unknown(_) => {}
+            Change::MessageAdded { .. }
+            | Change::ConversationUpdated { .. }
+            | Change::ReceiptAdvanced { .. }
+            | Change::Unknown(_) => {}
         }
         match event.change.audience() {
             Audience::User(user) => self.users.get_mut(&user).into_iter().for_each(|user| user.deliver(event)),
@@ -238,12 +262,16 @@ impl Index {
         }
         if let Some(listener) = self.users.remove(&user) {
             for conversation in listener.conversations {
-                if let Some(users) = self.listeners.get_mut(&conversation) {
-                    users.remove(&user);
-                    if users.is_empty() {
-                        self.listeners.remove(&conversation);
-                    }
-                }
+                self.forget(conversation, user);
+            }
+        }
+    }
+
+    fn forget(&mut self, conversation: ConversationId, user: UserId) {
+        if let Some(users) = self.listeners.get_mut(&conversation) {
+            users.remove(&user);
+            if users.is_empty() {
+                self.listeners.remove(&conversation);
             }
         }
     }

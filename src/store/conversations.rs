@@ -55,6 +55,11 @@ pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> Query
         .map(|inserted| inserted == 1)
 }
 
+pub async fn set_participant_count(conn: &mut Connection, id: ConversationId, count: i32) -> QueryResult<()> {
+    diesel::update(conversations::table.find(id)).set(conversations::participant_count.eq(count)).execute(conn).await?;
+    Ok(())
+}
+
 pub async fn by_ids(conn: &mut Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table.filter(conversations::id.eq_any(ids)).select(Conversation::as_select()).load(conn).await
 }

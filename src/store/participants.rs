@@ -47,6 +47,39 @@ pub async fn of_user(
         .await
 }
 
+/// Those of the users who take part in a conversation.
+pub async fn of_users(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    users: &[UserId],
+) -> QueryResult<Vec<Participant>> {
+    participants::table
+        .filter(participants::conversation_id.eq(conversation).and(participants::user_id.eq_any(users)))
+        .select(Participant::as_select())
+        .load(conn)
+        .await
+}
+
+pub async fn delete(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+    diesel::delete(participants::table.find((conversation, user))).execute(conn).await?;
+    Ok(())
+}
+
+/// Makes the longest-standing admin the owner, else the longest-standing member; nobody where nobody is left.
+pub async fn promote_successor(conn: &mut Connection, conversation: ConversationId) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE participants SET role = 'OWNER' WHERE id = (
+             SELECT id FROM participants WHERE conversation_id = $1
+             ORDER BY role <> 'ADMIN', joined_at, id
+             LIMIT 1
+         )",
+    )
+    .bind::<SqlUuid, _>(conversation)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Those of the participants in whose conversations the user takes part.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
     let own = diesel::alias!(participants as own);

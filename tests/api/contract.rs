@@ -78,6 +78,7 @@ fn the_operations_of_the_first_version_are_there() {
         [
             "changePassword",
             "createGroup",
+            "leaveConversation",
             "login",
             "logout",
             "markDelivered",
@@ -85,6 +86,7 @@ fn the_operations_of_the_first_version_are_there() {
             "openDirectConversation",
             "refreshSession",
             "register",
+            "removeParticipant",
             "revokeOtherSessions",
             "revokeSession",
             "sendMessage",

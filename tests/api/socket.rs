@@ -1,10 +1,12 @@
 //! The graphql-transport-ws session: its close codes and its messages.
 
+use chrono::TimeDelta;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
+use parlance::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Node, Socket, TestDatabase};
+use crate::support::{Answer, Node, PASSWORD, Socket, TestDatabase, User};
 
 const VERSION: &str = "{ serverInfo { maxPageSize } }";
 const INBOX: &str = "subscription { inbox { __typename } }";
@@ -148,7 +150,103 @@ async fn operations_on_one_socket_are_limited() {
     socket.subscribe("3", INBOX, json!({})).await;
     let message = socket.receive().await;
     assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("3")));
-    assert_eq!(message["payload"][0]["extensions"]["code"], "RATE_LIMITED");
+    assert_limited(&message, "SOCKET_MAX_OPERATIONS");
+    // One that is completed makes room.
+    socket.send(json!({"type": "complete", "id": "1"})).await;
+    socket.subscribe("3", INBOX, json!({})).await;
+    assert_eq!(socket.receive().await["type"], "next");
+}
+
+#[track_caller]
+fn assert_limited(message: &Value, limit: &str) {
+    let extensions = &message["payload"][0]["extensions"];
+    assert_eq!((&extensions["code"], &extensions["limit"]), (&json!("RATE_LIMITED"), &json!(limit)), "{message:#}");
+    assert!(extensions["retryAfter"].as_u64().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn operations_a_second_on_one_socket_are_limited() {
+    let node = Node::build().flag("--socket-operations-per-second=3").start_alone().await;
+    let mut socket = anonymous(&node).await;
+    for id in ["1", "2", "3", "4"] {
+        socket.subscribe(id, VERSION, json!({})).await;
+    }
+    for id in ["1", "2", "3"] {
+        assert_eq!(socket.receive_of(id).await["type"], "next");
+    }
+    let message = socket.receive_of("4").await;
+    assert_eq!(message["type"], "error");
+    assert_limited(&message, "SOCKET_OPERATIONS_PER_SECOND");
+    // Another socket has its own, and this one lives on.
+    let mut other = anonymous(&node).await;
+    other.subscribe("1", VERSION, json!({})).await;
+    assert_eq!(other.receive().await["type"], "next");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    socket.subscribe("5", VERSION, json!({})).await;
+    assert_eq!(socket.receive_of("5").await["type"], "next");
+}
+
+#[tokio::test]
+async fn messages_that_are_too_big_or_not_utf_8_close_with_their_code() {
+    let node = Node::build().flag("--socket-max-message-bytes=1024").start_alone().await;
+    for (size, code) in [(900, None), (1100, Some(1009)), (3_000_000, Some(1009))] {
+        let mut socket = anonymous(&node).await;
+        let query = format!("{VERSION} # {}", "x".repeat(size));
+        socket.send(json!({"type": "subscribe", "id": "1", "payload": {"query": query}})).await;
+        match code {
+            Some(code) => assert_eq!(socket.closed().await, code, "{size}"),
+            None => assert_eq!(socket.receive().await["type"], "next", "{size}"),
+        }
+    }
+    let mut socket = anonymous(&node).await;
+    socket.send_bytes_as_text(b"{\"type\": \"ping\", \"payload\": {\"\xe4\": 1}}").await;
+    assert_eq!(socket.closed().await, 1007);
+}
+
+fn ping_with(token: &str) -> Value {
+    json!({"type": "ping", "payload": {"Authorization": format!("Bearer {token}")}})
+}
+
+/// A ping with a fresh token lets the socket live as long as that, with what runs on it.
+#[tokio::test]
+async fn a_ping_with_a_fresh_token_extends_the_socket() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    // Its tokens, good for 900 s, have 4 s left.
+    let behind = Node::build().clock(Clock::off_by(TimeDelta::seconds(-896))).start_on(&database).await;
+    let ada = behind.register("ada").await.on(&node);
+    let (left_alone, mut extended) = (ada.inbox().await, ada.inbox().await);
+    let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) {
+        accessToken refreshToken session { id } viewer { user { id username } }
+    } }";
+    let fresh = node.call(None, refresh, json!({"token": ada.refresh_token})).await.data();
+    let fresh = User::from_payload(&node, &fresh["refreshSession"]);
+    let ping = ping_with(&fresh.access_token);
+    extended.socket.send(ping.clone()).await;
+    assert_eq!(extended.socket.receive().await, json!({"type": "pong", "payload": ping["payload"]}));
+
+    assert_eq!(left_alone.socket.closed().await, 4403);
+    let group = fresh.create_group("Still here", &[]).await;
+    assert_eq!(extended.next().await["conversation"]["id"], group.as_str());
+}
+
+#[tokio::test]
+async fn a_ping_with_a_token_that_is_no_good_closes_the_socket() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let other_device = User::login(&node, &ada.username, PASSWORD).await;
+    for token in ["nonsense", &bob.access_token, &other_device.access_token] {
+        let mut socket = ada.socket().await;
+        socket.send(ping_with(token)).await;
+        assert_eq!(socket.closed().await, 4403, "{token}");
+    }
+    let mut socket = anonymous(&node).await;
+    socket.send(ping_with(&ada.access_token)).await;
+    assert_eq!(socket.closed().await, 4403);
+    // Another payload is only sent back.
+    let mut socket = ada.socket().await;
+    socket.send(json!({"type": "ping", "payload": {"token": "nonsense"}})).await;
+    assert_eq!(socket.receive().await["type"], "pong");
 }
 
 #[tokio::test]

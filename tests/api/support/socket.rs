@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::PATIENCE;
@@ -23,10 +25,16 @@ pub struct Socket {
 impl Socket {
     /// Upgraded, and nothing said yet.
     pub async fn raw(http_url: &str) -> Self {
+        Self::offering(http_url, "graphql-transport-ws").await.0
+    }
+
+    /// Upgraded with these subprotocols to choose from, and the one that was chosen.
+    pub async fn offering(http_url: &str, protocols: &'static str) -> (Self, String) {
         let mut request = http_url.replacen("http", "ws", 1).into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
-        let (stream, _) = connect_async(request).await.unwrap();
-        Self { stream, early: VecDeque::new() }
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocols));
+        let (stream, response) = connect_async(request).await.unwrap();
+        let chosen = response.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
+        (Self { stream, early: VecDeque::new() }, chosen)
     }
 
     /// Acknowledged, as the owner of the token.
@@ -44,6 +52,12 @@ impl Socket {
 
     pub async fn send_text(&mut self, text: &str) {
         self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// A text frame that need not be text.
+    pub async fn send_bytes_as_text(&mut self, bytes: &'static [u8]) {
+        let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+        self.stream.send(Message::Frame(frame)).await.unwrap();
     }
 
     pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
@@ -77,6 +91,17 @@ impl Socket {
         loop {
             if let Err(code) = self.read().await {
                 return code.expect("a close code");
+            }
+        }
+    }
+
+    /// Whether the server ends the connection, with or without a code.
+    pub async fn is_over(mut self) -> bool {
+        loop {
+            match timeout(PATIENCE, self.stream.next()).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(_) => return true,
+                Err(_) => return false,
             }
         }
     }
@@ -147,6 +172,8 @@ const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
     ... on DurableEvent { cursor }
     ... on MessageAdded { message { id number body clientId conversation { id } sender { id } } }
     ... on ConversationAdded { conversation { id kind title } }
+    ... on ConversationUpdated { conversation { id participantCount } }
+    ... on ConversationRemoved { conversationId }
     ... on ReceiptAdvanced { conversation { id } participant { user { id } lastReadNumber lastDeliveredNumber } }
 } }";
 

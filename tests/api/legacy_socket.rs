@@ -1,0 +1,123 @@
+//! The older subprotocol, graphql-ws on the wire: PROTOCOL.md of the npm package subscriptions-transport-ws.
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, Socket, User};
+
+const INBOX: &str = "subscription { inbox { __typename } }";
+const VERSION: &str = "{ serverInfo { maxPageSize } }";
+
+async fn open(node: &Node, user: Option<&User>) -> Socket {
+    let (mut socket, protocol) = Socket::offering(&node.url("/graphql"), "graphql-ws").await;
+    assert_eq!(protocol, "graphql-ws");
+    let payload = user.map(|user| json!({"Authorization": format!("Bearer {}", user.access_token)}));
+    socket.send(json!({"type": "connection_init", "payload": payload})).await;
+    assert_eq!(socket.receive().await, json!({"type": "connection_ack"}));
+    assert_eq!(socket.receive().await, json!({"type": "ka"}));
+    socket
+}
+
+async fn start(socket: &mut Socket, id: &str, query: &str) {
+    socket.send(json!({"type": "start", "id": id, "payload": {"query": query}})).await;
+}
+
+#[tokio::test]
+async fn queries_and_subscriptions_run_and_stop() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket = open(&node, Some(&ada)).await;
+    start(&mut socket, "1", VERSION).await;
+    let data = json!({"type": "data", "id": "1", "payload": {"data": {"serverInfo": {"maxPageSize": 100}}}});
+    assert_eq!(socket.receive().await, data);
+    assert_eq!(socket.receive().await, json!({"type": "complete", "id": "1"}));
+
+    start(&mut socket, "2", INBOX).await;
+    let caught_up = json!({"type": "data", "id": "2", "payload": {"data": {"inbox": {"__typename": "CaughtUp"}}}});
+    assert_eq!(socket.receive().await, caught_up);
+    ada.create_group("Old", &[]).await;
+    assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "ConversationAdded");
+    socket.send(json!({"type": "stop", "id": "2"})).await;
+    ada.create_group("Unheard", &[]).await;
+    start(&mut socket, "3", VERSION).await;
+    assert_eq!(socket.receive().await["id"], "3");
+}
+
+#[tokio::test]
+async fn what_fails_is_one_error() {
+    let node = Node::start().await;
+    let mut socket = open(&node, None).await;
+    for (query, code) in
+        [("{", "GRAPHQL_PARSE_FAILED"), ("{ nope }", "GRAPHQL_VALIDATION_FAILED"), (INBOX, "UNAUTHENTICATED")]
+    {
+        start(&mut socket, "x", query).await;
+        let message = socket.receive().await;
+        assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("x")));
+        assert!(message["payload"]["message"].is_string());
+        assert_eq!(message["payload"]["extensions"]["code"], code);
+    }
+    start(&mut socket, "y", "{ viewer { id } }").await;
+    assert_eq!(socket.receive().await["payload"]["data"], Value::Null);
+    assert_eq!(socket.receive().await, json!({"type": "complete", "id": "y"}));
+}
+
+#[tokio::test]
+async fn an_id_that_starts_again_takes_the_place_of_the_first() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut socket = open(&node, Some(&ada)).await;
+    for _ in 0..2 {
+        start(&mut socket, "a", INBOX).await;
+        assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
+    }
+    ada.create_group("Once", &[]).await;
+    assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "ConversationAdded");
+    start(&mut socket, "b", VERSION).await;
+    assert_eq!(socket.receive().await["id"], "b", "the group came once");
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_before_the_close() {
+    let node = Node::start().await;
+    let (mut socket, _) = Socket::offering(&node.url("/graphql"), "graphql-ws").await;
+    socket.send(json!({"type": "connection_init", "payload": {"Authorization": "Bearer nonsense"}})).await;
+    assert_eq!(socket.receive().await, json!({"type": "connection_error", "payload": {"message": "Forbidden"}}));
+    assert_eq!(socket.closed().await, 4403);
+}
+
+#[tokio::test]
+async fn it_is_kept_alive_and_terminated() {
+    let node = Node::build().flag("--socket-ping-interval=1").flag("--socket-pong-timeout=1").start_alone().await;
+    let mut socket = open(&node, None).await;
+    // The client's library answers the frames that ask whether it is there.
+    for _ in 0..3 {
+        assert_eq!(socket.receive().await, json!({"type": "ka"}));
+    }
+    socket.send(json!({"type": "connection_terminate"})).await;
+    assert!(socket.is_over().await);
+}
+
+/// Of two subprotocols that are offered, the one that is chosen is spoken.
+#[tokio::test]
+async fn the_negotiated_protocol_is_the_one_that_is_spoken() {
+    let node = Node::start().await;
+    for offered in ["graphql-transport-ws, graphql-ws", "graphql-ws, graphql-transport-ws"] {
+        let (mut socket, chosen) = Socket::offering(&node.url("/graphql"), offered).await;
+        let (own, foreign) = match chosen.as_str() {
+            "graphql-ws" => ("start", "subscribe"),
+            "graphql-transport-ws" => ("subscribe", "start"),
+            other => panic!("{other} was not offered"),
+        };
+        socket.send(json!({"type": "connection_init"})).await;
+        assert_eq!(socket.receive().await["type"], "connection_ack");
+        socket.send(json!({"type": own, "id": "1", "payload": {"query": VERSION}})).await;
+        socket.receive_of("1").await;
+        socket.send(json!({"type": foreign, "id": "2", "payload": {"query": VERSION}})).await;
+        assert_eq!(socket.closed().await, 4400, "{offered}");
+    }
+    for (protocol, foreign) in [("graphql-ws", "ping"), ("graphql-ws", "complete"), ("graphql-transport-ws", "stop")] {
+        let (mut socket, _) = Socket::offering(&node.url("/graphql"), protocol).await;
+        socket.send(json!({"type": "connection_init"})).await;
+        socket.send(json!({"type": foreign, "id": "1"})).await;
+        assert_eq!(socket.closed().await, 4400, "{protocol}: {foreign}");
+    }
+}
