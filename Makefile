@@ -16,7 +16,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-with-services lint generate check-generated bench clean
+.PHONY: help run test test-with-services fuzz lint generate check-generated bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,20 @@ test-with-services:
 	cargo nextest run $(FEATURES) --locked
 	scripts/generate --check
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
+	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance scripts/fuzz-api
+
+# What it comes upon stays in the cache; fuzz/corpus has what is worth a test. The first build takes ten minutes.
+# Its flags are for nightly compilers, unless told otherwise; the sanitizers look for what safe Rust does not do.
+fuzz: export CARGO_TARGET_DIR = $(CACHE)/fuzz/target
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: ## a minute of new texts for the parser of socket messages; ARGS="-max_total_time=600" is ten
+	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	@scripts/setup run
+	@mkdir -p $(CACHE)/fuzz/socket_message
+	cargo fuzz build --sanitizer none socket_message
+# With the stack that the server's threads have, for the main thread's is four times that.
+	ulimit -s 2048 && cargo fuzz run --sanitizer none socket_message $(CACHE)/fuzz/socket_message \
+		fuzz/corpus/socket_message -- -max_total_time=60 -max_len=16384 -timeout=5 $(ARGS)
 
 lint: ## format and lints alone
 	@scripts/setup test
@@ -66,4 +80,5 @@ bench: ## measure the release build; ARGS go to parlance-bench
 
 clean: ## remove what the build left, here and in the cache; installed tools stay
 	cargo clean
+	rm -rf $(CACHE)/fuzz fuzz/artifacts
 	rm -rf web/explorer/dist web/explorer/node_modules tests/js/node_modules

@@ -13,6 +13,7 @@ use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
 use parlance::domain::App;
 use parlance::embedded::postgres::Postgres;
+use parlance::http::{self, Server};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use parlance::store;
@@ -53,9 +54,10 @@ async fn serve_on(
     };
     let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
     let app = app?;
+    let server = Server::new(app, config.clone())?;
     // Nobody may be reading it, which is no reason to stop.
     let _ = print_banner(config, postgres, &listener);
-    parlance::http::serve(app, config.clone(), listener, stop).await?;
+    http::serve(server, listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -125,7 +127,7 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpList
     let base = format!("http://{}", listener.local_addr()?);
     writeln!(out, "Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  GraphQL    {base}/graphql   (subscriptions: the same address over WebSocket)")?;
-    writeln!(out, "  Explorer   {base}/graphiql")?;
+    writeln!(out, "  Explorer   {base}/graphiql   (or {base}/playground)")?;
     writeln!(out, "  Health     {base}/health/ready\n")?;
     match postgres {
         Some(postgres) => writeln!(

@@ -46,19 +46,39 @@ pub struct Mutation(
     participant::ParticipantMutation,
 );
 
+/// Bytes of a document up to which its unknown names are compared with those there are.
+const SUGGESTIONS_UP_TO: usize = 8 * 1024;
+
 pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;
 
-/// The schema over a running server.
-pub fn schema(app: App, settings: &Operations) -> Schema {
-    // The library counts from a selection on, and asks before the validation tells what is wrong.
-    let mut builder = builder().data(app).limit_recursive_depth(settings.operation_max_nesting + 1);
-    if !settings.introspection {
-        builder = builder.disable_introspection();
+/// The schema over a running server, twice: naming similar fields in an error compares each unknown name with every
+/// name there is, which for a long document takes longer than all else.
+#[derive(Clone)]
+pub struct Schemas {
+    helpful: Schema,
+    terse: Schema,
+}
+
+impl Schemas {
+    pub fn new(app: &App, settings: &Operations) -> Self {
+        let build = |suggestions: bool| {
+            // The library counts from the outermost selection on.
+            let mut builder = builder().data(app.clone()).limit_recursive_depth(settings.operation_max_nesting + 1);
+            if !settings.introspection {
+                builder = builder.disable_introspection();
+            }
+            if !suggestions {
+                builder = builder.disable_suggestions();
+            }
+            builder.finish()
+        };
+        Self { helpful: build(settings.suggestions), terse: build(false) }
     }
-    if !settings.suggestions {
-        builder = builder.disable_suggestions();
+
+    /// The one to run this document with.
+    pub fn of(&self, document: &str) -> &Schema {
+        if document.len() <= SUGGESTIONS_UP_TO { &self.helpful } else { &self.terse }
     }
-    builder.finish()
 }
 
 /// The schema in the schema definition language, as `schema.graphql` holds it.

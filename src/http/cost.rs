@@ -34,7 +34,8 @@ impl Costs {
             rest = match byte {
                 b'"' => after_string(rest),
                 b'.' => rest.strip_prefix(b"...").unwrap_or(after),
-                b'_' | b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => skip(after, is_name_or_number),
+                b'_' | b'a'..=b'z' | b'A'..=b'Z' => skip(after, |byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+                b'-' | b'0'..=b'9' => after_number(rest),
                 b'#' | b',' | b' ' | b'\t' | b'\r' | b'\n' => {
                     tokens -= 1;
                     if byte == b'#' { skip(after, |byte| !matches!(byte, b'\n' | b'\r')) } else { after }
@@ -92,8 +93,22 @@ fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
     Error::new(ErrorCode::OperationTooComplex, format!("A document has at most {max} {what}."))
 }
 
-fn is_name_or_number(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.')
+/// What follows the number that the bytes begin with. The parser wants nothing between two of them: `1-1` is two, and
+/// so is `00`.
+fn after_number(bytes: &[u8]) -> &[u8] {
+    let digits = |bytes| skip(bytes, |byte| byte.is_ascii_digit());
+    let rest = match bytes.strip_prefix(b"-").unwrap_or(bytes) {
+        [b'0', after @ ..] => after,
+        rest => digits(rest),
+    };
+    let rest = match rest {
+        [b'.', b'0'..=b'9', after @ ..] => digits(after),
+        _ => rest,
+    };
+    match rest {
+        [b'e' | b'E', b'0'..=b'9', after @ ..] | [b'e' | b'E', b'+' | b'-', b'0'..=b'9', after @ ..] => digits(after),
+        _ => rest,
+    }
 }
 
 fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {

@@ -1,4 +1,4 @@
-//! GraphiQL, whose files are inside the binary: nothing is loaded from elsewhere.
+//! GraphiQL and GraphQL Playground, whose files are inside the binary: nothing is loaded from elsewhere.
 
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
@@ -21,6 +21,15 @@ pub(super) async fn page() -> Response {
 /// The names of the assets hold a hash of their content.
 pub(super) async fn asset(Path(path): Path<String>) -> Response {
     file(&path, "public, max-age=31536000, immutable")
+}
+
+/// The older one, which speaks the older of the two WebSocket protocols.
+pub(super) async fn playground() -> Response {
+    file("playground/index.html", "no-cache")
+}
+
+pub(super) async fn playground_asset(Path(path): Path<String>) -> Response {
+    file(&format!("playground/{path}"), "public, max-age=3600")
 }
 
 fn file(path: &str, cache: &'static str) -> Response {

@@ -1,5 +1,6 @@
 //! GraphQL over HTTP: queries by GET, everything else by POST, one operation or a list of them.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use async_graphql::parser::types::OperationType;
@@ -12,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::accept::{Accept, Media};
@@ -28,6 +30,42 @@ const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-
 enum Requested {
     One(Operation),
     Batch(Vec<Operation>),
+    /// A list with more operations than are run at once.
+    TooMany,
+}
+
+/// Reads a list of at most so many operations, and passes over the rest without keeping it.
+struct AtMost(usize);
+
+impl<'de> DeserializeSeed<'de> for AtMost {
+    type Value = Requested;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Requested, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = Requested;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of operations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Requested, A::Error> {
+        let mut operations = Vec::new();
+        while operations.len() < self.0 {
+            match list.next_element()? {
+                Some(operation) => operations.push(operation),
+                None => return Ok(Requested::Batch(operations)),
+            }
+        }
+        let mut complete = true;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            complete = false;
+        }
+        Ok(if complete { Requested::Batch(operations) } else { Requested::TooMany })
+    }
 }
 
 pub(super) async fn get_or_upgrade(
@@ -131,12 +169,17 @@ pub(super) async fn post(
             return media.refuse(rejection.status(), ErrorCode::BadUserInput, "The body broke off.");
         }
     };
-    match read_body(&body) {
+    let max_batch = server.config.operations.operation_max_batch;
+    match read_body(&body, max_batch) {
         Ok(Requested::One(operation)) => match operation.parse(&server) {
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
             Err(body) => media.answer_refused(&body),
         },
         Ok(Requested::Batch(operations)) => execute_batch(&server, &headers, media, peer, operations).await,
+        Ok(Requested::TooMany) => {
+            let message = format!("A request has at most {max_batch} operations.");
+            media.refuse(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::OperationTooComplex, &message)
+        }
         Err(error) => {
             let message = format!("The body is no GraphQL request: {error}.");
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message)
@@ -144,12 +187,13 @@ pub(super) async fn post(
     }
 }
 
-fn read_body(body: &[u8]) -> serde_json::Result<Requested> {
-    if body.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice(body).map(Requested::Batch)
-    } else {
-        serde_json::from_slice(body).map(Requested::One)
+fn read_body(body: &[u8], max_batch: usize) -> serde_json::Result<Requested> {
+    if !body.trim_ascii_start().starts_with(b"[") {
+        return serde_json::from_slice(body).map(Requested::One);
     }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let requested = AtMost(max_batch).deserialize(&mut json)?;
+    json.end().map(|()| requested)
 }
 
 async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: SocketAddr, parsed: Parsed) -> Response {
@@ -192,11 +236,6 @@ async fn execute_batch(
     peer: SocketAddr,
     operations: Vec<Operation>,
 ) -> Response {
-    let max = server.config.operations.operation_max_batch;
-    if operations.len() > max {
-        let message = format!("A request has at most {max} operations.");
-        return media.refuse(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::OperationTooComplex, &message);
-    }
     if operations.is_empty() {
         return media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, "The list has no operation.");
     }

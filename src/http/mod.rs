@@ -27,28 +27,34 @@ use jsonwebtoken::jwk::JwkSet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::config::{Config, Web};
 use crate::domain::App;
-use crate::graphql::{Error, Loaders, Schema, schema};
+use crate::graphql::{Error, Loaders, Schemas};
 use crate::ids::UserId;
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use seats::{Seat, Seats};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use socket::fuzzing;
 
 /// The end of the drain's timeout, in which sockets that are still busy close with their code.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 
+/// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
+const COMPRESSED_FROM: u64 = 1024;
+
 /// What every handler works with. Cheap to clone.
 #[derive(Clone)]
-struct Server {
+pub struct Server {
     app: App,
-    schema: Schema,
+    schemas: Schemas,
     stream_loaders: Loaders,
     documents: Arc<Documents>,
     costs: Arc<Costs>,
@@ -59,9 +65,9 @@ struct Server {
 
 impl Server {
     /// Fails where the settings name a file that is no good.
-    fn new(app: App, config: Config) -> std::io::Result<Self> {
+    pub fn new(app: App, config: Config) -> std::io::Result<Self> {
         Ok(Self {
-            schema: schema(app.clone(), &config.operations),
+            schemas: Schemas::new(&app, &config.operations),
             stream_loaders: Loaders::of_streams(app.clone()),
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Arc::new(Costs::new(config.operations.clone())),
@@ -84,8 +90,7 @@ impl Server {
 
 /// Answers requests until `stop` is cancelled, and then drains: turns not ready, takes no new sockets, finishes
 /// what is in flight, closes the sockets with 1012, and returns within the drain's delay and timeout.
-pub async fn serve(app: App, config: Config, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
-    let server = Server::new(app, config)?;
+pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.places.drain_delay, server.config.places.drain_timeout);
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
@@ -118,11 +123,15 @@ pub async fn serve(app: App, config: Config, listener: TcpListener, stop: Cancel
 fn router(server: Server) -> Router {
     let limits = &server.config.limits;
     // What a stream sends must not wait for the compressor.
-    let compressed = DefaultPredicate::new().and(NotForContentType::const_new("multipart/mixed"));
+    let compressed = DefaultPredicate::new()
+        .and(SizeAbove::new(COMPRESSED_FROM))
+        .and(NotForContentType::const_new("multipart/mixed"));
     Router::new()
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post))
         .route("/graphiql", get(explorer::page))
         .route("/graphiql/{*path}", get(explorer::asset))
+        .route("/playground", get(explorer::playground))
+        .route("/playground/{*path}", get(explorer::playground_asset))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))

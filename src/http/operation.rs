@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::Server;
 use super::response::Body;
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders};
+use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, Schema};
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +34,7 @@ pub(super) enum DocumentId {
 
 /// An operation that parses, and of which kind it is.
 pub(super) struct Parsed {
+    schema: Schema,
     request: Request,
     pub(super) kind: OperationType,
 }
@@ -64,7 +65,7 @@ impl TryFrom<Map<String, Value>> for Operation {
 /// `{"version": 1, "sha256Hash": "…"}`
 fn persisted_query(value: &Value) -> Result<DocumentId, String> {
     match (value.get("version").and_then(Value::as_u64), value.get("sha256Hash").and_then(Value::as_str)) {
-        (Some(1), Some(hash)) => Ok(DocumentId::Hash(hash.to_ascii_lowercase())),
+        (Some(1), Some(hash)) => Ok(DocumentId::Hash(hash.to_owned())),
         _ => Err("`extensions.persistedQuery` must have `version` 1 and a `sha256Hash`".to_owned()),
     }
 }
@@ -103,7 +104,7 @@ impl Operation {
         let mut request = Request::new(&*text).variables(variables);
         request.operation_name = self.name;
         request.set_parsed_query(document);
-        Ok(Parsed { request, kind })
+        Ok(Parsed { schema: server.schemas.of(&text).clone(), request, kind })
     }
 }
 
@@ -114,7 +115,7 @@ impl Parsed {
         let batches = Batches::default();
         let loaders = Loaders::of_request(server.app.clone(), batches.clone());
         let request = self.request.data(caller).data(loaders);
-        let (schema, limit) = (server.schema.clone(), server.config.operations.operation_timeout);
+        let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let mut task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
         async move {
             match timeout(limit, &mut task).await {
@@ -136,7 +137,7 @@ impl Parsed {
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
         let request = self.request.data(caller).data(server.stream_loaders.clone());
-        server.schema.execute_stream(request).map(Body::new)
+        self.schema.execute_stream(request).map(Body::new)
     }
 }
 

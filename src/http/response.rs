@@ -8,6 +8,9 @@ use crate::graphql::{Error, ErrorCode};
 /// Errors in an answer at most: a document can be wrong in each of its fields.
 const MAX_ERRORS: usize = 100;
 
+/// Characters that the library may say about one of them.
+const MAX_MESSAGE: usize = 500;
+
 /// The body of an answer, the GraphQL specification's section 7.
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
@@ -41,6 +44,7 @@ impl Body {
     /// The library's words for a document that does not parse.
     pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
+        shorten(&mut error.message);
         Self { errors: vec![error], data: None }
     }
 }
@@ -49,6 +53,15 @@ impl Body {
 fn add_code(error: &mut ServerError) {
     if error.extensions.as_ref().and_then(|extensions| extensions.get("code")).is_none() {
         set_code(error, ErrorCode::GraphqlValidationFailed);
+        shorten(&mut error.message);
+    }
+}
+
+/// The library quotes names and whole lines of the document, which may be as long as the document itself.
+fn shorten(message: &mut String) {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
     }
 }
 

@@ -142,7 +142,8 @@ async fn the_profile_changes_where_it_is_told_to() {
 /// else goes on.
 #[tokio::test]
 async fn a_storm_of_logins_is_bounded() {
-    let node = Node::build().flag("--password-threads=1").flag("--password-queue=3").start_alone().await;
+    let node = Node::build().real_hashes().flag("--password-threads=1").flag("--password-queue=3");
+    let node = node.start_alone().await;
     let ada = node.register("ada").await;
     let input = json!({"input": {"identifier": ada.username, "password": PASSWORD}});
     let storm = futures_util::future::join_all((0..100).map(|_| node.call(None, LOGIN, input.clone())));

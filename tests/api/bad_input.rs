@@ -248,6 +248,12 @@ async fn documents_that_are_too_deep_or_too_wide() {
     socket.receive().await;
     socket.subscribe("deep", &"{a".repeat(100_000), json!({})).await;
     assert_eq!(socket.receive().await["payload"][0]["extensions"]["code"], "OPERATION_TOO_COMPLEX");
+    // What is said about a long name or line is short.
+    for query in [format!("{{ {} }}", "x".repeat(500_000)), format!("{{ {} !}}", "x ".repeat(2_000)), "\"".repeat(9999)]
+    {
+        let answer = node.call(None, &query, json!({})).await;
+        assert!(answer.body.to_string().len() < 5_000, "{} bytes", answer.body.to_string().len());
+    }
     // A fragment that spreads itself is the validation's to refuse.
     let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
     assert_eq!(node.call(None, circle, json!({})).await.code(), "GRAPHQL_VALIDATION_FAILED");

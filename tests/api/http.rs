@@ -37,7 +37,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 }
 
 fn hash(query: &str) -> String {
-    Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn by_hash(query: &str) -> Value {
@@ -218,10 +218,11 @@ async fn each_limit_on_an_operation_holds() {
         .start_alone()
         .await;
     let ada = node.register("ada").await;
-    let aliases = |n: usize| format!("{{ {} }}", (0..n).map(|i| format!("a{i}: __typename ")).collect::<String>());
+    let aliases =
+        |n: usize| format!("{{ {} }}", (0..n).map(|i| format!("a{i}: __typename ")).collect::<Vec<_>>().concat());
     let directives = |n: usize| format!("{{ __typename {} }}", "@include(if: true) ".repeat(n));
     let spread = |n: usize| {
-        let fields = (0..n).map(|i| format!("b{i}: version ")).collect::<String>();
+        let fields = (0..n).map(|i| format!("b{i}: version ")).collect::<Vec<_>>().concat();
         format!("{{ serverInfo {{ ...f ...f }} }} fragment f on ServerInfo {{ {fields} }}")
     };
     let list = |size: &str| format!("{{ viewer {{ conversations{size} {{ nodes {{ id title }} }} }} }}");
@@ -285,7 +286,7 @@ async fn each_limit_on_an_operation_holds() {
 #[tokio::test]
 async fn introspection_and_suggestions_can_be_turned_off() {
     let schema = "{ __schema { queryType { name } } __type(name: \"User\") { name } __typename }";
-    let typo = "{ serverInfo { versio } }";
+    let typo = "{ serverInfo { versions } }";
     let open = Node::start().await;
     assert_eq!(open.call(None, schema, json!({})).await.data()["__type"]["name"], "User");
     let message = open.call(None, typo, json!({})).await.body["errors"][0]["message"].to_string();

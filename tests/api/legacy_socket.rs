@@ -93,7 +93,7 @@ async fn it_is_kept_alive_and_terminated() {
         assert_eq!(socket.receive().await, json!({"type": "ka"}));
     }
     socket.send(json!({"type": "connection_terminate"})).await;
-    assert!(socket.is_over().await);
+    socket.ended().await;
 }
 
 /// Of two subprotocols that are offered, the one that is chosen is spoken.

@@ -93,3 +93,19 @@ describe('the explorer', () => {
     assert.equal((await fetch(missing)).status, 404);
   });
 });
+
+describe('the playground', () => {
+  test('is a page whose assets are all here', async () => {
+    const playground = await fetch(new URL('/playground', page.url));
+    assert.equal(playground.status, 200);
+    assert.match(playground.headers.get('content-security-policy'), /default-src 'none'.*script-src 'self'/);
+    const text = await playground.text();
+    const assets = [...text.matchAll(/\b(?:src|href)="(\/[^"]*)"/g)].map(([, address]) => address);
+    assert.equal(assets.length, 4);
+    for (const address of assets) {
+      const asset = await fetch(new URL(address, page.url));
+      assert.equal(asset.status, 200, address);
+      assert.ok(asset.headers.get('content-type').startsWith(TYPES[address.split('.').at(-1)]), address);
+    }
+  });
+});

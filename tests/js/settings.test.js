@@ -36,6 +36,9 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     ['DRAIN_DELAY', '-1', '0', '300'],
     ['PASSWORD_MEMORY_KIB', '1024', '19456'],
     ['SOCKET_INIT_TIMEOUT', '1.5', '1', '60'],
+    ['CORS_ORIGINS', 'chat.example.org', 'https://'],
+    ['CORS_ORIGINS', 'https://chat.example.org/page', 'without a path'],
+    ['OPERATION_MAX_NESTING', '1000', '16', '100'],
   ]) {
     test(`${name}=${value}`, async () => {
       const line = await refusal({ env: { [name]: value } });
@@ -89,6 +92,27 @@ describe('a start that the settings allow', { concurrency: 2 }, () => {
     assert.ok(code > 0);
     assert.match(stderr.at(-1), /parlance migrate/);
   });
+
+  for (const [what, content, reason] of [
+    ['there is none', undefined, /cannot be read/],
+    ['it is no JSON', 'nonsense', /is not JSON/],
+    ['it has another form', '{"a": 1}', /is neither/],
+    ['it is empty', '{}', /has no documents/],
+  ]) {
+    test(`fails where PERSISTED_MANIFEST names a file and ${what}`, async () => {
+      const dir = await freshDirectory();
+      const file = join(dir, 'manifest.json');
+      if (content) await writeFile(file, content);
+      const { DATABASE_URL, JWT_SECRET } = server.env;
+      const env = { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL, JWT_SECRET, PERSISTED_MANIFEST: file };
+      const { exited, stdout, stderr } = launch(['serve'], { dir, env });
+      const { code } = await inTime(exited, 'the exit');
+      assert.equal(code, 1);
+      assert.deepEqual(stdout, []);
+      assert.match(stderr.at(-1), reason);
+      assert.ok(stderr.at(-1).includes(`PERSISTED_MANIFEST (${file})`), stderr.at(-1));
+    });
+  }
 
   test('logs lines of JSON with LOG_FORMAT=json, and text without colours where nobody watches', async () => {
     const text = new Server(server.dir, { ...server.env, LOG_FORMAT: 'text' }, server.port);

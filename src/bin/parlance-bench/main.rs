@@ -10,6 +10,7 @@ mod database;
 mod listener;
 mod load;
 mod pgbench;
+mod refusals;
 mod report;
 mod scenarios;
 mod server;
@@ -23,6 +24,7 @@ use clap::Parser;
 
 use database::Database;
 use pgbench::Pgbench;
+use refusals::Refusal;
 use report::{Block, Report};
 use server::Server;
 
@@ -90,6 +92,8 @@ async fn bench(options: &Options) -> Result<usize> {
     let watch = Stopwatch(Instant::now());
     let mut report = Report::new(options, database::describe(&options.database_url).await?);
     println!("{}", report.heading());
+    report.refusals = refuse(options, scratch.path()).await?;
+    println!("{}", report.refusals_table());
     for redis in std::iter::once(None).chain(options.redis_url.as_deref().map(Some)) {
         let block = measure(options, redis, &pgbench, scratch.path(), watch).await?;
         println!("{}", block.table());
@@ -100,6 +104,18 @@ async fn bench(options: &Options) -> Result<usize> {
             .with_context(|| format!("{} cannot be written", file.display()))?;
     }
     Ok(report.print_violations())
+}
+
+/// Hostile requests against a server that does nothing else.
+async fn refuse(options: &Options, scratch: &Path) -> Result<Vec<Refusal>> {
+    let database = Database::create(&options.database_url, "refusals").await?;
+    let server = Server::start(database.url(), None, &options.settings, &scratch.join("refusals")).await?;
+    let measured = refusals::measure(&server).await;
+    for line in server.stop().await? {
+        eprintln!("server (refusals): {line}");
+    }
+    database.remove().await?;
+    measured
 }
 
 /// All scenarios against one server, and then pgbench on the database that it leaves.

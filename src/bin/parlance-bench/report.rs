@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Options;
+use super::refusals::Refusal;
 
 pub(super) const ALL_WELL: &str =
     "Checked: every acknowledged message reached every listener, once and in the order of its number.";
@@ -22,6 +23,7 @@ pub(super) struct Report {
     pub(super) seconds: u64,
     /// Settings of the server that are not its defaults.
     pub(super) settings: Vec<String>,
+    pub(super) refusals: Vec<Refusal>,
     pub(super) blocks: Vec<Block>,
 }
 
@@ -87,6 +89,7 @@ impl Report {
             load_before: load(),
             seconds: options.seconds,
             settings: options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            refusals: Vec::new(),
             blocks: Vec::new(),
         }
     }
@@ -103,6 +106,21 @@ impl Report {
              many clients as there are senders.\n",
             self.version, self.postgres, self.seconds, self.processors,
         )
+    }
+
+    pub(super) fn refusals_table(&self) -> String {
+        let mut lines = vec![["refused, in ms", "p50", "p99", "max", "ratio", "memory, KiB"].map(str::to_owned)];
+        lines.extend(self.refusals.iter().map(|refusal| {
+            [
+                refusal.request.clone(),
+                format!("{:.2}", refusal.latency.p50),
+                format!("{:.2}", refusal.latency.p99),
+                format!("{:.2}", refusal.slowest_ms),
+                format!("{:.1}", refusal.ratio),
+                refusal.memory_kib.map_or_else(|| "?".to_owned(), |kib| format!("{kib:+}")),
+            ]
+        }));
+        aligned(&lines)
     }
 
     /// Returns how many there are.

@@ -79,6 +79,10 @@ impl Server {
         self.address
     }
 
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// As an orchestrator would; returns what it has logged.
     pub(super) async fn stop(mut self) -> Result<Vec<String>> {
         if let Some(pid) = self.child.id() {

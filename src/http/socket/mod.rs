@@ -1,6 +1,8 @@
 //! GraphQL over WebSocket: graphql-transport-ws and the older graphql-ws, by a loop of our own.
 
 mod allowance;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod protocol;
 mod session;
 

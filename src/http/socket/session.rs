@@ -230,11 +230,11 @@ impl Session {
             // There the newer one takes the older one's place.
             Protocol::Legacy => self.forget(&id),
         }
-        if let Identity::SignedIn(viewer) = self.caller.identity {
-            check_session(&self.server, viewer).await?;
-        }
         if let Err(error) = self.admit() {
             return self.send_error(&id, &Body::refused(error)).await;
+        }
+        if let Identity::SignedIn(viewer) = self.caller.identity {
+            check_session(&self.server, viewer).await?;
         }
         let parsed = match operation.parse(&self.server) {
             Ok(parsed) => parsed,

@@ -8,6 +8,7 @@ use clap::Parser;
 use parlance::clock::Clock;
 use parlance::config::Config;
 use parlance::domain::App;
+use parlance::http::Server;
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use tempfile::TempDir;
@@ -39,6 +40,7 @@ pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
     clock: Clock,
     flags: Vec<String>,
+    real_hashes: bool,
     data_dir: Option<TempDir>,
 }
 
@@ -59,6 +61,7 @@ impl Node {
             broker: Arc::new(MemoryBroker::default()),
             clock: Clock::system(),
             flags: Vec::new(),
+            real_hashes: false,
             data_dir: None,
         }
     }
@@ -104,6 +107,12 @@ impl NodeBuilder {
         self
     }
 
+    /// With hashes as dear as the settings say.
+    pub fn real_hashes(mut self) -> Self {
+        self.real_hashes = true;
+        self
+    }
+
     /// A setting as on the command line, such as `--max-group-size=5`.
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
@@ -135,17 +144,29 @@ impl NodeBuilder {
             None if config.auth.jwt_private_key_file.is_some() => {}
             None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
         }
-        // Below what the settings allow: tests sign in by the hundred, and none of them is about the hash.
-        config.auth.password_memory_kib = 64;
-        config.auth.password_passes = 1;
+        // Below what the settings allow: tests sign in by the hundred, and few of them are about the hash.
+        if !self.real_hashes {
+            config.auth.password_memory_kib = 64;
+            config.auth.password_passes = 1;
+        }
         let tail = CancellationToken::new();
         let app = App::open(&config, &database.url, self.broker, self.clock, Random::system(), tail.clone());
         let app = app.await.unwrap();
+        let server = Server::new(app.clone(), config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(parlance::http::serve(app.clone(), config, listener, stop.clone()));
+        let running = tokio::spawn(parlance::http::serve(server, listener, stop.clone()));
         let http = reqwest::Client::new();
-        Node { address, app, http, stop, served, _tail: tail.drop_guard(), data_dir: self.data_dir, database: None }
+        Node {
+            address,
+            app,
+            http,
+            stop,
+            served: running,
+            _tail: tail.drop_guard(),
+            data_dir: self.data_dir,
+            database: None,
+        }
     }
 }

@@ -95,15 +95,9 @@ impl Socket {
         }
     }
 
-    /// Whether the server ends the connection, with or without a code.
-    pub async fn is_over(mut self) -> bool {
-        loop {
-            match timeout(PATIENCE, self.stream.next()).await {
-                Ok(Some(Ok(_))) => {}
-                Ok(_) => return true,
-                Err(_) => return false,
-            }
-        }
+    /// Waits until the server ends the connection, with or without a code.
+    pub async fn ended(mut self) {
+        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the end") {}
     }
 
     /// How many pings come, of which none is answered, until the server drops the connection.

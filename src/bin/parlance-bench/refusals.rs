@@ -1,0 +1,151 @@
+//! What hostile requests cost the server: the time until it refuses, and the memory that it takes meanwhile.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::report::Latency;
+use super::server::Server;
+
+/// Requests of each kind, one after the other.
+const REPEATS: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Serialize)]
+pub(super) struct Refusal {
+    pub(super) request: String,
+    pub(super) status: u16,
+    /// From just before the connection is made to the first bytes of the answer.
+    pub(super) latency: Latency,
+    pub(super) slowest_ms: f64,
+    /// The median beside that of an ordinary query in the same run.
+    pub(super) ratio: f64,
+    /// By how much the server's peak of resident memory is above what it took before, in KiB.
+    pub(super) memory_kib: Option<i64>,
+}
+
+struct Hostile {
+    name: &'static str,
+    body: String,
+    status: u16,
+}
+
+/// Sends each kind of request again and again. Fails where the server answers otherwise than it should.
+pub(super) async fn measure(server: &Server) -> Result<Vec<Refusal>> {
+    let ordinary = Hostile { name: "an ordinary query", body: operation("{ serverInfo { version } }"), status: 200 };
+    let mut measured = vec![repeat(server, &ordinary, f64::NAN).await?];
+    // Once more: the first requests of all have warmed the server up.
+    measured[0] = repeat(server, &ordinary, f64::NAN).await?;
+    let baseline = measured[0].latency.p50;
+    measured[0].ratio = 1.0;
+    for hostile in hostile() {
+        measured.push(repeat(server, &hostile, baseline).await?);
+    }
+    Ok(measured)
+}
+
+fn hostile() -> Vec<Hostile> {
+    let aliases = many(20_000, |i| format!("a{i}: __typename "));
+    let doubling = many(60, |i| format!("fragment f{i} on Query {{ ...f{0} ...f{0} }} ", i + 1));
+    // As many as the tokens allow, each to be compared with every field there is.
+    let unknown = many(4_900, |i| format!("field{i:0>150} "));
+    let conflicting = many(1_200, |i| format!("a: node(id: {i}) {{ id }} "));
+    let batch: Vec<_> = (0..5_000).map(|_| json!({"query": "{ __typename }"})).collect();
+    vec![
+        Hostile { name: "20,000 aliases", body: operation(&format!("{{ {aliases} }}")), status: 400 },
+        Hostile { name: "a batch of 5,000", body: json!(batch).to_string(), status: 413 },
+        Hostile { name: "a body of 64 MB", body: operation(&"x".repeat(64_000_000)), status: 413 },
+        Hostile { name: "10,000 levels", body: operation(&"{a".repeat(10_000)), status: 400 },
+        Hostile {
+            name: "circular fragments",
+            body: operation("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }"),
+            status: 400,
+        },
+        Hostile {
+            name: "fragments that double 60 times",
+            body: operation(&format!("{{ ...f0 }} {doubling}")),
+            status: 400,
+        },
+        Hostile { name: "4,900 unknown fields", body: operation(&format!("{{ {unknown} }}")), status: 400 },
+        Hostile { name: "1,200 fields in conflict", body: operation(&format!("{{ {conflicting} }}")), status: 400 },
+        Hostile { name: "1 MB of open lists in JSON", body: "[".repeat(1_000_000), status: 400 },
+    ]
+}
+
+fn many(count: usize, part: impl Fn(usize) -> String) -> String {
+    (0..count).map(part).collect::<Vec<_>>().concat()
+}
+
+fn operation(query: &str) -> String {
+    json!({"query": query}).to_string()
+}
+
+async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Refusal> {
+    let before = Memory::of(server);
+    let mut latencies = Vec::with_capacity(REPEATS);
+    for _ in 0..REPEATS {
+        let asking = ask(server.address(), &hostile.body);
+        let (status, latency) = timeout(PATIENCE, asking).await.context("an answer")?.context(hostile.name)?;
+        ensure!(status == hostile.status, "{} got {status}, and not {}", hostile.name, hostile.status);
+        latencies.push(latency);
+    }
+    let memory_kib = before.and_then(|before| Some(Memory::of(server)?.peak - before.resident));
+    let slowest_ms = latencies.iter().max().map_or(f64::NAN, |slowest| slowest.as_secs_f64() * 1000.0);
+    let latency = Latency::of(latencies.into_iter());
+    let ratio = latency.p50 / baseline;
+    Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, slowest_ms, ratio, memory_kib })
+}
+
+/// On a connection of its own, which goes on writing while it waits for the answer.
+async fn ask(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         accept: application/graphql-response+json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let begin = Instant::now();
+    let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
+    let writing = async {
+        writer.write_all(head.as_bytes()).await?;
+        writer.write_all(body.as_bytes()).await
+    };
+    let reading = async {
+        let mut status_line = [0; 12];
+        reader.read_exact(&mut status_line).await.map(|_| status_line)
+    };
+    tokio::pin!(writing, reading);
+    // The server may stop reading long before all is written.
+    let status_line = tokio::select! {
+        status_line = &mut reading => status_line?,
+        _ = &mut writing => reading.await?,
+    };
+    let status = std::str::from_utf8(&status_line)?.rsplit(' ').next().context("a status")?.parse()?;
+    Ok((status, begin.elapsed()))
+}
+
+/// In KiB.
+struct Memory {
+    resident: i64,
+    peak: i64,
+}
+
+impl Memory {
+    /// Begins a new peak. Linux alone tells.
+    fn of(server: &Server) -> Option<Self> {
+        let process = format!("/proc/{}", server.pid()?);
+        let status = std::fs::read_to_string(format!("{process}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        let memory = Self { resident: field("VmRSS:")?, peak: field("VmHWM:")? };
+        std::fs::write(format!("{process}/clear_refs"), "5").ok()?;
+        Some(memory)
+    }
+}

@@ -1,0 +1,335 @@
+"""Asks a running server what schemathesis makes up from its own schema; scripts/fuzz-api starts one and calls this.
+
+Every field of Query and Mutation is asked with arguments that fit the schema and with some that do not, signed in and
+not. Whatever comes, an answer must be GraphQL, and never a failure of the server's own.
+"""
+
+import argparse
+import collections
+import dataclasses
+import sys
+import time
+from random import Random
+
+import graphql
+import hypothesis
+import requests
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
+from schemathesis.graphql import nodes
+
+# The scalars of the API, in the forms that it reads and some that it must refuse.
+schemathesis.graphql.scalar(
+    "DateTime",
+    st.one_of(st.datetimes().map(lambda moment: moment.isoformat() + "Z"), st.datetimes().map(str), st.text()).map(
+        nodes.String
+    ),
+)
+
+# Where nothing is away, nothing may answer that it is.
+FORBIDDEN_CODES = ("INTERNAL_SERVER_ERROR", "UNAVAILABLE")
+# So many of a hundred answers to a signed-in user must have data: below that the requests no longer get to resolvers.
+MIN_WITH_DATA = 40
+# How often a random argument gives way to one that means something.
+MEANINGFUL = 0.8
+MAX_SHOWN_FAILURES = 10
+
+
+class Api:
+    """The server's endpoint."""
+
+    def __init__(self, url):
+        self.url = url
+        self.session = requests.Session()
+        # Proxies of the environment are not for a server on this machine.
+        self.session.trust_env = False
+
+    def send(self, document, token=None):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self.session.post(self.url, json={"query": document}, headers=headers, timeout=60)
+
+    def ask(self, document, token=None):
+        """The data of an answer that cannot have errors."""
+        answer = self.send(document, token).json()
+        if "errors" in answer:
+            raise RuntimeError(f"{document} got {answer}")
+        return answer["data"]
+
+
+class Person:
+    """An account with something to see: conversations, messages, and the ids and cursors of both."""
+
+    PASSWORD = "a loom of one's own, 1929"
+
+    def __init__(self, api, name, friend=None):
+        self.name = name
+        data = api.ask(
+            f'mutation {{ register(input: {{username: "{name}", password: "{self.PASSWORD}"}}) {{'
+            " accessToken refreshToken session { id } viewer { id user { id } } } }"
+        )["register"]
+        self.token, self.refresh_token = data["accessToken"], data["refreshToken"]
+        self.id, self.sessions = data["viewer"]["user"]["id"], [data["session"]["id"]]
+        self.friends, self.names = [self.id], [name]
+        self.conversations, self.messages, self.participants = [], [], []
+        # By the name of the connection's field.
+        self.cursors = collections.defaultdict(list)
+        if friend:
+            self.meet(api, friend)
+
+    def meet(self, api, friend):
+        self.friends, self.names = [friend.id, self.id], [friend.name, self.name]
+        opened = api.ask(
+            f'mutation {{ a: openDirectConversation(input: {{userId: "{friend.id}"}}) {{ conversation {{ id }} }}'
+            f' b: createGroup(input: {{title: "Weavers", participantIds: ["{friend.id}"]}}) {{ conversation {{ id }} }}'
+            " }",
+            self.token,
+        )
+        self.conversations = [payload["conversation"]["id"] for payload in opened.values()]
+        for sender in (self, friend):
+            sends = " ".join(
+                f'm{number}: sendMessage(input: {{conversationId: "{conversation}", clientId: "{conversation[-20:]}",'
+                ' body: "Hello" }) { message { id } }'
+                for number, conversation in enumerate(self.conversations)
+            )
+            sent = api.ask(f"mutation {{ {sends} }}", sender.token)
+            self.messages += [payload["message"]["id"] for payload in sent.values()]
+        seen = api.ask(
+            "{ viewer { conversations { edges { cursor node { messages { edges { cursor } }"
+            " participants { edges { cursor node { id } } } } } } } }",
+            self.token,
+        )["viewer"]["conversations"]["edges"]
+        self.cursors["conversations"] = [edge["cursor"] for edge in seen]
+        for edge in seen:
+            for name in ("messages", "participants"):
+                self.cursors[name] += [it["cursor"] for it in edge["node"][name]["edges"]]
+            self.participants += [it["node"]["id"] for it in edge["node"]["participants"]["edges"]]
+
+    @property
+    def ids(self):
+        return self.friends + self.conversations + self.messages + self.sessions + self.participants
+
+    def any_id(self, random):
+        return [random.choice(self.ids)]
+
+
+class People:
+    """Who asks. An operation that did something is the last that a person asks: it may have ended their session or
+    changed their password, and everybody after would only be told that they are not signed in."""
+
+    def __init__(self, api):
+        self.api = api
+        self.made = 0
+        self.friend = self.make(None)
+        self.current = self.make(self.friend)
+
+    def make(self, friend):
+        self.made += 1
+        return Person(self.api, f"weaver{self.made}", friend)
+
+    def settle(self, did_something):
+        if did_something or "errors" in self.api.send("{ viewer { id } }", self.current.token).json():
+            self.current = self.make(self.friend)
+
+
+def meaningful(field, name, person, random):
+    """A value for the field's argument, or member of an input, of that name; None where any will do."""
+    unique = f"{random.getrandbits(40):010x}"
+    values = {
+        "after": [None, *person.cursors[field]],
+        "before": [None, *person.cursors[field]],
+        "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
+        "clientId": ["1", unique],
+        "conversationId": person.conversations,
+        "currentPassword": [person.PASSWORD],
+        "displayName": ["Ada", unique],
+        "email": [f"{unique}@example.org"],
+        "first": [None, 1, 2, 20, 100, 101],
+        "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
+        "identifier": person.names,
+        "last": [None, 1, 2, 20, 100, 101],
+        "messageId": person.messages,
+        "newPassword": [f"a loom of {unique}", person.PASSWORD],
+        "password": [person.PASSWORD],
+        "phone": [f"+49151{random.randrange(10**7, 10**8)}"],
+        "query": ["weaver", person.name, "%", "_"],
+        "refreshToken": [person.refresh_token],
+        "sessionId": person.sessions,
+        "title": ["Weavers", unique],
+        "userId": person.friends,
+        "username": [random.choice(person.names), f"w{unique}"],
+    }.get(name)
+    if name in ("ids", "participantIds"):
+        ids = person.ids if name == "ids" else person.friends
+        return nodes.List([nodes.String(id) for id in random.sample(ids, random.randint(0, len(ids)))])
+    if not values:
+        return None
+    value = random.choice(values)
+    if value is None:
+        return nodes.Null
+    return nodes.Int(value) if isinstance(value, int) else nodes.String(value)
+
+
+class Meaning(graphql.Visitor):
+    """Puts what exists in the place of most random arguments, so that resolvers have something to resolve."""
+
+    def __init__(self, types, person, random):
+        super().__init__()
+        self.types, self.person, self.random = types, person, random
+        self.fields = []
+
+    def enter_field(self, node, *_):
+        """A client pages in one direction."""
+        self.fields.append(node.name.value)
+        names = {argument.name.value for argument in node.arguments or ()}
+        if {"first", "last"} <= names and self.random.random() < MEANINGFUL:
+            dropped = self.random.choice([("first", "after"), ("last", "before")])
+            kept = tuple(it for it in node.arguments if it.name.value not in dropped)
+            return dataclasses.replace(node, arguments=kept)
+        return None
+
+    def leave_field(self, *_):
+        self.fields.pop()
+
+    def enter_object_value(self, node, *_):
+        """An input of which exactly one member is taken, which the generator does not know of."""
+        input_type = graphql.get_named_type(self.types.get_input_type())
+        if getattr(input_type, "is_one_of", False) and len(node.fields or ()) > 1 and self.random.random() < MEANINGFUL:
+            return dataclasses.replace(node, fields=(self.random.choice(node.fields),))
+        return None
+
+    def replace(self, node, *_):
+        value = meaningful(self.fields[-1], node.name.value, self.person, self.random)
+        if value is None and graphql.get_named_type(self.types.get_input_type()) is graphql.GraphQLID:
+            value = nodes.String(*self.person.any_id(self.random))
+        if value is not None and self.random.random() < MEANINGFUL:
+            return dataclasses.replace(node, value=value)
+        return None
+
+    enter_argument = enter_object_field = replace
+
+
+def with_meaning(document, schema, person, random):
+    types = graphql.TypeInfo(schema)
+    visitor = graphql.TypeInfoVisitor(types, Meaning(types, person, random))
+    return graphql.print_ast(graphql.visit(graphql.parse(document), visitor))
+
+
+class Report:
+    """What came back."""
+
+    def __init__(self):
+        self.failures = []
+        self.answers = collections.Counter()
+        self.with_data = collections.Counter()
+        self.codes = collections.Counter()
+
+    def record(self, label, kind, document, response):
+        """Returns whether the operation did something."""
+
+        def fail(why):
+            self.failures.append(f"{label}, {kind}: {why}\n  {document!r}\n  {response.status_code} {response.text}")
+
+        self.answers[label, kind] += 1
+        if response.status_code >= 500:
+            fail("a failure of the server's own")
+        try:
+            answer = response.json()
+            errors, data = answer.get("errors", []), answer.get("data")
+            codes = [error["extensions"]["code"] for error in errors]
+        except (ValueError, AttributeError, KeyError):
+            fail("not an answer of GraphQL, or an error without a code")
+            return True
+        self.codes.update(codes)
+        if any(code in FORBIDDEN_CODES for code in codes):
+            fail("an error that only a defect has")
+        if not errors and data is None:
+            fail("neither data nor errors")
+        if kind == "invalid" and not errors:
+            fail("what does not fit the schema was taken")
+        found = data is not None and any(value is not None for value in data.values())
+        self.with_data[label, kind] += found
+        # An error below the operation's own field is about the payload: the operation itself is done.
+        return data is not None or any(len(error.get("path", [])) > 1 for error in errors)
+
+    def total(self, counter, kind):
+        return sum(count for (_, its_kind), count in counter.items() if its_kind == kind)
+
+    def judge(self, labels):
+        """Prints the summary; returns whether all is well."""
+        for label in labels:
+            kinds = ("signed in", "anonymous", "invalid")
+            counts = [f"{kind} {self.with_data[label, kind]}/{self.answers[label, kind]}" for kind in kinds]
+            print(f"  {label:34} {', '.join(counts)}")
+        print("  errors: " + ", ".join(f"{code} {count}" for code, count in self.codes.most_common()))
+        asked, found = (self.total(counter, "signed in") for counter in (self.answers, self.with_data))
+        print(f"{sum(self.answers.values())} requests; {found} of {asked} to a signed-in user had data")
+        if found * 100 < asked * MIN_WITH_DATA:
+            self.failures.append(f"only {found} of {asked} answers to a signed-in user had data")
+        for label in labels:
+            if not self.with_data[label, "signed in"]:
+                self.failures.append(f"{label} never had data: does meaningful() know what its arguments mean?")
+        for failure in self.failures[:MAX_SHOWN_FAILURES]:
+            print(failure, file=sys.stderr)
+        if len(self.failures) > MAX_SHOWN_FAILURES:
+            print(f"and {len(self.failures) - MAX_SHOWN_FAILURES} more", file=sys.stderr)
+        return not self.failures
+
+
+def fuzz(operation, kind, examples, seed, people, report):
+    mode = GenerationMode.NEGATIVE if kind == "invalid" else GenerationMode.POSITIVE
+    schema, api = operation.schema.client_schema, people.api
+    # Not hypothesis's own, which repeats itself more than is good for choosing among a few things.
+    random = Random(f"{seed} {operation.label} {kind}")
+
+    # One request for each example: what fails is shown as it was sent, for a server with a memory cannot be asked
+    # the same again, which making the example smaller would take.
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        document = case.body
+        # Without arguments there is nothing to get wrong, and the case is a valid one after all.
+        if case.meta.generation.mode.is_positive and kind == "invalid":
+            return
+        if kind != "invalid":
+            document = with_meaning(document, schema, people.current, random)
+        response = api.send(document, None if kind == "anonymous" else people.current.token)
+        did_something = report.record(operation.label, kind, document, response)
+        # Nobody but the bearer of a token or a password changes an account.
+        if operation.definition.is_mutation:
+            people.settle(did_something)
+
+    ask()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("url", help="the GraphQL endpoint")
+    parser.add_argument("--examples", type=int, default=50, help="requests of a signed-in user to each field")
+    parser.add_argument("--seed", type=int, default=1, help="other requests, the same each time")
+    options = parser.parse_args()
+
+    started = time.monotonic()
+    # The usual introspection does not ask which inputs take one member alone.
+    introspection = {"query": graphql.get_introspection_query(one_of=True)}
+    schema = schemathesis.graphql.from_url(options.url, json=introspection, proxies={"http": "", "https": ""})
+    operations = [result.ok() for result in schema.get_all_operations()]
+    report, people = Report(), People(Api(options.url))
+    few = max(1, options.examples // 5)
+    for operation in operations:
+        for kind, examples in (("signed in", options.examples), ("anonymous", few), ("invalid", few)):
+            fuzz(operation, kind, examples, options.seed, people, report)
+    well = report.judge([operation.label for operation in operations])
+    print(f"{people.made} accounts, {time.monotonic() - started:.0f} s")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
