@@ -281,8 +281,8 @@ export async function pair(server) {
 
 /** A socket that speaks the protocol word by word. */
 export class RawSocket {
-  static async open(server, { protocols = GRAPHQL_TRANSPORT_WS_PROTOCOL } = {}) {
-    const raw = new RawSocket(new WebSocket(server.socketUrl, protocols));
+  static async open(server, { protocols = GRAPHQL_TRANSPORT_WS_PROTOCOL, headers } = {}) {
+    const raw = new RawSocket(new WebSocket(server.socketUrl, protocols, { headers }));
     await inTime(once(raw.socket, 'open'), 'a socket to open');
     return raw;
   }

@@ -1,0 +1,249 @@
+// The socket word by word, continued: the older subprotocol, fresh tokens, limits, and what must not come.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { before, describe, test } from 'node:test';
+import { startNodes } from './servers.mjs';
+import { pair, Person, RawSocket } from './support.mjs';
+
+const VERSION = '{ serverInfo { version } }';
+const INBOX = 'subscription { inbox { __typename } }';
+const bearer = ({ token }) => ({ Authorization: `Bearer ${token}` });
+
+let server, strict;
+before(async () => {
+  [server, strict] = await startNodes(
+    {},
+    {
+      SOCKET_MAX_MESSAGE_BYTES: '2048',
+      SOCKET_MAX_OPERATIONS: '2',
+      SOCKET_OPERATIONS_PER_SECOND: '4',
+      SOCKET_MAX_PER_USER: '1',
+    },
+  );
+});
+
+describe('graphql-transport-ws', { concurrency: true }, () => {
+  for (const message of [
+    '',
+    'null',
+    '["ping"]',
+    '{"type":["ping"]}',
+    '{"type":"ping"} trailing',
+    { type: 'complete', id: '' },
+    { type: 'subscribe', id: '', payload: { query: VERSION } },
+    { type: 'subscribe', id: '1', payload: [VERSION] },
+    { type: 'subscribe', id: '1', payload: { query: VERSION, extensions: 1 } },
+    { type: 'start', id: '1', payload: { query: VERSION } },
+    { type: 'connection_terminate' },
+  ]) {
+    test(`closes with 4400 at ${JSON.stringify(message)}`, async () => {
+      const socket = await RawSocket.init(server);
+      socket.send(message);
+      await socket.assertCloses(4400, 'Invalid message');
+    });
+  }
+
+  test('closes with 4401 at complete before the acknowledgement', async () => {
+    const socket = await RawSocket.open(server);
+    socket.send({ type: 'complete', id: '1' });
+    await socket.assertCloses(4401);
+  });
+
+  test('takes members that it does not know, and any order of members', async () => {
+    const socket = await RawSocket.init(server);
+    socket.send(`{"payload": {"trace": 1, "query": "${VERSION}", "variables": null}, "more": [], "id": "1", "type": "subscribe"}`);
+    assert.equal((await socket.next()).type, 'next');
+    assert.deepEqual(await socket.next(), { type: 'complete', id: '1' });
+    socket.close();
+  });
+
+  test('runs the operation that operationName names', async () => {
+    const socket = await RawSocket.init(server);
+    const query = 'query A { a: __typename } query B { b: __typename }';
+    socket.send({ type: 'subscribe', id: '1', payload: { query, operationName: 'B' } });
+    assert.deepEqual((await socket.next()).payload, { data: { b: 'Query' } });
+    assert.equal((await socket.next()).type, 'complete');
+    socket.send({ type: 'subscribe', id: '2', payload: { query, operationName: 'C' } });
+    assert.equal((await socket.next()).type, 'error');
+    socket.close();
+  });
+
+  test('does not echo complete, and sends nothing after it', async () => {
+    const { alice, bob, conversation } = await pair(server);
+    const socket = await RawSocket.init(server, bob.token);
+    socket.subscribe('1', INBOX);
+    assert.equal((await socket.next()).payload.data.inbox.__typename, 'CaughtUp');
+    socket.send({ type: 'complete', id: '1' });
+    socket.send({ type: 'complete', id: '1' });
+    socket.send({ type: 'complete', id: 'never there' });
+    await alice.send(conversation, 'unheard');
+    // What comes next is the answer to this.
+    socket.send({ type: 'ping', payload: { last: true } });
+    assert.deepEqual(await socket.next(), { type: 'pong', payload: { last: true } });
+    socket.close();
+  });
+
+  test('runs a document that it knows by its hash', async () => {
+    const socket = await RawSocket.init(server);
+    const query = `query ByHash { serverInfo { maxPageSize } }`;
+    const sha256Hash = createHash('sha256').update(query).digest('hex');
+    const extensions = { persistedQuery: { version: 1, sha256Hash } };
+    socket.send({ type: 'subscribe', id: '1', payload: { extensions } });
+    const unknown = await socket.next();
+    assert.equal(unknown.type, 'error');
+    assert.equal(unknown.payload[0].extensions.code, 'PERSISTED_QUERY_NOT_FOUND');
+    for (const payload of [{ query, extensions }, { extensions }]) {
+      socket.send({ type: 'subscribe', id: '1', payload });
+      assert.deepEqual((await socket.next()).payload, { data: { serverInfo: { maxPageSize: 100 } } });
+      assert.equal((await socket.next()).type, 'complete');
+    }
+    socket.close();
+  });
+
+  test('takes the token from the headers of the upgrade where the payload has none', async () => {
+    const alice = await Person.register(server, 'alice');
+    const socket = await RawSocket.open(server, { headers: bearer(alice) });
+    socket.send({ type: 'connection_init' });
+    assert.equal((await socket.next()).type, 'connection_ack');
+    socket.subscribe('1', '{ viewer { user { id } } }');
+    assert.equal((await socket.next()).payload.data.viewer.user.id, alice.id);
+    socket.close();
+  });
+
+  test('takes a fresh token of the same session in a ping, and closes with 4403 at any other', async () => {
+    const [alice, bob] = [await Person.register(server, 'alice'), await Person.register(server, 'bob')];
+    const socket = await RawSocket.init(server, alice.token);
+    await alice.refresh();
+    socket.send({ type: 'ping', payload: bearer(alice) });
+    assert.deepEqual(await socket.next(), { type: 'pong', payload: bearer(alice) });
+    socket.send({ type: 'ping', payload: bearer(bob) });
+    await socket.assertCloses(4403, 'Forbidden');
+  });
+});
+
+describe('the limits of a socket', { concurrency: true }, () => {
+  const refused = ({ type, id, payload }) => [type, id, payload[0].extensions.code, payload[0].extensions.limit];
+
+  test('a message that is too big closes with 1009', async () => {
+    const socket = await RawSocket.init(strict);
+    socket.subscribe('1', `${VERSION} # ${'x'.repeat(3000)}`);
+    await socket.assertCloses(1009, 'Message too big');
+  });
+
+  test('one operation too many is refused, and the others go on', async () => {
+    const alice = await Person.register(strict, 'alice');
+    const socket = await RawSocket.init(strict, alice.token);
+    for (const id of ['1', '2']) {
+      socket.subscribe(id, INBOX);
+      assert.equal((await socket.next()).type, 'next');
+    }
+    socket.subscribe('3', INBOX);
+    assert.deepEqual(refused(await socket.next()), ['error', '3', 'RATE_LIMITED', 'SOCKET_MAX_OPERATIONS']);
+    await socket.assertAlive();
+    socket.close();
+  });
+
+  test('operations that come too fast are refused, and told when to come again', async () => {
+    const socket = await RawSocket.init(strict);
+    for (let i = 1; i <= 5; i += 1) {
+      socket.subscribe(`${i}`, VERSION);
+      const answer = await socket.next();
+      if (i <= 4) {
+        assert.equal(answer.type, 'next');
+        assert.equal((await socket.next()).type, 'complete');
+      } else {
+        assert.deepEqual(refused(answer), ['error', '5', 'RATE_LIMITED', 'SOCKET_OPERATIONS_PER_SECOND']);
+        assert.equal(answer.payload[0].extensions.retryAfter, 1);
+      }
+    }
+    socket.close();
+  });
+
+  test('one socket of a user too many closes with 4410', async () => {
+    const bob = await Person.register(strict, 'bob');
+    const first = await RawSocket.init(strict, bob.token);
+    const second = await RawSocket.open(strict);
+    second.send({ type: 'connection_init', payload: bearer(bob) });
+    await second.assertCloses(4410);
+    await first.assertAlive();
+    first.close();
+  });
+});
+
+describe('the older graphql-ws', { concurrency: true }, () => {
+  async function init(payload) {
+    const socket = await RawSocket.open(server, { protocols: 'graphql-ws' });
+    socket.send({ type: 'connection_init', payload });
+    return socket;
+  }
+
+  async function acknowledged(person) {
+    const socket = await init(person && bearer(person));
+    assert.deepEqual(await socket.inbox.take(2), [{ type: 'connection_ack' }, { type: 'ka' }]);
+    return socket;
+  }
+
+  test('runs start to its complete', async () => {
+    const socket = await acknowledged();
+    socket.send({ type: 'start', id: '1', payload: { query: '{ __typename }' } });
+    assert.deepEqual(await socket.next(), { type: 'data', id: '1', payload: { data: { __typename: 'Query' } } });
+    assert.deepEqual(await socket.next(), { type: 'complete', id: '1' });
+    socket.close();
+  });
+
+  test('tells an error as one object', async () => {
+    const socket = await acknowledged();
+    socket.send({ type: 'start', id: '1', payload: { query: '{ nonsense }' } });
+    const { type, id, payload } = await socket.next();
+    assert.deepEqual([type, id, payload.extensions.code], ['error', '1', 'GRAPHQL_VALIDATION_FAILED']);
+    socket.close();
+  });
+
+  test('stops at stop', async () => {
+    const { alice, bob, conversation } = await pair(server);
+    const socket = await acknowledged(bob);
+    socket.send({ type: 'start', id: '1', payload: { query: INBOX } });
+    assert.equal((await socket.next()).payload.data.inbox.__typename, 'CaughtUp');
+    socket.send({ type: 'stop', id: '1' });
+    await alice.send(conversation, 'unheard');
+    socket.send({ type: 'start', id: '2', payload: { query: '{ __typename }' } });
+    assert.equal((await socket.next()).id, '2');
+    socket.close();
+  });
+
+  test('says connection_error before it closes with 4403', async () => {
+    const socket = await init({ Authorization: 'Bearer nonsense' });
+    assert.deepEqual(await socket.next(), { type: 'connection_error', payload: { message: 'Forbidden' } });
+    await socket.assertCloses(4403);
+  });
+
+  test('ends at connection_terminate', async () => {
+    const socket = await acknowledged();
+    socket.send({ type: 'connection_terminate' });
+    await socket.closed;
+  });
+
+  for (const type of ['subscribe', 'ping', 'complete']) {
+    test(`does not know ${type}`, async () => {
+      const socket = await acknowledged();
+      socket.send({ type, id: '1', payload: { query: VERSION } });
+      await socket.assertCloses(4400);
+    });
+  }
+
+  for (const protocols of [
+    ['graphql-ws', 'graphql-transport-ws'],
+    ['graphql-transport-ws', 'graphql-ws'],
+  ]) {
+    test(`is spoken where it is chosen from ${protocols}`, async () => {
+      const socket = await RawSocket.open(server, { protocols });
+      const older = socket.socket.protocol === 'graphql-ws';
+      socket.send({ type: 'connection_init' });
+      await socket.inbox.take(older ? 2 : 1);
+      socket.send({ type: older ? 'start' : 'subscribe', id: '1', payload: { query: VERSION } });
+      assert.equal((await socket.next()).type, older ? 'data' : 'next');
+      socket.close();
+    });
+  }
+});
