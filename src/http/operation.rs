@@ -49,7 +49,8 @@ impl TryFrom<Map<String, Value>> for Operation {
             None => extensions.get("persistedQuery").map(persisted_query).transpose()?,
         };
         let operation = Self {
-            query: text(&mut members, "query")?,
+            // The package graphql-ws sends nothing without a `query`, be it an empty one.
+            query: text(&mut members, "query")?.filter(|query| !query.is_empty() || document.is_none()),
             document,
             // Some clients send an empty name for a document that has one operation.
             name: text(&mut members, "operationName")?.filter(|name| !name.is_empty()),

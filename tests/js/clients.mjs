@@ -1,0 +1,127 @@
+// The code of docs/clients.md, and what the tests of it share.
+
+import assert from 'node:assert/strict';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { buildSchema } from 'graphql';
+import WebSocket from 'ws';
+import { Mailbox } from './support.mjs';
+
+// Node 20 has none of its own, and the code is that of a browser.
+globalThis.WebSocket ??= WebSocket;
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+export const SCHEMA_FILE = join(here, '..', '..', 'schema.graphql');
+
+/** A directory of this test file, empty, from which node finds the packages. */
+export const directory = join(here, '.clients', basename(process.argv[1], '.test.js'));
+await rm(directory, { recursive: true, force: true });
+await mkdir(directory, { recursive: true });
+
+const blocks = new Map();
+export const text = await readFile(join(here, '..', '..', 'docs', 'clients.md'), 'utf8');
+for (const [, name, code] of text.matchAll(/^```js file=(\S+)\n(.*?)^```$/gms)) {
+  assert.ok(!blocks.has(name), `docs/clients.md has ${name} twice`);
+  blocks.set(name, code);
+  await writeFile(join(directory, name), code);
+}
+
+/** What a marked block of docs/clients.md exports. */
+export function documented(name) {
+  assert.ok(blocks.has(name), `docs/clients.md has no block ${name}`);
+  return import(pathToFileURL(join(directory, name)));
+}
+
+const { Tokens } = await documented('tokens.mjs');
+
+/** The tokens of a person's session, or of nobody's, as the documented code keeps them. */
+export function tokensOf(server, person) {
+  let kept = null;
+  const tokens = new Tokens({ url: `${server.url}/graphql`, load: () => kept, save: (pair) => (kept = pair) });
+  if (person) tokens.set(person.auth);
+  return tokens;
+}
+
+/** Where a client of the documented code connects to, and as whom. */
+export function place(server, person) {
+  return { url: `${server.url}/graphql`, socketUrl: server.socketUrl, tokens: tokensOf(server, person) };
+}
+
+export const schema = buildSchema(await readFile(SCHEMA_FILE, 'utf8'));
+
+/** What a cache asks for: the members of each interface and union. */
+export const possibleTypes = Object.fromEntries(
+  Object.values(schema.getTypeMap())
+    .filter((type) => 'getTypes' in type || type.astNode?.kind === 'InterfaceTypeDefinition')
+    .map((type) => [type.name, schema.getPossibleTypes(type).map((member) => member.name)]),
+);
+
+export const SEND = `
+  mutation Send($input: SendMessageInput!) {
+    sendMessage(input: $input) { message { __typename id number body } }
+  }`;
+
+export const MESSAGES = `
+  query Messages($id: ID!, $last: Int, $before: String, $first: Int, $after: String) {
+    conversation(id: $id) {
+      __typename
+      id
+      messages(last: $last, before: $before, first: $first, after: $after) {
+        __typename
+        edges { __typename cursor node { __typename id number body } }
+        pageInfo { __typename startCursor endCursor hasPreviousPage hasNextPage }
+      }
+    }
+  }`;
+
+export const CONVERSATIONS = `
+  query Conversations($first: Int!, $after: String) {
+    viewer {
+      __typename
+      id
+      conversations(first: $first, after: $after) {
+        __typename
+        edges { __typename cursor node { __typename id } }
+        pageInfo { __typename startCursor endCursor hasPreviousPage hasNextPage }
+      }
+    }
+  }`;
+
+export const numbers = ({ edges }) => edges.map(({ node }) => node.number);
+
+/** A WebSocket that keeps each socket made and what came over it, for a test to look at and to cut. */
+export function watchSockets() {
+  const sockets = [];
+  const closes = new Mailbox('the closes of the sockets');
+  class Watched extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+      this.received = [];
+      this.sent = [];
+      this.on('message', (data) => this.received.push(JSON.parse(data)));
+      this.on('close', (code) => closes.put(code));
+    }
+
+    send(data, ...rest) {
+      this.sent.push(JSON.parse(data));
+      super.send(data, ...rest);
+    }
+  }
+  globalThis.WebSocket = Watched;
+  return { sockets, closes };
+}
+
+/** A fetch that keeps what was asked and answered; the documented clients call the global one. */
+export function watchFetch() {
+  const requests = [];
+  const original = globalThis.fetch;
+  globalThis.fetch = async (url, init = {}) => {
+    const request = { url: String(url), method: init.method ?? 'GET', headers: new Headers(init.headers), body: init.body };
+    requests.push(request);
+    request.response = await original(url, init);
+    return request.response;
+  };
+  return requests;
+}
