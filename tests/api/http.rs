@@ -181,7 +181,12 @@ async fn with_a_manifest_only_what_is_registered_runs() {
         fs::write(&path, manifest.to_string()).unwrap();
         let node = Node::build().flag(&format!("--persisted-manifest={}", path.display())).start_alone().await;
         let id = json!({"persistedQuery": {"version": 1, "sha256Hash": "v1"}});
-        for allowed in [json!({"documentId": "v1"}), json!({"extensions": id}), json!({"query": "", "documentId": "v1"}), json!({"query": registered})] {
+        for allowed in [
+            json!({"documentId": "v1"}),
+            json!({"extensions": id}),
+            json!({"query": "", "documentId": "v1"}),
+            json!({"query": registered}),
+        ] {
             assert_eq!(send(post(&node, &allowed)).await.0, 200, "{allowed}");
         }
         let parameters = [("documentId", "v1")];
