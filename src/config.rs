@@ -180,7 +180,7 @@ pub struct Operations {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Web")]
 pub struct Web {
-    /// Origins whose pages may call the server, such as https://chat.example.org, separated by commas; * is any, for development
+    /// Origins whose pages may call the server, such as https://chat.example.org, separated by commas; * is any, for development, and none is none but the server's own
     #[arg(long, env, default_value = "*", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
     /// Seconds a CDN may keep the answer to a query by GET that nobody is signed in for; 0 is not at all
@@ -312,10 +312,11 @@ fn origin(text: &str) -> Result<String, String> {
     let (scheme, authority) = text.split_once("://").unwrap_or_default();
     // The pages inside a phone's app have schemes of their own, such as capacitor://localhost.
     let fits = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*', ' ']);
-    if text == "*" || fits {
+    // No browser sends `none` as an origin, so that it allows nothing.
+    if matches!(text, "*" | "none") || fits {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("allowed are *, or origins such as https://chat.example.org without a path".to_owned())
+        Err("allowed are *, none, or origins such as https://chat.example.org without a path".to_owned())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Receipts: how far each participant has received and read, as watermarks that never move back.
 
+use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::ids::MessageId;
@@ -44,7 +45,11 @@ impl Receipts<'_> {
         mark: Mark,
     ) -> Result<Conversation> {
         let (id, user) = (message.conversation_id, viewer.user);
-        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(super::conversations::UNKNOWN)?;
+        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(UNKNOWN)?;
+        // Who could see the message a moment ago may have gone since.
+        if participants::among(tx.conn(), &[id], &[user]).await?.is_empty() {
+            return Err(UNKNOWN);
+        }
         let advanced = match mark {
             Mark::Delivered => participants::advance_delivered(tx.conn(), id, user, message.number).await?,
             Mark::Read => participants::advance_read(tx.conn(), id, user, message.number).await?,

@@ -16,7 +16,7 @@ pub enum ErrorCode {
     GraphqlParseFailed,
     /// The document or its variables do not fit the schema.
     GraphqlValidationFailed,
-    /// Deeper, wider or costlier than the server allows.
+    /// Deeper, wider, costlier or longer than the server allows.
     OperationTooComplex,
     PersistedQueryNotFound,
     BadUserInput,
@@ -69,7 +69,7 @@ impl ErrorCode {
         match self {
             Self::GraphqlParseFailed => "The document does not parse.",
             Self::GraphqlValidationFailed => "The document or its variables do not fit the schema.",
-            Self::OperationTooComplex => "Deeper, wider or costlier than the server allows.",
+            Self::OperationTooComplex => "Deeper, wider, costlier or longer than the server allows.",
             Self::PersistedQueryNotFound => "No document is registered under this hash: send it along.",
             Self::BadUserInput => "The input breaks a rule; `violations` says which field breaks which.",
             Self::Unauthenticated => {
@@ -143,6 +143,12 @@ impl Error {
         self.code
     }
 
+    /// Of RATE_LIMITED: when it is worth trying again, in whole seconds.
+    pub fn retry_after(&self) -> Option<u64> {
+        let after = self.limit?.retry_after;
+        Some(after.as_secs() + u64::from(after.subsec_nanos() > 0))
+    }
+
     fn with_violations(code: ErrorCode, violations: Vec<Violation>) -> Self {
         let message = violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join(" ");
         Self { violations, ..Self::new(code, message) }
@@ -162,9 +168,8 @@ impl Error {
             });
             extensions.set("violations", Value::List(violations.collect()));
         }
-        if let Some(Limit { name, retry_after }) = self.limit {
-            extensions.set("limit", name);
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        if let (Some(limit), Some(seconds)) = (self.limit, self.retry_after()) {
+            extensions.set("limit", limit.name);
             extensions.set("retryAfter", seconds);
         }
         extensions

@@ -140,7 +140,7 @@ fn message_events(
                         yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
                     }
                 }
-                Item::Event(Event { change: Change::ConversationRemoved { .. }, .. }) | Item::Closed => {
+                Item::Closed => {
                     yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
                     return;
                 }

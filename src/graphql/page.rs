@@ -87,13 +87,15 @@ impl<K: Key> Forward<K> {
 }
 
 /// Items on a page whose size was not asked for, by the name of the connection's field; the larger where two types
-/// have such a field.
+/// have such a field. Of the lists that introspection has, their usual length.
 pub fn page_sizes() -> HashMap<String, u16> {
     let mut sizes = HashMap::new();
+    let mut lists = SchemaLists::default();
     // The library's own text always parses.
     let Ok(document) = parse_schema(super::sdl()) else { return sizes };
     for definition in document.definitions {
         let TypeSystemDefinition::Type(definition) = definition else { continue };
+        lists.count(&definition.node.kind);
         let (TypeKind::Object(ObjectType { fields, .. }) | TypeKind::Interface(InterfaceType { fields, .. })) =
             definition.node.kind
         else {
@@ -111,7 +113,51 @@ pub fn page_sizes() -> HashMap<String, u16> {
             *known = size.unwrap_or(DEFAULT_PAGE_SIZE).max(*known);
         }
     }
+    sizes.extend(lists.usual());
     sizes
+}
+
+/// How long the lists of the schema's types are, all together.
+#[derive(Default)]
+struct SchemaLists {
+    types: usize,
+    fields: usize,
+    input_fields: usize,
+    interfaces: usize,
+    possible_types: usize,
+    enum_values: usize,
+}
+
+impl SchemaLists {
+    fn count(&mut self, kind: &TypeKind) {
+        self.types += 1;
+        match kind {
+            TypeKind::Scalar => {}
+            TypeKind::Object(object) => {
+                self.fields += object.fields.len();
+                self.interfaces += object.implements.len();
+                self.possible_types += object.implements.len();
+            }
+            TypeKind::Interface(interface) => self.fields += interface.fields.len(),
+            TypeKind::Union(union) => self.possible_types += union.members.len(),
+            TypeKind::Enum(values) => self.enum_values += values.values.len(),
+            TypeKind::InputObject(input) => self.input_fields += input.fields.len(),
+        }
+    }
+
+    fn usual(&self) -> impl Iterator<Item = (String, u16)> {
+        let each = |total: usize| u16::try_from(total.div_ceil(self.types)).unwrap_or(u16::MAX);
+        [
+            ("types", u16::try_from(self.types).unwrap_or(u16::MAX)),
+            ("fields", each(self.fields)),
+            ("inputFields", each(self.input_fields)),
+            ("interfaces", each(self.interfaces)),
+            ("possibleTypes", each(self.possible_types)),
+            ("enumValues", each(self.enum_values)),
+        ]
+        .map(|(name, length)| (name.to_owned(), length))
+        .into_iter()
+    }
 }
 
 pub fn check_size(size: i32, path: &str) -> Result<u16> {
@@ -133,4 +179,19 @@ pub fn decode_cursor<K: Key>(cursor: &str, path: &str) -> Result<K> {
         .and_then(|json| serde_json::from_slice(&json).ok())
         .filter(K::is_possible)
         .ok_or_else(|| Error::bad_input(path, "This is no cursor of this list."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page_sizes;
+
+    #[test]
+    fn the_sizes_of_all_lists_are_known() {
+        let sizes = page_sizes();
+        for list in ["messages", "participants", "conversations", "searchUsers", "types", "fields", "possibleTypes"] {
+            assert!(sizes[list] > 0, "{list}");
+        }
+        assert_eq!(sizes["searchUsers"], 20);
+        assert!(sizes["types"] > 30, "{}", sizes["types"]);
+    }
 }

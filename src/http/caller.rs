@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::http::{HeaderMap, header};
 
 use super::Server;
+use super::lifetime::Lifetime;
 use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
 
@@ -16,6 +17,18 @@ impl Server {
             None => Identity::Anonymous,
         };
         Ok(Caller { identity, ip_address: Some(self.address(headers, peer)) })
+    }
+
+    /// The same for a connection that stays open, with what ends it. The session is watched before it is looked at,
+    /// so that no revocation falls between.
+    pub(super) async fn watched_caller(
+        &self,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<(Caller, Lifetime), GraphqlError> {
+        let viewer = bearer(headers).and_then(|token| self.app.sessions().read_token(&token).ok());
+        let lifetime = viewer.map_or_else(|| Lifetime::anonymous(self), |viewer| Lifetime::of(self, viewer));
+        Ok((self.caller(headers, peer).await?, lifetime))
     }
 
     async fn identify(&self, token: &str) -> Result<Identity, GraphqlError> {

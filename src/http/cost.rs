@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
     Directive, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
 };
@@ -12,16 +13,31 @@ use async_graphql_value::Value as Literal;
 use crate::config::Operations as Limits;
 use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 
+/// What the reference implementation's `getIntrospectionQuery` asks, with all its options.
+const INTROSPECTION: &str = include_str!("introspection.graphql");
+
+/// The lists by which one comes from a type of the schema to another, and how many of them may be within each other:
+/// the rule MaxIntrospectionDepth of the reference implementation.
+const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
+const MAX_SCHEMA_DEPTH: usize = 3;
+
 /// Counts what documents cost, and refuses what costs too much.
 pub(super) struct Costs {
     limits: Limits,
-    /// Items on a page of a connection, by the name of its field, where a client does not say how many.
+    /// Items in a list, by the name of its field, where a client does not say how many.
     pages: HashMap<String, u16>,
+    /// What may be asked about the schema at most.
+    introspection: u64,
 }
 
 impl Costs {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, pages: page_sizes() }
+        let unlimited = Limits { operation_max_nesting: usize::MAX, ..limits.clone() };
+        let costs = Self { limits: unlimited, pages: page_sizes(), introspection: 0 };
+        // What every explorer asks first must fit, and once more with what somebody adds.
+        let usual = parse_query(INTROSPECTION).ok().and_then(|query| costs.sum(&query, &Variables::default()).ok());
+        let introspection = 2 * usual.map_or(0, |cost| cost.introspection);
+        Self { limits, introspection, ..costs }
     }
 
     /// Refuses a text that is too long, or whose brackets nest too deep, before it is parsed: the parser recurses,
@@ -60,18 +76,22 @@ impl Costs {
     /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
     /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<(), Error> {
-        let mut sum = Cost::default();
-        for (_, operation) in document.operations.iter() {
-            let operation = &operation.node;
-            let mut count =
-                Count { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
-            sum = sum.and(directives(&operation.directives)).and(count.set(&operation.selection_set.node, 0)?);
-        }
+        let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
             return Err(too_much("fields within each other", limits.operation_max_depth));
         }
+        if sum.schema_depth >= MAX_SCHEMA_DEPTH {
+            let within = SCHEMA_LISTS.join(", ");
+            let message = format!("Of {within} less than {MAX_SCHEMA_DEPTH} come within each other.");
+            return Err(Error::new(ErrorCode::OperationTooComplex, message));
+        }
         for (count, max, what) in [
+            (
+                sum.introspection,
+                self.introspection,
+                "fields about the schema, those of a list counted for its usual length",
+            ),
             (sum.aliases, limits.operation_max_aliases, "aliases"),
             (sum.directives, limits.operation_max_directives, "directives"),
             (sum.complexity, limits.operation_max_complexity, "fields, those of a page counted for each of its items"),
@@ -81,6 +101,17 @@ impl Costs {
             }
         }
         Ok(())
+    }
+
+    fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
+        let mut sum = Cost::default();
+        for (_, operation) in document.operations.iter() {
+            let operation = &operation.node;
+            let mut count =
+                Count { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
+            sum = sum.and(directives(&operation.directives)).and(count.set(&operation.selection_set.node, 0)?);
+        }
+        Ok(sum)
     }
 
     fn too_nested(&self) -> Error {
@@ -118,20 +149,24 @@ fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
 /// What follows the string, or block string, that the bytes begin with.
 fn after_string(bytes: &[u8]) -> &[u8] {
     const BLOCK: &[u8] = b"\"\"\"";
-    let (quote, mut rest) = match bytes.strip_prefix(BLOCK) {
-        Some(rest) => (BLOCK, rest),
-        None => (&BLOCK[..1], &bytes[1..]),
-    };
-    while !rest.is_empty() && !rest.starts_with(quote) {
-        let escaped = if quote.len() == 1 { rest[0] == b'\\' } else { rest.starts_with(b"\\\"\"\"") };
-        let skipped = match (escaped, quote.len()) {
-            (true, 1) => 2,
-            (true, _) => 4,
-            (false, _) => 1,
-        };
-        rest = rest.get(skipped..).unwrap_or_default();
+    if let Some(mut rest) = bytes.strip_prefix(BLOCK) {
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix(BLOCK) {
+                return after;
+            }
+            rest = rest.strip_prefix(b"\\\"\"\"").unwrap_or(&rest[1..]);
+        }
+        // One that is never closed the parser takes for an empty string, and reads on right behind that.
+        return &bytes[2..];
     }
-    rest.get(quote.len()..).unwrap_or_default()
+    let mut rest = &bytes[1..];
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => return after,
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
+            [] => return rest,
+        };
+    }
 }
 
 /// What a selection costs with everything in it.
@@ -141,9 +176,13 @@ struct Cost {
     nesting: usize,
     /// Fields within each other.
     depth: usize,
+    /// Lists of the schema within each other.
+    schema_depth: usize,
     aliases: u64,
     directives: u64,
     complexity: u64,
+    /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
+    introspection: u64,
 }
 
 impl Cost {
@@ -152,9 +191,11 @@ impl Cost {
         Self {
             nesting: self.nesting.max(other.nesting),
             depth: self.depth.max(other.depth),
+            schema_depth: self.schema_depth.max(other.schema_depth),
             aliases: self.aliases.saturating_add(other.aliases),
             directives: self.directives.saturating_add(other.directives),
             complexity: self.complexity.saturating_add(other.complexity),
+            introspection: self.introspection.saturating_add(other.introspection),
         }
     }
 }
@@ -199,11 +240,14 @@ impl<'a> Count<'a> {
     fn field(&mut self, field: &'a Field, level: usize) -> Result<Cost, Error> {
         let within = self.set(&field.selection_set.node, level + 1)?;
         let cost = Cost { aliases: field.alias.is_some().into(), ..directives(&field.directives) };
-        Ok(cost.and(Cost {
-            depth: within.depth + 1,
-            complexity: within.complexity.saturating_mul(self.items(field)),
-            ..within
-        }))
+        let name = field.name.node.as_str();
+        let complexity = within.complexity.saturating_mul(self.items(field));
+        let (complexity, introspection) = match name {
+            "__schema" | "__type" => (1, complexity.saturating_add(within.introspection)),
+            _ => (complexity, within.introspection),
+        };
+        let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
+        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, ..within }))
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
@@ -227,7 +271,7 @@ impl<'a> Count<'a> {
     /// How often what is within a field may come: once for each item of a page, or for each id that is asked for.
     fn items(&self, field: &Field) -> u64 {
         if let Some(Asked::List(ids)) = self.argument(field, "ids") {
-            return ids as u64;
+            return ids.max(1) as u64;
         }
         let Some(&default) = self.costs.pages.get(field.name.node.as_str()) else { return 1 };
         let asked = ["first", "last"].into_iter().filter_map(|name| match self.argument(field, name)? {
@@ -235,7 +279,7 @@ impl<'a> Count<'a> {
             Asked::List(_) => None,
         });
         // A larger page than there is gets an error, and nothing is read for it.
-        asked.max().unwrap_or(default.into()).min(MAX_PAGE_SIZE.into())
+        asked.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
     /// The value of an argument, written out or in a variable.

@@ -77,7 +77,7 @@ impl Documents {
         }
     }
 
-    /// Keeps a document that is worth running, for those who then send its hash alone.
+    /// Keeps a document that could be run, for those who then send its hash alone.
     pub(super) fn remember(&self, hash: String, text: &Arc<str>) {
         if let Self::Open(cache) = self
             && cache.get(&hash).is_none()

@@ -13,14 +13,15 @@ use async_graphql::{ServerError, Value};
 use axum::body::Body as HttpBody;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{Stream as FuturesStream, StreamExt as _};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::Server;
 use super::accept::Stream;
-use super::caller::bearer;
 use super::drain::Drain;
 use super::lifetime::{Lifetime, Over};
 use super::operation::Parsed;
@@ -40,9 +41,7 @@ pub(super) async fn respond(
     if server.drain.has_begun() {
         return Err(Error::new(ErrorCode::Unavailable, "The server restarts. Try again in a moment."));
     }
-    let viewer = bearer(headers).and_then(|token| server.app.sessions().read_token(&token).ok());
-    let lifetime = viewer.map_or_else(|| Lifetime::anonymous(server), |viewer| Lifetime::of(server, viewer));
-    let caller = server.caller(headers, peer).await?;
+    let (caller, lifetime) = server.watched_caller(headers, peer).await?;
     let seat = match caller.identity {
         Identity::SignedIn(viewer) => Some(server.take_seat(viewer.user)?),
         _ => None,
@@ -53,16 +52,19 @@ pub(super) async fn respond(
     } else {
         stream::once(parsed.execute(server, caller)).boxed()
     };
+    let settings = &server.config.socket;
     let connection = Connection {
         form,
         bodies,
-        lifetime,
+        // A query or mutation is finished, whatever becomes of the session or the server meanwhile.
+        over: endless.then(|| (lifetime, server.drain.clone())),
+        heartbeat: settings.socket_ping_interval,
+        patience: settings.socket_write_timeout,
         seat,
-        // A query or mutation is finished before the server goes down.
-        drain: endless.then(|| server.drain.clone()),
-        heartbeat: server.config.socket.socket_ping_interval,
     };
-    let chunks = connection.run().map(Ok::<_, Infallible>);
+    let (sender, chunks) = mpsc::channel(1);
+    tokio::spawn(connection.run(sender));
+    let chunks = ReceiverStream::new(chunks).map(Ok::<_, Infallible>);
     // nginx holds back what it could send, unless it is told not to.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
     let headers = [(header::CONTENT_TYPE, form.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
@@ -72,10 +74,12 @@ pub(super) async fn respond(
 struct Connection {
     form: Stream,
     bodies: BoxStream<'static, Body>,
-    lifetime: Lifetime,
-    seat: Option<Seat>,
-    drain: Option<Drain>,
+    /// What ends it, whatever the operation still has to say.
+    over: Option<(Lifetime, Drain)>,
     heartbeat: Duration,
+    /// How long a client may leave a chunk unread.
+    patience: Duration,
+    seat: Option<Seat>,
 }
 
 /// What is next to be sent.
@@ -86,47 +90,59 @@ enum Next {
 }
 
 impl Connection {
-    fn run(self) -> impl FuturesStream<Item = String> {
-        let Self { form, mut bodies, lifetime, seat, drain, heartbeat } = self;
+    /// Sends what the operation brings until that is over, or the client has gone or does not read.
+    async fn run(self, chunks: mpsc::Sender<String>) {
+        let Self { form, mut bodies, over, heartbeat, patience, seat } = self;
+        let _seat = seat;
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
-        async_stream::stream! {
-            let _seat = seat;
-            let mut closing = pin!(closing(drain));
-            yield form.beginning().to_owned();
-            loop {
-                let next = tokio::select! {
-                    body = bodies.next() => Next::Body(body),
-                    _ = heartbeats.tick() => Next::Heartbeat,
-                    over = lifetime.over() => Next::Over(over),
-                    () = &mut closing => Next::Over(Over::Drained),
-                };
-                match next {
-                    Next::Body(Some(body)) => {
-                        let failed = matches!(body.data, None | Some(Value::Null));
-                        yield form.next(&body);
-                        if failed {
-                            break;
-                        }
+        let mut over = pin!(ended(over));
+        let mut next = form.beginning().to_owned();
+        loop {
+            tokio::select! {
+                biased;
+                sent = chunks.send_timeout(next, patience) => if sent.is_err() { return },
+                over = &mut over => {
+                    // It may be in the way of the last words that there are others, unread.
+                    if let Some(last_words) = form.over(over) {
+                        let _ = chunks.try_send(last_words + form.end());
                     }
-                    Next::Body(None) => break,
-                    Next::Heartbeat => yield form.heartbeat().to_owned(),
-                    Next::Over(over) => {
-                        if let Some(last_words) = form.over(over) {
-                            yield last_words;
-                            break;
-                        }
-                        return;
-                    }
+                    return;
                 }
             }
-            yield form.end().to_owned();
+            let event = tokio::select! {
+                body = bodies.next() => Next::Body(body),
+                _ = heartbeats.tick() => Next::Heartbeat,
+                over = &mut over => Next::Over(over),
+                () = chunks.closed() => return,
+            };
+            next = match event {
+                Next::Body(Some(body)) if matches!(body.data, None | Some(Value::Null)) => {
+                    let _ = chunks.send_timeout(form.next(&body) + form.end(), patience).await;
+                    return;
+                }
+                Next::Body(Some(body)) => form.next(&body),
+                Next::Body(None) => {
+                    let _ = chunks.send_timeout(form.end().to_owned(), patience).await;
+                    return;
+                }
+                Next::Heartbeat => form.heartbeat().to_owned(),
+                Next::Over(over) => {
+                    if let Some(last_words) = form.over(over) {
+                        let _ = chunks.send_timeout(last_words + form.end(), patience).await;
+                    }
+                    return;
+                }
+            };
         }
     }
 }
 
-async fn closing(drain: Option<Drain>) {
-    match drain {
-        Some(drain) => drain.closing().await,
+async fn ended(over: Option<(Lifetime, Drain)>) -> Over {
+    match over {
+        Some((lifetime, drain)) => tokio::select! {
+            over = lifetime.over() => over,
+            () = drain.closing() => Over::Drained,
+        },
         None => std::future::pending().await,
     }
 }

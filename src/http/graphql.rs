@@ -26,6 +26,9 @@ use crate::graphql::{Caller, Error, ErrorCode};
 /// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
 const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-name"];
 
+/// Seconds after which a server that cannot answer now is worth asking again.
+const RETRY_AFTER: u64 = 1;
+
 /// What the body of a POST holds.
 enum Requested {
     One(Operation),
@@ -96,8 +99,10 @@ pub(super) async fn get_or_upgrade(
             Ok(parsed) => {
                 let mut response = execute(&server, &headers, &accept, peer, parsed).await;
                 if !headers.contains_key(header::AUTHORIZATION) && response.extensions().get::<Flawless>().is_some() {
-                    let age = server.config.web.public_max_age;
-                    set_cache(&mut response, &format!("public, max-age={age}"));
+                    match server.config.web.public_max_age {
+                        0 => {}
+                        age => set_cache(&mut response, &format!("public, max-age={age}")),
+                    }
                 }
                 response
             }
@@ -175,6 +180,8 @@ pub(super) async fn post(
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
             Err(body) => media.answer_refused(&body),
         },
+        // A list is no stream.
+        Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
         Ok(Requested::Batch(operations)) => execute_batch(&server, &headers, media, peer, operations).await,
         Ok(Requested::TooMany) => {
             let message = format!("A request has at most {max_batch} operations.");
@@ -219,7 +226,11 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
     };
     let body = parsed.execute(server, caller).await;
     if body.data.is_none() {
-        return media.answer_refused(&body);
+        return match body.refusal {
+            Some(ErrorCode::InternalServerError) => media.answer(StatusCode::INTERNAL_SERVER_ERROR, &body),
+            Some(ErrorCode::Unavailable) => media.answer(StatusCode::SERVICE_UNAVAILABLE, &body),
+            _ => media.answer_refused(&body),
+        };
     }
     let mut response = media.answer(StatusCode::OK, &body);
     if body.errors.is_empty() {
@@ -274,7 +285,9 @@ impl Media {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        self.answer(status, &Body::refused(error))
+        let retry_after = error.retry_after().unwrap_or(RETRY_AFTER);
+        let response = self.answer(status, &Body::refused(error));
+        ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
     /// A well-formed request whose operation never ran.

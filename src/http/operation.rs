@@ -1,5 +1,7 @@
 //! One operation as a client sends it, in a body, a query string or over a socket, and its execution.
 
+use std::sync::Arc;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
 use async_graphql::{Request, Variables};
@@ -9,6 +11,8 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::Server;
+use super::cost::Costs;
+use super::documents::Documents;
 use super::response::Body;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, Schema};
 
@@ -87,25 +91,41 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
     }
 }
 
+/// An operation whose document may be run.
+pub(super) struct Admitted {
+    text: Arc<str>,
+    pub(super) document: ExecutableDocument,
+    id: Option<DocumentId>,
+    name: Option<String>,
+    variables: Variables,
+}
+
 impl Operation {
     /// Finds the document and what it costs. No work has been done yet for what is refused here.
     pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
-        let text = server.documents.text(self.query, self.document.as_ref()).map_err(Body::refused)?;
-        server.costs.check_text(&text).map_err(Body::refused)?;
-        let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-        let variables = Variables::from_json(Value::Object(self.variables));
-        server.costs.check(&document, &variables).map_err(Body::refused)?;
-        let kind = kind(&document, self.name.as_deref()).ok_or_else(|| {
+        let admitted = self.admit(&server.documents, &server.costs)?;
+        let kind = kind(&admitted.document, admitted.name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
         })?;
-        if let Some(DocumentId::Hash(hash)) = self.document {
+        let Admitted { text, document, id, name, variables } = admitted;
+        if let Some(DocumentId::Hash(hash)) = id {
             server.documents.remember(hash, &text);
         }
         let mut request = Request::new(&*text).variables(variables);
-        request.operation_name = self.name;
+        request.operation_name = name;
         request.set_parsed_query(document);
         Ok(Parsed { schema: server.schemas.of(&text).clone(), request, kind })
+    }
+
+    /// As far as its own text goes, without the schema.
+    pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
+        let text = documents.text(self.query, self.document.as_ref()).map_err(Body::refused)?;
+        costs.check_text(&text).map_err(Body::refused)?;
+        let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+        let variables = Variables::from_json(Value::Object(self.variables));
+        costs.check(&document, &variables).map_err(Body::refused)?;
+        Ok(Admitted { text, document, id: self.document, name: self.name, variables })
     }
 }
 
@@ -117,21 +137,27 @@ impl Parsed {
         let loaders = Loaders::of_request(server.app.clone(), batches.clone());
         let request = self.request.data(caller).data(loaders);
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
-        let mut task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
-        async move {
-            match timeout(limit, &mut task).await {
-                Ok(result) => result.unwrap_or_else(|_| Body::crashed()),
-                Err(_) if self.kind == OperationType::Query => {
-                    task.abort();
-                    let message = format!("This took more than {} s, and was stopped.", limit.as_secs());
-                    Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
-                }
-                // It is neither stopped nor known to succeed; what has a clientId can be sent again.
-                Err(_) => {
-                    let message = format!("This takes more than {} s. It may still be done.", limit.as_secs());
-                    Body::refused(Error::new(ErrorCode::Unavailable, message))
-                }
+        let execution = async move { Body::new(batches.drive(schema.execute(request)).await) };
+        let is_query = self.kind == OperationType::Query;
+        let task = tokio::spawn(async move {
+            if !is_query {
+                return execution.await;
             }
+            timeout(limit, execution).await.unwrap_or_else(|_| {
+                let message = format!("This took more than {} s, and was stopped.", limit.as_secs());
+                Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
+            })
+        });
+        async move {
+            let finished = async { task.await.unwrap_or_else(|_| Body::crashed()) };
+            if is_query {
+                return finished.await;
+            }
+            timeout(limit, finished).await.unwrap_or_else(|_| {
+                // It is neither stopped nor known to succeed; what has a clientId can be sent again.
+                let message = format!("This takes more than {} s. It may still be done.", limit.as_secs());
+                Body::refused(Error::new(ErrorCode::Unavailable, message))
+            })
         }
     }
 

@@ -19,6 +19,9 @@ pub(super) struct Body {
     /// None where the operation never ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<Value>,
+    /// Why the server refused it, where it did so itself.
+    #[serde(skip)]
+    pub(super) refusal: Option<ErrorCode>,
 }
 
 impl Body {
@@ -29,11 +32,12 @@ impl Body {
         let never_ran = response.data == Value::Null
             && !response.errors.is_empty()
             && response.errors.iter().all(|error| error.path.is_empty());
-        Self { errors: response.errors, data: (!never_ran).then_some(response.data) }
+        Self { errors: response.errors, data: (!never_ran).then_some(response.data), refusal: None }
     }
 
     pub(super) fn refused(error: Error) -> Self {
-        Self { errors: vec![error.into()], data: None }
+        let refusal = Some(error.code());
+        Self { errors: vec![error.into()], data: None, refusal }
     }
 
     /// A panic of the server's own; the log says more.
@@ -45,7 +49,7 @@ impl Body {
     pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
         shorten(&mut error.message);
-        Self { errors: vec![error], data: None }
+        Self { errors: vec![error], data: None, refusal: None }
     }
 }
 

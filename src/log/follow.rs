@@ -7,7 +7,7 @@ use futures_util::Stream;
 
 use super::Log;
 use super::cursor::Cursor;
-use super::event::{Change, Event, Seq};
+use super::event::{Audience, Change, Event, Seq};
 use super::read::{self, Snapshot};
 use super::streams::{Interest, receives};
 use crate::error::{RETRY, Result};
@@ -39,7 +39,8 @@ pub enum Item {
 }
 
 impl Log {
-    /// What the user may receive after the cursor, and for ever on; without a cursor, from now on.
+    /// What the user may receive after the cursor, and for ever on; without a cursor, from now on. Of conversations
+    /// that the user has left there is no more than that.
     /// It ends only when dropped, or after `Closed`. Where Postgres is away it waits.
     pub fn follow(
         &self,
@@ -55,7 +56,8 @@ impl Log {
             if let Some(cursor) = after && !resync {
                 position = Some(cursor.seq);
             }
-            loop {
+            'from_the_log: loop {
+                let departures = log.streams.departures();
                 let snapshot = patiently!(log.snapshot(user));
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
@@ -66,8 +68,15 @@ impl Log {
                 if let Some(from) = position {
                     let mut missed = patiently!(Missed::new(&log, user, &snapshot, from));
                     while let Some(events) = patiently!(missed.page(&log)) {
-                        for event in events.into_iter().filter(|event| interest.wants(&event.change)) {
-                            yield Item::Event(event);
+                        for event in events {
+                            // Whoever reads slowly may have left meanwhile.
+                            if log.streams.departures() != departures {
+                                continue 'from_the_log;
+                            }
+                            position = Some(event.seq);
+                            if interest.wants(&event.change) && may_see(&snapshot, &event.change) {
+                                yield Item::Event(event);
+                            }
                         }
                     }
                 }
@@ -91,6 +100,19 @@ impl Log {
 
     async fn snapshot(&self, user: UserId) -> Result<Snapshot> {
         read::snapshot(&mut *self.database.connection().await?, user).await
+    }
+}
+
+/// Whether the user still may: from a message one reads on to all of its conversation, so that who has left that
+/// gets no more of what it once was.
+fn may_see(snapshot: &Snapshot, change: &Change) -> bool {
+    match *change {
+        Change::ConversationRemoved { .. } => true,
+        Change::ConversationAdded { conversation, .. } => snapshot.conversations.contains(&conversation),
+        _ => match change.audience() {
+            Audience::Conversation(conversation) => snapshot.conversations.contains(&conversation),
+            Audience::User(_) => true,
+        },
     }
 }
 

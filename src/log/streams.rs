@@ -1,6 +1,7 @@
 //! Which stream wants which event: an index over this node's subscribers, kept true by the log itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,7 @@ use crate::ids::{ConversationId, SessionId, UserId};
 pub enum Interest {
     /// All that concerns the user.
     Inbox,
-    /// New messages, of one conversation or of all; of one, also that the user takes no part in it any more.
+    /// New messages, of one conversation or of all.
     Messages(Option<ConversationId>),
 }
 
@@ -24,10 +25,7 @@ impl Interest {
         match (self, *change) {
             (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
-            (
-                Self::Messages(Some(wanted)),
-                Change::MessageAdded { conversation, .. } | Change::ConversationRemoved { conversation, .. },
-            ) => wanted == conversation,
+            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
             (Self::Messages(_), _) => false,
         }
     }
@@ -67,6 +65,8 @@ pub(super) struct Streams {
     queue: usize,
     /// How far the tail has come.
     position: watch::Sender<Seq>,
+    /// How many participants the tail has seen go, of any conversation.
+    departures: AtomicU64,
 }
 
 struct Index {
@@ -92,6 +92,8 @@ struct Entry {
     from: Seq,
     interest: Interest,
     queue: mpsc::Sender<Event>,
+    /// Says that what is queued may not be passed on any more.
+    recalled: Arc<AtomicBool>,
 }
 
 struct Watched {
@@ -99,12 +101,14 @@ struct Watched {
     watchers: usize,
 }
 
-/// A stream's place at the tail. `recv` returns None once its queue has overflowed.
+/// A stream's place at the tail. `recv` returns None once its queue has overflowed, or its user has left a
+/// conversation: what comes next is then in the log.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
     id: u64,
     queue: mpsc::Receiver<Event>,
+    recalled: Arc<AtomicBool>,
 }
 
 impl Streams {
@@ -118,11 +122,16 @@ impl Streams {
             sessions: HashMap::new(),
             next_stream: 0,
         };
-        Self { index: Mutex::new(index), queue, position: watch::Sender::new(position) }
+        Self { index: Mutex::new(index), queue, position: watch::Sender::new(position), departures: AtomicU64::new(0) }
     }
 
     pub(super) fn position(&self) -> Seq {
         *self.position.borrow()
+    }
+
+    /// Grows with each participant that the tail sees go.
+    pub(super) fn departures(&self) -> u64 {
+        self.departures.load(Ordering::SeqCst)
     }
 
     /// Waits until the tail has passed on everything up to `seq`.
@@ -133,6 +142,9 @@ impl Streams {
 
     /// Takes the next event of the log to every stream that wants it.
     pub(super) fn dispatch(&self, event: Event) {
+        if matches!(event.change, Change::ConversationRemoved { .. }) {
+            self.departures.fetch_add(1, Ordering::SeqCst);
+        }
         self.lock().dispatch(event);
         self.position.send_replace(event.seq);
     }
@@ -146,8 +158,9 @@ impl Streams {
         interest: Interest,
     ) -> Result<Joined, Behind> {
         let (sender, queue) = mpsc::channel(self.queue);
-        let id = self.lock().join(user, snapshot, interest, sender)?;
-        Ok(Joined { streams: Arc::clone(self), user, id, queue })
+        let recalled = Arc::new(AtomicBool::new(false));
+        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&recalled))?;
+        Ok(Joined { streams: Arc::clone(self), user, id, queue, recalled })
     }
 
     pub(super) fn watch_session(this: &Arc<Self>, session: SessionId) -> SessionWatch {
@@ -181,6 +194,7 @@ impl Index {
             Change::ConversationRemoved { user, conversation } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
+                    listener.recall();
                     self.forget(conversation, user);
                 }
             }
@@ -212,6 +226,7 @@ impl Index {
         snapshot: Snapshot,
         interest: Interest,
         queue: mpsc::Sender<Event>,
+        recalled: Arc<AtomicBool>,
     ) -> Result<u64, Behind> {
         let Snapshot { head, mut conversations } = snapshot;
         self.replay(user, &mut conversations, head, interest, &queue)?;
@@ -227,7 +242,7 @@ impl Index {
                 entry.insert(Listener { conversations, streams: Vec::new() })
             }
         };
-        listener.streams.push(Entry { id, from: head, interest, queue });
+        listener.streams.push(Entry { id, from: head, interest, queue, recalled });
         Ok(id)
     }
 
@@ -247,6 +262,9 @@ impl Index {
             return Err(Behind);
         }
         for event in self.recent.iter().filter(|event| event.seq > head) {
+            if matches!(event.change, Change::ConversationRemoved { user: gone, .. } if gone == user) {
+                return Err(Behind);
+            }
             if receives(user, conversations, &event.change) && interest.wants(&event.change) {
                 queue.try_send(*event).map_err(|_| Behind)?;
             }
@@ -287,6 +305,13 @@ impl Index {
 }
 
 impl Listener {
+    /// What was queued while the user took part is not for them any more.
+    fn recall(&mut self) {
+        for stream in self.streams.drain(..) {
+            stream.recalled.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
     fn deliver(&mut self, event: Event) {
         self.streams.retain(|stream| {
@@ -297,7 +322,7 @@ impl Listener {
 
 impl Joined {
     pub(super) async fn recv(&mut self) -> Option<Event> {
-        self.queue.recv().await
+        self.queue.recv().await.filter(|_| !self.recalled.load(Ordering::SeqCst))
     }
 }
 

@@ -160,3 +160,44 @@ async fn streams_and_sockets_of_one_user_are_limited() {
     }
     panic!("the seat of a closed connection is not free again");
 }
+
+#[tokio::test]
+async fn the_logout_itself_is_answered() {
+    let node = Node::start().await;
+    for _ in 0..10 {
+        let ada = node.register("ada").await;
+        let logout = ask(&node, &ada, "text/event-stream", "mutation { logout { sessionId } }");
+        let answer = Stream::open(logout).await.rest().await;
+        assert!(answer.contains("ses_") && answer.ends_with("event: complete\ndata: \n\n"), "{answer}");
+    }
+}
+
+/// Whoever does not read is given up in time, and takes no seat any more.
+#[tokio::test]
+async fn a_stream_that_nobody_reads_ends() {
+    let node = Node::build().flag("--socket-write-timeout=1").flag("--socket-max-per-user=1").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Unread", &[&bob]).await;
+    let mut unread = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
+    unread.until("CaughtUp\"}}}\n\n").await;
+    let again = || ask(&node, &ada, "text/event-stream", INBOX).send();
+    assert_eq!(again().await.unwrap().status(), 429);
+    // More than the buffers of both sides hold, until the server is stuck.
+    let body = "x".repeat(8000);
+    let filled = async {
+        while again().await.unwrap().status() == 429 {
+            for _ in 0..100 {
+                bob.send(&group, &body).await;
+            }
+        }
+    };
+    timeout(4 * PATIENCE, filled).await.expect("the seat stays taken");
+}
+
+#[tokio::test]
+async fn a_list_is_no_stream() {
+    let node = Node::start().await;
+    let list = node.http.post(node.url("/graphql")).header("accept", "text/event-stream");
+    let answer = list.json(&json!([{"query": "{ __typename }"}])).send().await.unwrap();
+    assert_eq!(answer.status(), 406);
+}

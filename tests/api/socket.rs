@@ -106,6 +106,42 @@ async fn queries_and_mutations_go_over_the_socket_side_by_side() {
 }
 
 #[tokio::test]
+async fn an_answer_may_be_larger_than_the_buffers() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Long", &[]).await;
+    let body = "語".repeat(8000);
+    for _ in 0..60 {
+        ada.send(&group, &body).await;
+    }
+    let mut socket = ada.socket().await;
+    let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes { body } } } }";
+    socket.subscribe("long", query, json!({"id": group})).await;
+    let answer = socket.receive_of("long").await;
+    assert_eq!(answer["payload"]["data"]["conversation"]["messages"]["nodes"].as_array().unwrap().len(), 60);
+}
+
+#[tokio::test]
+async fn the_logout_itself_is_answered() {
+    let node = Node::start().await;
+    for _ in 0..10 {
+        let ada = node.register("ada").await;
+        let mut socket = ada.socket().await;
+        socket.subscribe("bye", "mutation { logout { sessionId } }", json!({})).await;
+        assert_eq!(socket.receive_of("bye").await["type"], "next");
+        assert_eq!(socket.receive_of("bye").await["type"], "complete");
+        assert_eq!(socket.closed().await, 4403);
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_its_code() {
+    let node = Node::start().await;
+    let socket = anonymous(&node).await;
+    assert_eq!(socket.close(1000).await, 1000);
+}
+
+#[tokio::test]
 async fn what_never_started_ends_with_an_error() {
     let node = Node::start().await;
     let mut socket = anonymous(&node).await;

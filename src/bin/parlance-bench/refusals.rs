@@ -16,6 +16,9 @@ use super::server::Server;
 /// Requests of each kind, one after the other.
 const REPEATS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What no refusal may take.
+const MAX_MEDIAN_MS: f64 = 50.0;
+const MAX_MEMORY_KIB: i64 = 32 * 1024;
 
 #[derive(Serialize)]
 pub(super) struct Refusal {
@@ -56,6 +59,9 @@ fn hostile() -> Vec<Hostile> {
     // As many as the tokens allow, each to be compared with every field there is.
     let unknown = many(4_900, |i| format!("field{i:0>150} "));
     let conflicting = many(1_200, |i| format!("a: node(id: {i}) {{ id }} "));
+    let hidden = format!("{{__typename(x:[\"\"\" \"{}{}])}}", "[".repeat(2_000), "]".repeat(2_000));
+    let multiplied = many(60, |i| format!("fragment f{i} on Node {{ ...f{0} ...f{0} }} ", i + 1));
+    let walk = "possibleTypes { interfaces { ".repeat(6) + "name" + &"}}".repeat(6);
     let batch: Vec<_> = (0..5_000).map(|_| json!({"query": "{ __typename }"})).collect();
     vec![
         Hostile { name: "20,000 aliases", body: operation(&format!("{{ {aliases} }}")), status: 400 },
@@ -70,6 +76,17 @@ fn hostile() -> Vec<Hostile> {
         Hostile {
             name: "fragments that double 60 times",
             body: operation(&format!("{{ ...f0 }} {doubling}")),
+            status: 400,
+        },
+        Hostile {
+            name: "doubling fragments on an empty list",
+            body: operation(&format!("{{ nodes(ids: []) {{ ...f0 }} }} {multiplied}")),
+            status: 400,
+        },
+        Hostile { name: "2,000 lists behind a string", body: operation(&hidden), status: 400 },
+        Hostile {
+            name: "the schema, round and round",
+            body: operation(&format!("{{ __schema {{ types {{ {walk} }} }} }}")),
             status: 400,
         },
         Hostile { name: "4,900 unknown fields", body: operation(&format!("{{ {unknown} }}")), status: 400 },
@@ -99,6 +116,9 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     let slowest_ms = latencies.iter().max().map_or(f64::NAN, |slowest| slowest.as_secs_f64() * 1000.0);
     let latency = Latency::of(latencies.into_iter());
     let ratio = latency.p50 / baseline;
+    ensure!(latency.p50 < MAX_MEDIAN_MS, "{} takes {:.1} ms", hostile.name, latency.p50);
+    let memory = memory_kib.unwrap_or_default();
+    ensure!(memory < MAX_MEMORY_KIB, "{} takes {memory} KiB", hostile.name);
     Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, slowest_ms, ratio, memory_kib })
 }
 

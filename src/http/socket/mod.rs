@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
 
 use super::Server;
 use protocol::{Close, Protocol};
@@ -21,9 +22,8 @@ use session::Session;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// tungstenite clears its whole read buffer at every read: a small one saves a quarter of the processor's time.
 const READ_BUFFER: usize = 1024;
+/// What is written together; a larger frame goes through all the same, and the session waits for its client.
 const WRITE_BUFFER: usize = 4096;
-/// What a client may leave unread before its session waits for it.
-const MAX_WRITE_BUFFER: usize = 1 << 20;
 
 pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: HeaderMap, peer: SocketAddr) -> Response {
     if server.drain.has_begun() {
@@ -37,7 +37,6 @@ pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: Header
         .protocols(Protocol::NAMES)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(MAX_WRITE_BUFFER + max_message)
         .max_message_size(max_message)
         .max_frame_size(max_message)
         .on_upgrade(move |socket| async move {
@@ -63,11 +62,15 @@ fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
 /// takes the code with it.
 async fn close(mut socket: WebSocket, close: Close) {
     let frame = CloseFrame { code: close.code, reason: close.reason.into_owned().into() };
-    let farewell = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
-        }
-    };
+    // Whoever does not take it is cut off.
+    if let Ok(Ok(())) = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await {
+        part(socket).await;
+    }
+}
+
+/// Reads to the end of a connection that one side has closed, which also answers a client's close.
+async fn part(mut socket: WebSocket) {
+    let farewell = async { while let Some(Ok(_)) = socket.recv().await {} };
     // Whoever does not answer is cut off.
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    let _ = timeout(FAREWELL, farewell).await;
 }

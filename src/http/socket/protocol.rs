@@ -171,6 +171,7 @@ pub(super) struct Close {
 
 impl Close {
     // Of RFC 6455, section 7.4.1, and its registry.
+    pub(super) const NORMAL: Self = Self::new(1000, "Normal Closure");
     pub(super) const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error");
     pub(super) const NOT_UTF8: Self = Self::new(1007, "Not UTF-8");
     pub(super) const TOO_BIG: Self = Self::new(1009, "Message too big");
@@ -192,8 +193,9 @@ impl Close {
     }
 
     pub(super) fn duplicate(id: &str) -> Self {
-        const MAX_ID: usize = 80;
-        let shown: String = id.chars().take(MAX_ID / 4).collect();
+        /// Leaves room for the words around it.
+        const SHOWN_BYTES: usize = 80;
+        let shown = &id[..id.floor_char_boundary(SHOWN_BYTES)];
         Self { code: 4409, reason: format!("Subscriber for {shown} already exists").into() }
     }
 }

@@ -43,6 +43,8 @@ enum Output {
 enum End {
     /// The server's decision, to be told to the client.
     Close(Close),
+    /// The client has closed the connection.
+    Closed,
     /// The client went away, or cannot be written to.
     Gone,
 }
@@ -96,11 +98,15 @@ impl Session {
                 end
             }
         };
-        if let End::Close(close) = end {
-            debug!(code = close.code, reason = %close.reason, "closing a socket");
-            // The streams end first: nobody will read what they bring.
-            drop(session.operations);
-            super::close(session.socket, close).await;
+        // The streams end first: nobody will read what they bring.
+        drop(session.operations);
+        match end {
+            End::Close(close) => {
+                debug!(code = close.code, reason = %close.reason, "closing a socket");
+                super::close(session.socket, close).await;
+            }
+            End::Closed => super::part(session.socket).await,
+            End::Gone => {}
         }
     }
 
@@ -116,7 +122,7 @@ impl Session {
             };
             match message {
                 None | Some(ClientMessage::Pong) => {}
-                Some(ClientMessage::ConnectionTerminate) => return Err(End::Gone),
+                Some(ClientMessage::ConnectionTerminate) => return Err(End::Close(Close::NORMAL)),
                 Some(ClientMessage::ConnectionInit { payload }) => {
                     self.authenticate(payload.as_ref()).await?;
                     self.send(&ServerMessage::ConnectionAck).await?;
@@ -180,13 +186,16 @@ impl Session {
         loop {
             let alarm = self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at));
             let done = tokio::select! {
+                over = self.lifetime.over() => {
+                    self.finish_requests().await;
+                    Err(over.into())
+                }
                 message = receive(&mut self.socket, self.protocol) => match message {
                     Ok(message) => self.handle(message, closing).await,
                     Err(end) => Err(end),
                 },
                 Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
                 () = sleep_until(alarm) => self.keep_alive(closing).await,
-                over = self.lifetime.over() => Err(over.into()),
                 () = drain.closing(), if !closing => {
                     closing = true;
                     Ok(())
@@ -200,12 +209,29 @@ impl Session {
         }
     }
 
+    /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
+    async fn finish_requests(&mut self) {
+        let answers = async {
+            while !self.requests.is_empty()
+                && let Some((id, output)) = self.operations.next().await
+            {
+                if let Output::Result(_) = output
+                    && self.pass_on(&id, output).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        // One that takes longer goes on without its client.
+        let _ = timeout(super::FAREWELL, answers).await;
+    }
+
     async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
         match message {
             None | Some(ClientMessage::Pong) => Ok(()),
-            Some(ClientMessage::ConnectionTerminate) => Err(End::Gone),
+            Some(ClientMessage::ConnectionTerminate) => Err(End::Close(Close::NORMAL)),
             Some(ClientMessage::ConnectionInit { .. }) => Err(End::Close(Close::TOO_MANY_INITS)),
             Some(ClientMessage::Ping { payload }) => {
                 self.refresh(payload.as_ref())?;
@@ -373,7 +399,8 @@ async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<Cl
         Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),
-        Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+        Some(Ok(Message::Close(_))) => Err(End::Closed),
+        None => Err(End::Gone),
         Some(Err(error)) => Err(why(error)),
     }
 }

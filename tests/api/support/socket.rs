@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::PATIENCE;
@@ -93,6 +93,13 @@ impl Socket {
                 return code.expect("a close code");
             }
         }
+    }
+
+    /// Closes it, and returns the code that the server answers with.
+    pub async fn close(mut self, code: u16) -> u16 {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.stream.send(Message::Close(Some(frame))).await.unwrap();
+        self.closed().await
     }
 
     /// Waits until the server ends the connection, with or without a code.
