@@ -11,6 +11,13 @@ pub(super) struct Database {
     url: String,
 }
 
+/// A text that Postgres answers with.
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Text)]
+    answer: String,
+}
+
 impl Database {
     pub(super) async fn create(admin_url: &str, suffix: &str) -> Result<Self> {
         let name = format!("parlance_bench_{}_{suffix}", std::process::id());
@@ -35,23 +42,32 @@ pub(super) async fn execute(url: &str, statement: &str) -> Result<()> {
     Ok(())
 }
 
+/// A statement that inserts copies of a row: `values` is a jsonb of what each copy has of its own, computed from
+/// what `from` brings beside the row itself, which is called `original`. Whatever columns there are.
+pub(super) async fn copies(url: &str, table: &str, values: &str, from: &str) -> Result<String> {
+    let statement = format!(
+        "SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) AS answer
+         FROM information_schema.columns WHERE table_name = '{table}' AND is_generated = 'NEVER'"
+    );
+    let Answer { answer: columns } = diesel::sql_query(statement).get_result(&mut connect(url).await?).await?;
+    Ok(format!(
+        "INSERT INTO {table} ({columns}) SELECT {columns} FROM (SELECT copy.* FROM {from},
+         LATERAL jsonb_populate_record(NULL::{table}, to_jsonb(original) || {values}) copy) copies"
+    ))
+}
+
 /// Its version, and the settings that decide what a commit costs.
 pub(super) async fn describe(url: &str) -> Result<String> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        description: String,
-    }
-    let row: Row = diesel::sql_query(
+    let row: Answer = diesel::sql_query(
         "SELECT format('Postgres %s, fsync %s, synchronous_commit %s', current_setting('server_version'),
-                       current_setting('fsync'), current_setting('synchronous_commit')) AS description",
+                       current_setting('fsync'), current_setting('synchronous_commit')) AS answer",
     )
     .get_result(&mut connect(url).await?)
     .await?;
-    Ok(row.description)
+    Ok(row.answer)
 }
 
-async fn connect(url: &str) -> Result<AsyncPgConnection> {
+pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection> {
     AsyncPgConnection::establish(url).await.context("connecting to Postgres")
 }
 

@@ -3,16 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use parlance_load::process::processors;
+use parlance_load::sender::BODY;
+use serde::Serialize;
 use tokio::process::Command;
 
-use super::report::{Baseline, processors};
-use super::{Options, database, load};
+use super::database;
+use super::options::Options;
 
 /// Seconds before each measurement, for connections, plans and the first segments of the write-ahead log.
 const WARM_UP: u64 = 2;
 
 /// The program.
 pub(super) struct Pgbench(PathBuf);
+
+#[derive(Serialize)]
+pub(super) struct Baseline {
+    pub(super) clients: u16,
+    pub(super) inserts_per_second: f64,
+}
 
 impl Pgbench {
     /// On PATH, or else where Debian keeps it; there the newest.
@@ -65,7 +74,7 @@ impl Pgbench {
 
 /// A conversation for each client. Ids grow with time, as the server's do, which Postgres' indexes like best.
 fn insert() -> String {
-    let body = load::BODY.replace('\'', "''");
+    let body = BODY.replace('\'', "''");
     format!(
         "\\set number :number + 1
 INSERT INTO bench_messages (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)

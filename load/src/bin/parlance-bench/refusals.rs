@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use parlance_load::histogram::Histogram;
+use parlance_load::process::{clear_peak, peak_kib, resident_kib};
+use parlance_load::report::{Latency, aligned, decimal};
+use parlance_load::server::Server;
 use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use super::report::Latency;
-use super::server::Server;
 
 /// Requests of each kind, one after the other.
 const REPEATS: usize = 50;
@@ -26,7 +27,6 @@ pub(super) struct Refusal {
     pub(super) status: u16,
     /// From just before the connection is made to the first bytes of the answer.
     pub(super) latency: Latency,
-    pub(super) slowest_ms: f64,
     /// The median beside that of an ordinary query in the same run.
     pub(super) ratio: f64,
     /// By how much the server's peak of resident memory is above what it took before, in KiB.
@@ -104,22 +104,23 @@ fn operation(query: &str) -> String {
 }
 
 async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Refusal> {
-    let before = Memory::of(server);
-    let mut latencies = Vec::with_capacity(REPEATS);
+    let before = resident_kib(server.pid().as_slice());
+    server.pid().and_then(clear_peak);
+    let latencies = Histogram::default();
     for _ in 0..REPEATS {
         let asking = ask(server.address(), &hostile.body);
         let (status, latency) = timeout(PATIENCE, asking).await.context("an answer")?.context(hostile.name)?;
         ensure!(status == hostile.status, "{} got {status}, and not {}", hostile.name, hostile.status);
-        latencies.push(latency);
+        latencies.record(latency);
     }
-    let memory_kib = before.and_then(|before| Some(Memory::of(server)?.peak - before.resident));
-    let slowest_ms = latencies.iter().max().map_or(f64::NAN, |slowest| slowest.as_secs_f64() * 1000.0);
-    let latency = Latency::of(latencies.into_iter());
+    let peak = server.pid().and_then(peak_kib);
+    let memory_kib = peak.zip(before).map(|(peak, before)| peak - before);
+    let latency = Latency::of(&latencies);
     let ratio = latency.p50 / baseline;
     ensure!(latency.p50 < MAX_MEDIAN_MS, "{} takes {:.1} ms", hostile.name, latency.p50);
     let memory = memory_kib.unwrap_or_default();
     ensure!(memory < MAX_MEMORY_KIB, "{} takes {memory} KiB", hostile.name);
-    Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, slowest_ms, ratio, memory_kib })
+    Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, ratio, memory_kib })
 }
 
 /// On a connection of its own, which goes on writing while it waits for the answer.
@@ -149,23 +150,18 @@ async fn ask(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
     Ok((status, begin.elapsed()))
 }
 
-/// In KiB.
-struct Memory {
-    resident: i64,
-    peak: i64,
-}
-
-impl Memory {
-    /// Begins a new peak. Linux alone tells.
-    fn of(server: &Server) -> Option<Self> {
-        let process = format!("/proc/{}", server.pid()?);
-        let status = std::fs::read_to_string(format!("{process}/status")).ok()?;
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        };
-        let memory = Self { resident: field("VmRSS:")?, peak: field("VmHWM:")? };
-        std::fs::write(format!("{process}/clear_refs"), "5").ok()?;
-        Some(memory)
-    }
+pub(super) fn table(refusals: &[Refusal]) -> String {
+    let head = ["refused, in ms", "p50", "p99", "max", "ratio", "memory, KiB"].map(str::to_owned);
+    let line = |refusal: &Refusal| {
+        [
+            refusal.request.clone(),
+            decimal(refusal.latency.p50, 2),
+            decimal(refusal.latency.p99, 2),
+            decimal(refusal.latency.max, 2),
+            decimal(refusal.ratio, 1),
+            refusal.memory_kib.map_or_else(|| "?".to_owned(), |kib| format!("{kib:+}")),
+        ]
+    };
+    let lines: Vec<_> = std::iter::once(head).chain(refusals.iter().map(line)).collect();
+    aligned(&lines)
 }

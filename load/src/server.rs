@@ -1,7 +1,7 @@
-//! The server under measurement: the release build beside this program, as a child process.
+//! A server as a child process: the build beside this program, or whatever else tells where it listens.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,7 +17,20 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than its own drain may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct Server {
+/// Signs the tokens: whoever has it can make them.
+pub const JWT_SECRET: &str = "measured on a machine of one's own";
+
+/// What a server is started with.
+pub struct Settings<'a> {
+    pub database_url: &'a str,
+    pub redis_url: Option<&'a str>,
+    /// Those that are not the server's defaults.
+    pub named: &'a [(String, String)],
+    /// To be made; it goes away with whatever it is in.
+    pub directory: &'a Path,
+}
+
+pub struct Server {
     child: Child,
     address: SocketAddr,
     /// What it writes to its log, which holds warnings and errors only.
@@ -25,43 +38,53 @@ pub(super) struct Server {
     _banner: JoinHandle<()>,
 }
 
+/// Reads a setting as it is given to a program.
+pub fn setting(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("allowed is NAME=VALUE, such as DATABASE_POOL_SIZE=32")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `parlance`, beside the program that runs.
+pub fn binary() -> Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("parlance"))
+}
+
 impl Server {
+    pub async fn start(settings: &Settings<'_>) -> Result<Self> {
+        let mut command = Command::new(binary()?);
+        command.arg("serve");
+        Self::spawn(command, settings).await
+    }
+
     /// With nothing in its environment but what is given here: its defaults are what is measured.
-    pub(super) async fn start(
-        database_url: &str,
-        redis_url: Option<&str>,
-        settings: &[(String, String)],
-        directory: &Path,
-    ) -> Result<Self> {
-        let binary = std::env::current_exe()?.with_file_name("parlance");
-        std::fs::create_dir(directory)?;
-        let mut command = Command::new(&binary);
+    pub async fn spawn(mut command: Command, settings: &Settings<'_>) -> Result<Self> {
+        std::fs::create_dir(settings.directory)?;
         command
-            .arg("serve")
             .env_clear()
             // Elsewhere there could be a .env.
-            .current_dir(directory)
-            .env("DATA_DIR", directory.join("data"))
-            .env("DATABASE_URL", database_url)
+            .current_dir(settings.directory)
+            .env("DATA_DIR", settings.directory.join("data"))
+            .env("DATABASE_URL", settings.database_url)
             .env("MIGRATE_ON_START", "true")
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("LOG_LEVEL", "warn")
             .env("DRAIN_DELAY", "0")
-            .env("JWT_SECRET", "measured on a machine of one's own")
-            // No scenario is to outlive its tokens.
+            .env("JWT_SECRET", JWT_SECRET)
+            // No measurement is to outlive its tokens.
             .env("ACCESS_TOKEN_TTL", "86400")
             // Registering is not what is measured.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
-            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .envs(settings.named.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Some(url) = redis_url {
+        if let Some(url) = settings.redis_url {
             command.env("REDIS_URL", url);
         }
-        let mut child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
+        let program = command.as_std().get_program().to_owned();
+        let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let stderr = child.stderr.take().context("the server has no stderr")?;
         let complaints = tokio::spawn(collect(BufReader::new(stderr).lines()));
         let mut banner = BufReader::new(child.stdout.take().context("the server has no stdout")?).lines();
@@ -75,16 +98,16 @@ impl Server {
         Ok(Self { child, address, complaints, _banner: banner })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// As an orchestrator would; returns what it has logged.
-    pub(super) async fn stop(mut self) -> Result<Vec<String>> {
+    pub async fn stop(mut self) -> Result<Vec<String>> {
         if let Some(pid) = self.child.id() {
             kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?;
         }

@@ -1,0 +1,205 @@
+//! Deliveries a second in one conversation, beside a bare WebSocket server and beside stock async-graphql.
+
+use anyhow::{Context as _, Result};
+use parlance_load::client::{Account, Client};
+use parlance_load::ledger::Violations;
+use parlance_load::load::{Outcome, Pace};
+use parlance_load::numbers::float;
+use parlance_load::report::{aligned, decimal, percent};
+use parlance_load::server::Server;
+use serde::Serialize;
+
+use super::options::Options;
+use super::report::Goal;
+use super::stage::{Room, Scratch, Stage, measure, start_other};
+
+#[derive(Serialize)]
+pub(super) struct Fanout {
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    serving: Serving,
+    listeners: u32,
+    in_flight: u16,
+    /// Microseconds of the server's processor time for each delivery.
+    server_micros: Option<f64>,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+enum Serving {
+    Parlance,
+    Bare,
+    Stock,
+}
+
+/// A conversation of each size.
+struct Rooms(Vec<(u32, Room)>);
+
+pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> {
+    let most = options.listeners.iter().copied().max().unwrap_or_default();
+    let named = [("MAX_GROUP_SIZE", (most + 1).max(2).to_string()), ("MAX_REQUEST_BYTES", (64 << 20).to_string())];
+    let stage = Stage::open(options, scratch, "fanout", None, &named).await?;
+    let rooms = Rooms::make(&stage, options, most).await?;
+    let mut rows = rooms.measure(Serving::Parlance, &stage.server, options).await?;
+    let (database, _) = stage.stop().await?;
+
+    let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let named: Vec<_> = named.into_iter().chain(options.settings.iter().cloned()).collect();
+    let directory = scratch.path().join("stock");
+    let server = start_other(&["serve-stock".to_owned()], database.url(), &named, &directory).await?;
+    rows.extend(rooms.measure(Serving::Stock, &server, options).await?);
+    server.stop().await?;
+
+    // As large as those of Parlance were.
+    let bytes = rows.iter().map(|row| row.outcome.total.event_bytes).filter(|bytes| bytes.is_finite());
+    let frame_bytes = bytes.reduce(f64::max).context("nothing was delivered")?;
+    let arguments = ["serve-bare".to_owned(), format!("--frame-bytes={frame_bytes:.0}")];
+    let server = start_other(&arguments, database.url(), &[], &scratch.path().join("bare")).await?;
+    rows.extend(rooms.measure(Serving::Bare, &server, options).await?);
+    server.stop().await?;
+    database.remove().await?;
+    Ok(Fanout { rows })
+}
+
+impl Rooms {
+    async fn make(stage: &Stage, options: &Options, most: u32) -> Result<Self> {
+        let mut accounts = stage.accounts("fanout", most + 1).await?;
+        let owner = accounts.pop().context("an owner")?;
+        let mut rooms = Vec::new();
+        for &size in &options.listeners {
+            let listeners: Vec<Account> = accounts[..usize::try_from(size)?].to_vec();
+            let mut client = Client::connect(stage.address()).await?;
+            let conversation = client.create_group(&owner, "The bench", &listeners).await?;
+            rooms.push((size, Room { conversation, senders: vec![owner.clone()], listeners }));
+        }
+        Ok(Self(rooms))
+    }
+
+    async fn measure(&self, serving: Serving, server: &Server, options: &Options) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for (listeners, room) in &self.0 {
+            for &in_flight in &options.in_flight {
+                // As many connections as messages under way.
+                let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();
+                let (conversation, everybody) = (room.conversation.clone(), room.listeners.clone());
+                let room = Room { conversation, senders, listeners: everybody };
+                let pace = Pace::Heard(in_flight.into());
+                let outcome = measure(server, &[room], pace, options).await;
+                let outcome = outcome.with_context(|| format!("{}, {listeners} listeners", serving.name()))?;
+                let server_micros = outcome.server_micros();
+                rows.push(Row { serving, listeners: *listeners, in_flight, server_micros, outcome });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Fanout {
+    pub(super) fn table(&self) -> String {
+        let head = [
+            "one conversation",
+            "deliveries/s",
+            "ratio",
+            "server µs each",
+            "ratio",
+            "receipt p50",
+            "p99",
+            "server",
+            "clients",
+            "others",
+        ];
+        let mut lines = vec![head.map(str::to_owned)];
+        for row in self.in_order() {
+            let (total, usage) = (&row.outcome.total, &row.outcome.usage);
+            let (rate, micros) = self.ratios(row);
+            lines.push([
+                row.name(),
+                decimal(total.deliveries_per_second, 0),
+                decimal(rate, 2),
+                decimal(row.server_micros, 2),
+                decimal(micros, 2),
+                decimal(total.receipt.p50, 2),
+                decimal(total.receipt.p99, 2),
+                percent(usage.servers),
+                percent(usage.clients),
+                percent(usage.others),
+            ]);
+        }
+        aligned(&lines)
+            + "Ratios are Parlance's deliveries/s over those of that server, and that server's time over Parlance's.\n"
+    }
+
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        let mut goals = Vec::new();
+        for row in self.in_order().into_iter().filter(|row| row.serving != Serving::Parlance) {
+            let wanted = match (row.serving, row.in_flight) {
+                (Serving::Bare, 1) => 1.0,
+                (Serving::Bare, 4) => 2.0,
+                (Serving::Stock, _) => 3.0,
+                _ => continue,
+            };
+            let (rate, micros) = self.ratios(row);
+            goals.push(Goal::at_least(format!("deliveries/s beside {}", row.name()), rate.unwrap_or(f64::NAN), wanted));
+            goals.push(Goal::told(format!("server time beside {}", row.name()), micros.unwrap_or(f64::NAN)));
+        }
+        goals
+    }
+
+    pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
+        self.in_order().iter().map(|row| (row.name(), row.outcome.total.deliveries_per_second, row.kind())).collect()
+    }
+
+    pub(super) fn micros(&self) -> Vec<(String, f64, usize)> {
+        self.in_order().iter().map(|row| (row.name(), row.server_micros.unwrap_or(f64::NAN), row.kind())).collect()
+    }
+
+    pub(super) fn found(&self) -> Vec<(String, Violations)> {
+        self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
+    }
+
+    /// Those to be compared beside each other.
+    fn in_order(&self) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        rows.sort_by_key(|row| (row.listeners, row.in_flight, row.kind()));
+        rows
+    }
+
+    /// How many times as much Parlance delivers as this server does, and how many times less of its time it takes.
+    fn ratios(&self, row: &Row) -> (Option<f64>, Option<f64>) {
+        let same = |other: &&Row| {
+            other.serving == Serving::Parlance && other.listeners == row.listeners && other.in_flight == row.in_flight
+        };
+        let Some(parlance) = self.rows.iter().find(same) else { return (None, None) };
+        let rate = parlance.outcome.total.deliveries_per_second / row.outcome.total.deliveries_per_second;
+        let micros = row.server_micros.zip(parlance.server_micros).map(|(other, own)| other / own);
+        (Some(rate), micros)
+    }
+}
+
+impl Row {
+    fn name(&self) -> String {
+        let listeners = decimal(float(self.listeners.into()), 0);
+        format!("{}, {listeners} listeners, {} in flight", self.serving.name(), self.in_flight)
+    }
+
+    fn kind(&self) -> usize {
+        match self.serving {
+            Serving::Parlance => 0,
+            Serving::Bare => 1,
+            Serving::Stock => 2,
+        }
+    }
+}
+
+impl Serving {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Parlance => "Parlance",
+            Self::Bare => "bare axum",
+            Self::Stock => "stock async-graphql",
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Messages a second with few and with many conversations, and with none and with many stored messages.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use diesel::QueryableByName;
+use diesel::sql_types::Uuid;
+use diesel_async::RunQueryDsl as _;
+use parlance::ids::{ConversationId, UserId};
+use parlance_load::client::{Account, Client};
+use parlance_load::ledger::Violations;
+use parlance_load::load::{Ear, Outcome, Pace, Plan, Sender, run as run_plan};
+use parlance_load::report::{aligned, decimal, percent};
+use serde::Serialize;
+
+use super::database::{self, execute};
+use super::options::Options;
+use super::report::Goal;
+use super::stage::{Scratch, Stage, plan};
+
+const FEW: u32 = 1000;
+/// Messages stored by one statement.
+const AT_ONCE: u32 = 250_000;
+/// What a large size may cost: nothing, but two runs of the same differ by so much.
+const GOAL: f64 = 0.9;
+
+#[derive(Serialize)]
+pub(super) struct Growth {
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    conversations: u32,
+    /// Stored before.
+    messages: u32,
+    outcome: Outcome,
+}
+
+/// Half of the accounts send, each in many conversations, and the other half listens.
+struct World {
+    conversations: Vec<ConversationId>,
+    senders: Vec<Account>,
+    listeners: Vec<Account>,
+}
+
+pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Growth> {
+    let mut rows = Vec::new();
+    let stage = Stage::open(options, scratch, "growth_messages", None, &[]).await?;
+    let world = World::make(&stage, options, FEW).await?;
+    rows.push(Row { conversations: FEW, messages: 0, outcome: world.measure(&stage, options).await? });
+    let messages = world.store_messages(&stage, options.growth_messages).await?;
+    rows.push(Row { conversations: FEW, messages, outcome: world.measure(&stage, options).await? });
+    stage.close().await?;
+
+    let conversations = options.growth_conversations;
+    let stage = Stage::open(options, scratch, "growth_conversations", None, &[]).await?;
+    let world = World::make(&stage, options, conversations).await?;
+    rows.push(Row { conversations, messages: 0, outcome: world.measure(&stage, options).await? });
+    stage.close().await?;
+    Ok(Growth { rows })
+}
+
+impl World {
+    /// One conversation is made by the server; the others are copies of its rows.
+    async fn make(stage: &Stage, options: &Options, count: u32) -> Result<Self> {
+        let mut senders = stage.accounts("growth", 2 * u32::from(options.senders)).await?;
+        let listeners = senders.split_off(options.senders.into());
+        let mut client = Client::connect(stage.address()).await?;
+        let original = client.create_group(&senders[0], "The bench", &listeners[..1]).await?;
+        // What is to be copied is a message of somebody's.
+        client.send_message(&senders[0], &original, "the first", "The first of many.").await?;
+        let original: ConversationId = original.parse()?;
+        let url = stage.database.url();
+        let conversation = "jsonb_build_object('id', conversation_id, 'created_by', sender, 'last_message_number', 0,
+            'last_message_id', NULL, 'revision', 0)";
+        let made = database::copies(url, "conversations", conversation, "original_conversation original, ids").await?;
+        let participant = |id: &str, user: &str| {
+            format!("jsonb_build_object('id', {id}, 'conversation_id', conversation_id, 'user_id', {user})")
+        };
+        let owners = participant("owner_id", "sender");
+        let owners = database::copies(url, "participants", &owners, "original_owner original, ids").await?;
+        let members = participant("member_id", "listener");
+        let members = database::copies(url, "participants", &members, "original_member original, ids").await?;
+        let (original, people) = (original.0, options.senders);
+        let (senders_sql, listeners_sql) = (array(&senders)?, array(&listeners)?);
+        let statement = format!(
+            "WITH original_conversation AS (SELECT * FROM conversations WHERE id = '{original}'),
+                  original_owner AS (SELECT * FROM participants WHERE conversation_id = '{original}' AND role = 'OWNER'),
+                  original_member AS (SELECT * FROM participants WHERE conversation_id = '{original}' AND role = 'MEMBER'),
+                  ids AS MATERIALIZED (
+                      SELECT place, gen_random_uuid() AS conversation_id, gen_random_uuid() AS owner_id,
+                             gen_random_uuid() AS member_id, ({senders_sql})[1 + place % {people}] AS sender,
+                             ({listeners_sql})[1 + place % {people}] AS listener
+                      FROM generate_series(0, {count} - 1) place),
+                  made_conversations AS ({made}), made_owners AS ({owners}), made_members AS ({members})
+             SELECT conversation_id FROM ids ORDER BY place"
+        );
+        let rows: Vec<Conversation> = diesel::sql_query(statement).load(&mut database::connect(url).await?).await?;
+        settle(url).await?;
+        Ok(Self { conversations: rows.into_iter().map(|row| row.conversation_id).collect(), senders, listeners })
+    }
+
+    /// So many, spread evenly over all conversations, with ids that grow with time as the server's do. Returns how
+    /// many it were.
+    async fn store_messages(&self, stage: &Stage, count: u32) -> Result<u32> {
+        let url = stage.database.url();
+        let conversations = u32::try_from(self.conversations.len())?;
+        let each = count.div_ceil(conversations);
+        let at_once = (AT_ONCE / conversations).max(1);
+        let message = "jsonb_build_object('id', message_id, 'conversation_id', conversation_id, 'sender_id', sender,
+            'number', number, 'revision', number, 'client_id', left(conversation_id::text, 20) || '-' || number)";
+        let from = "original, numbered";
+        let made = database::copies(url, "messages", message, from).await?;
+        let mut stored = 0;
+        while stored < each {
+            let more = at_once.min(each - stored);
+            execute(
+                url,
+                &format!(
+                    "WITH original AS (SELECT * FROM messages WHERE client_id = 'the first'),
+                          places AS (
+                              SELECT id AS conversation_id, created_by AS sender, last_message_number + more AS number,
+                                     md5(id::text || more || {stored}) AS hash
+                              FROM conversations, generate_series(1, {more}) more
+                              WHERE id <> (SELECT conversation_id FROM original)),
+                          numbered AS MATERIALIZED (
+                              SELECT conversation_id, sender, number,
+                                     (lpad(to_hex(1600000000000 + number), 12, '0') || '7' || left(hash, 3) || '8'
+                                      || substr(hash, 4, 15))::uuid AS message_id
+                              FROM places ORDER BY number)
+                     {made}"
+                ),
+            )
+            .await?;
+            execute(
+                url,
+                &format!(
+                    "UPDATE conversations SET last_message_number = last_message_number + {more},
+                        revision = revision + {more}
+                     WHERE id <> (SELECT conversation_id FROM messages WHERE client_id = 'the first')"
+                ),
+            )
+            .await?;
+            stored += more;
+        }
+        settle(url).await?;
+        Ok(stored * conversations)
+    }
+
+    async fn measure(&self, stage: &Stage, options: &Options) -> Result<Outcome> {
+        let people = self.senders.len();
+        let rooms = |place: usize| (0..).zip(&self.conversations).skip(place).step_by(people).map(|(room, _)| room);
+        let senders = self.senders.iter().enumerate();
+        let listeners = self.listeners.iter().enumerate();
+        run_plan(Plan {
+            rooms: self.conversations.iter().map(ToString::to_string).collect(),
+            senders: senders
+                .map(|(place, account)| Sender { turns: rooms(place).map(|room| (room, account.clone())).collect() })
+                .collect(),
+            listeners: listeners
+                .map(|(place, account)| Ear { account: account.clone(), rooms: rooms(place).collect() })
+                .collect(),
+            warm_up: Duration::from_secs(3),
+            ..plan(&stage.server, &[], Pace::Acknowledged, options)
+        })
+        .await
+        .context("growth")
+    }
+}
+
+#[derive(QueryableByName)]
+struct Conversation {
+    #[diesel(sql_type = Uuid)]
+    conversation_id: ConversationId,
+}
+
+/// As Postgres is after a while by itself.
+async fn settle(url: &str) -> Result<()> {
+    for table in ["users", "sessions", "conversations", "participants", "messages"] {
+        execute(url, &format!("VACUUM (ANALYZE) {table}")).await?;
+    }
+    execute(url, "CHECKPOINT").await
+}
+
+fn array(accounts: &[Account]) -> Result<String> {
+    let ids: Vec<String> = accounts
+        .iter()
+        .map(|account| anyhow::Ok(format!("'{}'", account.id.parse::<UserId>()?.0)))
+        .collect::<Result<_>>()?;
+    ensure!(!ids.is_empty(), "there is nobody");
+    Ok(format!("ARRAY[{}]::uuid[]", ids.join(",")))
+}
+
+impl Growth {
+    pub(super) fn table(&self) -> String {
+        let head = [
+            "64 senders".to_owned(),
+            "sends/s".to_owned(),
+            "ratio".to_owned(),
+            "ack p50".to_owned(),
+            "p99".to_owned(),
+            "server".to_owned(),
+            "clients".to_owned(),
+            "others".to_owned(),
+        ];
+        let mut lines = vec![head];
+        lines.extend(self.rows.iter().map(|row| {
+            let (total, usage) = (&row.outcome.total, &row.outcome.usage);
+            [
+                row.name(),
+                decimal(total.sends_per_second, 0),
+                decimal(self.ratio(row), 2),
+                decimal(total.acknowledgement.p50, 2),
+                decimal(total.acknowledgement.p99, 2),
+                percent(usage.servers),
+                percent(usage.clients),
+                percent(usage.others),
+            ]
+        }));
+        aligned(&lines)
+    }
+
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        let others = self.rows.iter().skip(1);
+        others
+            .map(|row| {
+                let name = format!("sends/s with {}, beside {FEW} conversations and no messages", row.name());
+                Goal::at_least(name, self.ratio(row), GOAL)
+            })
+            .collect()
+    }
+
+    pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
+        self.rows.iter().map(|row| (row.name(), row.outcome.total.sends_per_second, 0)).collect()
+    }
+
+    pub(super) fn found(&self) -> Vec<(String, Violations)> {
+        self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
+    }
+
+    fn ratio(&self, row: &Row) -> f64 {
+        let first = self.rows.iter().map(|row| row.outcome.total.sends_per_second).next().unwrap_or(f64::NAN);
+        row.outcome.total.sends_per_second / first
+    }
+}
+
+impl Row {
+    fn name(&self) -> String {
+        format!("{} conversations, {} messages stored", self.conversations, self.messages)
+    }
+}

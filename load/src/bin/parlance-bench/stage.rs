@@ -1,0 +1,141 @@
+//! A server with a database of its own, and what the parts need of it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+use parlance_load::client::{Account, Client};
+use parlance_load::load::{Ear, Outcome, Pace, Plan, Sender, run};
+use parlance_load::server::{Server, Settings};
+use tokio::process::Command;
+
+use super::accounts;
+use super::database::Database;
+use super::options::Options;
+
+/// Until caches, connections and plans are warm.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+pub(super) struct Stage {
+    name: &'static str,
+    pub(super) database: Database,
+    pub(super) server: Server,
+}
+
+/// A directory that goes away.
+pub(super) struct Scratch(PathBuf);
+
+/// Who sends and who listens in one conversation.
+pub(super) struct Room {
+    pub(super) conversation: String,
+    pub(super) senders: Vec<Account>,
+    pub(super) listeners: Vec<Account>,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("parlance-bench-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays behind is small, and in a directory for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Stage {
+    /// With settings of the part, before those that were asked for.
+    pub(super) async fn open(
+        options: &Options,
+        scratch: &Scratch,
+        name: &'static str,
+        redis_url: Option<&str>,
+        named: &[(&str, String)],
+    ) -> Result<Self> {
+        let database = Database::create(&options.database_url, name).await?;
+        let own = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let named: Vec<_> = own.chain(options.settings.iter().cloned()).collect();
+        let directory = scratch.path().join(name);
+        let settings = Settings { database_url: database.url(), redis_url, named: &named, directory: &directory };
+        let server = Server::start(&settings).await?;
+        Ok(Self { name, database, server })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    pub(super) async fn accounts(&self, prefix: &str, count: u32) -> Result<Vec<Account>> {
+        accounts::make(self.database.url(), self.address(), prefix, count).await.context("making accounts")
+    }
+
+    /// Stops the server, first of all, for what it has logged may tell why a measurement failed. Returns how much
+    /// that was.
+    pub(super) async fn stop(self) -> Result<(Database, usize)> {
+        let complaints = self.server.stop().await?;
+        for line in &complaints {
+            eprintln!("server ({}): {line}", self.name);
+        }
+        Ok((self.database, complaints.len()))
+    }
+
+    pub(super) async fn close(self) -> Result<usize> {
+        let (database, complaints) = self.stop().await?;
+        database.remove().await?;
+        Ok(complaints)
+    }
+}
+
+/// Another program that serves, with the settings that a server of this name would get.
+pub(super) async fn start_other(
+    arguments: &[String],
+    database_url: &str,
+    named: &[(String, String)],
+    directory: &Path,
+) -> Result<Server> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments);
+    Server::spawn(command, &Settings { database_url, redis_url: None, named, directory }).await
+}
+
+/// Direct conversations: in each the one sends and the other listens.
+pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<Vec<Room>> {
+    try_join_all(accounts.as_chunks().0.iter().map(async |[sender, listener]: &[Account; 2]| {
+        let conversation = Client::connect(address).await?.open_direct(sender, listener).await?;
+        anyhow::Ok(Room { conversation, senders: vec![sender.clone()], listeners: vec![listener.clone()] })
+    }))
+    .await
+}
+
+/// A plan of one connection for each sender and for each listener of each room.
+pub(super) fn plan(server: &Server, rooms: &[Room], pace: Pace, options: &Options) -> Plan {
+    let numbered = || (0..).zip(rooms);
+    let senders = numbered().flat_map(|(place, room)| room.senders.iter().map(move |account| (place, account)));
+    let listeners = numbered().flat_map(|(place, room)| room.listeners.iter().map(move |account| (place, account)));
+    Plan {
+        nodes: vec![server.address()],
+        pids: server.pid().into_iter().collect(),
+        rooms: rooms.iter().map(|room| room.conversation.clone()).collect(),
+        senders: senders.map(|(place, account)| Sender { turns: vec![(place, account.clone())] }).collect(),
+        listeners: listeners.map(|(place, account)| Ear { account: account.clone(), rooms: vec![place] }).collect(),
+        pace,
+        warm_up: WARM_UP,
+        length: Duration::from_secs(options.seconds),
+        churn: 0.0,
+        persistent: false,
+    }
+}
+
+pub(super) async fn measure(server: &Server, rooms: &[Room], pace: Pace, options: &Options) -> Result<Outcome> {
+    run(plan(server, rooms, pace, options)).await
+}

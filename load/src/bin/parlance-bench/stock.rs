@@ -1,0 +1,95 @@
+//! The same schema, log and database as Parlance's, served by async-graphql-axum as its documentation shows: an
+//! execution for each subscriber, and the buffers that axum has by default. Its allocator is Parlance's.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use async_graphql::Data;
+use async_graphql::http::ALL_WEBSOCKET_PROTOCOLS;
+use async_graphql_axum::{GraphQLProtocol, GraphQLRequest, GraphQLResponse, GraphQLWebSocket};
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::get;
+use clap::Parser;
+use parlance::clock::Clock;
+use parlance::config::Config;
+use parlance::domain::App;
+use parlance::graphql::{Caller, Identity, Loaders, Schema, Schemas};
+use parlance::log::MemoryBroker;
+use parlance::random::Random;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The settings of a server.
+#[derive(Debug, Parser)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Clone)]
+struct Stock {
+    app: App,
+    schema: Schema,
+    loaders: Loaders,
+}
+
+pub(super) async fn serve(options: Options) -> Result<()> {
+    let config = options.config;
+    let url = config.places.database_url.clone().context("DATABASE_URL is missing")?;
+    parlance::store::migrate(&url).await?;
+    let stop = CancellationToken::new();
+    let broker = Arc::new(MemoryBroker::default());
+    let app = App::open(&config, &url, broker, Clock::system(), Random::system(), stop).await?;
+    let schema = Schemas::new(&app, &config.operations).of("").clone();
+    let stock = Stock { schema, loaders: Loaders::of_streams(app.clone()), app };
+    let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);
+    let listener = TcpListener::bind(config.places.listen_addr).await?;
+    println!("http://{}/graphql", listener.local_addr()?);
+    tokio::select! {
+        ended = async { axum::serve(listener, router).await } => Ok(ended?),
+        ended = until_terminated() => ended,
+    }
+}
+
+pub(super) async fn until_terminated() -> Result<()> {
+    signal(SignalKind::terminate())?.recv().await;
+    Ok(())
+}
+
+async fn execute(State(stock): State<Stock>, headers: HeaderMap, request: GraphQLRequest) -> GraphQLResponse {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let caller = stock.caller(authorization).await;
+    stock.schema.execute(request.into_inner().data(caller).data(stock.loaders)).await.into()
+}
+
+async fn subscribe(State(stock): State<Stock>, protocol: GraphQLProtocol, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.protocols(ALL_WEBSOCKET_PROTOCOLS).on_upgrade(move |socket| {
+        GraphQLWebSocket::new(socket, stock.schema.clone(), protocol)
+            .on_connection_init(async move |payload: Value| {
+                let mut data = Data::default();
+                data.insert(stock.caller(payload["Authorization"].as_str()).await);
+                data.insert(stock.loaders);
+                Ok(data)
+            })
+            .serve()
+    })
+}
+
+impl Stock {
+    async fn caller(&self, authorization: Option<&str>) -> Caller {
+        let identity = match authorization.and_then(|value| value.strip_prefix("Bearer ")) {
+            None => Identity::Anonymous,
+            Some(token) => match self.app.sessions().authenticate(token).await {
+                Ok(viewer) => Identity::SignedIn(viewer),
+                Err(_) => Identity::Rejected("The access token is no good."),
+            },
+        };
+        Caller { identity, ip_address: None }
+    }
+}

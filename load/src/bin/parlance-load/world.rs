@@ -1,0 +1,136 @@
+//! The users and their conversations.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use parlance::random::Random;
+use parlance_load::client::{Account, Client};
+use parlance_load::load::{Ear, Sender};
+
+use super::options::{Options, Size};
+
+/// Who registers at once: enough for all processors, and fewer than a server lets wait for one.
+const REGISTERING: usize = 16;
+
+pub(super) struct World {
+    users: Vec<Account>,
+    pub(super) rooms: Vec<Room>,
+}
+
+/// A conversation, and the places of those who take part.
+pub(super) struct Room {
+    pub(super) conversation: String,
+    members: Vec<usize>,
+}
+
+impl World {
+    pub(super) async fn make(nodes: &[SocketAddr], options: &Options) -> Result<Self> {
+        let largest = options.conversations.iter().map(|sized| sized.size).max().unwrap_or_default();
+        let count = options.users.unwrap_or_default().max(largest);
+        let places = memberships(&options.conversations, count)?;
+        // A name of its own for every run.
+        let run = u32::from_be_bytes(Random::system().bytes());
+        let register = async |place: usize| {
+            let mut client = Client::connect(nodes[place % nodes.len()]).await?;
+            client.register(&format!("load{run}n{place}")).await.context("registering")
+        };
+        let users: Vec<Account> = stream::iter((0..count).map(register)).buffered(REGISTERING).try_collect().await?;
+        let open = async |(place, members): (usize, Vec<usize>)| {
+            let mut client = Client::connect(nodes[place % nodes.len()]).await?;
+            let conversation = match members.as_slice() {
+                &[one, other] => client.open_direct(&users[one], &users[other]).await,
+                members => {
+                    let others: Vec<Account> = members[1..].iter().map(|&user| users[user].clone()).collect();
+                    client.create_group(&users[members[0]], &format!("Group {place}"), &others).await
+                }
+            };
+            anyhow::Ok(Room { conversation: conversation.context("opening a conversation")?, members })
+        };
+        let rooms = stream::iter(places.into_iter().enumerate().map(open)).buffered(REGISTERING).try_collect().await?;
+        Ok(Self { users, rooms })
+    }
+
+    pub(super) fn description(&self) -> String {
+        format!("{} users in {} conversations.", self.users.len(), self.rooms.len())
+    }
+
+    /// Each has its share of the rooms, where the senders are fewer, or shares a room with others, where they are more;
+    /// in each room another of its members sends.
+    pub(super) fn senders(&self, count: u16) -> Vec<Sender> {
+        let (count, rooms) = (usize::from(count), self.rooms.len());
+        let turn = |place: usize, round: usize| {
+            let members = &self.rooms[place].members;
+            (u32::try_from(place).unwrap_or(u32::MAX), self.users[members[round % members.len()]].clone())
+        };
+        let sender = |place: usize| {
+            let turns = match place {
+                place if place < rooms => (place..rooms).step_by(count).map(|room| turn(room, room)).collect(),
+                place => vec![turn(place % rooms, place / rooms + place)],
+            };
+            Sender { turns }
+        };
+        (0..count).map(sender).collect()
+    }
+
+    /// An inbox for each user, or for so many.
+    pub(super) fn listeners(&self, count: Option<usize>) -> Vec<Ear> {
+        let mut ears: Vec<Ear> =
+            self.users.iter().map(|account| Ear { account: account.clone(), rooms: Vec::new() }).collect();
+        for (place, room) in (0..).zip(&self.rooms) {
+            for &member in &room.members {
+                ears[member].rooms.push(place);
+            }
+        }
+        ears.truncate(count.unwrap_or(usize::MAX));
+        ears
+    }
+}
+
+/// Who takes part in each conversation: neighbours, beginning with another user each time, and no pair twice.
+fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> {
+    let mut rooms = Vec::new();
+    let mut next = 0;
+    for &Size { size, count } in conversations {
+        let pairs = users * users.saturating_sub(1) / 2;
+        ensure!(size > 2 || count <= pairs, "{users} users have at most {pairs} direct conversations");
+        for place in 0..count {
+            // For pairs, all neighbours first, then all who are two places apart, and so on.
+            let (first, stride) = if size == 2 { (place % users, 1 + place / users) } else { (next, 1) };
+            rooms.push((0..size).map(|member| (first + member * stride) % users).collect());
+            next = (next + size) % users;
+        }
+    }
+    ensure!(!rooms.is_empty(), "there is no conversation");
+    Ok(rooms)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::memberships;
+    use crate::options::Size;
+
+    #[test]
+    fn no_pair_and_no_member_comes_twice() {
+        let sizes = [Size { size: 2, count: 45 }, Size { size: 3, count: 7 }, Size { size: 10, count: 2 }];
+        let rooms = memberships(&sizes, 10).unwrap();
+        assert_eq!(rooms.len(), 54);
+        let mut pairs = HashSet::new();
+        for room in rooms {
+            let members: HashSet<usize> = room.iter().copied().collect();
+            assert_eq!(members.len(), room.len(), "{room:?}");
+            if let &[one, other] = room.as_slice() {
+                assert!(pairs.insert((one.min(other), one.max(other))), "{room:?}");
+            }
+        }
+        assert_eq!(pairs.len(), 45);
+    }
+
+    #[test]
+    fn there_are_only_so_many_pairs() {
+        assert!(memberships(&[Size { size: 2, count: 46 }], 10).is_err());
+        assert!(memberships(&[Size { size: 2, count: 0 }], 10).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! A client over one HTTP/1.1 connection that it keeps.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::scan;
+
+/// Long enough for any answer that is still of use.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+pub const PASSWORD: &str = "seven quaint otters juggle";
+const SEND: &str =
+    "mutation Send($input: SendMessageInput!) { sendMessage(input: $input) { message { id number createdAt } } }";
+
+/// Someone registered. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub id: Arc<str>,
+    pub token: Arc<str>,
+}
+
+pub struct Client {
+    stream: TcpStream,
+    address: SocketAddr,
+    /// What has been read, and not yet been taken as an answer.
+    read: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Answer<T> {
+    data: Option<T>,
+    #[serde(default)]
+    errors: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, address, read: Vec::with_capacity(1024) })
+    }
+
+    /// Registers under a name not taken yet.
+    pub async fn register(&mut self, username: &str) -> Result<Account> {
+        #[derive(Deserialize)]
+        struct Data {
+            register: Payload,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Payload {
+            access_token: String,
+            viewer: Viewer,
+        }
+        #[derive(Deserialize)]
+        struct Viewer {
+            user: Node,
+        }
+        let document =
+            "mutation ($input: RegisterInput!) { register(input: $input) { accessToken viewer { user { id } } } }";
+        let input = json!({ "username": username, "password": PASSWORD });
+        let data: Data = self.ask(None, document, &input).await?;
+        Ok(Account { id: data.register.viewer.user.id.into(), token: data.register.access_token.into() })
+    }
+
+    /// Returns the conversation's id.
+    pub async fn open_direct(&mut self, viewer: &Account, other: &Account) -> Result<String> {
+        let document = "mutation ($input: OpenDirectConversationInput!) {
+            opened: openDirectConversation(input: $input) { conversation { id } } }";
+        self.open(viewer, document, &json!({ "userId": *other.id })).await
+    }
+
+    /// Returns the conversation's id.
+    pub async fn create_group(&mut self, owner: &Account, title: &str, others: &[Account]) -> Result<String> {
+        let document = "mutation ($input: CreateGroupInput!) {
+            opened: createGroup(input: $input) { conversation { id } } }";
+        let others: Vec<&str> = others.iter().map(|account| &*account.id).collect();
+        self.open(owner, document, &json!({ "title": title, "participantIds": others })).await
+    }
+
+    async fn open(&mut self, viewer: &Account, document: &str, input: &Value) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Data {
+            opened: Payload,
+        }
+        #[derive(Deserialize)]
+        struct Payload {
+            conversation: Node,
+        }
+        let data: Data = self.ask(Some(viewer), document, input).await?;
+        Ok(data.opened.conversation.id)
+    }
+
+    /// Returns the message's number.
+    pub async fn send_message(
+        &mut self,
+        sender: &Account,
+        conversation: &str,
+        client_id: &str,
+        body: &str,
+    ) -> Result<i32> {
+        let input = json!({ "conversationId": conversation, "clientId": client_id, "body": body });
+        let answer = self.post(Some(sender), SEND, &input).await?;
+        let number = scan::number(&answer, "\"number\":").filter(|_| !answer.starts_with(b"{\"errors\""));
+        number.with_context(|| String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    async fn ask<T: DeserializeOwned>(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<T> {
+        let bytes = self.post(viewer, document, input).await?;
+        let answer: Answer<T> =
+            serde_json::from_slice(&bytes).with_context(|| String::from_utf8_lossy(&bytes).into_owned())?;
+        match answer.data {
+            Some(data) if answer.errors.is_empty() => Ok(data),
+            _ => bail!("{}", Value::from(answer.errors)),
+        }
+    }
+
+    /// Returns the answer's body, whatever its status.
+    async fn post(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<Vec<u8>> {
+        let body = json!({ "query": document, "variables": { "input": input } }).to_string();
+        let authorization =
+            viewer.map(|viewer| format!("Authorization: Bearer {}\r\n", viewer.token)).unwrap_or_default();
+        let request = format!(
+            "POST /graphql HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{authorization}\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len(),
+        );
+        let exchange = async {
+            self.stream.write_all(request.as_bytes()).await?;
+            self.answer().await
+        };
+        timeout(ANSWER_TIMEOUT, exchange)
+            .await
+            .map_err(|_| anyhow!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))?
+    }
+
+    async fn answer(&mut self) -> Result<Vec<u8>> {
+        loop {
+            if let Some((head, body)) = extent(&self.read)? {
+                let answer = self.read.drain(..head + body).skip(head).collect();
+                return Ok(answer);
+            }
+            ensure!(self.read.len() < MAX_ANSWER_BYTES, "an answer does not end");
+            ensure!(self.stream.read_buf(&mut self.read).await? > 0, "the connection ended before the answer");
+        }
+    }
+}
+
+/// Bytes of the head and of the body of an answer; None where there is not all of it yet.
+fn extent(read: &[u8]) -> Result<Option<(usize, usize)>> {
+    let Some(end) = memchr::memmem::find(read, b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&read[..end])?;
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim())
+    });
+    let length: usize = length.with_context(|| format!("an answer of unknown length: {head}"))?.parse()?;
+    Ok((read.len() >= end + 4 + length).then_some((end + 4, length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extent;
+
+    #[test]
+    fn an_answer_ends_where_its_head_says() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1";
+        assert_eq!(extent(answer).unwrap(), Some((70, 4)));
+        assert_eq!(extent(&answer[..73]).unwrap(), None);
+        assert_eq!(extent(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
+        assert!(extent(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! What a message tells of itself, so that whoever hears it knows whose it is.
+
+use std::time::Duration;
+
+/// Travels as the clientId. Room and sender are places in the plan of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    pub room: u32,
+    pub sender: u32,
+    /// Which of the sender's messages it is.
+    pub place: u32,
+    /// When its request was begun.
+    pub begun: Duration,
+}
+
+impl Label {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let label = Self {
+            room: parts.next()?.parse().ok()?,
+            sender: parts.next()?.parse().ok()?,
+            place: parts.next()?.parse().ok()?,
+            begun: Duration::from_nanos(parts.next()?.parse().ok()?),
+        };
+        parts.next().is_none().then_some(label)
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}-{}", self.room, self.sender, self.place, self.begun.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Label;
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let label = Label { room: 7, sender: 3, place: 41, begun: Duration::new(5, 123_456_789) };
+        assert_eq!(label.to_string(), "7-3-41-5123456789");
+        assert_eq!(Label::parse("7-3-41-5123456789"), Some(label));
+        for text in ["", "7-3-41", "7-3-41-5-1", "7-3-x-5", "another client's"] {
+            assert_eq!(Label::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What must hold of every run: each acknowledged message at each listener, once, and in its place.
+//!
+//! One entry for each message, whoever has heard of it, and for each listener and room the numbers it has got to: what
+//! comes is compared at once, so that a run of millions of deliveries keeps none of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::label::Label;
+
+/// Violations that are kept in words; the others are counted.
+const KEPT: usize = 200;
+/// A number further than this from all others is none.
+const FAR: i64 = 10_000_000;
+
+pub struct Ledger {
+    rooms: Vec<Mutex<Room>>,
+    violations: Mutex<Violations>,
+    /// Acknowledged messages that have not reached everybody.
+    outstanding: AtomicI64,
+    deliveries: AtomicU64,
+    messages: AtomicU64,
+}
+
+/// What does not hold, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations {
+    pub count: usize,
+    pub words: Vec<String>,
+}
+
+/// A conversation, as far as it has been heard of.
+struct Room {
+    listeners: u32,
+    /// The number of the first entry.
+    first: i32,
+    entries: VecDeque<Option<Entry>>,
+    /// Requests without an acknowledgement: whether they were stored is not known.
+    unsure: Vec<Label>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// None for a message that the server wrote by itself.
+    label: Option<Label>,
+    acknowledged: bool,
+    heard: u32,
+}
+
+/// How far a listener has got in a room.
+#[derive(Clone, Copy, Debug)]
+pub struct Hearing {
+    pub first: i32,
+    pub last: i32,
+}
+
+impl Ledger {
+    /// With the number of listeners in each room.
+    pub fn new(listeners: impl IntoIterator<Item = u32>) -> Self {
+        let room = |listeners| Room { listeners, first: 0, entries: VecDeque::new(), unsure: Vec::new() };
+        Self {
+            rooms: listeners.into_iter().map(|listeners| Mutex::new(room(listeners))).collect(),
+            violations: Mutex::default(),
+            outstanding: AtomicI64::new(0),
+            deliveries: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+        }
+    }
+
+    /// The server says that it has stored the message. Returns how many listen there.
+    pub fn acknowledged(&self, label: Label, number: i32) -> u32 {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        let Some(mut room) = self.room(label.room) else { return 0 };
+        let listeners = room.listeners;
+        let Some(entry) = room.entry(number, Some(label)) else {
+            drop(room);
+            self.violation(format!("message {label} was acknowledged with the number {number}"));
+            return listeners;
+        };
+        if entry.acknowledged {
+            drop(room);
+            self.violation(format!("two messages were acknowledged as number {number}, and {label} is one"));
+            return listeners;
+        }
+        entry.acknowledged = true;
+        if entry.heard < listeners {
+            self.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
+        let other = entry.label;
+        drop(room);
+        if other != Some(label) {
+            self.disagree(number, other, Some(label));
+        }
+        listeners
+    }
+
+    /// A request got no acknowledgement.
+    pub fn unsure(&self, label: Label) {
+        if let Some(mut room) = self.room(label.room) {
+            room.unsure.push(label);
+        }
+    }
+
+    /// A listener got a message; without a label one that the server wrote by itself. Returns whether it was the last
+    /// one to hear it.
+    pub fn heard(&self, listener: usize, room: u32, hearing: &mut Hearing, label: Option<Label>, number: i32) -> bool {
+        self.deliveries.fetch_add(1, Ordering::Relaxed);
+        if hearing.last == 0 {
+            hearing.first = number;
+        } else if number != hearing.last + 1 {
+            let last = hearing.last;
+            self.violation(format!("listener {listener}, room {room}: number {number} came after number {last}"));
+        }
+        hearing.last = number;
+        let Some(mut room) = self.room(room) else { return false };
+        let listeners = room.listeners;
+        let Some(entry) = room.entry(number, label) else { return false };
+        entry.heard += 1;
+        let (heard, other) = (entry.heard, entry.label);
+        if heard == listeners && entry.acknowledged {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(room);
+        if other != label {
+            self.disagree(number, other, label);
+        }
+        heard == listeners
+    }
+
+    /// Whether every acknowledged message has reached everybody.
+    pub fn is_complete(&self) -> bool {
+        self.outstanding.load(Ordering::Relaxed) <= 0
+    }
+
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries.load(Ordering::Relaxed)
+    }
+
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Anything else that must not happen.
+    pub fn violation(&self, words: String) {
+        let mut violations = lock(&self.violations);
+        violations.count += 1;
+        if violations.words.len() < KEPT {
+            violations.words.push(words);
+        }
+    }
+
+    /// Once nobody sends or listens any more: what never came, and what never should have. Each hearing is of a
+    /// listener in a room.
+    pub fn close(&self, hearings: impl IntoIterator<Item = (usize, u32, Hearing)>) -> Violations {
+        for (listener, place, hearing) in hearings {
+            let Some(room) = self.room(place) else { continue };
+            let missing = room.missing(hearing);
+            drop(room);
+            if let Some((count, number)) = missing {
+                self.violation(format!(
+                    "listener {listener}, room {place}: {count} acknowledged messages never came, the first of them \
+                     number {number}"
+                ));
+            }
+        }
+        for place in 0..self.rooms.len() {
+            let Some(room) = u32::try_from(place).ok().and_then(|place| self.room(place)) else { continue };
+            let strangers = room.strangers();
+            drop(room);
+            for words in strangers {
+                self.violation(format!("room {place}: {words}"));
+            }
+        }
+        lock(&self.violations).clone()
+    }
+
+    fn disagree(&self, number: i32, one: Option<Label>, other: Option<Label>) {
+        let name = |label: Option<Label>| label.map_or_else(|| "one without a label".to_owned(), |l| l.to_string());
+        self.violation(format!("number {number} is both {} and {}", name(one), name(other)));
+    }
+
+    fn room(&self, place: u32) -> Option<MutexGuard<'_, Room>> {
+        let room = usize::try_from(place).ok().and_then(|place| self.rooms.get(place));
+        if room.is_none() {
+            self.violation(format!("a message of room {place}, which there is not"));
+        }
+        room.map(lock)
+    }
+}
+
+impl Room {
+    /// The one of that number, made where it is new; None where that cannot be a number.
+    fn entry(&mut self, number: i32, label: Option<Label>) -> Option<&mut Entry> {
+        if self.entries.is_empty() {
+            self.first = number;
+        }
+        let place = i64::from(number) - i64::from(self.first);
+        if number < 1 || place.abs() > FAR {
+            return None;
+        }
+        for _ in place..0 {
+            self.entries.push_front(None);
+            self.first -= 1;
+        }
+        let place = usize::try_from(place.max(0)).ok()?;
+        if place >= self.entries.len() {
+            self.entries.resize(place + 1, None);
+        }
+        Some(self.entries.get_mut(place)?.get_or_insert(Entry { label, acknowledged: false, heard: 0 }))
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (i32, &Entry)> {
+        (self.first..).zip(&self.entries).filter_map(|(number, entry)| Some((number, entry.as_ref()?)))
+    }
+
+    /// How many acknowledged messages lie outside of what was heard, and the first of them.
+    fn missing(&self, hearing: Hearing) -> Option<(usize, i32)> {
+        let heard = |number| hearing.last != 0 && (hearing.first..=hearing.last).contains(&number);
+        let mut missing =
+            self.numbered().filter(|&(number, entry)| entry.acknowledged && !heard(number)).map(|(number, _)| number);
+        let first = missing.next()?;
+        Some((missing.count() + 1, first))
+    }
+
+    fn strangers(&self) -> Vec<String> {
+        let mut numbers: HashMap<Label, i32> = HashMap::new();
+        let mut found = Vec::new();
+        for (number, entry) in self.numbered() {
+            let Some(label) = entry.label else { continue };
+            if let Some(other) = numbers.insert(label, number) {
+                found.push(format!("message {label} has both the numbers {other} and {number}"));
+            } else if !entry.acknowledged && !self.unsure.contains(&label) {
+                found.push(format!("message {label}, number {number}, was heard and not acknowledged"));
+            }
+        }
+        found
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hearing {
+    /// Nothing yet.
+    pub const NONE: Self = Self { first: 0, last: 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Hearing, Ledger, Violations};
+    use crate::label::Label;
+
+    fn label(place: u32) -> Label {
+        Label { room: 0, sender: 0, place, begun: Duration::ZERO }
+    }
+
+    /// Messages acknowledged as told, heard by one listener as told: the place of each and its number.
+    fn run(acknowledged: &[(u32, i32)], heard: &[(u32, i32)], unsure: &[u32]) -> Violations {
+        let ledger = Ledger::new([1]);
+        let mut hearing = Hearing::NONE;
+        // Half of the acknowledgements come before the deliveries.
+        let (before, after) = acknowledged.split_at(acknowledged.len() / 2);
+        for &(place, number) in before {
+            ledger.acknowledged(label(place), number);
+        }
+        for &(place, number) in heard {
+            ledger.heard(0, 0, &mut hearing, Some(label(place)), number);
+        }
+        for &(place, number) in after {
+            ledger.acknowledged(label(place), number);
+        }
+        for &place in unsure {
+            ledger.unsure(label(place));
+        }
+        ledger.close([(0, 0, hearing)])
+    }
+
+    #[test]
+    fn all_is_well() {
+        for first in [1, 5000] {
+            let messages = [(0, first), (1, first + 1), (2, first + 2)];
+            assert_eq!(run(&messages, &messages, &[]), Violations::default());
+        }
+        assert_eq!(run(&[], &[], &[]), Violations::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_found() {
+        let sent = [(1, 1), (2, 2), (3, 3)];
+        let cases: [(&[(u32, i32)], &str); 8] = [
+            (&[(1, 1), (2, 2)], "1 acknowledged messages never came, the first of them number 3"),
+            (&[(2, 2), (3, 3)], "never came, the first of them number 1"),
+            (&[], "3 acknowledged messages never came, the first of them number 1"),
+            (&[(1, 1), (2, 2), (2, 2), (3, 3)], "number 2 came after number 2"),
+            (&[(1, 1), (3, 3), (2, 2)], "number 3 came after number 1"),
+            (&[(1, 1), (3, 3)], "number 3 came after number 1"),
+            (&[(1, 1), (3, 2), (2, 3)], "number 2 is both"),
+            (&[(1, 1), (2, 2), (3, 3), (4, 4)], "number 4, was heard and not acknowledged"),
+        ];
+        for (heard, words) in cases {
+            let violations = run(&sent, heard, &[]);
+            assert!(violations.words.iter().any(|found| found.contains(words)), "{heard:?}: {violations:?}");
+        }
+        let twice = run(&[(1, 1), (1, 2)], &[(1, 1), (1, 2)], &[]);
+        assert!(twice.words.iter().any(|found| found.contains("both the numbers 1 and 2")), "{twice:?}");
+        let same = run(&[(1, 1), (2, 1)], &[(1, 1)], &[]);
+        assert!(
+            same.words.iter().any(|found| found.contains("two messages were acknowledged as number 1")),
+            "{same:?}"
+        );
+    }
+
+    #[test]
+    fn an_unacknowledged_message_may_come_or_not() {
+        let sent = [(1, 1), (2, 2)];
+        assert_eq!(run(&sent, &[(1, 1), (2, 2), (3, 3)], &[3, 4]), Violations::default());
+    }
+
+    #[test]
+    fn messages_of_the_server_itself_only_count() {
+        let ledger = Ledger::new([1]);
+        let mut hearing = Hearing::NONE;
+        ledger.heard(0, 0, &mut hearing, None, 1);
+        ledger.heard(0, 0, &mut hearing, Some(label(1)), 2);
+        ledger.acknowledged(label(1), 2);
+        assert_eq!(ledger.close([(0, 0, hearing)]), Violations::default());
+    }
+
+    #[test]
+    fn it_is_complete_once_everybody_has_heard() {
+        let ledger = Ledger::new([2]);
+        let (mut one, mut other) = (Hearing::NONE, Hearing::NONE);
+        assert!(!ledger.heard(0, 0, &mut one, Some(label(1)), 1));
+        ledger.acknowledged(label(1), 1);
+        assert!(!ledger.is_complete());
+        assert!(ledger.heard(1, 0, &mut other, Some(label(1)), 1));
+        assert!(ledger.is_complete());
+        assert_eq!((ledger.messages(), ledger.deliveries()), (1, 2));
+    }
+}

@@ -1,0 +1,244 @@
+//! A listener: one inbox subscription over graphql-transport-ws.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Account;
+use crate::label::Label;
+use crate::ledger::Hearing;
+use crate::load::{Ear, Shared};
+use crate::scan;
+use crate::socket::Socket;
+
+/// What a chat window asks for of a message.
+const INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) { __typename ... on CaughtUp { cursor }
+    ... on MessageAdded { cursor
+        message { id number clientId body createdAt conversation { id } sender { id displayName } } } } }";
+const PROTOCOL: &str = "graphql-transport-ws";
+const PONG: &str = r#"{"type":"pong"}"#;
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Before the next attempt to come back.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// One event in so many is read from beginning to end.
+const SAMPLED: u64 = 64;
+
+pub struct Listener {
+    place: usize,
+    account: Account,
+    socket: Socket,
+    state: State,
+}
+
+/// How far it has got, over all its connections.
+struct State {
+    hearings: HashMap<u32, Hearing>,
+    /// Of the newest event.
+    cursor: String,
+    events: u64,
+    /// What is to be answered.
+    pinged: bool,
+}
+
+impl Listener {
+    /// Returns once the server says that what follows is live.
+    pub async fn connect(place: usize, address: SocketAddr, ear: &Ear) -> Result<Self> {
+        let hearings = ear.rooms.iter().map(|&room| (room, Hearing::NONE)).collect();
+        let mut state = State { hearings, cursor: String::new(), events: 0, pinged: false };
+        let mut socket = open(address, &ear.account, None).await?;
+        let caught_up = async {
+            while state.cursor.is_empty() {
+                socket.receive(|event| state.first(event)).await?;
+            }
+            anyhow::Ok(())
+        };
+        timeout(START_TIMEOUT, caught_up).await.context("subscribing to the inbox")??;
+        Ok(Self { place, account: ear.account.clone(), socket, state })
+    }
+
+    /// Listens until told to stop, and tells how far it has got in each room. Whenever `churn` says so it breaks its
+    /// connection off and comes back.
+    pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, Hearing)> {
+        let stop = shared.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
+        let mut churned = pin!(churn.notified());
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                () = &mut churned => {
+                    churned.set(churn.notified());
+                    None
+                }
+                error = self.hear(&shared) => Some(error),
+            };
+            if let Some(error) = ended
+                && !shared.persistent
+            {
+                let place = self.place;
+                shared.ledger.violation(format!("listener {place} stopped listening: {error:#}"));
+                break;
+            }
+            let back = tokio::select! {
+                () = &mut stopped => break,
+                back = self.come_back(&shared) => back,
+            };
+            if let Err(error) = back {
+                shared.ledger.violation(format!("listener {} could not come back: {error:#}", self.place));
+                break;
+            }
+        }
+        self.state.hearings.into_iter().map(|(room, hearing)| (self.place, room, hearing)).collect()
+    }
+
+    /// Answers pings until told to stop, and passes over all that comes.
+    pub async fn idle(mut self, stop: CancellationToken) -> Result<()> {
+        let listening = async {
+            loop {
+                self.socket
+                    .receive(|event| if scan::is_message(event) { Ok(()) } else { self.state.rare(event) })
+                    .await?;
+                if std::mem::take(&mut self.state.pinged) {
+                    self.socket.send(PONG).await?;
+                }
+            }
+        };
+        stop.run_until_cancelled(listening).await.unwrap_or(Ok(()))
+    }
+
+    /// Returns why there is no more to hear.
+    async fn hear(&mut self, shared: &Shared) -> anyhow::Error {
+        let Self { place, socket, state, .. } = self;
+        loop {
+            let mut at = None;
+            let received = socket
+                .receive(|event| {
+                    let at = *at.get_or_insert_with(|| shared.watch.now());
+                    state.event(shared, *place, event, at)
+                })
+                .await;
+            let answered = match received {
+                Ok(()) if std::mem::take(&mut state.pinged) => socket.send(PONG).await,
+                received => received,
+            };
+            if let Err(error) = answered {
+                return error;
+            }
+        }
+    }
+
+    /// With its cursor; where it may, it tries for as long as the load runs.
+    async fn come_back(&mut self, shared: &Shared) -> Result<()> {
+        for tried in 0.. {
+            shared.reconnects.fetch_add(1, Ordering::Relaxed);
+            match open(shared.node(self.place, tried), &self.account, Some(&self.state.cursor)).await {
+                Ok(socket) => {
+                    self.socket = socket;
+                    return Ok(());
+                }
+                Err(error) if !shared.persistent => return Err(error),
+                Err(_) => sleep(AFTER_ERROR).await,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Up to the subscription, whose first event is still to come.
+async fn open(address: SocketAddr, account: &Account, after: Option<&str>) -> Result<Socket> {
+    let opened = async {
+        let mut socket = Socket::connect(address, PROTOCOL).await?;
+        let authorization = format!("Bearer {}", account.token);
+        let init = json!({ "type": "connection_init", "payload": { "Authorization": authorization } });
+        socket.send(&init.to_string()).await?;
+        socket
+            .receive(|answer| {
+                let answer = String::from_utf8_lossy(answer);
+                ensure!(answer.contains("connection_ack"), "in place of connection_ack came {answer}");
+                Ok(())
+            })
+            .await?;
+        // Without the variable, so that all who have none ask for the same.
+        let variables = after.map_or_else(|| json!({}), |cursor| json!({ "after": cursor }));
+        let payload = json!({ "query": INBOX, "variables": variables });
+        socket.send(&json!({ "type": "subscribe", "id": "inbox", "payload": payload }).to_string()).await?;
+        anyhow::Ok(socket)
+    };
+    timeout(START_TIMEOUT, opened).await.context("opening the socket")?
+}
+
+impl State {
+    fn first(&mut self, event: &[u8]) -> Result<()> {
+        let text = || String::from_utf8_lossy(event);
+        ensure!(memchr::memmem::find(event, br#""CaughtUp""#).is_some(), "in place of CaughtUp came {}", text());
+        scan::text(event, "\"cursor\":").with_context(|| text().into_owned())?.clone_into(&mut self.cursor);
+        Ok(())
+    }
+
+    fn event(&mut self, shared: &Shared, listener: usize, event: &[u8], at: Duration) -> Result<()> {
+        if !scan::is_message(event) {
+            return self.rare(event);
+        }
+        let malformed = || String::from_utf8_lossy(event).into_owned();
+        let number = scan::number(event, "\"number\":").with_context(malformed)?;
+        scan::text(event, "\"cursor\":").with_context(malformed)?.clone_into(&mut self.cursor);
+        self.events += 1;
+        let Some(client_id) = scan::text(event, "\"clientId\":") else {
+            // One that the server wrote itself. It has no room to tell it by, but its conversation.
+            let (room, _) = room_of(shared, event)?;
+            return self.heard(shared, listener, room, None, number);
+        };
+        let label = Label::parse(client_id).with_context(malformed)?;
+        shared.timeline.received(label.begun, at, event.len());
+        if self.events % SAMPLED == 1 {
+            let (room, in_full) = room_of(shared, event)?;
+            ensure!(room == label.room && in_full == number, "a message in the wrong place: {}", malformed());
+        }
+        self.heard(shared, listener, label.room, Some(label), number)
+    }
+
+    fn heard(&mut self, shared: &Shared, listener: usize, room: u32, label: Option<Label>, number: i32) -> Result<()> {
+        let hearing = self.hearings.get_mut(&room).with_context(|| format!("a message of room {room}"))?;
+        if shared.ledger.heard(listener, room, hearing, label, number) {
+            shared.slots.add_permits(1);
+        }
+        Ok(())
+    }
+
+    /// Everything but messages.
+    fn rare(&mut self, text: &[u8]) -> Result<()> {
+        let frame: Value = serde_json::from_slice(text)?;
+        match frame["type"].as_str() {
+            Some("ping") => self.pinged = true,
+            Some("next") => {
+                let event = &frame["payload"]["data"]["inbox"];
+                let kind = event["__typename"].as_str().with_context(|| frame.to_string())?;
+                ensure!(kind != "ResyncRequired", "the server has lost the listener's place");
+                if let Some(cursor) = event["cursor"].as_str() {
+                    cursor.clone_into(&mut self.cursor);
+                }
+            }
+            _ => bail!("not an event: {frame}"),
+        }
+        Ok(())
+    }
+}
+
+/// The room and the number, by reading all of the event.
+fn room_of(shared: &Shared, event: &[u8]) -> Result<(u32, i32)> {
+    let event: Value = serde_json::from_slice(event)?;
+    let message = &event["payload"]["data"]["inbox"]["message"];
+    let conversation = message["conversation"]["id"].as_str().with_context(|| event.to_string())?;
+    let room = *shared.places.get(conversation).context("a message of an unknown conversation")?;
+    let number = message["number"].as_i64().with_context(|| event.to_string())?;
+    Ok((room, i32::try_from(number)?))
+}

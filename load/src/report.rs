@@ -1,0 +1,81 @@
+//! Results for people: tables whose columns stand under each other.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::histogram::Histogram;
+use crate::ledger::Violations;
+
+pub const ALL_WELL: &str =
+    "Checked: every acknowledged message reached every listener, once and in the order of its number.";
+/// Violations shown; the JSON has more.
+const SHOWN: usize = 20;
+
+/// In milliseconds; NaN, which JSON shows as null, where there is nothing.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latency {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Latency {
+    pub fn of(histogram: &Histogram) -> Self {
+        Self { p50: histogram.quantile(500), p99: histogram.quantile(990), max: histogram.max() }
+    }
+}
+
+/// The first column to the left, the others to the right.
+pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+    let mut table = String::new();
+    for line in lines {
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+            let _ = if column == 0 { write!(table, "{cell:<width$}") } else { write!(table, "  {cell:>width$}") };
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// With so many decimals; a question mark for what could not be measured.
+pub fn decimal(value: impl Into<Option<f64>>, decimals: usize) -> String {
+    match value.into() {
+        Some(value) if value.is_finite() => format!("{value:.decimals$}"),
+        _ => "?".to_owned(),
+    }
+}
+
+/// A share of one, in percent.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0))
+}
+
+/// Tells of what must not have happened.
+pub fn print_violations(place: &str, violations: &Violations) {
+    for words in violations.words.iter().take(SHOWN) {
+        println!("VIOLATION, {place}: {words}");
+    }
+    if violations.count > SHOWN {
+        println!("… and {} more", violations.count - SHOWN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{aligned, decimal, percent};
+
+    #[test]
+    fn columns_stand_under_each_other() {
+        let table = aligned(&[["µs", "a"], ["x", "100"]].map(|line| line.map(str::to_owned)));
+        assert_eq!(table, "µs    a\nx   100\n");
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_question_mark() {
+        assert_eq!(decimal(1.25, 1), "1.2");
+        assert_eq!((decimal(f64::NAN, 1), decimal(None, 1), percent(None)), ("?".into(), "?".into(), "?".into()));
+        assert_eq!(percent(Some(0.425)), "42 %");
+    }
+}

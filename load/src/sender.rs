@@ -1,0 +1,117 @@
+//! One connection that sends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{sleep, sleep_until, timeout_at};
+
+use crate::client::Client;
+use crate::label::Label;
+use crate::load::{Pace, Sender, Shared};
+use crate::numbers::length;
+
+pub const BODY: &str = "Shall we meet at the station at half past six? I'll bring the tickets.";
+/// After an error, so that a server that refuses everything is not flooded.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// How late a timer may be: a message that begins later than that had to wait for the one before it, and its latency
+/// counts from when it was due.
+const TIMER: Duration = Duration::from_millis(2);
+/// For how long after the end a message is tried again.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// When the next message begins.
+pub(crate) enum Pacer {
+    Acknowledged,
+    Heard,
+    Rate { next: Duration, interval: Duration },
+}
+
+impl Pacer {
+    /// Of one of so many senders.
+    pub(crate) fn new(pace: Pace, sender: usize, count: usize) -> Self {
+        match pace {
+            Pace::Acknowledged => Self::Acknowledged,
+            Pace::Heard(_) => Self::Heard,
+            Pace::Rate(rate) => {
+                let interval = Duration::from_secs_f64(length(count) / rate);
+                Self::Rate { next: interval.mul_f64(length(sender) / length(count)), interval }
+            }
+        }
+    }
+
+    /// Waits for it; None once the time is up.
+    async fn next(&mut self, shared: &Shared) -> Option<Duration> {
+        let end = shared.timeline.window().end;
+        let begun = match self {
+            Self::Acknowledged => shared.watch.now(),
+            Self::Heard => {
+                timeout_at(shared.watch.at(end), shared.slots.acquire()).await.ok()?.ok()?.forget();
+                shared.watch.now()
+            }
+            Self::Rate { next, interval } => {
+                let due = *next;
+                *next += *interval;
+                if due >= end {
+                    return None;
+                }
+                sleep_until(shared.watch.at(due)).await;
+                let now = shared.watch.now();
+                if now.saturating_sub(due) < TIMER { now } else { due }
+            }
+        };
+        (begun < end).then_some(begun)
+    }
+}
+
+/// Sends until the time is up.
+pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, client: Client, mut pacer: Pacer) {
+    let mut connection = Some(client);
+    let number = u32::try_from(place).unwrap_or(u32::MAX);
+    for (count, (room, account)) in (0..).zip(sender.turns.iter().cycle()) {
+        let Some(begun) = pacer.next(&shared).await else { return };
+        let label = Label { room: *room, sender: number, place: count, begun };
+        let Some(conversation) = usize::try_from(*room).ok().and_then(|room| shared.rooms.get(room)) else { return };
+        let mut tried = 0;
+        loop {
+            let sent = send(&shared, &mut connection, place + tried, async |client: &mut Client| {
+                client.send_message(account, conversation, &label.to_string(), BODY).await
+            });
+            match sent.await {
+                Ok(answer) => {
+                    let listeners = shared.ledger.acknowledged(label, answer);
+                    shared.timeline.sent(begun, shared.watch.now(), listeners);
+                    break;
+                }
+                Err(_) if shared.persistent && shared.watch.now() < shared.timeline.window().end + PATIENCE => {
+                    shared.retries.fetch_add(1, Ordering::Relaxed);
+                    tried += 1;
+                }
+                Err(error) => {
+                    shared.ledger.unsure(label);
+                    shared.ledger.violation(format!("message {label} was not acknowledged: {error:#}"));
+                    shared.slots.add_permits(1);
+                    break;
+                }
+            }
+            sleep(AFTER_ERROR).await;
+        }
+    }
+}
+
+/// On the connection there is, or on a new one. A connection that failed is not used again.
+async fn send(
+    shared: &Shared,
+    connection: &mut Option<Client>,
+    node: usize,
+    request: impl AsyncFnOnce(&mut Client) -> Result<i32>,
+) -> Result<i32> {
+    let mut client = match connection.take() {
+        Some(client) => client,
+        None => Client::connect(shared.node(node, 0)).await?,
+    };
+    let number = request(&mut client).await?;
+    *connection = Some(client);
+    Ok(number)
+}

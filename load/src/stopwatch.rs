@@ -1,0 +1,40 @@
+//! The one clock of all latencies.
+
+use std::time::{Duration, Instant};
+
+/// Tells the time since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::new_without_default, reason = "it begins to run")]
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// When `now` will say so.
+    pub fn at(self, time: Duration) -> tokio::time::Instant {
+        (self.0 + time).into()
+    }
+}
+
+/// The time that counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub start: Duration,
+    pub end: Duration,
+}
+
+impl Window {
+    pub fn holds(self, time: Duration) -> bool {
+        (self.start..self.end).contains(&time)
+    }
+
+    pub fn length(self) -> Duration {
+        self.end.saturating_sub(self.start)
+    }
+}
