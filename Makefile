@@ -13,7 +13,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-with-services fuzz lint generate check-generated bench clean
+.PHONY: help run test test-with-services fuzz lint generate check-generated release-builds bench load clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,12 +68,21 @@ check-generated: ## fail where such a file is out of date
 	cargo build --workspace --locked
 	@scripts/services run scripts/generate --check
 
-bench: ## measure the release build; ARGS go to parlance-bench
-	@scripts/setup test
 # Apart, so that the server that is measured is the one that ships.
+release-builds:
+	@scripts/setup test
 	cargo build --release --locked --bin parlance
 	cargo build --release --locked --package parlance-load
-	scripts/services run --durable $(abspath $(CARGO_TARGET_DIR))/release/parlance-bench $(ARGS)
+
+RELEASE := $(abspath $(CARGO_TARGET_DIR))/release
+
+bench: release-builds ## measure the release build; ARGS go to parlance-bench, such as a part alone: ARGS=fanout
+	scripts/services run --durable $(RELEASE)/parlance-bench --json $(RELEASE)/bench.json --svg $(RELEASE)/bench.svg $(ARGS)
+	@echo "The same as JSON and drawn: $(RELEASE)/bench.json and bench.svg"
+
+load: release-builds ## put a server of its own under load and check what it promises; ARGS go to parlance-load
+	scripts/services run --durable $(RELEASE)/parlance-load --json $(RELEASE)/load.json --svg $(RELEASE)/load.svg --start $(ARGS)
+	@echo "The same as JSON and drawn: $(RELEASE)/load.json and load.svg"
 
 clean: ## remove what the build left, here and in the cache; installed tools stay
 	cargo clean

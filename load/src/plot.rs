@@ -76,7 +76,7 @@ impl Plot {
             let _ =
                 writeln!(self.body, r##"<line x1="{left}" y1="{y:.1}" x2="{right:.1}" y2="{y:.1}" stroke="#ddd"/>"##);
             self.text(left - 8.0, y + 4.0, "end", &short(most * share));
-            self.text(left + width * share, top + LINES + 18.0, "middle", &format!("{:.0} s", longest * share));
+            self.text(left + width * share, top + LINES + 18.0, "middle", &format!("{} s", short(longest * share)));
         }
         for (kind, (name, points)) in lines.iter().enumerate() {
             let colour = COLOURS[kind % COLOURS.len()];

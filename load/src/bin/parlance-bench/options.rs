@@ -35,10 +35,10 @@ pub(super) struct Options {
     #[arg(long, default_value = "1000000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     pub(super) growth_messages: u32,
     /// Write the results to this file too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "json")]
     pub(super) json: Option<PathBuf>,
     /// Draw the results into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "svg")]
     pub(super) svg: Option<PathBuf>,
     /// A setting of the server other than its default; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parlance_load::server::setting)]

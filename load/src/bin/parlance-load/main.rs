@@ -16,10 +16,13 @@ use parlance_load::load::{Pace, Plan, run};
 use parlance_load::process::{raise_file_limit, resident_kib};
 use parlance_load::report::{ALL_WELL, print_violations};
 use parlance_load::server::{Server, Settings};
+use tokio::time::sleep;
 
 use options::Options;
 use results::Results;
 use world::World;
+
+const SETTLING: Duration = Duration::from_secs(1);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -75,6 +78,8 @@ async fn drive(options: &Options, started: &Started) -> Result<usize> {
         churn: options.churn / 100.0,
         persistent: options.persistent,
     };
+    // Registering took memory that is given back.
+    sleep(SETTLING).await;
     let resident_before = resident_kib(&pids);
     let outcome = run(plan).await?;
     let results = Results::new(options, &world, resident_before, outcome);
@@ -101,7 +106,7 @@ impl Started {
     async fn start(options: &Options) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("parlance-load-{}", std::process::id()));
         let mut servers = Vec::new();
-        if let Some(database_url) = &options.start {
+        if let (true, Some(database_url)) = (options.start, &options.database_url) {
             std::fs::create_dir(&directory).with_context(|| format!("{} cannot be made", directory.display()))?;
             ensure!(options.nodes == 1 || options.redis_url.is_some(), "several nodes need a Redis: --redis-url");
             for node in 0..options.nodes {

@@ -19,20 +19,23 @@ pub(super) struct Options {
     /// Process id of such a server, where it is on this machine: its processor time and memory are told
     #[arg(long, value_name = "PID")]
     pub(super) pid: Vec<u32>,
-    /// Start the server beside this program on that Postgres, in place of --url
-    #[arg(long, value_name = "POSTGRES_URL", conflicts_with_all = ["url", "pid"])]
-    pub(super) start: Option<String>,
+    /// Start the server beside this program, in place of --url
+    #[arg(long, conflicts_with_all = ["url", "pid"], requires = "database_url")]
+    pub(super) start: bool,
+    /// With --start: its Postgres, an empty database
+    #[arg(long, env = "TEST_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub(super) database_url: Option<String>,
     /// With --start: servers to start
     #[arg(long, default_value = "1", value_name = "1..16", requires = "start", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) nodes: u8,
-    /// With --start: their Redis
-    #[arg(long, value_name = "URL", requires = "start")]
+    /// With --start: its Redis, which several need
+    #[arg(long, env = "TEST_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub(super) redis_url: Option<String>,
     /// With --start: a setting other than its default; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", requires = "start", value_parser = parlance_load::server::setting)]
     pub(super) settings: Vec<(String, String)>,
     /// Conversations, as their number of participants and how many there are of such a size; those of 2 are direct
-    #[arg(long, default_value = "2x100,10x20,100x5,1000x1", value_name = "SIZExCOUNT,…", value_delimiter = ',')]
+    #[arg(long, default_value = "2x100,10x20,100x5,1000x1", value_name = "10x20,…", value_delimiter = ',')]
     pub(super) conversations: Vec<Size>,
     /// Users; as many as the largest conversation has, unless more are asked for
     #[arg(long, value_name = "COUNT")]
@@ -61,10 +64,10 @@ pub(super) struct Options {
     #[arg(long)]
     pub(super) persistent: bool,
     /// Write the results to this file too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "json")]
     pub(super) json: Option<PathBuf>,
     /// Draw the run over time into this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "svg")]
     pub(super) svg: Option<PathBuf>,
 }
 
@@ -79,7 +82,7 @@ impl FromStr for Size {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = "allowed is SIZExCOUNT with a size of 2 or more, such as 10x20";
+        let allowed = "allowed are a size of 2 or more and how many, such as 10x20";
         let (size, count) = text.split_once('x').ok_or(allowed)?;
         let (size, count) = (size.parse().map_err(|_| allowed)?, count.parse().map_err(|_| allowed)?);
         if size < 2 { Err(allowed) } else { Ok(Self { size, count }) }
