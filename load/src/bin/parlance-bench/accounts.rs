@@ -31,9 +31,9 @@ struct Row {
 /// Under names that begin with `prefix`.
 pub(super) async fn make(url: &str, address: SocketAddr, prefix: &str, count: u32) -> Result<Vec<Account>> {
     Client::connect(address).await?.register(prefix).await?;
-    let user = "jsonb_build_object('id', user_id, 'username', username, 'email', NULL, 'phone', NULL)";
+    let user = "jsonb_build_object('id', ids.user_id, 'username', ids.username, 'email', NULL, 'phone', NULL)";
     let users = database::copies(url, "users", user, "original_user original, ids").await?;
-    let session = "jsonb_build_object('id', session_id, 'user_id', user_id)";
+    let session = "jsonb_build_object('id', ids.session_id, 'user_id', ids.user_id)";
     let sessions = database::copies(url, "sessions", session, "original_session original, ids").await?;
     let statement = format!(
         "WITH original_user AS (SELECT * FROM users WHERE username = '{prefix}'),

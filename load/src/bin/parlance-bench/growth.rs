@@ -26,6 +26,7 @@ const GOAL: f64 = 0.9;
 
 #[derive(Serialize)]
 pub(super) struct Growth {
+    senders: u16,
     rows: Vec<Row>,
 }
 
@@ -58,7 +59,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Growth> 
     let world = World::make(&stage, options, conversations).await?;
     rows.push(Row { conversations, messages: 0, outcome: world.measure(&stage, options).await? });
     stage.close().await?;
-    Ok(Growth { rows })
+    Ok(Growth { senders: options.senders, rows })
 }
 
 impl World {
@@ -72,11 +73,12 @@ impl World {
         client.send_message(&senders[0], &original, "the first", "The first of many.").await?;
         let original: ConversationId = original.parse()?;
         let url = stage.database.url();
-        let conversation = "jsonb_build_object('id', conversation_id, 'created_by', sender, 'last_message_number', 0,
+        let conversation =
+            "jsonb_build_object('id', ids.conversation_id, 'created_by', ids.sender, 'last_message_number', 0,
             'last_message_id', NULL, 'revision', 0)";
         let made = database::copies(url, "conversations", conversation, "original_conversation original, ids").await?;
         let participant = |id: &str, user: &str| {
-            format!("jsonb_build_object('id', {id}, 'conversation_id', conversation_id, 'user_id', {user})")
+            format!("jsonb_build_object('id', ids.{id}, 'conversation_id', ids.conversation_id, 'user_id', ids.{user})")
         };
         let owners = participant("owner_id", "sender");
         let owners = database::copies(url, "participants", &owners, "original_owner original, ids").await?;
@@ -108,9 +110,10 @@ impl World {
         let conversations = u32::try_from(self.conversations.len())?;
         let each = count.div_ceil(conversations);
         let at_once = (AT_ONCE / conversations).max(1);
-        let message = "jsonb_build_object('id', message_id, 'conversation_id', conversation_id, 'sender_id', sender,
-            'number', number, 'revision', number, 'client_id', left(conversation_id::text, 20) || '-' || number)";
-        let from = "original, numbered";
+        let message = "jsonb_build_object('id', places.message_id,
+            'conversation_id', places.conversation_id, 'sender_id', places.sender, 'number', places.number,
+            'revision', places.number, 'client_id', left(places.conversation_id::text, 20) || '-' || places.number)";
+        let from = "original, places";
         let made = database::copies(url, "messages", message, from).await?;
         let mut stored = 0;
         while stored < each {
@@ -119,16 +122,16 @@ impl World {
                 url,
                 &format!(
                     "WITH original AS (SELECT * FROM messages WHERE client_id = 'the first'),
-                          places AS (
+                          numbers AS (
                               SELECT id AS conversation_id, created_by AS sender, last_message_number + more AS number,
                                      md5(id::text || more || {stored}) AS hash
                               FROM conversations, generate_series(1, {more}) more
                               WHERE id <> (SELECT conversation_id FROM original)),
-                          numbered AS MATERIALIZED (
+                          places AS MATERIALIZED (
                               SELECT conversation_id, sender, number,
                                      (lpad(to_hex(1600000000000 + number), 12, '0') || '7' || left(hash, 3) || '8'
                                       || substr(hash, 4, 15))::uuid AS message_id
-                              FROM places ORDER BY number)
+                              FROM numbers ORDER BY number)
                      {made}"
                 ),
             )
@@ -195,7 +198,7 @@ fn array(accounts: &[Account]) -> Result<String> {
 impl Growth {
     pub(super) fn table(&self) -> String {
         let head = [
-            "64 senders".to_owned(),
+            format!("{} senders", self.senders),
             "sends/s".to_owned(),
             "ratio".to_owned(),
             "ack p50".to_owned(),
