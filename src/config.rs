@@ -171,9 +171,9 @@ pub struct Operations {
     /// JSON file of registered documents, as @graphql-codegen, Relay or Apollo write it; no others are run then
     #[arg(long, env, value_name = "FILE")]
     pub persisted_manifest: Option<PathBuf>,
-    /// Bytes of documents kept for clients that send only a hash of them; the least used make room
-    #[arg(long, env, default_value = "16777216", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
-    pub persisted_query_bytes: u64,
+    /// Bytes for documents kept parsed and validated, also for clients that send only a hash; the least used make room
+    #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
+    pub document_cache_bytes: u64,
 }
 
 /// Browsers and proxies.

@@ -93,6 +93,11 @@ impl Log {
         Streams::watch_session(&self.streams, session)
     }
 
+    /// Whether the session is known to be live: Postgres said so, and the log has not revoked it since.
+    pub fn is_live(&self, session: SessionId) -> bool {
+        self.streams.is_live(session)
+    }
+
     /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.
     pub fn is_running(&self) -> bool {
         !self.tail.is_finished() && !self.publish.is_closed()
@@ -108,6 +113,12 @@ impl Log {
     }
 
     fn publish(&self, events: Vec<Event>) {
+        // On the node that revokes a session it ends at once; elsewhere when the tail hears of it.
+        for event in &events {
+            if let Change::SessionRevoked { session, .. } = event.change {
+                self.streams.forget_session(session);
+            }
+        }
         let left = events.into_iter().filter(|event| self.publish.try_send(*event).is_err()).count();
         if left > 0 {
             warn!(left, "the queue of publications is full; tails will read these events from Postgres");

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quick_cache::sync::Cache;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,9 @@ pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>
     }
 }
 
+/// Sessions that a node keeps in mind as live; of more it asks Postgres.
+const LIVE_SESSIONS: usize = 100_000;
+
 /// The stream is further behind than this node remembers: read the log again.
 pub(super) struct Behind;
 
@@ -65,6 +69,8 @@ pub(super) struct Streams {
     queue: usize,
     /// How far the tail has come.
     position: watch::Sender<Seq>,
+    /// Those that Postgres called live, until the log says that they are revoked.
+    live_sessions: Cache<SessionId, ()>,
     /// How many participants the tail has seen go, of any conversation.
     departures: AtomicU64,
 }
@@ -122,7 +128,13 @@ impl Streams {
             sessions: HashMap::new(),
             next_stream: 0,
         };
-        Self { index: Mutex::new(index), queue, position: watch::Sender::new(position), departures: AtomicU64::new(0) }
+        Self {
+            index: Mutex::new(index),
+            queue,
+            position: watch::Sender::new(position),
+            live_sessions: Cache::new(LIVE_SESSIONS),
+            departures: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn position(&self) -> Seq {
@@ -145,7 +157,12 @@ impl Streams {
         if matches!(event.change, Change::ConversationRemoved { .. }) {
             self.departures.fetch_add(1, Ordering::SeqCst);
         }
-        self.lock().dispatch(event);
+        let mut index = self.lock();
+        if let Change::SessionRevoked { session, .. } = event.change {
+            self.live_sessions.remove(&session);
+        }
+        index.dispatch(event);
+        drop(index);
         self.position.send_replace(event.seq);
     }
 
@@ -169,6 +186,15 @@ impl Streams {
             index.sessions.entry(session).or_insert_with(|| Watched { revoked: CancellationToken::new(), watchers: 0 });
         watched.watchers += 1;
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
+    }
+
+    pub(super) fn is_live(&self, session: SessionId) -> bool {
+        self.live_sessions.get(&session).is_some()
+    }
+
+    /// Keeps a session in mind no longer, so that Postgres is asked about it.
+    pub(super) fn forget_session(&self, session: SessionId) {
+        self.live_sessions.remove(&session);
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -342,6 +368,16 @@ pub struct SessionWatch {
 impl SessionWatch {
     pub async fn revoked(&self) {
         self.revoked.cancelled().await;
+    }
+
+    /// Keeps in mind that the session is live, until the log says otherwise. Postgres must have said so since this
+    /// watch began.
+    pub fn confirm(&self) {
+        // No revocation is passed on meanwhile.
+        let _index = self.streams.lock();
+        if !self.revoked.is_cancelled() {
+            self.streams.live_sessions.insert(self.session, ());
+        }
     }
 }
 
