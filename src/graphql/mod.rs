@@ -25,8 +25,9 @@ use async_graphql::parser::types::VariableDefinition;
 use async_graphql::{MergedObject, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables};
 
 pub use batch::Batches;
-pub use context::{Caller, Identity};
+pub use context::{Caller, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
+pub use event::{Opened, Turn};
 pub use loaders::Loaders;
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use validation::OnValid;

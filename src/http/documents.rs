@@ -41,6 +41,7 @@ struct Registered {
 
 /// A document that may be run with the variables it was validated with, and any others that fit.
 pub(super) struct Validated {
+    pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
     /// Whether what it costs depends on its variables.
@@ -99,8 +100,8 @@ impl Documents {
     }
 
     /// Keeps a document that was found valid.
-    pub(super) fn keep(&self, digest: Digest, validated: Arc<Validated>) {
-        self.validated.insert(digest, validated);
+    pub(super) fn keep(&self, validated: Arc<Validated>) {
+        self.validated.insert(validated.digest, validated);
     }
 }
 

@@ -11,6 +11,7 @@ mod graphql;
 mod health;
 mod lifetime;
 mod operation;
+mod render;
 mod response;
 mod seats;
 mod socket;
@@ -39,6 +40,7 @@ use crate::ids::UserId;
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
+use render::Plans;
 use seats::{Seat, Seats};
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -56,6 +58,7 @@ pub struct Server {
     app: App,
     schemas: Schemas,
     stream_loaders: Loaders,
+    plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Arc<Costs>,
     seats: Seats,
@@ -66,9 +69,12 @@ pub struct Server {
 impl Server {
     /// Fails where the settings name a file that is no good.
     pub fn new(app: App, config: Config) -> std::io::Result<Self> {
+        let schemas = Schemas::new(&app, &config.operations);
+        let stream_loaders = Loaders::of_streams(app.clone());
         Ok(Self {
-            schemas: Schemas::new(&app, &config.operations),
-            stream_loaders: Loaders::of_streams(app.clone()),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), stream_loaders.clone())),
+            schemas,
+            stream_loaders,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Arc::new(Costs::new(config.operations.clone())),
             seats: Seats::default(),

@@ -5,16 +5,22 @@ use std::sync::Arc;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
 use super::Server;
 use super::cost::Costs;
-use super::documents::{Digest, Documents, Found, Validated};
+use super::documents::{Documents, Found, Validated};
+use super::render::{Plan, Plans, Rendered};
 use super::response::Body;
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Opened, Schema, Schemas, Turn};
+
+/// Events of a subscription that are rendered side by side, where so many are waiting.
+const RENDERED_AHEAD: usize = 16;
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +47,8 @@ pub(super) struct Parsed {
     schema: Schema,
     request: Request,
     pub(super) kind: OperationType,
+    /// How a subscription shares what it renders.
+    plan: Option<Arc<Plan>>,
 }
 
 impl TryFrom<Map<String, Value>> for Operation {
@@ -94,8 +102,8 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
 /// An operation whose document may be run, as far as its own text goes.
 pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
-    /// Where it is not known yet whether it is valid.
-    new: Option<Digest>,
+    /// Whether it is not known yet that it is valid.
+    is_new: bool,
     name: Option<String>,
     variables: Variables,
 }
@@ -103,7 +111,7 @@ pub(super) struct Admitted {
 impl Operation {
     /// Finds the document and what it costs. No work has been done yet for what is refused here.
     pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
-        let Admitted { document, new, name, variables } = self.admit(&server.documents, &server.costs)?;
+        let Admitted { document, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
@@ -111,38 +119,39 @@ impl Operation {
         let kind = operation.ty;
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
         let fits = server.schemas.fit(&operation.variable_definitions, &variables);
-        let schema = match new {
-            None if fits => server.schemas.trusting(),
-            _ => server.schemas.strict(&document.text),
+        let schema = if fits && !is_new { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
+        let plan = match kind {
+            OperationType::Subscription => Plans::of(server, &document, operation, name.as_deref(), &variables),
+            OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
         request.operation_name = name;
         request.set_parsed_query(document.document.clone());
-        if let Some(digest) = new {
-            let (documents, document) = (Arc::clone(&server.documents), Arc::clone(&document));
-            request = request.data(OnValid::new(move || documents.keep(digest, Arc::clone(&document))));
+        if is_new {
+            let documents = Arc::clone(&server.documents);
+            request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, kind })
+        Ok(Parsed { schema: schema.clone(), request, kind, plan })
     }
 
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+        let (document, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
             Found::Validated(document) => {
                 if document.varies {
                     costs.check(&document.document, &variables).map_err(Body::refused)?;
                 }
-                (document, None)
+                (document, false)
             }
             Found::Text(digest, text) => {
                 costs.check_text(&text).map_err(Body::refused)?;
                 let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
                 let varies = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { text, document, varies }), Some(digest))
+                (Arc::new(Validated { digest, text, document, varies }), true)
             }
         };
-        Ok(Admitted { document, new, name: self.name, variables })
+        Ok(Admitted { document, is_new, name: self.name, variables })
     }
 }
 
@@ -175,9 +184,24 @@ impl Parsed {
     }
 
     /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
-        let request = self.request.data(caller).data(server.stream_loaders.clone());
-        self.schema.execute_stream(request).map(Body::new)
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> BoxStream<'static, Rendered> {
+        let request = self.request.data(server.stream_loaders.clone()).data(caller.clone());
+        let Some(plan) = self.plan else {
+            return self.schema.execute_stream(request).map(|response| Rendered::new(Body::new(response))).boxed();
+        };
+        let opened = Opened::default();
+        let opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
+        // It says nothing, unless it was not let in.
+        let refusals = opening.map(|response| Rendered::new(Body::new(response)));
+        let events = stream::once(async move { opened.take().unwrap_or_else(|| stream::empty().boxed()) })
+            .flatten()
+            .map(move |item| {
+                let (plan, caller) = (Arc::clone(&plan), caller.clone());
+                async move { plan.render(&caller, item).await }
+            })
+            .buffered(RENDERED_AHEAD)
+            .filter_map(ready);
+        refusals.chain(events).boxed()
     }
 }
 

@@ -40,6 +40,11 @@ impl Body {
         Self { errors: vec![error.into()], data: None, refusal }
     }
 
+    pub(super) fn to_json(&self) -> String {
+        // All of it came from JSON or was made for it.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// A panic of the server's own; the log says more.
     pub(super) fn crashed() -> Self {
         Self::refused(Error::new(ErrorCode::InternalServerError, "Something went wrong on the server."))

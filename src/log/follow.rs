@@ -27,7 +27,7 @@ macro_rules! patiently {
     };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     Event(Event),
     /// Everything up to here has been sent; what follows is live.

@@ -25,6 +25,7 @@ mod nodes;
 mod participants;
 mod receipts;
 mod sessions;
+mod sharing;
 mod socket;
 mod statements;
 mod strangers;
