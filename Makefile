@@ -6,9 +6,6 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where scripts/setup puts what the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
-# With the bench, so that its code is checked and tested, and nothing is compiled twice.
-FEATURES := --features bench
-
 SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 
 # The targets share one build directory and one processor: side by side they only wait for each other.
@@ -26,12 +23,12 @@ run: ## build and start the server; ARGS="--listen-addr 0.0.0.0:8080" adds flags
 	cargo run --release --locked --bin parlance -- serve $(ARGS)
 
 test: lint ## everything a change must pass: format, lints, all tests
-	cargo build $(FEATURES) --locked
+	cargo build --workspace --locked
 	@scripts/services run $(MAKE) --no-print-directory test-with-services
 
 # The server's binary is built before: the generated files come from it, and the JS tests start it.
 test-with-services:
-	cargo nextest run $(FEATURES) --locked
+	cargo nextest run --workspace --locked
 	scripts/generate --check
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance scripts/fuzz-api
@@ -52,7 +49,7 @@ fuzz: ## a minute of new texts for the parser of socket messages; ARGS="-max_tot
 lint: ## format and lints alone
 	@scripts/setup test
 	cargo fmt --check
-	cargo clippy --all-targets $(FEATURES) --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	shellcheck -x $(SHELL_SCRIPTS)
 	hadolint Dockerfile
 	dclint --max-warnings 0 docker-compose.yml
@@ -63,19 +60,19 @@ lint: ## format and lints alone
 
 generate: ## rewrite the files that follow from the code
 	@scripts/setup test
-	cargo build $(FEATURES) --locked
+	cargo build --workspace --locked
 	@scripts/services run scripts/generate
 
 check-generated: ## fail where such a file is out of date
 	@scripts/setup test
-	cargo build $(FEATURES) --locked
+	cargo build --workspace --locked
 	@scripts/services run scripts/generate --check
 
 bench: ## measure the release build; ARGS go to parlance-bench
 	@scripts/setup test
 # Apart, so that the server that is measured is the one that ships.
 	cargo build --release --locked --bin parlance
-	cargo build --release --locked --features bench --bin parlance-bench
+	cargo build --release --locked --package parlance-load
 	scripts/services run --durable $(abspath $(CARGO_TARGET_DIR))/release/parlance-bench $(ARGS)
 
 clean: ## remove what the build left, here and in the cache; installed tools stay
