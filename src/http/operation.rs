@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
@@ -103,6 +103,10 @@ pub(super) struct Admitted {
 impl Operation {
     /// Finds the document and what it costs. No work has been done yet for what is refused here.
     pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
+        self.try_parse(server).map_err(|body| body.counted(server.app.metrics()))
+    }
+
+    fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
         let Admitted { document, new, name, variables } = self.admit(&server.documents, &server.costs)?;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
@@ -157,7 +161,8 @@ impl Parsed {
         let loaders = Loaders::of_request(server.app.clone(), batches.clone(), deadline);
         let request = self.request.data(caller).data(loaders);
         let task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
-        async move {
+        let metrics = server.app.metrics().clone();
+        let answer = async move {
             let seconds = limit.as_secs();
             match timeout(limit, task).await {
                 Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
@@ -171,13 +176,19 @@ impl Parsed {
                     Body::refused(Error::new(ErrorCode::Unavailable, message))
                 }
             }
-        }
+        };
+        answer.map(move |body| body.counted(&metrics))
     }
 
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
         let request = self.request.data(caller).data(server.stream_loaders.clone());
-        self.schema.execute_stream(request).map(Body::new)
+        let metrics = server.app.metrics().clone();
+        let open = metrics.subscription();
+        self.schema.execute_stream(request).map(move |response| {
+            let _open = &open;
+            Body::new(response).counted(&metrics)
+        })
     }
 }
 

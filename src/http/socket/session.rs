@@ -26,6 +26,7 @@ use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
 use crate::http::seats::Seat;
+use crate::metrics::{Open, Transport};
 
 type Outputs = Pin<Box<dyn Stream<Item = Output> + Send>>;
 
@@ -58,6 +59,7 @@ pub(super) struct Session {
     lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
+    _open: Open,
     allowance: Allowance,
     operations: StreamMap<String, Outputs>,
     /// The queries and mutations among the operations, which a drain waits for.
@@ -80,6 +82,7 @@ impl Session {
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
             seat: None,
+            _open: server.app.metrics().socket(),
             allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
@@ -257,7 +260,8 @@ impl Session {
             Protocol::Legacy => self.forget(&id),
         }
         if let Err(error) = self.admit() {
-            return self.send_error(&id, &Body::refused(error)).await;
+            let body = Body::refused(error).counted(self.server.app.metrics());
+            return self.send_error(&id, &body).await;
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
@@ -266,6 +270,7 @@ impl Session {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
+        self.server.count_operation(parsed.kind, Transport::WebSocket);
         let outputs: Outputs = if parsed.kind == OperationType::Subscription {
             let events = parsed.subscribe(&self.server, self.caller.clone()).map(Output::Event);
             Box::pin(events.chain(stream::once(async { Output::End })))
