@@ -63,6 +63,9 @@ pub struct Places {
     /// Form of the log: text for people, json for machines
     #[arg(long, env, default_value = "text", value_name = "text|json")]
     pub log_format: LogFormat,
+    /// Answer GET /metrics, for Prometheus; a public proxy should not pass it on
+    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub metrics: bool,
     /// Seconds between turning not ready and closing the port, for load balancers to notice
     #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
     pub drain_delay: Duration,

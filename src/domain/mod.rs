@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
 use crate::log::{Broker, Log};
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 use writer::Writer;
@@ -45,6 +46,7 @@ struct Parts {
     passwords: Passwords,
     tokens: Tokens,
     writer: Writer,
+    metrics: Metrics,
 }
 
 /// Why a node could not be put together.
@@ -76,12 +78,13 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
         let database = Database::connect(database_url, &config.postgres).await?;
-        let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop.clone()).await?;
-        let writer = Writer::start(log.clone(), clock, random.clone(), &config.writing, stop);
+        let metrics = Metrics::default();
+        let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
+        let writer = Writer::start(log.clone(), clock, random.clone(), metrics.clone(), &config.writing, stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens, writer }) })
+        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens, writer, metrics }) })
     }
 
     pub fn accounts(&self) -> accounts::Accounts<'_> {
@@ -114,6 +117,10 @@ impl App {
 
     pub fn log(&self) -> &Log {
         &self.parts.log
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
     }
 
     pub fn limits(&self) -> &Limits {

@@ -27,6 +27,7 @@ use super::render::Rendered;
 use super::response::Body;
 use super::seats::Seat;
 use crate::graphql::{Error, ErrorCode, Identity};
+use crate::metrics::Transport;
 
 /// Runs the operation for as long as the client reads. Fails where the user has too many streams, or Postgres cannot
 /// be asked who that is.
@@ -45,6 +46,7 @@ pub(super) async fn respond(
         Identity::SignedIn(viewer) => Some(server.take_seat(viewer.user)?),
         _ => None,
     };
+    server.count_operation(parsed.kind, Transport::EventStream);
     let endless = parsed.kind == OperationType::Subscription;
     let events = if endless {
         parsed.subscribe(server, caller)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use futures_util::StreamExt as _;
 use futures_util::future::ready;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
@@ -111,6 +111,10 @@ pub(super) struct Admitted {
 impl Operation {
     /// Finds the document and what it costs. No work has been done yet for what is refused here.
     pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
+        self.try_parse(server).map_err(|body| body.counted(server.app.metrics()))
+    }
+
+    fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
         let Admitted { document, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
@@ -166,7 +170,8 @@ impl Parsed {
         let loaders = Loaders::of_request(server.app.clone(), batches.clone(), deadline);
         let request = self.request.data(caller).data(loaders);
         let task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
-        async move {
+        let metrics = server.app.metrics().clone();
+        let answer = async move {
             let seconds = limit.as_secs();
             match timeout(limit, task).await {
                 Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
@@ -180,22 +185,32 @@ impl Parsed {
                     Body::refused(Error::new(ErrorCode::Unavailable, message))
                 }
             }
-        }
+        };
+        answer.map(move |body| body.counted(&metrics))
     }
 
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> BoxStream<'static, Rendered> {
+        let metrics = server.app.metrics().clone();
+        let open = metrics.subscription();
         let request = self.request.data(server.stream_loaders.clone()).data(caller.clone());
         let Some(plan) = self.plan else {
-            return self.schema.execute_stream(request).map(|response| Rendered::new(Body::new(response))).boxed();
+            let responses = self.schema.execute_stream(request);
+            let rendered = responses.map(move |response| {
+                let _open = &open;
+                metrics.renders(false);
+                Rendered::new(Body::new(response).counted(&metrics))
+            });
+            return rendered.boxed();
         };
         let opened = Opened::default();
         let opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
         // It says nothing, unless it was not let in.
-        let refusals = opening.map(|response| Rendered::new(Body::new(response)));
+        let refusals = opening.map(move |response| Rendered::new(Body::new(response).counted(&metrics)));
         let events = stream::once(async move { opened.take().unwrap_or_else(|| stream::empty().boxed()) })
             .flatten()
             .map(move |item| {
+                let _open = &open;
                 let (plan, caller) = (Arc::clone(&plan), caller.clone());
                 async move { plan.render(&caller, item).await }
             })

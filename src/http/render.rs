@@ -19,6 +19,7 @@ use super::documents::{Digest, Validated};
 use super::response::Body;
 use crate::graphql::{Caller, Identity, Loaders, Schema, Sharing, Turn};
 use crate::log::Item;
+use crate::metrics::Metrics;
 
 /// Bytes of rendered events kept for the streams that have not come to them yet; behind that they are rendered anew.
 const KEPT_BYTES: u64 = 32 * 1024 * 1024;
@@ -47,6 +48,7 @@ impl Rendered {
 pub(super) struct Plans {
     schema: Schema,
     loaders: Loaders,
+    metrics: Metrics,
     known: Mutex<HashMap<Key, Weak<Plan>>>,
     next_id: AtomicU64,
     /// None where what the event tells of is gone.
@@ -90,11 +92,12 @@ impl Weighter<(u64, Item), Option<Rendered>> for Weight {
 struct Personal;
 
 impl Plans {
-    pub(super) fn new(schema: Schema, loaders: Loaders) -> Self {
+    pub(super) fn new(schema: Schema, loaders: Loaders, metrics: Metrics) -> Self {
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         Self {
             schema,
             loaders,
+            metrics,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
             rendered: Cache::with_weighter(entries, KEPT_BYTES, Weight),
@@ -154,6 +157,7 @@ impl Plan {
                 return rendered;
             }
         }
+        self.plans.metrics.renders(false);
         self.execute(self.request(item).data(caller.clone())).await
     }
 
@@ -169,6 +173,7 @@ impl Plan {
             self.personal.store(true, Ordering::SeqCst);
             return Err(Personal);
         }
+        self.plans.metrics.renders(true);
         Ok(rendered)
     }
 
@@ -186,7 +191,7 @@ impl Plan {
     async fn execute(&self, request: Request) -> Option<Rendered> {
         // One item is at most one response.
         let response = self.plans.schema.execute_stream(request).next().await?;
-        Some(Rendered::new(Body::new(response)))
+        Some(Rendered::new(Body::new(response).counted(&self.plans.metrics)))
     }
 }
 

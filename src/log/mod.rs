@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Connection, Database};
 use streams::Streams;
@@ -60,6 +61,7 @@ pub struct Log {
     streams: Arc<Streams>,
     publish: mpsc::Sender<Event>,
     tail: Arc<JoinHandle<()>>,
+    metrics: Metrics,
 }
 
 impl Log {
@@ -69,17 +71,19 @@ impl Log {
         broker: Arc<dyn Broker>,
         clock: Clock,
         settings: LogSettings,
+        metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self> {
         // Before the head is read, so that no event falls between the two.
         let incoming = broker.subscribe(stop.clone());
         let head = read::head(&mut *database.connection().await?).await?;
-        let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
-        let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), &head);
+        let streams = Arc::new(Streams::new(head.seq, &settings, metrics.clone()));
+        let tail =
+            tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), clock, metrics.clone(), &head);
         let tail = Arc::new(tokio::spawn(tail.run(incoming, stop.clone())));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
-        tokio::spawn(publish_all(broker, head.epoch, queue, stop));
-        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish, tail })
+        tokio::spawn(publish_all(broker, head.epoch, queue, metrics.clone(), stop));
+        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish, tail, metrics })
     }
 
     /// Opens a transaction; what it records is appended as its last statement and published after its commit.
@@ -121,16 +125,24 @@ impl Log {
         }
         let left = events.into_iter().filter(|event| self.publish.try_send(*event).is_err()).count();
         if left > 0 {
+            self.metrics.unpublished(left);
             warn!(left, "the queue of publications is full; tails will read these events from Postgres");
         }
     }
 }
 
 /// Hands committed events to the broker, a batch at a time. What it loses, the tails find in Postgres.
-async fn publish_all(broker: Arc<dyn Broker>, epoch: i64, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
+async fn publish_all(
+    broker: Arc<dyn Broker>,
+    epoch: i64,
+    mut queue: mpsc::Receiver<Event>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     let mut batch = Publication { epoch, events: Vec::with_capacity(PUBLISH_BATCH) };
     while let Some(1..) = stop.run_until_cancelled(queue.recv_many(&mut batch.events, PUBLISH_BATCH)).await {
         if let Err(error) = broker.publish(&batch).await {
+            metrics.unpublished(batch.events.len());
             warn!(%error, events = batch.events.len(), "publication failed; tails will read from Postgres");
         }
         batch.events.clear();

@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::sync::Cache;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
 use super::read::Snapshot;
+use crate::config::LogSettings;
 use crate::ids::{ConversationId, SessionId, UserId};
+use crate::metrics::Metrics;
 
 /// What a stream wants of the events that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ struct Index {
     listeners: HashMap<ConversationId, HashSet<UserId>>,
     sessions: HashMap<SessionId, Watched>,
     next_stream: u64,
+    metrics: Metrics,
 }
 
 /// A user with at least one stream on this node.
@@ -118,7 +122,8 @@ pub(super) struct Joined {
 }
 
 impl Streams {
-    pub(super) fn new(position: Seq, memory: usize, queue: usize) -> Self {
+    pub(super) fn new(position: Seq, settings: &LogSettings, metrics: Metrics) -> Self {
+        let (memory, queue) = (settings.tail_memory, settings.stream_queue);
         let index = Index {
             position,
             recent: VecDeque::with_capacity(memory),
@@ -127,6 +132,7 @@ impl Streams {
             listeners: HashMap::new(),
             sessions: HashMap::new(),
             next_stream: 0,
+            metrics,
         };
         Self {
             index: Mutex::new(index),
@@ -235,11 +241,15 @@ impl Index {
             | Change::Unknown(_) => {}
         }
         match event.change.audience() {
-            Audience::User(user) => self.users.get_mut(&user).into_iter().for_each(|user| user.deliver(event)),
+            Audience::User(user) => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.deliver(event, &self.metrics);
+                }
+            }
             Audience::Conversation(conversation) => {
                 for user in self.listeners.get(&conversation).into_iter().flatten() {
                     if let Some(listener) = self.users.get_mut(user) {
-                        listener.deliver(event);
+                        listener.deliver(event, &self.metrics);
                     }
                 }
             }
@@ -339,9 +349,16 @@ impl Listener {
     }
 
     /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
-    fn deliver(&mut self, event: Event) {
+    fn deliver(&mut self, event: Event, metrics: &Metrics) {
         self.streams.retain(|stream| {
-            event.seq <= stream.from || !stream.interest.wants(&event.change) || stream.queue.try_send(event).is_ok()
+            if event.seq <= stream.from || !stream.interest.wants(&event.change) {
+                return true;
+            }
+            let sent = stream.queue.try_send(event);
+            if matches!(sent, Err(TrySendError::Full(_))) {
+                metrics.stream_overflow();
+            }
+            sent.is_ok()
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -9,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::broker::Incoming;
-use super::event::{Event, Seq};
+use super::event::{Change, Event, Seq};
 use super::read::{self, Head};
 use super::streams::Streams;
+use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::Result;
+use crate::ids::MessageId;
+use crate::metrics::{Metrics, Source};
 use crate::store::Database;
 
 /// Events read at once to fill a hole or to catch up.
@@ -25,6 +29,8 @@ pub(super) struct Tail {
     database: Database,
     streams: Arc<Streams>,
     settings: LogSettings,
+    clock: Clock,
+    metrics: Metrics,
     epoch: i64,
     position: Seq,
     /// Events that came before one below them.
@@ -34,9 +40,17 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(database: Database, streams: Arc<Streams>, settings: LogSettings, head: &Head) -> Self {
+    pub(super) fn new(
+        database: Database,
+        streams: Arc<Streams>,
+        settings: LogSettings,
+        clock: Clock,
+        metrics: Metrics,
+        head: &Head,
+    ) -> Self {
         let (epoch, position) = (head.epoch, head.seq);
-        Self { database, streams, settings, epoch, position, early: BTreeMap::new(), hole_due: None }
+        metrics.tail_at(position);
+        Self { database, streams, settings, clock, metrics, epoch, position, early: BTreeMap::new(), hole_due: None }
     }
 
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, stop: CancellationToken) {
@@ -48,7 +62,7 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            self.take(publication.events);
+                            self.take(publication.events, Source::Published);
                         } else {
                             warn!("a publication of another database: give each its own REDIS_PREFIX");
                         }
@@ -71,10 +85,10 @@ impl Tail {
     }
 
     /// Passes on what is next in order and puts aside what is early.
-    fn take(&mut self, events: Vec<Event>) {
+    fn take(&mut self, events: Vec<Event>, source: Source) {
         for event in events {
             if event.seq == self.position + 1 {
-                self.advance(event);
+                self.advance(event, source);
             } else if event.seq > self.position && self.early.len() < MAX_EARLY {
                 self.early.insert(event.seq, event);
             }
@@ -84,7 +98,7 @@ impl Tail {
                 ..=0 => drop(entry.remove()),
                 1 => {
                     let event = entry.remove();
-                    self.advance(event);
+                    self.advance(event, Source::Published);
                 }
                 _ => break,
             }
@@ -95,22 +109,38 @@ impl Tail {
         };
     }
 
-    fn advance(&mut self, event: Event) {
+    fn advance(&mut self, event: Event, source: Source) {
         self.position = event.seq;
+        self.metrics.tail_at(event.seq);
+        self.metrics.event_dispatched(source);
+        if let Change::MessageAdded { message, .. } = event.change {
+            self.metrics.message_dispatched(self.age(message));
+        }
         self.streams.dispatch(event);
+    }
+
+    /// Nothing where another node's clock is ahead.
+    fn age(&self, message: MessageId) -> Duration {
+        (self.clock.now() - message.created_at()).to_std().unwrap_or_default()
     }
 
     /// Takes from Postgres whatever is above the position.
     async fn read(&mut self) -> Result<()> {
         self.hole_due = None;
+        let mut hole = !self.early.is_empty();
         loop {
+            let asked_at = std::time::Instant::now();
             let mut connection = self.database.connection().await?;
             let events = read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?;
             drop(connection);
             if events.is_empty() {
+                self.metrics.tail_at_head(asked_at);
                 return Ok(());
             }
-            self.take(events);
+            if std::mem::take(&mut hole) {
+                self.metrics.hole_filled();
+            }
+            self.take(events, Source::Read);
         }
     }
 }

@@ -20,6 +20,7 @@ mod imports;
 mod legacy_socket;
 mod log;
 mod messages;
+mod metrics;
 mod migrations;
 mod nodes;
 mod participants;

@@ -27,6 +27,7 @@ use crate::http::operation::Operation;
 use crate::http::render::Rendered;
 use crate::http::response::Body;
 use crate::http::seats::Seat;
+use crate::metrics::{Open, Transport};
 
 /// Frames that are written before they are flushed, where so many are ready.
 const FRAMES_TOGETHER: usize = 64;
@@ -62,6 +63,7 @@ pub(super) struct Session {
     lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
+    _open: Open,
     allowance: Allowance,
     operations: StreamMap<String, Outputs>,
     /// The queries and mutations among the operations, which a drain waits for.
@@ -84,6 +86,7 @@ impl Session {
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
             seat: None,
+            _open: server.app.metrics().socket(),
             allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
@@ -263,7 +266,8 @@ impl Session {
             Protocol::Legacy => self.forget(&id),
         }
         if let Err(error) = self.admit() {
-            return self.send_error(&id, &Body::refused(error)).await;
+            let body = Body::refused(error).counted(self.server.app.metrics());
+            return self.send_error(&id, &body).await;
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
@@ -272,6 +276,7 @@ impl Session {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
+        self.server.count_operation(parsed.kind, Transport::WebSocket);
         let outputs: Outputs = if parsed.kind == OperationType::Subscription {
             let events = parsed.subscribe(&self.server, self.caller.clone()).map(Output::Event);
             Box::pin(events.chain(stream::once(async { Output::End })))
