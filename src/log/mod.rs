@@ -10,6 +10,7 @@ mod event;
 mod follow;
 mod read;
 mod redis;
+mod retention;
 mod streams;
 mod tail;
 mod transaction;
@@ -30,7 +31,6 @@ pub use redis::RedisBroker;
 pub use streams::{Interest, SessionWatch};
 pub use transaction::Transaction;
 
-use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
@@ -54,7 +54,6 @@ const PUBLISH_BATCH: usize = 512;
 #[derive(Clone)]
 pub struct Log {
     database: Database,
-    clock: Clock,
     settings: LogSettings,
     epoch: i64,
     streams: Arc<Streams>,
@@ -67,19 +66,21 @@ impl Log {
     pub async fn open(
         database: Database,
         broker: Arc<dyn Broker>,
-        clock: Clock,
         settings: LogSettings,
         stop: CancellationToken,
     ) -> Result<Self> {
         // Before the head is read, so that no event falls between the two.
         let incoming = broker.subscribe(stop.clone());
-        let head = read::head(&mut *database.connection().await?).await?;
+        let mut connection = database.connection().await?;
+        retention::prepare(&mut connection).await?;
+        let head = read::head(&mut connection).await?;
+        drop(connection);
         let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
         let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), &head);
         let tail = Arc::new(tokio::spawn(tail.run(incoming, stop.clone())));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
         tokio::spawn(publish_all(broker, head.epoch, queue, stop));
-        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish, tail })
+        Ok(Self { database, settings, epoch: head.epoch, streams, publish, tail })
     }
 
     /// Opens a transaction; what it records is appended as its last statement and published after its commit.
@@ -110,6 +111,16 @@ impl Log {
 
     pub fn cursor(&self, seq: Seq) -> Cursor {
         Cursor { epoch: self.epoch, seq }
+    }
+
+    /// Makes the partitions of the next days, where they are missing.
+    pub async fn prepare(&self) -> Result<()> {
+        retention::prepare(&mut *self.database.connection().await?).await
+    }
+
+    /// Drops the partitions whose events are all older than so many days, unless another node is at it.
+    pub async fn forget(&self, days: i32) -> Result<()> {
+        retention::forget(&mut *self.database.connection().await?, days).await
     }
 
     fn publish(&self, events: Vec<Event>) {

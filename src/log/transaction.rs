@@ -52,7 +52,7 @@ impl<'a> Transaction<'a> {
     async fn commit(mut self) -> Result<()> {
         let events = match self.changes.as_slice() {
             [] => Vec::new(),
-            changes => append(&mut self.connection, changes, self.log.clock.now()).await?,
+            changes => append(&mut self.connection, changes).await?,
         };
         AnsiTransactionManager::commit_transaction(&mut *self.connection).await?;
         self.log.publish(events);
