@@ -1,7 +1,7 @@
 //! Which stream wants which event: an index over this node's subscribers, kept true by the log itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::sync::Cache;
@@ -98,8 +98,16 @@ struct Entry {
     from: Seq,
     interest: Interest,
     queue: mpsc::Sender<Event>,
+    end: Arc<End>,
+}
+
+/// How a stream was let go.
+#[derive(Default)]
+struct End {
+    /// The place up to which all that it wants was queued.
+    queued: AtomicI64,
     /// Says that what is queued may not be passed on any more.
-    recalled: Arc<AtomicBool>,
+    recalled: AtomicBool,
 }
 
 struct Watched {
@@ -107,14 +115,14 @@ struct Watched {
     watchers: usize,
 }
 
-/// A stream's place at the tail. `recv` returns None once its queue has overflowed, or its user has left a
-/// conversation: what comes next is then in the log.
+/// A stream's place at the tail. `recv` fails once its queue has overflowed, or its user has left a conversation:
+/// what comes next is then in the log, after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
     id: u64,
     queue: mpsc::Receiver<Event>,
-    recalled: Arc<AtomicBool>,
+    end: Arc<End>,
 }
 
 impl Streams {
@@ -166,6 +174,18 @@ impl Streams {
         self.position.send_replace(event.seq);
     }
 
+    pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
+        self.lock().sessions.keys().copied().collect()
+    }
+
+    /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
+    /// reads the log again.
+    pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
+        self.departures.fetch_add(1, Ordering::SeqCst);
+        self.lock().skip_to(seq, ended);
+        self.position.send_replace(seq);
+    }
+
     /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place. The tail must
     /// have reached it: the index then knows what the user takes part in at the tail's own position.
     pub(super) fn join(
@@ -175,9 +195,9 @@ impl Streams {
         interest: Interest,
     ) -> Result<Joined, Behind> {
         let (sender, queue) = mpsc::channel(self.queue);
-        let recalled = Arc::new(AtomicBool::new(false));
-        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&recalled))?;
-        Ok(Joined { streams: Arc::clone(self), user, id, queue, recalled })
+        let end = Arc::new(End::default());
+        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
+        Ok(Joined { streams: Arc::clone(self), user, id, queue, end })
     }
 
     pub(super) fn watch_session(this: &Arc<Self>, session: SessionId) -> SessionWatch {
@@ -220,15 +240,11 @@ impl Index {
             Change::ConversationRemoved { user, conversation } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
-                    listener.recall();
+                    listener.recall(event.seq - 1);
                     self.forget(conversation, user);
                 }
             }
-            Change::SessionRevoked { session, .. } => {
-                if let Some(watched) = self.sessions.remove(&session) {
-                    watched.revoked.cancel();
-                }
-            }
+            Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
@@ -246,13 +262,31 @@ impl Index {
         }
     }
 
+    fn skip_to(&mut self, seq: Seq, ended: &[SessionId]) {
+        self.recent.clear();
+        self.listeners.clear();
+        for (_, mut listener) in self.users.drain() {
+            listener.recall(self.position);
+        }
+        self.position = seq;
+        for &session in ended {
+            self.revoke(session);
+        }
+    }
+
+    fn revoke(&mut self, session: SessionId) {
+        if let Some(watched) = self.sessions.remove(&session) {
+            watched.revoked.cancel();
+        }
+    }
+
     fn join(
         &mut self,
         user: UserId,
         snapshot: Snapshot,
         interest: Interest,
         queue: mpsc::Sender<Event>,
-        recalled: Arc<AtomicBool>,
+        end: Arc<End>,
     ) -> Result<u64, Behind> {
         let Snapshot { head, mut conversations } = snapshot;
         self.replay(user, &mut conversations, head, interest, &queue)?;
@@ -268,7 +302,7 @@ impl Index {
                 entry.insert(Listener { conversations, streams: Vec::new() })
             }
         };
-        listener.streams.push(Entry { id, from: head, interest, queue, recalled });
+        listener.streams.push(Entry { id, from: head, interest, queue, end });
         Ok(id)
     }
 
@@ -331,24 +365,34 @@ impl Index {
 }
 
 impl Listener {
-    /// What was queued while the user took part is not for them any more.
-    fn recall(&mut self) {
+    /// What was queued while the user took part, up to a place, is not for them any more.
+    fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
-            stream.recalled.store(true, Ordering::SeqCst);
+            stream.end.queued.store(queued, Ordering::SeqCst);
+            stream.end.recalled.store(true, Ordering::SeqCst);
         }
     }
 
     /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
     fn deliver(&mut self, event: Event) {
         self.streams.retain(|stream| {
-            event.seq <= stream.from || !stream.interest.wants(&event.change) || stream.queue.try_send(event).is_ok()
+            let unwanted = event.seq <= stream.from || !stream.interest.wants(&event.change);
+            let keep = unwanted || stream.queue.try_send(event).is_ok();
+            if !keep {
+                stream.end.queued.store(event.seq - 1, Ordering::SeqCst);
+            }
+            keep
         });
     }
 }
 
 impl Joined {
-    pub(super) async fn recv(&mut self) -> Option<Event> {
-        self.queue.recv().await.filter(|_| !self.recalled.load(Ordering::SeqCst))
+    pub(super) async fn recv(&mut self) -> Result<Event, Seq> {
+        match self.queue.recv().await {
+            Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
+            Some(event) => Ok(event),
+            None => Err(self.end.queued.load(Ordering::SeqCst)),
+        }
     }
 }
 
