@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Writing;
 use crate::error::Error as Internal;
 use crate::ids::{ConversationId, MessageId, UserId};
-use crate::log::{Change, Log, Transaction};
+use crate::log::{Log, Transaction};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::conversations::{self, Conversation};
@@ -144,7 +144,7 @@ impl Committer {
         if !batch.new.is_empty() {
             messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
             for message in &batch.new {
-                tx.record(Change::MessageAdded { conversation: message.conversation_id, message: message.id });
+                tx.record_message(message);
             }
         }
         Ok((results, batch.new.len()))

@@ -14,8 +14,9 @@ use super::message::Message;
 use super::participant::Participant;
 use super::scalars::parse_id;
 use crate::domain::Viewer;
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
+use crate::store::messages::Message as Row;
 
 #[derive(SimpleObject)]
 pub struct MessageAdded {
@@ -173,7 +174,7 @@ fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<I
         while let Some(item) = items.next().await {
             match item {
                 Item::Event(Event { seq, change: Change::MessageAdded { message, .. } }) => {
-                    let row = loaders.load(message).await;
+                    let row = load_message(&log, &loaders, message).await;
                     if let Some(row) = row.transpose() {
                         yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
                     }
@@ -207,7 +208,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
     let cursor = cursor(seq);
     Ok(match change {
         Change::MessageAdded { message, .. } => {
-            let row = loaders.load(message).await?;
+            let row = load_message(log, loaders, message).await?;
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
         }
         Change::ConversationAdded { conversation, .. } => {
@@ -232,6 +233,14 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         }
         Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
+}
+
+/// Mostly it has come along with its event.
+async fn load_message(log: &Log, loaders: &Loaders, id: MessageId) -> Result<Option<Row>> {
+    match log.carried(id) {
+        Some(message) => Ok(Some(Row::clone(&message))),
+        None => loaders.load(id).await,
+    }
 }
 
 fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {

@@ -1,9 +1,10 @@
 //! Which stream wants which event: an index over this node's subscribers, kept true by the log itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Audience, Change, Event, Seq};
 use super::read::Snapshot;
 use crate::config::LogSettings;
-use crate::ids::{ConversationId, SessionId, UserId};
+use crate::ids::{ConversationId, MessageId, SessionId, UserId};
 use crate::metrics::Metrics;
+use crate::store::messages::Message;
 
 /// What a stream wants of the events that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,13 @@ pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>
     }
 }
 
+/// Bytes of messages kept that came with their events, for whoever renders them.
+const CARRIED_BYTES: u64 = 16 * 1024 * 1024;
+/// About what a message takes beside its body.
+const CARRIED_ENTRY: usize = 300;
+/// How many messages that are about.
+const CARRIED: usize = 32_000;
+
 /// Sessions that a node keeps in mind as live; of more it asks Postgres.
 const LIVE_SESSIONS: usize = 100_000;
 
@@ -74,8 +83,19 @@ pub(super) struct Streams {
     position: watch::Sender<Seq>,
     /// Those that Postgres called live, until the log says that they are revoked.
     live_sessions: Cache<SessionId, ()>,
+    /// The messages that came with the newest events.
+    carried: Cache<MessageId, Arc<Message>, Weight>,
     /// How many participants the tail has seen go, of any conversation.
     departures: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<MessageId, Arc<Message>> for Weight {
+    fn weight(&self, _: &MessageId, message: &Arc<Message>) -> u64 {
+        (message.body.as_ref().map_or(0, String::len) + CARRIED_ENTRY) as u64
+    }
 }
 
 struct Index {
@@ -102,8 +122,16 @@ struct Entry {
     from: Seq,
     interest: Interest,
     queue: mpsc::Sender<Event>,
+    end: Arc<End>,
+}
+
+/// How a stream was let go.
+#[derive(Default)]
+struct End {
+    /// The place up to which all that it wants was queued.
+    queued: AtomicI64,
     /// Says that what is queued may not be passed on any more.
-    recalled: Arc<AtomicBool>,
+    recalled: AtomicBool,
 }
 
 struct Watched {
@@ -111,14 +139,14 @@ struct Watched {
     watchers: usize,
 }
 
-/// A stream's place at the tail. `recv` returns None once its queue has overflowed, or its user has left a
-/// conversation: what comes next is then in the log.
+/// A stream's place at the tail. `recv` fails once its queue has overflowed, or its user has left a conversation:
+/// what comes next is then in the log, after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
     id: u64,
     queue: mpsc::Receiver<Event>,
-    recalled: Arc<AtomicBool>,
+    end: Arc<End>,
 }
 
 impl Streams {
@@ -139,6 +167,7 @@ impl Streams {
             queue,
             position: watch::Sender::new(position),
             live_sessions: Cache::new(LIVE_SESSIONS),
+            carried: Cache::with_weighter(CARRIED, CARRIED_BYTES, Weight),
             departures: AtomicU64::new(0),
         }
     }
@@ -172,6 +201,21 @@ impl Streams {
         self.position.send_replace(event.seq);
     }
 
+    pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
+        self.lock().sessions.keys().copied().collect()
+    }
+
+    /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
+    /// reads the log again.
+    pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
+        self.departures.fetch_add(1, Ordering::SeqCst);
+        let mut index = self.lock();
+        self.live_sessions.clear();
+        index.skip_to(seq, ended);
+        drop(index);
+        self.position.send_replace(seq);
+    }
+
     /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place. The tail must
     /// have reached it: the index then knows what the user takes part in at the tail's own position.
     pub(super) fn join(
@@ -181,9 +225,9 @@ impl Streams {
         interest: Interest,
     ) -> Result<Joined, Behind> {
         let (sender, queue) = mpsc::channel(self.queue);
-        let recalled = Arc::new(AtomicBool::new(false));
-        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&recalled))?;
-        Ok(Joined { streams: Arc::clone(self), user, id, queue, recalled })
+        let end = Arc::new(End::default());
+        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
+        Ok(Joined { streams: Arc::clone(self), user, id, queue, end })
     }
 
     pub(super) fn watch_session(this: &Arc<Self>, session: SessionId) -> SessionWatch {
@@ -192,6 +236,14 @@ impl Streams {
             index.sessions.entry(session).or_insert_with(|| Watched { revoked: CancellationToken::new(), watchers: 0 });
         watched.watchers += 1;
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
+    }
+
+    pub(super) fn carry(&self, message: &Arc<Message>) {
+        self.carried.insert(message.id, Arc::clone(message));
+    }
+
+    pub(super) fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
+        self.carried.get(&message)
     }
 
     pub(super) fn is_live(&self, session: SessionId) -> bool {
@@ -226,15 +278,11 @@ impl Index {
             Change::ConversationRemoved { user, conversation } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
-                    listener.recall();
+                    listener.recall(event.seq - 1);
                     self.forget(conversation, user);
                 }
             }
-            Change::SessionRevoked { session, .. } => {
-                if let Some(watched) = self.sessions.remove(&session) {
-                    watched.revoked.cancel();
-                }
-            }
+            Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
@@ -256,13 +304,31 @@ impl Index {
         }
     }
 
+    fn skip_to(&mut self, seq: Seq, ended: &[SessionId]) {
+        self.recent.clear();
+        self.listeners.clear();
+        for (_, mut listener) in self.users.drain() {
+            listener.recall(self.position);
+        }
+        self.position = seq;
+        for &session in ended {
+            self.revoke(session);
+        }
+    }
+
+    fn revoke(&mut self, session: SessionId) {
+        if let Some(watched) = self.sessions.remove(&session) {
+            watched.revoked.cancel();
+        }
+    }
+
     fn join(
         &mut self,
         user: UserId,
         snapshot: Snapshot,
         interest: Interest,
         queue: mpsc::Sender<Event>,
-        recalled: Arc<AtomicBool>,
+        end: Arc<End>,
     ) -> Result<u64, Behind> {
         let Snapshot { head, mut conversations } = snapshot;
         self.replay(user, &mut conversations, head, interest, &queue)?;
@@ -278,7 +344,7 @@ impl Index {
                 entry.insert(Listener { conversations, streams: Vec::new() })
             }
         };
-        listener.streams.push(Entry { id, from: head, interest, queue, recalled });
+        listener.streams.push(Entry { id, from: head, interest, queue, end });
         Ok(id)
     }
 
@@ -341,10 +407,11 @@ impl Index {
 }
 
 impl Listener {
-    /// What was queued while the user took part is not for them any more.
-    fn recall(&mut self) {
+    /// What was queued while the user took part, up to a place, is not for them any more.
+    fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
-            stream.recalled.store(true, Ordering::SeqCst);
+            stream.end.queued.store(queued, Ordering::SeqCst);
+            stream.end.recalled.store(true, Ordering::SeqCst);
         }
     }
 
@@ -358,14 +425,21 @@ impl Listener {
             if matches!(sent, Err(TrySendError::Full(_))) {
                 metrics.stream_overflow();
             }
+            if sent.is_err() {
+                stream.end.queued.store(event.seq - 1, Ordering::SeqCst);
+            }
             sent.is_ok()
         });
     }
 }
 
 impl Joined {
-    pub(super) async fn recv(&mut self) -> Option<Event> {
-        self.queue.recv().await.filter(|_| !self.recalled.load(Ordering::SeqCst))
+    pub(super) async fn recv(&mut self) -> Result<Event, Seq> {
+        match self.queue.recv().await {
+            Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
+            Some(event) => Ok(event),
+            None => Err(self.end.queued.load(Ordering::SeqCst)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of the log as this node sees it: events in `seq` order, each once, whatever the broker does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::LogSettings;
 use crate::error::Result;
 use crate::ids::MessageId;
 use crate::metrics::{Metrics, Source};
-use crate::store::Database;
+use crate::store::{Database, sessions};
 
 /// Events read at once to fill a hole or to catch up.
 const READ_PAGE: i64 = 1000;
@@ -62,6 +62,7 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
+                            publication.messages.iter().for_each(|message| self.streams.carry(message));
                             self.take(publication.events, Source::Published);
                         } else {
                             warn!("a publication of another database: give each its own REDIS_PREFIX");
@@ -131,8 +132,16 @@ impl Tail {
         loop {
             let asked_at = std::time::Instant::now();
             let mut connection = self.database.connection().await?;
-            let events = read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?;
+            let head = read::head(&mut connection).await?;
+            let events = if head.seq > self.position {
+                read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?
+            } else {
+                Vec::new()
+            };
             drop(connection);
+            if head.forgotten > self.position {
+                self.skip_to(head.forgotten).await?;
+            }
             if events.is_empty() {
                 self.metrics.tail_at_head(asked_at);
                 return Ok(());
@@ -142,6 +151,20 @@ impl Tail {
             }
             self.take(events, Source::Read);
         }
+    }
+
+    /// Goes on after what is gone, as on a node that was cut off for longer than events are kept. What followed from
+    /// the events in between is found in Postgres.
+    async fn skip_to(&mut self, forgotten: Seq) -> Result<()> {
+        warn!(from = self.position, to = forgotten, "events were dropped before this node read them");
+        // One that is watched from now on is looked at by whoever watches it.
+        let mut ended = self.streams.watched_sessions();
+        let live = sessions::unrevoked(&mut *self.database.connection().await?, &ended).await?;
+        let live: HashSet<_> = live.into_iter().collect();
+        ended.retain(|session| !live.contains(session));
+        self.streams.skip_to(forgotten, &ended);
+        self.position = forgotten;
+        Ok(())
     }
 }
 

@@ -25,6 +25,7 @@ mod migrations;
 mod nodes;
 mod participants;
 mod receipts;
+mod retention;
 mod sessions;
 mod sharing;
 mod socket;
