@@ -457,8 +457,8 @@ pub struct SessionWatch {
 }
 
 impl SessionWatch {
-    pub async fn revoked(&self) {
-        self.revoked.cancelled().await;
+    pub fn revoked(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.revoked.clone().cancelled_owned()
     }
 
     /// Keeps in mind that the session is live, until the log says otherwise. Postgres must have said so since this

@@ -69,7 +69,7 @@ async fn who_asks_otherwise_gets_another_answer() {
 
 /// What one may not subscribe to is refused, though others share it.
 #[tokio::test]
-async fn nobody_is_let_in_by_anothers_subscription() {
+async fn nobody_is_let_in_because_another_is() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let group = ada.create_group("Private", &[]).await;
@@ -89,4 +89,49 @@ async fn nobody_is_let_in_by_anothers_subscription() {
     let body = |message: Value| message["payload"]["data"]["messageAdded"]["message"]["body"].clone();
     assert_eq!(body(socket.receive().await), "for ada alone");
     assert_eq!(body(stranger.receive().await), "for eve alone");
+}
+
+/// Events that the node has rendered so far: for all alike, and for one viewer.
+async fn renders(node: &Node) -> (u64, u64) {
+    let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let count = |rendering: &str| {
+        let series = format!("parlance_renders_total{{rendering=\"{rendering}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    };
+    (count("shared"), count("personal"))
+}
+
+#[tokio::test]
+async fn an_event_is_rendered_once_for_all_who_ask_alike() {
+    const LISTENERS: usize = 20;
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Once", &[]).await;
+    let plain = "subscription ($id: ID) { messageAdded(conversationId: $id) { message { body sender { username } } } }";
+    let personal = plain.replace("body", "conversation { viewerMembership { id } }");
+    for (query, shared) in [(plain, true), (personal.as_str(), false)] {
+        let mut sockets = Vec::new();
+        for place in 0..LISTENERS {
+            let mut socket = ada.socket().await;
+            // What is subscribed to may be said differently.
+            let variables = if place % 2 == 0 { json!({"id": group}) } else { json!({}) };
+            socket.subscribe("it", query, variables).await;
+            socket.send(json!({"type": "ping"})).await;
+            assert_eq!(socket.receive().await["type"], "pong");
+            sockets.push(socket);
+        }
+        // Once the first message has come to all, each subscription stands, whatever was rendered for it before.
+        ada.send(&group, "first").await;
+        for socket in &mut sockets {
+            socket.receive_of("it").await;
+        }
+        let before = renders(&node).await;
+        ada.send(&group, "second").await;
+        for socket in &mut sockets {
+            assert!(socket.receive_of("it").await["payload"]["data"]["messageAdded"]["message"].is_object());
+        }
+        let after = renders(&node).await;
+        let expected = if shared { (1, 0) } else { (0, LISTENERS as u64) };
+        assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{query}");
+    }
 }

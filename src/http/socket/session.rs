@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -71,6 +71,8 @@ pub(super) struct Session {
     /// When the next ping is due, and by when the last one must be answered.
     ping_at: Instant,
     pong_by: Option<Instant>,
+    /// Whether a fresh token has changed the lifetime.
+    refreshed: bool,
 }
 
 impl Session {
@@ -97,6 +99,7 @@ impl Session {
             operations: StreamMap::new(),
             requests: HashSet::new(),
             pong_by: None,
+            refreshed: false,
         };
         let end = match session.initialise().await {
             Ok(()) => session.serve().await,
@@ -180,6 +183,7 @@ impl Session {
             _ => return Err(End::Close(Close::FORBIDDEN)),
         }
         self.lifetime.extend(&self.server, fresh);
+        self.refreshed = true;
         Ok(())
     }
 
@@ -191,29 +195,42 @@ impl Session {
         let drain = self.server.drain.clone();
         let mut closing = false;
         loop {
-            let alarm = self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at));
-            let done = tokio::select! {
-                over = self.lifetime.over() => {
-                    self.finish_requests().await;
-                    Err(over.into())
+            // What is waited for all the time is made once, and not for each frame; anew for each fresh token.
+            let mut over = pin!(self.lifetime.over());
+            let mut drained = pin!(drain.closing());
+            let mut alarm = pin!(sleep_until(self.alarm()));
+            while !std::mem::take(&mut self.refreshed) {
+                if alarm.deadline() != self.alarm() {
+                    alarm.as_mut().reset(self.alarm());
                 }
-                message = receive(&mut self.socket, self.protocol) => match message {
-                    Ok(message) => self.handle(message, closing).await,
-                    Err(end) => Err(end),
-                },
-                Some((id, output)) = self.operations.next() => self.pass_on_all(id, output).await,
-                () = sleep_until(alarm) => self.keep_alive(closing).await,
-                () = drain.closing(), if !closing => {
-                    closing = true;
-                    Ok(())
+                let done = tokio::select! {
+                    over = &mut over => {
+                        self.finish_requests().await;
+                        Err(over.into())
+                    }
+                    message = receive(&mut self.socket, self.protocol) => match message {
+                        Ok(message) => self.handle(message, closing).await,
+                        Err(end) => Err(end),
+                    },
+                    Some((id, output)) = self.operations.next() => self.pass_on_all(id, output).await,
+                    () = &mut alarm => self.keep_alive(closing).await,
+                    () = &mut drained, if !closing => {
+                        closing = true;
+                        Ok(())
+                    }
+                };
+                match done {
+                    Err(end) => return end,
+                    Ok(()) if closing && self.requests.is_empty() => return End::Close(Close::RESTART),
+                    Ok(()) => {}
                 }
-            };
-            match done {
-                Err(end) => return end,
-                Ok(()) if closing && self.requests.is_empty() => return End::Close(Close::RESTART),
-                Ok(()) => {}
             }
         }
+    }
+
+    /// When there is something to do though nothing comes.
+    fn alarm(&self) -> Instant {
+        self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at))
     }
 
     /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
