@@ -210,6 +210,7 @@ impl Streams {
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.departures.fetch_add(1, Ordering::SeqCst);
         let mut index = self.lock();
+        // One of them may have been revoked.
         self.live_sessions.clear();
         index.skip_to(seq, ended);
         drop(index);

@@ -174,26 +174,30 @@ async fn a_quiet_stream_needs_no_resync() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let group = ada.create_group("Group", &[&bob]).await;
-    let items = node.app.log().follow(bob.id.parse().unwrap(), Interest::Inbox, None);
-    pin_mut!(items);
-    assert!(matches!(items.next().await, Some(Item::CaughtUp(_))));
+    let follow = || Box::pin(node.app.log().follow(bob.id.parse().unwrap(), Interest::Inbox, None));
+    // One that is let go because its user leaves a conversation.
+    let mut recalled = follow();
+    assert!(matches!(recalled.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Of no concern to Bob", &[]).await;
     forget_events(&database).await;
-    // The queue overflows.
+
+    let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
+    bob.query(leave, json!({"id": group})).await;
+    let event = recalled.next().await.unwrap();
+    assert!(matches!(event, Item::Event(Event { change: Change::ConversationRemoved { .. }, .. })), "{event:?}");
+
+    // One whose queue overflows.
+    let mut overflowing = follow();
+    assert!(matches!(overflowing.next().await, Some(Item::CaughtUp(_))));
+    ada.create_group("Nor this", &[]).await;
+    forget_events(&database).await;
     for _ in 0..3 {
         ada.send(&conversation, "much").await;
     }
     for _ in 0..3 {
-        let event = items.next().await.unwrap();
+        let event = overflowing.next().await.unwrap();
         assert!(matches!(event, Item::Event(Event { change: Change::MessageAdded { .. }, .. })), "{event:?}");
     }
-    ada.create_group("Nor this", &[]).await;
-    forget_events(&database).await;
-    // What is queued is recalled.
-    let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
-    bob.query(leave, json!({"id": group})).await;
-    let event = items.next().await.unwrap();
-    assert!(matches!(event, Item::Event(Event { change: Change::ConversationRemoved { .. }, .. })), "{event:?}");
 }
 
 /// Hears nothing, but that it may have missed something.
@@ -239,6 +243,9 @@ async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
     broker.tell();
     assert_eq!(kept.next().await["__typename"], "ResyncRequired");
     assert_eq!(ended.socket.closed().await, 4403);
+    let viewer = "{ viewer { id } }";
+    assert_eq!(laptop.on(&away).call(viewer, json!({})).await.code(), "UNAUTHENTICATED");
+    phone.on(&away).query(viewer, json!({})).await;
 
     phone.send(&new, "live").await;
     broker.tell();
