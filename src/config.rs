@@ -27,6 +27,8 @@ pub struct Config {
     #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
+    pub housekeeping: Housekeeping,
+    #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
     pub web: Web,
@@ -63,6 +65,9 @@ pub struct Places {
     /// Form of the log: text for people, json for machines
     #[arg(long, env, default_value = "text", value_name = "text|json")]
     pub log_format: LogFormat,
+    /// Answer GET /metrics, for Prometheus; a public proxy should not pass it on
+    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub metrics: bool,
     /// Seconds between turning not ready and closing the port, for load balancers to notice
     #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
     pub drain_delay: Duration,
@@ -171,9 +176,9 @@ pub struct Operations {
     /// JSON file of registered documents, as @graphql-codegen, Relay or Apollo write it; no others are run then
     #[arg(long, env, value_name = "FILE")]
     pub persisted_manifest: Option<PathBuf>,
-    /// Bytes of documents kept for clients that send only a hash of them; the least used make room
-    #[arg(long, env, default_value = "16777216", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
-    pub persisted_query_bytes: u64,
+    /// Bytes for documents kept parsed and validated, also for clients that send only a hash; the least used make room
+    #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
+    pub document_cache_bytes: u64,
 }
 
 /// Browsers and proxies.
@@ -219,6 +224,21 @@ pub struct LogSettings {
     /// Events read from Postgres at once while a stream catches up
     #[arg(long, env, default_value = "500", value_name = "EVENTS", value_parser = within::<i64>(1..=10_000))]
     pub catch_up_page: i64,
+}
+
+/// What is deleted when it is old, by one node at a time.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Housekeeping")]
+pub struct Housekeeping {
+    /// Days that events are kept, and so that a client may be away and still get all that it missed; the same on every node
+    #[arg(long, env, default_value = "7", value_name = "DAYS", value_parser = within::<i32>(1..=365))]
+    pub event_retention: i32,
+    /// Days that a session is kept after it has expired, for whoever looks into a break-in
+    #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(0..=3650))]
+    pub session_retention: i32,
+    /// Seconds between two looks for what is to be deleted, and for days that the event log lacks a partition for
+    #[arg(long, env, default_value = "3600", value_name = "SECONDS", value_parser = seconds(1..=86_400))]
+    pub housekeeping_interval: Duration,
 }
 
 /// Connections that stay open: the WebSocket sessions, and the event streams over HTTP where it says so.

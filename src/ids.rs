@@ -119,6 +119,14 @@ id!(
 );
 id!(MessageId, "msg");
 
+impl MessageId {
+    /// When it was made, to the millisecond; the epoch for one that no server made.
+    pub fn created_at(self) -> DateTime<Utc> {
+        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
+        i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log ─▶ store ─▶ config · error · ids`;
+//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log ─▶ store ─▶ config · error · ids · clock · random · metrics`;
 //! see docs/ARCHITECTURE.md.
 
 pub mod clock;
@@ -12,5 +12,6 @@ pub mod graphql;
 pub mod http;
 pub mod ids;
 pub mod log;
+pub mod metrics;
 pub mod random;
 pub mod store;

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod conversations;
 mod error;
+mod housekeeping;
 pub mod messages;
 pub mod participants;
 mod passwords;
@@ -19,6 +20,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
+use housekeeping::Housekeeping;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
@@ -26,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
 use crate::log::{Broker, Log};
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 use writer::Writer;
@@ -45,6 +48,8 @@ struct Parts {
     passwords: Passwords,
     tokens: Tokens,
     writer: Writer,
+    metrics: Metrics,
+    housekeeping: Housekeeping,
 }
 
 /// Why a node could not be put together.
@@ -76,12 +81,15 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
         let database = Database::connect(database_url, &config.postgres).await?;
-        let log = Log::open(database.clone(), broker, clock, config.log.clone(), stop.clone()).await?;
-        let writer = Writer::start(log.clone(), clock, random.clone(), &config.writing, stop);
+        let metrics = Metrics::default();
+        let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
+        let writer = Writer::start(log.clone(), clock, random.clone(), metrics.clone(), &config.writing, stop.clone());
+        let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        Ok(Self { parts: Arc::new(Parts { database, log, clock, random, limits, passwords, tokens, writer }) })
+        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writer, metrics, housekeeping };
+        Ok(Self { parts: Arc::new(parts) })
     }
 
     pub fn accounts(&self) -> accounts::Accounts<'_> {
@@ -116,6 +124,10 @@ impl App {
         &self.parts.log
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.parts.limits
     }
@@ -130,7 +142,9 @@ impl App {
 
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
-        self.parts.log.is_running() && self.parts.writer.is_running() && self.parts.database.ping().await.is_ok()
+        let parts = &self.parts;
+        let running = parts.log.is_running() && parts.writer.is_running() && parts.housekeeping.is_running();
+        running && parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {

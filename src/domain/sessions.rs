@@ -45,8 +45,7 @@ pub struct SignedIn {
 }
 
 impl Sessions<'_> {
-    /// Who an access token speaks for. Looks at the session each time, so that a revoked one's token
-    /// stops working at once on every node.
+    /// Who an access token speaks for, where its session has not ended.
     pub async fn authenticate(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.read_token(access_token)?;
         self.check(viewer).await?;
@@ -59,10 +58,20 @@ impl Sessions<'_> {
         viewer.ok_or(Error::Unauthenticated("The access token is wrong or has expired."))
     }
 
-    /// Fails where the viewer's session has ended.
+    /// Fails where the viewer's session has ended. Postgres is asked once; from then on the log tells of the end, on
+    /// every node as soon as its tail hears of it.
     pub async fn check(&self, viewer: Viewer) -> Result<()> {
+        let log = self.app.log();
+        if log.is_live(viewer.session) {
+            return Ok(());
+        }
+        let watch = log.watch_session(viewer.session);
         let live = sessions::is_live(&mut *self.app.connection().await?, viewer.session, self.app.now()).await?;
-        if live { Ok(()) } else { Err(ENDED) }
+        if !live {
+            return Err(ENDED);
+        }
+        watch.confirm();
+        Ok(())
     }
 
     /// Spends the refresh token for a new pair. One that was spent before ends its session: somebody else has it.

@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::config::Writing;
 use crate::error::Error as Internal;
 use crate::ids::{ConversationId, MessageId, UserId};
-use crate::log::{Change, Log, Transaction};
+use crate::log::{Log, Transaction};
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message, MessageKind};
@@ -42,15 +43,23 @@ struct Job {
 /// The queue of the writer.
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
+    metrics: Metrics,
 }
 
 impl Writer {
     /// Starts the writer, which runs until `stop` is cancelled.
-    pub(super) fn start(log: Log, clock: Clock, random: Random, settings: &Writing, stop: CancellationToken) -> Self {
+    pub(super) fn start(
+        log: Log,
+        clock: Clock,
+        random: Random,
+        metrics: Metrics,
+        settings: &Writing,
+        stop: CancellationToken,
+    ) -> Self {
         let (queue, jobs) = mpsc::channel(settings.write_queue);
-        let committer = Committer { log, clock, random };
+        let committer = Committer { log, clock, random, metrics: metrics.clone() };
         tokio::spawn(stop.run_until_cancelled_owned(write(committer, jobs, settings.write_batch)));
-        Self { queue }
+        Self { queue, metrics }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -60,7 +69,9 @@ impl Writer {
     /// The message as stored; UNAVAILABLE where the queue is full.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Job { outgoing, reply }).map_err(|_| OVERLOADED)?;
+        let place = self.queue.try_reserve().map_err(|_| OVERLOADED)?;
+        self.metrics.queued();
+        place.send(Job { outgoing, reply });
         // The writer goes away only when the whole node does.
         answer.await.map_err(|_| OVERLOADED)?
     }
@@ -69,6 +80,7 @@ impl Writer {
 async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) {
     let mut batch = Vec::with_capacity(max);
     while jobs.recv_many(&mut batch, max).await > 0 {
+        committer.metrics.batch_taken(batch.len());
         let (outgoing, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.outgoing, job.reply)).unzip();
         match committer.commit(&outgoing).await {
             Ok(results) => replies.into_iter().zip(results).for_each(|(reply, result)| answer(reply, result)),
@@ -113,6 +125,7 @@ struct Committer {
     log: Log,
     clock: Clock,
     random: Random,
+    metrics: Metrics,
 }
 
 impl Committer {
@@ -120,19 +133,21 @@ impl Committer {
     async fn commit(&self, outgoing: &[Outgoing]) -> Result<Vec<Result<Message>>> {
         let mut tx = self.log.begin().await?;
         let done = self.store(&mut tx, outgoing).await;
-        tx.finish(done).await
+        let (results, stored) = tx.finish(done).await?;
+        self.metrics.messages_stored(stored);
+        Ok(results)
     }
 
-    async fn store(&self, tx: &mut Transaction<'_>, outgoing: &[Outgoing]) -> Result<Vec<Result<Message>>> {
+    async fn store(&self, tx: &mut Transaction<'_>, outgoing: &[Outgoing]) -> Result<(Vec<Result<Message>>, usize)> {
         let mut batch = Batch::load(tx, outgoing, self.clock).await?;
         let results: Vec<_> = outgoing.iter().map(|outgoing| batch.number(outgoing, &self.random)).collect();
         if !batch.new.is_empty() {
             messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
             for message in &batch.new {
-                tx.record(Change::MessageAdded { conversation: message.conversation_id, message: message.id });
+                tx.record_message(message);
             }
         }
-        Ok(results)
+        Ok((results, batch.new.len()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Subscriptions: the events of the log as clients see them.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_graphql::{Context, ID, Interface, SimpleObject, Subscription as GraphqlSubscription, Union};
+use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 
 use super::context::ContextExt as _;
@@ -10,8 +13,10 @@ use super::loaders::{Loaders, MembershipKey};
 use super::message::Message;
 use super::participant::Participant;
 use super::scalars::parse_id;
-use crate::ids::ConversationId;
+use crate::domain::Viewer;
+use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
+use crate::store::messages::Message as Row;
 
 #[derive(SimpleObject)]
 pub struct MessageAdded {
@@ -81,9 +86,34 @@ pub enum DurableEvent {
     ResyncRequired(ResyncRequired),
 }
 
+/// What a subscription is made of before it is rendered.
+pub type Items = BoxStream<'static, Item>;
+
+/// Data of a request: which part of a subscription is to be run. Without it, all of it is.
+pub enum Turn {
+    /// Who asks is checked, and what they ask for; what will come goes here instead of being rendered.
+    Open(Opened),
+    /// One item is rendered, for whoever was let in.
+    Render(Item),
+}
+
+/// Where the items of a subscription are put that was opened.
+#[derive(Clone, Default)]
+pub struct Opened(Arc<Mutex<Option<Items>>>);
+
+impl Opened {
+    fn put(&self, items: Items) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items);
+    }
+
+    /// None where it was not let in.
+    pub fn take(&self) -> Option<Items> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 pub struct Subscription;
 
-#[expect(clippy::unused_async, reason = "the macro wants every field async")]
 #[GraphqlSubscription]
 impl Subscription {
     /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
@@ -94,9 +124,10 @@ impl Subscription {
         ctx: &Context<'_>,
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
-        let viewer = ctx.viewer()?;
-        let (log, loaders) = (ctx.app().log().clone(), ctx.loaders().clone());
-        let items = log.follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
+        let items = items(ctx, async |viewer| {
+            Ok(ctx.app().log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?).boxed())
+        });
+        let (items, log, loaders) = (items.await?, ctx.app().log().clone(), ctx.loaders().clone());
         Ok(items.filter_map(move |item| {
             let (log, loaders) = (log.clone(), loaders.clone());
             async move { inbox_event(&log, &loaders, item).await.transpose() }
@@ -112,30 +143,38 @@ impl Subscription {
         conversation_id: Option<ID>,
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
-        let viewer = ctx.viewer()?;
-        let conversation: Option<ConversationId> =
-            conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
-        if let Some(id) = conversation {
-            ctx.app().conversations().get(viewer, id).await?;
+        let items = items(ctx, async |viewer| {
+            let conversation: Option<ConversationId> =
+                conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
+            if let Some(id) = conversation {
+                ctx.app().conversations().get(viewer, id).await?;
+            }
+            let interest = Interest::Messages(conversation);
+            Ok(ctx.app().log().follow(viewer.user, interest, parse_cursor(after)?).boxed())
+        });
+        Ok(message_events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?))
+    }
+}
+
+/// What is to be rendered now: the items of the subscription that `open` lets the viewer into, or the one at hand.
+async fn items(ctx: &Context<'_>, open: impl AsyncFnOnce(Viewer) -> Result<Items>) -> Result<Items> {
+    match ctx.data_opt() {
+        Some(Turn::Render(item)) => Ok(stream::iter([*item]).boxed()),
+        Some(Turn::Open(opened)) => {
+            opened.put(open(ctx.viewer()?).await?);
+            Ok(stream::empty().boxed())
         }
-        let (log, loaders) = (ctx.app().log().clone(), ctx.loaders().clone());
-        let items = log.follow(viewer.user, Interest::Messages(conversation), parse_cursor(after)?);
-        Ok(message_events(log, loaders, items))
+        None => open(ctx.viewer()?).await,
     }
 }
 
 /// The messages among the items; an error, and the end, where the stream's place is not of this log.
-fn message_events(
-    log: Log,
-    loaders: Loaders,
-    items: impl Stream<Item = Item>,
-) -> impl Stream<Item = Result<MessageAdded>> {
+fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageAdded>> {
     async_stream::stream! {
-        futures_util::pin_mut!(items);
         while let Some(item) = items.next().await {
             match item {
                 Item::Event(Event { seq, change: Change::MessageAdded { message, .. } }) => {
-                    let row = loaders.load(message).await;
+                    let row = load_message(&log, &loaders, message).await;
                     if let Some(row) = row.transpose() {
                         yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
                     }
@@ -169,7 +208,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
     let cursor = cursor(seq);
     Ok(match change {
         Change::MessageAdded { message, .. } => {
-            let row = loaders.load(message).await?;
+            let row = load_message(log, loaders, message).await?;
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
         }
         Change::ConversationAdded { conversation, .. } => {
@@ -194,6 +233,14 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         }
         Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
+}
+
+/// Mostly it has come along with its event.
+async fn load_message(log: &Log, loaders: &Loaders, id: MessageId) -> Result<Option<Row>> {
+    match log.carried(id) {
+        Some(message) => Ok(Some(Row::clone(&message))),
+        None => loaders.load(id).await,
+    }
 }
 
 fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::batch::{Batches, NextTurn, NoDelay, Tasks};
 use super::error::{Error, ErrorCode, Result};
@@ -23,6 +24,8 @@ use crate::store::users::{self, User};
 pub struct Loaders {
     rows: Arc<DataLoader<Rows>>,
     patient: bool,
+    /// When nothing more is loaded.
+    deadline: Option<Instant>,
 }
 
 pub struct Rows {
@@ -51,14 +54,14 @@ pub struct MessagePage {
 
 impl Loaders {
     /// For one request, whose execution `batches` must drive.
-    pub fn of_request(app: App, batches: Batches) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows { app }, batches, NoDelay)), patient: false }
+    pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
+        Self { rows: Arc::new(DataLoader::new(Rows { app }, batches, NoDelay)), patient: false, deadline }
     }
 
     /// For every stream of a node: those that render the same event at the same moment load it together. They
     /// lose nothing because Postgres is away, but wait.
     pub fn of_streams(app: App) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows { app }, Tasks, NextTurn)), patient: true }
+        Self { rows: Arc::new(DataLoader::new(Rows { app }, Tasks, NextTurn)), patient: true, deadline: None }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -67,6 +70,9 @@ impl Loaders {
         Rows: Loader<K, Error = Error>,
     {
         loop {
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Error::new(ErrorCode::OperationTooComplex, "The operation has taken too long."));
+            }
             match self.rows.load_one(key.clone()).await {
                 Err(error) if self.patient && error.code() == ErrorCode::Unavailable => {
                     tokio::time::sleep(RETRY).await;

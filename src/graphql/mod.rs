@@ -6,6 +6,7 @@ mod context;
 mod conversation;
 mod error;
 mod event;
+mod inputs;
 mod loaders;
 mod message;
 mod node;
@@ -15,18 +16,26 @@ mod scalars;
 mod server_info;
 mod session;
 mod user;
+mod validation;
 mod viewer;
 
-use async_graphql::{MergedObject, SDLExportOptions, Schema as GraphqlSchema};
+use std::sync::Arc;
+
+use async_graphql::parser::types::VariableDefinition;
+use async_graphql::{MergedObject, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables};
 
 pub use batch::Batches;
-pub use context::{Caller, Identity};
+pub use context::{Caller, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
+pub use event::{Opened, Turn};
 pub use loaders::Loaders;
 pub use page::{MAX_PAGE_SIZE, page_sizes};
+pub use validation::OnValid;
 
 use crate::config::Operations;
 use crate::domain::App;
+use inputs::Inputs;
+use validation::Validation;
 
 #[derive(MergedObject, Default)]
 pub struct Query(
@@ -51,17 +60,20 @@ const SUGGESTIONS_UP_TO: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;
 
-/// The schema over a running server, twice: naming similar fields in an error compares each unknown name with every
-/// name there is, which for a long document takes longer than all else.
+/// The schema over a running server, three times: naming similar fields in an error compares each unknown name with
+/// every name there is, which for a long document takes longer than all else; and what was validated once needs it not
+/// again.
 #[derive(Clone)]
 pub struct Schemas {
     helpful: Schema,
     terse: Schema,
+    trusting: Schema,
+    inputs: Arc<Inputs>,
 }
 
 impl Schemas {
     pub fn new(app: &App, settings: &Operations) -> Self {
-        let build = |suggestions: bool| {
+        let build = |suggestions: bool, validation: ValidationMode| {
             // The library counts from the outermost selection on.
             let mut builder = builder().data(app.clone()).limit_recursive_depth(settings.operation_max_nesting + 1);
             if !settings.introspection {
@@ -70,14 +82,44 @@ impl Schemas {
             if !suggestions {
                 builder = builder.disable_suggestions();
             }
-            builder.finish()
+            if matches!(validation, ValidationMode::Strict) {
+                builder = builder.extension(Validation);
+            }
+            builder.validation_mode(validation).finish()
         };
-        Self { helpful: build(settings.suggestions), terse: build(false) }
+        Self {
+            helpful: build(settings.suggestions, ValidationMode::Strict),
+            terse: build(false, ValidationMode::Strict),
+            trusting: build(false, ValidationMode::Fast),
+            inputs: Arc::new(Inputs::new()),
+        }
     }
 
-    /// The one to run this document with.
-    pub fn of(&self, document: &str) -> &Schema {
+    /// The one to run a document with that may be invalid.
+    pub fn strict(&self, document: &str) -> &Schema {
         if document.len() <= SUGGESTIONS_UP_TO { &self.helpful } else { &self.terse }
+    }
+
+    /// The one to run a document with that was found valid, with variables that fit.
+    pub fn trusting(&self) -> &Schema {
+        &self.trusting
+    }
+
+    /// Fails where a variable is missing, which the library finds out too late: with part of the operation done.
+    pub fn check_given(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<()> {
+        match Inputs::missing(definitions, variables) {
+            None => Ok(()),
+            Some(definition) => {
+                let (name, kind) = (&definition.name.node, &definition.var_type.node);
+                let message = format!("The variable ${name} of the type {kind} is missing.");
+                Err(Error::new(ErrorCode::GraphqlValidationFailed, message))
+            }
+        }
+    }
+
+    /// Whether these variables certainly are what the definitions ask for.
+    pub fn fit(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
+        self.inputs.fit(definitions, variables)
     }
 }
 

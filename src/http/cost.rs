@@ -21,6 +21,9 @@ const INTROSPECTION: &str = include_str!("introspection.graphql");
 const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 const MAX_SCHEMA_DEPTH: usize = 3;
 
+/// The arguments that say how many items a list has.
+const SIZES: [&str; 3] = ["first", "last", "ids"];
+
 /// Counts what documents cost, and refuses what costs too much.
 pub(super) struct Costs {
     limits: Limits,
@@ -73,9 +76,9 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
+    /// Refuses a document that costs too much with the fragments spread out; tells whether the variables count. A few fragments that spread each other
     /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
-    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<(), Error> {
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<bool, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
@@ -100,7 +103,7 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(())
+        Ok(sum.varies)
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
@@ -183,6 +186,8 @@ struct Cost {
     complexity: u64,
     /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
     introspection: u64,
+    /// Whether any of it depends on a variable.
+    varies: bool,
 }
 
 impl Cost {
@@ -196,6 +201,7 @@ impl Cost {
             directives: self.directives.saturating_add(other.directives),
             complexity: self.complexity.saturating_add(other.complexity),
             introspection: self.introspection.saturating_add(other.introspection),
+            varies: self.varies || other.varies,
         }
     }
 }
@@ -247,7 +253,8 @@ impl<'a> Count<'a> {
             _ => (complexity, within.introspection),
         };
         let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
-        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, ..within }))
+        let varies = within.varies || depends_on_variables(field);
+        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, varies, ..within }))
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
@@ -299,6 +306,12 @@ impl<'a> Count<'a> {
         let definition = definitions.map(|definition| &definition.node).find(|it| it.name.node == *variable)?;
         Some(&definition.default_value.as_ref()?.node)
     }
+}
+
+fn depends_on_variables(field: &Field) -> bool {
+    SIZES
+        .iter()
+        .any(|name| matches!(field.get_argument(name), Some(value) if matches!(value.node, Literal::Variable(_))))
 }
 
 /// What an argument says of how much is wanted.

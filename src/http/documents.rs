@@ -1,10 +1,12 @@
-//! Documents that clients call by an id: Apollo's automatic persisted queries, and manifests of registered ones.
+//! The documents that may be run, and what is kept of those that have: parsed and validated once, found again by their
+//! text, or by a hash alone as Apollo's automatic persisted queries have it.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_graphql::parser::types::ExecutableDocument;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -16,74 +18,105 @@ use crate::graphql::{Error, ErrorCode};
 
 /// Clients compare the message as well as the code, so that its form is not ours to choose.
 const NOT_FOUND: &str = "PersistedQueryNotFound";
-/// What a document weighs beside its text; about what an entry of the cache takes.
-const ENTRY: usize = 200;
-/// Characters of a common document, from which the cache guesses how many entries it will have.
-const COMMON_LENGTH: u64 = 1000;
+/// Bytes of memory that a byte of a document's text takes when it is parsed.
+const PARSED_BYTES: usize = 25;
+/// What a document weighs beside that.
+const ENTRY: usize = 500;
+/// The weight of a common document, from which the cache guesses how many entries it will have.
+const COMMON_WEIGHT: u64 = 10_000;
 
-pub(super) enum Documents {
-    /// Any document runs, and those that come with their hash are remembered.
-    Open(Cache<String, Arc<str>, Weight>),
-    /// Those of the manifest run, and no others.
-    Registered { by_id: HashMap<String, Arc<str>>, texts: HashSet<Arc<str>> },
+/// The SHA-256 of a document's text.
+pub(super) type Digest = [u8; 32];
+
+pub(super) struct Documents {
+    /// Where there is a manifest, those in it run, and no others.
+    registered: Option<Registered>,
+    validated: Cache<Digest, Arc<Validated>, Weight>,
+}
+
+struct Registered {
+    by_id: HashMap<String, Arc<str>>,
+    texts: HashSet<Arc<str>>,
+}
+
+/// A document that may be run with the variables it was validated with, and any others that fit.
+pub(super) struct Validated {
+    pub(super) digest: Digest,
+    pub(super) text: Arc<str>,
+    pub(super) document: ExecutableDocument,
+    /// Whether what it costs depends on its variables.
+    pub(super) varies: bool,
+}
+
+/// What a client's text or id leads to.
+pub(super) enum Found {
+    Validated(Arc<Validated>),
+    /// It is new, or was forgotten.
+    Text(Digest, Arc<str>),
 }
 
 #[derive(Clone)]
-pub(super) struct Weight;
+struct Weight;
 
-impl Weighter<String, Arc<str>> for Weight {
-    fn weight(&self, hash: &String, text: &Arc<str>) -> u64 {
-        (hash.len() + text.len() + ENTRY) as u64
+impl Weighter<Digest, Arc<Validated>> for Weight {
+    fn weight(&self, _: &Digest, validated: &Arc<Validated>) -> u64 {
+        (validated.text.len() * PARSED_BYTES + ENTRY) as u64
     }
 }
 
 impl Documents {
     /// Reads the manifest where there is one.
     pub(super) fn open(settings: &Operations) -> io::Result<Self> {
-        let Some(path) = &settings.persisted_manifest else {
-            let bytes = settings.persisted_query_bytes;
-            let entries = usize::try_from(bytes / COMMON_LENGTH).unwrap_or(usize::MAX);
-            return Ok(Self::Open(Cache::with_weighter(entries, bytes, Weight)));
+        let bytes = settings.document_cache_bytes;
+        let entries = usize::try_from(bytes / COMMON_WEIGHT).unwrap_or(usize::MAX);
+        let validated = Cache::with_weighter(entries, bytes, Weight);
+        let registered = settings.persisted_manifest.as_deref().map(Registered::read).transpose()?;
+        Ok(Self { registered, validated })
+    }
+
+    /// The document to run, where that is allowed.
+    pub(super) fn find(&self, query: Option<String>, id: Option<&DocumentId>) -> Result<Found, Error> {
+        let unknown = || Error::new(ErrorCode::PersistedQueryNotFound, NOT_FOUND);
+        let text: Arc<str> = match (&self.registered, query) {
+            (Some(registered), None) => registered.get(id).ok_or_else(unknown)?,
+            (Some(registered), Some(query)) => registered.texts.get(query.as_str()).cloned().ok_or_else(|| {
+                Error::new(ErrorCode::Forbidden, "This server runs registered documents only, and this is none.")
+            })?,
+            (None, None) => {
+                let Some(DocumentId::Hash(hash)) = id else { return Err(unknown()) };
+                let known = from_hex(hash).and_then(|digest| self.validated.get(&digest));
+                return known.map(Found::Validated).ok_or_else(unknown);
+            }
+            (None, Some(query)) => query.into(),
         };
+        let digest: Digest = Sha256::digest(&*text).into();
+        if self.registered.is_none()
+            && let Some(DocumentId::Hash(hash)) = id
+            && from_hex(hash) != Some(digest)
+        {
+            return Err(Error::new(ErrorCode::BadUserInput, "`sha256Hash` is not the hash of `query`."));
+        }
+        Ok(self.validated.get(&digest).map_or(Found::Text(digest, text), Found::Validated))
+    }
+
+    /// Keeps a document that was found valid.
+    pub(super) fn keep(&self, validated: Arc<Validated>) {
+        self.validated.insert(validated.digest, validated);
+    }
+}
+
+impl Registered {
+    fn read(path: &Path) -> io::Result<Self> {
         let by_id = read_manifest(path)
             .map_err(|reason| io::Error::other(format!("PERSISTED_MANIFEST ({}) {reason}", path.display())))?;
         tracing::info!(documents = by_id.len(), "only registered documents are run");
         let texts = by_id.values().cloned().collect();
-        Ok(Self::Registered { by_id, texts })
+        Ok(Self { by_id, texts })
     }
 
-    /// The text to run, where that is allowed.
-    pub(super) fn text(&self, query: Option<String>, id: Option<&DocumentId>) -> Result<Arc<str>, Error> {
-        let known = || match (self, id) {
-            (Self::Open(cache), Some(DocumentId::Hash(hash))) => cache.get(hash),
-            (Self::Registered { by_id, .. }, Some(DocumentId::Hash(id) | DocumentId::Registered(id))) => {
-                by_id.get(id).or_else(|| by_id.get(&format!("sha256:{id}"))).cloned()
-            }
-            _ => None,
-        };
-        let Some(query) = query else {
-            return known().ok_or_else(|| Error::new(ErrorCode::PersistedQueryNotFound, NOT_FOUND));
-        };
-        match self {
-            Self::Registered { texts, .. } => texts.get(query.as_str()).cloned().ok_or_else(|| {
-                Error::new(ErrorCode::Forbidden, "This server runs registered documents only, and this is none.")
-            }),
-            Self::Open(_) => match id {
-                Some(DocumentId::Hash(hash)) if hex(&Sha256::digest(&query)) != *hash => {
-                    Err(Error::new(ErrorCode::BadUserInput, "`sha256Hash` is not the hash of `query`."))
-                }
-                _ => Ok(query.into()),
-            },
-        }
-    }
-
-    /// Keeps a document that could be run, for those who then send its hash alone.
-    pub(super) fn remember(&self, hash: String, text: &Arc<str>) {
-        if let Self::Open(cache) = self
-            && cache.get(&hash).is_none()
-        {
-            cache.insert(hash, text.clone());
-        }
+    fn get(&self, id: Option<&DocumentId>) -> Option<Arc<str>> {
+        let (DocumentId::Hash(id) | DocumentId::Registered(id)) = id?;
+        self.by_id.get(id).or_else(|| self.by_id.get(&format!("sha256:{id}"))).cloned()
     }
 }
 
@@ -108,10 +141,20 @@ fn read_manifest(path: &Path) -> Result<HashMap<String, Arc<str>>, String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// The digest that 64 lower-case hexadecimal digits write.
+fn from_hex(hash: &str) -> Option<Digest> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = Digest::default();
+    let (pairs, []) = hash.as_bytes().as_chunks::<2>() else { return None };
+    if pairs.len() != digest.len() {
+        return None;
+    }
+    for (byte, &[high, low]) in digest.iter_mut().zip(pairs) {
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(digest)
 }

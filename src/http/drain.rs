@@ -27,8 +27,8 @@ impl Drain {
         self.sockets.close();
     }
 
-    pub(super) async fn closing(&self) {
-        self.closing.cancelled().await;
+    pub(super) fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.closing.clone().cancelled_owned()
     }
 
     /// The time is up: what is still in flight is left behind.
@@ -36,8 +36,8 @@ impl Drain {
         self.expired.cancel();
     }
 
-    pub(super) async fn expired(&self) {
-        self.expired.cancelled().await;
+    pub(super) fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.expired.clone().cancelled_owned()
     }
 
     /// Counts a socket's session for as long as it runs.

@@ -9,13 +9,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{ServerError, Value};
 use axum::body::Body as HttpBody;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use serde::Serialize;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,9 +23,11 @@ use super::accept::Stream;
 use super::drain::Drain;
 use super::lifetime::{Lifetime, Over};
 use super::operation::Parsed;
+use super::render::Rendered;
 use super::response::Body;
 use super::seats::Seat;
 use crate::graphql::{Error, ErrorCode, Identity};
+use crate::metrics::Transport;
 
 /// Runs the operation for as long as the client reads. Fails where the user has too many streams, or Postgres cannot
 /// be asked who that is.
@@ -46,16 +46,17 @@ pub(super) async fn respond(
         Identity::SignedIn(viewer) => Some(server.take_seat(viewer.user)?),
         _ => None,
     };
+    server.count_operation(parsed.kind, Transport::EventStream);
     let endless = parsed.kind == OperationType::Subscription;
-    let bodies = if endless {
-        parsed.subscribe(server, caller).boxed()
+    let events = if endless {
+        parsed.subscribe(server, caller)
     } else {
-        stream::once(parsed.execute(server, caller)).boxed()
+        stream::once(parsed.execute(server, caller).map(Rendered::new)).boxed()
     };
     let settings = &server.config.socket;
     let connection = Connection {
         form,
-        bodies,
+        events,
         // A query or mutation is finished, whatever becomes of the session or the server meanwhile.
         over: endless.then(|| (lifetime, server.drain.clone())),
         heartbeat: settings.socket_ping_interval,
@@ -73,7 +74,7 @@ pub(super) async fn respond(
 
 struct Connection {
     form: Stream,
-    bodies: BoxStream<'static, Body>,
+    events: BoxStream<'static, Rendered>,
     /// What ends it, whatever the operation still has to say.
     over: Option<(Lifetime, Drain)>,
     heartbeat: Duration,
@@ -84,7 +85,7 @@ struct Connection {
 
 /// What is next to be sent.
 enum Next {
-    Body(Option<Body>),
+    Event(Option<Rendered>),
     Heartbeat,
     Over(Over),
 }
@@ -92,7 +93,7 @@ enum Next {
 impl Connection {
     /// Sends what the operation brings until that is over, or the client has gone or does not read.
     async fn run(self, chunks: mpsc::Sender<String>) {
-        let Self { form, mut bodies, over, heartbeat, patience, seat } = self;
+        let Self { form, mut events, over, heartbeat, patience, seat } = self;
         let _seat = seat;
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
         let mut over = pin!(ended(over));
@@ -110,18 +111,18 @@ impl Connection {
                 }
             }
             let event = tokio::select! {
-                body = bodies.next() => Next::Body(body),
+                event = events.next() => Next::Event(event),
                 _ = heartbeats.tick() => Next::Heartbeat,
                 over = &mut over => Next::Over(over),
                 () = chunks.closed() => return,
             };
             next = match event {
-                Next::Body(Some(body)) if matches!(body.data, None | Some(Value::Null)) => {
-                    let _ = chunks.send_timeout(form.next(&body) + form.end(), patience).await;
+                Next::Event(Some(Rendered::Next(json))) => form.next(&json),
+                Next::Event(Some(Rendered::Failed(body))) => {
+                    let _ = chunks.send_timeout(form.next(&body.to_json()) + form.end(), patience).await;
                     return;
                 }
-                Next::Body(Some(body)) => form.next(&body),
-                Next::Body(None) => {
+                Next::Event(None) => {
                     let _ = chunks.send_timeout(form.end().to_owned(), patience).await;
                     return;
                 }
@@ -163,10 +164,11 @@ impl Stream {
         }
     }
 
-    fn next(self, body: &Body) -> String {
+    /// One response, as JSON.
+    fn next(self, json: &str) -> String {
         match self {
-            Self::Events => format!("event: next\ndata: {}\n\n", to_json(body)),
-            Self::Multipart => part(&Part { payload: Some(body), errors: &[] }),
+            Self::Events => format!("event: next\ndata: {json}\n\n"),
+            Self::Multipart => part(&format!("{{\"payload\":{json}}}")),
         }
     }
 
@@ -186,8 +188,12 @@ impl Stream {
         };
         let body = Body::refused(error);
         match self {
-            Self::Events => (over == Over::SignedOut).then(|| self.next(&body)),
-            Self::Multipart => Some(part(&Part { payload: None, errors: &body.errors })),
+            Self::Events => (over == Over::SignedOut).then(|| self.next(&body.to_json())),
+            // An error of the connection, which is no response.
+            Self::Multipart => {
+                let errors = serde_json::to_string(&body.errors).unwrap_or_default();
+                Some(part(&format!("{{\"payload\":null,\"errors\":{errors}}}")))
+            }
         }
     }
 
@@ -199,20 +205,7 @@ impl Stream {
     }
 }
 
-/// One part of Apollo's protocol; the errors are those of the connection.
-#[derive(Serialize)]
-struct Part<'a> {
-    payload: Option<&'a Body>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ServerError],
-}
-
-/// A client reads a part once it has seen the boundary behind it.
-fn part(part: &Part<'_>) -> String {
-    format!("\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql", to_json(part))
-}
-
-fn to_json(message: &impl Serialize) -> String {
-    // All of it came from JSON or was made for it.
-    serde_json::to_string(message).unwrap_or_default()
+/// One part of Apollo's protocol. A client reads it once it has seen the boundary behind it.
+fn part(json: &str) -> String {
+    format!("\r\nContent-Type: application/json\r\n\r\n{json}\r\n--graphql")
 }

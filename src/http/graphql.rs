@@ -18,10 +18,12 @@ use serde_json::{Map, Value};
 
 use super::accept::{Accept, Media};
 use super::caller::bearer;
+use super::metrics::Refused;
 use super::operation::{Operation, Parsed};
 use super::response::Body;
 use super::{Server, events, socket};
 use crate::graphql::{Caller, Error, ErrorCode};
+use crate::metrics::Transport;
 
 /// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
 const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-name"];
@@ -224,6 +226,7 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
+    server.count_operation(parsed.kind, Transport::Http);
     let body = parsed.execute(server, caller).await;
     if body.data.is_none() {
         return match body.refusal {
@@ -257,9 +260,13 @@ async fn execute_batch(
     let run = |operation: Operation, caller: Caller| async move {
         match operation.parse(server) {
             Ok(parsed) if parsed.kind == OperationType::Subscription => {
-                Body::refused(Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list."))
+                let error = Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list.");
+                Body::refused(error).counted(server.app.metrics())
             }
-            Ok(parsed) => parsed.execute(server, caller).await,
+            Ok(parsed) => {
+                server.count_operation(parsed.kind, Transport::Http);
+                parsed.execute(server, caller).await
+            }
             Err(body) => body,
         }
     };
@@ -276,7 +283,9 @@ impl Accept {
 impl Media {
     /// What is no GraphQL request at all, or none that is taken.
     pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
-        self.answer(status, &Body::refused(Error::new(code, message)))
+        let mut response = self.answer(status, &Body::refused(Error::new(code, message)));
+        response.extensions_mut().insert(Refused(code));
+        response
     }
 
     /// What came before the operation and went wrong.
@@ -286,7 +295,9 @@ impl Media {
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         let retry_after = error.retry_after().unwrap_or(RETRY_AFTER);
-        let response = self.answer(status, &Body::refused(error));
+        let refused = Refused(error.code());
+        let mut response = self.answer(status, &Body::refused(error));
+        response.extensions_mut().insert(refused);
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 

@@ -1,5 +1,6 @@
 //! What ends a connection that stays open, whatever its client does.
 
+use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::Server;
@@ -46,25 +47,17 @@ impl Lifetime {
         self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
     }
 
-    pub(super) async fn over(&self) -> Over {
-        tokio::select! {
-            () = at(self.expires_at) => Over::SignedOut,
-            () = revoked(self.watch.as_ref()) => Over::SignedOut,
-            () = self.drain.expired() => Over::Drained,
+    /// When it is over, as far as is known now.
+    pub(super) fn over(&self) -> impl Future<Output = Over> + Send + use<> {
+        let expiry = OptionFuture::from(self.expires_at.map(sleep_until));
+        let revocation = OptionFuture::from(self.watch.as_ref().map(SessionWatch::revoked));
+        let expired = self.drain.expired();
+        async move {
+            tokio::select! {
+                Some(()) = expiry => Over::SignedOut,
+                Some(()) = revocation => Over::SignedOut,
+                () = expired => Over::Drained,
+            }
         }
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn revoked(watch: Option<&SessionWatch>) {
-    match watch {
-        Some(watch) => watch.revoked().await,
-        None => std::future::pending().await,
     }
 }

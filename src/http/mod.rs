@@ -1,4 +1,4 @@
-//! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, and the public keys.
+//! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, metrics, and the public keys.
 
 mod accept;
 mod caller;
@@ -10,7 +10,9 @@ mod explorer;
 mod graphql;
 mod health;
 mod lifetime;
+mod metrics;
 mod operation;
+mod render;
 mod response;
 mod seats;
 mod socket;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method};
+use axum::middleware::map_response_with_state;
 use axum::routing::get;
 use axum::{Json, Router, extract::State};
 use jsonwebtoken::jwk::JwkSet;
@@ -34,11 +37,12 @@ use tower_http::trace::TraceLayer;
 
 use crate::config::{Config, Web};
 use crate::domain::App;
-use crate::graphql::{Error, Loaders, Schemas};
+use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
 use crate::ids::UserId;
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
+use render::Plans;
 use seats::{Seat, Seats};
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -56,6 +60,7 @@ pub struct Server {
     app: App,
     schemas: Schemas,
     stream_loaders: Loaders,
+    plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Arc<Costs>,
     seats: Seats,
@@ -66,9 +71,15 @@ pub struct Server {
 impl Server {
     /// Fails where the settings name a file that is no good.
     pub fn new(app: App, config: Config) -> std::io::Result<Self> {
+        for code in ErrorCode::ALL {
+            app.metrics().expect_errors(code.as_str());
+        }
+        let schemas = Schemas::new(&app, &config.operations);
+        let stream_loaders = Loaders::of_streams(app.clone());
         Ok(Self {
-            schemas: Schemas::new(&app, &config.operations),
-            stream_loaders: Loaders::of_streams(app.clone()),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), stream_loaders.clone(), app.metrics().clone())),
+            schemas,
+            stream_loaders,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Arc::new(Costs::new(config.operations.clone())),
             seats: Seats::default(),
@@ -126,8 +137,11 @@ fn router(server: Server) -> Router {
     let compressed = DefaultPredicate::new()
         .and(SizeAbove::new(COMPRESSED_FROM))
         .and(NotForContentType::const_new("multipart/mixed"));
-    Router::new()
-        .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post))
+    let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
+    let router =
+        if server.config.places.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
+    router
+        .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(count_refusal))
         .route("/graphiql", get(explorer::page))
         .route("/graphiql/{*path}", get(explorer::asset))
         .route("/playground", get(explorer::playground))

@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::future::ready;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Server;
 use super::cost::Costs;
-use super::documents::Documents;
+use super::documents::{Documents, Found, Validated};
+use super::render::{Plan, Plans, Rendered};
 use super::response::Body;
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, Schema};
+use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Opened, Schema, Schemas, Turn};
+
+/// Events of a subscription that are rendered side by side, where so many are waiting.
+const RENDERED_AHEAD: usize = 16;
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +47,8 @@ pub(super) struct Parsed {
     schema: Schema,
     request: Request,
     pub(super) kind: OperationType,
+    /// How a subscription shares what it renders.
+    plan: Option<Arc<Plan>>,
 }
 
 impl TryFrom<Map<String, Value>> for Operation {
@@ -91,11 +99,11 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
     }
 }
 
-/// An operation whose document may be run.
+/// An operation whose document may be run, as far as its own text goes.
 pub(super) struct Admitted {
-    text: Arc<str>,
-    pub(super) document: ExecutableDocument,
-    id: Option<DocumentId>,
+    pub(super) document: Arc<Validated>,
+    /// Whether it is not known yet that it is valid.
+    is_new: bool,
     name: Option<String>,
     variables: Variables,
 }
@@ -103,77 +111,121 @@ pub(super) struct Admitted {
 impl Operation {
     /// Finds the document and what it costs. No work has been done yet for what is refused here.
     pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
-        let admitted = self.admit(&server.documents, &server.costs)?;
-        let kind = kind(&admitted.document, admitted.name.as_deref()).ok_or_else(|| {
+        self.try_parse(server).map_err(|body| body.counted(server.app.metrics()))
+    }
+
+    fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
+        let Admitted { document, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
+        let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
         })?;
-        let Admitted { text, document, id, name, variables } = admitted;
-        if let Some(DocumentId::Hash(hash)) = id {
-            server.documents.remember(hash, &text);
-        }
-        let mut request = Request::new(&*text).variables(variables);
+        let kind = operation.ty;
+        Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
+        let fits = server.schemas.fit(&operation.variable_definitions, &variables);
+        let schema = if fits && !is_new { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
+        let plan = match kind {
+            OperationType::Subscription => Plans::of(server, &document, operation, name.as_deref(), &variables),
+            OperationType::Query | OperationType::Mutation => None,
+        };
+        let mut request = Request::new(&*document.text).variables(variables);
         request.operation_name = name;
-        request.set_parsed_query(document);
-        Ok(Parsed { schema: server.schemas.of(&text).clone(), request, kind })
+        request.set_parsed_query(document.document.clone());
+        if is_new {
+            let documents = Arc::clone(&server.documents);
+            request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
+        }
+        Ok(Parsed { schema: schema.clone(), request, kind, plan })
     }
 
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
-        let text = documents.text(self.query, self.document.as_ref()).map_err(Body::refused)?;
-        costs.check_text(&text).map_err(Body::refused)?;
-        let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
         let variables = Variables::from_json(Value::Object(self.variables));
-        costs.check(&document, &variables).map_err(Body::refused)?;
-        Ok(Admitted { text, document, id: self.document, name: self.name, variables })
+        let (document, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+            Found::Validated(document) => {
+                if document.varies {
+                    costs.check(&document.document, &variables).map_err(Body::refused)?;
+                }
+                (document, false)
+            }
+            Found::Text(digest, text) => {
+                costs.check_text(&text).map_err(Body::refused)?;
+                let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+                let varies = costs.check(&document, &variables).map_err(Body::refused)?;
+                (Arc::new(Validated { digest, text, document, varies }), true)
+            }
+        };
+        Ok(Admitted { document, is_new, name: self.name, variables })
     }
 }
 
 impl Parsed {
     /// Runs a query or mutation in a task of its own, from now on: a transaction is finished whether or not its
-    /// client waits. A query that takes too long is stopped.
+    /// client waits. A query whose time is up asks Postgres for nothing more.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
-        let batches = Batches::default();
-        let loaders = Loaders::of_request(server.app.clone(), batches.clone());
-        let request = self.request.data(caller).data(loaders);
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
-        let execution = async move { Body::new(batches.drive(schema.execute(request)).await) };
         let is_query = self.kind == OperationType::Query;
-        let task = tokio::spawn(async move {
-            if !is_query {
-                return execution.await;
-            }
-            timeout(limit, execution).await.unwrap_or_else(|_| {
-                let message = format!("This took more than {} s, and was stopped.", limit.as_secs());
-                Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
-            })
-        });
-        async move {
-            let finished = async { task.await.unwrap_or_else(|_| Body::crashed()) };
-            if is_query {
-                return finished.await;
-            }
-            timeout(limit, finished).await.unwrap_or_else(|_| {
+        let batches = Batches::default();
+        let deadline = is_query.then(|| Instant::now() + limit);
+        let loaders = Loaders::of_request(server.app.clone(), batches.clone(), deadline);
+        let request = self.request.data(caller).data(loaders);
+        let task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
+        let metrics = server.app.metrics().clone();
+        let answer = async move {
+            let seconds = limit.as_secs();
+            match timeout(limit, task).await {
+                Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
+                Err(_) if is_query => {
+                    let message = format!("This took more than {seconds} s, and was stopped.");
+                    Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
+                }
                 // It is neither stopped nor known to succeed; what has a clientId can be sent again.
-                let message = format!("This takes more than {} s. It may still be done.", limit.as_secs());
-                Body::refused(Error::new(ErrorCode::Unavailable, message))
-            })
-        }
+                Err(_) => {
+                    let message = format!("This takes more than {seconds} s. It may still be done.");
+                    Body::refused(Error::new(ErrorCode::Unavailable, message))
+                }
+            }
+        };
+        answer.map(move |body| body.counted(&metrics))
     }
 
     /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> impl Stream<Item = Body> + Send + use<> {
-        let request = self.request.data(caller).data(server.stream_loaders.clone());
-        self.schema.execute_stream(request).map(Body::new)
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> BoxStream<'static, Rendered> {
+        let metrics = server.app.metrics().clone();
+        let open = metrics.subscription();
+        let request = self.request.data(server.stream_loaders.clone()).data(caller.clone());
+        let Some(plan) = self.plan else {
+            let responses = self.schema.execute_stream(request);
+            let rendered = responses.map(move |response| {
+                let _open = &open;
+                metrics.renders(false);
+                Rendered::new(Body::new(response).counted(&metrics))
+            });
+            return rendered.boxed();
+        };
+        let opened = Opened::default();
+        let opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
+        // It says nothing, unless it was not let in.
+        let refusals = opening.map(move |response| Rendered::new(Body::new(response).counted(&metrics)));
+        let events = stream::once(async move { opened.take().unwrap_or_else(|| stream::empty().boxed()) })
+            .flatten()
+            .map(move |item| {
+                let _open = &open;
+                let (plan, caller) = (Arc::clone(&plan), caller.clone());
+                async move { plan.render(&caller, item).await }
+            })
+            .buffered(RENDERED_AHEAD)
+            .filter_map(ready);
+        refusals.chain(events).boxed()
     }
 }
 
-fn kind(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
     let operation = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => operation,
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name)?,
         (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next()?,
         (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => return None,
     };
-    Some(operation.node.ty)
+    Some(&operation.node)
 }

@@ -4,6 +4,7 @@ use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use serde::Serialize;
 
 use crate::graphql::{Error, ErrorCode};
+use crate::metrics::Metrics;
 
 /// Errors in an answer at most: a document can be wrong in each of its fields.
 const MAX_ERRORS: usize = 100;
@@ -38,6 +39,22 @@ impl Body {
     pub(super) fn refused(error: Error) -> Self {
         let refusal = Some(error.code());
         Self { errors: vec![error.into()], data: None, refusal }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        // All of it came from JSON or was made for it.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Counts the errors by their codes.
+    pub(super) fn counted(self, metrics: &Metrics) -> Self {
+        for error in &self.errors {
+            let Some(Value::String(code)) = error.extensions.as_ref().and_then(|all| all.get("code")) else { continue };
+            if let Some(code) = ErrorCode::ALL.into_iter().find(|known| known.as_str() == code) {
+                metrics.error(code.as_str());
+            }
+        }
+        self
     }
 
     /// A panic of the server's own; the log says more.

@@ -1,8 +1,7 @@
 //! Writing to the log.
 
-use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::event::{Audience, Change, Event, Seq};
@@ -16,8 +15,9 @@ struct Head {
 }
 
 /// Appends the changes in their order and returns them as events. It must be the transaction's last
-/// statement: from here to the commit nobody else can append.
-pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateTime<Utc>) -> Result<Vec<Event>> {
+/// statement: from here to the commit nobody else can append. The time is Postgres's, because the partitions are:
+/// a node's clock may be of another day.
+pub(super) async fn append(conn: &mut Connection, changes: &[Change]) -> Result<Vec<Event>> {
     let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     let audiences = changes.iter().map(Change::audience);
     let conversations = audiences.clone().map(|audience| match audience {
@@ -29,10 +29,10 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateT
         Audience::Conversation(_) => None,
     });
     let Head { seq: head } = diesel::sql_query(
-        "WITH head AS (UPDATE log_head SET seq = seq + $1 WHERE lane = 0 RETURNING seq),
+        "WITH head AS (UPDATE log_head SET seq = seq + $1 WHERE lane = 0 RETURNING seq, clock_timestamp() AS now),
               appended AS (
                   INSERT INTO events (lane, seq, kind, conversation_id, user_id, subject_id, created_at)
-                  SELECT 0, head.seq - $1 + change.place, kind, conversation_id, user_id, subject_id, $6
+                  SELECT 0, head.seq - $1 + change.place, kind, conversation_id, user_id, subject_id, head.now
                   FROM head, unnest($2, $3, $4, $5) WITH ORDINALITY
                       AS change (kind, conversation_id, user_id, subject_id, place)
               )
@@ -43,7 +43,6 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change], now: DateT
     .bind::<Array<Nullable<SqlUuid>>, _>(conversations.collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(users.collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(changes.iter().map(Change::subject).collect::<Vec<_>>())
-    .bind::<Timestamptz, _>(now)
     .get_result(conn)
     .await?;
     let first = head - count + 1;

@@ -1,5 +1,7 @@
 //! How committed events travel from the node that wrote them to every node's tail.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
@@ -7,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
 use crate::error::Result;
+use crate::store::messages::Message;
 
 /// Batches that may wait in a subscription before the sender must.
 const INCOMING_QUEUE: usize = 1024;
@@ -19,6 +22,9 @@ const MEMORY_QUEUE: usize = 4096;
 pub struct Publication {
     pub epoch: i64,
     pub events: Vec<Event>,
+    /// The messages that were added, so that nobody has to read them from Postgres. Some may be missing.
+    #[serde(default)]
+    pub messages: Vec<Arc<Message>>,
 }
 
 /// The fast path between nodes. It may lose, double and reorder: Postgres is the truth, and the tail mends.

@@ -8,14 +8,14 @@ use crate::ids::{ConversationId, MessageId, SessionId, UserId};
 /// The place of an event in its lane: 1, 2, 3 … in commit order, without holes.
 pub type Seq = i64;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
     pub seq: Seq,
     pub change: Change,
 }
 
 /// A durable change, by the ids of what it concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Change {
     MessageAdded {
         conversation: ConversationId,
@@ -49,7 +49,7 @@ pub enum Change {
 }
 
 /// Who may receive an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Audience {
     /// All who take part at that point of the log.
     Conversation(ConversationId),

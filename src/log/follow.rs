@@ -27,12 +27,12 @@ macro_rules! patiently {
     };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     Event(Event),
     /// Everything up to here has been sent; what follows is live.
     CaughtUp(Seq),
-    /// The cursor is not of this log; the stream goes on from here.
+    /// The cursor is not of this log, or events after it are gone; the stream goes on from here.
     ResyncRequired(Seq),
     /// The user takes no part in what this is about, and nothing will follow.
     Closed,
@@ -66,8 +66,19 @@ impl Log {
                     yield Item::ResyncRequired(head);
                 }
                 if let Some(from) = position {
-                    let mut missed = patiently!(Missed::new(&log, user, &snapshot, from));
-                    while let Some(events) = patiently!(missed.page(&log)) {
+                    let Some(mut missed) = patiently!(Missed::new(&log, user, &snapshot, from)) else {
+                        resync = true;
+                        continue;
+                    };
+                    loop {
+                        let events = match patiently!(missed.page(&log)) {
+                            Page::Events(events) => events,
+                            Page::End => break,
+                            Page::Forgotten => {
+                                resync = true;
+                                continue 'from_the_log;
+                            }
+                        };
                         for event in events {
                             // Whoever reads slowly may have left meanwhile.
                             if log.streams.departures() != departures {
@@ -90,9 +101,15 @@ impl Log {
                 if !std::mem::replace(&mut caught_up, true) {
                     yield Item::CaughtUp(head);
                 }
-                while let Some(event) = joined.recv().await {
-                    position = Some(event.seq);
-                    yield Item::Event(event);
+                loop {
+                    match joined.recv().await {
+                        Ok(event) => yield Item::Event(event),
+                        // Of a quiet stream the last event may be long ago, and out of the log.
+                        Err(place) => {
+                            position = Some(place);
+                            break;
+                        }
+                    }
                 }
             }
         }
@@ -116,6 +133,14 @@ fn may_see(snapshot: &Snapshot, change: &Change) -> bool {
     }
 }
 
+enum Page {
+    Events(Vec<Event>),
+    /// The head is reached.
+    End,
+    /// Some that should come next were dropped.
+    Forgotten,
+}
+
 /// What a stream has missed, read page by page.
 struct Missed {
     user: UserId,
@@ -128,13 +153,17 @@ struct Missed {
 }
 
 impl Missed {
-    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between.
-    async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Self> {
+    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None where
+    /// some events after the position are gone.
+    async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
         let mut ever = conversations.clone();
         if position < snapshot.head {
             let mut connection = log.database.connection().await?;
             let personal = read::personal_between(&mut connection, user, position, snapshot.head).await?;
+            if !read::is_whole_after(&mut connection, position).await? {
+                return Ok(None);
+            }
             for event in personal.iter().rev() {
                 match event.change {
                     Change::ConversationAdded { conversation, .. } => {
@@ -148,20 +177,24 @@ impl Missed {
                 }
             }
         }
-        Ok(Self { user, position, head: snapshot.head, conversations, ever: ever.into_iter().collect() })
+        let ever = ever.into_iter().collect();
+        Ok(Some(Self { user, position, head: snapshot.head, conversations, ever }))
     }
 
-    /// The next events for the user; None when the head is reached.
-    async fn page(&mut self, log: &Log) -> Result<Option<Vec<Event>>> {
+    /// The next events for the user.
+    async fn page(&mut self, log: &Log) -> Result<Page> {
         if self.position >= self.head {
-            return Ok(None);
+            return Ok(Page::End);
         }
         let limit = log.settings.catch_up_page;
         let mut connection = log.database.connection().await?;
         let mut events =
             read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
+        if !read::is_whole_after(&mut connection, self.position).await? {
+            return Ok(Page::Forgotten);
+        }
         self.position = events.last().map_or(self.head, |last| last.seq);
         events.retain(|event| receives(self.user, &mut self.conversations, &event.change));
-        Ok(Some(events))
+        Ok(Page::Events(events))
     }
 }

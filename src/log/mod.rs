@@ -10,6 +10,7 @@ mod event;
 mod follow;
 mod read;
 mod redis;
+mod retention;
 mod streams;
 mod tail;
 mod transaction;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use diesel_async::AsyncConnection as _;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -33,8 +35,10 @@ pub use transaction::Transaction;
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
-use crate::ids::SessionId;
+use crate::ids::{MessageId, SessionId};
+use crate::metrics::Metrics;
 use crate::random::Random;
+use crate::store::messages::Message;
 use crate::store::{Connection, Database};
 use streams::Streams;
 
@@ -45,21 +49,27 @@ pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
     read::set_epoch(&mut connection, i64::from_be_bytes(random.bytes())).await
 }
 
-/// Events waiting to be published; one more is left to the tails' look at Postgres.
-const PUBLISH_QUEUE: usize = 65_536;
-/// Events published in one call to the broker.
+/// Transactions waiting to be published; the events of one more are left to the tails' look at Postgres.
+const PUBLISH_QUEUE: usize = 4096;
+/// Events published in one call to the broker, or a few more.
 const PUBLISH_BATCH: usize = 512;
+
+/// What one transaction has committed.
+struct Committed {
+    events: Vec<Event>,
+    messages: Vec<Arc<Message>>,
+}
 
 /// The log as this node sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     database: Database,
-    clock: Clock,
     settings: LogSettings,
     epoch: i64,
     streams: Arc<Streams>,
-    publish: mpsc::Sender<Event>,
+    publish: mpsc::Sender<Committed>,
     tail: Arc<JoinHandle<()>>,
+    metrics: Metrics,
 }
 
 impl Log {
@@ -69,17 +79,22 @@ impl Log {
         broker: Arc<dyn Broker>,
         clock: Clock,
         settings: LogSettings,
+        metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self> {
         // Before the head is read, so that no event falls between the two.
         let incoming = broker.subscribe(stop.clone());
-        let head = read::head(&mut *database.connection().await?).await?;
-        let streams = Arc::new(Streams::new(head.seq, settings.tail_memory, settings.stream_queue));
-        let tail = tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), &head);
+        let mut connection = database.connection().await?;
+        retention::prepare(&mut connection).await?;
+        let head = read::head(&mut connection).await?;
+        drop(connection);
+        let streams = Arc::new(Streams::new(head.seq, &settings, metrics.clone()));
+        let tail =
+            tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), clock, metrics.clone(), &head);
         let tail = Arc::new(tokio::spawn(tail.run(incoming, stop.clone())));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
-        tokio::spawn(publish_all(broker, head.epoch, queue, stop));
-        Ok(Self { database, clock, settings, epoch: head.epoch, streams, publish, tail })
+        tokio::spawn(publish_all(broker, head.epoch, queue, metrics.clone(), stop));
+        Ok(Self { database, settings, epoch: head.epoch, streams, publish, tail, metrics })
     }
 
     /// Opens a transaction; what it records is appended as its last statement and published after its commit.
@@ -91,6 +106,16 @@ impl Log {
     /// then no revocation falls between.
     pub fn watch_session(&self, session: SessionId) -> SessionWatch {
         Streams::watch_session(&self.streams, session)
+    }
+
+    /// The message of a recent event, as it was then; None where it did not come along.
+    pub fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
+        self.streams.carried(message)
+    }
+
+    /// Whether the session is known to be live: Postgres said so, and the log has not revoked it since.
+    pub fn is_live(&self, session: SessionId) -> bool {
+        self.streams.is_live(session)
     }
 
     /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.
@@ -107,21 +132,58 @@ impl Log {
         Cursor { epoch: self.epoch, seq }
     }
 
-    fn publish(&self, events: Vec<Event>) {
-        let left = events.into_iter().filter(|event| self.publish.try_send(*event).is_err()).count();
+    /// Makes the partitions of the next days, where they are missing.
+    pub async fn prepare(&self) -> Result<()> {
+        retention::prepare(&mut *self.database.connection().await?).await
+    }
+
+    /// Drops the partitions whose events are all older than so many days, unless another node is at it.
+    pub async fn forget(&self, days: i32) -> Result<()> {
+        retention::forget(&mut *self.database.connection().await?, days).await
+    }
+
+    fn publish(&self, events: Vec<Event>, messages: Vec<Arc<Message>>) {
+        // On the node that revokes a session it ends at once; elsewhere when the tail hears of it.
+        for event in &events {
+            if let Change::SessionRevoked { session, .. } = event.change {
+                self.streams.forget_session(session);
+            }
+        }
+        let left = match self.publish.try_send(Committed { events, messages }) {
+            Ok(()) => 0,
+            Err(TrySendError::Full(left) | TrySendError::Closed(left)) => left.events.len(),
+        };
         if left > 0 {
+            self.metrics.unpublished(left);
             warn!(left, "the queue of publications is full; tails will read these events from Postgres");
         }
     }
 }
 
 /// Hands committed events to the broker, a batch at a time. What it loses, the tails find in Postgres.
-async fn publish_all(broker: Arc<dyn Broker>, epoch: i64, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
-    let mut batch = Publication { epoch, events: Vec::with_capacity(PUBLISH_BATCH) };
-    while let Some(1..) = stop.run_until_cancelled(queue.recv_many(&mut batch.events, PUBLISH_BATCH)).await {
+async fn publish_all(
+    broker: Arc<dyn Broker>,
+    epoch: i64,
+    mut queue: mpsc::Receiver<Committed>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let mut batch = Publication { epoch, events: Vec::new(), messages: Vec::new() };
+    while let Some(Some(mut committed)) = stop.run_until_cancelled(queue.recv()).await {
+        loop {
+            batch.events.append(&mut committed.events);
+            batch.messages.append(&mut committed.messages);
+            if batch.events.len() >= PUBLISH_BATCH {
+                break;
+            }
+            let Ok(next) = queue.try_recv() else { break };
+            committed = next;
+        }
         if let Err(error) = broker.publish(&batch).await {
+            metrics.unpublished(batch.events.len());
             warn!(%error, events = batch.events.len(), "publication failed; tails will read from Postgres");
         }
         batch.events.clear();
+        batch.messages.clear();
     }
 }

@@ -21,6 +21,8 @@ const LANE: i16 = 0;
 pub(super) struct Head {
     pub(super) epoch: i64,
     pub(super) seq: Seq,
+    /// The newest event of those that the log has dropped.
+    pub(super) forgotten: Seq,
 }
 
 /// What a user took part in at one point of the log.
@@ -54,8 +56,15 @@ impl TryFrom<EventRow> for Event {
 }
 
 pub(super) async fn head(conn: &mut Connection) -> Result<Head> {
-    let (epoch, seq) = log_head::table.find(LANE).select((log_head::epoch, log_head::seq)).first(conn).await?;
-    Ok(Head { epoch, seq })
+    let columns = (log_head::epoch, log_head::seq, log_head::forgotten);
+    let (epoch, seq, forgotten) = log_head::table.find(LANE).select(columns).first(conn).await?;
+    Ok(Head { epoch, seq, forgotten })
+}
+
+/// Whether all that came after this place is still in the log. Asked after it was read: what is dropped goes
+/// together with the mark that tells of it, so that nothing had gone before.
+pub(super) async fn is_whole_after(conn: &mut Connection, seq: Seq) -> Result<bool> {
+    Ok(head(conn).await?.forgotten <= seq)
 }
 
 pub(super) async fn set_epoch(conn: &mut Connection, epoch: i64) -> Result<()> {

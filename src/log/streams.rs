@@ -1,15 +1,21 @@
 //! Which stream wants which event: an index over this node's subscribers, kept true by the log itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
 use super::read::Snapshot;
-use crate::ids::{ConversationId, SessionId, UserId};
+use crate::config::LogSettings;
+use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::metrics::Metrics;
+use crate::store::messages::Message;
 
 /// What a stream wants of the events that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,16 @@ pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>
     }
 }
 
+/// Bytes of messages kept that came with their events, for whoever renders them.
+const CARRIED_BYTES: u64 = 16 * 1024 * 1024;
+/// About what a message takes beside its body.
+const CARRIED_ENTRY: usize = 300;
+/// How many messages that are about.
+const CARRIED: usize = 32_000;
+
+/// Sessions that a node keeps in mind as live; of more it asks Postgres.
+const LIVE_SESSIONS: usize = 100_000;
+
 /// The stream is further behind than this node remembers: read the log again.
 pub(super) struct Behind;
 
@@ -65,8 +81,21 @@ pub(super) struct Streams {
     queue: usize,
     /// How far the tail has come.
     position: watch::Sender<Seq>,
+    /// Those that Postgres called live, until the log says that they are revoked.
+    live_sessions: Cache<SessionId, ()>,
+    /// The messages that came with the newest events.
+    carried: Cache<MessageId, Arc<Message>, Weight>,
     /// How many participants the tail has seen go, of any conversation.
     departures: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<MessageId, Arc<Message>> for Weight {
+    fn weight(&self, _: &MessageId, message: &Arc<Message>) -> u64 {
+        (message.body.as_ref().map_or(0, String::len) + CARRIED_ENTRY) as u64
+    }
 }
 
 struct Index {
@@ -78,6 +107,7 @@ struct Index {
     listeners: HashMap<ConversationId, HashSet<UserId>>,
     sessions: HashMap<SessionId, Watched>,
     next_stream: u64,
+    metrics: Metrics,
 }
 
 /// A user with at least one stream on this node.
@@ -92,8 +122,16 @@ struct Entry {
     from: Seq,
     interest: Interest,
     queue: mpsc::Sender<Event>,
+    end: Arc<End>,
+}
+
+/// How a stream was let go.
+#[derive(Default)]
+struct End {
+    /// The place up to which all that it wants was queued.
+    queued: AtomicI64,
     /// Says that what is queued may not be passed on any more.
-    recalled: Arc<AtomicBool>,
+    recalled: AtomicBool,
 }
 
 struct Watched {
@@ -101,18 +139,19 @@ struct Watched {
     watchers: usize,
 }
 
-/// A stream's place at the tail. `recv` returns None once its queue has overflowed, or its user has left a
-/// conversation: what comes next is then in the log.
+/// A stream's place at the tail. `recv` fails once its queue has overflowed, or its user has left a conversation:
+/// what comes next is then in the log, after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
     id: u64,
     queue: mpsc::Receiver<Event>,
-    recalled: Arc<AtomicBool>,
+    end: Arc<End>,
 }
 
 impl Streams {
-    pub(super) fn new(position: Seq, memory: usize, queue: usize) -> Self {
+    pub(super) fn new(position: Seq, settings: &LogSettings, metrics: Metrics) -> Self {
+        let (memory, queue) = (settings.tail_memory, settings.stream_queue);
         let index = Index {
             position,
             recent: VecDeque::with_capacity(memory),
@@ -121,8 +160,16 @@ impl Streams {
             listeners: HashMap::new(),
             sessions: HashMap::new(),
             next_stream: 0,
+            metrics,
         };
-        Self { index: Mutex::new(index), queue, position: watch::Sender::new(position), departures: AtomicU64::new(0) }
+        Self {
+            index: Mutex::new(index),
+            queue,
+            position: watch::Sender::new(position),
+            live_sessions: Cache::new(LIVE_SESSIONS),
+            carried: Cache::with_weighter(CARRIED, CARRIED_BYTES, Weight),
+            departures: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn position(&self) -> Seq {
@@ -145,8 +192,29 @@ impl Streams {
         if matches!(event.change, Change::ConversationRemoved { .. }) {
             self.departures.fetch_add(1, Ordering::SeqCst);
         }
-        self.lock().dispatch(event);
+        let mut index = self.lock();
+        if let Change::SessionRevoked { session, .. } = event.change {
+            self.live_sessions.remove(&session);
+        }
+        index.dispatch(event);
+        drop(index);
         self.position.send_replace(event.seq);
+    }
+
+    pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
+        self.lock().sessions.keys().copied().collect()
+    }
+
+    /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
+    /// reads the log again.
+    pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
+        self.departures.fetch_add(1, Ordering::SeqCst);
+        let mut index = self.lock();
+        // One of them may have been revoked.
+        self.live_sessions.clear();
+        index.skip_to(seq, ended);
+        drop(index);
+        self.position.send_replace(seq);
     }
 
     /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place. The tail must
@@ -158,9 +226,9 @@ impl Streams {
         interest: Interest,
     ) -> Result<Joined, Behind> {
         let (sender, queue) = mpsc::channel(self.queue);
-        let recalled = Arc::new(AtomicBool::new(false));
-        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&recalled))?;
-        Ok(Joined { streams: Arc::clone(self), user, id, queue, recalled })
+        let end = Arc::new(End::default());
+        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
+        Ok(Joined { streams: Arc::clone(self), user, id, queue, end })
     }
 
     pub(super) fn watch_session(this: &Arc<Self>, session: SessionId) -> SessionWatch {
@@ -169,6 +237,23 @@ impl Streams {
             index.sessions.entry(session).or_insert_with(|| Watched { revoked: CancellationToken::new(), watchers: 0 });
         watched.watchers += 1;
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
+    }
+
+    pub(super) fn carry(&self, message: &Arc<Message>) {
+        self.carried.insert(message.id, Arc::clone(message));
+    }
+
+    pub(super) fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
+        self.carried.get(&message)
+    }
+
+    pub(super) fn is_live(&self, session: SessionId) -> bool {
+        self.live_sessions.get(&session).is_some()
+    }
+
+    /// Keeps a session in mind no longer, so that Postgres is asked about it.
+    pub(super) fn forget_session(&self, session: SessionId) {
+        self.live_sessions.remove(&session);
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -194,29 +279,47 @@ impl Index {
             Change::ConversationRemoved { user, conversation } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
-                    listener.recall();
+                    listener.recall(event.seq - 1);
                     self.forget(conversation, user);
                 }
             }
-            Change::SessionRevoked { session, .. } => {
-                if let Some(watched) = self.sessions.remove(&session) {
-                    watched.revoked.cancel();
-                }
-            }
+            Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
             | Change::Unknown(_) => {}
         }
         match event.change.audience() {
-            Audience::User(user) => self.users.get_mut(&user).into_iter().for_each(|user| user.deliver(event)),
+            Audience::User(user) => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.deliver(event, &self.metrics);
+                }
+            }
             Audience::Conversation(conversation) => {
                 for user in self.listeners.get(&conversation).into_iter().flatten() {
                     if let Some(listener) = self.users.get_mut(user) {
-                        listener.deliver(event);
+                        listener.deliver(event, &self.metrics);
                     }
                 }
             }
+        }
+    }
+
+    fn skip_to(&mut self, seq: Seq, ended: &[SessionId]) {
+        self.recent.clear();
+        self.listeners.clear();
+        for (_, mut listener) in self.users.drain() {
+            listener.recall(self.position);
+        }
+        self.position = seq;
+        for &session in ended {
+            self.revoke(session);
+        }
+    }
+
+    fn revoke(&mut self, session: SessionId) {
+        if let Some(watched) = self.sessions.remove(&session) {
+            watched.revoked.cancel();
         }
     }
 
@@ -226,7 +329,7 @@ impl Index {
         snapshot: Snapshot,
         interest: Interest,
         queue: mpsc::Sender<Event>,
-        recalled: Arc<AtomicBool>,
+        end: Arc<End>,
     ) -> Result<u64, Behind> {
         let Snapshot { head, mut conversations } = snapshot;
         self.replay(user, &mut conversations, head, interest, &queue)?;
@@ -242,7 +345,7 @@ impl Index {
                 entry.insert(Listener { conversations, streams: Vec::new() })
             }
         };
-        listener.streams.push(Entry { id, from: head, interest, queue, recalled });
+        listener.streams.push(Entry { id, from: head, interest, queue, end });
         Ok(id)
     }
 
@@ -305,24 +408,39 @@ impl Index {
 }
 
 impl Listener {
-    /// What was queued while the user took part is not for them any more.
-    fn recall(&mut self) {
+    /// What was queued while the user took part, up to a place, is not for them any more.
+    fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
-            stream.recalled.store(true, Ordering::SeqCst);
+            stream.end.queued.store(queued, Ordering::SeqCst);
+            stream.end.recalled.store(true, Ordering::SeqCst);
         }
     }
 
     /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
-    fn deliver(&mut self, event: Event) {
+    fn deliver(&mut self, event: Event, metrics: &Metrics) {
         self.streams.retain(|stream| {
-            event.seq <= stream.from || !stream.interest.wants(&event.change) || stream.queue.try_send(event).is_ok()
+            if event.seq <= stream.from || !stream.interest.wants(&event.change) {
+                return true;
+            }
+            let sent = stream.queue.try_send(event);
+            if matches!(sent, Err(TrySendError::Full(_))) {
+                metrics.stream_overflow();
+            }
+            if sent.is_err() {
+                stream.end.queued.store(event.seq - 1, Ordering::SeqCst);
+            }
+            sent.is_ok()
         });
     }
 }
 
 impl Joined {
-    pub(super) async fn recv(&mut self) -> Option<Event> {
-        self.queue.recv().await.filter(|_| !self.recalled.load(Ordering::SeqCst))
+    pub(super) async fn recv(&mut self) -> Result<Event, Seq> {
+        match self.queue.recv().await {
+            Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
+            Some(event) => Ok(event),
+            None => Err(self.end.queued.load(Ordering::SeqCst)),
+        }
     }
 }
 
@@ -340,8 +458,18 @@ pub struct SessionWatch {
 }
 
 impl SessionWatch {
-    pub async fn revoked(&self) {
-        self.revoked.cancelled().await;
+    pub fn revoked(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.revoked.clone().cancelled_owned()
+    }
+
+    /// Keeps in mind that the session is live, until the log says otherwise. Postgres must have said so since this
+    /// watch began.
+    pub fn confirm(&self) {
+        // No revocation is passed on meanwhile.
+        let _index = self.streams.lock();
+        if !self.revoked.is_cancelled() {
+            self.streams.live_sessions.insert(self.session, ());
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The end of the log as this node sees it: events in `seq` order, each once, whatever the broker does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -9,12 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::broker::Incoming;
-use super::event::{Event, Seq};
+use super::event::{Change, Event, Seq};
 use super::read::{self, Head};
 use super::streams::Streams;
+use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::Result;
-use crate::store::Database;
+use crate::ids::MessageId;
+use crate::metrics::{Metrics, Source};
+use crate::store::{Database, sessions};
 
 /// Events read at once to fill a hole or to catch up.
 const READ_PAGE: i64 = 1000;
@@ -25,6 +29,8 @@ pub(super) struct Tail {
     database: Database,
     streams: Arc<Streams>,
     settings: LogSettings,
+    clock: Clock,
+    metrics: Metrics,
     epoch: i64,
     position: Seq,
     /// Events that came before one below them.
@@ -34,9 +40,17 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) fn new(database: Database, streams: Arc<Streams>, settings: LogSettings, head: &Head) -> Self {
+    pub(super) fn new(
+        database: Database,
+        streams: Arc<Streams>,
+        settings: LogSettings,
+        clock: Clock,
+        metrics: Metrics,
+        head: &Head,
+    ) -> Self {
         let (epoch, position) = (head.epoch, head.seq);
-        Self { database, streams, settings, epoch, position, early: BTreeMap::new(), hole_due: None }
+        metrics.tail_at(position);
+        Self { database, streams, settings, clock, metrics, epoch, position, early: BTreeMap::new(), hole_due: None }
     }
 
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, stop: CancellationToken) {
@@ -48,7 +62,8 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            self.take(publication.events);
+                            publication.messages.iter().for_each(|message| self.streams.carry(message));
+                            self.take(publication.events, Source::Published);
                         } else {
                             warn!("a publication of another database: give each its own REDIS_PREFIX");
                         }
@@ -71,10 +86,10 @@ impl Tail {
     }
 
     /// Passes on what is next in order and puts aside what is early.
-    fn take(&mut self, events: Vec<Event>) {
+    fn take(&mut self, events: Vec<Event>, source: Source) {
         for event in events {
             if event.seq == self.position + 1 {
-                self.advance(event);
+                self.advance(event, source);
             } else if event.seq > self.position && self.early.len() < MAX_EARLY {
                 self.early.insert(event.seq, event);
             }
@@ -84,7 +99,7 @@ impl Tail {
                 ..=0 => drop(entry.remove()),
                 1 => {
                     let event = entry.remove();
-                    self.advance(event);
+                    self.advance(event, Source::Published);
                 }
                 _ => break,
             }
@@ -95,23 +110,61 @@ impl Tail {
         };
     }
 
-    fn advance(&mut self, event: Event) {
+    fn advance(&mut self, event: Event, source: Source) {
         self.position = event.seq;
+        self.metrics.tail_at(event.seq);
+        self.metrics.event_dispatched(source);
+        if let Change::MessageAdded { message, .. } = event.change {
+            self.metrics.message_dispatched(self.age(message));
+        }
         self.streams.dispatch(event);
+    }
+
+    /// Nothing where another node's clock is ahead.
+    fn age(&self, message: MessageId) -> Duration {
+        (self.clock.now() - message.created_at()).to_std().unwrap_or_default()
     }
 
     /// Takes from Postgres whatever is above the position.
     async fn read(&mut self) -> Result<()> {
         self.hole_due = None;
+        let mut hole = !self.early.is_empty();
         loop {
+            let asked_at = std::time::Instant::now();
             let mut connection = self.database.connection().await?;
-            let events = read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?;
+            let head = read::head(&mut connection).await?;
+            let events = if head.seq > self.position {
+                read::between(&mut connection, self.position, Seq::MAX, READ_PAGE).await?
+            } else {
+                Vec::new()
+            };
             drop(connection);
+            if head.forgotten > self.position {
+                self.skip_to(head.forgotten).await?;
+            }
             if events.is_empty() {
+                self.metrics.tail_at_head(asked_at);
                 return Ok(());
             }
-            self.take(events);
+            if std::mem::take(&mut hole) {
+                self.metrics.hole_filled();
+            }
+            self.take(events, Source::Read);
         }
+    }
+
+    /// Goes on after what is gone, as on a node that was cut off for longer than events are kept. What followed from
+    /// the events in between is found in Postgres.
+    async fn skip_to(&mut self, forgotten: Seq) -> Result<()> {
+        warn!(from = self.position, to = forgotten, "events were dropped before this node read them");
+        // One that is watched from now on is looked at by whoever watches it.
+        let mut ended = self.streams.watched_sessions();
+        let live = sessions::unrevoked(&mut *self.database.connection().await?, &ended).await?;
+        let live: HashSet<_> = live.into_iter().collect();
+        ended.retain(|session| !live.contains(session));
+        self.streams.skip_to(forgotten, &ended);
+        self.position = forgotten;
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    events (lane, seq) {
+    events (lane, seq, created_at) {
         lane -> Int2,
         seq -> Int8,
         kind -> Text,
@@ -35,6 +35,7 @@ diesel::table! {
         lane -> Int2,
         epoch -> Int8,
         seq -> Int8,
+        forgotten -> Int8,
     }
 }
 

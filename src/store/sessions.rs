@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
@@ -120,4 +121,40 @@ pub async fn spend_refresh_token(conn: &mut Connection, token: &RefreshToken, no
     .execute(conn)
     .await
     .map(drop)
+}
+
+/// Those of the sessions that are there and were not revoked.
+pub async fn unrevoked(conn: &mut Connection, ids: &[SessionId]) -> QueryResult<Vec<SessionId>> {
+    let unrevoked = sessions::id.eq_any(ids).and(sessions::revoked_at.is_null());
+    sessions::table.filter(unrevoked).select(sessions::id).load(conn).await
+}
+
+/// Deletes refresh tokens that have expired, the spent ones too, and tells how many. An hour later, and by Postgres's
+/// own time: to a node whose clock is slow a token is good a little longer.
+pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
+             SELECT hash FROM refresh_tokens WHERE expires_at <= now() - interval '1 hour'
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+         ))",
+    )
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+}
+
+/// Deletes sessions that expired so many days ago, and tells how many. One stays as long as it has a refresh token:
+/// also a spent one tells of a theft until it expires.
+pub async fn delete_expired(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM sessions WHERE id = ANY(ARRAY(
+             SELECT id FROM sessions WHERE expires_at <= now() - $1 * interval '24 hours'
+             AND NOT EXISTS (SELECT FROM refresh_tokens WHERE session_id = sessions.id)
+             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+         ))",
+    )
+    .bind::<Integer, _>(days)
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use parlance::graphql::ErrorCode;
+use parlance::metrics::Metrics;
 
 fn generated(place: &str, content: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
@@ -33,4 +34,9 @@ fn generated_settings_table() {
 #[test]
 fn generated_error_table() {
     generated("docs/errors.md", &ErrorCode::table());
+}
+
+#[test]
+fn generated_metrics_table() {
+    generated("docs/metrics.md", &Metrics::table());
 }

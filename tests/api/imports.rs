@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "embedded"],
     &["store"],
-    &["config", "error", "ids", "clock", "random"],
+    &["config", "error", "ids", "clock", "random", "metrics"],
 ];
 
 fn row(module: &str) -> Option<usize> {

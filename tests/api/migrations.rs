@@ -2,7 +2,7 @@
 
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 
 use crate::support::TestDatabase;
 
@@ -47,4 +47,43 @@ async fn nodes_that_migrate_at_once_do_it_once() {
         done.push(run.await.unwrap());
     }
     assert_eq!(done.iter().sum::<usize>(), all, "{done:?}");
+}
+
+#[tokio::test]
+async fn events_that_are_there_move_into_partitions_and_back() {
+    const PARTITIONING: &str = "2026-11-21-000004_retention";
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
+    let mut before: Vec<_> = std::fs::read_dir(&directory).unwrap().collect();
+    before.retain(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap() < PARTITIONING);
+    before.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for entry in before {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        connection.batch_execute(&read(&name, "up.sql")).await.unwrap();
+    }
+    // Of the last thirty days, and of a node whose clock is ahead.
+    let events = "INSERT INTO events (lane, seq, kind, conversation_id, subject_id, created_at)
+        SELECT 0, i, 'message_added', gen_random_uuid(), gen_random_uuid(), now() - (92 - i) * interval '8 hours'
+        FROM generate_series(1, 100) AS i;
+        UPDATE log_head SET seq = 100";
+    connection.batch_execute(events).await.unwrap();
+    let mut contents = async || {
+        let query = "SELECT hashtextextended(string_agg(events::text, ',' ORDER BY seq), 0) AS count FROM events";
+        sql_query(query).get_result::<Count>(&mut connection).await.unwrap().count
+    };
+    let original = contents().await;
+    let (up, down) = (read(PARTITIONING, "up.sql"), read(PARTITIONING, "down.sql"));
+    let mut other = database.connection().await;
+    for sql in [&up, &down, &up] {
+        other.batch_execute(sql).await.unwrap();
+        assert_eq!(contents().await, original);
+    }
+    // A cursor from before what was dropped must not pass over it where nobody knows of it any more.
+    let epoch = "SELECT epoch AS count FROM log_head";
+    let old = sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count;
+    other.batch_execute(&format!("UPDATE log_head SET forgotten = 1; {down}")).await.unwrap();
+    assert_ne!(sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count, old);
 }

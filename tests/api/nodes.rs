@@ -58,9 +58,10 @@ async fn a_session_revoked_on_one_node_ends_on_the_other_at_once() {
     let laptop = User::login(&two, &phone.username, PASSWORD).await;
     let inbox = laptop.inbox().await;
     phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
+    // The node has heard of it once it closes the socket.
+    assert_eq!(inbox.socket.closed().await, 4403);
     let answer = laptop.call("{ viewer { id } }", json!({})).await;
     assert_eq!(answer.code(), "UNAUTHENTICATED");
-    assert_eq!(inbox.socket.closed().await, 4403);
 }
 
 #[tokio::test]

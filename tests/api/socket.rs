@@ -5,8 +5,9 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use crate::support::{Answer, Node, PASSWORD, Socket, TestDatabase, User};
+use crate::support::{Answer, Node, PASSWORD, PATIENCE, Socket, TestDatabase, User};
 
 const VERSION: &str = "{ serverInfo { maxPageSize } }";
 const INBOX: &str = "subscription { inbox { __typename } }";
@@ -371,4 +372,31 @@ async fn a_drain_ends_in_time_whatever_is_in_flight() {
     node.stopped().await;
     http.abort();
     drop(lock);
+}
+
+/// Its node waits for it for a named time and no longer, and meanwhile keeps others waiting for nothing.
+#[tokio::test]
+async fn a_socket_that_nobody_reads_is_closed_while_others_hear_on() {
+    let node = Node::build().flag("--socket-write-timeout=1").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Stalled", &[&bob]).await;
+    let mut stalled = ada.socket().await;
+    stalled.subscribe("all", "subscription { messageAdded { message { body } } }", json!({})).await;
+    let mut inbox = bob.inbox().await;
+    let open = async || {
+        let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix("parlance_sockets_open ")?.parse::<u32>().ok()).unwrap()
+    };
+    assert_eq!(open().await, 2);
+    let body = "x".repeat(8000);
+    // More than the buffers of both sides hold, until the server is stuck.
+    let stuck = async {
+        while open().await > 1 {
+            for _ in 0..100 {
+                bob.send(&group, &body).await;
+                inbox.message().await;
+            }
+        }
+    };
+    timeout(4 * PATIENCE, stuck).await.expect("the socket stays open");
 }

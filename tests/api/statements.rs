@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::{InstrumentationEvent, set_default_instrumentation};
+use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
-use crate::support::{Node, User};
+use crate::support::{Node, TestDatabase, User};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -58,7 +59,30 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     }
     let twenty = statements_of(&ada, query).await;
     assert_eq!(one, twenty);
-    // The session, the viewer and the list; then creators, last messages, messages read, participants and pages of
+    // The viewer and the list; then creators, last messages, messages read, participants and pages of
     // messages; then all the users that these lead to.
-    assert_eq!(twenty, 9);
+    assert_eq!(twenty, 8);
+}
+
+/// A query that is stopped asks for nothing more, though what it has asked for is not taken back.
+#[tokio::test]
+async fn a_query_whose_time_is_up_begins_no_statement() {
+    count_statements();
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--tail-poll-interval=60000").flag("--operation-timeout=1").start_on(&database).await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Slow", &[]).await;
+    ada.send(&group, "one").await;
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let query = "query ($id: ID!) { conversation(id: $id) { messages { nodes { sender { username } } } } }";
+    let answer = ada.call(query, json!({"id": group})).await;
+    assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX");
+    let before = STATEMENTS.load(Ordering::SeqCst);
+    lock.batch_execute("COMMIT").await.unwrap();
+    // The senders would have been asked for long before these are through.
+    for _ in 0..20 {
+        ada.query("{ viewer { id } }", json!({})).await;
+    }
+    assert_eq!(STATEMENTS.load(Ordering::SeqCst) - before, 1 + 20, "the COMMIT, and each viewer");
 }

@@ -139,7 +139,7 @@ impl Door {
         self.check_half(operation);
         let admitted = operation.clone().admit(&DOCUMENTS, &self.costs)?;
         // Or the parser has been led deeper than the count of brackets in the text says.
-        let size = size(&admitted.document);
+        let size = size(&admitted.document.document);
         let (nesting, tokens) = (self.limits.operation_max_nesting, self.limits.operation_max_tokens);
         assert!(size.open <= nesting, "{} brackets open at once passed for {nesting} or fewer", size.open);
         assert!(size.tokens <= tokens, "{} tokens passed for {tokens} or fewer", size.tokens);

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::http::operation::Operation;
-use crate::http::response::Body;
 
 /// The subprotocol that client and server have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +59,6 @@ pub(super) enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<Map<String, Value>>,
     },
-    Next {
-        id: &'a str,
-        payload: &'a Body,
-    },
     /// The operation has failed as a whole and is over.
     Error {
         id: &'a str,
@@ -81,7 +76,6 @@ enum LegacyMessage<'a> {
     ConnectionAck,
     ConnectionError { payload: Reason<'a> },
     Ka,
-    Data { id: &'a str, payload: &'a Body },
     Error { id: &'a str, payload: Option<&'a ServerError> },
     Complete { id: &'a str },
 }
@@ -128,13 +122,23 @@ impl Protocol {
             (Self::Legacy, ServerMessage::ConnectionAck) => LegacyMessage::ConnectionAck,
             (Self::Legacy, ServerMessage::Ping) => LegacyMessage::Ka,
             (Self::Legacy, ServerMessage::Pong { .. }) => return None,
-            (Self::Legacy, ServerMessage::Next { id, payload }) => LegacyMessage::Data { id, payload },
             (Self::Legacy, ServerMessage::Error { id, payload }) => {
                 LegacyMessage::Error { id, payload: payload.first() }
             }
             (Self::Legacy, ServerMessage::Complete { id }) => LegacyMessage::Complete { id },
         };
         serde_json::to_string(&legacy).ok()
+    }
+
+    /// A response of an operation, which is JSON already.
+    pub(super) fn next(self, id: &str, response: &str) -> String {
+        let kind = match self {
+            Self::TransportWs => "next",
+            Self::Legacy => "data",
+        };
+        // A string always has a JSON form.
+        let id = serde_json::to_string(id).unwrap_or_default();
+        ["{\"type\":\"", kind, "\",\"id\":", &id, ",\"payload\":", response, "}"].concat()
     }
 
     /// What comes before the close where the client was not let in, if the protocol has a word for it.

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamMap;
@@ -24,15 +24,20 @@ use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
+use crate::http::render::Rendered;
 use crate::http::response::Body;
 use crate::http::seats::Seat;
+use crate::metrics::{Open, Transport};
+
+/// Frames that are written before they are flushed, where so many are ready.
+const FRAMES_TOGETHER: usize = 64;
 
 type Outputs = Pin<Box<dyn Stream<Item = Output> + Send>>;
 
 /// What an operation has brought.
 enum Output {
     /// One event of a subscription.
-    Event(Body),
+    Event(Rendered),
     /// The result of a query or mutation.
     Result(Body),
     /// The subscription has ended.
@@ -58,6 +63,7 @@ pub(super) struct Session {
     lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
+    _open: Open,
     allowance: Allowance,
     operations: StreamMap<String, Outputs>,
     /// The queries and mutations among the operations, which a drain waits for.
@@ -65,6 +71,8 @@ pub(super) struct Session {
     /// When the next ping is due, and by when the last one must be answered.
     ping_at: Instant,
     pong_by: Option<Instant>,
+    /// Whether a fresh token has changed the lifetime.
+    refreshed: bool,
 }
 
 impl Session {
@@ -80,6 +88,7 @@ impl Session {
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
             seat: None,
+            _open: server.app.metrics().socket(),
             allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
@@ -90,6 +99,7 @@ impl Session {
             operations: StreamMap::new(),
             requests: HashSet::new(),
             pong_by: None,
+            refreshed: false,
         };
         let end = match session.initialise().await {
             Ok(()) => session.serve().await,
@@ -173,6 +183,7 @@ impl Session {
             _ => return Err(End::Close(Close::FORBIDDEN)),
         }
         self.lifetime.extend(&self.server, fresh);
+        self.refreshed = true;
         Ok(())
     }
 
@@ -184,29 +195,42 @@ impl Session {
         let drain = self.server.drain.clone();
         let mut closing = false;
         loop {
-            let alarm = self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at));
-            let done = tokio::select! {
-                over = self.lifetime.over() => {
-                    self.finish_requests().await;
-                    Err(over.into())
+            // What is waited for all the time is made once, and not for each frame; anew for each fresh token.
+            let mut over = pin!(self.lifetime.over());
+            let mut drained = pin!(drain.closing());
+            let mut alarm = pin!(sleep_until(self.alarm()));
+            while !std::mem::take(&mut self.refreshed) {
+                if alarm.deadline() != self.alarm() {
+                    alarm.as_mut().reset(self.alarm());
                 }
-                message = receive(&mut self.socket, self.protocol) => match message {
-                    Ok(message) => self.handle(message, closing).await,
-                    Err(end) => Err(end),
-                },
-                Some((id, output)) = self.operations.next() => self.pass_on(&id, output).await,
-                () = sleep_until(alarm) => self.keep_alive(closing).await,
-                () = drain.closing(), if !closing => {
-                    closing = true;
-                    Ok(())
+                let done = tokio::select! {
+                    over = &mut over => {
+                        self.finish_requests().await;
+                        Err(over.into())
+                    }
+                    message = receive(&mut self.socket, self.protocol) => match message {
+                        Ok(message) => self.handle(message, closing).await,
+                        Err(end) => Err(end),
+                    },
+                    Some((id, output)) = self.operations.next() => self.pass_on_all(id, output).await,
+                    () = &mut alarm => self.keep_alive(closing).await,
+                    () = &mut drained, if !closing => {
+                        closing = true;
+                        Ok(())
+                    }
+                };
+                match done {
+                    Err(end) => return end,
+                    Ok(()) if closing && self.requests.is_empty() => return End::Close(Close::RESTART),
+                    Ok(()) => {}
                 }
-            };
-            match done {
-                Err(end) => return end,
-                Ok(()) if closing && self.requests.is_empty() => return End::Close(Close::RESTART),
-                Ok(()) => {}
             }
         }
+    }
+
+    /// When there is something to do though nothing comes.
+    fn alarm(&self) -> Instant {
+        self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at))
     }
 
     /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
@@ -221,6 +245,8 @@ impl Session {
                     return;
                 }
             }
+            // Whoever has gone meanwhile is not missed.
+            let _ = self.flush().await;
         };
         // One that takes longer goes on without its client.
         let _ = timeout(super::FAREWELL, answers).await;
@@ -257,7 +283,8 @@ impl Session {
             Protocol::Legacy => self.forget(&id),
         }
         if let Err(error) = self.admit() {
-            return self.send_error(&id, &Body::refused(error)).await;
+            let body = Body::refused(error).counted(self.server.app.metrics());
+            return self.send_error(&id, &body).await;
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
@@ -266,6 +293,7 @@ impl Session {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
+        self.server.count_operation(parsed.kind, Transport::WebSocket);
         let outputs: Outputs = if parsed.kind == OperationType::Subscription {
             let events = parsed.subscribe(&self.server, self.caller.clone()).map(Output::Event);
             Box::pin(events.chain(stream::once(async { Output::End })))
@@ -292,30 +320,38 @@ impl Session {
         })
     }
 
+    /// What the operations have brought by now, in frames that are written together.
+    async fn pass_on_all(&mut self, id: String, output: Output) -> Result<(), End> {
+        self.pass_on(&id, output).await?;
+        for _ in 1..FRAMES_TOGETHER {
+            let Some(Some((id, output))) = self.operations.next().now_or_never() else { break };
+            self.pass_on(&id, output).await?;
+        }
+        self.flush().await
+    }
+
     /// What failed as a whole ends its operation with `error`: a subscriber then resumes from the last cursor
     /// it has seen.
     async fn pass_on(&mut self, id: &str, output: Output) -> Result<(), End> {
-        let (body, last) = match output {
-            Output::Event(body) => (body, false),
-            Output::Result(body) => (body, true),
+        match output {
+            Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
+            Output::Event(Rendered::Failed(body)) => {
+                self.forget(id);
+                self.write(&ServerMessage::Error { id, payload: &body.errors }).await
+            }
+            Output::Result(body) => {
+                self.forget(id);
+                if body.data.is_none() {
+                    return self.write(&ServerMessage::Error { id, payload: &body.errors }).await;
+                }
+                self.write_text(self.protocol.next(id, &body.to_json())).await?;
+                self.write(&ServerMessage::Complete { id }).await
+            }
             Output::End => {
                 self.forget(id);
-                return self.send(&ServerMessage::Complete { id }).await;
+                self.write(&ServerMessage::Complete { id }).await
             }
-        };
-        let failed = match body.data {
-            None => true,
-            Some(async_graphql::Value::Null) => !last,
-            Some(_) => false,
-        };
-        if failed || last {
-            self.forget(id);
         }
-        if failed {
-            return self.send_error(id, &body).await;
-        }
-        self.send(&ServerMessage::Next { id, payload: &body }).await?;
-        if last { self.send(&ServerMessage::Complete { id }).await } else { Ok(()) }
     }
 
     fn forget(&mut self, id: &str) {
@@ -337,7 +373,8 @@ impl Session {
             self.send(&ServerMessage::Ping).await?;
             // The older protocol's sign of life asks for no answer.
             if self.protocol == Protocol::Legacy {
-                self.write(Message::Ping(Bytes::new())).await?;
+                let ping = self.socket.send(Message::Ping(Bytes::new()));
+                written(ping, &self.lifetime, self.server.config.socket.socket_write_timeout).await?;
             }
         }
         Ok(())
@@ -348,23 +385,41 @@ impl Session {
     }
 
     async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
+        self.write(message).await?;
+        self.flush().await
+    }
+
+    /// Puts a message among those to be written; they go on their way with the next flush, if not before.
+    async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
         match self.protocol.write(message) {
-            Some(text) => self.write(Message::Text(text.into())).await,
+            Some(text) => self.write_text(text).await,
             None => Ok(()),
         }
     }
 
-    /// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
-    async fn write(&mut self, message: Message) -> Result<(), End> {
-        let patience = self.server.config.socket.socket_write_timeout;
-        tokio::select! {
-            biased;
-            written = timeout(patience, self.socket.send(message)) => match written {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(End::Gone),
-            },
-            over = self.lifetime.over() => Err(over.into()),
-        }
+    async fn write_text(&mut self, text: String) -> Result<(), End> {
+        let fed = self.socket.feed(Message::Text(text.into()));
+        written(fed, &self.lifetime, self.server.config.socket.socket_write_timeout).await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        written(self.socket.flush(), &self.lifetime, self.server.config.socket.socket_write_timeout).await
+    }
+}
+
+/// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
+async fn written(
+    writing: impl Future<Output = Result<(), axum::Error>>,
+    lifetime: &Lifetime,
+    patience: Duration,
+) -> Result<(), End> {
+    tokio::select! {
+        biased;
+        written = timeout(patience, writing) => match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        },
+        over = lifetime.over() => Err(over.into()),
     }
 }
 

@@ -1,0 +1,86 @@
+//! What each node does by the hour, one of them at a time: partitions for the days to come, an end to old events,
+//! and to what is left of sessions that have expired.
+
+use std::time::Duration;
+
+use diesel_async::AsyncConnection as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Housekeeping as Settings;
+use crate::error::Result;
+use crate::log::Log;
+use crate::store::{Connection, Database, locks, sessions};
+
+/// Until the next try after a failure, unless the interval is shorter.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+/// Rows of a table that one transaction deletes at most.
+const SWEEP_BATCH: usize = 1000;
+
+pub(super) struct Housekeeping {
+    task: JoinHandle<()>,
+}
+
+struct Housekeeper {
+    database: Database,
+    log: Log,
+    settings: Settings,
+}
+
+impl Housekeeping {
+    /// Begins at once, and goes on until `stop` is cancelled.
+    pub(super) fn start(database: Database, log: Log, settings: Settings, stop: CancellationToken) -> Self {
+        let housekeeper = Housekeeper { database, log, settings };
+        let task = tokio::spawn(async move {
+            stop.run_until_cancelled(housekeeper.run()).await;
+        });
+        Self { task }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Housekeeper {
+    async fn run(self) {
+        let interval = self.settings.housekeeping_interval;
+        loop {
+            // Each for itself: one that fails keeps no other from being done.
+            let chores = [
+                ("making partitions of the log", self.log.prepare().await),
+                ("dropping old events", self.log.forget(self.settings.event_retention).await),
+                ("sweeping expired sessions", self.sweep().await),
+            ];
+            let mut wait = interval;
+            for (chore, done) in chores {
+                if let Err(error) = done {
+                    wait = interval.min(RETRY_AFTER);
+                    warn!(%error, after = ?wait, "{chore} failed; trying again");
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        let days = self.settings.session_retention;
+        let mut connection = self.database.connection().await?;
+        while connection.transaction(async |conn| sweep_batch(conn, days).await).await? {}
+        Ok(())
+    }
+}
+
+/// Whether there may be more to delete.
+async fn sweep_batch(conn: &mut Connection, days: i32) -> Result<bool> {
+    if !locks::take(conn, locks::HOUSEKEEPING).await? {
+        return Ok(false);
+    }
+    let tokens = sessions::delete_expired_tokens(conn, SWEEP_BATCH).await?;
+    let sessions = sessions::delete_expired(conn, days, SWEEP_BATCH).await?;
+    if tokens + sessions > 0 {
+        info!(tokens, sessions, "deleted what had expired");
+    }
+    Ok(tokens == SWEEP_BATCH || sessions == SWEEP_BATCH)
+}

@@ -1,0 +1,39 @@
+//! Tells whoever asked that a document is valid.
+
+use std::sync::Arc;
+
+use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation};
+use async_graphql::{ServerError, ValidationResult};
+
+/// Data of a request: what is to be done once its document is found valid.
+pub struct OnValid(Box<dyn Fn() + Send + Sync>);
+
+impl OnValid {
+    pub fn new(action: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(action))
+    }
+}
+
+/// The part of a schema that does it.
+pub(super) struct Validation;
+
+impl ExtensionFactory for Validation {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_graphql::async_trait::async_trait]
+impl Extension for Validation {
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let result = next.run(ctx).await?;
+        if let Some(OnValid(action)) = ctx.data_opt() {
+            action();
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,116 @@
+//! The partitions of the log: made ahead of their day, and dropped whole when all their events are old enough.
+
+use chrono::{Days, NaiveDate};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Date, Integer, Text};
+use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
+use tracing::info;
+
+use crate::error::{Error, Result};
+use crate::store::{Connection, locks};
+
+/// Days after today that have a partition: for as long nobody misses a housekeeper.
+const DAYS_AHEAD: i32 = 3;
+
+/// What Postgres has, with the bounds that it keeps as text.
+const PARTITIONS: &str = "
+    SELECT child.oid::regclass::text AS name,
+           (regexp_match(bounds, 'FROM \\(''(.+?)''\\)'))[1]::timestamptz AS since,
+           (regexp_match(bounds, 'TO \\(''(.+?)''\\)'))[1]::timestamptz AS until
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    CROSS JOIN pg_get_expr(child.relpartbound, child.oid) AS bounds
+    WHERE inhparent = 'events'::regclass";
+
+/// Makes the partitions of today and of the days after it, where they are missing.
+pub(super) async fn prepare(conn: &mut Connection) -> Result<()> {
+    if missing(conn).await?.is_empty() {
+        return Ok(());
+    }
+    conn.transaction(async |conn| {
+        locks::wait(conn, locks::HOUSEKEEPING).await?;
+        // Another node may have made them meanwhile.
+        for day in missing(conn).await? {
+            create(conn, day).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Drops the partitions that ended so many days ago, oldest first, unless another node is at it.
+pub(super) async fn forget(conn: &mut Connection, days: i32) -> Result<()> {
+    while conn.transaction(async |conn| forget_oldest(conn, days).await).await? {}
+    Ok(())
+}
+
+async fn missing(conn: &mut Connection) -> Result<Vec<NaiveDate>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Date)]
+        day: NaiveDate,
+    }
+    let rows: Vec<Row> = sql_query(format!(
+        "WITH partitions AS ({PARTITIONS}),
+              days AS (SELECT (now() AT TIME ZONE 'UTC')::date + ahead AS day FROM generate_series(0, $1) AS ahead)
+         SELECT day FROM days
+         WHERE NOT EXISTS (
+             SELECT FROM partitions
+             WHERE since <= day AT TIME ZONE 'UTC' AND until > day AT TIME ZONE 'UTC'
+         )
+         ORDER BY day"
+    ))
+    .bind::<Integer, _>(DAYS_AHEAD)
+    .load(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.day).collect())
+}
+
+/// Attached when it is complete: that holds up neither who appends nor who reads.
+async fn create(conn: &mut Connection, day: NaiveDate) -> Result<()> {
+    let next = day.checked_add_days(Days::new(1)).ok_or_else(|| Error::Corrupt(format!("the date is {day}")))?;
+    let name = format!("events_{}", day.format("%Y%m%d"));
+    conn.batch_execute(&format!(
+        "CREATE TABLE {name} (LIKE events INCLUDING ALL);
+         ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
+    ))
+    .await?;
+    info!(name, "made a partition of the log");
+    Ok(())
+}
+
+/// Whether there may be more to drop.
+async fn forget_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
+    if !locks::take(conn, locks::HOUSEKEEPING).await? {
+        return Ok(false);
+    }
+    let Some(name) = oldest_ended(conn, days).await? else { return Ok(false) };
+    // The table first: who appends has its lock before that of the head.
+    conn.batch_execute(&format!(
+        "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
+         UPDATE log_head
+         SET forgotten = greatest(forgotten, (SELECT max(seq) FROM {name} AS old WHERE old.lane = log_head.lane));
+         DROP TABLE {name}"
+    ))
+    .await?;
+    info!(name, "dropped a partition of the log");
+    Ok(true)
+}
+
+async fn oldest_ended(conn: &mut Connection, days: i32) -> Result<Option<String>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let row: Option<Row> = sql_query(format!(
+        "WITH partitions AS ({PARTITIONS})
+         SELECT name FROM partitions WHERE until <= now() - $1 * interval '24 hours' ORDER BY until LIMIT 1"
+    ))
+    .bind::<Integer, _>(days)
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.name))
+}

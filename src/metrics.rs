@@ -1,0 +1,354 @@
+//! What a node counts and measures, in Prometheus' text format.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// Messages and receipts in one transaction.
+const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
+/// Seconds from a message's creation to its dispatch.
+const DELAYS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Names and values of a metric's labels.
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// One node's metrics. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    registry: Registry,
+    catalogue: Vec<Entry>,
+    /// When the tail was last known to be at the head.
+    at_head: Mutex<Instant>,
+    log_position: Gauge,
+    log_lag: Seconds,
+    log_events_published: Counter,
+    log_events_read: Counter,
+    log_delay: Histogram,
+    log_holes_filled: Counter,
+    log_unpublished: Counter,
+    stream_overflows: Counter,
+    writer_queue: Gauge,
+    writer_batch: Histogram,
+    messages_stored: Counter,
+    sockets: Gauge,
+    subscriptions: Gauge,
+    operations: Counters<2>,
+    errors: Counters<1>,
+    renders_shared: Counter,
+    renders_personal: Counter,
+}
+
+/// What the table in the documentation says about a metric.
+struct Entry {
+    name: &'static str,
+    kind: &'static str,
+    labels: &'static str,
+    help: &'static str,
+}
+
+/// How the tail got an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Published,
+    Read,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    Query,
+    Mutation,
+    Subscription,
+}
+
+/// Over what an operation came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    /// Server-Sent Events or multipart, over HTTP.
+    EventStream,
+    WebSocket,
+}
+
+/// Something that is open, counted until it is dropped.
+pub struct Open(Gauge);
+
+/// Registers metrics and notes them for the documentation.
+struct Builder {
+    registry: Registry,
+    catalogue: Vec<Entry>,
+}
+
+impl Builder {
+    fn add<M: Metric + Clone>(&mut self, entry: Entry, metric: M) -> M {
+        let name = entry.name.strip_suffix("_total").unwrap_or(entry.name);
+        self.registry.register(name, entry.help.trim_end_matches('.'), metric.clone());
+        self.catalogue.push(entry);
+        metric
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str) -> Counter {
+        self.add(Entry { name, kind: "counter", labels: "", help }, Counter::default())
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static str,
+        help: &'static str,
+    ) -> Counters<N> {
+        self.add(Entry { name, kind: "counter", labels, help }, Counters::default())
+    }
+
+    fn gauge<G: Metric + Clone + Default>(&mut self, name: &'static str, help: &'static str) -> G {
+        self.add(Entry { name, kind: "gauge", labels: "", help }, G::default())
+    }
+
+    fn histogram<const N: usize>(&mut self, name: &'static str, help: &'static str, buckets: [f64; N]) -> Histogram {
+        self.add(Entry { name, kind: "histogram", labels: "", help }, Histogram::new(buckets))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut new = Builder { registry: Registry::default(), catalogue: Vec::new() };
+        let log_position = new.gauge("parlance_log_position", "The newest event that this node's tail has dispatched.");
+        let log_lag = new.gauge(
+            "parlance_log_lag_seconds",
+            "How long ago this node's tail was last known to be at the head of the log. In good health it stays below \
+             about TAIL_POLL_INTERVAL.",
+        );
+        let events = new.counters::<1>(
+            "parlance_log_events_total",
+            "`source`: published, read",
+            "Events dispatched by the tail, as published by a node or as read from Postgres.",
+        );
+        let log_delay = new.histogram(
+            "parlance_log_delay_seconds",
+            "From the creation of a message to its dispatch by this node's tail, as far as the nodes' clocks agree.",
+            DELAYS,
+        );
+        let log_holes_filled = new.counter(
+            "parlance_log_holes_filled_total",
+            "Times that later events had come and those missing before them were read from Postgres.",
+        );
+        let log_unpublished = new.counter(
+            "parlance_log_events_unpublished_total",
+            "Events of this node whose publication failed or found its queue full: tails read them from Postgres.",
+        );
+        let stream_overflows = new.counter(
+            "parlance_stream_overflows_total",
+            "Streams whose queue was full, and that were let go to read the log instead.",
+        );
+        let writer_queue = new.gauge("parlance_writer_queue_length", "Requests that wait to be committed.");
+        let writer_batch =
+            new.histogram("parlance_writer_batch_size", "Requests committed in one transaction.", BATCH_SIZES);
+        let messages_stored = new.counter("parlance_messages_stored_total", "Messages stored by this node.");
+        let sockets = new.gauge("parlance_sockets_open", "WebSocket connections.");
+        let subscriptions = new.gauge("parlance_subscriptions_open", "Subscriptions, over whatever transport.");
+        let operations = new.counters(
+            "parlance_operations_total",
+            "`kind`: query, mutation, subscription; `transport`: http, event_stream, websocket",
+            "Operations begun.",
+        );
+        let errors = new.counters(
+            "parlance_errors_total",
+            "`code`: as in errors.md",
+            "Errors answered to clients, by their code.",
+        );
+        let renders = new.counters::<1>(
+            "parlance_renders_total",
+            "`rendering`: shared, personal",
+            "Events rendered for subscriptions: once for all with the same document, or for one viewer.",
+        );
+        Self {
+            parts: Arc::new(Parts {
+                log_position,
+                log_lag,
+                log_events_published: events.get_or_create_owned(&[("source", "published")]),
+                log_events_read: events.get_or_create_owned(&[("source", "read")]),
+                log_delay,
+                log_holes_filled,
+                log_unpublished,
+                stream_overflows,
+                writer_queue,
+                writer_batch,
+                messages_stored,
+                sockets,
+                subscriptions,
+                operations,
+                errors,
+                renders_shared: renders.get_or_create_owned(&[("rendering", "shared")]),
+                renders_personal: renders.get_or_create_owned(&[("rendering", "personal")]),
+                at_head: Mutex::new(Instant::now()),
+                registry: new.registry,
+                catalogue: new.catalogue,
+            }),
+        }
+    }
+}
+
+impl Metrics {
+    /// The text format, version 0.0.4.
+    pub fn text(&self) -> String {
+        let at_head = *self.parts.at_head.lock().unwrap_or_else(PoisonError::into_inner);
+        self.parts.log_lag.set(at_head.elapsed().as_secs_f64());
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode_registry(&mut text, &self.parts.registry);
+        self.with_full_names(&text)
+    }
+
+    /// The library writes OpenMetrics, where what is said about a counter leaves out the `_total` of its name.
+    fn with_full_names(&self, text: &str) -> String {
+        let mut full = String::with_capacity(text.len() + 1024);
+        for line in text.lines() {
+            let mut words = line.splitn(4, ' ');
+            let (comment, what, name) = (words.next(), words.next(), words.next().unwrap_or_default());
+            let counter = || self.parts.catalogue.iter().any(|entry| entry.name.strip_suffix("_total") == Some(name));
+            let _ = match (comment, what, words.next()) {
+                (Some("#"), Some(what), Some(rest)) if counter() => writeln!(full, "# {what} {name}_total {rest}"),
+                _ => writeln!(full, "{line}"),
+            };
+        }
+        full
+    }
+
+    /// Docs: every metric, its labels, and what it means.
+    pub fn table() -> String {
+        let mut text = String::from(
+            "# Metrics\n\n\
+             `GET /metrics` answers in Prometheus' text format, unless `METRICS=false`. It is for the network of the\n\
+             operators: a public proxy should not pass it on. Each node tells of itself, since its start. Generated by\n\
+             `make generate`.\n\n\
+             | metric | type | labels | meaning |\n|---|---|---|---|\n",
+        );
+        for Entry { name, kind, labels, help } in &Self::default().parts.catalogue {
+            let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+        }
+        text
+    }
+
+    /// The tail begins or goes on at this place.
+    pub fn tail_at(&self, seq: i64) {
+        self.parts.log_position.set(seq);
+    }
+
+    pub fn event_dispatched(&self, source: Source) {
+        match source {
+            Source::Published => self.parts.log_events_published.inc(),
+            Source::Read => self.parts.log_events_read.inc(),
+        };
+    }
+
+    pub fn message_dispatched(&self, after: Duration) {
+        self.parts.log_delay.observe(after.as_secs_f64());
+    }
+
+    /// There was nothing above the tail's position at this instant.
+    pub fn tail_at_head(&self, at: Instant) {
+        *self.parts.at_head.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    pub fn hole_filled(&self) {
+        self.parts.log_holes_filled.inc();
+    }
+
+    pub fn unpublished(&self, events: usize) {
+        self.parts.log_unpublished.inc_by(events as u64);
+    }
+
+    pub fn stream_overflow(&self) {
+        self.parts.stream_overflows.inc();
+    }
+
+    pub fn queued(&self) {
+        self.parts.writer_queue.inc();
+    }
+
+    /// The writer has taken so many requests, to commit them together.
+    pub fn batch_taken(&self, requests: usize) {
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        self.parts.writer_queue.dec_by(i64::from(requests));
+        self.parts.writer_batch.observe(f64::from(requests));
+    }
+
+    pub fn messages_stored(&self, messages: usize) {
+        self.parts.messages_stored.inc_by(messages as u64);
+    }
+
+    pub fn socket(&self) -> Open {
+        Open::new(&self.parts.sockets)
+    }
+
+    pub fn subscription(&self) -> Open {
+        Open::new(&self.parts.subscriptions)
+    }
+
+    pub fn operation(&self, kind: OperationKind, transport: Transport) {
+        self.parts.operations.get_or_create(&[("kind", kind.as_str()), ("transport", transport.as_str())]).inc();
+    }
+
+    /// Shows the code from now on, so that its first error is seen as a rise from nought.
+    pub fn expect_errors(&self, code: &'static str) {
+        self.parts.errors.get_or_create_owned(&[("code", code)]);
+    }
+
+    pub fn error(&self, code: &'static str) {
+        self.parts.errors.get_or_create(&[("code", code)]).inc();
+    }
+
+    /// An event was rendered for a subscription.
+    pub fn renders(&self, shared: bool) {
+        if shared {
+            self.parts.renders_shared.inc()
+        } else {
+            self.parts.renders_personal.inc()
+        };
+    }
+}
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl OperationKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Mutation => "mutation",
+            Self::Subscription => "subscription",
+        }
+    }
+}
+
+impl Transport {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::EventStream => "event_stream",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
