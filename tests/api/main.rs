@@ -19,6 +19,7 @@ mod http;
 mod imports;
 mod legacy_socket;
 mod log;
+mod log_model;
 mod messages;
 mod metrics;
 mod migrations;

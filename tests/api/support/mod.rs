@@ -4,12 +4,14 @@ mod brokers;
 mod client;
 mod database;
 mod node;
+mod scale;
 mod socket;
 
 pub use brokers::{DroppingBroker, redis_url};
 pub use client::{Answer, User};
 pub use database::TestDatabase;
 pub use node::Node;
+pub use scale::scale;
 pub use socket::Socket;
 
 use std::time::Duration;
