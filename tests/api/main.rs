@@ -18,6 +18,7 @@ mod generated;
 mod http;
 mod imports;
 mod legacy_socket;
+mod load;
 mod log;
 mod log_model;
 mod messages;
