@@ -15,6 +15,7 @@ mod conversations;
 mod event_streams;
 mod faults;
 mod generated;
+mod guarantees;
 mod http;
 mod imports;
 mod legacy_socket;
