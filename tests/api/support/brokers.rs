@@ -95,7 +95,7 @@ impl Broker for FaultyBroker {
         let parts = self.disturb(&publication.events);
         Box::pin(async move {
             for events in parts {
-                self.inner.publish(&Publication { events, ..*publication }).await?;
+                self.inner.publish(&Publication { events, ..publication.clone() }).await?;
             }
             Ok(())
         })
