@@ -13,7 +13,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-with-services fuzz lint generate check-generated release-builds bench load clean
+.PHONY: help run test test-with-services soak fuzz lint generate check-generated release-builds bench load clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ test-with-services:
 	scripts/generate --check
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance scripts/fuzz-api
+
+# One at a time, since they are about time. Thousands of sockets have both their ends in one process.
+soak: ## the faults and the log's model for longer: half an hour
+	@scripts/setup test
+	ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true; \
+		SOAK=1 scripts/services run cargo nextest run $(FEATURES) --locked --test api --test-threads 1 \
+		--no-fail-fast -- faults:: log_model:: $(ARGS)
 
 # What it comes upon stays in the cache; fuzz/corpus has what is worth a test. The first build takes ten minutes.
 # Its flags are for nightly compilers, unless told otherwise; the sanitizers look for what safe Rust does not do.

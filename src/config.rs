@@ -193,16 +193,19 @@ pub struct Web {
     pub public_max_age: u32,
 }
 
-/// The writer of messages.
+/// The writers of messages and receipts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Writing")]
 pub struct Writing {
-    /// Messages committed together at most, where so many are waiting
+    /// Messages and receipts committed together at most, where so many are waiting
     #[arg(long, env, default_value = "200", value_name = "1..5000", value_parser = within::<usize>(1..=5000))]
     pub write_batch: usize,
-    /// Messages that may wait to be committed; beyond them UNAVAILABLE is answered
+    /// Messages and receipts that may wait at each writer; beyond them UNAVAILABLE is answered
     #[arg(long, env, default_value = "10000", value_name = "1..1000000", value_parser = within::<usize>(1..=1_000_000))]
     pub write_queue: usize,
+    /// Writers that commit side by side, with a connection to Postgres each; all of them wait for the head of the log
+    #[arg(long, env, default_value = "1", value_name = "1..16", value_parser = within::<usize>(1..=16))]
+    pub writers: usize,
 }
 
 /// The event log and its streams.

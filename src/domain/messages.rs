@@ -1,8 +1,8 @@
 //! Messages: sending and finding them.
 
+use super::batch::Outgoing;
 use super::error::Result;
 use super::validate::Check;
-use super::writer::Outgoing;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, MessageId};
 use crate::store::messages::{self, Message};
@@ -29,7 +29,7 @@ impl Messages<'_> {
             check.client_id(client_id);
         }
         check.done()?;
-        self.app.parts.writer.send(Outgoing { sender: viewer.user, message }).await
+        self.app.parts.writers.send(Outgoing { sender: viewer.user, message }).await
     }
 
     /// None where the viewer takes no part in its conversation.

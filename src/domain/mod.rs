@@ -1,6 +1,7 @@
 //! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
 
 pub mod accounts;
+mod batch;
 pub mod conversations;
 mod error;
 mod housekeeping;
@@ -31,7 +32,7 @@ use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
-use writer::Writer;
+use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ struct Parts {
     limits: Limits,
     passwords: Passwords,
     tokens: Tokens,
-    writer: Writer,
+    writers: Writers,
     metrics: Metrics,
     housekeeping: Housekeeping,
 }
@@ -83,12 +84,12 @@ impl App {
         let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
-        let writer = Writer::start(log.clone(), clock, random.clone(), metrics.clone(), &config.writing, stop.clone());
+        let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writer, metrics, housekeeping };
+        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -143,7 +144,7 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let running = parts.log.is_running() && parts.writer.is_running() && parts.housekeeping.is_running();
+        let running = parts.log.is_running() && parts.writers.are_running() && parts.housekeeping.is_running();
         running && parts.database.ping().await.is_ok()
     }
 

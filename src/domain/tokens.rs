@@ -120,7 +120,8 @@ impl Tokens {
     }
 
     pub(super) fn sign(&self, user: UserId, session: SessionId, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>)> {
-        let expires_at = now + self.access_ttl;
+        // Never beyond the session, which ends with its newest refresh token.
+        let expires_at = now + self.access_ttl.min(self.refresh_ttl);
         let claims = Claims {
             iss: ISSUER.into(),
             sub: user.to_string(),

@@ -121,7 +121,8 @@ struct Entry {
     /// What the stream has read already, up to and with this.
     from: Seq,
     interest: Interest,
-    queue: mpsc::Sender<Event>,
+    /// None once it was full.
+    queue: Option<mpsc::Sender<Event>>,
     end: Arc<End>,
 }
 
@@ -345,7 +346,7 @@ impl Index {
                 entry.insert(Listener { conversations, streams: Vec::new() })
             }
         };
-        listener.streams.push(Entry { id, from: head, interest, queue, end });
+        listener.streams.push(Entry { id, from: head, interest, queue: Some(queue), end });
         Ok(id)
     }
 
@@ -411,26 +412,30 @@ impl Listener {
     /// What was queued while the user took part, up to a place, is not for them any more.
     fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
-            stream.end.queued.store(queued, Ordering::SeqCst);
+            if stream.queue.is_some() {
+                stream.end.queued.store(queued, Ordering::SeqCst);
+            }
             stream.end.recalled.store(true, Ordering::SeqCst);
         }
     }
 
-    /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood.
+    /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood. What is
+    /// in the queue can still be recalled.
     fn deliver(&mut self, event: Event, metrics: &Metrics) {
-        self.streams.retain(|stream| {
+        for stream in &mut self.streams {
             if event.seq <= stream.from || !stream.interest.wants(&event.change) {
-                return true;
+                continue;
             }
-            let sent = stream.queue.try_send(event);
+            let Some(queue) = &stream.queue else { continue };
+            let sent = queue.try_send(event);
             if matches!(sent, Err(TrySendError::Full(_))) {
                 metrics.stream_overflow();
             }
             if sent.is_err() {
                 stream.end.queued.store(event.seq - 1, Ordering::SeqCst);
+                stream.queue = None;
             }
-            sent.is_ok()
-        });
+        }
     }
 }
 

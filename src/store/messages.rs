@@ -93,6 +93,15 @@ pub async fn by_client_ids(
         .await
 }
 
+/// The conversation and the number of each.
+pub async fn places(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
+    messages::table
+        .filter(messages::id.eq_any(ids))
+        .select((messages::id, messages::conversation_id, messages::number))
+        .load(conn)
+        .await
+}
+
 pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }

@@ -1,5 +1,7 @@
 //! Participants: who takes part in a conversation, and how far each has read.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
@@ -128,43 +130,44 @@ pub async fn among(
         .await
 }
 
-/// Everything up to `number` is delivered; returns whether that is news.
-pub async fn advance_delivered(
-    conn: &mut Connection,
-    conversation: ConversationId,
-    user: UserId,
-    number: i32,
-) -> QueryResult<bool> {
-    diesel::update(
-        participants::table.find((conversation, user)).filter(participants::last_delivered_number.lt(number)),
-    )
-    .set(participants::last_delivered_number.eq(number))
-    .execute(conn)
-    .await
-    .map(|updated| updated == 1)
+/// How far a participant is to come, by messages' numbers; 0 is nowhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watermarks {
+    pub delivered: i32,
+    pub read: i32,
 }
 
-/// Everything up to `number` is read; returns whether that is news. The conversation must be locked:
-/// the participant's own messages after `number` are counted anew.
-pub async fn advance_read(
+/// Moves watermarks forward, never back, and returns whose have moved. The conversations must be locked: where more
+/// is read, the participant's own messages after it are counted anew.
+pub async fn advance(
     conn: &mut Connection,
-    conversation: ConversationId,
-    user: UserId,
-    number: i32,
-) -> QueryResult<bool> {
-    diesel::sql_query(
-        "UPDATE participants
-         SET last_read_number = $3,
-             last_delivered_number = greatest(last_delivered_number, $3),
-             own_unread = (
-                 SELECT count(*) FROM messages WHERE conversation_id = $1 AND sender_id = $2 AND number > $3
-             )
-         WHERE conversation_id = $1 AND user_id = $2 AND last_read_number < $3",
+    watermarks: &BTreeMap<(ConversationId, UserId), Watermarks>,
+) -> QueryResult<Vec<(ConversationId, UserId)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        conversation_id: ConversationId,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let rows: Vec<Row> = diesel::sql_query(
+        "UPDATE participants AS old
+         SET last_delivered_number = greatest(old.last_delivered_number, new.delivered),
+             last_read_number = greatest(old.last_read_number, new.read),
+             own_unread = CASE WHEN new.read <= old.last_read_number THEN old.own_unread ELSE (
+                 SELECT count(*) FROM messages
+                 WHERE conversation_id = new.conversation_id AND sender_id = new.user_id AND number > new.read
+             ) END
+         FROM unnest($1, $2, $3, $4) AS new (conversation_id, user_id, delivered, read)
+         WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id
+             AND (old.last_delivered_number < new.delivered OR old.last_read_number < new.read)
+         RETURNING old.conversation_id, old.user_id",
     )
-    .bind::<SqlUuid, _>(conversation)
-    .bind::<SqlUuid, _>(user)
-    .bind::<Integer, _>(number)
-    .execute(conn)
-    .await
-    .map(|updated| updated == 1)
+    .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(_, user)| user).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(watermarks.values().map(|to| to.delivered).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(watermarks.values().map(|to| to.read).collect::<Vec<_>>())
+    .load(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.conversation_id, row.user_id)).collect())
 }

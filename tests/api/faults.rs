@@ -1,143 +1,252 @@
-//! Parts that go away and come back: what was acknowledged is there, and every listener hears it once.
+//! Parts that die, stop, or come back, while a load goes on: what was acknowledged is there, and every listener hears
+//! it once, in one order. `make soak` runs the same for longer: support/scale.rs.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use diesel_async::SimpleAsyncConnection as _;
-use futures_util::future::join_all;
+use parlance::clock::Clock;
 use parlance::log::RedisBroker;
 use parlance::random::Random;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::support::{Node, TestDatabase};
+use crate::load::Load;
+use crate::support::{
+    Api, FaultyBroker, HeldLog, Node, NodeBuilder, NodeProcess, OwnPostgres, Redis, TestDatabase, redis_url, scale,
+    url_of_node,
+};
 
-/// A Redis of the test's own, to be killed.
-struct Redis {
-    port: u16,
-    process: Child,
+/// Two nodes in this process.
+async fn nodes(build: impl AsyncFn(usize) -> Node) -> [Node; 2] {
+    [build(0).await, build(1).await]
 }
 
-impl Redis {
-    fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { port, process: Self::spawn(port) }
-    }
-
-    fn spawn(port: u16) -> Child {
-        let arguments = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let process = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn().unwrap();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::yield_now();
-        }
-        process
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    fn restart(&mut self) {
-        self.process = Self::spawn(self.port);
-    }
+async fn load(nodes: &[Node; 2]) -> Load {
+    Load::start(nodes.iter().map(Api::from).collect(), scale().load).await
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
+async fn broker(url: &str, prefix: &str) -> RedisBroker {
+    RedisBroker::connect(url, prefix, Random::system()).await.unwrap()
+}
+
+async fn over(redis: &Redis, database: &TestDatabase) -> NodeBuilder {
+    Node::build().broker(Arc::new(broker(&redis.url(), &database.name).await))
 }
 
 #[tokio::test]
-async fn redis_goes_away_and_comes_back() {
+async fn redis_is_killed_and_restarted() {
     let database = TestDatabase::new().await;
-    let mut redis = Redis::start();
-    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let mut redis = Redis::start().await;
     // No look at Postgres by itself: what arrives comes over Redis, or because Redis is back.
-    let build = async || {
-        let broker = RedisBroker::connect(&url, &database.name, Random::system()).await.unwrap();
-        Node::build().broker(Arc::new(broker)).flag("--tail-poll-interval=60000").start_on(&database).await
-    };
-    let (one, two) = (build().await, build().await);
-    let ada = one.register("ada").await;
-    let group = ada.create_group("Redis", &[]).await;
-    let mut inbox = ada.on(&two).inbox().await;
-    let mut number = 0;
-    for _ in 0..3 {
-        for _ in 0..2 {
-            ada.send(&group, "over Redis").await;
-            number += 1;
-            assert_eq!(inbox.message().await["number"], number);
-        }
-        redis.kill();
-        for _ in 0..3 {
-            ada.send(&group, "without Redis").await;
-        }
-        redis.restart();
-        for _ in 0..3 {
-            number += 1;
-            assert_eq!(inbox.message().await["number"], number);
+    let build = async |_| over(&redis, &database).await.flag("--tail-poll-interval=60000").start_on(&database).await;
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    for _ in 0..scale().rounds {
+        redis.kill().await;
+        load.sends_on().await;
+        redis.restart().await;
+        load.is_heard().await;
+    }
+    load.finish(&database.url).await;
+}
+
+/// First it keeps its connections and answers on none, then it is gone.
+#[tokio::test]
+async fn redis_is_stopped_for_long() {
+    let database = TestDatabase::new().await;
+    let mut redis = Redis::start().await;
+    let build = async |_| over(&redis, &database).await.flag("--tail-poll-interval=100").start_on(&database).await;
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    redis.pause();
+    goes_on_for(scale().redis_pause, &mut load).await;
+    redis.resume();
+    goes_on_for(Duration::ZERO, &mut load).await;
+    redis.kill().await;
+    goes_on_for(scale().redis_pause, &mut load).await;
+    redis.restart().await;
+    goes_on_for(Duration::ZERO, &mut load).await;
+    load.finish(&database.url).await;
+}
+
+/// What is sent meanwhile is heard meanwhile.
+async fn goes_on_for(duration: Duration, load: &mut Load) {
+    let end = Instant::now() + duration;
+    loop {
+        load.sends_on().await;
+        load.is_heard().await;
+        if Instant::now() >= end {
+            return;
         }
     }
 }
 
+/// It crashes, is gone for a while, and recovers at its next start.
 #[tokio::test]
-async fn without_redis_events_arrive_by_the_look_at_postgres() {
-    let database = TestDatabase::new().await;
-    let mut redis = Redis::start();
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let broker = RedisBroker::connect(&url, &database.name, Random::system()).await.unwrap();
-    let node = Node::build().broker(Arc::new(broker)).flag("--tail-poll-interval=100").start_on(&database).await;
-    let ada = node.register("ada").await;
-    let group = ada.create_group("No Redis", &[]).await;
-    let mut inbox = ada.inbox().await;
-    redis.kill();
-    for number in 1..=10 {
-        ada.send(&group, "all the same").await;
-        assert_eq!(inbox.message().await["number"], number);
+async fn postgres_is_restarted() {
+    let postgres = OwnPostgres::start().await;
+    let prefix = TestDatabase::unused_name();
+    let build = async |_| Node::build().redis(&prefix).await.start_at(postgres.url()).await;
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    let options = postgres.options();
+    for _ in 0..scale().rounds {
+        postgres.crash().await;
+        sleep(scale().postgres_pause).await;
+        postgres.restart(&options).await;
+        load.sends_on().await;
+        load.is_heard().await;
     }
+    assert!(load.repeated() > 0, "nobody noticed");
+    load.finish(postgres.url()).await;
+    drop(nodes);
+    postgres.stop().await;
 }
 
-/// Every connection to Postgres is cut again and again, in the middle of whatever they do. A client that is told
-/// UNAVAILABLE sends again with its clientId, as one would.
+/// Each again and again, in the middle of whatever it does.
 #[tokio::test]
-async fn connections_to_postgres_are_cut() {
+async fn all_connections_to_postgres_are_cut() {
     let database = TestDatabase::new().await;
-    let node = Node::build().flag("--tail-poll-interval=100").start_on(&database).await;
-    let ada = node.register("ada").await;
-    let group = ada.create_group("Cut", &[]).await;
-    let mut inbox = ada.inbox().await;
-    let send = async |client_id: String| loop {
-        let answer = ada.try_send(&group, "through it all", Some(&client_id)).await;
-        if answer.body.get("errors").is_none() {
-            return answer.data()["sendMessage"]["message"]["number"].as_i64().unwrap();
-        }
-        assert_eq!(answer.code(), "UNAVAILABLE", "{:#}", answer.body);
-    };
-    let sends = async {
-        let mut numbers = Vec::new();
-        for round in 0..10 {
-            numbers.extend(join_all((0..20).map(|i| send(format!("{round}-{i}")))).await);
-        }
-        numbers
-    };
-    let cuts = async {
-        let mut connection = database.connection().await;
+    let build = async |_| Node::build().redis(&database.name).await.start_on(&database).await;
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    let mut connection = database.connection().await;
+    let end = Instant::now() + scale().cutting;
+    while Instant::now() < end {
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        loop {
-            connection.batch_execute(cut).await.unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(40)).await;
-        }
-    };
-    let mut numbers = tokio::select! {
-        numbers = sends => numbers,
-        () = cuts => unreachable!("it never ends"),
-    };
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=200).collect::<Vec<_>>(), "each clientId is one message");
-    for number in 1..=200 {
-        assert_eq!(inbox.message().await["number"], number);
+        connection.batch_execute(cut).await.unwrap();
+        sleep(Duration::from_millis(40)).await;
     }
-    assert_eq!(ada.send(&group, "after").await["number"], 201);
-    assert_eq!(inbox.message().await["number"], 201);
+    load.sends_on().await;
+    load.is_heard().await;
+    assert!(load.repeated() > 0, "nobody noticed");
+    load.finish(&database.url).await;
+}
+
+/// The writer's own, after its messages are inserted and before they are committed.
+#[tokio::test]
+async fn a_connection_is_cut_in_the_middle_of_a_transaction() {
+    let database = TestDatabase::new().await;
+    let build = async |n| Node::build().redis(&database.name).await.start_at(&url_of_node(&database, n)).await;
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    let mut connection = database.connection().await;
+    for _ in 0..scale().rounds {
+        let before = load.repeated();
+        let log = HeldLog::new(&database).await;
+        let writer = log.waiting().await;
+        connection.batch_execute(&format!("SELECT pg_terminate_backend({})", writer.pid)).await.unwrap();
+        log.release().await;
+        load.sends_on().await;
+        load.is_heard().await;
+        assert!(load.repeated() > before, "nobody noticed");
+    }
+    load.finish(&database.url).await;
+}
+
+#[tokio::test]
+async fn publications_are_lost_doubled_and_reordered() {
+    const SEED: u64 = 1;
+    const FAULTS: usize = 10;
+    let database = TestDatabase::new().await;
+    let inner = Arc::new(broker(&redis_url(), &database.name).await);
+    let faulty = Arc::new(FaultyBroker::new(inner, SEED));
+    let build = async |_| {
+        // Often enough for what is lost and has nothing after it that would show the hole.
+        Node::build().broker(faulty.clone()).flag("--tail-poll-interval=200").start_on(&database).await
+    };
+    let nodes = nodes(build).await;
+    let mut load = load(&nodes).await;
+    while faulty.faults() < FAULTS * scale().rounds {
+        load.sends_on().await;
+    }
+    load.is_heard().await;
+    load.finish(&database.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_reconnects_at_the_same_instant() {
+    let database = TestDatabase::new().await;
+    let build = async |_| {
+        let patient = Node::build().flag("--socket-init-timeout=60");
+        patient.redis(&database.name).await.start_on(&database).await
+    };
+    let nodes = nodes(build).await;
+    let mut load = Load::start(nodes.iter().map(Api::from).collect(), scale().crowd).await;
+    for _ in 0..scale().rounds {
+        load.reconnects().await;
+        load.is_heard().await;
+    }
+    load.sends_on().await;
+    load.finish(&database.url).await;
+}
+
+#[tokio::test]
+async fn clocks_are_five_minutes_apart() {
+    let database = TestDatabase::new().await;
+    let build = async |n| {
+        let wrong = TimeDelta::seconds(if n == 0 { -150 } else { 150 });
+        Node::build().clock(Clock::off_by(wrong)).redis(&database.name).await.start_on(&database).await
+    };
+    let nodes = nodes(build).await;
+    let (behind, ahead) = (nodes[0].app.clock().now(), nodes[1].app.clock().now());
+    assert!(ahead - behind >= TimeDelta::minutes(5));
+    let mut load = load(&nodes).await;
+    for _ in 0..scale().rounds {
+        load.sends_on().await;
+        load.reconnects().await;
+        load.is_heard().await;
+    }
+    load.finish(&database.url).await;
+}
+
+async fn processes(database: &TestDatabase) -> ([NodeProcess; 2], Load) {
+    let nodes = [NodeProcess::start(database, 0).await, NodeProcess::start(database, 1).await];
+    let load = Load::start(nodes.iter().map(NodeProcess::api).collect(), scale().load).await;
+    (nodes, load)
+}
+
+/// With a transaction open that is never committed, and its clients connected.
+#[tokio::test]
+async fn a_node_is_killed_in_the_middle_of_sends() {
+    let database = TestDatabase::new().await;
+    let (mut nodes, mut load) = processes(&database).await;
+    for _ in 0..scale().rounds {
+        let before = load.repeated();
+        let log = HeldLog::new(&database).await;
+        let node = log.waiting().await.node();
+        nodes[node].kill().await;
+        log.release().await;
+        load.sends_on().await;
+        load.is_heard().await;
+        assert!(load.repeated() > before, "nobody noticed");
+        nodes[node].restart().await;
+        load.sends_on().await;
+    }
+    load.is_heard().await;
+    load.finish(&database.url).await;
+}
+
+/// With the log's lock in its hands: Postgres takes that back, and the others go on.
+#[tokio::test]
+async fn a_node_stands_still() {
+    let database = TestDatabase::new().await;
+    let (nodes, mut load) = processes(&database).await;
+    for _ in 0..scale().rounds {
+        let before = load.repeated();
+        let log = HeldLog::new(&database).await;
+        let node = log.waiting().await.node();
+        nodes[node].pause();
+        let end = Instant::now() + scale().node_pause;
+        log.release().await;
+        load.sends_on().await;
+        sleep_until(end).await;
+        nodes[node].resume();
+        load.sends_on().await;
+        load.is_heard().await;
+        assert!(load.repeated() > before, "nobody noticed");
+    }
+    load.finish(&database.url).await;
 }

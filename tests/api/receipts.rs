@@ -84,3 +84,100 @@ async fn a_receipt_is_told_to_everybody_once() {
         assert_eq!(inbox.next().await["message"]["body"], "done");
     }
 }
+
+/// Many send, read and receive at once, in conversations that they share; then everything adds up.
+async fn receipts_add_up(node: &Node) {
+    let users = join_all((0..8).map(|_| node.register("user"))).await;
+    let everybody: Vec<_> = users.iter().collect();
+    let groups = join_all((0..3).map(|_| users[0].create_group("Group", &everybody[1..]))).await;
+    let mut inbox = users[0].inbox().await;
+    // What each does in turn, all side by side: sends, receives what it has sent, sends more, reads, and reads again
+    // what came before that.
+    let work = join_all(users.iter().flat_map(|user| groups.iter().map(move |group| (user, group))).map(
+        async |(user, group)| {
+            let mut sent = Vec::new();
+            for round in 0..12 {
+                let message = user.send(group, "hello").await;
+                let number = message["number"].as_i64().unwrap();
+                match round % 4 {
+                    0 => user.query(DELIVERED, json!({"id": message["id"]})).await,
+                    2 => {
+                        let (read, _) = tokio::join!(user.mark_read(&message), user.send(group, "meanwhile"));
+                        let membership = &read.data()["markRead"]["conversation"]["viewerMembership"];
+                        assert!(membership["lastReadMessage"]["number"].as_i64() >= Some(number));
+                        json!(null)
+                    }
+                    _ => json!(null),
+                };
+                sent.push(message);
+            }
+            // All at once, and the furthest counts.
+            join_all(sent[..7].iter().map(|message| user.mark_read(message))).await;
+            (user, group, sent)
+        },
+    ))
+    .await;
+
+    let query = "query ($id: ID!) { conversation(id: $id) {
+        messages(last: 100, before: $before) { nodes { number sender { id } } pageInfo { startCursor } }
+        viewerMembership { unreadCount lastReadMessage { number } }
+        participants(first: 20) { nodes { user { id } lastReadNumber lastDeliveredNumber } }
+    } }"
+    .replace("$id: ID!", "$id: ID!, $before: String");
+    for (user, group, sent) in work {
+        let number = |place: usize| sent[place]["number"].as_i64().unwrap();
+        // Rounds 2, 6 and 10 read; rounds 0, 4 and 8 only receive.
+        let read = number(10);
+        let (mut messages, mut before) = (Vec::new(), json!(null));
+        let data = loop {
+            let data = user.query(&query, json!({"id": group, "before": before})).await;
+            let page = data["conversation"]["messages"]["nodes"].as_array().unwrap().clone();
+            before = data["conversation"]["messages"]["pageInfo"]["startCursor"].clone();
+            messages.extend(page.iter().cloned());
+            if page.len() < 100 {
+                break data;
+            }
+        };
+        assert_eq!(messages.len(), 8 * (12 + 3));
+        let unread = messages
+            .iter()
+            .filter(|message| message["number"].as_i64() > Some(read) && message["sender"]["id"] != user.id.as_str());
+        let expected = json!({"unreadCount": unread.count(), "lastReadMessage": {"number": read}});
+        assert_eq!(data["conversation"]["viewerMembership"], expected);
+        let participants = data["conversation"]["participants"]["nodes"].as_array().unwrap();
+        let own = participants.iter().find(|participant| participant["user"]["id"] == user.id.as_str()).unwrap();
+        assert_eq!((own["lastReadNumber"].as_i64(), own["lastDeliveredNumber"].as_i64()), (Some(read), Some(read)));
+    }
+
+    // Each message is told once, and each step forward.
+    users[0].create_group("The end", &[]).await;
+    let (mut messages, mut receipts) = (0, std::collections::HashMap::<_, usize>::new());
+    loop {
+        let event = inbox.next().await;
+        match event["__typename"].as_str().unwrap() {
+            "MessageAdded" => messages += 1,
+            "ReceiptAdvanced" => {
+                let place = (event["conversation"]["id"].to_string(), event["participant"]["user"]["id"].to_string());
+                *receipts.entry(place).or_default() += 1;
+            }
+            "ConversationAdded" => break,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(messages, 3 * 8 * (12 + 3));
+    assert_eq!(receipts.len(), 3 * 8);
+    // Three are received and three are read, each of them news when it is asked for: nobody else moves it.
+    assert!(receipts.values().all(|&count| count == 6), "{receipts:?}");
+}
+
+const DELIVERED: &str = "mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }";
+
+#[tokio::test]
+async fn receipts_add_up_under_load() {
+    receipts_add_up(&Node::start().await).await;
+}
+
+#[tokio::test]
+async fn receipts_add_up_with_writers_side_by_side() {
+    receipts_add_up(&Node::build().flag("--writers=4").flag("--write-batch=5").start_alone().await).await;
+}

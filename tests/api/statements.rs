@@ -1,9 +1,11 @@
 //! How many statements a query costs: as many for many rows as for few.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, set_default_instrumentation};
 use diesel_async::SimpleAsyncConnection as _;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{Node, TestDatabase, User};
@@ -85,4 +87,66 @@ async fn a_query_whose_time_is_up_begins_no_statement() {
         ada.query("{ viewer { id } }", json!({})).await;
     }
     assert_eq!(STATEMENTS.load(Ordering::SeqCst) - before, 1 + 20, "the COMMIT, and each viewer");
+}
+
+/// The statements of `work`, while nothing else asks.
+async fn statements_while<T>(work: impl Future<Output = T>) -> (usize, T) {
+    let before = STATEMENTS.load(Ordering::SeqCst);
+    let result = work.await;
+    (STATEMENTS.load(Ordering::SeqCst) - before, result)
+}
+
+#[tokio::test]
+async fn what_waits_together_is_stored_by_a_handful_of_statements() {
+    const DELIVERED: &str = "mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }";
+    const READ: &str = "mutation ($id: ID!) { markRead(input: {messageId: $id}) { conversation { id } } }";
+    const SEND: &str =
+        "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"hello\"}) { message { id } } }";
+
+    count_statements();
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--tail-poll-interval=60000").start_on(&database).await;
+    let ada = node.register("ada").await;
+    let users = join_all((0..10).map(|_| node.register("user"))).await;
+    // Each session is looked up once.
+    join_all(users.iter().map(|user| user.query("{ viewer { id } }", json!({})))).await;
+    let group = ada.create_group("Group", &users.iter().collect::<Vec<_>>()).await;
+    let message = ada.send(&group, "one").await;
+    let id = json!({"id": message["id"]});
+
+    // BEGIN, the lock, who takes part, the insert, the log, COMMIT.
+    assert_eq!(statements_while(ada.query(SEND, json!({"id": group}))).await.0, 6);
+    // BEGIN, where the message is, the lock, who takes part, the watermark, the log, COMMIT.
+    assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 7);
+    // No news is not for the log.
+    assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 6);
+    assert_eq!(statements_while(ada.query(DELIVERED, id.clone())).await.0, 6);
+
+    // While the conversation is locked the writer waits with one request, and all others behind it.
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
+    let before = STATEMENTS.load(Ordering::SeqCst);
+    let until = async |what: &dyn Fn() -> bool| {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let first = ada.query(SEND, json!({"id": group}));
+    let others = async {
+        until(&|| STATEMENTS.load(Ordering::SeqCst) == before + 2).await;
+        let requests = join_all((0..99).map(|i| match i / users.len() % 3 {
+            0 => users[i % users.len()].query(READ, id.clone()),
+            1 => users[i % users.len()].query(DELIVERED, id.clone()),
+            _ => users[i % users.len()].query(SEND, json!({"id": group})),
+        }));
+        let release = async {
+            until(&|| node.app.metrics().text().contains("parlance_writer_queue_length 99\n")).await;
+            lock.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(requests, release)
+    };
+    let (statements, _) = statements_while(async { tokio::join!(first, others) }).await;
+    // The COMMIT here; the first message; then all others at once, by BEGIN, where the messages are, the lock, who
+    // takes part, the insert, the watermarks, the log and COMMIT.
+    assert_eq!(statements, 1 + 6 + 8);
 }

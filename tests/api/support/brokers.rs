@@ -1,10 +1,12 @@
 //! Brokers for tests, beside the two that ship.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use parlance::log::{Broker, Incoming, Publication};
+use parlance::log::{Broker, Event, Incoming, Publication};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,73 @@ impl Broker for DroppingBroker {
         let mut publication = publication.clone();
         publication.events.retain(|_| !(self.published.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.one_in));
         Box::pin(async move { self.inner.publish(&publication).await })
+    }
+
+    fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
+        self.inner.subscribe(stop)
+    }
+}
+
+/// Loses, doubles, and holds back until after what comes later, by chance that follows from a seed.
+pub struct FaultyBroker {
+    inner: Arc<dyn Broker>,
+    state: Mutex<Faults>,
+}
+
+struct Faults {
+    chance: StdRng,
+    late: Vec<Event>,
+    lost: usize,
+    doubled: usize,
+    held_back: usize,
+}
+
+impl FaultyBroker {
+    pub fn new(inner: Arc<dyn Broker>, seed: u64) -> Self {
+        let chance = StdRng::seed_from_u64(seed);
+        let faults = Faults { chance, late: Vec::new(), lost: 0, doubled: 0, held_back: 0 };
+        Self { inner, state: Mutex::new(faults) }
+    }
+
+    /// The fewest of any fault that there were.
+    pub fn faults(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state.lost.min(state.doubled).min(state.held_back)
+    }
+
+    /// What is published in its place: some of it now, and some of what was held back before.
+    fn disturb(&self, events: &[Event]) -> [Vec<Event>; 2] {
+        let mut state = self.state.lock().unwrap();
+        let mut late = std::mem::take(&mut state.late);
+        late.reverse();
+        let mut now = Vec::new();
+        for &event in events {
+            match state.chance.next_u32() % 8 {
+                0 | 1 => state.lost += 1,
+                2 => {
+                    state.doubled += 1;
+                    now.extend([event, event]);
+                }
+                3 | 4 => {
+                    state.held_back += 1;
+                    state.late.push(event);
+                }
+                _ => now.push(event),
+            }
+        }
+        [now, late]
+    }
+}
+
+impl Broker for FaultyBroker {
+    fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, parlance::error::Result<()>> {
+        let parts = self.disturb(&publication.events);
+        Box::pin(async move {
+            for events in parts {
+                self.inner.publish(&Publication { events, ..publication.clone() }).await?;
+            }
+            Ok(())
+        })
     }
 
     fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming> {

@@ -40,18 +40,42 @@ impl Answer {
     }
 }
 
-impl Node {
+/// A server to call.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub url: String,
+    http: reqwest::Client,
+}
+
+impl From<&Node> for Api {
+    fn from(node: &Node) -> Self {
+        Self { url: node.url("/graphql"), http: node.http.clone() }
+    }
+}
+
+impl Api {
+    pub fn new(url: String) -> Self {
+        Self { url, http: reqwest::Client::new() }
+    }
+
     pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
-        let mut request = self
-            .http
-            .post(self.url("/graphql"))
-            .header("accept", ACCEPT)
-            .json(&json!({"query": query, "variables": variables}));
+        self.try_call(token, query, variables).await.unwrap()
+    }
+
+    /// Fails where the server is not there, or goes before it has answered.
+    pub async fn try_call(&self, token: Option<&str>, query: &str, variables: Value) -> reqwest::Result<Answer> {
+        let mut request = self.http.post(&self.url).header("accept", ACCEPT);
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.unwrap();
-        Answer { status: response.status().as_u16(), body: response.json().await.unwrap() }
+        let response = request.json(&json!({"query": query, "variables": variables})).send().await?;
+        Ok(Answer { status: response.status().as_u16(), body: response.json().await? })
+    }
+}
+
+impl Node {
+    pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
+        Api::from(self).call(token, query, variables).await
     }
 }
 
@@ -62,28 +86,33 @@ pub struct User {
     pub session: String,
     pub access_token: String,
     pub refresh_token: String,
-    http: reqwest::Client,
-    url: String,
+    api: Api,
 }
+
+const SEND_MESSAGE: &str = "mutation ($input: SendMessageInput!) {
+    sendMessage(input: $input) { message { id number revision body clientId kind sender { id } } }
+}";
 
 const SIGNED_IN: &str = "accessToken refreshToken session { id } viewer { user { id username } }";
 
 impl User {
-    pub async fn register(node: &Node, username: &str, password: &str) -> Self {
+    pub async fn register(at: impl Into<Api>, username: &str, password: &str) -> Self {
+        let api = at.into();
         let query = format!("mutation ($input: RegisterInput!) {{ register(input: $input) {{ {SIGNED_IN} }} }}");
-        let data = node.call(None, &query, json!({"input": {"username": username, "password": password}})).await.data();
-        Self::from_payload(node, &data["register"])
+        let data = api.call(None, &query, json!({"input": {"username": username, "password": password}})).await.data();
+        Self::from_payload(api, &data["register"])
     }
 
     /// The same account on another device.
-    pub async fn login(node: &Node, username: &str, password: &str) -> Self {
+    pub async fn login(at: impl Into<Api>, username: &str, password: &str) -> Self {
         let query = format!("mutation ($input: LoginInput!) {{ login(input: $input) {{ {SIGNED_IN} }} }}");
+        let api = at.into();
         let data =
-            node.call(None, &query, json!({"input": {"identifier": username, "password": password}})).await.data();
-        Self::from_payload(node, &data["login"])
+            api.call(None, &query, json!({"input": {"identifier": username, "password": password}})).await.data();
+        Self::from_payload(api, &data["login"])
     }
 
-    pub fn from_payload(node: &Node, payload: &Value) -> Self {
+    pub fn from_payload(at: impl Into<Api>, payload: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
             id: text(&payload["viewer"]["user"]["id"]),
@@ -91,20 +120,17 @@ impl User {
             session: text(&payload["session"]["id"]),
             access_token: text(&payload["accessToken"]),
             refresh_token: text(&payload["refreshToken"]),
-            http: node.http.clone(),
-            url: node.url("/graphql"),
+            api: at.into(),
         }
     }
 
     /// The same session, calling another node.
-    pub fn on(&self, node: &Node) -> Self {
-        Self { url: node.url("/graphql"), http: node.http.clone(), ..self.clone() }
+    pub fn on(&self, other: impl Into<Api>) -> Self {
+        Self { api: other.into(), ..self.clone() }
     }
 
     pub async fn call(&self, query: &str, variables: Value) -> Answer {
-        let request = self.http.post(&self.url).header("accept", ACCEPT).bearer_auth(&self.access_token);
-        let response = request.json(&json!({"query": query, "variables": variables})).send().await.unwrap();
-        Answer { status: response.status().as_u16(), body: response.json().await.unwrap() }
+        self.api.call(Some(&self.access_token), query, variables).await
     }
 
     pub async fn query(&self, query: &str, variables: Value) -> Value {
@@ -126,11 +152,13 @@ impl User {
     }
 
     pub async fn try_send(&self, conversation: &str, body: &str, client_id: Option<&str>) -> Answer {
-        let query = "mutation ($input: SendMessageInput!) {
-            sendMessage(input: $input) { message { id number revision body clientId kind sender { id } } }
-        }";
-        let input = json!({"conversationId": conversation, "body": body, "clientId": client_id});
-        self.call(query, json!({"input": input})).await
+        self.call(SEND_MESSAGE, send_input(conversation, body, client_id)).await
+    }
+
+    /// Fails where the server is not there, or goes before it has answered.
+    pub async fn attempt_send(&self, conversation: &str, body: &str, client_id: &str) -> reqwest::Result<Answer> {
+        let variables = send_input(conversation, body, Some(client_id));
+        self.api.try_call(Some(&self.access_token), SEND_MESSAGE, variables).await
     }
 
     /// The message as stored.
@@ -152,7 +180,7 @@ impl User {
     }
 
     pub async fn socket(&self) -> Socket {
-        Socket::open(&self.url, &self.access_token).await
+        Socket::open(&self.api.url, &self.access_token).await
     }
 
     /// The inbox on a socket of its own, caught up.
@@ -174,4 +202,8 @@ impl User {
     pub async fn inbox_after(&self, cursor: Option<&str>) -> Inbox {
         Inbox::open(self.socket().await, cursor).await
     }
+}
+
+fn send_input(conversation: &str, body: &str, client_id: Option<&str>) -> Value {
+    json!({"input": {"conversationId": conversation, "body": body, "clientId": client_id}})
 }

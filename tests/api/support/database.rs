@@ -33,8 +33,12 @@ impl TestDatabase {
         AsyncPgConnection::establish(&self.url).await.unwrap()
     }
 
+    pub fn unused_name() -> String {
+        format!("test_{}", unique())
+    }
+
     async fn create(from: &str) -> Self {
-        let name = format!("test_{}", unique());
+        let name = Self::unused_name();
         let mut server = server().await;
         server.batch_execute(&format!("CREATE DATABASE {name}{from}")).await.unwrap();
         Self { url: url_of(&name), name }

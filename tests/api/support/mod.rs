@@ -4,12 +4,16 @@ mod brokers;
 mod client;
 mod database;
 mod node;
+mod parts;
+mod scale;
 mod socket;
 
-pub use brokers::{DroppingBroker, redis_url};
-pub use client::{Answer, User};
-pub use database::TestDatabase;
-pub use node::Node;
+pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
+pub use client::{Answer, Api, User};
+pub use database::{TestDatabase, unique};
+pub use node::{JWT_SECRET, Node, NodeBuilder};
+pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, url_of_node};
+pub use scale::{LoadScale, scale};
 pub use socket::Socket;
 
 use std::time::Duration;

@@ -22,7 +22,7 @@ use super::database::{TestDatabase, unique};
 use super::{PASSWORD, PATIENCE};
 
 /// The same on every node of a test, so that each takes the other's tokens.
-const JWT_SECRET: &str = "a secret for tests that is long enough";
+pub const JWT_SECRET: &str = "a secret for tests that is long enough";
 
 pub struct Node {
     pub address: SocketAddr,
@@ -138,6 +138,11 @@ impl NodeBuilder {
     }
 
     pub async fn start_on(self, database: &TestDatabase) -> Node {
+        self.start_at(&database.url).await
+    }
+
+    /// Over the database of this URL.
+    pub async fn start_at(self, database_url: &str) -> Node {
         let mut config = Flags::try_parse_from(["parlance".to_owned()].into_iter().chain(self.flags)).unwrap().config;
         match &self.data_dir {
             Some(directory) => config.places.data_dir = directory.path().to_owned(),
@@ -150,7 +155,7 @@ impl NodeBuilder {
             config.auth.password_passes = 1;
         }
         let tail = CancellationToken::new();
-        let app = App::open(&config, &database.url, self.broker, self.clock, Random::system(), tail.clone());
+        let app = App::open(&config, database_url, self.broker, self.clock, Random::system(), tail.clone());
         let app = app.await.unwrap();
         let server = Server::new(app.clone(), config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

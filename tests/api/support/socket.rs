@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
@@ -30,11 +31,15 @@ impl Socket {
 
     /// Upgraded with these subprotocols to choose from, and the one that was chosen.
     pub async fn offering(http_url: &str, protocols: &'static str) -> (Self, String) {
-        let mut request = http_url.replacen("http", "ws", 1).into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocols));
-        let (stream, response) = connect_async(request).await.unwrap();
+        let (stream, response) = connect_async(Self::request(http_url, protocols)).await.unwrap();
         let chosen = response.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
         (Self { stream, early: VecDeque::new() }, chosen)
+    }
+
+    fn request(http_url: &str, protocols: &'static str) -> Request {
+        let mut request = http_url.replacen("http", "ws", 1).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocols));
+        request
     }
 
     /// Acknowledged, as the owner of the token.
@@ -44,6 +49,31 @@ impl Socket {
         socket.send(json!({"type": "connection_init", "payload": {"Authorization": authorization}})).await;
         assert_eq!(socket.receive().await, json!({"type": "connection_ack"}));
         socket
+    }
+
+    /// The same, where the server may not be there or may go.
+    pub async fn try_open(http_url: &str, token: &str) -> Option<Self> {
+        let (stream, _) = connect_async(Self::request(http_url, "graphql-transport-ws")).await.ok()?;
+        let mut socket = Self { stream, early: VecDeque::new() };
+        let authorization = format!("Bearer {token}");
+        socket.try_send(json!({"type": "connection_init", "payload": {"Authorization": authorization}})).await?;
+        (socket.try_receive().await? == json!({"type": "connection_ack"})).then_some(socket)
+    }
+
+    /// None where the connection is gone.
+    pub async fn try_send(&mut self, message: Value) -> Option<()> {
+        self.stream.send(Message::text(message.to_string())).await.ok()
+    }
+
+    /// The next message but the server's pings, which are answered, however long it takes; None where the connection
+    /// ends.
+    pub async fn try_receive(&mut self) -> Option<Value> {
+        loop {
+            let frame = self.stream.next().await;
+            if let ControlFlow::Break(result) = self.frame(frame).await {
+                return result.ok();
+            }
+        }
     }
 
     pub async fn send(&mut self, message: Value) {
@@ -151,7 +181,8 @@ impl Socket {
                 if message["type"] != "ping" {
                     return ControlFlow::Break(Ok(message));
                 }
-                self.send(json!({"type": "pong"})).await;
+                // Where it fails, the next read tells.
+                let _ = self.try_send(json!({"type": "pong"})).await;
                 ControlFlow::Continue(())
             }
             Some(Ok(Message::Close(frame))) => ControlFlow::Break(Err(frame.map(|frame| frame.code.into()))),

@@ -1,0 +1,190 @@
+//! What a batch of the writer's is decided by, and what it comes to.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+
+use super::conversations::UNKNOWN;
+use super::error::{Error, Result, Violation};
+use super::messages::NewMessage;
+use crate::clock::Clock;
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::log::{Change, Transaction};
+use crate::random::Random;
+use crate::store::conversations::{self, Conversation};
+use crate::store::messages::{self, Message, MessageKind};
+use crate::store::participants::{self, Watermarks};
+
+const NO_MESSAGE: Error = Error::NotFound("No such message.");
+
+/// A message that was checked, and who sends it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) sender: UserId,
+    pub(super) message: NewMessage,
+}
+
+/// Everything up to this message is delivered to the user, or read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receipt {
+    pub(super) user: UserId,
+    pub(super) message: MessageId,
+    pub(super) mark: Mark,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Delivered,
+    Read,
+}
+
+/// Each request's own result.
+pub(super) struct Results {
+    pub(super) sends: Vec<Result<Message>>,
+    pub(super) receipts: Vec<Result<Conversation>>,
+    /// How many of the messages are new.
+    pub(super) stored: usize,
+}
+
+/// Does all of it within the transaction. Messages go first: a receipt is about one that was committed before, and
+/// then counts the user's own after it anew.
+pub(super) async fn store(
+    tx: &mut Transaction<'_>,
+    sends: &[Outgoing],
+    receipts: &[Receipt],
+    clock: Clock,
+    random: &Random,
+) -> Result<Results> {
+    let mut batch = Batch::load(tx, sends, receipts, clock).await?;
+    let sends: Vec<_> = sends.iter().map(|outgoing| batch.number(outgoing, random)).collect();
+    let receipts: Vec<_> = receipts.iter().map(|receipt| batch.advance(receipt)).collect();
+    if !batch.new.is_empty() {
+        messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
+        for message in &batch.new {
+            tx.record_message(message);
+        }
+    }
+    if !batch.watermarks.is_empty() {
+        for (conversation, user) in participants::advance(tx.conn(), &batch.watermarks).await? {
+            tx.record(Change::ReceiptAdvanced { conversation, user });
+        }
+    }
+    Ok(Results { sends, receipts, stored: batch.new.len() })
+}
+
+struct Batch {
+    now: DateTime<Utc>,
+    /// Locked: their numbers are this transaction's to give.
+    conversations: HashMap<ConversationId, Conversation>,
+    participants: HashSet<(ConversationId, UserId)>,
+    /// The messages under each clientId, of before and of this batch.
+    known: HashMap<(UserId, String), Message>,
+    new: Vec<Message>,
+    /// Where the messages are that receipts are about.
+    places: HashMap<MessageId, (ConversationId, i32)>,
+    /// The furthest of each user in each conversation.
+    watermarks: BTreeMap<(ConversationId, UserId), Watermarks>,
+}
+
+impl Batch {
+    async fn load(tx: &mut Transaction<'_>, sends: &[Outgoing], receipts: &[Receipt], clock: Clock) -> Result<Self> {
+        let places: HashMap<_, _> = match unique(receipts.iter().map(|receipt| receipt.message)).as_slice() {
+            [] => HashMap::new(),
+            ids => messages::places(tx.conn(), ids).await?.into_iter().map(|(id, at, n)| (id, (at, n))).collect(),
+        };
+        let sent_to = sends.iter().map(|outgoing| outgoing.message.conversation);
+        let ids = unique(sent_to.chain(places.values().map(|&(conversation, _)| conversation)));
+        let senders = unique(sends.iter().map(|outgoing| outgoing.sender));
+        let users = unique(senders.iter().copied().chain(receipts.iter().map(|receipt| receipt.user)));
+        let client_ids: Vec<_> = sends.iter().filter_map(|outgoing| outgoing.message.client_id.as_deref()).collect();
+
+        let locked = conversations::lock_many(tx.conn(), &ids).await?;
+        let participants = participants::among(tx.conn(), &ids, &users).await?;
+        let known = match client_ids.as_slice() {
+            [] => Vec::new(),
+            client_ids => messages::by_client_ids(tx.conn(), &senders, client_ids).await?,
+        };
+        let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
+        Ok(Self {
+            // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.
+            now: clock.now(),
+            conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
+            participants: participants.into_iter().collect(),
+            known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
+            new: Vec::with_capacity(sends.len()),
+            places,
+            watermarks: BTreeMap::new(),
+        })
+    }
+
+    /// Gives a message its number, unless it was sent before or is not the sender's to send.
+    fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
+        let Outgoing { sender, message: new } = outgoing;
+        if !self.participants.contains(&(new.conversation, *sender)) {
+            return Err(UNKNOWN);
+        }
+        let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
+        if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
+            return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(reused()) };
+        }
+        let conversation = self.conversations.get_mut(&new.conversation).ok_or(UNKNOWN)?;
+        let message = Message {
+            id: MessageId::new(self.now, random),
+            conversation_id: new.conversation,
+            number: conversation.last_message_number + 1,
+            revision: conversation.revision + 1,
+            sender_id: Some(*sender),
+            kind: MessageKind::Text,
+            body: Some(new.body.clone()),
+            client_id: new.client_id.clone(),
+            created_at: self.now,
+        };
+        // As it will be once the message is inserted: receipts of this batch are answered with it.
+        conversation.last_message_id = Some(message.id);
+        conversation.last_message_number = message.number;
+        conversation.revision = message.revision;
+        conversation.last_activity_at = conversation.last_activity_at.max(self.now);
+        if let Some(key) = key {
+            self.known.insert(key, message.clone());
+        }
+        self.new.push(message.clone());
+        Ok(message)
+    }
+
+    /// Notes how far a user has come, unless the message is not the user's to see.
+    fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
+        let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
+        let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
+        if !self.participants.contains(&(id, receipt.user)) {
+            return Err(NO_MESSAGE);
+        }
+        let watermarks = self.watermarks.entry((id, receipt.user)).or_default();
+        watermarks.delivered = watermarks.delivered.max(number);
+        if receipt.mark == Mark::Read {
+            watermarks.read = watermarks.read.max(number);
+        }
+        Ok(conversation.clone())
+    }
+}
+
+/// Each once.
+fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.collect::<HashSet<_>>().into_iter().collect()
+}
+
+fn reused() -> Error {
+    Error::Conflict(Violation::new("clientId", "This clientId belongs to a message in another conversation."))
+}
+
+/// The locks rule out that a clientId comes twice at once in one conversation, but not in two on two nodes.
+fn spoiled(error: diesel::result::Error) -> Error {
+    use diesel::result::{DatabaseErrorKind, Error as Diesel};
+    match &error {
+        Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
+            if details.constraint_name() == Some("messages_by_client_id") =>
+        {
+            reused()
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,38 @@
+//! docs/guarantees.md names the tests that hold what it says, and each of them is there.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn each_guarantee_is_held_by_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let tests = tests();
+    let rows: Vec<_> = document.lines().filter_map(|line| line.strip_prefix("| ")).collect();
+    let mut guarantees = 0;
+    for row in rows.into_iter().filter(|row| !row.ends_with("| held by |")) {
+        let (_, held_by) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        let names: Vec<_> = held_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test holds: {row}");
+        for name in names {
+            let exists = match name.split_once(": ") {
+                Some((file, title)) => {
+                    fs::read_to_string(root.join(file)).unwrap().contains(&format!("test('{title}'"))
+                }
+                None => tests.iter().any(|test| test == name),
+            };
+            assert!(exists, "there is no test {name}");
+        }
+        guarantees += 1;
+    }
+    assert!(guarantees > 15, "only {guarantees} rows were found");
+}
+
+/// The tests of this program; one that runs over either adapter counts as one.
+fn tests() -> Vec<String> {
+    let output = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output().unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.map(|name| name.replace("::over_memory::", "::").replace("::over_redis::", "::")).collect()
+}

@@ -1,0 +1,213 @@
+//! The log as a list, and what a stream must have of it.
+
+use std::fmt;
+
+use parlance::ids::{ConversationId, UserId};
+use parlance::log::{Audience, Change, Event, Interest, Item, Seq};
+
+/// Everything that was committed after `base`, in the order of seq.
+#[derive(Clone, Debug)]
+pub struct Model {
+    base: Seq,
+    events: Vec<Event>,
+}
+
+/// An item as a client got it.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    pub item: Item,
+    /// How far the node's tail had come before.
+    pub tail: Seq,
+    /// The last event that can have been committed by then.
+    pub head: Seq,
+}
+
+/// What a client asked for, and what it got.
+#[derive(Debug)]
+pub struct Listening {
+    pub user: UserId,
+    pub interest: Interest,
+    pub start: Start,
+    pub heard: Vec<Heard>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    Now,
+    After(Seq),
+    /// The cursor is not of this log, or not yet.
+    Invalid,
+}
+
+impl Model {
+    pub fn new(base: Seq) -> Self {
+        Self { base, events: Vec::new() }
+    }
+
+    pub fn base(&self) -> Seq {
+        self.base
+    }
+
+    pub fn head(&self) -> Seq {
+        self.events.last().map_or(self.base, |last| last.seq)
+    }
+
+    pub fn append(&mut self, changes: &[Change]) {
+        let next = self.head() + 1;
+        self.events.extend((next..).zip(changes).map(|(seq, &change)| Event { seq, change }));
+    }
+
+    /// Whether the user takes part in the conversation once the event at `seq` has happened.
+    pub fn takes_part(&self, user: UserId, conversation: ConversationId, seq: Seq) -> bool {
+        let own = |event: &&Event| match event.change {
+            Change::ConversationAdded { user: other, conversation: another }
+            | Change::ConversationRemoved { user: other, conversation: another } => {
+                (other, another) == (user, conversation)
+            }
+            _ => false,
+        };
+        let last = self.events.iter().rev().filter(|event| event.seq <= seq).find(own);
+        last.is_some_and(|event| matches!(event.change, Change::ConversationAdded { .. }))
+    }
+
+    /// Whether the user takes part at any place of the log from one to another.
+    fn takes_part_between(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
+        (from..=upto).any(|seq| self.takes_part(user, conversation, seq))
+    }
+
+    /// Whether the user takes part at every place of the log from one to another.
+    fn takes_part_throughout(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
+        (from..=upto).all(|seq| self.takes_part(user, conversation, seq))
+    }
+
+    /// What is wrong with what the stream got.
+    pub fn check(&self, listening: &Listening) -> Result<(), String> {
+        let mut reader = Reader { model: self, listening, position: None, caught_up: false, closed: false };
+        if let Start::After(seq) = listening.start {
+            reader.position = Some(seq);
+        }
+        for (place, heard) in listening.heard.iter().enumerate() {
+            reader
+                .take(place, heard)
+                .map_err(|wrong| format!("{wrong}, at item {place} of {listening:#?}\nin the log\n{self}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events.iter().try_for_each(|event| writeln!(f, "{event:?}"))
+    }
+}
+
+/// Goes through what a stream got.
+struct Reader<'a> {
+    model: &'a Model,
+    listening: &'a Listening,
+    /// Everything up to here is settled. None before the first item of a stream that starts now.
+    position: Option<Seq>,
+    caught_up: bool,
+    closed: bool,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, place: usize, heard: &Heard) -> Result<(), String> {
+        ensure(!self.closed, || "something came after the end".to_owned())?;
+        let resync = place == 0 && matches!(self.listening.start, Start::Invalid);
+        ensure(matches!(heard.item, Item::ResyncRequired(_)) == resync, || "a resync too many or too few".to_owned())?;
+        match heard.item {
+            Item::ResyncRequired(seq) => self.position = Some(seq),
+            Item::Event(event) => {
+                self.event(&event, heard)?;
+                self.advance(event.seq, heard.head)?;
+            }
+            Item::CaughtUp(seq) => {
+                ensure(!std::mem::replace(&mut self.caught_up, true), || "caught up twice".to_owned())?;
+                ensure(self.position.is_none_or(|position| position <= seq), || "caught up to before".to_owned())?;
+                // What is at the place itself must have come.
+                self.advance(seq + 1, heard.head)?;
+                self.position = Some(seq);
+            }
+            Item::Closed => {
+                self.closed = true;
+                let Interest::Messages(Some(conversation)) = self.listening.interest else {
+                    return Err("it has no end".to_owned());
+                };
+                let from = self.position.unwrap_or(self.model.base);
+                let stays = self.model.takes_part_throughout(self.listening.user, conversation, from, heard.head);
+                ensure(!stays, || "closed to somebody who takes part".to_owned())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&self, event: &Event, heard: &Heard) -> Result<(), String> {
+        let (model, user) = (self.model, self.listening.user);
+        ensure(model.events.contains(event), || "no such event".to_owned())?;
+        ensure(event.seq <= heard.head, || "before it was committed".to_owned())?;
+        ensure(self.position.is_none_or(|position| event.seq > position), || "twice, or out of order".to_owned())?;
+        ensure(self.wants(event), || "not asked for".to_owned())?;
+        ensure(self.sees(event), || "not the user's to see".to_owned())?;
+        let left = matter(event).is_some_and(|conversation| {
+            !matches!(event.change, Change::ConversationRemoved { .. })
+                && !model.takes_part_between(user, conversation, heard.tail.max(event.seq), heard.head)
+        });
+        ensure(!left, || "the node knew that the user had left".to_owned())
+    }
+
+    /// Nothing that must come lies between the position and the event at `seq`.
+    fn advance(&mut self, seq: Seq, head: Seq) -> Result<(), String> {
+        if let Some(position) = self.position {
+            let between = self.model.events.iter().filter(|event| event.seq > position && event.seq < seq);
+            let lost: Vec<_> = between.filter(|event| self.must_come(event, head)).collect();
+            ensure(lost.is_empty(), || format!("lost: {lost:?}"))?;
+        }
+        self.position = Some(seq);
+        Ok(())
+    }
+
+    /// Of conversations that the user has left by `head` there need not be more than that.
+    fn must_come(&self, event: &Event, head: Seq) -> bool {
+        let stays = || match (event.change, matter(event)) {
+            (Change::ConversationRemoved { .. }, _) | (_, None) => true,
+            (_, Some(conversation)) => {
+                self.model.takes_part_throughout(self.listening.user, conversation, event.seq, head)
+            }
+        };
+        self.wants(event) && self.sees(event) && stays()
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        match (self.listening.interest, event.change) {
+            (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (Interest::Inbox, _) | (Interest::Messages(None), Change::MessageAdded { .. }) => true,
+            (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
+            (Interest::Messages(_), _) => false,
+        }
+    }
+
+    fn sees(&self, event: &Event) -> bool {
+        match event.change.audience() {
+            Audience::User(user) => user == self.listening.user,
+            Audience::Conversation(id) => self.model.takes_part(self.listening.user, id, event.seq),
+        }
+    }
+}
+
+/// The conversation that an event is about.
+fn matter(event: &Event) -> Option<ConversationId> {
+    match event.change {
+        Change::ConversationAdded { conversation, .. } | Change::ConversationRemoved { conversation, .. } => {
+            Some(conversation)
+        }
+        change => match change.audience() {
+            Audience::Conversation(conversation) => Some(conversation),
+            Audience::User(_) => None,
+        },
+    }
+}
+
+fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(wrong()) }
+}

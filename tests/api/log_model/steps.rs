@@ -1,0 +1,186 @@
+//! What a case is made of. Numbers stand for whatever there are then, modulo how many: any sequence makes sense, and
+//! so does any that is left when it is made smaller.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+pub const USERS: usize = 3;
+pub const CONVERSATIONS: usize = 3;
+pub const NODES: usize = 2;
+
+const STEPS: usize = 60;
+const WRITES: usize = 4;
+
+/// One world and what happens in it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub settings: Settings,
+    /// Which user takes part in which conversation at first.
+    pub members: [[bool; CONVERSATIONS]; USERS],
+    pub steps: Vec<Step>,
+}
+
+/// Small, so that all the bounds are met.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub hole_wait_ms: u64,
+    /// Whether the tails also look at Postgres by themselves.
+    pub looks: bool,
+    pub tail_memory: usize,
+    pub stream_queue: usize,
+    pub catch_up_page: i64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// One transaction.
+    Append {
+        node: usize,
+        writes: Vec<Write>,
+    },
+    /// The node's tail gets some of what is held back: late, early, backwards, or for the first of several times.
+    Deliver {
+        node: usize,
+        place: usize,
+        count: usize,
+        backwards: bool,
+        kept: bool,
+    },
+    Drop {
+        node: usize,
+        place: usize,
+        count: usize,
+    },
+    /// The node's tail is told that something may have been lost.
+    Gap {
+        node: usize,
+    },
+    Subscribe {
+        node: usize,
+        user: usize,
+        wanted: Wanted,
+        from: From,
+        items: usize,
+    },
+    /// The client reads so many more items.
+    Read {
+        stream: usize,
+        items: usize,
+    },
+    Disconnect {
+        stream: usize,
+    },
+    /// The node goes with its tail and its streams; another takes its place.
+    Restart {
+        node: usize,
+    },
+    /// A moment in which everybody gets on with what there is to do.
+    Pause,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Write {
+    Message(usize),
+    Update(usize),
+    Receipt(usize, usize),
+    Revoke(usize),
+    /// Of a kind that only a newer version knows.
+    Unknown(usize),
+    Join(usize, usize),
+    Leave(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    Inbox,
+    AllMessages,
+    MessagesOf(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum From {
+    Now,
+    /// Before everything.
+    Beginning,
+    /// Where another stream has come to.
+    Stream(usize),
+    /// A place that the log has not reached.
+    Future,
+    /// Another log.
+    Elsewhere,
+}
+
+impl Case {
+    pub fn any() -> impl Strategy<Value = Self> {
+        let members = proptest::array::uniform3(proptest::array::uniform3(any::<bool>()));
+        (Settings::any(), members, vec(step(), 1..STEPS)).prop_map(|(settings, members, steps)| Self {
+            settings,
+            members,
+            steps,
+        })
+    }
+}
+
+impl Settings {
+    fn any() -> impl Strategy<Value = Self> {
+        (1..20_u64, any::<bool>(), 1..8_usize, 1..4_usize, 1..6_i64).prop_map(
+            |(hole_wait_ms, looks, tail_memory, stream_queue, catch_up_page)| Self {
+                hole_wait_ms,
+                looks,
+                tail_memory,
+                stream_queue,
+                catch_up_page,
+            },
+        )
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (node, place, stream, items) = (0..NODES, 0..8_usize, 0..16_usize, 1..6_usize);
+    let some = 1..5_usize;
+    prop_oneof![
+        8 => (node.clone(), vec(write(), 1..WRITES)).prop_map(|(node, writes)| Step::Append { node, writes }),
+        6 => (node.clone(), place.clone(), some.clone(), any::<bool>(), any::<bool>()).prop_map(
+            |(node, place, count, backwards, kept)| Step::Deliver { node, place, count, backwards, kept }
+        ),
+        2 => (node.clone(), place, some).prop_map(|(node, place, count)| Step::Drop { node, place, count }),
+        1 => node.clone().prop_map(|node| Step::Gap { node }),
+        4 => (node.clone(), 0..USERS, wanted(), from(), items.clone())
+            .prop_map(|(node, user, wanted, from, items)| Step::Subscribe { node, user, wanted, from, items }),
+        5 => (stream.clone(), items).prop_map(|(stream, items)| Step::Read { stream, items }),
+        2 => stream.prop_map(|stream| Step::Disconnect { stream }),
+        1 => node.prop_map(|node| Step::Restart { node }),
+        3 => Just(Step::Pause),
+    ]
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let (user, conversation) = (0..USERS, 0..CONVERSATIONS);
+    prop_oneof![
+        6 => conversation.clone().prop_map(Write::Message),
+        1 => conversation.clone().prop_map(Write::Update),
+        1 => (conversation.clone(), user.clone()).prop_map(|(conversation, user)| Write::Receipt(conversation, user)),
+        1 => user.clone().prop_map(Write::Revoke),
+        1 => conversation.clone().prop_map(Write::Unknown),
+        3 => (user.clone(), conversation.clone()).prop_map(|(user, conversation)| Write::Join(user, conversation)),
+        3 => (user, conversation).prop_map(|(user, conversation)| Write::Leave(user, conversation)),
+    ]
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    prop_oneof![
+        3 => Just(Wanted::Inbox),
+        1 => Just(Wanted::AllMessages),
+        2 => (0..CONVERSATIONS).prop_map(Wanted::MessagesOf),
+    ]
+}
+
+fn from() -> impl Strategy<Value = From> {
+    prop_oneof![
+        3 => Just(From::Now),
+        3 => Just(From::Beginning),
+        6 => (0..16_usize).prop_map(From::Stream),
+        1 => Just(From::Future),
+        1 => Just(From::Elsewhere),
+    ]
+}

@@ -1,0 +1,278 @@
+//! Parts of a test's own, to be killed and stopped: a Redis, a Postgres, a node in a process, and the log's lock.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use diesel::QueryableByName;
+use diesel::sql_types::{Integer, Text};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use parlance::embedded::postgres::Postgres;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+use super::{Api, JWT_SECRET, PATIENCE, TestDatabase, redis_url};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn signal(process: &Child, signal: Signal) {
+    let pid = process.id().expect("a process that runs");
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+pub struct Redis {
+    port: u16,
+    process: Child,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let port = free_port();
+        Self { port, process: Self::spawn(port).await }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    async fn spawn(port: u16) -> Child {
+        let arguments = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let mut command = Command::new("redis-server");
+        let process = command.args(arguments).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        process
+    }
+
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    pub async fn restart(&mut self) {
+        self.process = Self::spawn(self.port).await;
+    }
+
+    /// It keeps its connections, and answers on none.
+    pub fn pause(&self) {
+        signal(&self.process, Signal::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        signal(&self.process, Signal::SIGCONT);
+    }
+}
+
+/// The built server as a process: one node over a test's database and the tests' Redis.
+pub struct NodeProcess {
+    address: SocketAddr,
+    database_url: String,
+    prefix: String,
+    directory: TempDir,
+    process: Child,
+    /// Kept, so that it can still be written to.
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl NodeProcess {
+    pub async fn start(database: &TestDatabase, number: usize) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let database_url = url_of_node(database, number);
+        let directory = tempfile::tempdir().unwrap();
+        let (process, stdout) = spawn(address, &database_url, &database.name, directory.path()).await;
+        Self { address, database_url, prefix: database.name.clone(), directory, process, stdout }
+    }
+
+    pub fn api(&self) -> Api {
+        Api::new(format!("http://{}/graphql", self.address))
+    }
+
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// At the same address.
+    pub async fn restart(&mut self) {
+        (self.process, self.stdout) =
+            spawn(self.address, &self.database_url, &self.prefix, self.directory.path()).await;
+    }
+
+    pub fn pause(&self) {
+        signal(&self.process, Signal::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        signal(&self.process, Signal::SIGCONT);
+    }
+}
+
+/// Waits until it is ready.
+async fn spawn(
+    address: SocketAddr,
+    database_url: &str,
+    prefix: &str,
+    directory: &Path,
+) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_parlance"))
+        .arg("serve")
+        .current_dir(directory)
+        .env("LISTEN_ADDR", address.to_string())
+        .env("DATA_DIR", directory)
+        .env("DATABASE_URL", database_url)
+        .env("REDIS_URL", redis_url())
+        .env("REDIS_PREFIX", prefix)
+        .env("JWT_SECRET", JWT_SECRET)
+        .env("LOG_LEVEL", "warn")
+        // The least: a node that stands still in a transaction holds up the others for as long.
+        .env("DATABASE_IDLE_TIMEOUT", "1")
+        // As cheap as the settings allow.
+        .env("PASSWORD_MEMORY_KIB", "19456")
+        .env("PASSWORD_PASSES", "2")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("is ready") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
+    (process, lines)
+}
+
+/// A Postgres that commits as in production, at one address.
+pub struct OwnPostgres {
+    postgres: Option<Postgres>,
+    url: String,
+    _directory: TempDir,
+}
+
+impl OwnPostgres {
+    /// Migrated.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        // The account it runs as must get there.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let postgres = Postgres::start(directory.path()).await.unwrap();
+        // Its processes end, the machine does not.
+        let mut connection = AsyncPgConnection::establish(postgres.url()).await.unwrap();
+        connection.batch_execute("ALTER SYSTEM SET fsync = off").await.unwrap();
+        connection.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        parlance::store::migrate(postgres.url()).await.unwrap();
+        Self { url: postgres.url().to_owned(), postgres: Some(postgres), _directory: directory }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends it at once, as a power cut does: it has to recover at its next start.
+    pub async fn crash(&self) {
+        self.pg_ctl(&["stop", "--mode=immediate"]).await;
+    }
+
+    /// As it was started at first, port and all.
+    pub async fn restart(&self, options: &str) {
+        self.pg_ctl(&["start", "--wait", "--options", options]).await;
+    }
+
+    /// The options that it runs with.
+    pub fn options(&self) -> String {
+        self.command_line().split_once(' ').unwrap().1.to_owned()
+    }
+
+    pub async fn stop(mut self) {
+        self.postgres.take().unwrap().stop().await.unwrap();
+    }
+
+    fn cluster(&self) -> &Path {
+        self.postgres.as_ref().unwrap().directory()
+    }
+
+    fn command_line(&self) -> String {
+        fs::read_to_string(self.cluster().join("postmaster.opts")).unwrap().trim().to_owned()
+    }
+
+    async fn pg_ctl(&self, arguments: &[&str]) {
+        let command_line = self.command_line();
+        let program = Path::new(command_line.split(' ').next().unwrap()).with_file_name("pg_ctl");
+        let owner = fs::metadata(self.cluster()).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg("-D").arg(self.cluster()).current_dir("/").stdout(Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        assert!(command.status().await.unwrap().success(), "pg_ctl {arguments:?}");
+    }
+}
+
+/// With which Postgres can tell a node's connections from another's.
+pub fn url_of_node(database: &TestDatabase, number: usize) -> String {
+    format!("{}?application_name={number}", database.url)
+}
+
+/// Holds the head of the log: who would commit waits, in the middle of a transaction.
+pub struct HeldLog<'a> {
+    database: &'a TestDatabase,
+    holder: AsyncPgConnection,
+}
+
+/// A backend of Postgres that has written all there is to commit, but for the log's head.
+#[derive(QueryableByName)]
+pub struct Waiting {
+    #[diesel(sql_type = Integer)]
+    pub pid: i32,
+    #[diesel(sql_type = Text)]
+    application_name: String,
+}
+
+impl Waiting {
+    /// Whose it is.
+    pub fn node(&self) -> usize {
+        self.application_name.parse().unwrap()
+    }
+}
+
+impl<'a> HeldLog<'a> {
+    pub async fn new(database: &'a TestDatabase) -> Self {
+        let mut holder = database.connection().await;
+        holder.batch_execute("BEGIN; SELECT FROM log_head FOR UPDATE").await.unwrap();
+        Self { database, holder }
+    }
+
+    /// A backend that waits, once there is one.
+    pub async fn waiting(&self) -> Waiting {
+        let mut observer = self.database.connection().await;
+        let query = "SELECT pid, application_name FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock' AND xact_start IS NOT NULL
+                       AND query LIKE '%UPDATE log_head%'";
+        let found = async {
+            loop {
+                let mut waiting: Vec<Waiting> = diesel::sql_query(query).load(&mut observer).await.unwrap();
+                if let Some(backend) = waiting.pop() {
+                    return backend;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, found).await.expect("somebody who waits for the log")
+    }
+
+    pub async fn release(mut self) {
+        self.holder.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
