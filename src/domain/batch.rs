@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::log::{Change, Transaction};
 use crate::random::Random;
+use crate::store::Connection;
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message, MessageKind};
 use crate::store::participants::{self, Watermarks};
@@ -96,14 +97,21 @@ impl Batch {
         let ids = unique(sent_to.chain(places.values().map(|&(conversation, _)| conversation)));
         let senders = unique(sends.iter().map(|outgoing| outgoing.sender));
         let users = unique(senders.iter().copied().chain(receipts.iter().map(|receipt| receipt.user)));
-        let client_ids: Vec<_> = sends.iter().filter_map(|outgoing| outgoing.message.client_id.as_deref()).collect();
+        let sent: Vec<_> = sends
+            .iter()
+            .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
+            .collect();
 
         let locked = conversations::lock_many(tx.conn(), &ids).await?;
-        let participants = participants::among(tx.conn(), &ids, &users).await?;
-        let known = match client_ids.as_slice() {
-            [] => Vec::new(),
-            client_ids => messages::by_client_ids(tx.conn(), &senders, client_ids).await?,
+        // These two are sent together.
+        let conn: &Connection = tx.conn();
+        let known = async {
+            match sent.as_slice() {
+                [] => Ok(Vec::new()),
+                sent => messages::by_client_ids(conn, sent).await,
+            }
         };
+        let (participants, known) = tokio::try_join!(participants::among(conn, &ids, &users), known)?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
             // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.

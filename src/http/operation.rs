@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use futures_util::future::ready;
-use futures_util::stream::{self, BoxStream};
+use async_stream::stream;
+use futures_util::future::join_all;
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -20,7 +21,7 @@ use super::response::Body;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Opened, Schema, Schemas, Turn};
 
 /// Events of a subscription that are rendered side by side, where so many are waiting.
-const RENDERED_AHEAD: usize = 16;
+const RENDERED_TOGETHER: usize = 16;
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -204,19 +205,37 @@ impl Parsed {
             return rendered.boxed();
         };
         let opened = Opened::default();
-        let opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
-        // It says nothing, unless it was not let in.
-        let refusals = opening.map(move |response| Rendered::new(Body::new(response).counted(&metrics)));
-        let events = stream::once(async move { opened.take().unwrap_or_else(|| stream::empty().boxed()) })
-            .flatten()
-            .map(move |item| {
-                let _open = &open;
-                let (plan, caller) = (Arc::clone(&plan), caller.clone());
-                async move { plan.render(&caller, item).await }
-            })
-            .buffered(RENDERED_AHEAD)
-            .filter_map(ready);
-        refusals.chain(events).boxed()
+        let mut opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
+        stream! {
+            let _open = open;
+            // It says nothing, unless it was not let in.
+            while let Some(response) = opening.next().await {
+                yield Rendered::new(Body::new(response).counted(&metrics));
+            }
+            drop(opening);
+            let Some(mut items) = opened.take() else { return };
+            while let Some(item) = items.next().await {
+                if let Some(rendered) = plan.rendered(item) {
+                    if let Some(rendered) = rendered {
+                        yield rendered;
+                    }
+                    continue;
+                }
+                // Those that are waiting as well are rendered side by side, so that they load together.
+                let mut waiting = vec![item];
+                while waiting.len() < RENDERED_TOGETHER
+                    && let Some(Some(item)) = items.next().now_or_never()
+                {
+                    waiting.push(item);
+                }
+                for rendered in join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await {
+                    if let Some(rendered) = rendered {
+                        yield rendered;
+                    }
+                }
+            }
+        }
+        .boxed()
     }
 }
 

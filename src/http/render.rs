@@ -149,6 +149,12 @@ impl Plans {
 }
 
 impl Plan {
+    /// The same where it has been rendered for all, without waiting for anything.
+    #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
+    pub(super) fn rendered(&self, item: Item) -> Option<Option<Rendered>> {
+        if self.is_personal() { None } else { self.plans.rendered.get(&(self.id, item)) }
+    }
+
     /// The item as its subscribers see it; None where what it tells of is gone.
     pub(super) async fn render(&self, caller: &Caller, item: Item) -> Option<Rendered> {
         if !self.is_personal() {

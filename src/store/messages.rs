@@ -80,17 +80,18 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     .map(drop)
 }
 
-/// The messages that any of the senders sent under any of the clientIds.
-pub async fn by_client_ids(
-    conn: &mut Connection,
-    senders: &[UserId],
-    client_ids: &[&str],
-) -> QueryResult<Vec<Message>> {
-    messages::table
-        .filter(messages::sender_id.eq_any(senders).and(messages::client_id.eq_any(client_ids)))
-        .select(Message::as_select())
-        .load(conn)
-        .await
+/// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many
+/// looks into the index as the one number times the other.
+pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
+    let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
+    diesel::sql_query(
+        "SELECT messages.* FROM unnest($1, $2) AS sent (sender_id, client_id)
+         JOIN messages USING (sender_id, client_id)",
+    )
+    .bind::<Array<SqlUuid>, _>(senders)
+    .bind::<Array<Text>, _>(client_ids)
+    .load(&mut conn)
+    .await
 }
 
 /// The conversation and the number of each.

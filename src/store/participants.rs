@@ -119,14 +119,14 @@ pub async fn pages(
 
 /// Which of the users take part in which of the conversations.
 pub async fn among(
-    conn: &mut Connection,
+    mut conn: &Connection,
     conversations: &[ConversationId],
     users: &[UserId],
 ) -> QueryResult<Vec<(ConversationId, UserId)>> {
     participants::table
         .filter(participants::conversation_id.eq_any(conversations).and(participants::user_id.eq_any(users)))
         .select((participants::conversation_id, participants::user_id))
-        .load(conn)
+        .load(&mut conn)
         .await
 }
 

@@ -9,6 +9,7 @@ use async_graphql::parser::types::OperationType;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
+use futures_util::future::ready;
 use futures_util::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -73,6 +74,8 @@ pub(super) struct Session {
     pong_by: Option<Instant>,
     /// Whether a fresh token has changed the lifetime.
     refreshed: bool,
+    /// Whether there are more events than are written in one turn: whatever else there is comes first.
+    crowded: bool,
 }
 
 impl Session {
@@ -100,6 +103,7 @@ impl Session {
             requests: HashSet::new(),
             pong_by: None,
             refreshed: false,
+            crowded: false,
         };
         let end = match session.initialise().await {
             Ok(()) => session.serve().await,
@@ -204,6 +208,11 @@ impl Session {
                     alarm.as_mut().reset(self.alarm());
                 }
                 let done = tokio::select! {
+                    // In most turns there is an event and nothing else; the rest is looked at once there is none.
+                    biased;
+                    Some((id, output)) = self.operations.next(), if !self.crowded => {
+                        self.pass_on_all(id, output).await
+                    }
                     over = &mut over => {
                         self.finish_requests().await;
                         Err(over.into())
@@ -212,10 +221,13 @@ impl Session {
                         Ok(message) => self.handle(message, closing).await,
                         Err(end) => Err(end),
                     },
-                    Some((id, output)) = self.operations.next() => self.pass_on_all(id, output).await,
                     () = &mut alarm => self.keep_alive(closing).await,
                     () = &mut drained, if !closing => {
                         closing = true;
+                        Ok(())
+                    }
+                    () = ready(()), if self.crowded => {
+                        self.crowded = false;
                         Ok(())
                     }
                 };
@@ -323,8 +335,12 @@ impl Session {
     /// What the operations have brought by now, in frames that are written together.
     async fn pass_on_all(&mut self, id: String, output: Output) -> Result<(), End> {
         self.pass_on(&id, output).await?;
+        self.crowded = true;
         for _ in 1..FRAMES_TOGETHER {
-            let Some(Some((id, output))) = self.operations.next().now_or_never() else { break };
+            let Some(Some((id, output))) = self.operations.next().now_or_never() else {
+                self.crowded = false;
+                break;
+            };
             self.pass_on(&id, output).await?;
         }
         self.flush().await
