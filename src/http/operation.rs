@@ -228,10 +228,9 @@ impl Parsed {
                 {
                     waiting.push(item);
                 }
-                for rendered in join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await {
-                    if let Some(rendered) = rendered {
-                        yield rendered;
-                    }
+                let rendering = waiting.into_iter().map(|item| plan.render(&caller, item));
+                for rendered in join_all(rendering).await.into_iter().flatten() {
+                    yield rendered;
                 }
             }
         }

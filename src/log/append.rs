@@ -6,7 +6,7 @@ use diesel_async::RunQueryDsl;
 
 use super::event::{Audience, Change, Event, Seq};
 use crate::error::Result;
-use crate::store::Connection;
+use crate::store::{Connection, Prepared};
 
 #[derive(QueryableByName)]
 struct Head {
@@ -28,7 +28,7 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change]) -> Result<
         Audience::User(id) => Some(id.0),
         Audience::Conversation(_) => None,
     });
-    let Head { seq: head } = diesel::sql_query(
+    let query = diesel::sql_query(
         "WITH head AS (UPDATE log_head SET seq = seq + $1 WHERE lane = 0 RETURNING seq, clock_timestamp() AS now),
               appended AS (
                   INSERT INTO events (lane, seq, kind, conversation_id, user_id, subject_id, created_at)
@@ -42,9 +42,8 @@ pub(super) async fn append(conn: &mut Connection, changes: &[Change]) -> Result<
     .bind::<Array<Text>, _>(changes.iter().map(Change::kind).collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(conversations.collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(users.collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(changes.iter().map(Change::subject).collect::<Vec<_>>())
-    .get_result(conn)
-    .await?;
+    .bind::<Array<SqlUuid>, _>(changes.iter().map(Change::subject).collect::<Vec<_>>());
+    let Head { seq: head } = Prepared(query).get_result(conn).await?;
     let first = head - count + 1;
     Ok((first..).zip(changes).map(|(seq, &change)| Event { seq, change }).collect())
 }

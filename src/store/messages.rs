@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{messages, participants};
-use super::{Connection, text_enum};
+use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, MessageId, UserId};
 
 text_enum!(MessageKind {
@@ -45,7 +45,7 @@ pub struct Range {
 /// Inserts messages whose conversations are locked, in the order of their numbers, and brings the conversations
 /// and the senders' own counts up to date, all in one statement.
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
-    diesel::sql_query(
+    let query = diesel::sql_query(
         "WITH new AS (
              SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
                  AS new (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
@@ -74,24 +74,21 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     .bind::<Array<Text>, _>(new.iter().map(|message| message.kind).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.body.as_deref()).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.client_id.as_deref()).collect::<Vec<_>>())
-    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
+    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>());
+    Prepared(query).execute(conn).await.map(drop)
 }
 
 /// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many
 /// looks into the index as the one number times the other.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
-    diesel::sql_query(
+    let query = diesel::sql_query(
         "SELECT messages.* FROM unnest($1, $2) AS sent (sender_id, client_id)
          JOIN messages USING (sender_id, client_id)",
     )
     .bind::<Array<SqlUuid>, _>(senders)
-    .bind::<Array<Text>, _>(client_ids)
-    .load(&mut conn)
-    .await
+    .bind::<Array<Text>, _>(client_ids);
+    Prepared(query).load(&mut conn).await
 }
 
 /// The conversation and the number of each.

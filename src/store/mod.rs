@@ -5,6 +5,7 @@ pub mod locks;
 pub mod messages;
 mod migrations;
 pub mod participants;
+mod prepared;
 pub mod schema;
 pub mod sessions;
 mod text_enum;
@@ -21,6 +22,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::ready;
 
 pub use migrations::{migrate, pending_migrations, revert_all};
+pub(crate) use prepared::Prepared;
 pub(crate) use text_enum::text_enum;
 
 use crate::config::Postgres;
