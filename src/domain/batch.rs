@@ -95,8 +95,9 @@ impl Batch {
         };
         let sent_to = sends.iter().map(|outgoing| outgoing.message.conversation);
         let ids = unique(sent_to.chain(places.values().map(|&(conversation, _)| conversation)));
-        let senders = unique(sends.iter().map(|outgoing| outgoing.sender));
-        let users = unique(senders.iter().copied().chain(receipts.iter().map(|receipt| receipt.user)));
+        let sending = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.sender));
+        let reading = receipts.iter().filter_map(|receipt| Some((places.get(&receipt.message)?.0, receipt.user)));
+        let pairs = unique(sending.chain(reading));
         let sent: Vec<_> = sends
             .iter()
             .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
@@ -111,7 +112,7 @@ impl Batch {
                 sent => messages::by_client_ids(conn, sent).await,
             }
         };
-        let (participants, known) = tokio::try_join!(participants::among(conn, &ids, &users), known)?;
+        let (participants, known) = tokio::try_join!(participants::among(conn, &pairs), known)?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
             // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.

@@ -115,8 +115,9 @@ fn spoils_others(error: &Error) -> bool {
     use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
     match error {
         Error::Conflict(_) => true,
-        Error::Internal(Internal::Database(Diesel::DatabaseError(kind, _))) => {
+        Error::Internal(Internal::Database(Diesel::DatabaseError(kind, details))) => {
             matches!(kind, Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::CheckViolation)
+                || details.message() == "deadlock detected"
         }
         _ => false,
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::Server;
 use super::cost::Costs;
 use super::documents::{Documents, Found, Validated};
-use super::render::{Plan, Plans, Rendered};
+use super::render::{Rendered, Way};
 use super::response::Body;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Opened, Schema, Schemas, Turn};
 
@@ -49,7 +49,7 @@ pub(super) struct Parsed {
     request: Request,
     pub(super) kind: OperationType,
     /// How a subscription shares what it renders.
-    plan: Option<Arc<Plan>>,
+    way: Option<Way>,
 }
 
 impl TryFrom<Map<String, Value>> for Operation {
@@ -125,8 +125,8 @@ impl Operation {
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
         let fits = server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if fits && !is_new { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
-        let plan = match kind {
-            OperationType::Subscription => Plans::of(server, &document, operation, name.as_deref(), &variables),
+        let way = match kind {
+            OperationType::Subscription => Way::new(&document, operation, name.as_deref(), &variables),
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
@@ -136,7 +136,7 @@ impl Operation {
             let documents = Arc::clone(&server.documents);
             request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, kind, plan })
+        Ok(Parsed { schema: schema.clone(), request, kind, way })
     }
 
     /// As far as its own text goes, without the schema.
@@ -195,7 +195,7 @@ impl Parsed {
         let metrics = server.app.metrics().clone();
         let open = metrics.subscription();
         let request = self.request.data(server.stream_loaders.clone()).data(caller.clone());
-        let Some(plan) = self.plan else {
+        let Some(way) = self.way else {
             let responses = self.schema.execute_stream(request);
             let rendered = responses.map(move |response| {
                 let _open = &open;
@@ -204,6 +204,7 @@ impl Parsed {
             });
             return rendered.boxed();
         };
+        let plans = Arc::clone(&server.plans);
         let opened = Opened::default();
         let mut opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
         stream! {
@@ -214,6 +215,7 @@ impl Parsed {
             }
             drop(opening);
             let Some(mut items) = opened.take() else { return };
+            let plan = plans.enter(way);
             while let Some(item) = items.next().await {
                 if let Some(rendered) = plan.rendered(item) {
                     if let Some(rendered) = rendered {

@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_graphql::parser::types::{Directive, Field, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Name, Positioned, Request, Value, Variables};
 use async_graphql_value::Value as Literal;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::Server;
 use super::documents::{Digest, Validated};
 use super::response::Body;
 use crate::graphql::{Caller, Identity, Loaders, Schema, Sharing, Turn};
@@ -64,6 +63,45 @@ struct Key {
     variables: String,
 }
 
+/// A way of asking, before it is known whether it is right.
+pub(super) struct Way {
+    key: Key,
+    document: Arc<Validated>,
+    /// Those that the operation declares.
+    variables: Variables,
+}
+
+impl Way {
+    /// None for what is no single field, and is rendered for its subscriber alone.
+    pub(super) fn new(
+        document: &Arc<Validated>,
+        operation: &OperationDefinition,
+        name: Option<&str>,
+        variables: &Variables,
+    ) -> Option<Self> {
+        let root = single_field(operation)?;
+        let mut used = Used::default();
+        used.set(&root.selection_set.node);
+        used.directives(&operation.directives);
+        for fragment in document.document.fragments.values() {
+            used.directives(&fragment.node.directives);
+            used.set(&fragment.node.selection_set.node);
+        }
+        // One that is null is not one that is left out, which has its default.
+        let relevant: BTreeMap<_, _> =
+            used.0.into_iter().filter_map(|name| Some((name, variables.get(name)?))).collect();
+        let key = Key {
+            document: document.digest,
+            operation: name.map(str::to_owned),
+            variables: serde_json::to_string(&relevant).ok()?,
+        };
+        let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
+        let declared = declared.filter_map(|name| Some((name.clone(), variables.get(name)?.clone())));
+        let variables = Variables::from_value(Value::Object(declared.collect()));
+        Some(Self { key, document: Arc::clone(document), variables })
+    }
+}
+
 /// One way of asking.
 pub(super) struct Plan {
     id: u64,
@@ -88,8 +126,13 @@ impl Weighter<(u64, Item), Option<Rendered>> for Weight {
     }
 }
 
-/// The document is for each viewer.
-struct Personal;
+/// Why the rendering for all is none.
+enum Unshared {
+    /// The document is for each viewer.
+    Personal,
+    /// There were errors, which may be gone the next time.
+    Failed(Rendered),
+}
 
 impl Plans {
     pub(super) fn new(schema: Schema, loaders: Loaders, metrics: Metrics) -> Self {
@@ -104,43 +147,24 @@ impl Plans {
         }
     }
 
-    /// The plan of a subscription; None for one that is no single field, which is rendered for its subscriber alone.
-    pub(super) fn of(
-        server: &Server,
-        document: &Arc<Validated>,
-        operation: &OperationDefinition,
-        name: Option<&str>,
-        variables: &Variables,
-    ) -> Option<Arc<Plan>> {
-        let plans = &server.plans;
-        let root = single_field(operation)?;
-        let mut used = Used::default();
-        used.set(&root.selection_set.node);
-        used.directives(&operation.directives);
-        document.document.fragments.values().for_each(|fragment| {
-            used.directives(&fragment.node.directives);
-            used.set(&fragment.node.selection_set.node);
-        });
-        let relevant: BTreeMap<_, _> = used.0.into_iter().map(|name| (name, variables.get(name))).collect();
-        let key = Key {
-            document: document.digest,
-            operation: name.map(str::to_owned),
-            variables: serde_json::to_string(&relevant).ok()?,
-        };
-        let mut known = plans.lock();
+    /// The plan of those who ask in this way. Only for who was let in, with variables that were found right: the first
+    /// one's are everybody's.
+    pub(super) fn enter(self: &Arc<Self>, way: Way) -> Arc<Plan> {
+        let Way { key, document, variables } = way;
+        let mut known = self.lock();
         if let Some(plan) = known.get(&key).and_then(Weak::upgrade) {
-            return Some(plan);
+            return plan;
         }
         let plan = Arc::new(Plan {
-            id: plans.next_id.fetch_add(1, Ordering::Relaxed),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
             key: key.clone(),
-            plans: Arc::clone(plans),
-            document: Arc::clone(document),
-            variables: variables.clone(),
+            plans: Arc::clone(self),
+            document,
+            variables,
             personal: AtomicBool::new(false),
         });
         known.insert(key, Arc::downgrade(&plan));
-        Some(plan)
+        plan
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Plan>>> {
@@ -156,31 +180,50 @@ impl Plan {
     }
 
     /// The item as its subscribers see it; None where what it tells of is gone.
-    pub(super) async fn render(&self, caller: &Caller, item: Item) -> Option<Rendered> {
+    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: Item) -> Option<Rendered> {
         if !self.is_personal() {
-            let shared = self.plans.rendered.get_or_insert_async(&(self.id, item), self.render_shared(item)).await;
-            if let Ok(rendered) = shared {
-                return rendered;
+            match self.share(item).await {
+                Ok(rendered) => return rendered,
+                Err(Unshared::Failed(rendered)) => return Some(rendered),
+                Err(Unshared::Personal) => {}
             }
         }
         self.plans.metrics.renders(false);
-        self.execute(self.request(item).data(caller.clone())).await
+        let body = self.execute(self.request(item).data(caller.clone())).await?;
+        Some(Rendered::new(body))
     }
 
-    async fn render_shared(&self, item: Item) -> Result<Option<Rendered>, Personal> {
+    /// The others wait for who comes first. Where that is not done at once it goes on in a task of its own: this
+    /// subscriber may be stuck with a client that does not read.
+    async fn share(self: &Arc<Self>, item: Item) -> Result<Option<Rendered>, Unshared> {
+        let plan = Arc::clone(self);
+        let mut sharing = Box::pin(async move {
+            plan.plans.rendered.get_or_insert_async(&(plan.id, item), plan.render_shared(item)).await
+        });
+        match sharing.as_mut().now_or_never() {
+            Some(shared) => shared,
+            // It fails only by a panic, which the log tells of; then each renders for itself.
+            None => tokio::spawn(sharing).await.unwrap_or(Err(Unshared::Personal)),
+        }
+    }
+
+    async fn render_shared(&self, item: Item) -> Result<Option<Rendered>, Unshared> {
         // Those who have waited for the first to find out need not find out again.
         if self.is_personal() {
-            return Err(Personal);
+            return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
         let nobody = Caller { identity: Identity::Anonymous, ip_address: None };
-        let rendered = self.execute(self.request(item).data(nobody).data(sharing.clone())).await;
+        let body = self.execute(self.request(item).data(nobody).data(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);
-            return Err(Personal);
+            return Err(Unshared::Personal);
         }
         self.plans.metrics.renders(true);
-        Ok(rendered)
+        match body {
+            Some(body) if !body.errors.is_empty() => Err(Unshared::Failed(Rendered::new(body))),
+            body => Ok(body.map(Rendered::new)),
+        }
     }
 
     fn is_personal(&self) -> bool {
@@ -194,10 +237,10 @@ impl Plan {
         request.data(Turn::Render(item)).data(self.plans.loaders.clone())
     }
 
-    async fn execute(&self, request: Request) -> Option<Rendered> {
+    async fn execute(&self, request: Request) -> Option<Body> {
         // One item is at most one response.
         let response = self.plans.schema.execute_stream(request).next().await?;
-        Some(Rendered::new(Body::new(response).counted(&self.plans.metrics)))
+        Some(Body::new(response).counted(&self.plans.metrics))
     }
 }
 

@@ -146,7 +146,7 @@ impl Log {
         // On the node that revokes a session it ends at once; elsewhere when the tail hears of it.
         for event in &events {
             if let Change::SessionRevoked { session, .. } = event.change {
-                self.streams.forget_session(session);
+                self.streams.end_session(session);
             }
         }
         let left = match self.publish.try_send(Committed { events, messages }) {

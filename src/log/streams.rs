@@ -202,8 +202,11 @@ impl Streams {
         self.position.send_replace(event.seq);
     }
 
+    /// Those that are watched; of the others none is kept in mind any longer.
     pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
-        self.lock().sessions.keys().copied().collect()
+        let index = self.lock();
+        self.live_sessions.clear();
+        index.sessions.keys().copied().collect()
     }
 
     /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
@@ -252,9 +255,11 @@ impl Streams {
         self.live_sessions.get(&session).is_some()
     }
 
-    /// Keeps a session in mind no longer, so that Postgres is asked about it.
-    pub(super) fn forget_session(&self, session: SessionId) {
+    /// Ends a session whose revocation is committed, before the tail hears of it.
+    pub(super) fn end_session(&self, session: SessionId) {
+        let mut index = self.lock();
         self.live_sessions.remove(&session);
+        index.revoke(session);
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {

@@ -52,6 +52,8 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
          ), inserted AS (
              INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
              SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at FROM new
+             -- The same order for all, so that two writers with the same clientIds do not wait for each other.
+             ORDER BY sender_id, client_id
          ), newest AS (
              SELECT DISTINCT ON (conversation_id) * FROM new ORDER BY conversation_id, number DESC
          ), advanced AS (
@@ -83,7 +85,9 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
     let query = diesel::sql_query(
-        "SELECT messages.* FROM unnest($1, $2) AS sent (sender_id, client_id)
+        // By name: a prepared statement fails where a later version has added a column.
+        "SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at
+         FROM unnest($1, $2) AS sent (sender_id, client_id)
          JOIN messages USING (sender_id, client_id)",
     )
     .bind::<Array<SqlUuid>, _>(senders)

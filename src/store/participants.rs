@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz, Uuid as S
 use diesel_async::RunQueryDsl;
 
 use super::schema::participants;
-use super::{Connection, text_enum};
+use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, ParticipantId, UserId};
 
 text_enum!(ParticipantRole { Owner = "OWNER", Admin = "ADMIN", Member = "MEMBER" });
@@ -117,17 +117,28 @@ pub async fn pages(
     .await
 }
 
-/// Which of the users take part in which of the conversations.
+/// Those of the users who take part in the conversation beside them.
 pub async fn among(
     mut conn: &Connection,
-    conversations: &[ConversationId],
-    users: &[UserId],
+    pairs: &[(ConversationId, UserId)],
 ) -> QueryResult<Vec<(ConversationId, UserId)>> {
-    participants::table
-        .filter(participants::conversation_id.eq_any(conversations).and(participants::user_id.eq_any(users)))
-        .select((participants::conversation_id, participants::user_id))
-        .load(&mut conn)
-        .await
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        conversation_id: ConversationId,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let query = diesel::sql_query(
+        "SELECT conversation_id, user_id
+         FROM unnest($1, $2) AS wanted (conversation_id, user_id)
+         JOIN participants USING (conversation_id, user_id)",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Array<SqlUuid>, _>(users);
+    let rows: Vec<Row> = Prepared(query).load(&mut conn).await?;
+    Ok(rows.into_iter().map(|row| (row.conversation_id, row.user_id)).collect())
 }
 
 /// How far a participant is to come, by messages' numbers; 0 is nowhere.

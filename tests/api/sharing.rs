@@ -135,3 +135,40 @@ async fn an_event_is_rendered_once_for_all_who_ask_alike() {
         assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{query}");
     }
 }
+
+/// A default stands for what is left out, and not for null.
+#[tokio::test]
+async fn null_is_not_left_out() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Defaults", &[&bob]).await;
+    let query = "subscription ($first: Int = 1) { inbox { __typename ... on MessageAdded {
+        message { conversation { participants(first: $first) { nodes { id } } } }
+    } } }";
+    let mut null = subscribed(&ada, query, json!({"first": null})).await;
+    let mut left_out = subscribed(&ada, query, json!({})).await;
+    bob.send(&group, "hello").await;
+    for (socket, count) in [(&mut null, 2), (&mut left_out, 1)] {
+        let nodes = message(socket).await["conversation"]["participants"]["nodes"].clone();
+        assert_eq!(nodes.as_array().unwrap().len(), count);
+    }
+}
+
+/// Whoever subscribes with variables that are no good has no part in what others get.
+#[tokio::test]
+async fn bad_variables_are_nobody_elses() {
+    let node = Node::start().await;
+    let (ada, eve) = (node.register("ada").await, node.register("eve").await);
+    let query = "subscription ($after: String) { inbox(after: $after) { __typename } }";
+    // Known to be valid from here on.
+    subscribed(&ada, query, json!({})).await;
+    let mut bad = eve.socket().await;
+    let mut good = ada.socket().await;
+    for _ in 0..20 {
+        bad.subscribe("bad", query, json!({"after": {}})).await;
+        good.subscribe("good", query, json!({})).await;
+        assert_eq!(bad.receive().await["type"], "error");
+        assert_eq!(good.receive().await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
+        good.send(json!({"type": "complete", "id": "good"})).await;
+    }
+}

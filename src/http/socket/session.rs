@@ -429,6 +429,11 @@ async fn written(
     lifetime: &Lifetime,
     patience: Duration,
 ) -> Result<(), End> {
+    let mut writing = pin!(writing);
+    // Mostly there is room.
+    if let Some(written) = writing.as_mut().now_or_never() {
+        return written.map_err(|_| End::Gone);
+    }
     tokio::select! {
         biased;
         written = timeout(patience, writing) => match written {
