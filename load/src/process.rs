@@ -119,11 +119,13 @@ mod tests {
     fn this_process_takes_something() {
         let own = std::process::id();
         let (before, begin) = (Sample::take(&[own]), Instant::now());
-        while begin.elapsed() < Duration::from_millis(60) {}
+        let spent = processor_time(own).unwrap();
+        // Linux counts in hundredths of a second.
+        while processor_time(own).unwrap() < spent + Duration::from_millis(50) {}
         let usage = Sample::take(&[own]).since(&before, begin.elapsed());
-        assert!(processor_time(own).unwrap() > Duration::ZERO);
         assert!(usage.server_seconds.unwrap() > 0.01, "{usage:?}");
-        assert_eq!(usage.servers, usage.clients);
+        // The two are read one after the other.
+        assert!(usage.servers.unwrap() > 0.0 && usage.clients.unwrap() > 0.0, "{usage:?}");
         assert!(resident_kib(&[own]).unwrap() > 100);
         assert_eq!(Sample::take(&[]).since(&before, begin.elapsed()).servers, None);
     }
