@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::{
-    BaseType, InputObjectType, Type, TypeKind, TypeSystemDefinition, VariableDefinition,
-};
+use async_graphql::parser::types::{BaseType, InputObjectType, Type, TypeKind, VariableDefinition};
 use async_graphql::{Name, Positioned, Value, Variables};
 
 /// The types that arguments and variables have.
@@ -21,10 +18,7 @@ enum Input {
 
 impl Inputs {
     pub(super) fn new() -> Self {
-        // The library's own text always parses; without it nothing fits, and all is validated.
-        let definitions = parse_schema(super::sdl()).map(|document| document.definitions).unwrap_or_default();
-        let inputs = definitions.into_iter().filter_map(|definition| {
-            let TypeSystemDefinition::Type(Positioned { node: definition, .. }) = definition else { return None };
+        let inputs = super::type_definitions().filter_map(|definition| {
             let one_of = definition.directives.iter().any(|directive| directive.node.name.node == "oneOf");
             let input = match definition.kind {
                 TypeKind::Scalar => Input::Scalar,

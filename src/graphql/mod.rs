@@ -21,7 +21,8 @@ mod viewer;
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::VariableDefinition;
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{TypeDefinition, TypeSystemDefinition, VariableDefinition};
 use async_graphql::{MergedObject, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables};
 
 pub use batch::Batches;
@@ -126,6 +127,16 @@ impl Schemas {
 /// The schema in the schema definition language, as `schema.graphql` holds it.
 pub fn sdl() -> String {
     builder().finish().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
+}
+
+/// The schema's own types, for what has to be known of it beside its resolvers.
+fn type_definitions() -> impl Iterator<Item = TypeDefinition> {
+    // The library's own text always parses.
+    let definitions = parse_schema(sdl()).map(|document| document.definitions).unwrap_or_default();
+    definitions.into_iter().filter_map(|definition| match definition {
+        TypeSystemDefinition::Type(definition) => Some(definition.node),
+        _ => None,
+    })
 }
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, event::Subscription> {

@@ -59,7 +59,6 @@ const COMPRESSED_FROM: u64 = 1024;
 pub struct Server {
     app: App,
     schemas: Schemas,
-    stream_loaders: Loaders,
     plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Arc<Costs>,
@@ -75,11 +74,10 @@ impl Server {
             app.metrics().expect_errors(code.as_str());
         }
         let schemas = Schemas::new(&app, &config.operations);
-        let stream_loaders = Loaders::of_streams(app.clone());
+        let loaders = Loaders::of_streams(app.clone());
         Ok(Self {
-            plans: Arc::new(Plans::new(schemas.trusting().clone(), stream_loaders.clone(), app.metrics().clone())),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), loaders, app.metrics().clone())),
             schemas,
-            stream_loaders,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Arc::new(Costs::new(config.operations.clone())),
             seats: Seats::default(),

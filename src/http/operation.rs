@@ -123,8 +123,8 @@ impl Operation {
         })?;
         let kind = operation.ty;
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
-        let fits = server.schemas.fit(&operation.variable_definitions, &variables);
-        let schema = if fits && !is_new { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
+        let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
+        let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let way = match kind {
             OperationType::Subscription => Way::new(&document, operation, name.as_deref(), &variables),
             OperationType::Query | OperationType::Mutation => None,
@@ -194,7 +194,7 @@ impl Parsed {
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> BoxStream<'static, Rendered> {
         let metrics = server.app.metrics().clone();
         let open = metrics.subscription();
-        let request = self.request.data(server.stream_loaders.clone()).data(caller.clone());
+        let request = self.request.data(server.plans.loaders.clone()).data(caller.clone());
         let Some(way) = self.way else {
             let responses = self.schema.execute_stream(request);
             let rendered = responses.map(move |response| {

@@ -46,7 +46,8 @@ impl Rendered {
 /// The ways in which the subscribers of a node ask.
 pub(super) struct Plans {
     schema: Schema,
-    loaders: Loaders,
+    /// Of every stream of the node.
+    pub(super) loaders: Loaders,
     metrics: Metrics,
     known: Mutex<HashMap<Key, Weak<Plan>>>,
     next_id: AtomicU64,

@@ -93,12 +93,8 @@ async fn nobody_is_let_in_because_another_is() {
 
 /// Events that the node has rendered so far: for all alike, and for one viewer.
 async fn renders(node: &Node) -> (u64, u64) {
-    let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let count = |rendering: &str| {
-        let series = format!("parlance_renders_total{{rendering=\"{rendering}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
-    };
-    (count("shared"), count("personal"))
+    let count = async |rendering| node.metric(&format!("parlance_renders_total{{rendering=\"{rendering}\"}}")).await;
+    (count("shared").await, count("personal").await)
 }
 
 #[tokio::test]

@@ -383,10 +383,7 @@ async fn a_socket_that_nobody_reads_is_closed_while_others_hear_on() {
     let mut stalled = ada.socket().await;
     stalled.subscribe("all", "subscription { messageAdded { message { body } } }", json!({})).await;
     let mut inbox = bob.inbox().await;
-    let open = async || {
-        let text = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
-        text.lines().find_map(|line| line.strip_prefix("parlance_sockets_open ")?.parse::<u32>().ok()).unwrap()
-    };
+    let open = || node.metric("parlance_sockets_open");
     assert_eq!(open().await, 2);
     let body = "x".repeat(8000);
     // More than the buffers of both sides hold, until the server is stuck.

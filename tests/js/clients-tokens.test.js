@@ -29,6 +29,24 @@ function connectTo({ tokens }) {
   return connected;
 }
 
+/** An inbox by a socket of the documented code alone, and the codes with which its connections closed. */
+function listen(tokens) {
+  const inbox = new Mailbox('the inbox');
+  const codes = new Mailbox('the closes');
+  const socket = openSocket({
+    url: server.socketUrl,
+    tokens,
+    retryWait: async () => {},
+    on: { closed: (event) => codes.put(event.code) },
+  });
+  disposables.push(socket);
+  socket.subscribe(
+    { query: INBOX },
+    { next: ({ data }) => inbox.put(data.inbox), error: (problem) => inbox.end(problem), complete: () => inbox.end() },
+  );
+  return { inbox, codes };
+}
+
 describe('tokens', { concurrency: true }, () => {
   after(() => Promise.all(disposables.map((socket) => socket.dispose().catch(() => {}))));
 
@@ -111,19 +129,7 @@ describe('tokens', { concurrency: true }, () => {
       freshHeaders: () => (failures-- > 0 ? Promise.reject(new TypeError('fetch failed')) : tokens.freshHeaders()),
       refuse: (headers) => tokens.refuse(headers),
     };
-    const inbox = new Mailbox('the inbox');
-    const codes = new Mailbox('the closes');
-    const socket = openSocket({
-      url: server.socketUrl,
-      tokens: flaky,
-      retryWait: async () => {},
-      on: { closed: (event) => codes.put(event.code) },
-    });
-    disposables.push(socket);
-    socket.subscribe(
-      { query: INBOX },
-      { next: ({ data }) => inbox.put(data.inbox), error: (problem) => inbox.end(problem), complete: () => inbox.end() },
-    );
+    const { inbox, codes } = listen(flaky);
     assert.equal(await codes.next(PATIENCE_MS), 4408);
     await inbox.next();
     await alice.send(conversation, 'at the second try');
@@ -133,21 +139,9 @@ describe('tokens', { concurrency: true }, () => {
   test('a socket that is closed with 4403 comes back with a fresh token', async () => {
     const { alice, bob, conversation } = await pair(server);
     const tokens = tokensOf(server, bob);
-    const inbox = new Mailbox('the inbox');
-    const codes = new Mailbox('the closes');
     // It never renews.
     const lazy = { freshHeaders: () => tokens.freshHeaders(), refuse: (headers) => tokens.refuse(headers) };
-    const socket = openSocket({
-      url: server.socketUrl,
-      tokens: lazy,
-      retryWait: async () => {},
-      on: { closed: (event) => codes.put(event.code) },
-    });
-    disposables.push(socket);
-    socket.subscribe(
-      { query: INBOX },
-      { next: ({ data }) => inbox.put(data.inbox), error: (problem) => inbox.end(problem), complete: () => inbox.end() },
-    );
+    const { inbox, codes } = listen(lazy);
     await inbox.next();
     await alice.send(conversation, 'by the first token');
     await inbox.next();

@@ -70,6 +70,13 @@ impl Node {
         format!("http://{}{path}", self.address)
     }
 
+    /// What `/metrics` tells of a series, a whole number.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in {text}"))
+    }
+
     /// A new account whose username begins with `name`.
     pub async fn register(&self, name: &str) -> User {
         User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
