@@ -7,7 +7,7 @@ use super::sessions::{Device, SignedIn};
 use super::validate::{self, Check};
 use super::{App, Viewer};
 use crate::ids::UserId;
-use crate::log::Transaction;
+use crate::log::{Change, Transaction};
 use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
 
@@ -114,11 +114,13 @@ impl Accounts<'_> {
             phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
         };
         check.done()?;
-        let mut connection = self.app.connection().await?;
         if changes == UserChanges::default() {
-            return users::by_id(&mut connection, viewer.user).await?.ok_or(Error::NotFound("No such user."));
+            return self.app.users().get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
-        users::update(&mut connection, viewer.user, &changes).await.map_err(taken)
+        let mut tx = self.app.log().begin().await?;
+        let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(taken);
+        tx.record(Change::UserUpdated { user: viewer.user });
+        tx.finish(updated).await
     }
 
     /// The password first: a login with the old one is then either seen by the revocation or refused.

@@ -3,6 +3,7 @@
 use async_graphql::connection::Edge;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::Utc;
+use tokio::sync::OnceCell;
 
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
@@ -12,8 +13,9 @@ use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cur
 use super::participant::{Membership, Participant};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
+use crate::domain::Error as Domain;
 use crate::domain::conversations::NewGroup;
-use crate::ids::ParticipantId;
+use crate::ids::{ConversationId, ParticipantId};
 use crate::store::conversations::{Conversation as Row, ConversationKind as KindRow};
 use crate::store::messages::Range;
 use crate::store::participants::Participant as ParticipantRow;
@@ -29,54 +31,69 @@ pub enum ConversationKind {
 
 #[derive(Clone)]
 pub struct Conversation {
-    pub row: Row,
+    id: ConversationId,
+    /// Loaded once a field asks for it: many a client wants to know of which conversation a message is, and no more.
+    row: OnceCell<Row>,
     /// The viewer's own state, where it was read along.
-    pub membership: Option<ParticipantRow>,
+    membership: Option<ParticipantRow>,
 }
 
 impl From<Row> for Conversation {
     fn from(row: Row) -> Self {
-        Self { row, membership: None }
+        Self { id: row.id, row: OnceCell::new_with(Some(row)), membership: None }
+    }
+}
+
+/// One that is there for certain, as long as the row that names it is.
+impl From<ConversationId> for Conversation {
+    fn from(id: ConversationId) -> Self {
+        Self { id, row: OnceCell::new(), membership: None }
     }
 }
 
 #[Object]
 impl Conversation {
     pub async fn id(&self) -> ID {
-        self.row.id.to_string().into()
+        self.id.to_string().into()
     }
 
-    async fn kind(&self) -> ConversationKind {
-        self.row.kind.into()
+    async fn kind(&self, ctx: &Context<'_>) -> Result<ConversationKind> {
+        Ok(self.row(ctx).await?.kind.into())
     }
 
     /// Group title; null for a direct conversation.
-    async fn title(&self) -> Option<&str> {
-        self.row.title.as_deref()
+    async fn title(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        self.row(ctx).await.map(|row| row.title.as_deref()).transpose()
     }
 
-    async fn topic(&self) -> Option<&str> {
-        self.row.topic.as_deref()
+    async fn topic(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        self.row(ctx).await.map(|row| row.topic.as_deref()).transpose()
     }
 
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        ctx.loaders().load(self.row.created_by?).await.map(|row| row.map(User)).transpose()
+        match self.row(ctx).await.map(|row| row.created_by).transpose()? {
+            Ok(user) => ctx.loaders().user(user).await.map(|row| row.map(User)).transpose(),
+            Err(error) => Some(Err(error)),
+        }
     }
 
-    async fn created_at(&self) -> DateTime {
-        self.row.created_at.into()
+    async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        Ok(self.row(ctx).await?.created_at.into())
     }
 
-    async fn last_activity_at(&self) -> DateTime {
-        self.row.last_activity_at.into()
+    async fn last_activity_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
+        Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        ctx.loaders().load(self.row.last_message_id?).await.map(|row| row.map(Message)).transpose()
+        match self.row(ctx).await.map(|row| row.last_message_id).transpose()? {
+            Ok(message) => ctx.loaders().load(message).await.map(|row| row.map(Message)).transpose(),
+            Err(error) => Some(Err(error)),
+        }
     }
 
-    async fn participant_count(&self) -> i32 {
-        self.row.participant_count
+    async fn participant_count(&self, ctx: &Context<'_>) -> Result<i32> {
+        Ok(self.row(ctx).await?.participant_count)
     }
 
     /// Those who joined first come first.
@@ -88,7 +105,7 @@ impl Conversation {
     ) -> Result<Connection<Participant>> {
         let page =
             Forward::<(chrono::DateTime<Utc>, ParticipantId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
-        let key = ParticipantPage { conversation: self.row.id, after: page.after, limit: page.limit() };
+        let key = ParticipantPage { conversation: self.id, after: page.after, limit: page.limit() };
         let rows = ctx.loaders().load(key).await?.unwrap_or_default();
         Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
     }
@@ -103,12 +120,12 @@ impl Conversation {
         before: Option<String>,
     ) -> Result<Connection<Message>> {
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        let key = MessagePage { conversation: self.row.id, range };
+        let key = MessagePage { conversation: self.id, range };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
         if range.newest_first {
             rows.reverse();
         }
-        let newest = self.row.last_message_number;
+        let newest = self.row(ctx).await?.last_message_number;
         let has_previous = rows.first().map_or(range.after > 0, |row| row.number > 1);
         let has_next = rows.last().map_or(range.before <= newest, |row| row.number < newest);
         let mut connection = Connection::new(has_previous, has_next);
@@ -123,13 +140,23 @@ impl Conversation {
 }
 
 impl Conversation {
+    pub(super) fn of_member(row: Row, membership: ParticipantRow) -> Self {
+        Self { membership: Some(membership), ..row.into() }
+    }
+
     async fn membership(&self, ctx: &Context<'_>) -> Result<Option<Membership>> {
         let viewer = ctx.viewer()?;
         let row = match &self.membership {
             Some(row) => Some(row.clone()),
-            None => ctx.loaders().load(MembershipKey(viewer.user, self.row.id)).await?,
+            None => ctx.loaders().load(MembershipKey(viewer.user, self.id)).await?,
         };
-        Ok(row.map(|row| Membership { row, last_message_number: self.row.last_message_number }))
+        let last_message_number = self.row(ctx).await?.last_message_number;
+        Ok(row.map(|row| Membership { row, last_message_number }))
+    }
+
+    async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
+        let load = async || ctx.loaders().load(self.id).await?.ok_or_else(|| Domain::NotFound("It is gone.").into());
+        self.row.get_or_try_init(load).await
     }
 }
 

@@ -231,7 +231,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })
         }
-        Change::SessionRevoked { .. } | Change::Unknown(_) => None,
+        Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
 }
 

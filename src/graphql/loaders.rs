@@ -30,6 +30,8 @@ pub struct Loaders {
 
 pub struct Rows {
     app: App,
+    /// Whether users are kept in mind: a stream may render one as of the tail's position, a request may not.
+    keeps_users: bool,
 }
 
 /// A user's own state in a conversation.
@@ -55,13 +57,21 @@ pub struct MessagePage {
 impl Loaders {
     /// For one request, whose execution `batches` must drive.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows { app }, batches, NoDelay)), patient: false, deadline }
+        Self {
+            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: false }, batches, NoDelay)),
+            patient: false,
+            deadline,
+        }
     }
 
     /// For every stream of a node: those that render the same event at the same moment load it together. They
     /// lose nothing because Postgres is away, but wait.
     pub fn of_streams(app: App) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows { app }, Tasks, NextTurn)), patient: true, deadline: None }
+        Self {
+            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: true }, Tasks, NextTurn)),
+            patient: true,
+            deadline: None,
+        }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -82,13 +92,13 @@ impl Loaders {
         }
     }
 
-    /// The same, of what is there for certain as long as the row that names it is.
-    pub(super) async fn load_existing<K>(&self, key: K) -> Result<<Rows as Loader<K>>::Value>
-    where
-        K: Send + Sync + Hash + Eq + Clone + 'static,
-        Rows: Loader<K, Error = Error>,
-    {
-        self.load(key).await?.ok_or_else(|| Domain::NotFound("It is gone.").into())
+    /// The user, whom the node may have in mind.
+    pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
+        let rows = self.rows.loader();
+        match rows.app.log().user(id).filter(|_| rows.keeps_users) {
+            Some(user) => Ok(Some(User::clone(&user))),
+            None => self.load(id).await,
+        }
     }
 }
 
@@ -102,7 +112,11 @@ impl Loader<UserId> for Rows {
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
         let mut connection = self.app.connection().await.map_err(failed)?;
+        let generation = self.app.log().generation();
         let rows = users::by_ids(&mut connection, keys).await.map_err(failed)?;
+        if self.keeps_users {
+            self.app.log().keep_users(generation, &rows);
+        }
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }

@@ -30,8 +30,8 @@ impl Message {
         self.0.id.to_string().into()
     }
 
-    async fn conversation(&self, ctx: &Context<'_>) -> Result<Conversation> {
-        ctx.loaders().load_existing(self.0.conversation_id).await.map(Conversation::from)
+    async fn conversation(&self) -> Conversation {
+        self.0.conversation_id.into()
     }
 
     /// 1, 2, 3, … in its conversation: the order that every participant sees, with no holes.
@@ -46,7 +46,7 @@ impl Message {
 
     /// Null for a deleted account.
     async fn sender(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        ctx.loaders().load(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
+        ctx.loaders().user(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
     }
 
     async fn kind(&self) -> MessageKind {

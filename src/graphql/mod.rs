@@ -28,7 +28,7 @@ use async_graphql::{MergedObject, Positioned, SDLExportOptions, Schema as Graphq
 pub use batch::Batches;
 pub use context::{Caller, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
-pub use event::{Opened, Turn};
+pub use event::{Items, Opened, Turn};
 pub use loaders::Loaders;
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use validation::OnValid;

@@ -9,6 +9,7 @@ use super::loaders::NumberKey;
 use super::message::Message;
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
+use crate::domain::Error as Domain;
 use crate::ids::MembershipId;
 use crate::store::participants::{Participant as Row, ParticipantRole as RoleRow};
 
@@ -30,7 +31,8 @@ impl Participant {
     }
 
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        ctx.loaders().load_existing(self.0.user_id).await.map(User)
+        // There for certain, as long as the participant is.
+        ctx.loaders().user(self.0.user_id).await?.map(User).ok_or_else(|| Domain::NotFound("It is gone.").into())
     }
 
     async fn role(&self) -> ParticipantRole {

@@ -57,7 +57,7 @@ impl Viewer {
         Ok(page.connection(
             rows,
             |(conversation, _)| (conversation.last_activity_at, conversation.id),
-            |(row, membership)| Conversation { row, membership: Some(membership) },
+            |(row, membership)| Conversation::of_member(row, membership),
         ))
     }
 

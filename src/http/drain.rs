@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 #[derive(Clone, Default)]
 pub(super) struct Drain {
@@ -40,9 +41,9 @@ impl Drain {
         self.expired.clone().cancelled_owned()
     }
 
-    /// Counts a socket's session for as long as it runs.
-    pub(super) async fn track(&self, session: impl Future<Output = ()>) {
-        self.sockets.track_future(session).await;
+    /// Counts a socket's session until that is dropped.
+    pub(super) fn track(&self) -> TaskTrackerToken {
+        self.sockets.token()
     }
 
     pub(super) async fn sockets_closed(&self) {

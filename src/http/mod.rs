@@ -16,6 +16,7 @@ mod render;
 mod response;
 mod seats;
 mod socket;
+mod subscription;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql::{Request, Variables};
-use async_stream::stream;
-use futures_util::future::join_all;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
@@ -16,12 +13,10 @@ use tokio::time::{Instant, timeout};
 use super::Server;
 use super::cost::Costs;
 use super::documents::{Documents, Found, Validated};
-use super::render::{Rendered, Way};
+use super::render::Way;
 use super::response::Body;
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Opened, Schema, Schemas, Turn};
-
-/// Events of a subscription that are rendered side by side, where so many are waiting.
-const RENDERED_TOGETHER: usize = 16;
+use super::subscription::Subscription;
+use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -191,52 +186,8 @@ impl Parsed {
     }
 
     /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> BoxStream<'static, Rendered> {
-        let metrics = server.app.metrics().clone();
-        let open = metrics.subscription();
-        let request = self.request.data(server.plans.loaders.clone()).data(caller.clone());
-        let Some(way) = self.way else {
-            let responses = self.schema.execute_stream(request);
-            let rendered = responses.map(move |response| {
-                let _open = &open;
-                metrics.renders(false);
-                Rendered::new(Body::new(response).counted(&metrics))
-            });
-            return rendered.boxed();
-        };
-        let plans = Arc::clone(&server.plans);
-        let opened = Opened::default();
-        let mut opening = self.schema.execute_stream(request.data(Turn::Open(opened.clone())));
-        stream! {
-            let _open = open;
-            // It says nothing, unless it was not let in.
-            while let Some(response) = opening.next().await {
-                yield Rendered::new(Body::new(response).counted(&metrics));
-            }
-            drop(opening);
-            let Some(mut items) = opened.take() else { return };
-            let plan = plans.enter(way);
-            while let Some(item) = items.next().await {
-                if let Some(rendered) = plan.rendered(item) {
-                    if let Some(rendered) = rendered {
-                        yield rendered;
-                    }
-                    continue;
-                }
-                // Those that are waiting as well are rendered side by side, so that they load together.
-                let mut waiting = vec![item];
-                while waiting.len() < RENDERED_TOGETHER
-                    && let Some(Some(item)) = items.next().now_or_never()
-                {
-                    waiting.push(item);
-                }
-                let rendering = waiting.into_iter().map(|item| plan.render(&caller, item));
-                for rendered in join_all(rendering).await.into_iter().flatten() {
-                    yield rendered;
-                }
-            }
-        }
-        .boxed()
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Subscription {
+        Subscription::new(server, &self.schema, self.request, self.way, caller)
     }
 }
 

@@ -44,6 +44,10 @@ pub enum Change {
         user: UserId,
         session: SessionId,
     },
+    /// The user's profile changed: nodes that keep it in mind read it anew.
+    UserUpdated {
+        user: UserId,
+    },
     /// Of a kind that a newer version writes, as while nodes are replaced one by one: nobody here can be told.
     Unknown(Audience),
 }
@@ -64,7 +68,8 @@ impl Change {
             | Self::ReceiptAdvanced { conversation, .. } => Audience::Conversation(conversation),
             Self::ConversationAdded { user, .. }
             | Self::ConversationRemoved { user, .. }
-            | Self::SessionRevoked { user, .. } => Audience::User(user),
+            | Self::SessionRevoked { user, .. }
+            | Self::UserUpdated { user } => Audience::User(user),
             Self::Unknown(audience) => audience,
         }
     }
@@ -78,6 +83,7 @@ impl Change {
             Self::ConversationUpdated { .. } => "conversation_updated",
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
             Self::SessionRevoked { .. } => "session_revoked",
+            Self::UserUpdated { .. } => "user_updated",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -88,7 +94,7 @@ impl Change {
             Self::ConversationAdded { conversation, .. }
             | Self::ConversationRemoved { conversation, .. }
             | Self::ConversationUpdated { conversation } => conversation.0,
-            Self::ReceiptAdvanced { user, .. } => user.0,
+            Self::ReceiptAdvanced { user, .. } | Self::UserUpdated { user } => user.0,
             Self::SessionRevoked { session, .. } => session.0,
             Self::Unknown(_) => Uuid::nil(),
         }
@@ -112,6 +118,7 @@ impl Change {
                 Self::ConversationUpdated { conversation }
             }
             ("session_revoked", Audience::User(user)) => Self::SessionRevoked { user, session: SessionId(subject) },
+            ("user_updated", Audience::User(user)) => Self::UserUpdated { user },
             _ => Self::Unknown(audience),
         }
     }

@@ -1,15 +1,18 @@
 //! A client's stream: the log from its cursor, then the tail, nothing lost and nothing twice.
 
 use std::collections::HashSet;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use async_stream::stream;
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 
 use super::Log;
 use super::cursor::Cursor;
 use super::event::{Audience, Change, Event, Seq};
 use super::read::{self, Snapshot};
-use super::streams::{Interest, receives};
+use super::streams::{Interest, Joined, receives};
 use crate::error::{RETRY, Result};
 use crate::ids::{ConversationId, UserId};
 
@@ -42,20 +45,99 @@ impl Log {
     /// What the user may receive after the cursor, and for ever on; without a cursor, from now on. Of conversations
     /// that the user has left there is no more than that.
     /// It ends only when dropped, or after `Closed`. Where Postgres is away it waits.
-    pub fn follow(
-        &self,
-        user: UserId,
-        interest: Interest,
-        after: Option<Cursor>,
-    ) -> impl Stream<Item = Item> + Send + use<> {
-        let log = self.clone();
-        stream! {
-            let mut position = None;
-            let mut caught_up = false;
-            let mut resync = after.is_some_and(|cursor| cursor.epoch != log.epoch);
-            if let Some(cursor) = after && !resync {
-                position = Some(cursor.seq);
+    pub fn follow(&self, user: UserId, interest: Interest, after: Option<Cursor>) -> Follow {
+        let from = match after {
+            None => From::Now,
+            Some(cursor) if cursor.epoch == self.epoch => From::After(cursor.seq),
+            Some(_) => From::Unknown,
+        };
+        let reading = Reading { log: self.clone(), user, interest, from, caught_up: false };
+        let (log, stage) = (self.clone(), Stage::Reading(reading.steps().boxed()));
+        Follow { log, user, interest, stage }
+    }
+
+    async fn snapshot(&self, user: UserId) -> Result<Snapshot> {
+        read::snapshot(&mut *self.database.connection().await?, user).await
+    }
+}
+
+/// A stream of the log for one user. Between two events it is a queue and nothing more.
+pub struct Follow {
+    log: Log,
+    user: UserId,
+    interest: Interest,
+    stage: Stage,
+}
+
+enum Stage {
+    /// In a box, because it takes kilobytes and is over soon.
+    Reading(BoxStream<'static, Step>),
+    Live(Joined),
+    Over,
+}
+
+enum Step {
+    Item(Item),
+    /// Everything is read; what follows is at the tail.
+    Live(Joined),
+}
+
+impl Stream for Follow {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            match &mut self.stage {
+                Stage::Reading(steps) => match ready!(steps.poll_next_unpin(cx)) {
+                    Some(Step::Item(item)) => return Poll::Ready(Some(item)),
+                    Some(Step::Live(joined)) => self.stage = Stage::Live(joined),
+                    None => self.stage = Stage::Over,
+                },
+                Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
+                    Ok(event) => return Poll::Ready(Some(Item::Event(event))),
+                    // Of a quiet stream the last event may be long ago, and out of the log.
+                    Err(place) => self.stage = Stage::Reading(self.read_on(place).steps().boxed()),
+                },
+                Stage::Over => return Poll::Ready(None),
             }
+        }
+    }
+}
+
+impl Follow {
+    fn read_on(&self, place: Seq) -> Reading {
+        let (user, interest) = (self.user, self.interest);
+        Reading { log: self.log.clone(), user, interest, from: From::After(place), caught_up: true }
+    }
+}
+
+/// From where a stream reads.
+enum From {
+    Now,
+    After(Seq),
+    /// A place that is not in this log.
+    Unknown,
+}
+
+/// Reads what a stream has missed, up to its place at the tail.
+struct Reading {
+    log: Log,
+    user: UserId,
+    interest: Interest,
+    from: From,
+    /// Whether the subscriber has been told so before.
+    caught_up: bool,
+}
+
+impl Reading {
+    fn steps(self) -> impl Stream<Item = Step> + Send {
+        let Self { log, user, interest, from, caught_up } = self;
+        stream! {
+            let (mut position, mut resync) = match from {
+                From::Now => (None, false),
+                From::After(seq) => (Some(seq), false),
+                From::Unknown => (None, true),
+            };
             'from_the_log: loop {
                 let departures = log.streams.departures();
                 let snapshot = patiently!(log.snapshot(user));
@@ -63,7 +145,7 @@ impl Log {
                 resync |= position.is_some_and(|position| position > head);
                 if std::mem::take(&mut resync) {
                     position = None;
-                    yield Item::ResyncRequired(head);
+                    yield Step::Item(Item::ResyncRequired(head));
                 }
                 if let Some(from) = position {
                     let Some(mut missed) = patiently!(Missed::new(&log, user, &snapshot, from)) else {
@@ -86,37 +168,25 @@ impl Log {
                             }
                             position = Some(event.seq);
                             if interest.wants(&event.change) && may_see(&snapshot, &event.change) {
-                                yield Item::Event(event);
+                                yield Step::Item(Item::Event(event));
                             }
                         }
                     }
                 }
                 if !interest.is_open(&snapshot.conversations) {
-                    yield Item::Closed;
+                    yield Step::Item(Item::Closed);
                     return;
                 }
                 position = Some(head);
                 log.streams.reached(head).await;
-                let Ok(mut joined) = log.streams.join(user, snapshot, interest) else { continue };
-                if !std::mem::replace(&mut caught_up, true) {
-                    yield Item::CaughtUp(head);
+                let Ok(joined) = log.streams.join(user, snapshot, interest) else { continue };
+                if !caught_up {
+                    yield Step::Item(Item::CaughtUp(head));
                 }
-                loop {
-                    match joined.recv().await {
-                        Ok(event) => yield Item::Event(event),
-                        // Of a quiet stream the last event may be long ago, and out of the log.
-                        Err(place) => {
-                            position = Some(place);
-                            break;
-                        }
-                    }
-                }
+                yield Step::Live(joined);
+                return;
             }
         }
-    }
-
-    async fn snapshot(&self, user: UserId) -> Result<Snapshot> {
-        read::snapshot(&mut *self.database.connection().await?, user).await
     }
 }
 

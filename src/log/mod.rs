@@ -8,6 +8,7 @@ mod broker;
 mod cursor;
 mod event;
 mod follow;
+mod memory;
 mod read;
 mod redis;
 mod retention;
@@ -28,6 +29,7 @@ pub use broker::{Broker, Incoming, MemoryBroker, Publication};
 pub use cursor::{Cursor, InvalidCursor};
 pub use event::{Audience, Change, Event, Seq};
 pub use follow::Item;
+pub use memory::Generation;
 pub use redis::RedisBroker;
 pub use streams::{Interest, SessionWatch};
 pub use transaction::Transaction;
@@ -35,10 +37,11 @@ pub use transaction::Transaction;
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
-use crate::ids::{MessageId, SessionId};
+use crate::ids::{MessageId, SessionId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::messages::Message;
+use crate::store::users::User;
 use crate::store::{Connection, Database};
 use streams::Streams;
 
@@ -110,12 +113,27 @@ impl Log {
 
     /// The message of a recent event, as it was then; None where it did not come along.
     pub fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
-        self.streams.carried(message)
+        self.streams.memory.message(message)
     }
 
     /// Whether the session is known to be live: Postgres said so, and the log has not revoked it since.
     pub fn is_live(&self, session: SessionId) -> bool {
-        self.streams.is_live(session)
+        self.streams.memory.is_live(session)
+    }
+
+    /// The user as of the tail's position; None where the node has it not in mind. No newer than the tail: what streams
+    /// render is this old at most, and a request asks Postgres.
+    pub fn user(&self, user: UserId) -> Option<Arc<User>> {
+        self.streams.memory.user(user)
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.streams.memory.generation()
+    }
+
+    /// Keeps in mind users that were read from Postgres after the generation was asked for.
+    pub fn keep_users(&self, generation: Generation, users: &[User]) {
+        self.streams.memory.keep_users(generation, users);
     }
 
     /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.

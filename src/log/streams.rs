@@ -3,19 +3,18 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
+use super::memory::Memory;
 use super::read::Snapshot;
 use crate::config::LogSettings;
-use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::Metrics;
-use crate::store::messages::Message;
 
 /// What a stream wants of the events that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum Interest {
 impl Interest {
     pub(super) fn wants(self, change: &Change) -> bool {
         match (self, *change) {
-            (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
             (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
             (Self::Messages(_), _) => false,
@@ -63,16 +62,6 @@ pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>
     }
 }
 
-/// Bytes of messages kept that came with their events, for whoever renders them.
-const CARRIED_BYTES: u64 = 16 * 1024 * 1024;
-/// About what a message takes beside its body.
-const CARRIED_ENTRY: usize = 300;
-/// How many messages that are about.
-const CARRIED: usize = 32_000;
-
-/// Sessions that a node keeps in mind as live; of more it asks Postgres.
-const LIVE_SESSIONS: usize = 100_000;
-
 /// The stream is further behind than this node remembers: read the log again.
 pub(super) struct Behind;
 
@@ -81,21 +70,9 @@ pub(super) struct Streams {
     queue: usize,
     /// How far the tail has come.
     position: watch::Sender<Seq>,
-    /// Those that Postgres called live, until the log says that they are revoked.
-    live_sessions: Cache<SessionId, ()>,
-    /// The messages that came with the newest events.
-    carried: Cache<MessageId, Arc<Message>, Weight>,
+    pub(super) memory: Memory,
     /// How many participants the tail has seen go, of any conversation.
     departures: AtomicU64,
-}
-
-#[derive(Clone)]
-struct Weight;
-
-impl Weighter<MessageId, Arc<Message>> for Weight {
-    fn weight(&self, _: &MessageId, message: &Arc<Message>) -> u64 {
-        (message.body.as_ref().map_or(0, String::len) + CARRIED_ENTRY) as u64
-    }
 }
 
 struct Index {
@@ -140,7 +117,7 @@ struct Watched {
     watchers: usize,
 }
 
-/// A stream's place at the tail. `recv` fails once its queue has overflowed, or its user has left a conversation:
+/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation:
 /// what comes next is then in the log, after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
@@ -167,8 +144,7 @@ impl Streams {
             index: Mutex::new(index),
             queue,
             position: watch::Sender::new(position),
-            live_sessions: Cache::new(LIVE_SESSIONS),
-            carried: Cache::with_weighter(CARRIED, CARRIED_BYTES, Weight),
+            memory: Memory::new(),
             departures: AtomicU64::new(0),
         }
     }
@@ -194,18 +170,16 @@ impl Streams {
             self.departures.fetch_add(1, Ordering::SeqCst);
         }
         let mut index = self.lock();
-        if let Change::SessionRevoked { session, .. } = event.change {
-            self.live_sessions.remove(&session);
-        }
+        self.memory.hear(&event.change);
         index.dispatch(event);
         drop(index);
         self.position.send_replace(event.seq);
     }
 
-    /// Those that are watched; of the others none is kept in mind any longer.
+    /// Those that are watched; nothing else is kept in mind any longer.
     pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
         let index = self.lock();
-        self.live_sessions.clear();
+        self.memory.clear();
         index.sessions.keys().copied().collect()
     }
 
@@ -214,8 +188,8 @@ impl Streams {
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.departures.fetch_add(1, Ordering::SeqCst);
         let mut index = self.lock();
-        // One of them may have been revoked.
-        self.live_sessions.clear();
+        // What was kept since may be from before a change that was not heard.
+        self.memory.clear();
         index.skip_to(seq, ended);
         drop(index);
         self.position.send_replace(seq);
@@ -243,22 +217,10 @@ impl Streams {
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
     }
 
-    pub(super) fn carry(&self, message: &Arc<Message>) {
-        self.carried.insert(message.id, Arc::clone(message));
-    }
-
-    pub(super) fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
-        self.carried.get(&message)
-    }
-
-    pub(super) fn is_live(&self, session: SessionId) -> bool {
-        self.live_sessions.get(&session).is_some()
-    }
-
     /// Ends a session whose revocation is committed, before the tail hears of it.
     pub(super) fn end_session(&self, session: SessionId) {
         let mut index = self.lock();
-        self.live_sessions.remove(&session);
+        self.memory.end_session(session);
         index.revoke(session);
     }
 
@@ -291,6 +253,7 @@ impl Index {
             }
             Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
+            | Change::UserUpdated { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
             | Change::Unknown(_) => {}
@@ -445,12 +408,12 @@ impl Listener {
 }
 
 impl Joined {
-    pub(super) async fn recv(&mut self) -> Result<Event, Seq> {
-        match self.queue.recv().await {
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Seq>> {
+        Poll::Ready(match ready!(self.queue.poll_recv(cx)) {
             Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
             Some(event) => Ok(event),
             None => Err(self.end.queued.load(Ordering::SeqCst)),
-        }
+        })
     }
 }
 
@@ -478,7 +441,7 @@ impl SessionWatch {
         // No revocation is passed on meanwhile.
         let _index = self.streams.lock();
         if !self.revoked.is_cancelled() {
-            self.streams.live_sessions.insert(self.session, ());
+            self.streams.memory.keep_session(self.session);
         }
     }
 }

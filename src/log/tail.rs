@@ -62,7 +62,7 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            publication.messages.iter().for_each(|message| self.streams.carry(message));
+                            publication.messages.iter().for_each(|message| self.streams.memory.keep_message(message));
                             self.take(publication.events, Source::Published);
                         } else {
                             warn!("a publication of another database: give each its own REDIS_PREFIX");

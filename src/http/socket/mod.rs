@@ -3,6 +3,7 @@
 mod allowance;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod operations;
 mod protocol;
 mod session;
 
@@ -42,7 +43,10 @@ pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: Header
         .on_upgrade(move |socket| async move {
             let drain = server.drain.clone();
             match socket.protocol().and_then(|name| Protocol::of(name.to_str().ok()?)) {
-                Some(protocol) => drain.track(Session::run(server, socket, protocol, headers, peer)).await,
+                Some(protocol) => {
+                    let _tracked = drain.track();
+                    Session::run(server, socket, protocol, headers, peer).await;
+                }
                 None => close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await,
             }
         })

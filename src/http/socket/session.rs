@@ -1,8 +1,10 @@
 //! One connection: a loop over the client's messages, the operations' results, and the clock.
 
-use std::collections::HashSet;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -10,14 +12,14 @@ use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
 use futures_util::future::ready;
-use futures_util::{FutureExt as _, SinkExt as _, Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, SinkExt as _};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_stream::StreamMap;
 use tracing::debug;
 use tungstenite::error::ProtocolError;
 
 use super::allowance::Allowance;
+use super::operations::{Operations, Output, Running};
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, Identity};
@@ -33,18 +35,6 @@ use crate::metrics::{Open, Transport};
 /// Frames that are written before they are flushed, where so many are ready.
 const FRAMES_TOGETHER: usize = 64;
 
-type Outputs = Pin<Box<dyn Stream<Item = Output> + Send>>;
-
-/// What an operation has brought.
-enum Output {
-    /// One event of a subscription.
-    Event(Rendered),
-    /// The result of a query or mutation.
-    Result(Body),
-    /// The subscription has ended.
-    End,
-}
-
 /// Why the loop ended.
 enum End {
     /// The server's decision, to be told to the client.
@@ -59,16 +49,13 @@ pub(super) struct Session {
     server: Server,
     socket: WebSocket,
     protocol: Protocol,
-    headers: HeaderMap,
     caller: Caller,
     lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
     _open: Open,
     allowance: Allowance,
-    operations: StreamMap<String, Outputs>,
-    /// The queries and mutations among the operations, which a drain waits for.
-    requests: HashSet<String>,
+    operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
     ping_at: Instant,
     pong_by: Option<Instant>,
@@ -97,18 +84,19 @@ impl Session {
             server,
             socket,
             protocol,
-            headers,
             caller,
-            operations: StreamMap::new(),
-            requests: HashSet::new(),
+            operations: Operations::default(),
             pong_by: None,
             refreshed: false,
             crowded: false,
         };
-        let end = match session.initialise().await {
+        // What is in boxes here and below is large, and over when the connection is idle.
+        let token = bearer(&headers);
+        drop(headers);
+        let end = match Box::pin(session.initialise(token)).await {
             Ok(()) => session.serve().await,
             Err(end) => {
-                session.reject(&end).await;
+                Box::pin(session.reject(&end)).await;
                 end
             }
         };
@@ -117,15 +105,15 @@ impl Session {
         match end {
             End::Close(close) => {
                 debug!(code = close.code, reason = %close.reason, "closing a socket");
-                super::close(session.socket, close).await;
+                Box::pin(super::close(session.socket, close)).await;
             }
-            End::Closed => super::part(session.socket).await,
+            End::Closed => Box::pin(super::part(session.socket)).await,
             End::Gone => {}
         }
     }
 
-    /// Until `connection_init` is accepted.
-    async fn initialise(&mut self) -> Result<(), End> {
+    /// Until `connection_init` is accepted. `token` is what came with the upgrade.
+    async fn initialise(&mut self, token: Option<String>) -> Result<(), End> {
         let drain = self.server.drain.clone();
         let deadline = Instant::now() + self.server.config.socket.socket_init_timeout;
         loop {
@@ -138,7 +126,7 @@ impl Session {
                 None | Some(ClientMessage::Pong) => {}
                 Some(ClientMessage::ConnectionTerminate) => return Err(End::Close(Close::NORMAL)),
                 Some(ClientMessage::ConnectionInit { payload }) => {
-                    self.authenticate(payload.as_ref()).await?;
+                    self.authenticate(payload.as_ref(), token).await?;
                     self.send(&ServerMessage::ConnectionAck).await?;
                     // In the older protocol the first sign of life comes at once.
                     return if self.protocol == Protocol::Legacy {
@@ -167,8 +155,8 @@ impl Session {
 
     /// By `Authorization` in the payload, which browsers can set, or else in the upgrade's headers.
     /// Without either the client is anonymous; with one that is no good it is closed.
-    async fn authenticate(&mut self, payload: Option<&Map<String, Value>>) -> Result<(), End> {
-        let Some(token) = token_in(payload)?.or_else(|| bearer(&self.headers)) else { return Ok(()) };
+    async fn authenticate(&mut self, payload: Option<&Map<String, Value>>, token: Option<String>) -> Result<(), End> {
+        let Some(token) = token_in(payload)?.or(token) else { return Ok(()) };
         let viewer = self.read_token(&token)?;
         let seat = self.server.take_seat(viewer.user);
         self.seat = Some(seat.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
@@ -210,18 +198,18 @@ impl Session {
                 let done = tokio::select! {
                     // In most turns there is an event and nothing else; the rest is looked at once there is none.
                     biased;
-                    Some((id, output)) = self.operations.next(), if !self.crowded => {
+                    (id, output) = poll_fn(|cx| self.operations.poll_next(cx)), if !self.crowded => {
                         self.pass_on_all(id, output).await
                     }
                     over = &mut over => {
-                        self.finish_requests().await;
+                        Box::pin(self.finish_requests()).await;
                         Err(over.into())
                     }
                     message = receive(&mut self.socket, self.protocol) => match message {
-                        Ok(message) => self.handle(message, closing).await,
+                        Ok(message) => Box::pin(self.handle(message, closing)).await,
                         Err(end) => Err(end),
                     },
-                    () = &mut alarm => self.keep_alive(closing).await,
+                    () = &mut alarm => Box::pin(self.keep_alive(closing)).await,
                     () = &mut drained, if !closing => {
                         closing = true;
                         Ok(())
@@ -233,7 +221,7 @@ impl Session {
                 };
                 match done {
                     Err(end) => return end,
-                    Ok(()) if closing && self.requests.is_empty() => return End::Close(Close::RESTART),
+                    Ok(()) if closing && !self.operations.has_requests() => return End::Close(Close::RESTART),
                     Ok(()) => {}
                 }
             }
@@ -248,9 +236,8 @@ impl Session {
     /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
     async fn finish_requests(&mut self) {
         let answers = async {
-            while !self.requests.is_empty()
-                && let Some((id, output)) = self.operations.next().await
-            {
+            while self.operations.has_requests() {
+                let (id, output) = poll_fn(|cx| self.operations.poll_next(cx)).await;
                 if let Output::Result(_) = output
                     && self.pass_on(&id, output).await.is_err()
                 {
@@ -279,7 +266,7 @@ impl Session {
             Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
             Some(ClientMessage::Complete { id }) => {
-                self.forget(&id);
+                self.operations.remove(&id);
                 Ok(())
             }
         }
@@ -287,12 +274,12 @@ impl Session {
 
     async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {
         match self.protocol {
-            Protocol::TransportWs if self.operations.contains_key(&id) => {
+            Protocol::TransportWs if self.operations.contains(&id) => {
                 return Err(End::Close(Close::duplicate(&id)));
             }
             Protocol::TransportWs => {}
             // There the newer one takes the older one's place.
-            Protocol::Legacy => self.forget(&id),
+            Protocol::Legacy => self.operations.remove(&id),
         }
         if let Err(error) = self.admit() {
             let body = Body::refused(error).counted(self.server.app.metrics());
@@ -306,14 +293,13 @@ impl Session {
             Err(body) => return self.send_error(&id, &body).await,
         };
         self.server.count_operation(parsed.kind, Transport::WebSocket);
-        let outputs: Outputs = if parsed.kind == OperationType::Subscription {
-            let events = parsed.subscribe(&self.server, self.caller.clone()).map(Output::Event);
-            Box::pin(events.chain(stream::once(async { Output::End })))
+        let caller = self.caller.clone();
+        let operation = if parsed.kind == OperationType::Subscription {
+            Running::Subscription(Box::new(parsed.subscribe(&self.server, caller)))
         } else {
-            self.requests.insert(id.clone());
-            Box::pin(stream::once(parsed.execute(&self.server, self.caller.clone()).map(Output::Result)))
+            Running::Request(parsed.execute(&self.server, caller).boxed())
         };
-        self.operations.insert(id, outputs);
+        self.operations.insert(&id, operation);
         Ok(())
     }
 
@@ -333,11 +319,12 @@ impl Session {
     }
 
     /// What the operations have brought by now, in frames that are written together.
-    async fn pass_on_all(&mut self, id: String, output: Output) -> Result<(), End> {
+    async fn pass_on_all(&mut self, id: Arc<str>, output: Output) -> Result<(), End> {
         self.pass_on(&id, output).await?;
         self.crowded = true;
         for _ in 1..FRAMES_TOGETHER {
-            let Some(Some((id, output))) = self.operations.next().now_or_never() else {
+            let next = poll_fn(|cx| Poll::Ready(self.operations.poll_next(cx))).await;
+            let Poll::Ready((id, output)) = next else {
                 self.crowded = false;
                 break;
             };
@@ -352,27 +339,18 @@ impl Session {
         match output {
             Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
             Output::Event(Rendered::Failed(body)) => {
-                self.forget(id);
+                self.operations.remove(id);
                 self.write(&ServerMessage::Error { id, payload: &body.errors }).await
             }
             Output::Result(body) => {
-                self.forget(id);
                 if body.data.is_none() {
                     return self.write(&ServerMessage::Error { id, payload: &body.errors }).await;
                 }
                 self.write_text(self.protocol.next(id, &body.to_json())).await?;
                 self.write(&ServerMessage::Complete { id }).await
             }
-            Output::End => {
-                self.forget(id);
-                self.write(&ServerMessage::Complete { id }).await
-            }
+            Output::End => self.write(&ServerMessage::Complete { id }).await,
         }
-    }
-
-    fn forget(&mut self, id: &str) {
-        self.operations.remove(id);
-        self.requests.remove(id);
     }
 
     /// Pings when it is time to; gives the client up that has not answered the last one.

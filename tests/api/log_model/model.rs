@@ -180,7 +180,7 @@ impl Reader<'_> {
 
     fn wants(&self, event: &Event) -> bool {
         match (self.listening.interest, event.change) {
-            (_, Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Interest::Inbox, _) | (Interest::Messages(None), Change::MessageAdded { .. }) => true,
             (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
             (Interest::Messages(_), _) => false,

@@ -1,0 +1,85 @@
+//! The operations that run on one connection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use crate::http::render::Rendered;
+use crate::http::response::Body;
+use crate::http::subscription::Subscription;
+
+#[derive(Default)]
+pub(super) struct Operations {
+    running: Vec<(Arc<str>, Running)>,
+    /// Which of them comes first the next time, so that a busy one does not keep the others from their turn.
+    next: usize,
+}
+
+pub(super) enum Running {
+    Subscription(Box<Subscription>),
+    /// A query or mutation.
+    Request(BoxFuture<'static, Body>),
+}
+
+/// What an operation has brought.
+pub(super) enum Output {
+    /// One event of a subscription.
+    Event(Rendered),
+    /// The result of a query or mutation, which is over with it.
+    Result(Body),
+    /// The subscription has ended.
+    End,
+}
+
+impl Operations {
+    pub(super) fn insert(&mut self, id: &str, operation: Running) {
+        self.running.push((id.into(), operation));
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.running.retain(|(running, _)| &**running != id);
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.running.iter().any(|(running, _)| &**running == id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether there is a query or mutation that is not done.
+    pub(super) fn has_requests(&self) -> bool {
+        self.running.iter().any(|(_, operation)| matches!(operation, Running::Request(_)))
+    }
+
+    /// Waits for ever where there are none.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<str>, Output)> {
+        for _ in 0..self.running.len() {
+            let place = self.next % self.running.len();
+            let Some((id, operation)) = self.running.get_mut(place) else { break };
+            self.next = place + 1;
+            if let Poll::Ready(output) = operation.poll_next(cx) {
+                let id = Arc::clone(id);
+                if let Output::Result(_) | Output::End = output {
+                    self.running.swap_remove(place);
+                }
+                return Poll::Ready((id, output));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Running {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+        match self {
+            Self::Subscription(events) => {
+                events.poll_next_unpin(cx).map(|event| event.map_or(Output::End, Output::Event))
+            }
+            Self::Request(body) => body.poll_unpin(cx).map(Output::Result),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A running subscription: from the log's items to what its client is sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::vec;
+
+use async_graphql::{Request, Response};
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+
+use super::Server;
+use super::render::{Plan, Plans, Rendered, Way};
+use super::response::Body;
+use crate::graphql::{Caller, Items, Opened, Schema, Turn};
+use crate::log::Item;
+use crate::metrics::{Metrics, Open};
+
+/// Events that are rendered side by side, where so many are waiting.
+const RENDERED_TOGETHER: usize = 16;
+
+/// Ends with the subscription; after one that has failed nothing comes.
+pub(super) struct Subscription {
+    metrics: Metrics,
+    stage: Stage,
+    _open: Open,
+}
+
+enum Stage {
+    /// It shares nothing: each of its events is executed for its client.
+    Alone(BoxStream<'static, Response>),
+    Opening(Box<Opening>),
+    Live(Live),
+    Over,
+}
+
+/// Who asks is checked, and what they ask for.
+struct Opening {
+    responses: BoxStream<'static, Response>,
+    opened: Opened,
+    plans: Arc<Plans>,
+    way: Way,
+    caller: Caller,
+}
+
+struct Live {
+    items: Items,
+    plan: Arc<Plan>,
+    caller: Caller,
+    rendering: Option<BoxFuture<'static, Vec<Option<Rendered>>>>,
+    /// What was rendered together with the one before.
+    rendered: vec::IntoIter<Option<Rendered>>,
+}
+
+impl Subscription {
+    pub(super) fn new(server: &Server, schema: &Schema, request: Request, way: Option<Way>, caller: Caller) -> Self {
+        let request = request.data(server.plans.loaders.clone()).data(caller.clone());
+        let metrics = server.app.metrics().clone();
+        let stage = match way {
+            None => Stage::Alone(schema.execute_stream(request).boxed()),
+            Some(way) => {
+                let opened = Opened::default();
+                let responses = schema.execute_stream(request.data(Turn::Open(opened.clone()))).boxed();
+                Stage::Opening(Box::new(Opening { responses, opened, plans: Arc::clone(&server.plans), way, caller }))
+            }
+        };
+        Self { _open: metrics.subscription(), metrics, stage }
+    }
+
+    /// From the checks on to the events; it is over where those were not passed.
+    fn go_live(&mut self) {
+        if let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Over)
+            && let Some(items) = opening.opened.take()
+        {
+            let (plan, rendered) = (opening.plans.enter(opening.way), Vec::new().into_iter());
+            self.stage = Stage::Live(Live { items, plan, caller: opening.caller, rendering: None, rendered });
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Rendered;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Rendered>> {
+        loop {
+            let response = match &mut self.stage {
+                Stage::Alone(responses) => {
+                    let response = ready!(responses.poll_next_unpin(cx));
+                    if response.is_some() {
+                        self.metrics.renders(false);
+                    }
+                    response
+                }
+                // It says nothing, unless it was not let in.
+                Stage::Opening(opening) => {
+                    let response = ready!(opening.responses.poll_next_unpin(cx));
+                    if response.is_none() {
+                        self.go_live();
+                        continue;
+                    }
+                    response
+                }
+                Stage::Live(live) => return live.poll_next(cx),
+                Stage::Over => None,
+            };
+            return Poll::Ready(response.map(|response| Rendered::new(Body::new(response).counted(&self.metrics))));
+        }
+    }
+}
+
+impl Live {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rendered>> {
+        loop {
+            if let Some(rendering) = &mut self.rendering {
+                self.rendered = ready!(rendering.poll_unpin(cx)).into_iter();
+                self.rendering = None;
+            }
+            if let Some(rendered) = self.rendered.by_ref().flatten().next() {
+                return Poll::Ready(Some(rendered));
+            }
+            let Some(item) = ready!(self.items.poll_next_unpin(cx)) else { return Poll::Ready(None) };
+            match self.plan.rendered(item) {
+                Some(Some(rendered)) => return Poll::Ready(Some(rendered)),
+                Some(None) => {}
+                None => {
+                    // Those that are waiting as well are rendered side by side, so that they load together.
+                    let mut waiting = vec![item];
+                    while waiting.len() < RENDERED_TOGETHER
+                        && let Poll::Ready(Some(item)) = self.items.poll_next_unpin(cx)
+                    {
+                        waiting.push(item);
+                    }
+                    self.rendering = Some(render(Arc::clone(&self.plan), self.caller.clone(), waiting).boxed());
+                }
+            }
+        }
+    }
+}
+
+async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<Item>) -> Vec<Option<Rendered>> {
+    join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await
+}

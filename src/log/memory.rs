@@ -1,0 +1,129 @@
+//! What a node keeps in mind of Postgres's rows, until the log says that they have changed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::event::Change;
+use crate::ids::{MessageId, SessionId, UserId};
+use crate::store::messages::Message;
+use crate::store::users::User;
+
+/// Sessions that a node keeps in mind as live; of more it asks Postgres.
+const LIVE_SESSIONS: usize = 100_000;
+
+/// Bytes of messages kept that came with their events, for whoever renders them.
+const MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
+/// About what a message takes beside its body.
+const MESSAGE_ENTRY: usize = 300;
+/// How many messages that are about.
+const MESSAGES: usize = 32_000;
+
+/// Bytes of users kept, for whoever renders what they did.
+const USER_BYTES: u64 = 16 * 1024 * 1024;
+/// About what a user takes beside names and texts.
+const USER_ENTRY: usize = 500;
+/// How many users that are about.
+const USERS: usize = 24_000;
+
+pub(super) struct Memory {
+    /// Those that Postgres called live, until the log says that they are revoked.
+    sessions: Cache<SessionId, ()>,
+    /// The messages that came with the newest events.
+    messages: Cache<MessageId, Arc<Message>, Weight>,
+    users: Cache<UserId, Arc<User>, Weight>,
+    /// How often a user was forgotten.
+    forgotten_users: Mutex<Generation>,
+}
+
+/// Of the users that are kept: what was read from Postgres in an older one may have changed since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generation(u64);
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<MessageId, Arc<Message>> for Weight {
+    fn weight(&self, _: &MessageId, message: &Arc<Message>) -> u64 {
+        (message.body.as_ref().map_or(0, String::len) + MESSAGE_ENTRY) as u64
+    }
+}
+
+impl Weighter<UserId, Arc<User>> for Weight {
+    fn weight(&self, _: &UserId, user: &Arc<User>) -> u64 {
+        (user.display_name.len() + user.about.as_ref().map_or(0, String::len) + USER_ENTRY) as u64
+    }
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self {
+            sessions: Cache::new(LIVE_SESSIONS),
+            messages: Cache::with_weighter(MESSAGES, MESSAGE_BYTES, Weight),
+            users: Cache::with_weighter(USERS, USER_BYTES, Weight),
+            forgotten_users: Mutex::default(),
+        }
+    }
+
+    /// Forgets what the change has changed.
+    pub(super) fn hear(&self, change: &Change) {
+        match *change {
+            Change::SessionRevoked { session, .. } => self.end_session(session),
+            Change::UserUpdated { user } => {
+                self.next_generation().0 += 1;
+                self.users.remove(&user);
+            }
+            _ => {}
+        }
+    }
+
+    /// Some changes were not heard.
+    pub(super) fn clear(&self) {
+        self.sessions.clear();
+        self.next_generation().0 += 1;
+        self.users.clear();
+    }
+
+    pub(super) fn keep_session(&self, session: SessionId) {
+        self.sessions.insert(session, ());
+    }
+
+    pub(super) fn is_live(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some()
+    }
+
+    pub(super) fn end_session(&self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    pub(super) fn keep_message(&self, message: &Arc<Message>) {
+        self.messages.insert(message.id, Arc::clone(message));
+    }
+
+    pub(super) fn message(&self, id: MessageId) -> Option<Arc<Message>> {
+        self.messages.get(&id)
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        *self.next_generation()
+    }
+
+    /// Keeps users that were read from Postgres after the generation was asked for.
+    pub(super) fn keep_users(&self, generation: Generation, users: &[User]) {
+        let now = self.next_generation();
+        if *now == generation {
+            for user in users {
+                self.users.insert(user.id, Arc::new(user.clone()));
+            }
+        }
+    }
+
+    pub(super) fn user(&self, id: UserId) -> Option<Arc<User>> {
+        self.users.get(&id)
+    }
+
+    fn next_generation(&self) -> MutexGuard<'_, Generation> {
+        self.forgotten_users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
