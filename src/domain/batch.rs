@@ -103,8 +103,7 @@ impl Batch {
             .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
             .collect();
 
-        let locked = conversations::lock_many(tx.conn(), &ids).await?;
-        // These two are sent together.
+        // These three are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
         let known = async {
             match sent.as_slice() {
@@ -112,7 +111,10 @@ impl Batch {
                 sent => messages::by_client_ids(conn, sent).await,
             }
         };
-        let (participants, known) = tokio::try_join!(participants::among(conn, &pairs), known)?;
+        let (locked, participants, known) = tokio::try_join!(
+            biased;
+            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known
+        )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
             // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.

@@ -97,6 +97,7 @@ impl Writers {
 async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) {
     let mut batch = Vec::with_capacity(max);
     while jobs.recv_many(&mut batch, max).await > 0 {
+        gather(&mut batch, &mut jobs, max).await;
         committer.metrics.batch_taken(batch.len());
         let waiting: Waiting = batch.drain(..).collect();
         match committer.commit(&waiting.sends, &waiting.receipts).await {
@@ -105,6 +106,21 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
                 waiting.commit_singly(&committer).await;
             }
             Err(error) => waiting.fail(error),
+        }
+    }
+}
+
+/// Lets those come along whose requests have arrived already: one commit for all of them costs hardly more than one
+/// for the first. It waits for nothing but the tasks that can run now.
+async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
+    let mut before = 0;
+    while before < batch.len() && batch.len() < max {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < max
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
         }
     }
 }

@@ -89,13 +89,13 @@ pub async fn lock(conn: &mut Connection, id: ConversationId) -> QueryResult<Opti
 }
 
 /// The same for several, locked in the order of their ids.
-pub async fn lock_many(conn: &mut Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
+pub async fn lock_many(mut conn: &Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table
         .filter(conversations::id.eq_any(ids))
         .order(conversations::id)
         .select(Conversation::as_select())
         .for_no_key_update()
-        .load(conn)
+        .load(&mut conn)
         .await
 }
 

@@ -47,6 +47,8 @@ impl Database {
             .max_size(settings.database_pool_size)
             .connection_timeout(CONNECTION_WAIT)
             .test_on_check_out(true)
+            // The one that was used last has its statements and their tables at hand.
+            .queue_strategy(::bb8::QueueStrategy::Lifo)
             .build(manager)
             .await
             .map_err(|error| Error::Connection(error.to_string()))?;

@@ -65,6 +65,26 @@ async fn a_session_revoked_on_one_node_ends_on_the_other_at_once() {
 }
 
 #[tokio::test]
+async fn a_new_name_is_on_every_message_after_it_on_every_node() {
+    let database = TestDatabase::new().await;
+    let [one, two] = two_nodes(&database).await;
+    let (ada, bob) = (one.register("ada").await, one.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inboxes = [bob.inbox().await, bob.on(&two).inbox().await];
+    for name in ["Ada", "Augusta", "Countess"] {
+        let rename = "mutation ($name: String!) { updateProfile(input: {displayName: $name}) { viewer { id } } }";
+        ada.on(&two).query(rename, json!({"name": name})).await;
+        for text in ["first", "second"] {
+            ada.send(&conversation, text).await;
+            for inbox in &mut inboxes {
+                let message = inbox.message().await;
+                assert_eq!((&message["body"], &message["sender"]["displayName"]), (&json!(text), &json!(name)));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn prefixes_keep_servers_on_one_redis_apart() {
     let (first, second) = (TestDatabase::new().await, TestDatabase::new().await);
     let here = Node::build().redis(&first.name).await.start_on(&first).await;

@@ -133,7 +133,7 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
     };
     let first = ada.query(SEND, json!({"id": group}));
     let others = async {
-        until(&|| STATEMENTS.load(Ordering::SeqCst) == before + 2).await;
+        until(&|| STATEMENTS.load(Ordering::SeqCst) == before + 3).await;
         let requests = join_all((0..99).map(|i| match i / users.len() % 3 {
             0 => users[i % users.len()].query(READ, id.clone()),
             1 => users[i % users.len()].query(DELIVERED, id.clone()),

@@ -12,7 +12,8 @@ use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
 use futures_util::future::ready;
-use futures_util::{FutureExt as _, SinkExt as _};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -34,6 +35,13 @@ use crate::metrics::{Open, Transport};
 
 /// Frames that are written before they are flushed, where so many are ready.
 const FRAMES_TOGETHER: usize = 64;
+
+/// What happens once in the life of a connection.
+enum Rare {
+    Over(Over),
+    /// The server goes down, and closes the connection once its requests are done.
+    Closing,
+}
 
 /// Why the loop ended.
 enum End {
@@ -187,9 +195,10 @@ impl Session {
         let drain = self.server.drain.clone();
         let mut closing = false;
         loop {
-            // What is waited for all the time is made once, and not for each frame; anew for each fresh token.
-            let mut over = pin!(self.lifetime.over());
-            let mut drained = pin!(drain.closing());
+            // What is waited for all the time is made once, and looked at only when it happens; anew for each fresh token.
+            let over = self.lifetime.over().map(Rare::Over).boxed();
+            let closing_begins = drain.closing().map(|()| Rare::Closing).boxed();
+            let mut rare = FuturesUnordered::from_iter([over, closing_begins]);
             let mut alarm = pin!(sleep_until(self.alarm()));
             while !std::mem::take(&mut self.refreshed) {
                 if alarm.deadline() != self.alarm() {
@@ -201,19 +210,21 @@ impl Session {
                     (id, output) = poll_fn(|cx| self.operations.poll_next(cx)), if !self.crowded => {
                         self.pass_on_all(id, output).await
                     }
-                    over = &mut over => {
-                        Box::pin(self.finish_requests()).await;
-                        Err(over.into())
-                    }
+                    Some(rare) = rare.next() => match rare {
+                        Rare::Over(over) => {
+                            Box::pin(self.finish_requests()).await;
+                            Err(over.into())
+                        }
+                        Rare::Closing => {
+                            closing = true;
+                            Ok(())
+                        }
+                    },
                     message = receive(&mut self.socket, self.protocol) => match message {
                         Ok(message) => Box::pin(self.handle(message, closing)).await,
                         Err(end) => Err(end),
                     },
                     () = &mut alarm => Box::pin(self.keep_alive(closing)).await,
-                    () = &mut drained, if !closing => {
-                        closing = true;
-                        Ok(())
-                    }
                     () = ready(()), if self.crowded => {
                         self.crowded = false;
                         Ok(())

@@ -202,7 +202,7 @@ pub struct Inbox {
 const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
     __typename
     ... on DurableEvent { cursor }
-    ... on MessageAdded { message { id number body clientId conversation { id } sender { id } } }
+    ... on MessageAdded { message { id number body clientId conversation { id } sender { id displayName } } }
     ... on ConversationAdded { conversation { id kind title } }
     ... on ConversationUpdated { conversation { id participantCount } }
     ... on ConversationRemoved { conversationId }

@@ -1,5 +1,5 @@
-//! A WebSocket server that does nothing but broadcast: what axum can do on this machine. Allocator and buffers are
-//! those of Parlance; each frame is flushed by itself.
+//! A WebSocket server that does nothing but broadcast: what axum can do on this machine. Allocator, socket options and
+//! buffers are those of Parlance; each frame is flushed by itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -43,6 +44,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let router = Router::new().route("/graphql", get(upgrade).post(send)).with_state(bare);
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     println!("http://{}/graphql", listener.local_addr()?);
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     tokio::select! {
         ended = async { axum::serve(listener, router).await } => Ok(ended?),
         ended = until_terminated() => ended,
