@@ -60,6 +60,8 @@ impl Accounts<'_> {
             phone,
             password_hash: self.app.parts.passwords.hash(registration.password).await?,
             created_at: now,
+            last_seen_at: None,
+            deleted_at: None,
         };
         let mut tx = self.app.log().begin().await?;
         let done = self.insert(&mut tx, &user, device).await;

@@ -13,7 +13,7 @@ use crate::log::{Change, Transaction};
 use crate::random::Random;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation};
-use crate::store::messages::{self, Message, MessageKind};
+use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Watermarks};
 
 const NO_MESSAGE: Error = Error::NotFound("No such message.");
@@ -140,21 +140,13 @@ impl Batch {
         }
         let conversation = self.conversations.get_mut(&new.conversation).ok_or(UNKNOWN)?;
         let message = Message {
-            id: MessageId::new(self.now, random),
-            conversation_id: new.conversation,
-            number: conversation.last_message_number + 1,
-            revision: conversation.revision + 1,
             sender_id: Some(*sender),
-            kind: MessageKind::Text,
             body: Some(new.body.clone()),
             client_id: new.client_id.clone(),
-            created_at: self.now,
+            ..conversation.next_message(MessageId::new(self.now, random), self.now)
         };
         // As it will be once the message is inserted: receipts of this batch are answered with it.
-        conversation.last_message_id = Some(message.id);
-        conversation.last_message_number = message.number;
-        conversation.revision = message.revision;
-        conversation.last_activity_at = conversation.last_activity_at.max(self.now);
+        conversation.has_got(&message);
         if let Some(key) = key {
             self.known.insert(key, message.clone());
         }

@@ -162,15 +162,9 @@ impl Conversations<'_> {
         }
         let rows: Vec<_> = everybody
             .iter()
-            .map(|&(user_id, role)| Participant {
-                conversation_id: conversation.id,
-                user_id,
-                id: ParticipantId::new(conversation.created_at, &self.app.parts.random),
-                role,
-                joined_at: conversation.created_at,
-                last_delivered_number: 0,
-                last_read_number: 0,
-                own_unread: 0,
+            .map(|&(user, role)| {
+                let id = ParticipantId::new(conversation.created_at, &self.app.parts.random);
+                Participant::new(id, conversation.id, user, role, conversation.created_at)
             })
             .collect();
         participants::insert(tx.conn(), &rows).await?;

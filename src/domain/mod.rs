@@ -10,6 +10,7 @@ pub mod participants;
 mod passwords;
 pub mod receipts;
 pub mod sessions;
+mod system;
 mod tokens;
 pub mod users;
 mod validate;

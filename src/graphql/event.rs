@@ -13,6 +13,7 @@ use super::loaders::{Loaders, MembershipKey};
 use super::message::Message;
 use super::participant::Participant;
 use super::scalars::parse_id;
+use super::user::User;
 use crate::domain::Viewer;
 use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
@@ -22,6 +23,21 @@ use crate::store::messages::Message as Row;
 pub struct MessageAdded {
     cursor: String,
     message: Message,
+}
+
+/// Edited, deleted for everybody, reacted to, pinned or the like.
+#[derive(SimpleObject)]
+pub struct MessageUpdated {
+    cursor: String,
+    message: Message,
+}
+
+/// The viewer has deleted it for themselves alone.
+#[derive(SimpleObject)]
+pub struct MessageRemoved {
+    cursor: String,
+    message_id: ID,
+    conversation_id: ID,
 }
 
 #[derive(SimpleObject)]
@@ -50,6 +66,20 @@ pub struct ReceiptAdvanced {
     participant: Participant,
 }
 
+/// The viewer's own state in the conversation changed.
+#[derive(SimpleObject)]
+pub struct MembershipUpdated {
+    cursor: String,
+    conversation: Conversation,
+}
+
+/// Between the viewer and the user: a request, a contact, a block.
+#[derive(SimpleObject)]
+pub struct ContactsChanged {
+    cursor: String,
+    user: User,
+}
+
 /// Everything up to `cursor` has been sent; what follows is live.
 #[derive(SimpleObject)]
 pub struct CaughtUp {
@@ -65,10 +95,14 @@ pub struct ResyncRequired {
 #[derive(Union)]
 pub enum InboxEvent {
     MessageAdded(MessageAdded),
+    MessageUpdated(MessageUpdated),
+    MessageRemoved(MessageRemoved),
     ConversationAdded(ConversationAdded),
     ConversationUpdated(ConversationUpdated),
     ConversationRemoved(ConversationRemoved),
     ReceiptAdvanced(ReceiptAdvanced),
+    MembershipUpdated(MembershipUpdated),
+    ContactsChanged(ContactsChanged),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
 }
@@ -78,10 +112,14 @@ pub enum InboxEvent {
 #[graphql(field(name = "cursor", ty = "&String"))]
 pub enum DurableEvent {
     MessageAdded(MessageAdded),
+    MessageUpdated(MessageUpdated),
+    MessageRemoved(MessageRemoved),
     ConversationAdded(ConversationAdded),
     ConversationUpdated(ConversationUpdated),
     ConversationRemoved(ConversationRemoved),
     ReceiptAdvanced(ReceiptAdvanced),
+    MembershipUpdated(MembershipUpdated),
+    ContactsChanged(ContactsChanged),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
 }
@@ -210,6 +248,24 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         Change::MessageAdded { message, .. } => {
             let row = load_message(log, loaders, message).await?;
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
+        }
+        Change::MessageUpdated { message, .. } => {
+            let row = loaders.load(message).await?;
+            row.map(|row| InboxEvent::MessageUpdated(MessageUpdated { cursor, message: Message(row) }))
+        }
+        Change::MessageRemoved { message, .. } => {
+            let row: Option<Row> = loaders.load(message).await?;
+            row.map(|row| {
+                let (message_id, conversation_id) = (row.id.to_string().into(), row.conversation_id.to_string().into());
+                InboxEvent::MessageRemoved(MessageRemoved { cursor, message_id, conversation_id })
+            })
+        }
+        Change::MembershipUpdated { conversation, .. } => {
+            Some(InboxEvent::MembershipUpdated(MembershipUpdated { cursor, conversation: conversation.into() }))
+        }
+        Change::ContactsChanged { other, .. } => {
+            let user = loaders.user(other).await?.map(User);
+            user.map(|user| InboxEvent::ContactsChanged(ContactsChanged { cursor, user }))
         }
         Change::ConversationAdded { conversation, .. } => {
             let row = loaders.load(conversation).await?;

@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
 use crate::domain::messages::NewMessage;
-use crate::store::messages::{Message as Row, MessageKind as KindRow};
+use crate::store::messages::{Message as Row, MessageKind as KindRow, SystemEventKind as SystemEventKindRow};
 
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
@@ -44,7 +44,7 @@ impl Message {
         self.0.revision
     }
 
-    /// Null for a deleted account.
+    /// Null for a system message or a deleted account.
     async fn sender(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
     }
@@ -53,6 +53,7 @@ impl Message {
         self.0.kind.into()
     }
 
+    /// Null once deleted and where only attachments were sent.
     async fn body(&self) -> Option<&str> {
         self.0.body.as_deref()
     }
@@ -61,9 +62,77 @@ impl Message {
         self.0.created_at.into()
     }
 
+    async fn edited_at(&self) -> Option<DateTime> {
+        self.0.edited_at.map(Into::into)
+    }
+
+    async fn deleted_at(&self) -> Option<DateTime> {
+        self.0.deleted_at.map(Into::into)
+    }
+
+    /// When it deletes itself.
+    async fn expires_at(&self) -> Option<DateTime> {
+        self.0.expires_at.map(Into::into)
+    }
+
+    async fn pinned_at(&self) -> Option<DateTime> {
+        self.0.pinned_at.map(Into::into)
+    }
+
+    async fn forwarded(&self) -> bool {
+        self.0.forwarded
+    }
+
+    /// The event behind a SYSTEM message.
+    async fn system_event(&self) -> Option<SystemEvent> {
+        self.0.system_kind.map(|kind| SystemEvent { kind, row: self.0.clone() })
+    }
+
     /// What the sender gave; lets a client match its optimistic copy.
     async fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "SystemEventKindRow")]
+pub enum SystemEventKind {
+    ConversationCreated,
+    TitleChanged,
+    AvatarChanged,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantRemoved,
+    RoleChanged,
+    MessagePinned,
+    CallEnded,
+}
+
+/// What happened to the conversation.
+pub struct SystemEvent {
+    kind: SystemEventKindRow,
+    row: Row,
+}
+
+#[Object]
+impl SystemEvent {
+    async fn kind(&self) -> SystemEventKind {
+        self.kind.into()
+    }
+
+    /// Who did it.
+    async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().user(self.row.actor_id?).await.map(|row| row.map(User)).transpose()
+    }
+
+    /// Whom it was done to, where that is somebody else.
+    async fn subject(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().user(self.row.subject_id?).await.map(|row| row.map(User)).transpose()
+    }
+
+    /// The new title, the new role or the like.
+    async fn text(&self) -> Option<&str> {
+        self.row.system_text.as_deref()
     }
 }
 

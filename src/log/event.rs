@@ -21,6 +21,16 @@ pub enum Change {
         conversation: ConversationId,
         message: MessageId,
     },
+    /// The message was edited, deleted for everybody, reacted to, pinned or the like.
+    MessageUpdated {
+        conversation: ConversationId,
+        message: MessageId,
+    },
+    /// The user has deleted the message for themselves alone.
+    MessageRemoved {
+        user: UserId,
+        message: MessageId,
+    },
     /// The user takes part in the conversation from here on.
     ConversationAdded {
         user: UserId,
@@ -39,6 +49,16 @@ pub enum Change {
     ReceiptAdvanced {
         conversation: ConversationId,
         user: UserId,
+    },
+    /// The user has archived, pinned or muted the conversation, or the like.
+    MembershipUpdated {
+        user: UserId,
+        conversation: ConversationId,
+    },
+    /// Something between the two users changed that the first can see: a request, a contact, a block.
+    ContactsChanged {
+        user: UserId,
+        other: UserId,
     },
     SessionRevoked {
         user: UserId,
@@ -64,10 +84,14 @@ impl Change {
     pub fn audience(&self) -> Audience {
         match *self {
             Self::MessageAdded { conversation, .. }
+            | Self::MessageUpdated { conversation, .. }
             | Self::ConversationUpdated { conversation }
             | Self::ReceiptAdvanced { conversation, .. } => Audience::Conversation(conversation),
-            Self::ConversationAdded { user, .. }
+            Self::MessageRemoved { user, .. }
+            | Self::ConversationAdded { user, .. }
             | Self::ConversationRemoved { user, .. }
+            | Self::MembershipUpdated { user, .. }
+            | Self::ContactsChanged { user, .. }
             | Self::SessionRevoked { user, .. }
             | Self::UserUpdated { user } => Audience::User(user),
             Self::Unknown(audience) => audience,
@@ -78,10 +102,14 @@ impl Change {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::MessageAdded { .. } => "message_added",
+            Self::MessageUpdated { .. } => "message_updated",
+            Self::MessageRemoved { .. } => "message_removed",
             Self::ConversationAdded { .. } => "conversation_added",
             Self::ConversationRemoved { .. } => "conversation_removed",
             Self::ConversationUpdated { .. } => "conversation_updated",
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
+            Self::MembershipUpdated { .. } => "membership_updated",
+            Self::ContactsChanged { .. } => "contacts_changed",
             Self::SessionRevoked { .. } => "session_revoked",
             Self::UserUpdated { .. } => "user_updated",
             Self::Unknown(_) => "unknown",
@@ -90,10 +118,14 @@ impl Change {
 
     pub(super) fn subject(&self) -> Uuid {
         match *self {
-            Self::MessageAdded { message, .. } => message.0,
+            Self::MessageAdded { message, .. }
+            | Self::MessageUpdated { message, .. }
+            | Self::MessageRemoved { message, .. } => message.0,
             Self::ConversationAdded { conversation, .. }
             | Self::ConversationRemoved { conversation, .. }
-            | Self::ConversationUpdated { conversation } => conversation.0,
+            | Self::ConversationUpdated { conversation }
+            | Self::MembershipUpdated { conversation, .. } => conversation.0,
+            Self::ContactsChanged { other, .. } => other.0,
             Self::ReceiptAdvanced { user, .. } | Self::UserUpdated { user } => user.0,
             Self::SessionRevoked { session, .. } => session.0,
             Self::Unknown(_) => Uuid::nil(),
@@ -105,6 +137,14 @@ impl Change {
             ("message_added", Audience::Conversation(conversation)) => {
                 Self::MessageAdded { conversation, message: MessageId(subject) }
             }
+            ("message_updated", Audience::Conversation(conversation)) => {
+                Self::MessageUpdated { conversation, message: MessageId(subject) }
+            }
+            ("message_removed", Audience::User(user)) => Self::MessageRemoved { user, message: MessageId(subject) },
+            ("membership_updated", Audience::User(user)) => {
+                Self::MembershipUpdated { user, conversation: ConversationId(subject) }
+            }
+            ("contacts_changed", Audience::User(user)) => Self::ContactsChanged { user, other: UserId(subject) },
             ("receipt_advanced", Audience::Conversation(conversation)) => {
                 Self::ReceiptAdvanced { conversation, user: UserId(subject) }
             }

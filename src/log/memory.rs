@@ -74,6 +74,8 @@ impl Memory {
                 self.next_generation().0 += 1;
                 self.users.remove(&user);
             }
+            // What was carried is from before the change.
+            Change::MessageUpdated { message, .. } => drop(self.messages.remove(&message)),
             _ => {}
         }
     }
@@ -81,6 +83,7 @@ impl Memory {
     /// Some changes were not heard.
     pub(super) fn clear(&self) {
         self.sessions.clear();
+        self.messages.clear();
         self.next_generation().0 += 1;
         self.users.clear();
     }

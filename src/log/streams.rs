@@ -23,6 +23,8 @@ pub enum Interest {
     Inbox,
     /// New messages, of one conversation or of all.
     Messages(Option<ConversationId>),
+    /// Changes of the messages of one conversation.
+    Updates(ConversationId),
 }
 
 impl Interest {
@@ -30,15 +32,16 @@ impl Interest {
         match (self, *change) {
             (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
-            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
-            (Self::Messages(_), _) => false,
+            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
+            | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
+            (Self::Messages(_) | Self::Updates(_), _) => false,
         }
     }
 
     /// Whether there is anything to come for a user who takes part in these.
     pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
         match self {
-            Self::Messages(Some(wanted)) => conversations.contains(&wanted),
+            Self::Messages(Some(wanted)) | Self::Updates(wanted) => conversations.contains(&wanted),
             Self::Inbox | Self::Messages(None) => true,
         }
     }
@@ -253,6 +256,10 @@ impl Index {
             }
             Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
+            | Change::MessageUpdated { .. }
+            | Change::MessageRemoved { .. }
+            | Change::MembershipUpdated { .. }
+            | Change::ContactsChanged { .. }
             | Change::UserUpdated { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use diesel_async::RunQueryDsl;
 
+use super::messages::{Message, MessageKind};
 use super::participants::Participant;
 use super::schema::{conversations, participants};
 use super::{Connection, escape_like, text_enum};
@@ -33,6 +34,42 @@ pub struct Conversation {
     pub participant_count: i32,
     pub direct_low: Option<UserId>,
     pub direct_high: Option<UserId>,
+}
+
+impl Conversation {
+    /// The message that is next in it: an empty text of nobody's, until it is told otherwise. The conversation must be
+    /// locked.
+    pub fn next_message(&self, id: MessageId, now: DateTime<Utc>) -> Message {
+        Message {
+            id,
+            conversation_id: self.id,
+            number: self.last_message_number + 1,
+            revision: self.revision + 1,
+            sender_id: None,
+            kind: MessageKind::Text,
+            body: None,
+            client_id: None,
+            created_at: now,
+            edited_at: None,
+            deleted_at: None,
+            expires_at: None,
+            reply_to_id: None,
+            forwarded: false,
+            pinned_at: None,
+            system_kind: None,
+            actor_id: None,
+            subject_id: None,
+            system_text: None,
+        }
+    }
+
+    /// As it is once the message is inserted.
+    pub fn has_got(&mut self, message: &Message) {
+        self.last_message_id = Some(message.id);
+        self.last_message_number = message.number;
+        self.revision = message.revision;
+        self.last_activity_at = self.last_activity_at.max(message.created_at);
+    }
 }
 
 /// Which of a user's conversations to list.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,18 @@ text_enum!(MessageKind {
     System = "SYSTEM",
 });
 
+text_enum!(SystemEventKind {
+    ConversationCreated = "CONVERSATION_CREATED",
+    TitleChanged = "TITLE_CHANGED",
+    AvatarChanged = "AVATAR_CHANGED",
+    ParticipantJoined = "PARTICIPANT_JOINED",
+    ParticipantLeft = "PARTICIPANT_LEFT",
+    ParticipantRemoved = "PARTICIPANT_REMOVED",
+    RoleChanged = "ROLE_CHANGED",
+    MessagePinned = "MESSAGE_PINNED",
+    CallEnded = "CALL_ENDED",
+});
+
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable, Serialize, Deserialize)]
 #[diesel(table_name = messages, check_for_backend(diesel::pg::Pg))]
 pub struct Message {
@@ -31,6 +43,22 @@ pub struct Message {
     pub body: Option<String>,
     pub client_id: Option<String>,
     pub created_at: DateTime<Utc>,
+    pub edited_at: Option<DateTime<Utc>>,
+    /// A tombstone keeps its number, and no body.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// When it deletes itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    pub reply_to_id: Option<MessageId>,
+    pub forwarded: bool,
+    pub pinned_at: Option<DateTime<Utc>>,
+    /// What a SYSTEM message tells of, and of no other.
+    pub system_kind: Option<SystemEventKind>,
+    /// Who did it.
+    pub actor_id: Option<UserId>,
+    /// Whom it was done to.
+    pub subject_id: Option<UserId>,
+    /// The new title, the new role or the like.
+    pub system_text: Option<String>,
 }
 
 /// Which messages of a conversation: those between two numbers, both left out, from the one end or the other.
@@ -47,11 +75,16 @@ pub struct Range {
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
     let query = diesel::sql_query(
         "WITH new AS (
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
-                 AS new (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS new (
+                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
+                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
+             )
          ), inserted AS (
-             INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at)
-             SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at FROM new
+             INSERT INTO messages (
+                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
+                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
+             )
+             SELECT * FROM new
              -- The same order for all, so that two writers with the same clientIds do not wait for each other.
              ORDER BY sender_id, client_id
          ), newest AS (
@@ -76,7 +109,14 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     .bind::<Array<Text>, _>(new.iter().map(|message| message.kind).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.body.as_deref()).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.client_id.as_deref()).collect::<Vec<_>>())
-    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>());
+    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Timestamptz>>, _>(new.iter().map(|message| message.expires_at).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.reply_to_id).collect::<Vec<_>>())
+    .bind::<Array<Bool>, _>(new.iter().map(|message| message.forwarded).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_kind).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.actor_id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.subject_id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_text.as_deref()).collect::<Vec<_>>());
     Prepared(query).execute(conn).await.map(drop)
 }
 
@@ -86,7 +126,8 @@ pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> Qu
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
     let query = diesel::sql_query(
         // By name: a prepared statement fails where a later version has added a column.
-        "SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at
+        "SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
+             deleted_at, expires_at, reply_to_id, forwarded, pinned_at, system_kind, actor_id, subject_id, system_text
          FROM unnest($1, $2) AS sent (sender_id, client_id)
          JOIN messages USING (sender_id, client_id)",
     )

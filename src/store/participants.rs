@@ -25,10 +25,45 @@ pub struct Participant {
     pub last_read_number: i32,
     /// How many of the messages after `last_read_number` are the participant's own.
     pub own_unread: i32,
+    pub archived: bool,
+    pub pinned: bool,
+    /// Muted while in the future.
+    pub muted_until: Option<DateTime<Utc>>,
+    /// Messages up to this number are from before the participant's time, and hidden.
+    pub hidden_up_to: i32,
+    /// How many of the messages after `last_read_number` mention the participant.
+    pub unread_mentions: i32,
+}
+
+impl Participant {
+    /// One who joins now, and has read nothing.
+    pub fn new(
+        id: ParticipantId,
+        conversation_id: ConversationId,
+        user_id: UserId,
+        role: ParticipantRole,
+        joined_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            conversation_id,
+            user_id,
+            id,
+            role,
+            joined_at,
+            last_delivered_number: 0,
+            last_read_number: 0,
+            own_unread: 0,
+            archived: false,
+            pinned: false,
+            muted_until: None,
+            hidden_up_to: 0,
+            unread_mentions: 0,
+        }
+    }
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
-    /// Postgres takes 65,535 parameters in a statement, and a row has eight.
+    /// Postgres takes 65,535 parameters in a statement, and a row has thirteen.
     const ROWS: usize = 5000;
     for rows in rows.chunks(ROWS) {
         diesel::insert_into(participants::table).values(rows).execute(conn).await?;

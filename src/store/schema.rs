@@ -50,6 +50,16 @@ diesel::table! {
         body -> Nullable<Text>,
         client_id -> Nullable<Text>,
         created_at -> Timestamptz,
+        edited_at -> Nullable<Timestamptz>,
+        deleted_at -> Nullable<Timestamptz>,
+        expires_at -> Nullable<Timestamptz>,
+        reply_to_id -> Nullable<Uuid>,
+        forwarded -> Bool,
+        pinned_at -> Nullable<Timestamptz>,
+        system_kind -> Nullable<Text>,
+        actor_id -> Nullable<Uuid>,
+        subject_id -> Nullable<Uuid>,
+        system_text -> Nullable<Text>,
     }
 }
 
@@ -63,6 +73,11 @@ diesel::table! {
         last_delivered_number -> Int4,
         last_read_number -> Int4,
         own_unread -> Int4,
+        archived -> Bool,
+        pinned -> Bool,
+        muted_until -> Nullable<Timestamptz>,
+        hidden_up_to -> Int4,
+        unread_mentions -> Int4,
     }
 }
 
@@ -98,12 +113,13 @@ diesel::table! {
         phone -> Nullable<Text>,
         password_hash -> Text,
         created_at -> Timestamptz,
+        last_seen_at -> Nullable<Timestamptz>,
+        deleted_at -> Nullable<Timestamptz>,
     }
 }
 
 diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(messages -> conversations (conversation_id));
-diesel::joinable!(messages -> users (sender_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));

@@ -20,6 +20,10 @@ pub struct User {
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
+    /// When the last connection closed; None before the first.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// Of a deleted account the row stays, without what is personal.
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 /// What to change; None leaves a column as it is, `Some(None)` empties it.

@@ -182,8 +182,9 @@ impl Reader<'_> {
         match (self.listening.interest, event.change) {
             (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
             (Interest::Inbox, _) | (Interest::Messages(None), Change::MessageAdded { .. }) => true,
-            (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. }) => wanted == conversation,
-            (Interest::Messages(_), _) => false,
+            (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
+            | (Interest::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
+            (Interest::Messages(_) | Interest::Updates(_), _) => false,
         }
     }
 

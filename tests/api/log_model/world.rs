@@ -219,16 +219,8 @@ impl World {
 
     fn participant(&self, user_id: UserId, conversation_id: ConversationId) -> Participant {
         let joined_at = self.clock.now();
-        Participant {
-            conversation_id,
-            user_id,
-            id: ParticipantId::new(joined_at, &self.random),
-            role: ParticipantRole::Member,
-            joined_at,
-            last_delivered_number: 0,
-            last_read_number: 0,
-            own_unread: 0,
-        }
+        let id = ParticipantId::new(joined_at, &self.random);
+        Participant::new(id, conversation_id, user_id, ParticipantRole::Member, joined_at)
     }
 
     fn subscribe(&self, node: usize, user: usize, wanted: Wanted, from: steps::From, items: usize) -> Stream {

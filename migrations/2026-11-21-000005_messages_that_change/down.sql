@@ -1,0 +1,20 @@
+ALTER TABLE messages
+    DROP COLUMN edited_at,
+    DROP COLUMN deleted_at,
+    DROP COLUMN expires_at,
+    DROP COLUMN reply_to_id,
+    DROP COLUMN forwarded,
+    DROP COLUMN pinned_at,
+    DROP COLUMN system_kind,
+    DROP COLUMN actor_id,
+    DROP COLUMN subject_id,
+    DROP COLUMN system_text;
+ALTER TABLE participants
+    DROP COLUMN archived,
+    DROP COLUMN pinned,
+    DROP COLUMN muted_until,
+    DROP COLUMN hidden_up_to,
+    DROP COLUMN unread_mentions;
+ALTER TABLE users
+    DROP COLUMN last_seen_at,
+    DROP COLUMN deleted_at;

@@ -1,0 +1,42 @@
+//! SYSTEM messages: what happened to a conversation, told in its history.
+
+use super::App;
+use super::error::Result;
+use crate::ids::{MessageId, UserId};
+use crate::log::Transaction;
+use crate::store::conversations::Conversation;
+use crate::store::messages::{self, Message, MessageKind, SystemEventKind};
+
+/// What a SYSTEM message tells.
+#[derive(Clone, Debug)]
+pub(super) struct SystemEvent {
+    pub(super) kind: SystemEventKind,
+    /// Who did it.
+    pub(super) actor: UserId,
+    /// Whom it was done to, where that is somebody else.
+    pub(super) subject: Option<UserId>,
+    /// The new title, the new role or the like.
+    pub(super) text: Option<String>,
+}
+
+/// Adds the message to a conversation that the transaction has locked.
+pub(super) async fn tell(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &mut Conversation,
+    event: SystemEvent,
+) -> Result<Message> {
+    let now = app.now();
+    let message = Message {
+        kind: MessageKind::System,
+        system_kind: Some(event.kind),
+        actor_id: Some(event.actor),
+        subject_id: event.subject,
+        system_text: event.text,
+        ..conversation.next_message(MessageId::new(now, &app.parts.random), now)
+    };
+    messages::insert_numbered(tx.conn(), std::slice::from_ref(&message)).await?;
+    conversation.has_got(&message);
+    tx.record_message(&message);
+    Ok(message)
+}
