@@ -121,15 +121,21 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
 }
 
 /// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many
-/// looks into the index as the one number times the other.
+/// looks into the index as the one number times the other. And one by one: Postgres would read all of a table that has
+/// grown since it was last analysed.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
     let query = diesel::sql_query(
         // By name: a prepared statement fails where a later version has added a column.
-        "SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
-             deleted_at, expires_at, reply_to_id, forwarded, pinned_at, system_kind, actor_id, subject_id, system_text
-         FROM unnest($1, $2) AS sent (sender_id, client_id)
-         JOIN messages USING (sender_id, client_id)",
+        "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
+         CROSS JOIN LATERAL (
+             SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
+                 deleted_at, expires_at, reply_to_id, forwarded, pinned_at, system_kind, actor_id, subject_id,
+                 system_text
+             FROM messages
+             WHERE messages.sender_id = sent.sender_id AND messages.client_id = sent.client_id
+             LIMIT 1
+         ) AS found",
     )
     .bind::<Array<SqlUuid>, _>(senders)
     .bind::<Array<Text>, _>(client_ids);

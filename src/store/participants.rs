@@ -166,9 +166,12 @@ pub async fn among(
     }
     let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
-        "SELECT conversation_id, user_id
-         FROM unnest($1, $2) AS wanted (conversation_id, user_id)
-         JOIN participants USING (conversation_id, user_id)",
+        "SELECT found.* FROM unnest($1, $2) AS wanted (conversation_id, user_id)
+         CROSS JOIN LATERAL (
+             SELECT conversation_id, user_id FROM participants
+             WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
+             LIMIT 1
+         ) AS found",
     )
     .bind::<Array<SqlUuid>, _>(conversations)
     .bind::<Array<SqlUuid>, _>(users);
