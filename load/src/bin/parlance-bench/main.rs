@@ -17,6 +17,7 @@ mod refusals;
 mod report;
 mod sends;
 mod stage;
+mod stalled;
 mod stock;
 
 use std::path::Path;
@@ -91,6 +92,11 @@ async fn bench(options: &Options) -> Result<usize> {
         let idle = idle::run(options, &scratch).await.context("idle")?;
         println!("{}", idle.table());
         report.idle = Some(idle);
+    }
+    if options.wants(Part::Stalled) {
+        let stalled = stalled::run(options, &scratch).await.context("stalled")?;
+        println!("{}", stalled.table());
+        report.stalled = Some(stalled);
     }
     if options.wants(Part::Growth) {
         let growth = growth::run(options, &scratch).await.context("growth")?;

@@ -28,6 +28,9 @@ pub(super) struct Options {
     /// idle: sockets with an inbox where nothing happens
     #[arg(long, default_value = "10000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) idle_sockets: u32,
+    /// stalled: sockets with an inbox that nobody reads
+    #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) stalled_sockets: u32,
     /// growth: conversations to compare with 1,000; the goal is stated for 100,000
     #[arg(long, default_value = "20000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     pub(super) growth_conversations: u32,
@@ -61,6 +64,8 @@ pub(super) enum Part {
     Latency,
     /// What many idle sockets take, and whether others notice them
     Idle,
+    /// What clients that do not read take, and whether others hear on
+    Stalled,
     /// Messages a second, with many conversations and with many stored messages
     Growth,
     /// What hostile requests cost

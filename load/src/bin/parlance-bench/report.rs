@@ -13,6 +13,7 @@ use super::latency::Latencies;
 use super::options::Options;
 use super::refusals::{self, Refusal};
 use super::sends::Sends;
+use super::stalled::Stalled;
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -28,6 +29,7 @@ pub(super) struct Report {
     pub(super) fanout: Option<Fanout>,
     pub(super) latency: Option<Latencies>,
     pub(super) idle: Option<Idle>,
+    pub(super) stalled: Option<Stalled>,
     pub(super) growth: Option<Growth>,
     pub(super) refusals: Vec<Refusal>,
     goals: Vec<Goal>,
@@ -91,6 +93,7 @@ impl Report {
             fanout: None,
             latency: None,
             idle: None,
+            stalled: None,
             growth: None,
             refusals: Vec::new(),
             goals: Vec::new(),
@@ -121,8 +124,9 @@ impl Report {
         let fanout = self.fanout.iter().flat_map(Fanout::goals);
         let latency = self.latency.iter().flat_map(Latencies::goals);
         let idle = self.idle.iter().flat_map(Idle::goals);
+        let stalled = self.stalled.iter().flat_map(Stalled::goals);
         let growth = self.growth.iter().flat_map(Growth::goals);
-        self.goals = sends.chain(fanout).chain(latency).chain(idle).chain(growth).collect();
+        self.goals = sends.chain(fanout).chain(latency).chain(idle).chain(stalled).chain(growth).collect();
         if self.goals.is_empty() {
             return String::new();
         }
@@ -137,8 +141,11 @@ impl Report {
         let fanout = self.fanout.iter().flat_map(Fanout::found);
         let latency = self.latency.iter().flat_map(Latencies::found);
         let idle = self.idle.iter().flat_map(Idle::found);
+        let stalled = self.stalled.iter().flat_map(Stalled::found);
         let growth = self.growth.iter().flat_map(Growth::found);
-        let all: Vec<(String, Violations)> = sends.chain(fanout).chain(latency).chain(idle).chain(growth).collect();
+        let connections = idle.chain(stalled);
+        let all: Vec<(String, Violations)> =
+            sends.chain(fanout).chain(latency).chain(connections).chain(growth).collect();
         for (place, violations) in &all {
             print_violations(place, violations);
         }
