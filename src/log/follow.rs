@@ -11,8 +11,9 @@ use futures_util::{Stream, StreamExt as _};
 use super::Log;
 use super::cursor::Cursor;
 use super::event::{Audience, Change, Event, Seq};
+use super::interest::{Interest, receives};
 use super::read::{self, Snapshot};
-use super::streams::{Interest, Joined, receives};
+use super::streams::Joined;
 use crate::error::{RETRY, Result};
 use crate::ids::{ConversationId, UserId};
 

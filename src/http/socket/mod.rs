@@ -4,6 +4,7 @@ mod allowance;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod operations;
+mod outlet;
 mod protocol;
 mod session;
 

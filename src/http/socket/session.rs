@@ -3,8 +3,6 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -13,7 +11,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
 use futures_util::future::ready;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -21,6 +19,7 @@ use tungstenite::error::ProtocolError;
 
 use super::allowance::Allowance;
 use super::operations::{Operations, Output, Running};
+use super::outlet::written;
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, Identity};
@@ -28,13 +27,9 @@ use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
-use crate::http::render::Rendered;
 use crate::http::response::Body;
 use crate::http::seats::Seat;
 use crate::metrics::{Open, Transport};
-
-/// Frames that are written before they are flushed, where so many are ready.
-const FRAMES_TOGETHER: usize = 64;
 
 /// What happens once in the life of a connection.
 enum Rare {
@@ -44,7 +39,7 @@ enum Rare {
 }
 
 /// Why the loop ended.
-enum End {
+pub(super) enum End {
     /// The server's decision, to be told to the client.
     Close(Close),
     /// The client has closed the connection.
@@ -54,23 +49,23 @@ enum End {
 }
 
 pub(super) struct Session {
-    server: Server,
-    socket: WebSocket,
-    protocol: Protocol,
+    pub(super) server: Server,
+    pub(super) socket: WebSocket,
+    pub(super) protocol: Protocol,
     caller: Caller,
-    lifetime: Lifetime,
+    pub(super) lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
     _open: Open,
     allowance: Allowance,
-    operations: Operations,
+    pub(super) operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
     ping_at: Instant,
     pong_by: Option<Instant>,
     /// Whether a fresh token has changed the lifetime.
     refreshed: bool,
     /// Whether there are more events than are written in one turn: whatever else there is comes first.
-    crowded: bool,
+    pub(super) crowded: bool,
 }
 
 impl Session {
@@ -329,41 +324,6 @@ impl Session {
         })
     }
 
-    /// What the operations have brought by now, in frames that are written together.
-    async fn pass_on_all(&mut self, id: Arc<str>, output: Output) -> Result<(), End> {
-        self.pass_on(&id, output).await?;
-        self.crowded = true;
-        for _ in 1..FRAMES_TOGETHER {
-            let next = poll_fn(|cx| Poll::Ready(self.operations.poll_next(cx))).await;
-            let Poll::Ready((id, output)) = next else {
-                self.crowded = false;
-                break;
-            };
-            self.pass_on(&id, output).await?;
-        }
-        self.flush().await
-    }
-
-    /// What failed as a whole ends its operation with `error`: a subscriber then resumes from the last cursor
-    /// it has seen.
-    async fn pass_on(&mut self, id: &str, output: Output) -> Result<(), End> {
-        match output {
-            Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
-            Output::Event(Rendered::Failed(body)) => {
-                self.operations.remove(id);
-                self.write(&ServerMessage::Error { id, payload: &body.errors }).await
-            }
-            Output::Result(body) => {
-                if body.data.is_none() {
-                    return self.write(&ServerMessage::Error { id, payload: &body.errors }).await;
-                }
-                self.write_text(self.protocol.next(id, &body.to_json())).await?;
-                self.write(&ServerMessage::Complete { id }).await
-            }
-            Output::End => self.write(&ServerMessage::Complete { id }).await,
-        }
-    }
-
     /// Pings when it is time to; gives the client up that has not answered the last one.
     async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
         let now = Instant::now();
@@ -383,53 +343,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    async fn send_error(&mut self, id: &str, body: &Body) -> Result<(), End> {
-        self.send(&ServerMessage::Error { id, payload: &body.errors }).await
-    }
-
-    async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
-        self.write(message).await?;
-        self.flush().await
-    }
-
-    /// Puts a message among those to be written; they go on their way with the next flush, if not before.
-    async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
-        match self.protocol.write(message) {
-            Some(text) => self.write_text(text).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn write_text(&mut self, text: String) -> Result<(), End> {
-        let fed = self.socket.feed(Message::Text(text.into()));
-        written(fed, &self.lifetime, self.server.config.socket.socket_write_timeout).await
-    }
-
-    async fn flush(&mut self) -> Result<(), End> {
-        written(self.socket.flush(), &self.lifetime, self.server.config.socket.socket_write_timeout).await
-    }
-}
-
-/// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
-async fn written(
-    writing: impl Future<Output = Result<(), axum::Error>>,
-    lifetime: &Lifetime,
-    patience: Duration,
-) -> Result<(), End> {
-    let mut writing = pin!(writing);
-    // Mostly there is room.
-    if let Some(written) = writing.as_mut().now_or_never() {
-        return written.map_err(|_| End::Gone);
-    }
-    tokio::select! {
-        biased;
-        written = timeout(patience, writing) => match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        },
-        over = lifetime.over() => Err(over.into()),
     }
 }
 

@@ -1,0 +1,105 @@
+//! What a session writes: frames that are ready together, before one flush.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::extract::ws::Message;
+use futures_util::{FutureExt as _, SinkExt as _};
+use tokio::time::timeout;
+
+use super::operations::Output;
+use super::protocol::ServerMessage;
+use super::session::{End, Session};
+use crate::http::lifetime::Lifetime;
+use crate::http::render::Rendered;
+use crate::http::response::Body;
+
+/// Frames that are written before they are flushed, where so many are ready.
+const FRAMES_TOGETHER: usize = 64;
+
+impl Session {
+    /// What the operations have brought by now, in frames that are written together.
+    pub(super) async fn pass_on_all(&mut self, id: Arc<str>, output: Output) -> Result<(), End> {
+        self.pass_on(&id, output).await?;
+        self.crowded = true;
+        for _ in 1..FRAMES_TOGETHER {
+            let next = poll_fn(|cx| Poll::Ready(self.operations.poll_next(cx))).await;
+            let Poll::Ready((id, output)) = next else {
+                self.crowded = false;
+                break;
+            };
+            self.pass_on(&id, output).await?;
+        }
+        self.flush().await
+    }
+
+    /// What failed as a whole ends its operation with `error`: a subscriber then resumes from the last cursor
+    /// it has seen.
+    pub(super) async fn pass_on(&mut self, id: &str, output: Output) -> Result<(), End> {
+        match output {
+            Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
+            Output::Event(Rendered::Failed(body)) => {
+                self.operations.remove(id);
+                self.write(&ServerMessage::Error { id, payload: &body.errors }).await
+            }
+            Output::Result(body) => {
+                if body.data.is_none() {
+                    return self.write(&ServerMessage::Error { id, payload: &body.errors }).await;
+                }
+                self.write_text(self.protocol.next(id, &body.to_json())).await?;
+                self.write(&ServerMessage::Complete { id }).await
+            }
+            Output::End => self.write(&ServerMessage::Complete { id }).await,
+        }
+    }
+
+    pub(super) async fn send_error(&mut self, id: &str, body: &Body) -> Result<(), End> {
+        self.send(&ServerMessage::Error { id, payload: &body.errors }).await
+    }
+
+    pub(super) async fn send(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
+        self.write(message).await?;
+        self.flush().await
+    }
+
+    /// Puts a message among those to be written; they go on their way with the next flush, if not before.
+    pub(super) async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
+        match self.protocol.write(message) {
+            Some(text) => self.write_text(text).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn write_text(&mut self, text: String) -> Result<(), End> {
+        let fed = self.socket.feed(Message::Text(text.into()));
+        written(fed, &self.lifetime, self.server.config.socket.socket_write_timeout).await
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        written(self.socket.flush(), &self.lifetime, self.server.config.socket.socket_write_timeout).await
+    }
+}
+
+/// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
+pub(super) async fn written(
+    writing: impl Future<Output = Result<(), axum::Error>>,
+    lifetime: &Lifetime,
+    patience: Duration,
+) -> Result<(), End> {
+    let mut writing = pin!(writing);
+    // Mostly there is room.
+    if let Some(written) = writing.as_mut().now_or_never() {
+        return written.map_err(|_| End::Gone);
+    }
+    tokio::select! {
+        biased;
+        written = timeout(patience, writing) => match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        },
+        over = lifetime.over() => Err(over.into()),
+    }
+}

@@ -1,0 +1,55 @@
+//! What a stream wants, and what its user may receive.
+
+use std::collections::HashSet;
+
+use super::event::{Audience, Change};
+use crate::ids::{ConversationId, UserId};
+
+/// What a stream wants of the events that its user may receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// All that concerns the user.
+    Inbox,
+    /// New messages, of one conversation or of all.
+    Messages(Option<ConversationId>),
+    /// Changes of the messages of one conversation.
+    Updates(ConversationId),
+}
+
+impl Interest {
+    pub(super) fn wants(self, change: &Change) -> bool {
+        match (self, *change) {
+            (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
+            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
+            | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
+            (Self::Messages(_) | Self::Updates(_), _) => false,
+        }
+    }
+
+    /// Whether there is anything to come for a user who takes part in these.
+    pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
+        match self {
+            Self::Messages(Some(wanted)) | Self::Updates(wanted) => conversations.contains(&wanted),
+            Self::Inbox | Self::Messages(None) => true,
+        }
+    }
+}
+
+/// Whether a user may receive an event, given what the user takes part in at that point of the log;
+/// the membership is brought up to date on the way.
+pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) -> bool {
+    match *change {
+        Change::ConversationAdded { user: joined, conversation } if joined == user => {
+            conversations.insert(conversation);
+        }
+        Change::ConversationRemoved { user: gone, conversation } if gone == user => {
+            conversations.remove(&conversation);
+        }
+        _ => {}
+    }
+    match change.audience() {
+        Audience::User(id) => id == user,
+        Audience::Conversation(id) => conversations.contains(&id),
+    }
+}
