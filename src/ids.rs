@@ -118,6 +118,7 @@ id!(
     "mbr"
 );
 id!(MessageId, "msg");
+id!(InviteId, "inv");
 
 impl MessageId {
     /// When it was made, to the millisecond; the epoch for one that no server made.

@@ -77,7 +77,8 @@ struct Batch {
     now: DateTime<Utc>,
     /// Locked: their numbers are this transaction's to give.
     conversations: HashMap<ConversationId, Conversation>,
-    participants: HashSet<(ConversationId, UserId)>,
+    /// With the number up to which messages are hidden from them.
+    participants: HashMap<(ConversationId, UserId), i32>,
     /// The messages under each clientId, of before and of this batch.
     known: HashMap<(UserId, String), Message>,
     new: Vec<Message>,
@@ -131,7 +132,7 @@ impl Batch {
     /// Gives a message its number, unless it was sent before or is not the sender's to send.
     fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
-        if !self.participants.contains(&(new.conversation, *sender)) {
+        if !self.participants.contains_key(&(new.conversation, *sender)) {
             return Err(UNKNOWN);
         }
         let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
@@ -158,7 +159,7 @@ impl Batch {
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
         let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
-        if !self.participants.contains(&(id, receipt.user)) {
+        if self.participants.get(&(id, receipt.user)).is_none_or(|hidden| number <= *hidden) {
             return Err(NO_MESSAGE);
         }
         let watermarks = self.watermarks.entry((id, receipt.user)).or_default();

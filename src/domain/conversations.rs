@@ -5,11 +5,16 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::error::{Error, Result, Violation};
+use super::groups::Group;
+use super::permissions::Action;
+use super::system::{self, SystemEvent};
+use super::users::check_existing;
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, ParticipantId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind, Filter};
+use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, Participant, ParticipantRole};
 use crate::store::users;
 
@@ -26,6 +31,18 @@ pub struct NewGroup {
     pub topic: Option<String>,
     /// The creator may be among them or not, and nobody counts twice.
     pub participants: Vec<UserId>,
+    /// Whether those who join later may see what was before.
+    pub history_visible: bool,
+}
+
+/// What is to be different about a group; None stays as it is.
+#[derive(Debug, Default)]
+pub struct GroupChanges {
+    pub title: Option<String>,
+    /// An empty one is none.
+    pub topic: Option<String>,
+    /// For those who join from then on.
+    pub history_visible: Option<bool>,
 }
 
 impl Conversations<'_> {
@@ -71,15 +88,70 @@ impl Conversations<'_> {
             check.fail("participantIds", format!("A group has at most {max} participants."));
         }
         check.done()?;
-        self.check_existing(&group.participants).await?;
+        check_existing(&mut *self.app.connection().await?, &group.participants, "participantIds").await?;
 
-        let conversation =
-            Conversation { title: Some(title), topic, ..self.empty(ConversationKind::Group, viewer.user) };
+        let conversation = Conversation {
+            title: Some(title),
+            topic,
+            history_visible: group.history_visible,
+            ..self.empty(ConversationKind::Group, viewer.user)
+        };
         let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
         everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
         let mut tx = self.app.log().begin().await?;
         let done = self.insert(&mut tx, conversation, &everybody).await;
         tx.finish(done).await?.ok_or(UNKNOWN)
+    }
+
+    /// What is set to what it is already changes nothing, and nobody hears of it.
+    pub async fn update_group(
+        &self,
+        viewer: Viewer,
+        id: ConversationId,
+        mut changes: GroupChanges,
+    ) -> Result<Conversation> {
+        let mut check = Check::default();
+        changes.title = changes.title.map(|text| check.title(&text));
+        changes.topic = changes.topic.map(|text| check.topic(&text));
+        check.done()?;
+        let mut tx = self.app.log().begin().await?;
+        let done = self.update_in(&mut tx, viewer, id, changes).await;
+        tx.finish(done).await
+    }
+
+    async fn update_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        changes: GroupChanges,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        if changes.title.is_some() || changes.topic.is_some() {
+            group.check(Action::Rename)?;
+        }
+        if changes.history_visible.is_some() {
+            group.check(Action::SetHistory)?;
+        }
+        let before = group.conversation.clone();
+        let conversation = &mut group.conversation;
+        conversation.title = changes.title.or(conversation.title.take());
+        if let Some(topic) = changes.topic {
+            conversation.topic = Some(topic).filter(|text| !text.is_empty());
+        }
+        conversation.history_visible = changes.history_visible.unwrap_or(conversation.history_visible);
+        let renamed = conversation.title != before.title;
+        if !renamed && conversation.topic == before.topic && conversation.history_visible == before.history_visible {
+            return Ok(before);
+        }
+        conversations::update_settings(tx.conn(), conversation).await?;
+        group.updated(tx);
+        if renamed {
+            let text = group.conversation.title.clone();
+            let event = SystemEvent { kind: SystemEventKind::TitleChanged, actor: viewer.user, subject: None, text };
+            system::tell(self.app, tx, &mut group.conversation, event).await?;
+        }
+        Ok(group.conversation)
     }
 
     /// The viewer's conversations with the viewer's own state in each, most recently active first.
@@ -121,15 +193,6 @@ impl Conversations<'_> {
         Ok(conversations::unread_count(&mut *self.app.connection().await?, viewer.user).await?)
     }
 
-    async fn check_existing(&self, ids: &[UserId]) -> Result<()> {
-        let existing: HashSet<UserId> =
-            users::existing(&mut *self.app.connection().await?, ids).await?.into_iter().collect();
-        let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
-        let violations: Vec<_> =
-            missing.map(|(place, _)| Violation::new(format!("participantIds.{place}"), "No such user.")).collect();
-        if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
-    }
-
     fn empty(&self, kind: ConversationKind, creator: UserId) -> Conversation {
         let now = self.app.now();
         Conversation {
@@ -146,6 +209,8 @@ impl Conversations<'_> {
             participant_count: 0,
             direct_low: None,
             direct_high: None,
+            history_visible: true,
+            hides_history: false,
         }
     }
 

@@ -4,10 +4,13 @@ pub mod accounts;
 mod batch;
 pub mod conversations;
 mod error;
+mod groups;
 mod housekeeping;
+pub mod invites;
 pub mod messages;
 pub mod participants;
 mod passwords;
+pub mod permissions;
 pub mod receipts;
 pub mod sessions;
 mod system;
@@ -112,6 +115,10 @@ impl App {
 
     pub fn participants(&self) -> participants::Participants<'_> {
         participants::Participants { app: self }
+    }
+
+    pub fn invites(&self) -> invites::Invites<'_> {
+        invites::Invites { app: self }
     }
 
     pub fn messages(&self) -> messages::Messages<'_> {

@@ -1,24 +1,122 @@
-//! Who takes part in a group: leaving it, and being removed from it.
+//! Who takes part in a group: adding, leaving, removing, and the roles.
 
-use super::conversations::UNKNOWN;
+use std::collections::HashSet;
+
 use super::error::{Error, Result};
+use super::groups::Group;
+use super::permissions::Action;
 use super::system::{self, SystemEvent};
+use super::users::check_existing;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, UserId};
 use crate::log::{Change, Transaction};
-use crate::store::conversations::{self, Conversation, ConversationKind};
+use crate::store::conversations::{self, Conversation};
 use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, ParticipantRole};
+
+/// Of so many who are added at once each is told of; of more, how many they are.
+const TOLD_ONE_BY_ONE: usize = 10;
 
 pub struct Participants<'a> {
     pub(super) app: &'a App,
 }
 
 impl Participants<'_> {
-    /// An owner who leaves hands over to the longest-standing admin, else to the longest-standing member.
+    /// Those who take part already stay as they are.
+    pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
+        let mut seen = HashSet::new();
+        let wanted: Vec<UserId> = users.iter().copied().filter(|user| seen.insert(*user)).collect();
+        if wanted.len() > self.app.limits().max_group_size {
+            return Err(self.too_many());
+        }
+        let mut tx = self.app.log().begin().await?;
+        let done = self.add_in(&mut tx, viewer, conversation, users, wanted).await;
+        tx.finish(done).await
+    }
+
+    async fn add_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        given: &[UserId],
+        mut wanted: Vec<UserId>,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        group.check(Action::AddParticipant)?;
+        check_existing(tx.conn(), given, "userIds").await?;
+        let there: HashSet<UserId> =
+            participants::of_users(tx.conn(), id, &wanted).await?.into_iter().map(|row| row.user_id).collect();
+        wanted.retain(|user| !there.contains(user));
+        if wanted.is_empty() {
+            return Ok(group.conversation);
+        }
+        if !group.has_room(self.app, wanted.len()) {
+            return Err(self.too_many());
+        }
+        group.admit(self.app, tx, &wanted).await?;
+        let joined =
+            |subject, text| SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject, text };
+        let told: Vec<_> = if wanted.len() <= TOLD_ONE_BY_ONE {
+            wanted.iter().map(|&user| joined(Some(user), None)).collect()
+        } else {
+            vec![joined(None, Some(wanted.len().to_string()))]
+        };
+        system::tell_all(self.app, tx, &mut group.conversation, told).await?;
+        Ok(group.conversation)
+    }
+
+    fn too_many(&self) -> Error {
+        Error::invalid("userIds", format!("A group has at most {} participants.", self.app.limits().max_group_size))
+    }
+
+    /// An owner who makes another the owner becomes an admin.
+    pub async fn set_role(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<Conversation> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.set_role_in(&mut tx, viewer, conversation, user, role).await;
+        tx.finish(done).await
+    }
+
+    async fn set_role_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        let before = group.role_of(tx, user).await?;
+        group.check(Action::SetRole)?;
+        if before == role {
+            return Ok(group.conversation);
+        }
+        if before == ParticipantRole::Owner {
+            return Err(Error::invalid("role", "A group has an owner: make somebody else the owner."));
+        }
+        if role == ParticipantRole::Owner {
+            // First, so that there are never two.
+            participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
+            tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+        }
+        participants::set_role(tx.conn(), id, user, role).await?;
+        tx.record(Change::MembershipUpdated { user, conversation: id });
+        group.updated(tx);
+        system::tell(self.app, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
+        Ok(group.conversation)
+    }
+
+    /// An owner who leaves hands over to the longest-standing admin, else to the longest-standing member. The last one
+    /// takes the group along.
     pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
         let mut tx = self.app.log().begin().await?;
-        let done = self.remove_in(&mut tx, viewer.user, conversation, viewer.user).await;
+        let done = self.remove_in(&mut tx, viewer, conversation, viewer.user).await;
         tx.finish(done).await.map(drop)
     }
 
@@ -28,50 +126,48 @@ impl Participants<'_> {
             return Err(Error::invalid("userId", "To go yourself, leave the conversation."));
         }
         let mut tx = self.app.log().begin().await?;
-        let done = self.remove_in(&mut tx, viewer.user, conversation, user).await;
+        let done = self.remove_in(&mut tx, viewer, conversation, user).await;
         tx.finish(done).await
     }
 
     async fn remove_in(
         &self,
         tx: &mut Transaction<'_>,
-        by: UserId,
+        viewer: Viewer,
         id: ConversationId,
         user: UserId,
     ) -> Result<Conversation> {
-        let mut conversation = conversations::lock(tx.conn(), id).await?.ok_or(UNKNOWN)?;
-        let rows = participants::of_users(tx.conn(), id, &[by, user]).await?;
-        let role_of = |user| rows.iter().find(|row| row.user_id == user).map(|row| row.role);
-        let actor = role_of(by).ok_or(UNKNOWN)?;
-        if conversation.kind == ConversationKind::Direct {
-            return Err(Error::invalid("conversationId", "A direct conversation keeps its two participants."));
-        }
-        let subject = role_of(user).ok_or(Error::NotFound("No such participant."))?;
-        if by != user && !may_remove(actor, subject) {
-            return Err(Error::Forbidden(
-                "Only the owner, or an admin where it is a member, may remove a participant.",
-            ));
-        }
-        participants::delete(tx.conn(), id, user).await?;
-        conversation.participant_count -= 1;
-        conversations::set_participant_count(tx.conn(), id, conversation.participant_count).await?;
-        if subject == ParticipantRole::Owner {
-            participants::promote_successor(tx.conn(), id).await?;
+        let mut group = Group::lock(tx, viewer, id).await?;
+        let role = group.role_of(tx, user).await?;
+        if user != viewer.user {
+            group.check(Action::remove(role))?;
         }
         tx.record(Change::ConversationRemoved { user, conversation: id });
-        tx.record(Change::ConversationUpdated { conversation: id });
+        group.conversation.participant_count -= 1;
+        if group.conversation.participant_count == 0 {
+            conversations::delete(tx.conn(), id).await?;
+            return Ok(group.conversation);
+        }
+        participants::delete(tx.conn(), id, user).await?;
+        conversations::update_participation(tx.conn(), &group.conversation).await?;
+        let kind =
+            if user == viewer.user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
+        let subject = (user != viewer.user).then_some(user);
+        let mut told = vec![SystemEvent { kind, actor: viewer.user, subject, text: None }];
+        group.updated(tx);
+        if role == ParticipantRole::Owner
+            && let Some(successor) = participants::promote_successor(tx.conn(), id).await?
+        {
+            tx.record(Change::MembershipUpdated { user: successor, conversation: id });
+            told.push(role_changed(viewer.user, successor, ParticipantRole::Owner));
+        }
         // Whoever is gone does not hear of it here, but by the event before.
-        let kind = if by == user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
-        let event = SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None };
-        system::tell(self.app, tx, &mut conversation, event).await?;
-        Ok(conversation)
+        system::tell_all(self.app, tx, &mut group.conversation, told).await?;
+        Ok(group.conversation)
     }
 }
 
-fn may_remove(actor: ParticipantRole, subject: ParticipantRole) -> bool {
-    match actor {
-        ParticipantRole::Owner => true,
-        ParticipantRole::Admin => subject == ParticipantRole::Member,
-        ParticipantRole::Member => false,
-    }
+fn role_changed(actor: UserId, subject: UserId, role: ParticipantRole) -> SystemEvent {
+    let text = Some(role.as_str().to_owned());
+    SystemEvent { kind: SystemEventKind::RoleChanged, actor, subject: Some(subject), text }
 }

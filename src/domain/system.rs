@@ -26,6 +26,29 @@ pub(super) async fn tell(
     conversation: &mut Conversation,
     event: SystemEvent,
 ) -> Result<Message> {
+    let message = next_message(app, conversation, event);
+    messages::insert_numbered(tx.conn(), std::slice::from_ref(&message)).await?;
+    tx.record_message(&message);
+    Ok(message)
+}
+
+/// The same for several, in their order.
+pub(super) async fn tell_all(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &mut Conversation,
+    events: Vec<SystemEvent>,
+) -> Result<()> {
+    let new: Vec<_> = events.into_iter().map(|event| next_message(app, conversation, event)).collect();
+    messages::insert_numbered(tx.conn(), &new).await?;
+    for message in &new {
+        tx.record_message(message);
+    }
+    Ok(())
+}
+
+/// The conversation is then as it will be once the message is inserted.
+fn next_message(app: &App, conversation: &mut Conversation, event: SystemEvent) -> Message {
     let now = app.now();
     let message = Message {
         kind: MessageKind::System,
@@ -35,8 +58,6 @@ pub(super) async fn tell(
         system_text: event.text,
         ..conversation.next_message(MessageId::new(now, &app.parts.random), now)
     };
-    messages::insert_numbered(tx.conn(), std::slice::from_ref(&message)).await?;
     conversation.has_got(&message);
-    tx.record_message(&message);
-    Ok(message)
+    message
 }

@@ -1,8 +1,11 @@
 //! Users, as others find and see them.
 
+use std::collections::HashSet;
+
 use super::App;
-use super::error::{Error, Result};
+use super::error::{Error, Result, Violation};
 use crate::ids::UserId;
+use crate::store::Connection;
 use crate::store::users::{self, Found, User};
 
 /// Characters in a search.
@@ -37,4 +40,13 @@ impl Users<'_> {
         }
         Ok(users::search(&mut *self.app.connection().await?, &query, after, limit).await?)
     }
+}
+
+/// Fails where one of the ids, which came in the list `path`, is nobody's.
+pub(super) async fn check_existing(conn: &mut Connection, ids: &[UserId], path: &str) -> Result<()> {
+    let existing: HashSet<UserId> = users::existing(conn, ids).await?.into_iter().collect();
+    let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
+    let violations: Vec<_> =
+        missing.map(|(place, _)| Violation::new(format!("{path}.{place}"), "No such user.")).collect();
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }

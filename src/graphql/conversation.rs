@@ -1,23 +1,23 @@
 //! Conversations, direct and in groups.
 
 use async_graphql::connection::Edge;
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::Utc;
 use tokio::sync::OnceCell;
 
-use super::context::ContextExt as _;
+use super::context::{ContextExt as _, Looker};
 use super::error::{Error, Result};
-use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
+use super::loaders::{Loaders, MembershipKey, MessagePage, ParticipantPage};
 use super::message::Message;
 use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use super::participant::{Membership, Participant};
-use super::scalars::{DateTime, parse_id};
+use super::scalars::{DateTime, parse_id, parse_ids};
 use super::user::User;
 use crate::domain::Error as Domain;
-use crate::domain::conversations::NewGroup;
+use crate::domain::conversations::{GroupChanges, NewGroup};
 use crate::ids::{ConversationId, ParticipantId};
 use crate::store::conversations::{Conversation as Row, ConversationKind as KindRow};
-use crate::store::messages::Range;
+use crate::store::messages::{Message as MessageRow, Range};
 use crate::store::participants::Participant as ParticipantRow;
 
 const DEFAULT_PAGE: i32 = DEFAULT_PAGE_SIZE as i32;
@@ -85,11 +85,14 @@ impl Conversation {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
+    /// Null where there is none from the viewer's time.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        match self.row(ctx).await.map(|row| row.last_message_id).transpose()? {
-            Ok(message) => ctx.loaders().load(message).await.map(|row| row.map(Message)).transpose(),
-            Err(error) => Some(Err(error)),
-        }
+        self.newest(ctx).await.transpose()
+    }
+
+    /// Whether those who join see what was before; true for a direct conversation.
+    async fn history_visible(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(self.row(ctx).await?.history_visible)
     }
 
     async fn participant_count(&self, ctx: &Context<'_>) -> Result<i32> {
@@ -111,6 +114,7 @@ impl Conversation {
     }
 
     /// Oldest first within a page; `last`/`before` pages back from the newest. The newest 50 unless asked otherwise.
+    /// Those of before the viewer's time are left out where the group hides them.
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -120,13 +124,15 @@ impl Conversation {
         before: Option<String>,
     ) -> Result<Connection<Message>> {
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        let key = MessagePage { conversation: self.id, range };
+        let hidden_up_to = self.hidden_up_to(ctx).await?;
+        let key = MessagePage { conversation: self.id, hidden_up_to, range };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
         if range.newest_first {
             rows.reverse();
         }
         let newest = self.row(ctx).await?.last_message_number;
-        let has_previous = rows.first().map_or(range.after > 0, |row| row.number > 1);
+        let has_previous =
+            rows.first().map_or(range.after > hidden_up_to, |row| row.number > hidden_up_to.saturating_add(1));
         let has_next = rows.last().map_or(range.before <= newest, |row| row.number < newest);
         let mut connection = Connection::new(has_previous, has_next);
         connection.edges.extend(rows.into_iter().map(|row| Edge::new(encode_cursor(&row.number), Message(row))));
@@ -144,6 +150,23 @@ impl Conversation {
         Self { membership: Some(membership), ..row.into() }
     }
 
+    async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
+        let row = self.row(ctx).await?;
+        let Some(id) = row.last_message_id else { return Ok(None) };
+        if row.last_message_number <= self.hidden_up_to(ctx).await? {
+            return Ok(None);
+        }
+        Ok(ctx.loaders().load(id).await?.map(Message))
+    }
+
+    /// The number up to which the viewer may not see the messages.
+    async fn hidden_up_to(&self, ctx: &Context<'_>) -> Result<i32> {
+        match &self.membership {
+            Some(row) => Ok(row.hidden_up_to),
+            None => hidden_from(ctx.loaders(), &ctx.looker(), self.row(ctx).await?).await,
+        }
+    }
+
     async fn membership(&self, ctx: &Context<'_>) -> Result<Option<Membership>> {
         let viewer = ctx.viewer()?;
         let row = match &self.membership {
@@ -158,6 +181,23 @@ impl Conversation {
         let load = async || ctx.loaders().load(self.id).await?.ok_or_else(|| Domain::NotFound("It is gone.").into());
         self.row.get_or_try_init(load).await
     }
+}
+
+/// The number up to which the viewer may not see the messages of a conversation: all of them where they take no part in
+/// it. Where nothing is hidden from anybody, it is not asked who looks.
+async fn hidden_from(loaders: &Loaders, looker: &Looker, row: &Row) -> Result<i32> {
+    if !row.hides_history {
+        return Ok(0);
+    }
+    let membership = loaders.load(MembershipKey(looker.viewer()?.user, row.id)).await?;
+    Ok(membership.map_or(i32::MAX, |row| row.hidden_up_to))
+}
+
+/// Whether the message is not from before the viewer's time. For whoever comes by it from another one, or by an event
+/// of the present.
+pub(super) async fn may_see(loaders: &Loaders, looker: &Looker, message: &MessageRow) -> Result<bool> {
+    let Some(row) = loaders.load(message.conversation_id).await? else { return Ok(false) };
+    Ok(message.number > hidden_from(loaders, looker, &row).await?)
 }
 
 fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, before: Option<&str>) -> Result<Range> {
@@ -195,10 +235,30 @@ pub struct CreateGroupInput {
     participant_ids: Vec<ID>,
     /// At most 500 characters.
     topic: Option<String>,
+    /// Whether those who join later see what was before.
+    #[graphql(default_with = "Some(true)")]
+    history_visible: Option<bool>,
 }
 
 #[derive(SimpleObject)]
 pub struct CreateGroupPayload {
+    conversation: Conversation,
+}
+
+/// What is left out stays.
+#[derive(InputObject)]
+pub struct UpdateGroupInput {
+    conversation_id: ID,
+    /// 1 to 100 characters.
+    title: Option<String>,
+    /// At most 500 characters; null or empty for none.
+    topic: MaybeUndefined<String>,
+    /// Whether those who join from then on see what was before. For others nothing changes.
+    history_visible: Option<bool>,
+}
+
+#[derive(SimpleObject)]
+pub struct UpdateGroupPayload {
     conversation: Conversation,
 }
 
@@ -240,14 +300,36 @@ impl ConversationMutation {
         let row = ctx.app().conversations().create_group(viewer, input.try_into()?).await?;
         Ok(CreateGroupPayload { conversation: row.into() })
     }
+
+    /// The title and the topic are for the owner and admins to change, the rest for the owner.
+    async fn update_group(&self, ctx: &Context<'_>, input: UpdateGroupInput) -> Result<UpdateGroupPayload> {
+        let viewer = ctx.viewer()?;
+        let id = parse_id(&input.conversation_id, "conversationId")?;
+        let row = ctx.app().conversations().update_group(viewer, id, input.into()).await?;
+        Ok(UpdateGroupPayload { conversation: row.into() })
+    }
+}
+
+impl From<UpdateGroupInput> for GroupChanges {
+    fn from(input: UpdateGroupInput) -> Self {
+        let topic = match input.topic {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(String::new()),
+            MaybeUndefined::Value(text) => Some(text),
+        };
+        Self { title: input.title, topic, history_visible: input.history_visible }
+    }
 }
 
 impl TryFrom<CreateGroupInput> for NewGroup {
     type Error = Error;
 
     fn try_from(input: CreateGroupInput) -> Result<Self> {
-        let ids = input.participant_ids.iter().enumerate();
-        let participants = ids.map(|(place, id)| parse_id(id, &format!("participantIds.{place}")));
-        Ok(Self { title: input.title, topic: input.topic, participants: participants.collect::<Result<_>>()? })
+        Ok(Self {
+            title: input.title,
+            topic: input.topic,
+            participants: parse_ids(&input.participant_ids, "participantIds")?,
+            history_visible: input.history_visible.unwrap_or(true),
+        })
     }
 }

@@ -6,8 +6,8 @@ use async_graphql::{Context, ID, Interface, SimpleObject, Subscription as Graphq
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 
-use super::context::ContextExt as _;
-use super::conversation::Conversation;
+use super::context::{ContextExt as _, Looker};
+use super::conversation::{Conversation, may_see};
 use super::error::{Error, ErrorCode, Result};
 use super::loaders::{Loaders, MembershipKey};
 use super::message::Message;
@@ -166,9 +166,10 @@ impl Subscription {
             Ok(ctx.app().log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?).boxed())
         });
         let (items, log, loaders) = (items.await?, ctx.app().log().clone(), ctx.loaders().clone());
+        let looker = ctx.looker();
         Ok(items.filter_map(move |item| {
-            let (log, loaders) = (log.clone(), loaders.clone());
-            async move { inbox_event(&log, &loaders, item).await.transpose() }
+            let (log, loaders, looker) = (log.clone(), loaders.clone(), looker.clone());
+            async move { inbox_event(&log, &loaders, &looker, item).await.transpose() }
         }))
     }
 
@@ -232,7 +233,7 @@ fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<I
 }
 
 /// None where what the event tells of is gone by now. Who may see it was decided by the log.
-async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<InboxEvent>> {
+async fn inbox_event(log: &Log, loaders: &Loaders, looker: &Looker, item: Item) -> Result<Option<InboxEvent>> {
     let cursor = |seq| log.cursor(seq).to_string();
     let Event { seq, change } = match item {
         Item::Event(event) => event,
@@ -250,7 +251,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
         }
         Change::MessageUpdated { message, .. } => {
-            let row = loaders.load(message).await?;
+            let row = seen(loaders, looker, loaders.load(message).await?).await?;
             row.map(|row| InboxEvent::MessageUpdated(MessageUpdated { cursor, message: Message(row) }))
         }
         Change::MessageRemoved { message, .. } => {
@@ -289,6 +290,14 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         }
         Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
+}
+
+/// A message that has changed may be from before the viewer's time; one that is added is not.
+async fn seen(loaders: &Loaders, looker: &Looker, row: Option<Row>) -> Result<Option<Row>> {
+    match row {
+        Some(row) if may_see(loaders, looker, &row).await? => Ok(Some(row)),
+        _ => Ok(None),
+    }
 }
 
 /// Mostly it has come along with its event.

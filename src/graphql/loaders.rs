@@ -51,6 +51,8 @@ pub struct ParticipantPage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessagePage {
     pub conversation: ConversationId,
+    /// The number up to which its messages are left out.
+    pub hidden_up_to: i32,
     pub range: messages::Range,
 }
 
@@ -197,10 +199,12 @@ impl Loader<MessagePage> for Rows {
     async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
         let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
-        for (range, conversations) in grouped(keys.iter().map(|key| (key.range, key.conversation))) {
+        for (range, conversations) in grouped(keys.iter().map(|key| (key.range, (key.conversation, key.hidden_up_to))))
+        {
             let rows = messages::pages(&mut connection, &conversations, range).await.map_err(failed)?;
-            for row in rows {
-                loaded.entry(MessagePage { conversation: row.conversation_id, range }).or_default().push(row);
+            for (hidden_up_to, row) in rows {
+                let key = MessagePage { conversation: row.conversation_id, hidden_up_to, range };
+                loaded.entry(key).or_default().push(row);
             }
         }
         Ok(loaded)

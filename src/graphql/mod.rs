@@ -7,6 +7,7 @@ mod conversation;
 mod error;
 mod event;
 mod inputs;
+mod invite;
 mod loaders;
 mod message;
 mod node;
@@ -44,6 +45,7 @@ pub struct Query(
     viewer::ViewerQuery,
     user::UserQuery,
     conversation::ConversationQuery,
+    invite::InviteQuery,
     server_info::ServerInfoQuery,
 );
 
@@ -54,6 +56,7 @@ pub struct Mutation(
     conversation::ConversationMutation,
     message::MessageMutation,
     participant::ParticipantMutation,
+    invite::InviteMutation,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.

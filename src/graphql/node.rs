@@ -8,20 +8,27 @@ use uuid::Uuid;
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
+use super::invite::Invite;
 use super::message::Message;
 use super::participant::Participant;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
-use crate::ids::{self, ConversationId, MessageId, ParticipantId, SessionId, UserId};
+use crate::ids::{self, ConversationId, InviteId, MessageId, ParticipantId, SessionId, UserId};
 use crate::store::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 5] =
-    [UserId::PREFIX, SessionId::PREFIX, ConversationId::PREFIX, ParticipantId::PREFIX, MessageId::PREFIX];
+const KINDS: [&str; 6] = [
+    UserId::PREFIX,
+    SessionId::PREFIX,
+    ConversationId::PREFIX,
+    ParticipantId::PREFIX,
+    MessageId::PREFIX,
+    InviteId::PREFIX,
+];
 
 #[derive(Clone, Interface)]
 #[graphql(field(
@@ -35,6 +42,7 @@ pub enum Node {
     Conversation(Conversation),
     Participant(Participant),
     Message(Message),
+    Invite(Invite),
 }
 
 #[derive(Default)]
@@ -103,6 +111,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         MessageId::PREFIX => {
             let rows = app.messages().find_many(viewer, &typed(uuids, MessageId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::Message(Message(row)))).collect()
+        }
+        InviteId::PREFIX => {
+            let rows = app.invites().find_many(viewer, &typed(uuids, InviteId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Invite(Invite(row)))).collect()
         }
         _ => Vec::new(),
     })

@@ -7,7 +7,7 @@ use super::conversation::Conversation;
 use super::error::Result;
 use super::loaders::NumberKey;
 use super::message::Message;
-use super::scalars::{DateTime, parse_id};
+use super::scalars::{DateTime, parse_id, parse_ids};
 use super::user::User;
 use crate::domain::Error as Domain;
 use crate::ids::MembershipId;
@@ -77,6 +77,10 @@ impl Membership {
     }
 
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
+        // What was before one's time counts as read.
+        if self.row.last_read_number <= self.row.hidden_up_to {
+            return None;
+        }
         let key = NumberKey(self.row.conversation_id, self.row.last_read_number);
         ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
     }
@@ -107,11 +111,56 @@ pub struct RemoveParticipantPayload {
     conversation: Conversation,
 }
 
+#[derive(InputObject)]
+pub struct AddParticipantsInput {
+    conversation_id: ID,
+    user_ids: Vec<ID>,
+}
+
+#[derive(SimpleObject)]
+pub struct AddParticipantsPayload {
+    conversation: Conversation,
+}
+
+#[derive(InputObject)]
+pub struct SetParticipantRoleInput {
+    conversation_id: ID,
+    user_id: ID,
+    role: ParticipantRole,
+}
+
+#[derive(SimpleObject)]
+pub struct SetParticipantRolePayload {
+    conversation: Conversation,
+}
+
 #[derive(Default)]
 pub struct ParticipantMutation;
 
 #[Object]
 impl ParticipantMutation {
+    /// To a group, by its owner or an admin. Who takes part already stays as they are.
+    async fn add_participants(&self, ctx: &Context<'_>, input: AddParticipantsInput) -> Result<AddParticipantsPayload> {
+        let viewer = ctx.viewer()?;
+        let conversation = parse_id(&input.conversation_id, "conversationId")?;
+        let users = parse_ids(&input.user_ids, "userIds")?;
+        let row = ctx.app().participants().add(viewer, conversation, &users).await?;
+        Ok(AddParticipantsPayload { conversation: row.into() })
+    }
+
+    /// For the owner of a group. Who makes another the owner becomes an admin.
+    async fn set_participant_role(
+        &self,
+        ctx: &Context<'_>,
+        input: SetParticipantRoleInput,
+    ) -> Result<SetParticipantRolePayload> {
+        let viewer = ctx.viewer()?;
+        let conversation = parse_id(&input.conversation_id, "conversationId")?;
+        let user = parse_id(&input.user_id, "userId")?;
+        let row = ctx.app().participants().set_role(viewer, conversation, user, input.role.into()).await?;
+        Ok(SetParticipantRolePayload { conversation: row.into() })
+    }
+
     /// The owner of a group may remove anybody, an admin its members. Their subscriptions to it end.
     async fn remove_participant(
         &self,
@@ -125,7 +174,8 @@ impl ParticipantMutation {
         Ok(RemoveParticipantPayload { conversation: row.into() })
     }
 
-    /// Of a group. An owner hands over to the admin, else the member, who has been there longest.
+    /// Of a group. An owner hands over to the admin, else the member, who has been there longest. The last one to leave
+    /// takes the group along, with its messages.
     async fn leave_conversation(
         &self,
         ctx: &Context<'_>,

@@ -35,6 +35,11 @@ impl From<chrono::DateTime<Utc>> for DateTime {
     }
 }
 
+/// Reads the ids that came in the list `path`.
+pub(super) fn parse_ids<T: FromStr<Err = InvalidId>>(ids: &[ID], path: &str) -> Result<Vec<T>> {
+    ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("{path}.{place}"))).collect()
+}
+
 /// Reads the id that came in the field or argument `path`.
 pub(super) fn parse_id<T: FromStr<Err = InvalidId>>(id: &ID, path: &str) -> Result<T> {
     id.parse().map_err(|InvalidId { expected }| Error::bad_input(path, format!("An id here begins with {expected}_.")))

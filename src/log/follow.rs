@@ -1,6 +1,6 @@
 //! A client's stream: the log from its cursor, then the tail, nothing lost and nothing twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +16,7 @@ use super::read::{self, Snapshot};
 use super::streams::Joined;
 use crate::error::{RETRY, Result};
 use crate::ids::{ConversationId, UserId};
+use crate::store::participants;
 
 /// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be said
 /// of a closure's future that it is Send.
@@ -223,6 +224,8 @@ struct Missed {
     conversations: HashSet<ConversationId>,
     /// What the user took part in at any time from there to the head.
     ever: Vec<ConversationId>,
+    /// Where the user came back to a conversation whose beginning is hidden from them since.
+    returned: HashMap<ConversationId, Seq>,
 }
 
 impl Missed {
@@ -231,6 +234,7 @@ impl Missed {
     async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
         let mut ever = conversations.clone();
+        let mut returned = HashMap::new();
         if position < snapshot.head {
             let mut connection = log.database.connection().await?;
             let personal = read::personal_between(&mut connection, user, position, snapshot.head).await?;
@@ -249,9 +253,15 @@ impl Missed {
                     _ => {}
                 }
             }
+            returned = returns(&personal, snapshot);
+            if !returned.is_empty() {
+                let ids: Vec<_> = returned.keys().copied().collect();
+                let hiding = participants::hiding_from(&mut connection, user, &ids).await?;
+                returned.retain(|conversation, _| hiding.contains(conversation));
+            }
         }
         let ever = ever.into_iter().collect();
-        Ok(Some(Self { user, position, head: snapshot.head, conversations, ever }))
+        Ok(Some(Self { user, position, head: snapshot.head, conversations, ever, returned }))
     }
 
     /// The next events for the user.
@@ -267,7 +277,33 @@ impl Missed {
             return Ok(Page::Forgotten);
         }
         self.position = events.last().map_or(self.head, |last| last.seq);
-        events.retain(|event| receives(self.user, &mut self.conversations, &event.change));
+        events.retain(|event| {
+            let hidden = match event.change.audience() {
+                Audience::Conversation(id) => self.returned.get(&id).is_some_and(|returned| event.seq < *returned),
+                Audience::User(_) => false,
+            };
+            receives(self.user, &mut self.conversations, &event.change) && !hidden
+        });
         Ok(Page::Events(events))
     }
+}
+
+/// Where the user last joined what they had left before, as their own events tell.
+fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, Seq> {
+    let mut left = HashSet::new();
+    let mut returned = HashMap::new();
+    for event in personal {
+        match event.change {
+            Change::ConversationRemoved { conversation, .. } => {
+                left.insert(conversation);
+            }
+            Change::ConversationAdded { conversation, .. }
+                if left.contains(&conversation) && snapshot.conversations.contains(&conversation) =>
+            {
+                returned.insert(conversation, event.seq);
+            }
+            _ => {}
+        }
+    }
+    returned
 }

@@ -34,6 +34,10 @@ pub struct Conversation {
     pub participant_count: i32,
     pub direct_low: Option<UserId>,
     pub direct_high: Option<UserId>,
+    /// Whether those who join may see what was before.
+    pub history_visible: bool,
+    /// Whether anybody has joined who may not. Only then does it matter who looks.
+    pub hides_history: bool,
 }
 
 impl Conversation {
@@ -92,8 +96,34 @@ pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> Query
         .map(|inserted| inserted == 1)
 }
 
-pub async fn set_participant_count(conn: &mut Connection, id: ConversationId, count: i32) -> QueryResult<()> {
-    diesel::update(conversations::table.find(id)).set(conversations::participant_count.eq(count)).execute(conn).await?;
+/// Stores how many take part, and whether anything is hidden from any of them.
+pub async fn update_participation(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
+    diesel::update(conversations::table.find(conversation.id))
+        .set((
+            conversations::participant_count.eq(conversation.participant_count),
+            conversations::hides_history.eq(conversation.hides_history),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Stores what people set for a group.
+pub async fn update_settings(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
+    diesel::update(conversations::table.find(conversation.id))
+        .set((
+            conversations::title.eq(&conversation.title),
+            conversations::topic.eq(&conversation.topic),
+            conversations::history_visible.eq(conversation.history_visible),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// With its messages and all else that belongs to it.
+pub async fn delete(conn: &mut Connection, id: ConversationId) -> QueryResult<()> {
+    diesel::delete(conversations::table.find(id)).execute(conn).await?;
     Ok(())
 }
 

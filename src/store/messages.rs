@@ -155,11 +155,12 @@ pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
 
-/// Those of the messages that are in conversations the user takes part in.
+/// Those of the messages that are in conversations the user takes part in, and not from before the user's time.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     messages::table
         .inner_join(participants::table.on(participants::conversation_id.eq(messages::conversation_id)))
         .filter(messages::id.eq_any(ids).and(participants::user_id.eq(user)))
+        .filter(messages::number.gt(participants::hidden_up_to))
         .select(Message::as_select())
         .load(conn)
         .await
@@ -178,22 +179,38 @@ pub async fn by_numbers(conn: &mut Connection, wanted: &[(ConversationId, i32)])
     .await
 }
 
-/// The same range of each of several conversations, each in the order of the range.
-pub async fn pages(conn: &mut Connection, conversations: &[ConversationId], range: Range) -> QueryResult<Vec<Message>> {
+/// The same range of each of several conversations, of the messages after a number of each, which comes along. Each in
+/// the order of the range.
+pub async fn pages(
+    conn: &mut Connection,
+    conversations: &[(ConversationId, i32)],
+    range: Range,
+) -> QueryResult<Vec<(i32, Message)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(embed)]
+        message: Message,
+        #[diesel(sql_type = Integer)]
+        hidden_up_to: i32,
+    }
+    let (conversations, hidden): (Vec<_>, Vec<_>) = conversations.iter().copied().unzip();
     let order = if range.newest_first { "DESC" } else { "ASC" };
-    diesel::sql_query(format!(
-        "SELECT page.* FROM unnest($1) AS wanted (id) CROSS JOIN LATERAL (
+    let query = diesel::sql_query(format!(
+        "SELECT page.*, hidden_up_to FROM unnest($1, $2) AS wanted (id, hidden_up_to) CROSS JOIN LATERAL (
              SELECT * FROM messages
-             WHERE conversation_id = wanted.id AND number > $2 AND number < $3
+             WHERE conversation_id = wanted.id AND number > greatest($3, hidden_up_to) AND number < $4
              ORDER BY number {order}
-             LIMIT $4
+             LIMIT $5
          ) AS page
          ORDER BY conversation_id, number {order}"
-    ))
-    .bind::<Array<SqlUuid>, _>(conversations)
-    .bind::<Integer, _>(range.after)
-    .bind::<Integer, _>(range.before)
-    .bind::<BigInt, _>(range.limit)
-    .load(conn)
-    .await
+    ));
+    let rows: Vec<Row> = query
+        .bind::<Array<SqlUuid>, _>(conversations)
+        .bind::<Array<Integer>, _>(hidden)
+        .bind::<Integer, _>(range.after)
+        .bind::<Integer, _>(range.before)
+        .bind::<BigInt, _>(range.limit)
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.hidden_up_to, row.message)).collect())
 }

@@ -1,6 +1,7 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
 pub mod conversations;
+pub mod invites;
 pub mod locks;
 pub mod messages;
 mod migrations;

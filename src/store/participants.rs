@@ -102,19 +102,54 @@ pub async fn delete(conn: &mut Connection, conversation: ConversationId, user: U
     Ok(())
 }
 
-/// Makes the longest-standing admin the owner, else the longest-standing member; nobody where nobody is left.
-pub async fn promote_successor(conn: &mut Connection, conversation: ConversationId) -> QueryResult<()> {
-    diesel::sql_query(
+pub async fn set_role(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+    role: ParticipantRole,
+) -> QueryResult<()> {
+    diesel::update(participants::table.find((conversation, user)))
+        .set(participants::role.eq(role))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Makes the longest-standing admin the owner, else the longest-standing member, and tells who that is; nobody where
+/// nobody is left.
+pub async fn promote_successor(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<UserId>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let row: Option<Row> = diesel::sql_query(
         "UPDATE participants SET role = 'OWNER' WHERE id = (
              SELECT id FROM participants WHERE conversation_id = $1
              ORDER BY role <> 'ADMIN', joined_at, id
              LIMIT 1
-         )",
+         )
+         RETURNING user_id",
     )
     .bind::<SqlUuid, _>(conversation)
-    .execute(conn)
-    .await?;
-    Ok(())
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.user_id))
+}
+
+/// Those of the conversations whose beginning is hidden from the user.
+pub async fn hiding_from(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+) -> QueryResult<Vec<ConversationId>> {
+    participants::table
+        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(conversations)))
+        .filter(participants::hidden_up_to.gt(0))
+        .select(participants::conversation_id)
+        .load(conn)
+        .await
 }
 
 /// Those of the participants in whose conversations the user takes part.
@@ -152,23 +187,26 @@ pub async fn pages(
     .await
 }
 
-/// Those of the users who take part in the conversation beside them.
+/// Those of the users who take part in the conversation beside them, each with the number up to which its messages
+/// are hidden from the user.
 pub async fn among(
     mut conn: &Connection,
     pairs: &[(ConversationId, UserId)],
-) -> QueryResult<Vec<(ConversationId, UserId)>> {
+) -> QueryResult<Vec<((ConversationId, UserId), i32)>> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = SqlUuid)]
         conversation_id: ConversationId,
         #[diesel(sql_type = SqlUuid)]
         user_id: UserId,
+        #[diesel(sql_type = Integer)]
+        hidden_up_to: i32,
     }
     let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
         "SELECT found.* FROM unnest($1, $2) AS wanted (conversation_id, user_id)
          CROSS JOIN LATERAL (
-             SELECT conversation_id, user_id FROM participants
+             SELECT conversation_id, user_id, hidden_up_to FROM participants
              WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
              LIMIT 1
          ) AS found",
@@ -176,7 +214,7 @@ pub async fn among(
     .bind::<Array<SqlUuid>, _>(conversations)
     .bind::<Array<SqlUuid>, _>(users);
     let rows: Vec<Row> = Prepared(query).load(&mut conn).await?;
-    Ok(rows.into_iter().map(|row| (row.conversation_id, row.user_id)).collect())
+    Ok(rows.into_iter().map(|row| ((row.conversation_id, row.user_id), row.hidden_up_to)).collect())
 }
 
 /// How far a participant is to come, by messages' numbers; 0 is nowhere.

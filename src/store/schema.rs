@@ -15,6 +15,8 @@ diesel::table! {
         participant_count -> Int4,
         direct_low -> Nullable<Uuid>,
         direct_high -> Nullable<Uuid>,
+        history_visible -> Bool,
+        hides_history -> Bool,
     }
 }
 
@@ -27,6 +29,19 @@ diesel::table! {
         user_id -> Nullable<Uuid>,
         subject_id -> Uuid,
         created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    invites (id) {
+        id -> Uuid,
+        code -> Text,
+        conversation_id -> Uuid,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        max_uses -> Nullable<Int4>,
+        uses -> Int4,
     }
 }
 
@@ -119,6 +134,8 @@ diesel::table! {
 }
 
 diesel::joinable!(conversations -> users (created_by));
+diesel::joinable!(invites -> conversations (conversation_id));
+diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
@@ -128,6 +145,7 @@ diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(
     conversations,
     events,
+    invites,
     log_head,
     messages,
     participants,

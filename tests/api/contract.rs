@@ -72,12 +72,18 @@ fn what_the_server_has_of_the_contract_has_its_names_and_types() {
 fn the_operations_of_the_first_version_are_there() {
     let server = members(&parlance::graphql::sdl());
     let names = |of: &str| server[of].1.keys().map(String::as_str).collect::<Vec<_>>();
-    assert_eq!(names("Query"), ["conversation", "node", "nodes", "searchUsers", "serverInfo", "user", "viewer"]);
+    assert_eq!(
+        names("Query"),
+        ["conversation", "invite", "node", "nodes", "searchUsers", "serverInfo", "user", "viewer"]
+    );
     assert_eq!(
         names("Mutation"),
         [
+            "addParticipants",
             "changePassword",
             "createGroup",
+            "createInvite",
+            "joinByInvite",
             "leaveConversation",
             "login",
             "logout",
@@ -87,9 +93,12 @@ fn the_operations_of_the_first_version_are_there() {
             "refreshSession",
             "register",
             "removeParticipant",
+            "revokeInvite",
             "revokeOtherSessions",
             "revokeSession",
             "sendMessage",
+            "setParticipantRole",
+            "updateGroup",
             "updateProfile",
         ]
     );

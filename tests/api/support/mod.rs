@@ -3,6 +3,7 @@
 mod brokers;
 mod client;
 mod database;
+mod groups;
 mod node;
 mod parts;
 mod scale;

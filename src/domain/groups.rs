@@ -1,0 +1,96 @@
+//! A group while it changes: locked by a transaction, with what the viewer is in it.
+
+use super::conversations::UNKNOWN;
+use super::error::{Error, Result};
+use super::permissions::{self, Action};
+use super::{App, Viewer};
+use crate::ids::{ConversationId, ParticipantId, UserId};
+use crate::log::{Change, Transaction};
+use crate::store::conversations::{self, Conversation, ConversationKind};
+use crate::store::participants::{self, Participant, ParticipantRole};
+
+pub(super) struct Group {
+    pub(super) conversation: Conversation,
+    /// None where the viewer takes no part in it.
+    pub(super) role: Option<ParticipantRole>,
+}
+
+impl Group {
+    /// Fails where the viewer takes no part in it, and where it is a direct conversation.
+    pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
+        let group = Self::lock_any(tx, viewer, id).await?;
+        if group.role.is_none() {
+            return Err(UNKNOWN);
+        }
+        if group.conversation.kind == ConversationKind::Direct {
+            return Err(Error::invalid("conversationId", "This is a direct conversation and no group."));
+        }
+        Ok(group)
+    }
+
+    /// The same, of whoever has an invite.
+    pub(super) async fn lock_any(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
+        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(UNKNOWN)?;
+        let role = role_of(tx, id, viewer.user).await?;
+        Ok(Self { conversation, role })
+    }
+
+    /// FORBIDDEN where the viewer may not.
+    pub(super) fn check(&self, action: Action) -> Result<()> {
+        permissions::check(self.conversation.kind, self.role.ok_or(UNKNOWN)?, action)
+    }
+
+    /// The role of another participant.
+    pub(super) async fn role_of(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<ParticipantRole> {
+        role_of(tx, self.conversation.id, user).await?.ok_or(Error::NotFound("No such participant."))
+    }
+
+    /// Lets in users who take no part yet. What was before counts as read, and is hidden from them where the group
+    /// says so.
+    pub(super) async fn admit(&mut self, app: &App, tx: &mut Transaction<'_>, users: &[UserId]) -> Result<()> {
+        let now = app.now();
+        let conversation = &mut self.conversation;
+        let last = conversation.last_message_number;
+        let hidden_up_to = if conversation.history_visible { 0 } else { last };
+        let rows: Vec<_> = users
+            .iter()
+            .map(|&user| Participant {
+                last_delivered_number: last,
+                last_read_number: last,
+                hidden_up_to,
+                ..Participant::new(
+                    ParticipantId::new(now, &app.parts.random),
+                    conversation.id,
+                    user,
+                    ParticipantRole::Member,
+                    now,
+                )
+            })
+            .collect();
+        participants::insert(tx.conn(), &rows).await?;
+        conversation.participant_count =
+            conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
+        conversation.hides_history |= hidden_up_to > 0;
+        conversations::update_participation(tx.conn(), conversation).await?;
+        for &user in users {
+            tx.record(Change::ConversationAdded { user, conversation: conversation.id });
+        }
+        self.updated(tx);
+        Ok(())
+    }
+
+    /// Whether so many more have room.
+    pub(super) fn has_room(&self, app: &App, more: usize) -> bool {
+        let there = usize::try_from(self.conversation.participant_count).unwrap_or_default();
+        there.saturating_add(more) <= app.limits().max_group_size
+    }
+
+    /// Something about it changed that all who take part can see.
+    pub(super) fn updated(&self, tx: &mut Transaction<'_>) {
+        tx.record(Change::ConversationUpdated { conversation: self.conversation.id });
+    }
+}
+
+async fn role_of(tx: &mut Transaction<'_>, id: ConversationId, user: UserId) -> Result<Option<ParticipantRole>> {
+    Ok(participants::of_users(tx.conn(), id, &[user]).await?.pop().map(|row| row.role))
+}

@@ -1,0 +1,64 @@
+//! Who may do what in a conversation. `docs/permissions.md` shows the same table, and a test goes through both.
+
+use super::error::{Error, Result};
+use crate::store::conversations::ConversationKind;
+use crate::store::participants::ParticipantRole;
+
+/// What takes a role to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Change the title or the topic.
+    Rename,
+    /// Say whether newcomers see what was before.
+    SetHistory,
+    AddParticipant,
+    RemoveMember,
+    RemoveAdmin,
+    RemoveOwner,
+    SetRole,
+    /// Make, see and revoke invites.
+    Invite,
+    /// Pin and unpin messages.
+    Pin,
+}
+
+impl Action {
+    pub fn remove(subject: ParticipantRole) -> Self {
+        match subject {
+            ParticipantRole::Owner => Self::RemoveOwner,
+            ParticipantRole::Admin => Self::RemoveAdmin,
+            ParticipantRole::Member => Self::RemoveMember,
+        }
+    }
+
+    /// What the owner, an admin and a member of a group may do, and what is said to the others.
+    const fn row(self) -> ([bool; 3], &'static str) {
+        match self {
+            Self::Rename => ([true, true, false], "Only the owner and admins may change the title and the topic."),
+            Self::SetHistory => ([true, false, false], "Only the owner may say what newcomers see."),
+            Self::AddParticipant => ([true, true, false], "Only the owner and admins may add participants."),
+            Self::RemoveMember => ([true, true, false], "Only the owner and admins may remove a member."),
+            Self::RemoveAdmin => ([true, false, false], "Only the owner may remove an admin."),
+            Self::RemoveOwner => ([false, false, false], "Nobody may remove the owner."),
+            Self::SetRole => ([true, false, false], "Only the owner may change roles."),
+            Self::Invite => ([true, true, false], "Only the owner and admins may invite."),
+            Self::Pin => ([true, true, false], "Only the owner and admins may pin messages."),
+        }
+    }
+}
+
+/// In a direct conversation both may pin, and there is nothing else to do.
+pub fn may(kind: ConversationKind, role: ParticipantRole, action: Action) -> bool {
+    let ([owner, admin, member], _) = action.row();
+    match (kind, role) {
+        (ConversationKind::Direct, _) => action == Action::Pin,
+        (ConversationKind::Group, ParticipantRole::Owner) => owner,
+        (ConversationKind::Group, ParticipantRole::Admin) => admin,
+        (ConversationKind::Group, ParticipantRole::Member) => member,
+    }
+}
+
+/// FORBIDDEN where they may not.
+pub fn check(kind: ConversationKind, role: ParticipantRole, action: Action) -> Result<()> {
+    if may(kind, role, action) { Ok(()) } else { Err(Error::Forbidden(action.row().1)) }
+}

@@ -1,0 +1,75 @@
+//! Invites: codes that let whoever has one into a group.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::Connection;
+use super::participants::ParticipantRole;
+use super::schema::{invites, participants};
+use crate::ids::{ConversationId, InviteId, UserId};
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = invites, check_for_backend(diesel::pg::Pg))]
+pub struct Invite {
+    pub id: InviteId,
+    pub code: String,
+    pub conversation_id: ConversationId,
+    pub created_by: Option<UserId>,
+    pub created_at: DateTime<Utc>,
+    /// None is never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// None is as often as anybody likes.
+    pub max_uses: Option<i32>,
+    pub uses: i32,
+}
+
+impl Invite {
+    /// Whether it lets anybody in.
+    pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_none_or(|at| at > now) && self.max_uses.is_none_or(|max| self.uses < max)
+    }
+}
+
+pub async fn insert(conn: &mut Connection, invite: &Invite) -> QueryResult<()> {
+    diesel::insert_into(invites::table).values(invite).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn by_code(conn: &mut Connection, code: &str) -> QueryResult<Option<Invite>> {
+    invites::table.filter(invites::code.eq(code)).select(Invite::as_select()).first(conn).await.optional()
+}
+
+pub async fn by_id(conn: &mut Connection, id: InviteId) -> QueryResult<Option<Invite>> {
+    invites::table.find(id).select(Invite::as_select()).first(conn).await.optional()
+}
+
+/// Holds the invite until the transaction ends, so that its uses are counted one by one.
+pub async fn lock(conn: &mut Connection, id: InviteId) -> QueryResult<Option<Invite>> {
+    invites::table.find(id).select(Invite::as_select()).for_update().first(conn).await.optional()
+}
+
+/// Those into conversations that the user takes part in, with the user's role there.
+pub async fn visible_to(
+    conn: &mut Connection,
+    user: UserId,
+    ids: &[InviteId],
+) -> QueryResult<Vec<(Invite, ParticipantRole)>> {
+    invites::table
+        .inner_join(participants::table.on(participants::conversation_id.eq(invites::conversation_id)))
+        .filter(invites::id.eq_any(ids).and(participants::user_id.eq(user)))
+        .select((Invite::as_select(), participants::role))
+        .load(conn)
+        .await
+}
+
+/// Counts one use of an invite that is locked.
+pub async fn count_use(conn: &mut Connection, id: InviteId) -> QueryResult<()> {
+    diesel::update(invites::table.find(id)).set(invites::uses.eq(invites::uses + 1)).execute(conn).await?;
+    Ok(())
+}
+
+/// Returns whether it was there.
+pub async fn delete(conn: &mut Connection, id: InviteId) -> QueryResult<bool> {
+    diesel::delete(invites::table.find(id)).execute(conn).await.map(|deleted| deleted == 1)
+}

@@ -1,0 +1,167 @@
+//! Invites: joining a group by a code.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use parlance::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, User};
+
+async fn invite(by: &User, group: &str, limits: Value) -> Value {
+    by.create_invite(group, limits).await.data()["createInvite"]["invite"].clone()
+}
+
+async fn preview(by: &User, code: &Value) -> Answer {
+    by.call("query ($code: String!) { invite(code: $code) { title participantCount } }", json!({"code": code})).await
+}
+
+async fn uses(by: &User, invite: &Value) -> Value {
+    let query = "query ($id: ID!) { node(id: $id) { ... on Invite { uses } } }";
+    by.query(query, json!({"id": invite["id"]})).await["node"]["uses"].clone()
+}
+
+async fn revoke(by: &User, invite: &Value) -> Answer {
+    let query = "mutation ($id: ID!) { revokeInvite(input: {inviteId: $id}) { inviteId } }";
+    by.call(query, json!({"id": invite["id"]})).await
+}
+
+#[tokio::test]
+async fn who_has_a_code_sees_the_group_and_joins_it() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("Open house", &[&bob]).await;
+    ada.send(&group, "before").await;
+    let mut others = bob.inbox().await;
+    let made = invite(&ada, &group, json!({})).await;
+    assert_eq!((&made["uses"], &made["maxUses"], &made["expiresAt"]), (&json!(0), &Value::Null, &Value::Null));
+    assert_eq!((&made["createdBy"]["id"], &made["conversation"]["id"]), (&json!(ada.id), &json!(group)));
+    let code = made["code"].as_str().unwrap();
+    assert!(code.len() >= 22 && code.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)), "{code}");
+    assert_ne!(invite(&ada, &group, json!({})).await["code"], made["code"]);
+
+    // Before joining: what the code shows, and nothing else.
+    let data = preview(&cem, &made["code"]).await.data();
+    assert_eq!(data["invite"], json!({"title": "Open house", "participantCount": 2}));
+    let query = "query ($id: ID!) { conversation(id: $id) { id } }";
+    assert_eq!(cem.query(query, json!({"id": group})).await["conversation"], Value::Null);
+
+    let mut devices = [cem.inbox().await, cem.inbox().await];
+    let data = cem.join(&made["code"]).await.data();
+    let expected = json!({"id": group, "participantCount": 3, "viewerMembership": {"role": "MEMBER"}});
+    assert_eq!(data["joinByInvite"]["conversation"], expected);
+    for inbox in &mut devices {
+        for kind in ["ConversationAdded", "ConversationUpdated", "MessageAdded"] {
+            assert_eq!(inbox.next().await["__typename"], kind);
+        }
+    }
+    // Two invites, then the joining.
+    for kind in ["ConversationUpdated", "ConversationUpdated", "ConversationUpdated", "MessageAdded"] {
+        assert_eq!(others.next().await["__typename"], kind);
+    }
+    assert_eq!(bob.told(&group).await, [json!(["PARTICIPANT_JOINED", cem.id, null, null])]);
+    // Who is in already uses nothing.
+    cem.join(&made["code"]).await.data();
+    ada.join(&made["code"]).await.data();
+    assert_eq!(uses(&ada, &made).await, 1);
+    assert_eq!(ada.roles(&group).await.len(), 3);
+    assert_eq!(ada.told(&group).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_invite_is_seen_by_those_who_may_invite() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let stranger = node.register("stranger").await;
+    let group = ada.create_group("Doors", &[&bob, &cem]).await;
+    ada.set_role(&group, &bob, "ADMIN").await.data();
+    let made = invite(&bob, &group, json!({})).await;
+    for (user, expected) in [(&ada, json!(0)), (&bob, json!(0)), (&cem, Value::Null), (&stranger, Value::Null)] {
+        assert_eq!(uses(user, &made).await, expected);
+    }
+    for user in [&cem, &stranger] {
+        assert_eq!(revoke(user, &made).await.code(), "NOT_FOUND");
+    }
+    // Who is no admin any more is a member like others.
+    ada.set_role(&group, &bob, "MEMBER").await.data();
+    assert_eq!(uses(&bob, &made).await, Value::Null);
+    assert_eq!(revoke(&bob, &made).await.code(), "NOT_FOUND");
+    assert_eq!(revoke(&ada, &made).await.data()["revokeInvite"]["inviteId"], made["id"]);
+    assert_eq!(revoke(&ada, &made).await.code(), "NOT_FOUND");
+    assert_eq!(uses(&ada, &made).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_code_that_is_no_good_lets_nobody_in() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("Closed", &[]).await;
+    let soon = invite(&ada, &group, json!({"expiresAt": Clock::system().now() + TimeDelta::seconds(2)})).await;
+    let once = invite(&ada, &group, json!({"maxUses": 1})).await;
+    let revoked = invite(&ada, &group, json!({})).await;
+    let later =
+        invite(&ada, &group, json!({"expiresAt": Clock::system().now() + TimeDelta::hours(1), "maxUses": 9})).await;
+    revoke(&ada, &revoked).await.data();
+    bob.join(&once["code"]).await.data();
+    // A join whose answer was lost is tried again.
+    bob.join(&once["code"]).await.data();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let codes = [&soon["code"], &once["code"], &revoked["code"]];
+    let made_up =
+        [json!("AAAAAAAAAAAAAAAAAAAAAAAA"), json!(""), json!("\0"), json!("no code"), json!("x".repeat(5000))];
+    for code in codes.into_iter().chain(&made_up) {
+        assert_eq!(preview(&cem, code).await.code(), "NOT_FOUND", "{code}");
+        assert_eq!(cem.join(code).await.code(), "NOT_FOUND", "{code}");
+    }
+    assert_eq!(ada.roles(&group).await.len(), 2);
+
+    let query = "query ($code: String!) { invite(code: $code) { title } }";
+    assert_eq!(node.call(None, query, json!({"code": later["code"]})).await.code(), "UNAUTHENTICATED");
+    let query = "mutation ($code: String!) { joinByInvite(input: {code: $code}) { conversation { id } } }";
+    assert_eq!(node.call(None, query, json!({"code": later["code"]})).await.code(), "UNAUTHENTICATED");
+    cem.join(&later["code"]).await.data();
+
+    let past = Clock::system().now() - TimeDelta::seconds(1);
+    let answer = ada.create_invite(&group, json!({"expiresAt": past, "maxUses": 0})).await;
+    assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["expiresAt", "maxUses"]));
+}
+
+#[tokio::test]
+async fn of_many_who_join_at_once_as_many_get_in_as_may() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Five seats", &[]).await;
+    let made = invite(&ada, &group, json!({"maxUses": 5})).await;
+    let users = join_all((0..20).map(|_| node.register("user"))).await;
+    let answers = join_all(users.iter().map(|user| user.join(&made["code"]))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
+    assert_eq!(refused.len(), 15);
+    assert!(refused.iter().all(|answer| answer.code() == "NOT_FOUND"));
+    assert_eq!(uses(&ada, &made).await, 5);
+    assert_eq!(ada.roles(&group).await.len(), 6);
+    let query = "query ($id: ID!) { conversation(id: $id) { participantCount } }";
+    assert_eq!(ada.query(query, json!({"id": group})).await["conversation"]["participantCount"], 6);
+    // One user on many devices at once uses one.
+    let more = invite(&ada, &group, json!({"maxUses": 5})).await;
+    let last = node.register("last").await;
+    for answer in join_all((0..10).map(|_| last.join(&more["code"]))).await {
+        answer.data();
+    }
+    assert_eq!(uses(&ada, &more).await, 1);
+}
+
+#[tokio::test]
+async fn a_full_group_refuses_and_nothing_is_used() {
+    let node = Node::build().flag("--max-group-size=2").start_alone().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("Two", &[]).await;
+    let made = invite(&ada, &group, json!({})).await;
+    bob.join(&made["code"]).await.data();
+    let answer = cem.join(&made["code"]).await;
+    assert_eq!(answer.code(), "CONFLICT");
+    assert_eq!(uses(&ada, &made).await, 1);
+    bob.leave(&group).await.data();
+    cem.join(&made["code"]).await.data();
+    assert_eq!(uses(&ada, &made).await, 2);
+}
