@@ -142,28 +142,38 @@ impl Participants<'_> {
         if user != viewer.user {
             group.check(Action::remove(role))?;
         }
+        self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
+        Ok(group.conversation)
+    }
+
+    /// Of a conversation that is locked. An owner hands over, and the last one takes it along.
+    async fn take_out(
+        &self,
+        tx: &mut Transaction<'_>,
+        conversation: &mut Conversation,
+        by: UserId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<()> {
+        let id = conversation.id;
+        // Whoever is gone hears of it by this event alone.
         tx.record(Change::ConversationRemoved { user, conversation: id });
-        group.conversation.participant_count -= 1;
-        if group.conversation.participant_count == 0 {
-            conversations::delete(tx.conn(), id).await?;
-            return Ok(group.conversation);
+        conversation.participant_count -= 1;
+        if conversation.participant_count == 0 {
+            return Ok(conversations::delete(tx.conn(), id).await?);
         }
         participants::delete(tx.conn(), id, user).await?;
-        conversations::update_participation(tx.conn(), &group.conversation).await?;
-        let kind =
-            if user == viewer.user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
-        let subject = (user != viewer.user).then_some(user);
-        let mut told = vec![SystemEvent { kind, actor: viewer.user, subject, text: None }];
-        group.updated(tx);
+        conversations::update_participation(tx.conn(), conversation).await?;
+        tx.record(Change::ConversationUpdated { conversation: id });
+        let kind = if by == user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
+        let mut told = vec![SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None }];
         if role == ParticipantRole::Owner
             && let Some(successor) = participants::promote_successor(tx.conn(), id).await?
         {
             tx.record(Change::MembershipUpdated { user: successor, conversation: id });
-            told.push(role_changed(viewer.user, successor, ParticipantRole::Owner));
+            told.push(role_changed(by, successor, ParticipantRole::Owner));
         }
-        // Whoever is gone does not hear of it here, but by the event before.
-        system::tell_all(self.app, tx, &mut group.conversation, told).await?;
-        Ok(group.conversation)
+        system::tell_all(self.app, tx, conversation, told).await
     }
 }
 

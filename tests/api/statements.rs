@@ -150,3 +150,34 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
     // takes part, the insert, the watermarks, the log and COMMIT.
     assert_eq!(statements, 1 + 6 + 8);
 }
+
+/// Where a group hides its history it is looked up what is hidden from the viewer, of all groups at once.
+#[tokio::test]
+async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
+    count_statements();
+    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let joined = async |place: usize| {
+        let group = ada.create_group(&format!("Group {place}"), &[]).await;
+        ada.update_group(&group, json!({"historyVisible": false})).await.data();
+        for _ in 0..place {
+            ada.send(&group, "before").await;
+        }
+        ada.add_participants(&group, &[&bob]).await.data();
+        group
+    };
+    let mut groups = vec![joined(1).await];
+    let list = "{ viewer { conversations(first: 20) { nodes { messages(last: 3) { nodes { number } } } } } }";
+    let nodes = |groups: &[String]| {
+        format!(
+            "{{ nodes(ids: {groups:?}) {{ ... on Conversation {{ messages(last: 3) {{ nodes {{ number }} }} }} }} }}"
+        )
+    };
+    // The first of all looks up the session.
+    statements_of(&bob, list).await;
+    let one = (statements_of(&bob, list).await, statements_of(&bob, &nodes(&groups)).await);
+    for place in 2..10 {
+        groups.push(joined(place).await);
+    }
+    assert_eq!((statements_of(&bob, list).await, statements_of(&bob, &nodes(&groups)).await), one);
+}

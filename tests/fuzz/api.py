@@ -71,7 +71,7 @@ class Person:
         self.token, self.refresh_token = data["accessToken"], data["refreshToken"]
         self.id, self.sessions = data["viewer"]["user"]["id"], [data["session"]["id"]]
         self.friends, self.names = [self.id], [name]
-        self.conversations, self.messages, self.participants = [], [], []
+        self.conversations, self.messages, self.participants, self.invites, self.codes = [], [], [], [], []
         # By the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
@@ -86,6 +86,14 @@ class Person:
             self.token,
         )
         self.conversations = [payload["conversation"]["id"] for payload in opened.values()]
+        for _ in range(2):
+            invite = api.ask(
+                f'mutation {{ createInvite(input: {{conversationId: "{self.conversations[1]}"}})'
+                " { invite { id code } } }",
+                self.token,
+            )["createInvite"]["invite"]
+            self.invites.append(invite["id"])
+            self.codes.append(invite["code"])
         for sender in (self, friend):
             sends = " ".join(
                 f'm{number}: sendMessage(input: {{conversationId: "{conversation}", clientId: "{conversation[-20:]}",'
@@ -107,7 +115,7 @@ class Person:
 
     @property
     def ids(self):
-        return self.friends + self.conversations + self.messages + self.sessions + self.participants
+        return self.friends + self.conversations + self.messages + self.sessions + self.participants + self.invites
 
     def any_id(self, random):
         return [random.choice(self.ids)]
@@ -140,6 +148,7 @@ def meaningful(field, name, person, random):
         "before": [None, *person.cursors[field]],
         "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
         "clientId": ["1", unique],
+        "code": person.codes,
         "conversationId": person.conversations,
         "currentPassword": [person.PASSWORD],
         "displayName": ["Ada", unique],
@@ -147,6 +156,7 @@ def meaningful(field, name, person, random):
         "first": [None, 1, 2, 20, 100, 101],
         "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
         "identifier": person.names,
+        "inviteId": person.invites,
         "last": [None, 1, 2, 20, 100, 101],
         "messageId": person.messages,
         "newPassword": [f"a loom of {unique}", person.PASSWORD],
@@ -159,7 +169,7 @@ def meaningful(field, name, person, random):
         "userId": person.friends,
         "username": [random.choice(person.names), f"w{unique}"],
     }.get(name)
-    if name in ("ids", "participantIds"):
+    if name in ("ids", "participantIds", "userIds"):
         ids = person.ids if name == "ids" else person.friends
         return nodes.List([nodes.String(id) for id in random.sample(ids, random.randint(0, len(ids)))])
     if not values:
