@@ -103,7 +103,8 @@ pub struct InviteQuery;
 
 #[Object]
 impl InviteQuery {
-    /// The conversation behind an invite, before joining it. NOT_FOUND for one that lets nobody in, whatever the reason.
+    /// The conversation behind an invite, before joining it. NOT_FOUND for a code that lets nobody in, for whatever
+    /// reason.
     async fn invite(&self, ctx: &Context<'_>, code: String) -> Option<Result<InvitePreview>> {
         Some(preview(ctx, &code).await)
     }
