@@ -2,5 +2,4 @@ DROP INDEX messages_by_reply;
 DROP TABLE invites;
 DROP INDEX participants_owner;
 ALTER TABLE conversations
-    DROP COLUMN history_visible,
-    DROP COLUMN hides_history;
+    DROP COLUMN history_visible;

@@ -1,8 +1,6 @@
 ALTER TABLE conversations
     -- Whether those who join may see what was before.
-    ADD COLUMN history_visible boolean NOT NULL DEFAULT true,
-    -- Whether anybody has joined who may not. Only then does it matter who looks.
-    ADD COLUMN hides_history boolean NOT NULL DEFAULT false;
+    ADD COLUMN history_visible boolean NOT NULL DEFAULT true;
 
 -- A group has one owner at most; that it has one is up to the server.
 CREATE UNIQUE INDEX participants_owner ON participants (conversation_id) WHERE role = 'OWNER';

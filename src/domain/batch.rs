@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
@@ -16,7 +16,7 @@ use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Watermarks};
 
-const NO_MESSAGE: Error = Error::NotFound("No such message.");
+pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
 /// A message that was checked, and who sends it.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ struct Batch {
     participants: HashMap<(ConversationId, UserId), i32>,
     /// The messages under each clientId, of before and of this batch.
     known: HashMap<(UserId, String), Message>,
+    /// Which messages the senders may answer, and in which conversation.
+    answerable: HashMap<(UserId, MessageId), ConversationId>,
     new: Vec<Message>,
     /// Where the messages are that receipts are about.
     places: HashMap<MessageId, (ConversationId, i32)>,
@@ -104,7 +106,10 @@ impl Batch {
             .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
             .collect();
 
-        // These three are sent together, the lock first: what the others find holds until the commit.
+        let answers = sends.iter().filter_map(|outgoing| Some((outgoing.sender, outgoing.message.reply_to?)));
+        let answers = unique(answers);
+
+        // These are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
         let known = async {
             match sent.as_slice() {
@@ -112,9 +117,15 @@ impl Batch {
                 sent => messages::by_client_ids(conn, sent).await,
             }
         };
-        let (locked, participants, known) = tokio::try_join!(
+        let answerable = async {
+            match answers.as_slice() {
+                [] => Ok(Vec::new()),
+                answers => messages::sights(conn, answers).await,
+            }
+        };
+        let (locked, participants, known, answerable) = tokio::try_join!(
             biased;
-            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known
+            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
@@ -123,6 +134,11 @@ impl Batch {
             conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             participants: participants.into_iter().collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
+            answerable: answerable
+                .into_iter()
+                .filter(|sight| sight.visible)
+                .map(|sight| ((sight.user_id, sight.message_id), sight.conversation_id))
+                .collect(),
             new: Vec::with_capacity(sends.len()),
             places,
             watermarks: BTreeMap::new(),
@@ -139,11 +155,19 @@ impl Batch {
         if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
             return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(reused()) };
         }
+        if let Some(id) = new.reply_to
+            && self.answerable.get(&(*sender, id)) != Some(&new.conversation)
+        {
+            return Err(Error::invalid("replyToId", "There is no such message in this conversation."));
+        }
         let conversation = self.conversations.get_mut(&new.conversation).ok_or(UNKNOWN)?;
         let message = Message {
             sender_id: Some(*sender),
             body: Some(new.body.clone()),
             client_id: new.client_id.clone(),
+            reply_to_id: new.reply_to,
+            forwarded: new.forwarded,
+            expires_at: new.expires_in.map(|seconds| self.now + TimeDelta::seconds(seconds.into())),
             ..conversation.next_message(MessageId::new(self.now, random), self.now)
         };
         // As it will be once the message is inserted: receipts of this batch are answered with it.

@@ -210,7 +210,6 @@ impl Conversations<'_> {
             direct_low: None,
             direct_high: None,
             history_visible: true,
-            hides_history: false,
         }
     }
 

@@ -70,7 +70,6 @@ impl Group {
         participants::insert(tx.conn(), &rows).await?;
         conversation.participant_count =
             conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
-        conversation.hides_history |= hidden_up_to > 0;
         conversations::update_participation(tx.conn(), conversation).await?;
         for &user in users {
             tx.record(Change::ConversationAdded { user, conversation: conversation.id });

@@ -1,11 +1,20 @@
-//! Messages: sending and finding them.
+//! Messages: sending, finding and forwarding them, and how their senders change them.
 
-use super::batch::Outgoing;
-use super::error::Result;
+use super::batch::{self, NO_MESSAGE, Outgoing};
+use super::change::{self, Held};
+use super::error::{Error, Result, Violation};
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, MessageId};
-use crate::store::messages::{self, Message};
+use crate::log::{Change, Transaction};
+use crate::store::conversations::ConversationKind;
+use crate::store::messages::{self, Edit, Message, MessageKind};
+use crate::store::participants::{self, ParticipantRole};
+
+/// Messages that are forwarded at once.
+const MAX_FORWARDED: usize = 100;
+/// Conversations that messages are forwarded to at once.
+const MAX_FORWARDED_TO: usize = 20;
 
 pub struct Messages<'a> {
     pub(super) app: &'a App,
@@ -17,6 +26,11 @@ pub struct NewMessage {
     /// Makes a retry safe: the same from the same sender is the same message.
     pub client_id: Option<String>,
     pub body: String,
+    /// The message that it answers, of the same conversation.
+    pub reply_to: Option<MessageId>,
+    /// Seconds until it deletes itself.
+    pub expires_in: Option<i32>,
+    pub forwarded: bool,
 }
 
 impl Messages<'_> {
@@ -28,17 +42,161 @@ impl Messages<'_> {
         if let Some(client_id) = &message.client_id {
             check.client_id(client_id);
         }
+        if let Some(seconds) = message.expires_in {
+            check.expires_in(seconds);
+        }
         check.done()?;
         self.app.parts.writers.send(Outgoing { sender: viewer.user, message }).await
     }
 
-    /// None where the viewer takes no part in its conversation.
+    /// None where the viewer may not see it.
     pub async fn find(&self, viewer: Viewer, id: MessageId) -> Result<Option<Message>> {
         Ok(self.find_many(viewer, &[id]).await?.pop())
     }
 
-    /// Those in conversations that the viewer takes part in.
+    /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
         Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
+
+    /// Puts another body in the place of the message's own, which is kept for the audit.
+    pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
+        let mut check = Check::default();
+        check.body(&body, self.app.limits().max_message_length);
+        check.done()?;
+        let mut tx = self.app.log().begin().await?;
+        let done = self.edit_in(&mut tx, viewer, id, body).await;
+        tx.finish(done).await
+    }
+
+    async fn edit_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
+        let mut held = change::hold(tx, viewer.user, id).await?;
+        if held.message.sender_id != Some(viewer.user) {
+            return Err(Error::Forbidden("Only who has sent a message may edit it."));
+        }
+        held.refuse_deleted()?;
+        if held.message.kind != MessageKind::Text {
+            return Err(Error::invalid("messageId", "Only a text can be edited."));
+        }
+        if held.message.body.as_ref() == Some(&body) {
+            return Ok(held.message);
+        }
+        let now = self.app.now();
+        let (revision, before) = (held.next_revision(), held.message.body.replace(body));
+        let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
+        messages::keep_edit(tx.conn(), &edit).await?;
+        held.message.edited_at = Some(now);
+        held.write(tx).await?;
+        Ok(held.message)
+    }
+
+    /// Leaves a tombstone, with its number. Doing it once more changes nothing.
+    pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.delete_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    async fn delete_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<Message> {
+        let mut held = change::hold(tx, viewer.user, id).await?;
+        if !may_delete(&held) {
+            return Err(Error::Forbidden(
+                "Only who has sent a message, or an admin of the group, may delete it for all.",
+            ));
+        }
+        if held.message.deleted_at.is_none() {
+            held.bury(tx, self.app.now()).await?;
+        }
+        Ok(held.message)
+    }
+
+    /// Hides a message from the viewer alone, on all their devices. Doing it once more changes nothing.
+    pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
+        let mut tx = self.app.log().begin().await?;
+        let done = hide_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// Sends copies of messages that the viewer may see, in the order given, to each of the conversations: all of
+    /// them, or none. Nobody counts twice.
+    pub async fn forward(
+        &self,
+        viewer: Viewer,
+        mut ids: Vec<MessageId>,
+        mut to: Vec<ConversationId>,
+    ) -> Result<Vec<Message>> {
+        keep_first(&mut ids);
+        keep_first(&mut to);
+        let mut check = Check::default();
+        check.count("messageIds", "messages", ids.len(), MAX_FORWARDED);
+        check.count("conversationIds", "conversations", to.len(), MAX_FORWARDED_TO);
+        check.done()?;
+        let bodies = self.bodies(viewer, &ids).await?;
+        let copies: Vec<_> = to
+            .iter()
+            .flat_map(|&conversation| bodies.iter().map(move |body| copy(viewer, conversation, body)))
+            .collect();
+        let app = self.app;
+        let mut tx = app.log().begin().await?;
+        let done = batch::store(&mut tx, &copies, &[], app.clock(), &app.parts.random).await;
+        let done = done.and_then(|results| results.sends.into_iter().collect::<Result<Vec<_>>>());
+        let sent = tx.finish(done).await?;
+        app.metrics().messages_stored(sent.len());
+        Ok(sent)
+    }
+
+    /// What the messages say that are to be forwarded.
+    async fn bodies(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<String>> {
+        let found = self.find_many(viewer, ids).await?;
+        let mut violations = Vec::new();
+        let mut bodies = Vec::with_capacity(ids.len());
+        for (place, id) in ids.iter().enumerate() {
+            let message = found.iter().find(|message| message.id == *id).ok_or(NO_MESSAGE)?;
+            match &message.body {
+                Some(body) => bodies.push(body.clone()),
+                None => violations.push(Violation::new(format!("messageIds.{place}"), "There is nothing to forward.")),
+            }
+        }
+        if violations.is_empty() { Ok(bodies) } else { Err(Error::Invalid(violations)) }
+    }
+}
+
+async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<()> {
+    let place = messages::places(tx.conn(), &[id]).await?.pop();
+    let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
+    let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
+    if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
+        return Err(NO_MESSAGE);
+    }
+    if messages::hide(tx.conn(), viewer.user, id).await? {
+        tx.record(Change::MessageRemoved { user: viewer.user, message: id });
+    }
+    Ok(())
+}
+
+/// One's own; in a group its owner and its admins any. What a SYSTEM message tells is nobody's to take back.
+fn may_delete(held: &Held) -> bool {
+    let Held { message, conversation, participant } = held;
+    message.sender_id == Some(participant.user_id)
+        || message.kind != MessageKind::System
+            && conversation.kind == ConversationKind::Group
+            && participant.role != ParticipantRole::Member
+}
+
+fn copy(viewer: Viewer, conversation: ConversationId, body: &str) -> Outgoing {
+    let message = NewMessage {
+        conversation,
+        client_id: None,
+        body: body.to_owned(),
+        reply_to: None,
+        expires_in: None,
+        forwarded: true,
+    };
+    Outgoing { sender: viewer.user, message }
+}
+
+/// Each once, in the order of the first.
+fn keep_first<T: Copy + Eq + std::hash::Hash>(items: &mut Vec<T>) {
+    let mut seen = std::collections::HashSet::new();
+    items.retain(|item| seen.insert(*item));
 }

@@ -2,8 +2,10 @@
 
 pub mod accounts;
 mod batch;
+mod change;
 pub mod conversations;
 mod error;
+mod expiry;
 mod groups;
 mod housekeeping;
 pub mod invites;
@@ -11,6 +13,8 @@ pub mod messages;
 pub mod participants;
 mod passwords;
 pub mod permissions;
+pub mod pins;
+pub mod reactions;
 pub mod receipts;
 pub mod sessions;
 mod system;
@@ -25,6 +29,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
+use expiry::Expiry;
 use housekeeping::Housekeeping;
 use passwords::Passwords;
 pub use tokens::Tokens;
@@ -55,6 +60,7 @@ struct Parts {
     writers: Writers,
     metrics: Metrics,
     housekeeping: Housekeeping,
+    expiry: Expiry,
 }
 
 /// Why a node could not be put together.
@@ -89,11 +95,14 @@ impl App {
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
         let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
+        let look = config.log.tail_poll_interval;
+        let expiry = Expiry::start(database.clone(), log.clone(), clock, look, stop.clone());
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping };
+        let parts =
+            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping, expiry };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -125,6 +134,14 @@ impl App {
         messages::Messages { app: self }
     }
 
+    pub fn reactions(&self) -> reactions::Reactions<'_> {
+        reactions::Reactions { app: self }
+    }
+
+    pub fn pins(&self) -> pins::Pins<'_> {
+        pins::Pins { app: self }
+    }
+
     pub fn receipts(&self) -> receipts::Receipts<'_> {
         receipts::Receipts { app: self }
     }
@@ -152,7 +169,8 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let running = parts.log.is_running() && parts.writers.are_running() && parts.housekeeping.is_running();
+        let tasks = parts.housekeeping.is_running() && parts.expiry.is_running();
+        let running = parts.log.is_running() && parts.writers.are_running() && tasks;
         running && parts.database.ping().await.is_ok()
     }
 

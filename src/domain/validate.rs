@@ -9,6 +9,8 @@ const DEVICE_NAME: std::ops::RangeInclusive<usize> = 1..=100;
 const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
+/// Seconds: up to a year.
+const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// RFC 5321, section 4.5.3.1.3: a path of 256 with its angle brackets.
 const MAX_EMAIL: usize = 254;
 /// ITU-T E.164: a country code and subscriber number of 15 digits at most.
@@ -131,6 +133,20 @@ impl Check {
             self.fail("body", format!("A message has at most {max} characters."));
         } else if text.contains('\0') {
             self.fail("body", "A message cannot hold the character NUL.");
+        }
+    }
+
+    pub(super) fn expires_in(&mut self, seconds: i32) {
+        if !EXPIRES_IN.contains(&seconds) {
+            let (min, max) = EXPIRES_IN.into_inner();
+            self.fail("expiresIn", format!("A message may expire after {min} to {max} seconds."));
+        }
+    }
+
+    /// One to `max` of them.
+    pub(super) fn count(&mut self, path: &str, what: &str, count: usize, max: usize) {
+        if !(1..=max).contains(&count) {
+            self.fail(path, format!("Allowed are 1 to {max} {what}."));
         }
     }
 

@@ -35,35 +35,12 @@ impl Sharing {
     }
 }
 
-/// Who looks, for what is resolved when the context is gone.
-#[derive(Clone)]
-pub(super) struct Looker {
-    sharing: Option<Sharing>,
-    identity: Identity,
-}
-
-impl Looker {
-    /// UNAUTHENTICATED where nobody is signed in.
-    pub(super) fn viewer(&self) -> Result<Viewer> {
-        if let Some(Sharing(asked)) = &self.sharing {
-            asked.store(true, Ordering::SeqCst);
-            return Err(Error::unauthenticated("This depends on who looks."));
-        }
-        match self.identity {
-            Identity::SignedIn(viewer) => Ok(viewer),
-            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
-            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
-        }
-    }
-}
-
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED where nobody is signed in.
     fn viewer(&self) -> Result<Viewer>;
-    fn looker(&self) -> Looker;
 }
 
 impl ContextExt for Context<'_> {
@@ -80,10 +57,14 @@ impl ContextExt for Context<'_> {
     }
 
     fn viewer(&self) -> Result<Viewer> {
-        self.looker().viewer()
-    }
-
-    fn looker(&self) -> Looker {
-        Looker { sharing: self.data_opt().cloned(), identity: self.caller().identity }
+        if let Some(Sharing(asked)) = self.data_opt() {
+            asked.store(true, Ordering::SeqCst);
+            return Err(Error::unauthenticated("This depends on who looks."));
+        }
+        match self.caller().identity {
+            Identity::SignedIn(viewer) => Ok(viewer),
+            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
+            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
+        }
     }
 }

@@ -5,19 +5,20 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Simp
 use chrono::Utc;
 use tokio::sync::OnceCell;
 
-use super::context::{ContextExt as _, Looker};
+use super::context::ContextExt as _;
 use super::error::{Error, Result};
-use super::loaders::{Loaders, MembershipKey, MessagePage, ParticipantPage};
+use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
 use super::message::Message;
 use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use super::participant::{Membership, Participant};
+use super::pin::{PINS_PAGE, pinned};
 use super::scalars::{DateTime, parse_id, parse_ids};
 use super::user::User;
 use crate::domain::Error as Domain;
 use crate::domain::conversations::{GroupChanges, NewGroup};
-use crate::ids::{ConversationId, ParticipantId};
+use crate::ids::{ConversationId, MessageId, ParticipantId};
 use crate::store::conversations::{Conversation as Row, ConversationKind as KindRow};
-use crate::store::messages::{Message as MessageRow, Range};
+use crate::store::messages::Range;
 use crate::store::participants::Participant as ParticipantRow;
 
 const DEFAULT_PAGE: i32 = DEFAULT_PAGE_SIZE as i32;
@@ -85,7 +86,7 @@ impl Conversation {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
-    /// Null where there is none from the viewer's time.
+    /// The newest that the viewer may see.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         self.newest(ctx).await.transpose()
     }
@@ -113,8 +114,8 @@ impl Conversation {
         Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
     }
 
-    /// Oldest first within a page; `last`/`before` pages back from the newest. The newest 50 unless asked otherwise.
-    /// Those of before the viewer's time are left out where the group hides them.
+    /// Those that the viewer may see. Oldest first within a page; `last`/`before` pages back from the newest. The newest
+    /// 50 unless asked otherwise.
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -123,20 +124,37 @@ impl Conversation {
         last: Option<i32>,
         before: Option<String>,
     ) -> Result<Connection<Message>> {
+        let user = ctx.viewer()?.user;
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        let hidden_up_to = self.hidden_up_to(ctx).await?;
-        let key = MessagePage { conversation: self.id, hidden_up_to, range };
+        // One more than the page holds tells whether there are more.
+        let key = MessagePage { user, conversation: self.id, range: Range { limit: range.limit + 1, ..range } };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
+        let more = i64::try_from(rows.len()).is_ok_and(|rows| rows > range.limit);
+        if more {
+            rows.pop();
+        }
+        let before_newest = range.before < i32::MAX && range.before <= self.row(ctx).await?.last_message_number;
+        let (mut has_previous, mut has_next) = (range.after > 0, before_newest);
         if range.newest_first {
             rows.reverse();
+            has_previous |= more;
+        } else {
+            has_next |= more;
         }
-        let newest = self.row(ctx).await?.last_message_number;
-        let has_previous =
-            rows.first().map_or(range.after > hidden_up_to, |row| row.number > hidden_up_to.saturating_add(1));
-        let has_next = rows.last().map_or(range.before <= newest, |row| row.number < newest);
         let mut connection = Connection::new(has_previous, has_next);
         connection.edges.extend(rows.into_iter().map(|row| Edge::new(encode_cursor(&row.number), Message(row))));
         Ok(connection)
+    }
+
+    /// The newest pin first, of those that the viewer may see.
+    async fn pinned_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(PINS_PAGE)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Message>> {
+        let page = Forward::<(chrono::DateTime<Utc>, MessageId)>::new(first.unwrap_or(PINS_PAGE), after.as_deref())?;
+        pinned(ctx, self.id, &page).await
     }
 
     /// The viewer's own state in this conversation.
@@ -150,23 +168,6 @@ impl Conversation {
         Self { membership: Some(membership), ..row.into() }
     }
 
-    async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
-        let row = self.row(ctx).await?;
-        let Some(id) = row.last_message_id else { return Ok(None) };
-        if row.last_message_number <= self.hidden_up_to(ctx).await? {
-            return Ok(None);
-        }
-        Ok(ctx.loaders().load(id).await?.map(Message))
-    }
-
-    /// The number up to which the viewer may not see the messages.
-    async fn hidden_up_to(&self, ctx: &Context<'_>) -> Result<i32> {
-        match &self.membership {
-            Some(row) => Ok(row.hidden_up_to),
-            None => hidden_from(ctx.loaders(), &ctx.looker(), self.row(ctx).await?).await,
-        }
-    }
-
     async fn membership(&self, ctx: &Context<'_>) -> Result<Option<Membership>> {
         let viewer = ctx.viewer()?;
         let row = match &self.membership {
@@ -177,27 +178,16 @@ impl Conversation {
         Ok(row.map(|row| Membership { row, last_message_number }))
     }
 
+    async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
+        let range = Range { after: 0, before: i32::MAX, newest_first: true, limit: 1 };
+        let key = MessagePage { user: ctx.viewer()?.user, conversation: self.id, range };
+        Ok(ctx.loaders().load(key).await?.and_then(|mut rows| rows.pop()).map(Message))
+    }
+
     async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
         let load = async || ctx.loaders().load(self.id).await?.ok_or_else(|| Domain::NotFound("It is gone.").into());
         self.row.get_or_try_init(load).await
     }
-}
-
-/// The number up to which the viewer may not see the messages of a conversation: all of them where they take no part in
-/// it. Where nothing is hidden from anybody, it is not asked who looks.
-async fn hidden_from(loaders: &Loaders, looker: &Looker, row: &Row) -> Result<i32> {
-    if !row.hides_history {
-        return Ok(0);
-    }
-    let membership = loaders.load(MembershipKey(looker.viewer()?.user, row.id)).await?;
-    Ok(membership.map_or(i32::MAX, |row| row.hidden_up_to))
-}
-
-/// Whether the message is not from before the viewer's time. For whoever comes by it from another one, or by an event
-/// of the present.
-pub(super) async fn may_see(loaders: &Loaders, looker: &Looker, message: &MessageRow) -> Result<bool> {
-    let Some(row) = loaders.load(message.conversation_id).await? else { return Ok(false) };
-    Ok(message.number > hidden_from(loaders, looker, &row).await?)
 }
 
 fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, before: Option<&str>) -> Result<Range> {

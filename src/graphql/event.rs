@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::{Context, ID, Interface, SimpleObject, Subscription as GraphqlSubscription, Union};
+use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::context::{ContextExt as _, Looker};
-use super::conversation::{Conversation, may_see};
+use super::context::ContextExt as _;
+use super::conversation::Conversation;
 use super::error::{Error, ErrorCode, Result};
-use super::loaders::{Loaders, MembershipKey};
+use super::loaders::{Loaders, MembershipKey, SightKey};
 use super::message::Message;
 use super::participant::Participant;
 use super::scalars::parse_id;
@@ -163,13 +164,13 @@ impl Subscription {
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
         let items = items(ctx, async |viewer| {
-            Ok(ctx.app().log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?).boxed())
+            let items = ctx.app().log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
+            Ok(without_concealed(ctx, viewer, items))
         });
         let (items, log, loaders) = (items.await?, ctx.app().log().clone(), ctx.loaders().clone());
-        let looker = ctx.looker();
         Ok(items.filter_map(move |item| {
-            let (log, loaders, looker) = (log.clone(), loaders.clone(), looker.clone());
-            async move { inbox_event(&log, &loaders, &looker, item).await.transpose() }
+            let (log, loaders) = (log.clone(), loaders.clone());
+            async move { inbox_event(&log, &loaders, item).await.transpose() }
         }))
     }
 
@@ -193,6 +194,41 @@ impl Subscription {
         });
         Ok(message_events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?))
     }
+
+    /// Changes of messages already seen: edits, deletions, reactions, pins. From now on: after a reconnect the messages
+    /// are to be read anew. That the viewer takes no part in the conversation any more ends it with NOT_FOUND.
+    async fn message_updated(
+        &self,
+        ctx: &Context<'_>,
+        conversation_id: ID,
+    ) -> Result<impl Stream<Item = Result<MessageUpdated>> + use<>> {
+        let items = items(ctx, async |viewer| {
+            let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
+            ctx.app().conversations().get(viewer, conversation).await?;
+            let items = ctx.app().log().follow(viewer.user, Interest::Updates(conversation), None);
+            Ok(without_concealed(ctx, viewer, items))
+        });
+        Ok(message_changes(ctx.app().log().clone(), ctx.loaders().clone(), items.await?))
+    }
+}
+
+/// The items less the changes of messages that are not the viewer's to see: from before their time in the conversation,
+/// or deleted for themselves. All who are to hear of a change are looked up together.
+fn without_concealed(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = Item> + Send + 'static) -> Items {
+    let loaders = ctx.loaders().clone();
+    let filtered = items.filter_map(move |item| match item {
+        Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. }) => {
+            let loaders = loaders.clone();
+            let look = async move {
+                let sight = loaders.load(SightKey(viewer.user, message)).await;
+                // One that cannot be looked up is not shown: it may be one to be hidden.
+                sight.is_ok_and(|sight| sight.is_none_or(|sight| sight.visible)).then_some(item)
+            };
+            Either::Left(look.boxed())
+        }
+        _ => Either::Right(ready(Some(item))),
+    });
+    filtered.boxed()
 }
 
 /// What is to be rendered now: the items of the subscription that `open` lets the viewer into, or the one at hand.
@@ -232,8 +268,35 @@ fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<I
     }
 }
 
+/// The changed messages among the items, as they are now.
+fn message_changes(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageUpdated>> {
+    async_stream::stream! {
+        while let Some(item) = items.next().await {
+            match item {
+                Item::Event(Event { seq, change: Change::MessageUpdated { message, .. } }) => {
+                    let row: Result<Option<Row>> = loaders.load(message).await;
+                    if let Some(row) = row.transpose() {
+                        let cursor = log.cursor(seq).to_string();
+                        yield row.map(|row| MessageUpdated { cursor, message: Message(row) });
+                    }
+                }
+                Item::Closed => {
+                    yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
+                    return;
+                }
+                Item::Event(_) | Item::CaughtUp(_) => {}
+                Item::ResyncRequired(_) => {
+                    let late = "Changes were missed. Fetch the messages anew and subscribe again.";
+                    yield Err(Error::new(ErrorCode::Unavailable, late));
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// None where what the event tells of is gone by now. Who may see it was decided by the log.
-async fn inbox_event(log: &Log, loaders: &Loaders, looker: &Looker, item: Item) -> Result<Option<InboxEvent>> {
+async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<InboxEvent>> {
     let cursor = |seq| log.cursor(seq).to_string();
     let Event { seq, change } = match item {
         Item::Event(event) => event,
@@ -251,7 +314,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, looker: &Looker, item: Item) 
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
         }
         Change::MessageUpdated { message, .. } => {
-            let row = seen(loaders, looker, loaders.load(message).await?).await?;
+            let row = loaders.load(message).await?;
             row.map(|row| InboxEvent::MessageUpdated(MessageUpdated { cursor, message: Message(row) }))
         }
         Change::MessageRemoved { message, .. } => {
@@ -290,14 +353,6 @@ async fn inbox_event(log: &Log, loaders: &Loaders, looker: &Looker, item: Item) 
         }
         Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })
-}
-
-/// A message that has changed may be from before the viewer's time; one that is added is not.
-async fn seen(loaders: &Loaders, looker: &Looker, row: Option<Row>) -> Result<Option<Row>> {
-    match row {
-        Some(row) if may_see(loaders, looker, &row).await? => Ok(Some(row)),
-        _ => Ok(None),
-    }
 }
 
 /// Mostly it has come along with its event.

@@ -14,7 +14,7 @@ use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::conversations::{self, Conversation};
-use crate::store::messages::{self, Message};
+use crate::store::messages::{self, Message, Sight};
 use crate::store::participants::{self, Participant};
 use crate::store::users::{self, User};
 
@@ -29,7 +29,7 @@ pub struct Loaders {
 }
 
 pub struct Rows {
-    app: App,
+    pub(super) app: App,
     /// Whether users are kept in mind: a stream may render one as of the tail's position, a request may not.
     keeps_users: bool,
 }
@@ -38,8 +38,17 @@ pub struct Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
 
+/// The message with this number, where the user may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NumberKey(pub ConversationId, pub i32);
+pub struct NumberKey(pub UserId, pub ConversationId, pub i32);
+
+/// A message, where the user may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VisibleKey(pub UserId, pub MessageId);
+
+/// How a message stands to a user; nothing where they take no part in its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SightKey(pub UserId, pub MessageId);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParticipantPage {
@@ -48,11 +57,11 @@ pub struct ParticipantPage {
     pub limit: i64,
 }
 
+/// Of what the user may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessagePage {
+    pub user: UserId,
     pub conversation: ConversationId,
-    /// The number up to which its messages are left out.
-    pub hidden_up_to: i32,
     pub range: messages::Range,
 }
 
@@ -104,7 +113,7 @@ impl Loaders {
     }
 }
 
-fn failed(error: impl Into<crate::error::Error>) -> Error {
+pub(super) fn failed(error: impl Into<crate::error::Error>) -> Error {
     Domain::from(error).into()
 }
 
@@ -150,10 +159,40 @@ impl Loader<NumberKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[NumberKey]) -> Result<HashMap<NumberKey, Message>> {
-        let wanted: Vec<_> = keys.iter().map(|&NumberKey(conversation, number)| (conversation, number)).collect();
         let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::by_numbers(&mut connection, &wanted).await.map_err(failed)?;
-        Ok(rows.into_iter().map(|row| (NumberKey(row.conversation_id, row.number), row)).collect())
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, wanted) in grouped(keys.iter().map(|&NumberKey(user, id, number)| (user, (id, number)))) {
+            let rows = messages::by_numbers(&mut connection, user, &wanted).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (NumberKey(user, row.conversation_id, row.number), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<VisibleKey> for Rows {
+    type Value = Message;
+    type Error = Error;
+
+    async fn load(&self, keys: &[VisibleKey]) -> Result<HashMap<VisibleKey, Message>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, ids) in grouped(keys.iter().map(|&VisibleKey(user, id)| (user, id))) {
+            let rows = messages::visible_to(&mut connection, user, &ids).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (VisibleKey(user, row.id), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<SightKey> for Rows {
+    type Value = Sight;
+    type Error = Error;
+
+    async fn load(&self, keys: &[SightKey]) -> Result<HashMap<SightKey, Sight>> {
+        let pairs: Vec<_> = keys.iter().map(|&SightKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = messages::sights(&connection, &pairs).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (SightKey(row.user_id, row.message_id), row)).collect())
     }
 }
 
@@ -199,12 +238,11 @@ impl Loader<MessagePage> for Rows {
     async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
         let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
-        for (range, conversations) in grouped(keys.iter().map(|key| (key.range, (key.conversation, key.hidden_up_to))))
+        for ((user, range), conversations) in grouped(keys.iter().map(|key| ((key.user, key.range), key.conversation)))
         {
-            let rows = messages::pages(&mut connection, &conversations, range).await.map_err(failed)?;
-            for (hidden_up_to, row) in rows {
-                let key = MessagePage { conversation: row.conversation_id, hidden_up_to, range };
-                loaded.entry(key).or_default().push(row);
+            let rows = messages::pages(&mut connection, user, &conversations, range).await.map_err(failed)?;
+            for row in rows {
+                loaded.entry(MessagePage { user, conversation: row.conversation_id, range }).or_default().push(row);
             }
         }
         Ok(loaded)
@@ -212,7 +250,7 @@ impl Loader<MessagePage> for Rows {
 }
 
 /// The values under each key: one statement is needed for each, and a response mostly has one.
-fn grouped<K: Eq + Hash, V>(pairs: impl Iterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
+pub(super) fn grouped<K: Eq + Hash, V>(pairs: impl Iterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
     let mut groups: HashMap<K, Vec<V>> = HashMap::new();
     for (key, value) in pairs {
         groups.entry(key).or_default().push(value);

@@ -5,6 +5,8 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
+use super::loaders::VisibleKey;
+use super::reaction::{ReactionGroup, ReactionsKey};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
 use crate::domain::messages::NewMessage;
@@ -83,6 +85,21 @@ impl Message {
         self.0.forwarded
     }
 
+    /// The message that it answers; null where the viewer may not see that.
+    async fn reply_to(&self, ctx: &Context<'_>) -> Option<Result<Self>> {
+        let id = self.0.reply_to_id?;
+        match ctx.viewer() {
+            Ok(viewer) => ctx.loaders().load(VisibleKey(viewer.user, id)).await.map(|row| row.map(Self)).transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// In the order of their first use.
+    async fn reactions(&self, ctx: &Context<'_>) -> Result<Vec<ReactionGroup>> {
+        let groups = ctx.loaders().load(ReactionsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(groups.into_iter().map(ReactionGroup).collect())
+    }
+
     /// The event behind a SYSTEM message.
     async fn system_event(&self) -> Option<SystemEvent> {
         self.0.system_kind.map(|kind| SystemEvent { kind, row: self.0.clone() })
@@ -143,6 +160,9 @@ pub struct SendMessageInput {
     client_id: Option<String>,
     /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent.
     body: Option<String>,
+    reply_to_id: Option<ID>,
+    /// Seconds until it deletes itself, 1 to 31536000.
+    expires_in: Option<i32>,
 }
 
 #[derive(SimpleObject)]
@@ -207,6 +227,9 @@ impl TryFrom<SendMessageInput> for NewMessage {
             conversation: parse_id(&input.conversation_id, "conversationId")?,
             client_id: input.client_id,
             body: input.body.unwrap_or_default(),
+            reply_to: input.reply_to_id.map(|id| parse_id(&id, "replyToId")).transpose()?,
+            expires_in: input.expires_in,
+            forwarded: false,
         })
     }
 }

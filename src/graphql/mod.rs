@@ -10,9 +10,12 @@ mod inputs;
 mod invite;
 mod loaders;
 mod message;
+mod message_change;
 mod node;
 mod page;
 mod participant;
+mod pin;
+mod reaction;
 mod scalars;
 mod server_info;
 mod session;
@@ -55,6 +58,9 @@ pub struct Mutation(
     session::SessionMutation,
     conversation::ConversationMutation,
     message::MessageMutation,
+    message_change::MessageChangeMutation,
+    reaction::ReactionMutation,
+    pin::PinMutation,
     participant::ParticipantMutation,
     invite::InviteMutation,
 );

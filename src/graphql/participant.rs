@@ -77,11 +77,7 @@ impl Membership {
     }
 
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
-        // What was before one's time counts as read.
-        if self.row.last_read_number <= self.row.hidden_up_to {
-            return None;
-        }
-        let key = NumberKey(self.row.conversation_id, self.row.last_read_number);
+        let key = NumberKey(self.row.user_id, self.row.conversation_id, self.row.last_read_number);
         ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
     }
 

@@ -15,8 +15,8 @@ use super::interest::{Interest, receives};
 use super::read::{self, Snapshot};
 use super::streams::Joined;
 use crate::error::{RETRY, Result};
-use crate::ids::{ConversationId, UserId};
-use crate::store::participants;
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::{Connection, messages, participants};
 
 /// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be said
 /// of a closure's future that it is Send.
@@ -284,6 +284,8 @@ impl Missed {
             };
             receives(self.user, &mut self.conversations, &event.change) && !hidden
         });
+        let concealed = concealed(&mut connection, self.user, &events).await?;
+        events.retain(|event| message_of(event).is_none_or(|message| !concealed.contains(&message)));
         Ok(Page::Events(events))
     }
 }
@@ -306,4 +308,22 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
         }
     }
     returned
+}
+
+/// The message that the event shows.
+fn message_of(event: &Event) -> Option<MessageId> {
+    match event.change {
+        Change::MessageAdded { message, .. } | Change::MessageUpdated { message, .. } => Some(message),
+        _ => None,
+    }
+}
+
+/// The messages among the events that are not for this user, though the conversation is.
+async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
+    let shown: Vec<_> = events.iter().filter_map(|event| Some((user, message_of(event)?))).collect();
+    if shown.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sights = messages::sights(conn, &shown).await?;
+    Ok(sights.into_iter().filter(|sight| !sight.visible).map(|sight| sight.message_id).collect())
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::Notify;
 
 use super::event::Change;
 use crate::ids::{MessageId, SessionId, UserId};
@@ -32,6 +33,8 @@ pub(super) struct Memory {
     sessions: Cache<SessionId, ()>,
     /// The messages that came with the newest events.
     messages: Cache<MessageId, Arc<Message>, Weight>,
+    /// Told of each message that will delete itself.
+    pub(super) expiring: Notify,
     users: Cache<UserId, Arc<User>, Weight>,
     /// How often a user was forgotten.
     forgotten_users: Mutex<Generation>,
@@ -61,6 +64,7 @@ impl Memory {
         Self {
             sessions: Cache::new(LIVE_SESSIONS),
             messages: Cache::with_weighter(MESSAGES, MESSAGE_BYTES, Weight),
+            expiring: Notify::new(),
             users: Cache::with_weighter(USERS, USER_BYTES, Weight),
             forgotten_users: Mutex::default(),
         }
@@ -100,8 +104,14 @@ impl Memory {
         self.sessions.remove(&session);
     }
 
-    pub(super) fn keep_message(&self, message: &Arc<Message>) {
-        self.messages.insert(message.id, Arc::clone(message));
+    /// Keeps a message that came with its event, while the event is new.
+    pub(super) fn hear_message(&self, message: &Arc<Message>, fresh: bool) {
+        if message.expires_at.is_some() {
+            self.expiring.notify_one();
+        }
+        if fresh {
+            self.messages.insert(message.id, Arc::clone(message));
+        }
     }
 
     pub(super) fn message(&self, id: MessageId) -> Option<Arc<Message>> {

@@ -119,6 +119,11 @@ impl Log {
         self.streams.memory.message(message)
     }
 
+    /// Waits for a new message that will delete itself, on whichever node it was stored.
+    pub async fn expiring_message(&self) {
+        self.streams.memory.expiring.notified().await;
+    }
+
     /// Whether the session is known to be live: Postgres said so, and the log has not revoked it since.
     pub fn is_live(&self, session: SessionId) -> bool {
         self.streams.memory.is_live(session)

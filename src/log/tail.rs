@@ -62,7 +62,11 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            publication.messages.iter().for_each(|message| self.streams.memory.keep_message(message));
+                            // What comes twice, or late, may have changed since.
+                            let fresh = publication.events.iter().any(|event| event.seq > self.position);
+                            for message in &publication.messages {
+                                self.streams.memory.hear_message(message, fresh);
+                            }
                             self.take(publication.events, Source::Published);
                         } else {
                             warn!("a publication of another database: give each its own REDIS_PREFIX");

@@ -36,8 +36,6 @@ pub struct Conversation {
     pub direct_high: Option<UserId>,
     /// Whether those who join may see what was before.
     pub history_visible: bool,
-    /// Whether anybody has joined who may not. Only then does it matter who looks.
-    pub hides_history: bool,
 }
 
 impl Conversation {
@@ -96,13 +94,10 @@ pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> Query
         .map(|inserted| inserted == 1)
 }
 
-/// Stores how many take part, and whether anything is hidden from any of them.
+/// Stores how many take part.
 pub async fn update_participation(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
-        .set((
-            conversations::participant_count.eq(conversation.participant_count),
-            conversations::hides_history.eq(conversation.hides_history),
-        ))
+        .set(conversations::participant_count.eq(conversation.participant_count))
         .execute(conn)
         .await?;
     Ok(())

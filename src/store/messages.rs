@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{messages, participants};
+use super::schema::{message_edits, message_hidden, messages};
 use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, MessageId, UserId};
 
@@ -155,62 +155,139 @@ pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
 
-/// Those of the messages that are in conversations the user takes part in, and not from before the user's time.
-pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
-    messages::table
-        .inner_join(participants::table.on(participants::conversation_id.eq(messages::conversation_id)))
-        .filter(messages::id.eq_any(ids).and(participants::user_id.eq(user)))
-        .filter(messages::number.gt(participants::hidden_up_to))
-        .select(Message::as_select())
-        .load(conn)
-        .await
-}
+/// Whether the participant `viewer` may see the row of `messages`: it is of their time in the conversation, and they
+/// have not deleted it for themselves. For statements that join both under these names.
+pub(super) const VISIBLE: &str = "(messages.number > viewer.hidden_up_to AND NOT EXISTS (
+    SELECT FROM message_hidden AS hidden WHERE hidden.user_id = viewer.user_id AND hidden.message_id = messages.id
+))";
 
-/// The messages with these numbers of these conversations.
-pub async fn by_numbers(conn: &mut Connection, wanted: &[(ConversationId, i32)]) -> QueryResult<Vec<Message>> {
-    let (conversations, numbers): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
-    diesel::sql_query(
-        "SELECT messages.* FROM unnest($1, $2) AS wanted (conversation_id, number)
-         JOIN messages USING (conversation_id, number)",
-    )
-    .bind::<Array<SqlUuid>, _>(conversations)
-    .bind::<Array<Integer>, _>(numbers)
+/// Those of the messages that the user may see.
+pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
+    diesel::sql_query(format!(
+        "SELECT messages.* FROM messages JOIN participants AS viewer USING (conversation_id)
+         WHERE messages.id = ANY($1) AND viewer.user_id = $2 AND {VISIBLE}"
+    ))
+    .bind::<Array<SqlUuid>, _>(ids)
+    .bind::<SqlUuid, _>(user)
     .load(conn)
     .await
 }
 
-/// The same range of each of several conversations, of the messages after a number of each, which comes along. Each in
-/// the order of the range.
+/// How a message stands to a user who takes part in its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Sight {
+    #[diesel(sql_type = SqlUuid)]
+    pub user_id: UserId,
+    #[diesel(sql_type = SqlUuid)]
+    pub message_id: MessageId,
+    #[diesel(sql_type = SqlUuid)]
+    pub conversation_id: ConversationId,
+    #[diesel(sql_type = Bool)]
+    pub visible: bool,
+}
+
+/// The same for pairs of a user and a message, of those in conversations that the user takes part in.
+pub async fn sights(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Sight>> {
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(format!(
+        "SELECT wanted.user_id, wanted.message_id, conversation_id, {VISIBLE} AS visible
+         FROM unnest($1, $2) AS wanted (user_id, message_id)
+         JOIN messages ON messages.id = wanted.message_id
+         JOIN participants AS viewer USING (conversation_id)
+         WHERE viewer.user_id = wanted.user_id"
+    ))
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
+    .await
+}
+
+/// The messages with these numbers of these conversations, of those that the user may see.
+pub async fn by_numbers(
+    conn: &mut Connection,
+    user: UserId,
+    wanted: &[(ConversationId, i32)],
+) -> QueryResult<Vec<Message>> {
+    let (conversations, numbers): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
+    diesel::sql_query(format!(
+        "SELECT messages.* FROM unnest($1, $2) AS wanted (conversation_id, number)
+         JOIN messages USING (conversation_id, number)
+         JOIN participants AS viewer USING (conversation_id)
+         WHERE viewer.user_id = $3 AND {VISIBLE}"
+    ))
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Array<Integer>, _>(numbers)
+    .bind::<SqlUuid, _>(user)
+    .load(conn)
+    .await
+}
+
+/// The same range of each of several conversations, each in the order of the range, of what the user may see.
 pub async fn pages(
     conn: &mut Connection,
-    conversations: &[(ConversationId, i32)],
+    user: UserId,
+    conversations: &[ConversationId],
     range: Range,
-) -> QueryResult<Vec<(i32, Message)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(embed)]
-        message: Message,
-        #[diesel(sql_type = Integer)]
-        hidden_up_to: i32,
-    }
-    let (conversations, hidden): (Vec<_>, Vec<_>) = conversations.iter().copied().unzip();
+) -> QueryResult<Vec<Message>> {
     let order = if range.newest_first { "DESC" } else { "ASC" };
-    let query = diesel::sql_query(format!(
-        "SELECT page.*, hidden_up_to FROM unnest($1, $2) AS wanted (id, hidden_up_to) CROSS JOIN LATERAL (
+    diesel::sql_query(format!(
+        "SELECT page.* FROM unnest($1) AS wanted (id)
+         JOIN participants AS viewer ON viewer.conversation_id = wanted.id AND viewer.user_id = $5
+         CROSS JOIN LATERAL (
              SELECT * FROM messages
-             WHERE conversation_id = wanted.id AND number > greatest($3, hidden_up_to) AND number < $4
+             WHERE conversation_id = wanted.id AND number > $2 AND number < $3 AND {VISIBLE}
              ORDER BY number {order}
-             LIMIT $5
+             LIMIT $4
          ) AS page
-         ORDER BY conversation_id, number {order}"
-    ));
-    let rows: Vec<Row> = query
-        .bind::<Array<SqlUuid>, _>(conversations)
-        .bind::<Array<Integer>, _>(hidden)
-        .bind::<Integer, _>(range.after)
-        .bind::<Integer, _>(range.before)
-        .bind::<BigInt, _>(range.limit)
-        .load(conn)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.hidden_up_to, row.message)).collect())
+         ORDER BY page.conversation_id, number {order}"
+    ))
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Integer, _>(range.after)
+    .bind::<Integer, _>(range.before)
+    .bind::<BigInt, _>(range.limit)
+    .bind::<SqlUuid, _>(user)
+    .load(conn)
+    .await
+}
+
+/// Writes what was edited or pinned of a message, and its revision, which is its conversation's from now on. The
+/// conversation must be locked.
+pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()> {
+    let query = diesel::sql_query(
+        "WITH advanced AS (UPDATE conversations SET revision = $3 WHERE id = $2)
+         UPDATE messages SET revision = $3, body = $4, edited_at = $5, pinned_at = $6 WHERE id = $1",
+    )
+    .bind::<SqlUuid, _>(message.id)
+    .bind::<SqlUuid, _>(message.conversation_id)
+    .bind::<Integer, _>(message.revision)
+    .bind::<Nullable<Text>, _>(message.body.as_deref())
+    .bind::<Nullable<Timestamptz>, _>(message.edited_at)
+    .bind::<Nullable<Timestamptz>, _>(message.pinned_at);
+    Prepared(query).execute(conn).await.map(drop)
+}
+
+/// What a message said until it was edited.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = message_edits)]
+pub struct Edit<'a> {
+    pub message_id: MessageId,
+    /// The message's revision that replaced the body.
+    pub revision: i32,
+    pub body: Option<&'a str>,
+    pub until: DateTime<Utc>,
+}
+
+/// Keeps it for the audit.
+pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>) -> QueryResult<()> {
+    diesel::insert_into(message_edits::table).values(edit).execute(conn).await.map(drop)
+}
+
+/// Hides a message from one user; returns whether it was not hidden before.
+pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
+    diesel::insert_into(message_hidden::table)
+        .values((message_hidden::user_id.eq(user), message_hidden::message_id.eq(message)))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await
+        .map(|inserted| inserted == 1)
 }

@@ -6,10 +6,13 @@ pub mod locks;
 pub mod messages;
 mod migrations;
 pub mod participants;
+pub mod pins;
 mod prepared;
+pub mod reactions;
 pub mod schema;
 pub mod sessions;
 mod text_enum;
+pub mod tombstones;
 pub mod users;
 
 use std::time::Duration;

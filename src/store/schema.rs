@@ -16,7 +16,6 @@ diesel::table! {
         direct_low -> Nullable<Uuid>,
         direct_high -> Nullable<Uuid>,
         history_visible -> Bool,
-        hides_history -> Bool,
     }
 }
 
@@ -51,6 +50,31 @@ diesel::table! {
         epoch -> Int8,
         seq -> Int8,
         forgotten -> Int8,
+    }
+}
+
+diesel::table! {
+    message_edits (message_id, revision) {
+        message_id -> Uuid,
+        revision -> Int4,
+        body -> Nullable<Text>,
+        until -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    message_hidden (user_id, message_id) {
+        user_id -> Uuid,
+        message_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    message_reactions (message_id, user_id, emoji) {
+        message_id -> Uuid,
+        user_id -> Uuid,
+        emoji -> Text,
+        revision -> Int4,
     }
 }
 
@@ -136,6 +160,11 @@ diesel::table! {
 diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
+diesel::joinable!(message_edits -> messages (message_id));
+diesel::joinable!(message_hidden -> messages (message_id));
+diesel::joinable!(message_hidden -> users (user_id));
+diesel::joinable!(message_reactions -> messages (message_id));
+diesel::joinable!(message_reactions -> users (user_id));
 diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
@@ -147,6 +176,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     events,
     invites,
     log_head,
+    message_edits,
+    message_hidden,
+    message_reactions,
     messages,
     participants,
     refresh_tokens,

@@ -80,9 +80,13 @@ fn the_operations_of_the_first_version_are_there() {
         names("Mutation"),
         [
             "addParticipants",
+            "addReaction",
             "changePassword",
             "createGroup",
             "createInvite",
+            "deleteMessage",
+            "editMessage",
+            "forwardMessages",
             "joinByInvite",
             "leaveConversation",
             "login",
@@ -90,19 +94,22 @@ fn the_operations_of_the_first_version_are_there() {
             "markDelivered",
             "markRead",
             "openDirectConversation",
+            "pinMessage",
             "refreshSession",
             "register",
             "removeParticipant",
+            "removeReaction",
             "revokeInvite",
             "revokeOtherSessions",
             "revokeSession",
             "sendMessage",
             "setParticipantRole",
+            "unpinMessage",
             "updateGroup",
             "updateProfile",
         ]
     );
-    assert_eq!(names("Subscription"), ["inbox", "messageAdded"]);
+    assert_eq!(names("Subscription"), ["inbox", "messageAdded", "messageUpdated"]);
 }
 
 /// A nullable field that fails is null by itself, and one that is not takes its parent with it: the GraphQL

@@ -1,0 +1,104 @@
+//! Messages that delete themselves, on time: each once, whichever node does it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::change;
+use crate::clock::Clock;
+use crate::error::{RETRY, Result};
+use crate::log::{Log, Transaction};
+use crate::store::{Database, conversations, tombstones};
+
+/// Until the next look at Postgres while a message is known to be pending, unless one is due before: another node may
+/// have stored one that is due sooner.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks of the tail between two of ours while none is known to be pending. Of new ones the log tells; this is for one
+/// whose publication is lost.
+const TAIL_LOOKS: u32 = 10;
+/// Messages that one transaction deletes at most.
+const BATCH: i64 = 100;
+
+pub(super) struct Expiry {
+    task: JoinHandle<()>,
+}
+
+struct Reaper {
+    database: Database,
+    log: Log,
+    clock: Clock,
+    idle_look: Duration,
+}
+
+impl Expiry {
+    /// Begins with what is due already, and goes on until `stop` is cancelled.
+    pub(super) fn start(
+        database: Database,
+        log: Log,
+        clock: Clock,
+        tail_look: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        let reaper = Reaper { database, log, clock, idle_look: tail_look * TAIL_LOOKS };
+        let task = tokio::spawn(async move {
+            stop.run_until_cancelled(reaper.run()).await;
+        });
+        Self { task }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Reaper {
+    async fn run(self) {
+        loop {
+            match self.reap().await {
+                Ok(Some(wait)) => tokio::time::sleep(wait.min(LOOK_INTERVAL)).await,
+                // Over by the time or by the word of a new one, which is all the same.
+                Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.expiring_message()).await),
+                Err(error) => {
+                    warn!(%error, after = ?RETRY, "deleting expired messages failed; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes what is due, and tells how long it is until the next; None where none is pending.
+    async fn reap(&self) -> Result<Option<Duration>> {
+        loop {
+            match tombstones::until_next(&mut *self.database.connection().await?).await? {
+                Some(Duration::ZERO) => {
+                    let mut tx = self.log.begin().await?;
+                    let done = self.reap_batch(&mut tx).await;
+                    tx.finish(done).await?;
+                }
+                wait => return Ok(wait),
+            }
+        }
+    }
+
+    /// Another node that is at the same waits for the locks, and then finds nothing left to do.
+    async fn reap_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
+        let ids = tombstones::due_in(tx.conn(), BATCH).await?;
+        let locked = conversations::lock_many(tx.conn(), &ids).await?;
+        let mut locked: HashMap<_, _> =
+            locked.into_iter().map(|conversation| (conversation.id, conversation)).collect();
+        let mut due = tombstones::due(tx.conn(), &ids, BATCH).await?;
+        let now = self.clock.now();
+        for message in &mut due {
+            if let Some(conversation) = locked.get_mut(&message.conversation_id) {
+                change::bury(tx, conversation, message, now);
+            }
+        }
+        // One whose conversation has gone since is not among the locked.
+        due.retain(|message| message.deleted_at.is_some());
+        tombstones::bury(tx.conn(), &due).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Messages that delete themselves.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parlance::clock::Clock;
+use parlance::log::MemoryBroker;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, Socket, TestDatabase, User, unique};
+
+const UPDATES: &str = "subscription ($id: ID!) { messageUpdated(conversationId: $id) {
+    message { id number body deletedAt expiresAt revision }
+} }";
+
+async fn try_send(user: &User, conversation: &str, expires_in: i64) -> Answer {
+    let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
+        message { id number createdAt expiresAt revision }
+    } }";
+    let input = json!({"conversationId": conversation, "body": "soon gone", "expiresIn": expires_in});
+    user.call(query, json!({"input": input})).await
+}
+
+async fn send(user: &User, conversation: &str, expires_in: i64) -> Value {
+    try_send(user, conversation, expires_in).await.data()["sendMessage"]["message"].clone()
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+async fn updates(user: &User, conversation: &str) -> Socket {
+    let mut socket = user.socket().await;
+    socket.subscribe("it", UPDATES, json!({"id": conversation})).await;
+    socket.send(json!({"type": "ping"})).await;
+    while socket.receive().await["type"] != "pong" {}
+    socket
+}
+
+async fn next(socket: &mut Socket) -> Value {
+    socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone()
+}
+
+/// The tombstone says itself when it was made: on a loaded machine the test may hear of it later.
+fn check_on_time(message: &Value, tombstone: &Value) {
+    assert_eq!((&tombstone["id"], &tombstone["number"]), (&message["id"], &message["number"]));
+    assert_eq!((&tombstone["body"], &tombstone["expiresAt"]), (&Value::Null, &message["expiresAt"]));
+    let late = time(&tombstone["deletedAt"]) - time(&message["expiresAt"]);
+    assert!(late >= TimeDelta::zero() && late < TimeDelta::seconds(1), "{late}");
+}
+
+#[tokio::test]
+async fn a_message_is_gone_on_time_and_its_number_stays() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut socket = updates(&bob, &conversation).await;
+    // The later one first: what is due sooner must not wait for it.
+    let later = send(&ada, &conversation, 3600).await;
+    assert_eq!(time(&later["expiresAt"]) - time(&later["createdAt"]), TimeDelta::seconds(3600));
+    let (two, one) = (send(&ada, &conversation, 2).await, send(&ada, &conversation, 1).await);
+    check_on_time(&one, &next(&mut socket).await);
+    check_on_time(&two, &next(&mut socket).await);
+    // After a quiet while again.
+    let again = send(&ada, &conversation, 1).await;
+    check_on_time(&again, &next(&mut socket).await);
+    let query = "query ($id: ID!) { conversation(id: $id) { messages { nodes { number body } } } }";
+    let nodes = bob.query(query, json!({"id": conversation})).await["conversation"]["messages"]["nodes"].clone();
+    let bodies: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["body"].is_string()).collect();
+    assert_eq!(bodies, [true, false, false, false]);
+}
+
+#[tokio::test]
+async fn a_message_lives_a_second_at_least_and_a_year_at_most() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Limits", &[]).await;
+    for seconds in [0, -1, 31_536_001] {
+        let answer = try_send(&ada, &group, seconds).await;
+        assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["expiresIn"]), "{seconds}");
+    }
+    send(&ada, &group, 31_536_000).await;
+}
+
+#[tokio::test]
+async fn several_nodes_delete_it_once() {
+    let database = TestDatabase::new().await;
+    let prefix = unique();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::build().redis(&prefix).await.start_on(&database).await);
+    }
+    let ada = nodes[0].register("ada").await;
+    let group = ada.create_group("Once", &[]).await;
+    let mut socket = updates(&ada.on(&nodes[2]), &group).await;
+    let mut sent = Vec::new();
+    for _ in 0..30 {
+        sent.push(send(&ada, &group, 1).await);
+    }
+    let mut revisions = Vec::new();
+    for message in &sent {
+        let tombstone = next(&mut socket).await;
+        check_on_time(message, &tombstone);
+        revisions.push(tombstone["revision"].as_i64().unwrap());
+    }
+    assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
+    // Nothing more was told of them.
+    let last = send(&ada, &group, 1).await;
+    check_on_time(&last, &next(&mut socket).await);
+}
+
+#[tokio::test]
+async fn what_ran_out_while_no_node_was_there_is_deleted_at_the_start() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Restart", &[]).await;
+    let gone = send(&ada, &group, 1).await;
+    node.stop();
+    node.stopped().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let node = Node::build().start_on(&database).await;
+    let ada = ada.on(&node);
+    let query = "query ($id: ID!) { node(id: $id) { ... on Message { body deletedAt } } }";
+    let started = Instant::now();
+    loop {
+        let message = ada.query(query, json!({"id": gone["id"]})).await["node"].clone();
+        if message["deletedAt"].is_string() {
+            assert_eq!(message["body"], Value::Null);
+            break;
+        }
+        assert!(started.elapsed() < crate::support::PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// One node is killed right after it has stored the message; the other has heard of it by the log.
+#[tokio::test]
+async fn another_node_does_it_where_the_first_is_gone() {
+    let database = TestDatabase::new().await;
+    let broker = Arc::new(MemoryBroker::default());
+    let second = Node::build().broker(Arc::<MemoryBroker>::clone(&broker)).start_on(&database).await;
+    let ada;
+    let (group, message);
+    {
+        let first = Node::build().broker(broker).start_on(&database).await;
+        ada = first.register("ada").await;
+        group = ada.create_group("Killed", &[]).await;
+        message = send(&ada, &group, 2).await;
+    }
+    // By its own clock it would be too early.
+    let _wrong = Node::build().clock(Clock::off_by(TimeDelta::hours(1))).start_on(&database).await;
+    let mut socket = updates(&ada.on(&second), &group).await;
+    let tombstone = next(&mut socket).await;
+    assert_eq!(tombstone["id"], message["id"]);
+    assert!(Clock::system().now() >= time(&message["expiresAt"]));
+}

@@ -1,0 +1,125 @@
+//! Reactions: emojis on messages, one of each per user.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, User};
+
+const REACTIONS: &str = "reactions { emoji count viewerHasReacted users(first: 2) {
+    nodes { id } pageInfo { hasNextPage endCursor }
+} }";
+
+/// As many different ones as a message may have.
+const TWENTY: &str = "😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰😗😙😚🙂🤗";
+
+async fn react(user: &User, change: &str, message: &Value, emoji: &str) -> Answer {
+    let input = if change == "addReaction" { "AddReactionInput" } else { "RemoveReactionInput" };
+    let query =
+        format!("mutation ($input: {input}!) {{ {change}(input: $input) {{ message {{ revision {REACTIONS} }} }} }}");
+    user.call(&query, json!({"input": {"messageId": message["id"], "emoji": emoji}})).await
+}
+
+async fn add(user: &User, message: &Value, emoji: &str) -> Value {
+    react(user, "addReaction", message, emoji).await.data()["addReaction"]["message"].clone()
+}
+
+async fn remove(user: &User, message: &Value, emoji: &str) -> Value {
+    react(user, "removeReaction", message, emoji).await.data()["removeReaction"]["message"].clone()
+}
+
+fn kinds(message: &Value) -> Vec<(&str, i64, bool)> {
+    let groups = message["reactions"].as_array().unwrap().iter();
+    let kind = |group: &'_ Value| (group["count"].as_i64().unwrap(), group["viewerHasReacted"].as_bool().unwrap());
+    groups.map(|group| (group["emoji"].as_str().unwrap(), kind(group).0, kind(group).1)).collect()
+}
+
+#[tokio::test]
+async fn each_reacts_once_with_each_emoji() {
+    let node = Node::start().await;
+    let users = join_all((0..4).map(|_| node.register("user"))).await;
+    let group = users[0].create_group("Reactions", &users[1..].iter().collect::<Vec<_>>()).await;
+    let message = users[0].send(&group, "well?").await;
+    let mut socket = users[3].socket().await;
+    let updates = "subscription ($id: ID!) { messageUpdated(conversationId: $id) { message {
+        revision reactions { emoji count viewerHasReacted }
+    } } }";
+    socket.subscribe("it", updates, json!({"id": group})).await;
+    socket.send(json!({"type": "ping"})).await;
+    while socket.receive().await["type"] != "pong" {}
+
+    add(&users[1], &message, "❤️").await;
+    add(&users[0], &message, "👍🏽").await;
+    add(&users[0], &message, "❤️").await;
+    let first = add(&users[2], &message, "❤️").await;
+    // Once more, and written without its selector: the same, and no event.
+    assert_eq!(add(&users[2], &message, "❤").await, first);
+    assert_eq!(remove(&users[2], &message, "🎉").await, first);
+    assert_eq!(kinds(&first), [("❤️", 3, true), ("👍🏽", 1, false)]);
+    let page = &first["reactions"][0]["users"];
+    assert_eq!(page["nodes"], json!([{"id": users[1].id}, {"id": users[0].id}]));
+    assert_eq!(page["pageInfo"]["hasNextPage"], true);
+    let query = "query ($id: ID!, $after: String) { node(id: $id) { ... on Message { reactions {
+        users(first: 2, after: $after) { nodes { id username } pageInfo { hasNextPage } }
+    } } } }";
+    let variables = json!({"id": message["id"], "after": page["pageInfo"]["endCursor"]});
+    let rest = users[3].query(query, variables).await["node"]["reactions"][0]["users"].clone();
+    assert_eq!(rest["nodes"], json!([{"id": users[2].id, "username": users[2].username}]));
+    assert_eq!(rest["pageInfo"]["hasNextPage"], false);
+
+    // Who comes first when the first is gone.
+    let left = remove(&users[1], &message, "❤️").await;
+    assert_eq!(kinds(&left), [("👍🏽", 1, false), ("❤️", 2, false)]);
+    remove(&users[0], &message, "👍🏽").await;
+    let mut revisions = Vec::new();
+    for _ in 0..6 {
+        let event = socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone();
+        revisions.push(event["revision"].as_i64().unwrap());
+    }
+    // An event may show what came after it already, and never less.
+    assert!(revisions.is_sorted(), "{revisions:?}");
+    add(&users[3], &message, "🎉").await;
+    let last = socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone();
+    assert_eq!(kinds(&last), [("❤️", 2, false), ("🎉", 1, true)]);
+}
+
+#[tokio::test]
+async fn what_is_no_emoji_or_no_message_of_ones_own_is_refused() {
+    let node = Node::start().await;
+    let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
+    let group = ada.create_group("Refused", &[]).await;
+    let message = ada.send(&group, "hello").await;
+    for emoji in ["", "a", ":)", "👍👍", "👍 ", "1", "<3", "\0"] {
+        for change in ["addReaction", "removeReaction"] {
+            let answer = react(&ada, change, &message, emoji).await;
+            assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["emoji"]), "{emoji:?}");
+        }
+    }
+    for emoji in ["👨‍👩‍👧‍👦", "🇩🇪", "#️⃣", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "🧑🏿‍🚀"]
+    {
+        add(&ada, &message, emoji).await;
+    }
+    assert_eq!(react(&stranger, "addReaction", &message, "👍").await.code(), "NOT_FOUND");
+    assert_eq!(react(&stranger, "removeReaction", &message, "👍").await.code(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_message_has_at_most_twenty_kinds_however_many_react_at_once() {
+    let node = Node::start().await;
+    let users = join_all((0..10).map(|_| node.register("user"))).await;
+    let group = users[0].create_group("Many", &users[1..].iter().collect::<Vec<_>>()).await;
+    let message = users[0].send(&group, "well?").await;
+    let emojis: Vec<String> = TWENTY.chars().map(String::from).collect();
+    assert_eq!(emojis.len(), 20);
+    join_all(emojis[..15].iter().map(|emoji| add(&users[0], &message, emoji))).await;
+    // Ten more at once for five places.
+    let more = ["🍏", "🍎", "🍐", "🍊", "🍋", "🍌", "🍉", "🍇", "🍓", "🍈"];
+    let answers =
+        join_all(users.iter().zip(more).map(|(user, emoji)| react(user, "addReaction", &message, emoji))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
+    assert_eq!(refused.len(), 5);
+    assert!(refused.iter().all(|answer| answer.violations() == ["emoji"]));
+    // One of those that are there may be chosen by anybody.
+    let full = add(&users[5], &message, &emojis[3]).await;
+    assert_eq!(kinds(&full).len(), 20);
+    assert_eq!(kinds(&full)[..3].iter().map(|kind| kind.1).collect::<Vec<_>>(), [1, 1, 1]);
+}
