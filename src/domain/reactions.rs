@@ -9,7 +9,7 @@ use crate::store::messages::Message;
 use crate::store::reactions::{self, Reaction};
 
 /// Different emojis on one message: more than that nobody reads.
-pub const MAX_KINDS: usize = 20;
+pub const MAX_KINDS: u16 = 20;
 
 pub struct Reactions<'a> {
     pub(super) app: &'a App,
@@ -37,7 +37,7 @@ async fn add_in(tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId, em
     let mut held = change::hold(tx, viewer.user, message).await?;
     held.refuse_deleted()?;
     let kinds = reactions::groups(tx.conn(), &[message]).await?;
-    if kinds.len() >= MAX_KINDS && kinds.iter().all(|kind| kind.emoji != emoji) {
+    if kinds.len() >= MAX_KINDS.into() && kinds.iter().all(|kind| kind.emoji != emoji) {
         return Err(Error::invalid("emoji", format!("A message has at most {MAX_KINDS} different reactions.")));
     }
     let (user_id, revision) = (viewer.user, held.next_revision());

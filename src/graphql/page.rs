@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, Result};
+use crate::domain::reactions::MAX_KINDS;
 
 /// Items on one page at most. The contract names it, so it is no setting.
 pub const MAX_PAGE_SIZE: u16 = 100;
@@ -110,6 +111,8 @@ pub fn page_sizes() -> HashMap<String, u16> {
         }
     }
     sizes.extend(lists.usual());
+    // A list that is no connection, because it cannot grow beyond this.
+    sizes.insert("reactions".to_owned(), MAX_KINDS);
     sizes
 }
 
@@ -188,6 +191,7 @@ mod tests {
             assert!(sizes[list] > 0, "{list}");
         }
         assert_eq!(sizes["searchUsers"], 20);
+        assert_eq!(sizes["reactions"], 20);
         assert!(sizes["types"] > 30, "{}", sizes["types"]);
     }
 }

@@ -91,7 +91,7 @@ impl Server {
         let schemas = Schemas::new(&app, &config.operations);
         let loaders = Loaders::of_streams(app.clone());
         Ok(Self(Arc::new(Parts {
-            plans: Arc::new(Plans::new(schemas.trusting().clone(), loaders, app.metrics().clone())),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), loaders, app.log().clone(), app.metrics().clone())),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),

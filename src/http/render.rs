@@ -17,7 +17,7 @@ use quick_cache::sync::Cache;
 use super::documents::{Digest, Validated};
 use super::response::Body;
 use crate::graphql::{Caller, Identity, Loaders, Schema, Sharing, Turn};
-use crate::log::Item;
+use crate::log::{Item, Log, Seq};
 use crate::metrics::Metrics;
 
 /// Bytes of rendered events kept for the streams that have not come to them yet; behind that they are rendered anew.
@@ -48,11 +48,12 @@ pub(super) struct Plans {
     schema: Schema,
     /// Of every stream of the node.
     pub(super) loaders: Loaders,
+    log: Log,
     metrics: Metrics,
     known: Mutex<HashMap<Key, Weak<Plan>>>,
     next_id: AtomicU64,
-    /// None where what the event tells of is gone.
-    rendered: Cache<(u64, Item), Option<Rendered>, Weight>,
+    /// By plan, event, and the state of what it shows. None where what the event tells of is gone.
+    rendered: Cache<(u64, Item, Seq), Option<Rendered>, Weight>,
 }
 
 /// Two who have it in common see every event the same.
@@ -117,8 +118,8 @@ pub(super) struct Plan {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<(u64, Item), Option<Rendered>> for Weight {
-    fn weight(&self, _: &(u64, Item), rendered: &Option<Rendered>) -> u64 {
+impl Weighter<(u64, Item, Seq), Option<Rendered>> for Weight {
+    fn weight(&self, _: &(u64, Item, Seq), rendered: &Option<Rendered>) -> u64 {
         let text = match rendered {
             Some(Rendered::Next(json)) => json.len(),
             Some(Rendered::Failed(_)) | None => 0,
@@ -136,11 +137,12 @@ enum Unshared {
 }
 
 impl Plans {
-    pub(super) fn new(schema: Schema, loaders: Loaders, metrics: Metrics) -> Self {
+    pub(super) fn new(schema: Schema, loaders: Loaders, log: Log, metrics: Metrics) -> Self {
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         Self {
             schema,
             loaders,
+            log,
             metrics,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
@@ -177,7 +179,7 @@ impl Plan {
     /// The same where it has been rendered for all, without waiting for anything.
     #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
     pub(super) fn rendered(&self, item: Item) -> Option<Option<Rendered>> {
-        if self.is_personal() { None } else { self.plans.rendered.get(&(self.id, item)) }
+        if self.is_personal() { None } else { self.plans.rendered.get(&self.place(item)) }
     }
 
     /// The item as its subscribers see it; None where what it tells of is gone.
@@ -199,7 +201,7 @@ impl Plan {
     async fn share(self: &Arc<Self>, item: Item) -> Result<Option<Rendered>, Unshared> {
         let plan = Arc::clone(self);
         let mut sharing = Box::pin(async move {
-            plan.plans.rendered.get_or_insert_async(&(plan.id, item), plan.render_shared(item)).await
+            plan.plans.rendered.get_or_insert_async(&plan.place(item), plan.render_shared(item)).await
         });
         match sharing.as_mut().now_or_never() {
             Some(shared) => shared,
@@ -225,6 +227,11 @@ impl Plan {
             Some(body) if !body.errors.is_empty() => Err(Unshared::Failed(Rendered::new(body))),
             body => Ok(body.map(Rendered::new)),
         }
+    }
+
+    /// Under which it is kept: what shows a message is rendered anew once that has changed.
+    fn place(&self, item: Item) -> (u64, Item, Seq) {
+        (self.id, item, self.plans.log.state_of(&item))
     }
 
     fn is_personal(&self) -> bool {

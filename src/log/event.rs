@@ -98,6 +98,14 @@ impl Change {
         }
     }
 
+    /// The message that it shows.
+    pub fn message(&self) -> Option<MessageId> {
+        match *self {
+            Self::MessageAdded { message, .. } | Self::MessageUpdated { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
     /// The name under which the table keeps it.
     pub(super) fn kind(&self) -> &'static str {
         match self {

@@ -285,7 +285,7 @@ impl Missed {
             receives(self.user, &mut self.conversations, &event.change) && !hidden
         });
         let concealed = concealed(&mut connection, self.user, &events).await?;
-        events.retain(|event| message_of(event).is_none_or(|message| !concealed.contains(&message)));
+        events.retain(|event| event.change.message().is_none_or(|message| !concealed.contains(&message)));
         Ok(Page::Events(events))
     }
 }
@@ -310,17 +310,9 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
     returned
 }
 
-/// The message that the event shows.
-fn message_of(event: &Event) -> Option<MessageId> {
-    match event.change {
-        Change::MessageAdded { message, .. } | Change::MessageUpdated { message, .. } => Some(message),
-        _ => None,
-    }
-}
-
 /// The messages among the events that are not for this user, though the conversation is.
 async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
-    let shown: Vec<_> = events.iter().filter_map(|event| Some((user, message_of(event)?))).collect();
+    let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
     if shown.is_empty() {
         return Ok(HashSet::new());
     }

@@ -1,12 +1,13 @@
 //! What a node keeps in mind of Postgres's rows, until the log says that they have changed.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::Notify;
 
-use super::event::Change;
+use super::event::{Change, Event, Seq};
 use crate::ids::{MessageId, SessionId, UserId};
 use crate::store::messages::Message;
 use crate::store::users::User;
@@ -28,11 +29,20 @@ const USER_ENTRY: usize = 500;
 /// How many users that are about.
 const USERS: usize = 24_000;
 
+/// Changed messages kept in mind: more than there are renderings of events that could show them as they were.
+const CHANGED_MESSAGES: usize = 200_000;
+
 pub(super) struct Memory {
     /// Those that Postgres called live, until the log says that they are revoked.
     sessions: Cache<SessionId, ()>,
     /// The messages that came with the newest events.
     messages: Cache<MessageId, Arc<Message>, Weight>,
+    /// The newest event that changed each message.
+    changed: Cache<MessageId, Seq>,
+    /// The newest of them all: what came later shows no message that has changed since.
+    newest_change: AtomicI64,
+    /// Up to here it is not known which have changed.
+    unknown_changes: AtomicI64,
     /// Told of each message that will delete itself.
     pub(super) expiring: Notify,
     users: Cache<UserId, Arc<User>, Weight>,
@@ -64,6 +74,9 @@ impl Memory {
         Self {
             sessions: Cache::new(LIVE_SESSIONS),
             messages: Cache::with_weighter(MESSAGES, MESSAGE_BYTES, Weight),
+            changed: Cache::new(CHANGED_MESSAGES),
+            newest_change: AtomicI64::new(0),
+            unknown_changes: AtomicI64::new(0),
             expiring: Notify::new(),
             users: Cache::with_weighter(USERS, USER_BYTES, Weight),
             forgotten_users: Mutex::default(),
@@ -71,17 +84,38 @@ impl Memory {
     }
 
     /// Forgets what the change has changed.
-    pub(super) fn hear(&self, change: &Change) {
-        match *change {
+    pub(super) fn hear(&self, event: &Event) {
+        match event.change {
             Change::SessionRevoked { session, .. } => self.end_session(session),
             Change::UserUpdated { user } => {
                 self.next_generation().0 += 1;
                 self.users.remove(&user);
             }
-            // What was carried is from before the change.
-            Change::MessageUpdated { message, .. } => drop(self.messages.remove(&message)),
+            Change::MessageUpdated { message, .. } => {
+                // What was carried is from before the change.
+                self.messages.remove(&message);
+                self.changed.insert(message, event.seq);
+                self.newest_change.store(event.seq, Ordering::SeqCst);
+            }
             _ => {}
         }
+    }
+
+    /// Some changes up to here were not heard.
+    pub(super) fn skip_to(&self, seq: Seq) {
+        self.unknown_changes.store(seq, Ordering::SeqCst);
+        self.newest_change.store(seq, Ordering::SeqCst);
+        self.clear();
+    }
+
+    /// The newest change of the message that an event shows, where it came after the event; else 0.
+    pub(super) fn changed_after(&self, event: &Event) -> Seq {
+        if event.seq >= self.newest_change.load(Ordering::SeqCst) {
+            return 0;
+        }
+        let Some(message) = event.change.message() else { return 0 };
+        let changed = self.changed.get(&message).unwrap_or_default().max(self.unknown_changes.load(Ordering::SeqCst));
+        if changed > event.seq { changed } else { 0 }
     }
 
     /// Some changes were not heard.

@@ -119,6 +119,14 @@ impl Log {
         self.streams.memory.message(message)
     }
 
+    /// Which of its states an event shows: another number once the message that it shows has changed.
+    pub fn state_of(&self, item: &Item) -> Seq {
+        match item {
+            Item::Event(event) => self.streams.memory.changed_after(event),
+            _ => 0,
+        }
+    }
+
     /// Waits for a new message that will delete itself, on whichever node it was stored.
     pub async fn expiring_message(&self) {
         self.streams.memory.expiring.notified().await;

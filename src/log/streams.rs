@@ -68,7 +68,7 @@ impl Streams {
             self.departures.fetch_add(1, Ordering::SeqCst);
         }
         let mut index = self.lock();
-        self.memory.hear(&event.change);
+        self.memory.hear(&event);
         index.dispatch(event);
         drop(index);
         self.position.send_replace(event.seq);
@@ -87,7 +87,7 @@ impl Streams {
         self.departures.fetch_add(1, Ordering::SeqCst);
         let mut index = self.lock();
         // What was kept since may be from before a change that was not heard.
-        self.memory.clear();
+        self.memory.skip_to(seq);
         index.skip_to(seq, ended);
         drop(index);
         self.position.send_replace(seq);

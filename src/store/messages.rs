@@ -190,11 +190,16 @@ pub struct Sight {
 pub async fn sights(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Sight>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        "SELECT wanted.user_id, wanted.message_id, conversation_id, {VISIBLE} AS visible
+        // One by one, as in `by_client_ids`.
+        "SELECT wanted.user_id, wanted.message_id, messages.conversation_id, {VISIBLE} AS visible
          FROM unnest($1, $2) AS wanted (user_id, message_id)
-         JOIN messages ON messages.id = wanted.message_id
-         JOIN participants AS viewer USING (conversation_id)
-         WHERE viewer.user_id = wanted.user_id"
+         CROSS JOIN LATERAL (
+             SELECT id, conversation_id, number FROM messages WHERE id = wanted.message_id LIMIT 1
+         ) AS messages
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = messages.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer"
     ))
     .bind::<Array<SqlUuid>, _>(users)
     .bind::<Array<SqlUuid>, _>(ids)

@@ -196,9 +196,29 @@ async fn a_deleted_message_leaves_its_number_and_nothing_else() {
               + (SELECT count(*) FROM message_reactions) AS count",
     );
     assert_eq!(secrets.get_result::<Count>(&mut database.connection().await).await.unwrap().count, 0);
-    // Who comes back hears of a tombstone only.
+    // A tombstone takes nothing on.
     let add = "mutation ($id: ID!) { addReaction(input: {messageId: $id, emoji: \"👍\"}) { message { id } } }";
     assert_eq!(bob.call(add, json!({"id": message["id"]})).await.violations(), ["messageId"]);
+}
+
+/// Not even where somebody who asked alike was shown it before.
+#[tokio::test]
+async fn who_comes_back_is_not_shown_what_was_deleted() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = Changes::of(&bob).await;
+    let start = inbox.cursor.clone();
+    let message = ada.send(&conversation, "a secret").await;
+    edit(&ada, &message, "the secret").await.data();
+    inbox.expect("MessageAdded").await;
+    inbox.expect("MessageUpdated").await;
+    delete(&ada, &message).await.data();
+    inbox.expect("MessageUpdated").await;
+    let (_, missed) = Changes::after(&bob, start).await;
+    let kinds: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["MessageAdded", "MessageUpdated", "MessageUpdated"]);
+    assert!(missed.iter().all(|event| event["message"]["body"].is_null()), "{missed:#?}");
 }
 
 #[tokio::test]

@@ -66,6 +66,44 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     assert_eq!(twenty, 8);
 }
 
+#[tokio::test]
+async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
+    count_statements();
+    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Busy", &[]).await;
+    let query = format!(
+        "{{ conversation(id: \"{group}\") {{
+            messages(last: 20) {{ nodes {{
+                replyTo {{ body }}
+                reactions {{ emoji count viewerHasReacted users(first: 2) {{ nodes {{ username }} }} }}
+            }} }}
+            pinnedMessages {{ nodes {{ number reactions {{ emoji viewerHasReacted }} }} }}
+        }} }}"
+    );
+    let first = ada.send(&group, "the first").await;
+    let message = async || {
+        let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
+        let input = json!({"conversationId": group, "body": "answer", "replyToId": first["id"]});
+        let id = ada.query(send, json!({"input": input})).await["sendMessage"]["message"]["id"].clone();
+        let change = "mutation ($id: ID!) {
+            a: addReaction(input: {messageId: $id, emoji: \"👍\"}) { message { id } }
+            b: addReaction(input: {messageId: $id, emoji: \"🎉\"}) { message { id } }
+            pinMessage(input: {messageId: $id}) { message { id } }
+        }";
+        ada.query(change, json!({"id": id})).await;
+    };
+    message().await;
+    let one = statements_of(&ada, &query).await;
+    for _ in 0..8 {
+        message().await;
+    }
+    let many = statements_of(&ada, &query).await;
+    assert_eq!(one, many);
+    // The conversation; its page and its pins; what was answered and the reactions; who reacted and what the viewer chose.
+    assert_eq!(many, 7);
+}
+
 /// A query that is stopped asks for nothing more, though what it has asked for is not taken back.
 #[tokio::test]
 async fn a_query_whose_time_is_up_begins_no_statement() {

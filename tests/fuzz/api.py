@@ -152,7 +152,9 @@ def meaningful(field, name, person, random):
         "conversationId": person.conversations,
         "currentPassword": [person.PASSWORD],
         "displayName": ["Ada", unique],
+        "emoji": ["\U0001f44d", "\u2764", "a"],
         "email": [f"{unique}@example.org"],
+        "expiresIn": [None, 1, 3600],
         "first": [None, 1, 2, 20, 100, 101],
         "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
         "identifier": person.names,
@@ -163,14 +165,22 @@ def meaningful(field, name, person, random):
         "password": [person.PASSWORD],
         "phone": [f"+49151{random.randrange(10**7, 10**8)}"],
         "query": ["weaver", person.name, "%", "_"],
+        "replyToId": [None, *person.messages],
         "refreshToken": [person.refresh_token],
         "sessionId": person.sessions,
         "title": ["Weavers", unique],
         "userId": person.friends,
         "username": [random.choice(person.names), f"w{unique}"],
     }.get(name)
-    if name in ("ids", "participantIds", "userIds"):
-        ids = person.ids if name == "ids" else person.friends
+    lists = {
+        "conversationIds": person.conversations,
+        "ids": person.ids,
+        "messageIds": person.messages,
+        "participantIds": person.friends,
+        "userIds": person.friends,
+    }
+    if name in lists:
+        ids = lists[name]
         return nodes.List([nodes.String(id) for id in random.sample(ids, random.randint(0, len(ids)))])
     if not values:
         return None
