@@ -2,6 +2,8 @@
 
 pub mod accounts;
 mod batch;
+pub mod blocks;
+pub mod contacts;
 pub mod conversations;
 mod error;
 mod groups;
@@ -11,6 +13,7 @@ pub mod messages;
 pub mod participants;
 mod passwords;
 pub mod permissions;
+pub mod privacy;
 pub mod receipts;
 pub mod sessions;
 mod system;
@@ -127,6 +130,18 @@ impl App {
 
     pub fn receipts(&self) -> receipts::Receipts<'_> {
         receipts::Receipts { app: self }
+    }
+
+    pub fn contacts(&self) -> contacts::Contacts<'_> {
+        contacts::Contacts { app: self }
+    }
+
+    pub fn blocks(&self) -> blocks::Blocks<'_> {
+        blocks::Blocks { app: self }
+    }
+
+    pub fn privacy(&self) -> privacy::Privacy<'_> {
+        privacy::Privacy { app: self }
     }
 
     pub fn log(&self) -> &Log {

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::context::{ContextExt as _, Looker};
 use super::error::{Error, Result};
-use super::loaders::{Loaders, MembershipKey, MessagePage, ParticipantPage};
+use super::loaders::{HiddenKey, Loaders, MembershipKey, MessagePage, ParticipantPage};
 use super::message::Message;
 use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use super::participant::{Membership, Participant};
@@ -85,7 +85,7 @@ impl Conversation {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
-    /// Null where there is none from the viewer's time.
+    /// The newest that the viewer may see; null where there is none.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         self.newest(ctx).await.transpose()
     }
@@ -113,8 +113,8 @@ impl Conversation {
         Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
     }
 
-    /// Oldest first within a page; `last`/`before` pages back from the newest. The newest 50 unless asked otherwise.
-    /// Those of before the viewer's time are left out where the group hides them.
+    /// Those that the viewer may see, oldest first within a page; `last`/`before` pages back from the newest. The newest
+    /// 50 unless asked otherwise. Those of before the viewer's time are left out where the group hides them.
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -125,8 +125,7 @@ impl Conversation {
     ) -> Result<Connection<Message>> {
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
         let hidden_up_to = self.hidden_up_to(ctx).await?;
-        let key = MessagePage { conversation: self.id, hidden_up_to, range };
-        let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
+        let mut rows = self.page(ctx, range).await?;
         if range.newest_first {
             rows.reverse();
         }
@@ -156,6 +155,10 @@ impl Conversation {
         if row.last_message_number <= self.hidden_up_to(ctx).await? {
             return Ok(None);
         }
+        if row.hides_messages {
+            let range = Range { after: 0, before: i32::MAX, newest_first: true, limit: 1 };
+            return Ok(self.page(ctx, range).await?.pop().map(Message));
+        }
         Ok(ctx.loaders().load(id).await?.map(Message))
     }
 
@@ -177,6 +180,15 @@ impl Conversation {
         Ok(row.map(|row| Membership { row, last_message_number }))
     }
 
+    /// What the viewer may see of a range, in the order of the range.
+    async fn page(&self, ctx: &Context<'_>, range: Range) -> Result<Vec<MessageRow>> {
+        let hidden_up_to = self.hidden_up_to(ctx).await?;
+        let viewer = self.row(ctx).await?.hides_messages.then(|| ctx.viewer()).transpose()?;
+        let viewer = viewer.map(|viewer| viewer.user);
+        let key = MessagePage { viewer, conversation: self.id, hidden_up_to, range };
+        Ok(ctx.loaders().load(key).await?.unwrap_or_default())
+    }
+
     async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
         let load = async || ctx.loaders().load(self.id).await?.ok_or_else(|| Domain::NotFound("It is gone.").into());
         self.row.get_or_try_init(load).await
@@ -193,11 +205,18 @@ async fn hidden_from(loaders: &Loaders, looker: &Looker, row: &Row) -> Result<i3
     Ok(membership.map_or(i32::MAX, |row| row.hidden_up_to))
 }
 
-/// Whether the message is not from before the viewer's time. For whoever comes by it from another one, or by an event
+/// Whether the message is not from before the viewer's time, nor hidden from the viewer. For whoever comes by it from another one, or by an event
 /// of the present.
 pub(super) async fn may_see(loaders: &Loaders, looker: &Looker, message: &MessageRow) -> Result<bool> {
     let Some(row) = loaders.load(message.conversation_id).await? else { return Ok(false) };
-    Ok(message.number > hidden_from(loaders, looker, &row).await?)
+    if message.number <= hidden_from(loaders, looker, &row).await? {
+        return Ok(false);
+    }
+    if !row.hides_messages {
+        return Ok(true);
+    }
+    let hidden = loaders.load(HiddenKey(looker.viewer()?.user, message.id)).await?;
+    Ok(hidden.is_none())
 }
 
 fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, before: Option<&str>) -> Result<Range> {

@@ -13,6 +13,7 @@ use super::error::{Error, ErrorCode, Result};
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
+use crate::store::contacts::{self, Relation};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Participant};
@@ -38,6 +39,17 @@ pub struct Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
 
+/// What a user has to do with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelationKey {
+    pub viewer: UserId,
+    pub other: UserId,
+}
+
+/// Whether the message is hidden from a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HiddenKey(pub UserId, pub MessageId);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NumberKey(pub ConversationId, pub i32);
 
@@ -50,6 +62,8 @@ pub struct ParticipantPage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessagePage {
+    /// Who is to see it, where some messages are hidden from some.
+    pub viewer: Option<UserId>,
     pub conversation: ConversationId,
     /// The number up to which its messages are left out.
     pub hidden_up_to: i32,
@@ -172,6 +186,36 @@ impl Loader<MembershipKey> for Rows {
     }
 }
 
+impl Loader<RelationKey> for Rows {
+    type Value = Relation;
+    type Error = Error;
+
+    async fn load(&self, keys: &[RelationKey]) -> Result<HashMap<RelationKey, Relation>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (viewer, others) in grouped(keys.iter().map(|key| (key.viewer, key.other))) {
+            let rows = contacts::relations(&mut connection, viewer, &others).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|(other, relation)| (RelationKey { viewer, other }, relation)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<HiddenKey> for Rows {
+    type Value = ();
+    type Error = Error;
+
+    async fn load(&self, keys: &[HiddenKey]) -> Result<HashMap<HiddenKey, ()>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, ids) in grouped(keys.iter().map(|&HiddenKey(user, message)| (user, message))) {
+            let hidden = messages::hidden_from(&mut connection, user, &ids).await.map_err(failed)?;
+            loaded.extend(hidden.into_iter().map(|id| (HiddenKey(user, id), ())));
+        }
+        Ok(loaded)
+    }
+}
+
 impl Loader<ParticipantPage> for Rows {
     type Value = Vec<Participant>;
     type Error = Error;
@@ -199,11 +243,11 @@ impl Loader<MessagePage> for Rows {
     async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
         let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
-        for (range, conversations) in grouped(keys.iter().map(|key| (key.range, (key.conversation, key.hidden_up_to))))
-        {
-            let rows = messages::pages(&mut connection, &conversations, range).await.map_err(failed)?;
+        let of = |key: &MessagePage| ((key.viewer, key.range), (key.conversation, key.hidden_up_to));
+        for ((viewer, range), conversations) in grouped(keys.iter().map(of)) {
+            let rows = messages::pages(&mut connection, viewer, &conversations, range).await.map_err(failed)?;
             for (hidden_up_to, row) in rows {
-                let key = MessagePage { conversation: row.conversation_id, hidden_up_to, range };
+                let key = MessagePage { viewer, conversation: row.conversation_id, hidden_up_to, range };
                 loaded.entry(key).or_default().push(row);
             }
         }

@@ -2,6 +2,8 @@
 
 mod account;
 mod batch;
+mod block;
+mod contact;
 mod context;
 mod conversation;
 mod error;
@@ -13,6 +15,7 @@ mod message;
 mod node;
 mod page;
 mod participant;
+mod privacy;
 mod scalars;
 mod server_info;
 mod session;
@@ -57,6 +60,9 @@ pub struct Mutation(
     message::MessageMutation,
     participant::ParticipantMutation,
     invite::InviteMutation,
+    contact::ContactMutation,
+    block::BlockMutation,
+    privacy::PrivacyMutation,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.

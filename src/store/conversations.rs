@@ -38,6 +38,8 @@ pub struct Conversation {
     pub history_visible: bool,
     /// Whether anybody has joined who may not. Only then does it matter who looks.
     pub hides_history: bool,
+    /// Whether any message is hidden from one who takes part. Only then does it matter who looks.
+    pub hides_messages: bool,
 }
 
 impl Conversation {
@@ -176,7 +178,7 @@ pub async fn list(
 ) -> QueryResult<Vec<(Conversation, Participant)>> {
     let mut query = participants::table
         .inner_join(conversations::table)
-        .filter(participants::user_id.eq(user))
+        .filter(participants::user_id.eq(user).and(diesel::dsl::not(participants::unannounced)))
         .order((conversations::last_activity_at.desc(), conversations::id.desc()))
         .limit(limit)
         .select((Conversation::as_select(), Participant::as_select()))

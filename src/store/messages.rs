@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{messages, participants};
+use super::schema::{message_hidden, messages, participants};
 use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, MessageId, UserId};
 
@@ -155,15 +155,51 @@ pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
 
-/// Those of the messages that are in conversations the user takes part in, and not from before the user's time.
+/// Those of the messages that are in conversations the user takes part in, not from before the user's time and not hidden
+/// from the user.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     messages::table
         .inner_join(participants::table.on(participants::conversation_id.eq(messages::conversation_id)))
         .filter(messages::id.eq_any(ids).and(participants::user_id.eq(user)))
         .filter(messages::number.gt(participants::hidden_up_to))
+        .filter(diesel::dsl::not(diesel::dsl::exists(message_hidden::table.find((user, messages::id)))))
         .select(Message::as_select())
         .load(conn)
         .await
+}
+
+/// Those of the messages that are hidden from the user.
+pub async fn hidden_from(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<MessageId>> {
+    message_hidden::table
+        .filter(message_hidden::user_id.eq(user).and(message_hidden::message_id.eq_any(ids)))
+        .select(message_hidden::message_id)
+        .load(conn)
+        .await
+}
+
+/// Hides messages that were just inserted from one participant of each, to whom they do not count as unread.
+pub async fn hide(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
+    diesel::sql_query(
+        "WITH hidden AS (
+             SELECT * FROM unnest($1, $2, $3) AS hidden (user_id, conversation_id, message_id)
+         ), inserted AS (
+             INSERT INTO message_hidden (user_id, message_id) SELECT user_id, message_id FROM hidden
+         ), counted AS (
+             SELECT user_id, conversation_id, count(*) AS messages FROM hidden GROUP BY user_id, conversation_id
+         ), marked AS (
+             UPDATE conversations SET hides_messages = true
+             FROM counted WHERE conversations.id = counted.conversation_id
+         )
+         UPDATE participants SET own_unread = own_unread + counted.messages
+         FROM counted
+         WHERE participants.conversation_id = counted.conversation_id AND participants.user_id = counted.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, _, message)| message).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// The messages with these numbers of these conversations.
@@ -180,9 +216,10 @@ pub async fn by_numbers(conn: &mut Connection, wanted: &[(ConversationId, i32)])
 }
 
 /// The same range of each of several conversations, of the messages after a number of each, which comes along. Each in
-/// the order of the range.
+/// the order of the range. Left out is what is hidden from the viewer; without one, what is hidden from anybody.
 pub async fn pages(
     conn: &mut Connection,
+    viewer: Option<UserId>,
     conversations: &[(ConversationId, i32)],
     range: Range,
 ) -> QueryResult<Vec<(i32, Message)>> {
@@ -199,6 +236,9 @@ pub async fn pages(
         "SELECT page.*, hidden_up_to FROM unnest($1, $2) AS wanted (id, hidden_up_to) CROSS JOIN LATERAL (
              SELECT * FROM messages
              WHERE conversation_id = wanted.id AND number > greatest($3, hidden_up_to) AND number < $4
+                 AND NOT EXISTS (
+                     SELECT FROM message_hidden WHERE message_id = messages.id AND ($6 IS NULL OR user_id = $6)
+                 )
              ORDER BY number {order}
              LIMIT $5
          ) AS page
@@ -210,6 +250,7 @@ pub async fn pages(
         .bind::<Integer, _>(range.after)
         .bind::<Integer, _>(range.before)
         .bind::<BigInt, _>(range.limit)
+        .bind::<Nullable<SqlUuid>, _>(viewer)
         .load(conn)
         .await?;
     Ok(rows.into_iter().map(|row| (row.hidden_up_to, row.message)).collect())

@@ -1,5 +1,7 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
+pub mod blocks;
+pub mod contacts;
 pub mod conversations;
 pub mod invites;
 pub mod locks;
@@ -7,6 +9,7 @@ pub mod messages;
 mod migrations;
 pub mod participants;
 mod prepared;
+pub mod privacy;
 pub mod schema;
 pub mod sessions;
 mod text_enum;

@@ -1,6 +1,32 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    blocks (blocker_id, blocked_id) {
+        blocker_id -> Uuid,
+        blocked_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    contact_requests (id) {
+        id -> Uuid,
+        from_id -> Uuid,
+        to_id -> Uuid,
+        created_at -> Timestamptz,
+        withheld_from -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    contacts (user_id, contact_id) {
+        user_id -> Uuid,
+        contact_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     conversations (id) {
         id -> Uuid,
         kind -> Text,
@@ -15,6 +41,7 @@ diesel::table! {
         participant_count -> Int4,
         direct_low -> Nullable<Uuid>,
         direct_high -> Nullable<Uuid>,
+        hides_messages -> Bool,
         history_visible -> Bool,
         hides_history -> Bool,
     }
@@ -51,6 +78,13 @@ diesel::table! {
         epoch -> Int8,
         seq -> Int8,
         forgotten -> Int8,
+    }
+}
+
+diesel::table! {
+    message_hidden (user_id, message_id) {
+        user_id -> Uuid,
+        message_id -> Uuid,
     }
 }
 
@@ -93,6 +127,7 @@ diesel::table! {
         muted_until -> Nullable<Timestamptz>,
         hidden_up_to -> Int4,
         unread_mentions -> Int4,
+        unannounced -> Bool,
     }
 }
 
@@ -130,12 +165,18 @@ diesel::table! {
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
         deleted_at -> Nullable<Timestamptz>,
+        last_seen -> Text,
+        read_receipts -> Bool,
+        group_adds -> Text,
+        discoverable_by_contact_point -> Text,
     }
 }
 
 diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
+diesel::joinable!(message_hidden -> messages (message_id));
+diesel::joinable!(message_hidden -> users (user_id));
 diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
@@ -143,10 +184,14 @@ diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    blocks,
+    contact_requests,
+    contacts,
     conversations,
     events,
     invites,
     log_head,
+    message_hidden,
     messages,
     participants,
     refresh_tokens,

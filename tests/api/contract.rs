@@ -79,10 +79,13 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(
         names("Mutation"),
         [
+            "acceptContactRequest",
             "addParticipants",
+            "blockUser",
             "changePassword",
             "createGroup",
             "createInvite",
+            "declineContactRequest",
             "joinByInvite",
             "leaveConversation",
             "login",
@@ -92,13 +95,17 @@ fn the_operations_of_the_first_version_are_there() {
             "openDirectConversation",
             "refreshSession",
             "register",
+            "removeContact",
             "removeParticipant",
             "revokeInvite",
             "revokeOtherSessions",
             "revokeSession",
+            "sendContactRequest",
             "sendMessage",
             "setParticipantRole",
+            "unblockUser",
             "updateGroup",
+            "updatePrivacy",
             "updateProfile",
         ]
     );

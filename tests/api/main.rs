@@ -10,6 +10,8 @@
 
 mod accounts;
 mod bad_input;
+mod blocks;
+mod contacts;
 mod contract;
 mod conversations;
 mod event_streams;
@@ -31,6 +33,7 @@ mod migrations;
 mod nodes;
 mod participants;
 mod permissions;
+mod privacy;
 mod receipts;
 mod retention;
 mod sessions;
