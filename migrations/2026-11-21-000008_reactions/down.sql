@@ -1,2 +1,2 @@
 DROP INDEX messages_by_expiry, messages_pinned;
-DROP TABLE message_hidden, message_edits, message_reactions;
+DROP TABLE message_edits, message_reactions;

@@ -22,13 +22,5 @@ CREATE TABLE message_edits (
     PRIMARY KEY (message_id, revision)
 );
 
--- Messages that a user has deleted for themselves alone.
-CREATE TABLE message_hidden (
-    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    message_id uuid NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
-    PRIMARY KEY (user_id, message_id)
-);
-CREATE INDEX message_hidden_by_message ON message_hidden (message_id);
-
 CREATE INDEX messages_pinned ON messages (conversation_id, pinned_at, id) WHERE pinned_at IS NOT NULL;
 CREATE INDEX messages_by_expiry ON messages (expires_at) WHERE expires_at IS NOT NULL AND deleted_at IS NULL;

@@ -8,6 +8,7 @@ use super::validate::{self, Check};
 use super::{App, Viewer};
 use crate::ids::UserId;
 use crate::log::{Change, Transaction};
+use crate::store::privacy::Privacy;
 use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
 
@@ -62,6 +63,7 @@ impl Accounts<'_> {
             created_at: now,
             last_seen_at: None,
             deleted_at: None,
+            privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
         let done = self.insert(&mut tx, &user, device).await;

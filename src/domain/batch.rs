@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::blocks::BLOCKING;
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
 use super::messages::NewMessage;
@@ -14,7 +15,7 @@ use crate::random::Random;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
-use crate::store::participants::{self, Watermarks};
+use crate::store::participants::{self, Standing, Watermarks};
 
 pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
@@ -61,8 +62,19 @@ pub(super) async fn store(
     let receipts: Vec<_> = receipts.iter().map(|receipt| batch.advance(receipt)).collect();
     if !batch.new.is_empty() {
         messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
+        if !batch.withheld.is_empty() {
+            let hidden: Vec<_> = batch
+                .new
+                .iter()
+                .filter_map(|message| Some((*batch.withheld.get(&message.id)?, message.conversation_id, message.id)))
+                .collect();
+            messages::withhold(tx.conn(), &hidden).await?;
+        }
         for message in &batch.new {
-            tx.record_message(message);
+            match message.sender_id {
+                Some(sender) if batch.withheld.contains_key(&message.id) => tx.record_withheld(sender, message),
+                _ => tx.record_message(message),
+            }
         }
     }
     if !batch.watermarks.is_empty() {
@@ -77,13 +89,14 @@ struct Batch {
     now: DateTime<Utc>,
     /// Locked: their numbers are this transaction's to give.
     conversations: HashMap<ConversationId, Conversation>,
-    /// With the number up to which messages are hidden from them.
-    participants: HashMap<(ConversationId, UserId), i32>,
+    participants: HashMap<(ConversationId, UserId), Standing>,
     /// The messages under each clientId, of before and of this batch.
     known: HashMap<(UserId, String), Message>,
     /// Which messages the senders may answer, and in which conversation.
     answerable: HashMap<(UserId, MessageId), ConversationId>,
     new: Vec<Message>,
+    /// Of the new messages, those that somebody is not to see, who blocks their sender.
+    withheld: HashMap<MessageId, UserId>,
     /// Where the messages are that receipts are about.
     places: HashMap<MessageId, (ConversationId, i32)>,
     /// The furthest of each user in each conversation.
@@ -132,7 +145,10 @@ impl Batch {
             // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.
             now: clock.now(),
             conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
-            participants: participants.into_iter().collect(),
+            participants: participants
+                .into_iter()
+                .map(|standing| ((standing.conversation_id, standing.user_id), standing))
+                .collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
             answerable: answerable
                 .into_iter()
@@ -140,6 +156,7 @@ impl Batch {
                 .map(|sight| ((sight.user_id, sight.message_id), sight.conversation_id))
                 .collect(),
             new: Vec::with_capacity(sends.len()),
+            withheld: HashMap::new(),
             places,
             watermarks: BTreeMap::new(),
         })
@@ -148,9 +165,7 @@ impl Batch {
     /// Gives a message its number, unless it was sent before or is not the sender's to send.
     fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
-        if !self.participants.contains_key(&(new.conversation, *sender)) {
-            return Err(UNKNOWN);
-        }
+        let standing = *self.participants.get(&(new.conversation, *sender)).ok_or(UNKNOWN)?;
         let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
         if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
             return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(reused()) };
@@ -159,6 +174,9 @@ impl Batch {
             && self.answerable.get(&(*sender, id)) != Some(&new.conversation)
         {
             return Err(Error::invalid("replyToId", "There is no such message in this conversation."));
+        }
+        if standing.blocks {
+            return Err(BLOCKING);
         }
         let conversation = self.conversations.get_mut(&new.conversation).ok_or(UNKNOWN)?;
         let message = Message {
@@ -175,6 +193,9 @@ impl Batch {
         if let Some(key) = key {
             self.known.insert(key, message.clone());
         }
+        if let Some(blocker) = standing.blocked_by {
+            self.withheld.insert(message.id, blocker);
+        }
         self.new.push(message.clone());
         Ok(message)
     }
@@ -183,7 +204,8 @@ impl Batch {
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
         let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
-        if self.participants.get(&(id, receipt.user)).is_none_or(|hidden| number <= *hidden) {
+        let standing = self.participants.get(&(id, receipt.user));
+        if standing.is_none_or(|standing| number <= standing.hidden_up_to) {
             return Err(NO_MESSAGE);
         }
         let watermarks = self.watermarks.entry((id, receipt.user)).or_default();

@@ -4,19 +4,20 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
+use super::blocks::BLOCKING;
 use super::error::{Error, Result, Violation};
 use super::groups::Group;
 use super::permissions::Action;
 use super::system::{self, SystemEvent};
 use super::users::check_existing;
 use super::validate::Check;
-use super::{App, Viewer};
+use super::{App, Viewer, privacy};
 use crate::ids::{ConversationId, ParticipantId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind, Filter};
 use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, Participant, ParticipantRole};
-use crate::store::users;
+use crate::store::{blocks, locks, users};
 
 /// Whether it does not exist or is not the viewer's to see is not told.
 pub(super) const UNKNOWN: Error = Error::NotFound("No such conversation.");
@@ -54,6 +55,11 @@ impl Conversations<'_> {
         let (low, high) = (viewer.user.min(other), viewer.user.max(other));
         let mut connection = self.app.connection().await?;
         if let Some(conversation) = conversations::direct_of(&mut connection, low, high).await? {
+            let opened_by_other = conversation.created_by != Some(viewer.user);
+            if opened_by_other && participants::is_unannounced(&mut connection, conversation.id, viewer.user).await? {
+                drop(connection);
+                self.announce(viewer, conversation.id).await?;
+            }
             return Ok(conversation);
         }
         if users::existing(&mut connection, &[other]).await?.is_empty() {
@@ -65,9 +71,8 @@ impl Conversations<'_> {
             direct_high: Some(high),
             ..self.empty(ConversationKind::Direct, viewer.user)
         };
-        let everybody = [(viewer.user, ParticipantRole::Member), (other, ParticipantRole::Member)];
         let mut tx = self.app.log().begin().await?;
-        let done = self.insert(&mut tx, direct, &everybody).await;
+        let done = self.insert_direct(&mut tx, viewer.user, other, direct).await;
         match tx.finish(done).await? {
             Some(conversation) => Ok(conversation),
             // The other side was first, this very instant.
@@ -88,7 +93,10 @@ impl Conversations<'_> {
             check.fail("participantIds", format!("A group has at most {max} participants."));
         }
         check.done()?;
-        check_existing(&mut *self.app.connection().await?, &group.participants, "participantIds").await?;
+        let mut connection = self.app.connection().await?;
+        check_existing(&mut connection, &group.participants, "participantIds").await?;
+        privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
+        drop(connection);
 
         let conversation = Conversation {
             title: Some(title),
@@ -213,8 +221,53 @@ impl Conversations<'_> {
         }
     }
 
+    /// None where the pair has its direct conversation already. Somebody who blocks the opener does not hear of it.
+    async fn insert_direct(
+        &self,
+        tx: &mut Transaction<'_>,
+        opener: UserId,
+        other: UserId,
+        direct: Conversation,
+    ) -> Result<Option<Conversation>> {
+        locks::wait_for_pair(tx.conn(), opener, other).await?;
+        let blocks = blocks::between(tx.conn(), opener, other).await?;
+        if blocks.own {
+            return Err(BLOCKING);
+        }
+        let both = [(opener, ParticipantRole::Member), (other, ParticipantRole::Member)];
+        if !blocks.theirs {
+            return self.insert(tx, direct, &both).await;
+        }
+        let Some(conversation) = self.insert_unheard(tx, direct, &both).await? else { return Ok(None) };
+        participants::keep_from(tx.conn(), conversation.id, other).await?;
+        tx.record(Change::ConversationAdded { user: opener, conversation: conversation.id });
+        Ok(Some(conversation))
+    }
+
+    /// Shows the viewer a direct conversation that was kept back, because the viewer blocks the one who opened it.
+    async fn announce(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
+        let mut tx = self.app.log().begin().await?;
+        let done = announce_in(&mut tx, viewer.user, id).await;
+        tx.finish(done).await
+    }
+
     /// None where the pair has its direct conversation already.
     async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        let inserted = self.insert_unheard(tx, conversation, everybody).await?;
+        if let Some(conversation) = &inserted {
+            for &(user, _) in everybody {
+                tx.record(Change::ConversationAdded { user, conversation: conversation.id });
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn insert_unheard(
         &self,
         tx: &mut Transaction<'_>,
         mut conversation: Conversation,
@@ -232,9 +285,15 @@ impl Conversations<'_> {
             })
             .collect();
         participants::insert(tx.conn(), &rows).await?;
-        for &(user, _) in everybody {
-            tx.record(Change::ConversationAdded { user, conversation: conversation.id });
-        }
         Ok(Some(conversation))
     }
+}
+
+/// Shows a conversation to one who was kept from it; nothing changes for anybody else.
+pub(super) async fn announce_in(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
+    conversations::lock(tx.conn(), id).await?.ok_or(UNKNOWN)?;
+    if participants::announce(tx.conn(), id, user).await? {
+        tx.record(Change::ConversationAdded { user, conversation: id });
+    }
+    Ok(())
 }

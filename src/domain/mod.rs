@@ -2,7 +2,9 @@
 
 pub mod accounts;
 mod batch;
+pub mod blocks;
 mod change;
+pub mod contacts;
 pub mod conversations;
 mod error;
 mod expiry;
@@ -14,6 +16,7 @@ pub mod participants;
 mod passwords;
 pub mod permissions;
 pub mod pins;
+pub mod privacy;
 pub mod reactions;
 pub mod receipts;
 pub mod sessions;
@@ -144,6 +147,18 @@ impl App {
 
     pub fn receipts(&self) -> receipts::Receipts<'_> {
         receipts::Receipts { app: self }
+    }
+
+    pub fn contacts(&self) -> contacts::Contacts<'_> {
+        contacts::Contacts { app: self }
+    }
+
+    pub fn blocks(&self) -> blocks::Blocks<'_> {
+        blocks::Blocks { app: self }
+    }
+
+    pub fn privacy(&self) -> privacy::Privacy<'_> {
+        privacy::Privacy { app: self }
     }
 
     pub fn log(&self) -> &Log {

@@ -7,7 +7,7 @@ use super::groups::Group;
 use super::permissions::Action;
 use super::system::{self, SystemEvent};
 use super::users::check_existing;
-use super::{App, Viewer};
+use super::{App, Viewer, privacy};
 use crate::ids::{ConversationId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation};
@@ -54,6 +54,7 @@ impl Participants<'_> {
         if !group.has_room(self.app, wanted.len()) {
             return Err(self.too_many());
         }
+        privacy::check_may_be_added(tx.conn(), viewer.user, &wanted).await?;
         group.admit(self.app, tx, &wanted).await?;
         let joined =
             |subject, text| SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject, text };

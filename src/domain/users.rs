@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::App;
 use super::error::{Error, Result, Violation};
+use super::{App, Viewer, validate};
 use crate::ids::UserId;
 use crate::store::Connection;
 use crate::store::users::{self, Found, User};
@@ -32,13 +32,23 @@ impl Users<'_> {
         Ok(users::by_username(&mut *self.app.connection().await?, &username).await?)
     }
 
-    /// By username prefix or display name: the exact username first, then prefixes, then names.
-    pub async fn search(&self, query: &str, after: Option<(i32, &str)>, limit: i64) -> Result<Vec<Found>> {
+    /// By username prefix, display name, or the whole e-mail or phone of users who let the viewer: what fits exactly
+    /// first, then prefixes, then names.
+    pub async fn search(
+        &self,
+        viewer: Viewer,
+        query: &str,
+        after: Option<(i32, &str)>,
+        limit: i64,
+    ) -> Result<Vec<Found>> {
+        let contact_point = validate::contact_point(query);
         let query = query.trim().to_lowercase();
         if query.is_empty() || query.chars().count() > MAX_QUERY || query.contains('\0') {
             return Err(Error::invalid("query", format!("A search has 1 to {MAX_QUERY} characters.")));
         }
-        Ok(users::search(&mut *self.app.connection().await?, &query, after, limit).await?)
+        let contact_point = contact_point.as_deref();
+        let mut connection = self.app.connection().await?;
+        Ok(users::search(&mut connection, viewer.user, &query, contact_point, after, limit).await?)
     }
 }
 

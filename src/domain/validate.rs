@@ -25,6 +25,12 @@ pub(super) fn identifier(text: &str) -> String {
     if text.trim().starts_with('+') { phone_digits(text) } else { text.trim().to_lowercase() }
 }
 
+/// The same of what may be an e-mail address or a phone number; None of anything else.
+pub(super) fn contact_point(text: &str) -> Option<String> {
+    let text = identifier(text);
+    (text.starts_with('+') || text.contains('@')).then_some(text)
+}
+
 /// Spaces, hyphens and brackets are for people; what is kept is E.164.
 fn phone_digits(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()

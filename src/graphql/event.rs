@@ -248,7 +248,10 @@ fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<I
     async_stream::stream! {
         while let Some(item) = items.next().await {
             match item {
-                Item::Event(Event { seq, change: Change::MessageAdded { message, .. } }) => {
+                Item::Event(Event {
+                    seq,
+                    change: Change::MessageAdded { message, .. } | Change::MessageWithheld { message, .. },
+                }) => {
                     let row = load_message(&log, &loaders, message).await;
                     if let Some(row) = row.transpose() {
                         yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
@@ -309,7 +312,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
     };
     let cursor = cursor(seq);
     Ok(match change {
-        Change::MessageAdded { message, .. } => {
+        Change::MessageAdded { message, .. } | Change::MessageWithheld { message, .. } => {
             let row = load_message(log, loaders, message).await?;
             row.map(|row| InboxEvent::MessageAdded(MessageAdded { cursor, message: Message(row) }))
         }

@@ -13,6 +13,7 @@ use super::error::{Error, ErrorCode, Result};
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
+use crate::store::contacts::{self, Relation};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message, Sight};
 use crate::store::participants::{self, Participant};
@@ -37,6 +38,13 @@ pub struct Rows {
 /// A user's own state in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
+
+/// What a user has to do with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RelationKey {
+    pub viewer: UserId,
+    pub other: UserId,
+}
 
 /// The message with this number, where the user may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +214,21 @@ impl Loader<MembershipKey> for Rows {
         for (user, conversations) in grouped(keys.iter().map(|&MembershipKey(user, id)| (user, id))) {
             let rows = participants::of_user(&mut connection, user, &conversations).await.map_err(failed)?;
             loaded.extend(rows.into_iter().map(|row| (MembershipKey(row.user_id, row.conversation_id), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<RelationKey> for Rows {
+    type Value = Relation;
+    type Error = Error;
+
+    async fn load(&self, keys: &[RelationKey]) -> Result<HashMap<RelationKey, Relation>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (viewer, others) in grouped(keys.iter().map(|key| (key.viewer, key.other))) {
+            let rows = contacts::relations(&mut connection, viewer, &others).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|(other, relation)| (RelationKey { viewer, other }, relation)));
         }
         Ok(loaded)
     }

@@ -2,6 +2,8 @@
 
 mod account;
 mod batch;
+mod block;
+mod contact;
 mod context;
 mod conversation;
 mod error;
@@ -15,6 +17,7 @@ mod node;
 mod page;
 mod participant;
 mod pin;
+mod privacy;
 mod reaction;
 mod scalars;
 mod server_info;
@@ -63,6 +66,9 @@ pub struct Mutation(
     pin::PinMutation,
     participant::ParticipantMutation,
     invite::InviteMutation,
+    contact::ContactMutation,
+    block::BlockMutation,
+    privacy::PrivacyMutation,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_graphql::{Context, ID, Interface, Object};
 use uuid::Uuid;
 
+use super::contact::ContactRequest;
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
@@ -14,20 +15,21 @@ use super::participant::Participant;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
-use crate::ids::{self, ConversationId, InviteId, MessageId, ParticipantId, SessionId, UserId};
+use crate::ids::{self, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, SessionId, UserId};
 use crate::store::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
     ParticipantId::PREFIX,
     MessageId::PREFIX,
     InviteId::PREFIX,
+    ContactRequestId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -43,6 +45,7 @@ pub enum Node {
     Participant(Participant),
     Message(Message),
     Invite(Invite),
+    ContactRequest(ContactRequest),
 }
 
 #[derive(Default)]
@@ -115,6 +118,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         InviteId::PREFIX => {
             let rows = app.invites().find_many(viewer, &typed(uuids, InviteId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::Invite(Invite(row)))).collect()
+        }
+        ContactRequestId::PREFIX => {
+            let rows = app.contacts().find_requests(viewer, &typed(uuids, ContactRequestId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::ContactRequest(ContactRequest(row)))).collect()
         }
         _ => Vec::new(),
     })

@@ -4,8 +4,10 @@ use async_graphql::{Context, ID, Object, OneofObject};
 
 use super::context::ContextExt as _;
 use super::error::Result;
+use super::loaders::RelationKey;
 use super::page::{Connection, Forward};
 use super::scalars::{DateTime, parse_id};
+use crate::store::contacts::Relation;
 use crate::store::users::User as Row;
 
 #[derive(Clone)]
@@ -32,6 +34,22 @@ impl User {
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
+
+    async fn viewer_is_contact(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(self.relation(ctx).await?.is_contact)
+    }
+
+    async fn viewer_has_blocked(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(self.relation(ctx).await?.has_blocked)
+    }
+}
+
+impl User {
+    /// Depends on who asks.
+    async fn relation(&self, ctx: &Context<'_>) -> Result<Relation> {
+        let viewer = ctx.viewer()?;
+        Ok(ctx.loaders().load(RelationKey { viewer: viewer.user, other: self.0.id }).await?.unwrap_or_default())
+    }
 }
 
 /// Users on a page whose size was not asked for.
@@ -52,7 +70,8 @@ impl UserQuery {
         find(ctx, by).await.transpose()
     }
 
-    /// By username prefix or display name: the exact username first, then prefixes, then names.
+    /// By username prefix, display name or, for an exact match, e-mail or phone of users who allow it. What fits exactly
+    /// comes first, then prefixes, then names.
     async fn search_users(
         &self,
         ctx: &Context<'_>,
@@ -60,10 +79,10 @@ impl UserQuery {
         #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<User>> {
-        ctx.viewer()?;
+        let viewer = ctx.viewer()?;
         let page = Forward::<(i32, String)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
         let after = page.after.as_ref().map(|(rank, username)| (*rank, username.as_str()));
-        let found = ctx.app().users().search(&query, after, page.limit()).await?;
+        let found = ctx.app().users().search(viewer, &query, after, page.limit()).await?;
         Ok(page.connection(found, |found| (found.rank, found.user.username.clone()), |found| User(found.user)))
     }
 }

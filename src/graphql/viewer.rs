@@ -3,19 +3,24 @@
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Utc;
 
+use super::contact::{ContactRequest, ContactRequestDirection};
 use super::context::ContextExt as _;
 use super::conversation::{Conversation, ConversationKind};
 use super::error::Result;
-use super::page::{Connection, Forward};
+use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward};
+use super::privacy::PrivacySettings;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{Error, Viewer as Identity};
-use crate::ids::{ConversationId, ViewerId};
+use crate::ids::{ContactRequestId, ConversationId, UserId, ViewerId};
 use crate::store::conversations::Filter;
 use crate::store::users::User as Row;
 
 /// Conversations on a page whose size was not asked for.
 const DEFAULT_PAGE: i32 = 20;
+
+/// Contacts, requests or blocked users on a page whose size was not asked for.
+const DEFAULT_PAGE_OF_USERS: i32 = DEFAULT_PAGE_SIZE as i32;
 
 pub struct Viewer {
     pub identity: Identity,
@@ -67,12 +72,60 @@ impl Viewer {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
+    async fn privacy(&self) -> PrivacySettings {
+        self.row.privacy.into()
+    }
+
+    /// Newest first.
+    async fn contacts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<User>> {
+        let page = users_page(first, after.as_deref())?;
+        let rows = ctx.app().contacts().list(self.identity, page.after, page.limit()).await?;
+        Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
+    }
+
+    /// Newest first. What was accepted or declined is gone.
+    async fn contact_requests(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "ContactRequestDirection::Incoming")] direction: ContactRequestDirection,
+        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<ContactRequest>> {
+        let first = first.unwrap_or(DEFAULT_PAGE_OF_USERS);
+        let page = Forward::<(chrono::DateTime<Utc>, ContactRequestId)>::new(first, after.as_deref())?;
+        let requests = ctx.app().contacts();
+        let rows = requests.list_requests(self.identity, direction.into(), page.after, page.limit()).await?;
+        Ok(page.connection(rows, |row| (row.created_at, row.id), ContactRequest))
+    }
+
+    /// Newest first.
+    async fn blocked_users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<User>> {
+        let page = users_page(first, after.as_deref())?;
+        let rows = ctx.app().blocks().list(self.identity, page.after, page.limit()).await?;
+        Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
+    }
+
     /// The devices that are signed in, last used first.
     async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
         let rows = ctx.app().sessions().list(self.identity).await?;
         let current = self.identity.session;
         Ok(rows.into_iter().map(|row| Session { is_current: row.id == current, row }).collect())
     }
+}
+
+/// A page of users, by the time since which they are what they are to the viewer.
+fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono::DateTime<Utc>, UserId)>> {
+    Forward::new(first.unwrap_or(DEFAULT_PAGE_OF_USERS), after)
 }
 
 impl Viewer {

@@ -26,6 +26,12 @@ pub enum Change {
         conversation: ConversationId,
         message: MessageId,
     },
+    /// The user's message in a direct conversation with somebody who blocks the user: it is for the user alone.
+    MessageWithheld {
+        user: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    },
     /// The user has deleted the message for themselves alone.
     MessageRemoved {
         user: UserId,
@@ -72,6 +78,9 @@ pub enum Change {
     Unknown(Audience),
 }
 
+/// The kind of `Change::MessageWithheld`, which names no conversation: that of its message is read along.
+pub(super) const WITHHELD: &str = "message_withheld";
+
 /// Who may receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Audience {
@@ -87,7 +96,8 @@ impl Change {
             | Self::MessageUpdated { conversation, .. }
             | Self::ConversationUpdated { conversation }
             | Self::ReceiptAdvanced { conversation, .. } => Audience::Conversation(conversation),
-            Self::MessageRemoved { user, .. }
+            Self::MessageWithheld { user, .. }
+            | Self::MessageRemoved { user, .. }
             | Self::ConversationAdded { user, .. }
             | Self::ConversationRemoved { user, .. }
             | Self::MembershipUpdated { user, .. }
@@ -101,7 +111,9 @@ impl Change {
     /// The message that it shows.
     pub fn message(&self) -> Option<MessageId> {
         match *self {
-            Self::MessageAdded { message, .. } | Self::MessageUpdated { message, .. } => Some(message),
+            Self::MessageAdded { message, .. }
+            | Self::MessageWithheld { message, .. }
+            | Self::MessageUpdated { message, .. } => Some(message),
             _ => None,
         }
     }
@@ -111,6 +123,7 @@ impl Change {
         match self {
             Self::MessageAdded { .. } => "message_added",
             Self::MessageUpdated { .. } => "message_updated",
+            Self::MessageWithheld { .. } => WITHHELD,
             Self::MessageRemoved { .. } => "message_removed",
             Self::ConversationAdded { .. } => "conversation_added",
             Self::ConversationRemoved { .. } => "conversation_removed",
@@ -128,6 +141,7 @@ impl Change {
         match *self {
             Self::MessageAdded { message, .. }
             | Self::MessageUpdated { message, .. }
+            | Self::MessageWithheld { message, .. }
             | Self::MessageRemoved { message, .. } => message.0,
             Self::ConversationAdded { conversation, .. }
             | Self::ConversationRemoved { conversation, .. }

@@ -197,9 +197,9 @@ impl Reading {
 fn may_see(snapshot: &Snapshot, change: &Change) -> bool {
     match *change {
         Change::ConversationRemoved { .. } => true,
-        Change::ConversationAdded { conversation, .. } | Change::MembershipUpdated { conversation, .. } => {
-            snapshot.conversations.contains(&conversation)
-        }
+        Change::ConversationAdded { conversation, .. }
+        | Change::MessageWithheld { conversation, .. }
+        | Change::MembershipUpdated { conversation, .. } => snapshot.conversations.contains(&conversation),
         _ => match change.audience() {
             Audience::Conversation(conversation) => snapshot.conversations.contains(&conversation),
             Audience::User(_) => true,

@@ -96,6 +96,7 @@ impl Index {
             }
             Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
+            | Change::MessageWithheld { .. }
             | Change::MessageUpdated { .. }
             | Change::MessageRemoved { .. }
             | Change::MembershipUpdated { .. }

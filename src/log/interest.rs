@@ -20,8 +20,13 @@ impl Interest {
     pub(super) fn wants(self, change: &Change) -> bool {
         match (self, *change) {
             (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
-            (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. }) => true,
-            (Self::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
+            (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. } | Change::MessageWithheld { .. }) => {
+                true
+            }
+            (
+                Self::Messages(Some(wanted)),
+                Change::MessageAdded { conversation, .. } | Change::MessageWithheld { conversation, .. },
+            )
             | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
             (Self::Messages(_) | Self::Updates(_), _) => false,
         }

@@ -1,6 +1,6 @@
 //! Reading the log.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -8,11 +8,11 @@ use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::event::{Audience, Change, Event, Seq};
+use super::event::{Audience, Change, Event, Seq, WITHHELD};
 use crate::error::{Error, Result};
-use crate::ids::{ConversationId, UserId};
-use crate::store::Connection;
+use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::schema::{events, log_head};
+use crate::store::{Connection, messages};
 
 /// The only lane there is so far.
 const LANE: i16 = 0;
@@ -82,7 +82,9 @@ pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snap
         conversations: Vec<ConversationId>,
     }
     let row: Row = diesel::sql_query(
-        "SELECT seq, ARRAY(SELECT conversation_id FROM participants WHERE user_id = $1) AS conversations
+        "SELECT seq, ARRAY(
+             SELECT conversation_id FROM participants WHERE user_id = $1 AND NOT unannounced
+         ) AS conversations
          FROM log_head WHERE lane = 0",
     )
     .bind::<SqlUuid, _>(user)
@@ -122,5 +124,21 @@ fn events_between<'a>(after: Seq, upto: Seq) -> events::BoxedQuery<'a, Pg> {
 }
 
 async fn read(conn: &mut Connection, query: events::BoxedQuery<'_, Pg>) -> Result<Vec<Event>> {
-    query.select(EventRow::as_select()).load(conn).await?.into_iter().map(Event::try_from).collect()
+    let rows: Vec<EventRow> = query.select(EventRow::as_select()).load(conn).await?;
+    let withheld: Vec<_> =
+        rows.iter().filter(|row| row.kind == WITHHELD).map(|row| MessageId(row.subject_id)).collect();
+    let places: HashMap<_, _> = match withheld.as_slice() {
+        [] => HashMap::new(),
+        ids => messages::places(conn, ids).await?.into_iter().map(|(id, at, _)| (id, at)).collect(),
+    };
+    let event = |row: EventRow| {
+        let message = MessageId(row.subject_id);
+        match (row.user_id, places.get(&message)) {
+            (Some(user), Some(&conversation)) if row.kind == WITHHELD => {
+                Ok(Event { seq: row.seq, change: Change::MessageWithheld { user, conversation, message } })
+            }
+            _ => Event::try_from(row),
+        }
+    };
+    rows.into_iter().map(event).collect()
 }

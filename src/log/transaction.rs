@@ -8,6 +8,7 @@ use super::Log;
 use super::append::append;
 use super::event::Change;
 use crate::error::{Error, Result};
+use crate::ids::UserId;
 use crate::store::messages::Message;
 use crate::store::{Connection, PooledConnection};
 
@@ -38,6 +39,13 @@ impl<'a> Transaction<'a> {
     /// The same, with the message itself for those who will render it.
     pub fn record_message(&mut self, message: &Message) {
         self.record(Change::MessageAdded { conversation: message.conversation_id, message: message.id });
+        self.messages.push(Arc::new(message.clone()));
+    }
+
+    /// The same, of a message that nobody but its sender is to see.
+    pub fn record_withheld(&mut self, sender: UserId, message: &Message) {
+        let (conversation, id) = (message.conversation_id, message.id);
+        self.record(Change::MessageWithheld { user: sender, conversation, message: id });
         self.messages.push(Arc::new(message.clone()));
     }
 

@@ -171,7 +171,7 @@ pub async fn list(
 ) -> QueryResult<Vec<(Conversation, Participant)>> {
     let mut query = participants::table
         .inner_join(conversations::table)
-        .filter(participants::user_id.eq(user))
+        .filter(participants::user_id.eq(user).and(diesel::dsl::not(participants::unannounced)))
         .order((conversations::last_activity_at.desc(), conversations::id.desc()))
         .limit(limit)
         .select((Conversation::as_select(), Participant::as_select()))

@@ -173,6 +173,28 @@ pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) 
     .await
 }
 
+/// Hides messages that were just inserted from one participant of each, to whom they do not count as unread.
+pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
+    diesel::sql_query(
+        "WITH hidden AS (
+             SELECT * FROM unnest($1, $2, $3) AS hidden (user_id, conversation_id, message_id)
+         ), inserted AS (
+             INSERT INTO message_hidden (user_id, message_id) SELECT user_id, message_id FROM hidden
+         ), counted AS (
+             SELECT user_id, conversation_id, count(*) AS messages FROM hidden GROUP BY user_id, conversation_id
+         )
+         UPDATE participants SET own_unread = own_unread + counted.messages
+         FROM counted
+         WHERE participants.conversation_id = counted.conversation_id AND participants.user_id = counted.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, _, message)| message).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
 /// How a message stands to a user who takes part in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Sight {

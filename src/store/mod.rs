@@ -1,5 +1,7 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
+pub mod blocks;
+pub mod contacts;
 pub mod conversations;
 pub mod invites;
 pub mod locks;
@@ -8,6 +10,7 @@ mod migrations;
 pub mod participants;
 pub mod pins;
 mod prepared;
+pub mod privacy;
 pub mod reactions;
 pub mod schema;
 pub mod sessions;

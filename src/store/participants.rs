@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::schema::participants;
@@ -23,7 +23,7 @@ pub struct Participant {
     pub joined_at: DateTime<Utc>,
     pub last_delivered_number: i32,
     pub last_read_number: i32,
-    /// How many of the messages after `last_read_number` are the participant's own.
+    /// How many of the messages after `last_read_number` are the participant's own, or not the participant's to see.
     pub own_unread: i32,
     pub archived: bool,
     pub pinned: bool,
@@ -187,34 +187,69 @@ pub async fn pages(
     .await
 }
 
-/// Those of the users who take part in the conversation beside them, each with the number up to which its messages
-/// are hidden from the user.
-pub async fn among(
-    mut conn: &Connection,
-    pairs: &[(ConversationId, UserId)],
-) -> QueryResult<Vec<((ConversationId, UserId), i32)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        conversation_id: ConversationId,
-        #[diesel(sql_type = SqlUuid)]
-        user_id: UserId,
-        #[diesel(sql_type = Integer)]
-        hidden_up_to: i32,
-    }
+/// That a user takes part in a conversation, and what blocks mean to it: in a direct one alone.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct Standing {
+    #[diesel(sql_type = SqlUuid)]
+    pub conversation_id: ConversationId,
+    #[diesel(sql_type = SqlUuid)]
+    pub user_id: UserId,
+    /// The number up to which messages are hidden from the user.
+    #[diesel(sql_type = Integer)]
+    pub hidden_up_to: i32,
+    /// The user blocks the other.
+    #[diesel(sql_type = Bool)]
+    pub blocks: bool,
+    /// The other, who blocks the user.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub blocked_by: Option<UserId>,
+}
+
+/// Those of the users who take part in the conversation beside them.
+pub async fn among(mut conn: &Connection, pairs: &[(ConversationId, UserId)]) -> QueryResult<Vec<Standing>> {
     let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
+        // Of a group there is no other, and no block is looked up.
         "SELECT found.* FROM unnest($1, $2) AS wanted (conversation_id, user_id)
          CROSS JOIN LATERAL (
-             SELECT conversation_id, user_id, hidden_up_to FROM participants
+             SELECT CASE wanted.user_id WHEN direct_low THEN direct_high ELSE direct_low END AS other
+             FROM conversations WHERE id = wanted.conversation_id
+             LIMIT 1
+         ) AS direct
+         CROSS JOIN LATERAL (
+             SELECT conversation_id, user_id, hidden_up_to,
+                 (SELECT true FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = direct.other LIMIT 1)
+                     IS NOT NULL AS blocks,
+                 (SELECT blocker_id FROM blocks WHERE blocker_id = direct.other AND blocked_id = wanted.user_id LIMIT 1)
+                     AS blocked_by
+             FROM participants
              WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
              LIMIT 1
          ) AS found",
     )
     .bind::<Array<SqlUuid>, _>(conversations)
     .bind::<Array<SqlUuid>, _>(users);
-    let rows: Vec<Row> = Prepared(query).load(&mut conn).await?;
-    Ok(rows.into_iter().map(|row| ((row.conversation_id, row.user_id), row.hidden_up_to)).collect())
+    Prepared(query).load(&mut conn).await
+}
+
+/// Keeps a conversation from one of its two participants, who knows nothing of it until it is announced.
+pub async fn keep_from(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+    diesel::update(participants::table.find((conversation, user)))
+        .set(participants::unannounced.eq(true))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+pub async fn is_unannounced(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+    let row = participants::table.find((conversation, user)).filter(participants::unannounced);
+    diesel::select(diesel::dsl::exists(row)).get_result(conn).await
+}
+
+/// Returns whether it had been kept from the participant. The conversation must be locked.
+pub async fn announce(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+    let row = participants::table.find((conversation, user)).filter(participants::unannounced);
+    Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
 }
 
 /// How far a participant is to come, by messages' numbers; 0 is nowhere.
@@ -225,7 +260,7 @@ pub struct Watermarks {
 }
 
 /// Moves watermarks forward, never back, and returns whose have moved. The conversations must be locked: where more
-/// is read, the participant's own messages after it are counted anew.
+/// is read, the participant's own messages after it are counted anew, with those that the participant does not see.
 pub async fn advance(
     conn: &mut Connection,
     watermarks: &BTreeMap<(ConversationId, UserId), Watermarks>,
@@ -244,6 +279,10 @@ pub async fn advance(
              own_unread = CASE WHEN new.read <= old.last_read_number THEN old.own_unread ELSE (
                  SELECT count(*) FROM messages
                  WHERE conversation_id = new.conversation_id AND sender_id = new.user_id AND number > new.read
+             ) + (
+                 SELECT count(*) FROM messages JOIN message_hidden ON message_hidden.message_id = messages.id
+                 WHERE conversation_id = new.conversation_id AND number > new.read
+                     AND message_hidden.user_id = new.user_id AND sender_id <> new.user_id
              ) END
          FROM unnest($1, $2, $3, $4) AS new (conversation_id, user_id, delivered, read)
          WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id

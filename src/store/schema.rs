@@ -1,6 +1,32 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    blocks (blocker_id, blocked_id) {
+        blocker_id -> Uuid,
+        blocked_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    contact_requests (id) {
+        id -> Uuid,
+        from_id -> Uuid,
+        to_id -> Uuid,
+        created_at -> Timestamptz,
+        withheld_from -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    contacts (user_id, contact_id) {
+        user_id -> Uuid,
+        contact_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     conversations (id) {
         id -> Uuid,
         kind -> Text,
@@ -117,6 +143,7 @@ diesel::table! {
         muted_until -> Nullable<Timestamptz>,
         hidden_up_to -> Int4,
         unread_mentions -> Int4,
+        unannounced -> Bool,
     }
 }
 
@@ -154,6 +181,10 @@ diesel::table! {
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
         deleted_at -> Nullable<Timestamptz>,
+        last_seen -> Text,
+        read_receipts -> Bool,
+        group_adds -> Text,
+        discoverable_by_contact_point -> Text,
     }
 }
 
@@ -172,6 +203,9 @@ diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    blocks,
+    contact_requests,
+    contacts,
     conversations,
     events,
     invites,

@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
+use super::privacy::Privacy;
 use super::schema::users;
 use super::{Connection, escape_like};
 use crate::ids::UserId;
@@ -24,6 +25,8 @@ pub struct User {
     pub last_seen_at: Option<DateTime<Utc>>,
     /// Of a deleted account the row stays, without what is personal.
     pub deleted_at: Option<DateTime<Utc>>,
+    #[diesel(embed)]
+    pub privacy: Privacy,
 }
 
 /// What to change; None leaves a column as it is, `Some(None)` empties it.
@@ -37,7 +40,8 @@ pub struct UserChanges {
     pub phone: Option<Option<String>>,
 }
 
-/// A user found by a search, with how well it fits: 0 for the very username, 1 for its prefix, 2 for the name.
+/// A user found by a search, with how well it fits: 0 for the very username, e-mail or phone, 1 for the username's
+/// prefix, 2 for the name.
 #[derive(Debug, QueryableByName)]
 pub struct Found {
     #[diesel(embed)]
@@ -96,12 +100,15 @@ pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<
     users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
 }
 
-/// Users whose username begins with `query`, or whose display name holds it, after the place `after`
-/// in the order (rank, username). `query` is lower case. Below three characters there is no trigram
-/// to look up, so that display names too are matched by their beginning.
+/// Users whose username begins with `query`, or whose display name holds it, or whose e-mail or phone is
+/// `contact_point` and who let the viewer find them by it, after the place `after` in the order (rank, username).
+/// `query` is lower case. Below three characters there is no trigram to look up, so that display names too are matched
+/// by their beginning.
 pub async fn search(
     conn: &mut Connection,
+    viewer: UserId,
     query: &str,
+    contact_point: Option<&str>,
     after: Option<(i32, &str)>,
     limit: i64,
 ) -> QueryResult<Vec<Found>> {
@@ -110,10 +117,24 @@ pub async fn search(
     let prefix = format!("{escaped}%");
     let name = if query.chars().count() < TRIGRAM { prefix.clone() } else { format!("%{escaped}%") };
     diesel::sql_query(
-        "SELECT * FROM (
-             SELECT *, CASE WHEN username = $1 THEN 0 WHEN username LIKE $2 THEN 1 ELSE 2 END AS rank
+        "WITH owner AS MATERIALIZED (
+             SELECT id FROM users
+             WHERE (email = $7 OR phone = $7) AND (
+                 discoverable_by_contact_point = 'EVERYONE'
+                 OR discoverable_by_contact_point = 'CONTACTS' AND EXISTS (
+                     SELECT FROM contacts WHERE user_id = users.id AND contact_id = $8
+                 )
+             )
+             LIMIT 1
+         )
+         SELECT * FROM (
+             SELECT *, CASE
+                 WHEN username = $1 OR id = (SELECT id FROM owner) THEN 0
+                 WHEN username LIKE $2 THEN 1
+                 ELSE 2
+             END AS rank
              FROM users
-             WHERE username LIKE $2 OR lower(display_name) LIKE $3
+             WHERE username LIKE $2 OR lower(display_name) LIKE $3 OR id = (SELECT id FROM owner)
          ) AS found
          WHERE $4::int IS NULL OR (rank, username) > ($4, $5)
          ORDER BY rank, username
@@ -125,6 +146,8 @@ pub async fn search(
     .bind::<Nullable<Integer>, _>(after.map(|(rank, _)| rank))
     .bind::<Nullable<Text>, _>(after.map(|(_, username)| username))
     .bind::<BigInt, _>(limit)
+    .bind::<Nullable<Text>, _>(contact_point)
+    .bind::<SqlUuid, _>(viewer)
     .load(conn)
     .await
 }

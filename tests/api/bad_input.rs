@@ -32,6 +32,12 @@ async fn ids() {
             ),
             ("mutation ($id: ID!) { markRead(input: {messageId: $id}) { conversation { id } } }", "messageId"),
             ("mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }", "messageId"),
+            ("mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }", "userId"),
+            ("mutation ($id: ID!) { acceptContactRequest(input: {requestId: $id}) { contact { id } } }", "requestId"),
+            ("mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }", "requestId"),
+            ("mutation ($id: ID!) { removeContact(input: {userId: $id}) { user { id } } }", "userId"),
+            ("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", "userId"),
+            ("mutation ($id: ID!) { unblockUser(input: {userId: $id}) { user { id } } }", "userId"),
             ("mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }", "sessionId"),
         ] {
             assert_bad(&ada.call(query, json!({"id": id})).await, path);

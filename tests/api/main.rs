@@ -10,6 +10,8 @@
 
 mod accounts;
 mod bad_input;
+mod blocks;
+mod contacts;
 mod contract;
 mod conversations;
 mod event_streams;
@@ -34,6 +36,7 @@ mod nodes;
 mod participants;
 mod permissions;
 mod pins;
+mod privacy;
 mod reactions;
 mod receipts;
 mod retention;

@@ -104,6 +104,35 @@ async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
     assert_eq!(many, 7);
 }
 
+#[tokio::test]
+async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_are() {
+    count_statements();
+    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let ada = node.register("ada").await;
+    let query = "{ viewer {
+        contacts { nodes { username viewerIsContact viewerHasBlocked } }
+        contactRequests { nodes { from { username viewerIsContact viewerHasBlocked } } }
+        blockedUsers { nodes { username viewerIsContact viewerHasBlocked } }
+    } }";
+    let ask = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
+    let block = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    let others = async || {
+        let (contact, asker) = (node.register("contact").await, node.register("asker").await);
+        contact.query(ask, json!({"id": ada.id})).await;
+        ada.query(ask, json!({"id": contact.id})).await;
+        asker.query(ask, json!({"id": ada.id})).await;
+        ada.query(block, json!({"id": node.register("blocked").await.id})).await;
+    };
+    others().await;
+    let one = statements_of(&ada, query).await;
+    for _ in 1..10 {
+        others().await;
+    }
+    // The viewer and the three lists, what she has to do with those on the first and the last, the askers, and what
+    // she has to do with them.
+    assert_eq!((one, statements_of(&ada, query).await), (7, 7));
+}
+
 /// A query that is stopped asks for nothing more, though what it has asked for is not taken back.
 #[tokio::test]
 async fn a_query_whose_time_is_up_begins_no_statement() {

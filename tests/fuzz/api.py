@@ -71,7 +71,8 @@ class Person:
         self.token, self.refresh_token = data["accessToken"], data["refreshToken"]
         self.id, self.sessions = data["viewer"]["user"]["id"], [data["session"]["id"]]
         self.friends, self.names = [self.id], [name]
-        self.conversations, self.messages, self.participants, self.invites, self.codes = [], [], [], [], []
+        self.conversations, self.messages, self.participants, self.requests = [], [], [], []
+        self.invites, self.codes = [], []
         # By the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
@@ -102,6 +103,8 @@ class Person:
             )
             sent = api.ask(f"mutation {{ {sends} }}", sender.token)
             self.messages += [payload["message"]["id"] for payload in sent.values()]
+        asked = f'mutation {{ sendContactRequest(input: {{userId: "{self.id}"}}) {{ request {{ id }} }} }}'
+        self.requests = [api.ask(asked, friend.token)["sendContactRequest"]["request"]["id"]]
         seen = api.ask(
             "{ viewer { conversations { edges { cursor node { messages { edges { cursor } }"
             " participants { edges { cursor node { id } } } } } } } }",
@@ -115,7 +118,8 @@ class Person:
 
     @property
     def ids(self):
-        return self.friends + self.conversations + self.messages + self.sessions + self.participants + self.invites
+        mine = self.friends + self.sessions + self.requests + self.invites
+        return mine + self.conversations + self.messages + self.participants
 
     def any_id(self, random):
         return [random.choice(self.ids)]
@@ -167,6 +171,7 @@ def meaningful(field, name, person, random):
         "query": ["weaver", person.name, "%", "_"],
         "replyToId": [None, *person.messages],
         "refreshToken": [person.refresh_token],
+        "requestId": person.requests,
         "sessionId": person.sessions,
         "title": ["Weavers", unique],
         "userId": person.friends,

@@ -15,7 +15,7 @@ pub use database::{TestDatabase, unique};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, url_of_node};
 pub use scale::{LoadScale, scale};
-pub use socket::Socket;
+pub use socket::{Inbox, Socket};
 
 use std::time::Duration;
 

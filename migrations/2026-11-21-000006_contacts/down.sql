@@ -1,0 +1,11 @@
+ALTER TABLE participants
+    DROP COLUMN unannounced;
+DROP TABLE message_hidden;
+DROP TABLE blocks;
+DROP TABLE contact_requests;
+DROP TABLE contacts;
+ALTER TABLE users
+    DROP COLUMN last_seen,
+    DROP COLUMN read_receipts,
+    DROP COLUMN group_adds,
+    DROP COLUMN discoverable_by_contact_point;

@@ -1,0 +1,81 @@
+//! Blocks. One-sided and silent: the blocked user sees nothing change. docs/decisions/0010-blocking.md tells why.
+
+use chrono::{DateTime, Utc};
+
+use super::contacts::lock_pair;
+use super::conversations::announce_in;
+use super::error::{Error, Result};
+use super::{App, Viewer};
+use crate::ids::UserId;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::Conversation;
+use crate::store::users::User;
+use crate::store::{blocks, contacts, conversations};
+
+/// To whoever wants something of a user they block.
+pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
+
+pub struct Blocks<'a> {
+    pub(super) app: &'a App,
+}
+
+impl Blocks<'_> {
+    /// From the return on no message of the other's reaches the viewer in their direct conversation.
+    pub async fn add(&self, viewer: Viewer, other: UserId) -> Result<User> {
+        if other == viewer.user {
+            return Err(Error::invalid("userId", "You cannot block yourself."));
+        }
+        let mut tx = self.app.log().begin().await?;
+        let done = self.add_in(&mut tx, viewer.user, other).await;
+        tx.finish(done).await
+    }
+
+    /// What the other sent meanwhile stays hidden.
+    pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.remove_in(&mut tx, viewer.user, other).await;
+        tx.finish(done).await
+    }
+
+    /// Whom the viewer blocks, with the time since, newest first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        after: Option<(DateTime<Utc>, UserId)>,
+        limit: i64,
+    ) -> Result<Vec<(DateTime<Utc>, User)>> {
+        Ok(blocks::list(&mut *self.app.connection().await?, viewer.user, after, limit).await?)
+    }
+
+    async fn add_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
+        let user = lock_pair(tx, blocker, other).await?;
+        // Messages on their way are stored before or see the block.
+        lock_direct(tx, blocker, other).await?;
+        if blocks::insert(tx.conn(), blocker, other, self.app.now()).await? {
+            contacts::delete(tx.conn(), blocker, other).await?;
+            contacts::withhold_requests(tx.conn(), blocker, other).await?;
+            tx.record(Change::ContactsChanged { user: blocker, other });
+        }
+        Ok(user)
+    }
+
+    async fn remove_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
+        let user = lock_pair(tx, blocker, other).await?;
+        let direct = lock_direct(tx, blocker, other).await?;
+        if blocks::delete(tx.conn(), blocker, other).await? {
+            if let Some(direct) = direct {
+                announce_in(tx, blocker, direct.id).await?;
+            }
+            tx.record(Change::ContactsChanged { user: blocker, other });
+        }
+        Ok(user)
+    }
+}
+
+async fn lock_direct(tx: &mut Transaction<'_>, one: UserId, other: UserId) -> Result<Option<Conversation>> {
+    let direct = conversations::direct_of(tx.conn(), one.min(other), one.max(other)).await?;
+    match direct {
+        Some(conversation) => Ok(conversations::lock(tx.conn(), conversation.id).await?),
+        None => Ok(None),
+    }
+}

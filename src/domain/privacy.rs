@@ -1,0 +1,53 @@
+//! Privacy: who may see and do what with a user, as the user has set it. A block is stronger than any setting.
+
+use std::collections::HashSet;
+
+use super::error::{Error, Result};
+use super::{App, Viewer};
+use crate::ids::UserId;
+use crate::log::Change;
+use crate::store::privacy::{self, PrivacyChanges, Setting};
+use crate::store::users::User;
+use crate::store::{Connection, blocks};
+
+/// The same words for a setting and for a block.
+const MAY_NOT_BE_ADDED: Error = Error::Forbidden("Not all of them can be added to a group by you.");
+
+pub struct Privacy<'a> {
+    pub(super) app: &'a App,
+}
+
+impl Privacy<'_> {
+    pub async fn update(&self, viewer: Viewer, changes: PrivacyChanges) -> Result<User> {
+        if changes == PrivacyChanges::default() {
+            return self.app.users().get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
+        }
+        let mut tx = self.app.log().begin().await?;
+        let updated = privacy::update(tx.conn(), viewer.user, &changes).await.map_err(Error::from);
+        tx.record(Change::UserUpdated { user: viewer.user });
+        tx.finish(updated).await
+    }
+
+    /// Those of the users of whom the viewer may see when they were last online, and whether they are.
+    pub async fn may_see_last_seen(&self, viewer: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
+        let mut connection = self.app.connection().await?;
+        Ok(privacy::letting(&mut connection, Setting::LastSeen, viewer, users).await?.into_iter().collect())
+    }
+
+    /// Those of the others whom the user blocks, or who block the user: between them there is neither presence nor
+    /// typing, and no call.
+    pub async fn kept_apart(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
+        Ok(blocks::apart(&mut *self.app.connection().await?, user, others).await?.into_iter().collect())
+    }
+}
+
+/// Those of the users whom the actor may add to a group.
+pub(super) async fn may_be_added(conn: &mut Connection, actor: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
+    Ok(privacy::letting(conn, Setting::GroupAdds, actor, users).await?.into_iter().collect())
+}
+
+/// FORBIDDEN where the actor may not add one of them.
+pub(super) async fn check_may_be_added(conn: &mut Connection, actor: UserId, users: &[UserId]) -> Result<()> {
+    let allowed = may_be_added(conn, actor, users).await?;
+    if users.iter().all(|user| allowed.contains(user)) { Ok(()) } else { Err(MAY_NOT_BE_ADDED) }
+}

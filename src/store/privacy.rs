@@ -1,0 +1,85 @@
+//! What users let others see and do.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::schema::users;
+use super::users::User;
+use super::{Connection, text_enum};
+use crate::ids::UserId;
+
+text_enum!(Audience { Everyone = "EVERYONE", Contacts = "CONTACTS", Nobody = "NOBODY" });
+
+/// The columns of `users` that only their owner sees and sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
+pub struct Privacy {
+    pub last_seen: Audience,
+    /// Off: nobody sees how far the user has read, and the user of nobody.
+    pub read_receipts: bool,
+    pub group_adds: Audience,
+    pub discoverable_by_contact_point: Audience,
+}
+
+impl Default for Privacy {
+    /// The columns' own defaults.
+    fn default() -> Self {
+        let everyone = Audience::Everyone;
+        Self { last_seen: everyone, read_receipts: true, group_adds: everyone, discoverable_by_contact_point: everyone }
+    }
+}
+
+/// What to change; None leaves a column as it is.
+#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = users)]
+pub struct PrivacyChanges {
+    pub last_seen: Option<Audience>,
+    pub read_receipts: Option<bool>,
+    pub group_adds: Option<Audience>,
+    pub discoverable_by_contact_point: Option<Audience>,
+}
+
+/// A setting that names an audience.
+#[derive(Clone, Copy, Debug)]
+pub enum Setting {
+    LastSeen,
+    GroupAdds,
+}
+
+pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges) -> QueryResult<User> {
+    diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
+}
+
+/// Those of the users whose setting lets `by` in: nobody is let in past a block, whoever's it is.
+pub async fn letting(
+    conn: &mut Connection,
+    setting: Setting,
+    by: UserId,
+    users: &[UserId],
+) -> QueryResult<Vec<UserId>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        id: UserId,
+    }
+    let column = match setting {
+        Setting::LastSeen => "last_seen",
+        Setting::GroupAdds => "group_adds",
+    };
+    let rows: Vec<Row> = diesel::sql_query(format!(
+        "SELECT id FROM users
+         WHERE id = ANY($2) AND (id = $1 OR (
+             ({column} = 'EVERYONE' OR {column} = 'CONTACTS' AND EXISTS (
+                 SELECT FROM contacts WHERE user_id = users.id AND contact_id = $1
+             ))
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = users.id AND blocked_id = $1)
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = $1 AND blocked_id = users.id)
+         ))"
+    ))
+    .bind::<SqlUuid, _>(by)
+    .bind::<Array<SqlUuid>, _>(users)
+    .load(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}

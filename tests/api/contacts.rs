@@ -1,0 +1,204 @@
+//! Asking somebody to be a contact, being asked, and parting.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Inbox, Node, PASSWORD, User};
+
+const CONTACTS: &str = "query ($first: Int = 50, $after: String) { viewer {
+    contacts(first: $first, after: $after) { nodes { id viewerIsContact } pageInfo { hasNextPage endCursor } }
+} }";
+const REQUESTS: &str = "query ($direction: ContactRequestDirection!) { viewer {
+    contactRequests(direction: $direction) { nodes { id from { id } to { id } createdAt } }
+} }";
+
+async fn ask(user: &User, other: &str) -> Answer {
+    let query = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } contact { id } } }";
+    user.call(query, json!({"id": other})).await
+}
+
+/// The id of the request that waits.
+async fn asked(user: &User, other: &User) -> Value {
+    let payload = ask(user, &other.id).await.data()["sendContactRequest"].clone();
+    assert_eq!(payload["contact"], Value::Null);
+    payload["request"]["id"].clone()
+}
+
+async fn accept(user: &User, request: &Value) -> Answer {
+    let query = "mutation ($id: ID!) { acceptContactRequest(input: {requestId: $id}) { contact { id } } }";
+    user.call(query, json!({"id": request})).await
+}
+
+async fn decline(user: &User, request: &Value) -> Answer {
+    let query = "mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }";
+    user.call(query, json!({"id": request})).await
+}
+
+async fn remove(user: &User, other: &User) -> Answer {
+    let query = "mutation ($id: ID!) { removeContact(input: {userId: $id}) { user { id viewerIsContact } } }";
+    user.call(query, json!({"id": other.id})).await
+}
+
+async fn contacts(user: &User) -> Vec<String> {
+    let data = user.query(CONTACTS, json!({})).await;
+    let nodes = data["viewer"]["contacts"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().all(|node| node["viewerIsContact"] == true), "{nodes:?}");
+    nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn requests(user: &User, direction: &str) -> Vec<Value> {
+    let data = user.query(REQUESTS, json!({"direction": direction})).await;
+    let nodes = data["viewer"]["contactRequests"]["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| node["id"].clone()).collect()
+}
+
+async fn hears_of(inbox: &mut Inbox, other: &User) {
+    let event = inbox.next().await;
+    assert_eq!((&event["__typename"], &event["user"]["id"]), (&json!("ContactsChanged"), &json!(other.id)));
+}
+
+/// Nothing came before this message.
+async fn hears_nothing(inbox: &mut Inbox, user: &User) {
+    let group = user.create_group("Quiet", &[]).await;
+    assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
+}
+
+#[tokio::test]
+async fn a_request_that_is_accepted_makes_a_contact_of_both_on_all_devices() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let phone = User::login(&node, &bob.username, PASSWORD).await;
+    let mut inboxes = [ada.inbox().await, bob.inbox().await, phone.inbox().await];
+    let request = asked(&ada, &bob).await;
+    assert_eq!((requests(&ada, "OUTGOING").await, requests(&ada, "INCOMING").await), (vec![request.clone()], vec![]));
+    assert_eq!((requests(&bob, "OUTGOING").await, requests(&bob, "INCOMING").await), (vec![], vec![request.clone()]));
+    // Asking again is the same request, and no news.
+    assert_eq!(asked(&ada, &bob).await, request);
+
+    assert_eq!(accept(&bob, &request).await.data()["acceptContactRequest"]["contact"]["id"], ada.id.as_str());
+    assert_eq!((contacts(&ada).await, contacts(&bob).await), (vec![bob.id.clone()], vec![ada.id.clone()]));
+    assert_eq!(requests(&ada, "OUTGOING").await, [] as [Value; 0]);
+    assert_eq!(requests(&bob, "INCOMING").await, [] as [Value; 0]);
+    for (inbox, other) in inboxes.iter_mut().zip([&bob, &ada, &ada]) {
+        hears_of(inbox, other).await;
+        hears_of(inbox, other).await;
+    }
+    // A contact already.
+    let payload = ask(&ada, &bob.id).await.data()["sendContactRequest"].clone();
+    assert_eq!(payload, json!({"request": null, "contact": {"id": bob.id}}));
+    assert_eq!(accept(&bob, &request).await.code(), "NOT_FOUND");
+    hears_nothing(&mut inboxes[0], &ada).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_declined_is_gone_and_can_be_made_anew() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let request = asked(&ada, &bob).await;
+    let mut inbox = ada.inbox().await;
+    assert_eq!(decline(&bob, &request).await.data()["declineContactRequest"]["requestId"], request);
+    hears_of(&mut inbox, &bob).await;
+    assert_eq!(decline(&bob, &request).await.code(), "NOT_FOUND");
+    assert_eq!((requests(&ada, "OUTGOING").await, contacts(&ada).await), (vec![], vec![]));
+    assert_ne!(asked(&ada, &bob).await, request);
+}
+
+#[tokio::test]
+async fn two_who_ask_each_other_are_contacts() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    asked(&ada, &bob).await;
+    let payload = ask(&bob, &ada.id).await.data()["sendContactRequest"].clone();
+    assert_eq!(payload, json!({"request": null, "contact": {"id": ada.id}}));
+    assert_eq!((contacts(&ada).await, contacts(&bob).await), (vec![bob.id.clone()], vec![ada.id.clone()]));
+
+    // At the same instant, too.
+    for _ in 0..10 {
+        let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+        let both = join_all((0..6).map(|i| if i % 2 == 0 { ask(&ada, &bob.id) } else { ask(&bob, &ada.id) })).await;
+        let of = |answer: &Answer| answer.clone().data()["sendContactRequest"]["contact"].is_object();
+        assert!(both.iter().any(of), "{both:?}");
+        assert_eq!((contacts(&ada).await, contacts(&bob).await), (vec![bob.id.clone()], vec![ada.id.clone()]));
+        assert_eq!(requests(&ada, "OUTGOING").await.len() + requests(&ada, "INCOMING").await.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn accepting_and_declining_at_once_does_one_of_them() {
+    let node = Node::start().await;
+    for _ in 0..10 {
+        let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+        let request = asked(&ada, &bob).await;
+        let (accepted, declined) = tokio::join!(accept(&bob, &request), decline(&bob, &request));
+        let accepted = accepted.body.get("errors").is_none();
+        assert_ne!(accepted, declined.body.get("errors").is_none());
+        assert_eq!((contacts(&ada).await.len(), contacts(&bob).await.len()), (accepted.into(), accepted.into()));
+    }
+}
+
+#[tokio::test]
+async fn who_parts_parts_for_both() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let request = asked(&ada, &bob).await;
+    accept(&bob, &request).await.data();
+    let (mut hers, mut his) = (ada.inbox().await, bob.inbox().await);
+    let answer = remove(&bob, &ada).await.data();
+    assert_eq!(answer["removeContact"]["user"], json!({"id": ada.id, "viewerIsContact": false}));
+    hears_of(&mut hers, &bob).await;
+    hears_of(&mut his, &ada).await;
+    assert_eq!(contacts(&ada).await.len() + contacts(&bob).await.len(), 0);
+    // Once more is no error, and no news.
+    remove(&bob, &ada).await.data();
+    hears_nothing(&mut hers, &ada).await;
+    hears_nothing(&mut his, &bob).await;
+}
+
+#[tokio::test]
+async fn only_who_was_asked_answers_and_only_the_two_see_it() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let request = asked(&ada, &bob).await;
+    let query = "query ($id: ID!) { node(id: $id) { ... on ContactRequest { from { id } to { id } } } }";
+    for user in [&ada, &bob] {
+        let data = user.query(query, json!({"id": request})).await;
+        assert_eq!(data["node"], json!({"from": {"id": ada.id}, "to": {"id": bob.id}}));
+    }
+    assert_eq!(eve.query(query, json!({"id": request})).await["node"], Value::Null);
+    for answer in [accept(&eve, &request).await, decline(&eve, &request).await] {
+        assert_eq!(answer.code(), "NOT_FOUND");
+    }
+    for answer in [accept(&ada, &request).await, decline(&ada, &request).await] {
+        assert_eq!(answer.code(), "FORBIDDEN");
+    }
+    assert_eq!(ask(&ada, &ada.id).await.violations(), ["userId"]);
+    let nobody = "usr_00000000000000000000000000";
+    assert_eq!(ask(&ada, nobody).await.code(), "NOT_FOUND");
+    let anonymous = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
+    assert_eq!(node.call(None, anonymous, json!({"id": bob.id})).await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn contacts_are_paged_newest_first() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        let other = node.register("other").await;
+        let request = asked(&other, &ada).await;
+        accept(&ada, &request).await.data();
+        others.push(other.id);
+    }
+    others.reverse();
+    let (mut seen, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let data = ada.query(CONTACTS, json!({"first": 2, "after": after})).await;
+        let page = &data["viewer"]["contacts"];
+        seen.extend(page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()));
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
+    assert_eq!(seen, others);
+}

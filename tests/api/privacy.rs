@@ -1,0 +1,133 @@
+//! Privacy settings, and what they let others do.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, PASSWORD, User};
+
+const SETTINGS: &str = "{ viewer { privacy { lastSeen readReceipts groupAdds discoverableByContactPoint } } }";
+
+async fn set(user: &User, input: Value) -> Value {
+    let query = "mutation ($input: UpdatePrivacyInput!) { updatePrivacy(input: $input) {
+        viewer { privacy { lastSeen readReceipts groupAdds discoverableByContactPoint } }
+    } }";
+    user.query(query, json!({"input": input})).await["updatePrivacy"]["viewer"]["privacy"].clone()
+}
+
+async fn make_contacts(one: &User, other: &User) {
+    let query = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { contact { id } } }";
+    one.query(query, json!({"id": other.id})).await;
+    other.query(query, json!({"id": one.id})).await;
+}
+
+async fn block(user: &User, other: &User) {
+    let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    user.query(query, json!({"id": other.id})).await;
+}
+
+async fn group(creator: &User, others: &[&User]) -> Answer {
+    let query = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation { id } } }";
+    let ids: Vec<_> = others.iter().map(|user| user.id.as_str()).collect();
+    creator.call(query, json!({"input": {"title": "Group", "participantIds": ids}})).await
+}
+
+#[tokio::test]
+async fn settings_begin_open_and_change_one_by_one() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let phone = User::login(&node, &ada.username, PASSWORD).await;
+    let open = json!({
+        "lastSeen": "EVERYONE", "readReceipts": true, "groupAdds": "EVERYONE", "discoverableByContactPoint": "EVERYONE",
+    });
+    assert_eq!(ada.query(SETTINGS, json!({})).await["viewer"]["privacy"], open);
+    assert_eq!(set(&ada, json!({})).await, open);
+    set(&ada, json!({"lastSeen": "NOBODY"})).await;
+    set(&ada, json!({"readReceipts": false, "groupAdds": null})).await;
+    let changed = set(&ada, json!({"groupAdds": "CONTACTS", "discoverableByContactPoint": "NOBODY"})).await;
+    let expected = json!({
+        "lastSeen": "NOBODY", "readReceipts": false, "groupAdds": "CONTACTS", "discoverableByContactPoint": "NOBODY",
+    });
+    assert_eq!(changed, expected);
+    assert_eq!(phone.query(SETTINGS, json!({})).await["viewer"]["privacy"], expected);
+    let anonymous = "mutation { updatePrivacy(input: {lastSeen: NOBODY}) { viewer { id } } }";
+    assert_eq!(node.call(None, anonymous, json!({})).await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn only_whom_one_lets_adds_one_to_groups() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    make_contacts(&ada, &bob).await;
+    group(&eve, &[&ada]).await.data();
+    set(&ada, json!({"groupAdds": "CONTACTS"})).await;
+    group(&bob, &[&ada]).await.data();
+    let refused = group(&eve, &[&bob, &ada]).await;
+    assert_eq!(refused.code(), "FORBIDDEN");
+    set(&ada, json!({"groupAdds": "NOBODY"})).await;
+    assert_eq!(group(&bob, &[&ada]).await.code(), "FORBIDDEN");
+    // One's own groups are one's own.
+    group(&ada, &[&ada, &bob]).await.data();
+    // A block is refused in the very same words.
+    set(&ada, json!({"groupAdds": "EVERYONE"})).await;
+    block(&ada, &eve).await;
+    assert_eq!(group(&eve, &[&bob, &ada]).await.body, refused.body);
+}
+
+#[tokio::test]
+async fn an_email_or_a_phone_finds_whoever_allows_it() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let update = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { id } } }";
+    ada.query(update, json!({"input": {"email": "Countess@example.org", "phone": "+441632960001"}})).await;
+    make_contacts(&ada, &bob).await;
+    let search = async |user: &User, query: &str| {
+        let document = "query ($query: String!) { searchUsers(query: $query) { nodes { id } } }";
+        let data = user.query(document, json!({"query": query})).await;
+        data["searchUsers"]["nodes"].as_array().unwrap().clone()
+    };
+    let exact = ["countess@example.org", " COUNTESS@example.org ", "+44 1632 960001", "+44 (1632) 960-001"];
+    for (setting, contact_finds, stranger_finds) in
+        [("EVERYONE", true, true), ("CONTACTS", true, false), ("NOBODY", false, false)]
+    {
+        set(&ada, json!({"discoverableByContactPoint": setting})).await;
+        for query in exact {
+            let found = |finds: bool| if finds { vec![json!({"id": ada.id})] } else { vec![] };
+            assert_eq!(search(&bob, query).await, found(contact_finds), "{setting} {query}");
+            assert_eq!(search(&eve, query).await, found(stranger_finds), "{setting} {query}");
+        }
+    }
+    // Exactly, or not at all.
+    set(&ada, json!({"discoverableByContactPoint": "EVERYONE"})).await;
+    for query in ["countess@example", "countess@", "@example.org", "+4416329600", "441632960001", "%@example.org"] {
+        assert_eq!(search(&bob, query).await, [] as [Value; 0], "{query}");
+    }
+    // Whoever is blocked is a contact no more.
+    set(&ada, json!({"discoverableByContactPoint": "CONTACTS"})).await;
+    block(&ada, &bob).await;
+    assert_eq!(search(&bob, exact[0]).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn only_whom_one_lets_sees_when_one_was_there() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    make_contacts(&ada, &bob).await;
+    let id = |user: &User| user.id.parse::<parlance::ids::UserId>().unwrap();
+    let all = [id(&ada), id(&bob), id(&eve)];
+    let seen = async |user: &User| node.app.privacy().may_see_last_seen(id(user), &all).await.ok().unwrap();
+    assert_eq!(seen(&eve).await, HashSet::from(all));
+    set(&ada, json!({"lastSeen": "CONTACTS"})).await;
+    assert_eq!(seen(&bob).await, HashSet::from(all));
+    assert_eq!(seen(&eve).await, HashSet::from([id(&bob), id(&eve)]));
+    set(&ada, json!({"lastSeen": "NOBODY"})).await;
+    assert_eq!(seen(&bob).await, HashSet::from([id(&bob), id(&eve)]));
+    assert_eq!(seen(&ada).await, HashSet::from(all), "oneself sees oneself");
+    // Neither sees the other past a block, whoever's it is.
+    block(&eve, &bob).await;
+    assert_eq!(seen(&bob).await, HashSet::from([id(&bob)]));
+    assert_eq!(seen(&eve).await, HashSet::from([id(&eve)]));
+    for (user, apart) in [(&eve, id(&bob)), (&bob, id(&eve))] {
+        assert_eq!(node.app.privacy().kept_apart(id(user), &all).await.ok().unwrap(), HashSet::from([apart]));
+    }
+}
