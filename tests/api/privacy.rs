@@ -68,6 +68,15 @@ async fn only_whom_one_lets_adds_one_to_groups() {
     assert_eq!(group(&bob, &[&ada]).await.code(), "FORBIDDEN");
     // One's own groups are one's own.
     group(&ada, &[&ada, &bob]).await.data();
+    // To a group that is there, too; who is in it stays.
+    let add = "mutation ($group: ID!, $ids: [ID!]!) { addParticipants(input: {conversationId: $group, userIds: $ids}) {
+        conversation { participantCount }
+    } }";
+    let there = bob.create_group("There", &[&eve]).await;
+    let answer = bob.call(add, json!({"group": there, "ids": [eve.id, ada.id]})).await;
+    assert_eq!(answer.code(), "FORBIDDEN");
+    set(&ada, json!({"groupAdds": "CONTACTS"})).await;
+    bob.call(add, json!({"group": there, "ids": [eve.id, ada.id]})).await.data();
     // A block is refused in the very same words.
     set(&ada, json!({"groupAdds": "EVERYONE"})).await;
     block(&ada, &eve).await;

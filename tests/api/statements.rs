@@ -128,9 +128,10 @@ async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_a
     for _ in 1..10 {
         others().await;
     }
-    // The viewer and the three lists, what she has to do with those on the first and the last, the askers, and what
-    // she has to do with them.
-    assert_eq!((one, statements_of(&ada, query).await), (7, 7));
+    // The viewer and the three lists, the askers, and what she has to do with those on each list, which may come one
+    // after the other.
+    let ten = statements_of(&ada, query).await;
+    assert!(one <= 8 && ten <= 8, "{one}, and then {ten}");
 }
 
 /// A query that is stopped asks for nothing more, though what it has asked for is not taken back.
