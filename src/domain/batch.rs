@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
+use super::mentions::{self, Named};
 use super::messages::NewMessage;
 use crate::clock::Clock;
 use crate::ids::{ConversationId, MessageId, UserId};
@@ -14,7 +15,8 @@ use crate::random::Random;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
-use crate::store::participants::{self, Watermarks};
+use crate::store::receipts::{self, Watermarks};
+use crate::store::{mentions as mention_rows, participants};
 
 const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
@@ -64,10 +66,20 @@ pub(super) async fn store(
         for message in &batch.new {
             tx.record_message(message);
         }
+        let mentions: Vec<_> = batch.new.iter().filter_map(|message| mentions::of(message, &batch.named)).collect();
+        if !mentions.is_empty() {
+            mention_rows::insert(tx.conn(), &mentions).await?;
+        }
     }
     if !batch.watermarks.is_empty() {
-        for (conversation, user) in participants::advance(tx.conn(), &batch.watermarks).await? {
-            tx.record(Change::ReceiptAdvanced { conversation, user });
+        for moved in receipts::advance(tx.conn(), &batch.watermarks).await? {
+            let (conversation, user) = (moved.conversation_id, moved.user_id);
+            tx.record(if moved.shown {
+                Change::ReceiptAdvanced { conversation, user }
+            } else {
+                // The user's own devices hear of it all the same.
+                Change::MembershipUpdated { user, conversation }
+            });
         }
     }
     Ok(Results { sends, receipts, stored: batch.new.len() })
@@ -79,6 +91,8 @@ struct Batch {
     conversations: HashMap<ConversationId, Conversation>,
     /// With the number up to which messages are hidden from them.
     participants: HashMap<(ConversationId, UserId), i32>,
+    /// The participants whose usernames are in the messages.
+    named: Named,
     /// The messages under each clientId, of before and of this batch.
     known: HashMap<(UserId, String), Message>,
     new: Vec<Message>,
@@ -104,7 +118,10 @@ impl Batch {
             .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
             .collect();
 
-        // These three are sent together, the lock first: what the others find holds until the commit.
+        let bodies = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.message.body.as_str()));
+        let written = mentions::names_in(bodies);
+
+        // These four are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
         let known = async {
             match sent.as_slice() {
@@ -112,9 +129,15 @@ impl Batch {
                 sent => messages::by_client_ids(conn, sent).await,
             }
         };
-        let (locked, participants, known) = tokio::try_join!(
+        let named = async {
+            match written.as_slice() {
+                [] => Ok(Vec::new()),
+                written => mention_rows::named(conn, written).await,
+            }
+        };
+        let (locked, participants, known, named) = tokio::try_join!(
             biased;
-            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known
+            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, named
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
@@ -122,6 +145,7 @@ impl Batch {
             now: clock.now(),
             conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             participants: participants.into_iter().collect(),
+            named: named.into_iter().map(|(conversation, name, user)| ((conversation, name), user)).collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
             new: Vec::with_capacity(sends.len()),
             places,

@@ -7,11 +7,15 @@ mod error;
 mod groups;
 mod housekeeping;
 pub mod invites;
+pub mod memberships;
+pub mod mentions;
 pub mod messages;
 pub mod participants;
 mod passwords;
 pub mod permissions;
 pub mod receipts;
+pub mod scheduled_messages;
+mod scheduler;
 pub mod sessions;
 mod system;
 mod tokens;
@@ -36,6 +40,7 @@ use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
+use scheduler::Scheduler;
 use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
@@ -55,6 +60,7 @@ struct Parts {
     writers: Writers,
     metrics: Metrics,
     housekeeping: Housekeeping,
+    scheduler: Scheduler,
 }
 
 /// Why a node could not be put together.
@@ -89,11 +95,24 @@ impl App {
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
         let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
+        let scheduler = Scheduler::start(&database, &log, clock, &random, &metrics, &config.writing, &stop);
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping };
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            housekeeping,
+            scheduler,
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -129,6 +148,14 @@ impl App {
         receipts::Receipts { app: self }
     }
 
+    pub fn memberships(&self) -> memberships::Memberships<'_> {
+        memberships::Memberships { app: self }
+    }
+
+    pub fn scheduled_messages(&self) -> scheduled_messages::ScheduledMessages<'_> {
+        scheduled_messages::ScheduledMessages { app: self }
+    }
+
     pub fn log(&self) -> &Log {
         &self.parts.log
     }
@@ -152,8 +179,9 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let running = parts.log.is_running() && parts.writers.are_running() && parts.housekeeping.is_running();
-        running && parts.database.ping().await.is_ok()
+        let running = parts.log.is_running() && parts.writers.are_running();
+        let tasks = parts.housekeeping.is_running() && parts.scheduler.is_running();
+        running && tasks && parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {

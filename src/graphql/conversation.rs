@@ -34,8 +34,8 @@ pub struct Conversation {
     id: ConversationId,
     /// Loaded once a field asks for it: many a client wants to know of which conversation a message is, and no more.
     row: OnceCell<Row>,
-    /// The viewer's own state, where it was read along.
-    membership: Option<ParticipantRow>,
+    /// The viewer's own state with the number of the newest message, where they were read along.
+    membership: Option<(ParticipantRow, i32)>,
 }
 
 impl From<Row> for Conversation {
@@ -147,7 +147,7 @@ impl Conversation {
 
 impl Conversation {
     pub(super) fn of_member(row: Row, membership: ParticipantRow) -> Self {
-        Self { membership: Some(membership), ..row.into() }
+        Self { membership: Some((membership, row.last_message_number)), ..row.into() }
     }
 
     async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
@@ -162,7 +162,7 @@ impl Conversation {
     /// The number up to which the viewer may not see the messages.
     async fn hidden_up_to(&self, ctx: &Context<'_>) -> Result<i32> {
         match &self.membership {
-            Some(row) => Ok(row.hidden_up_to),
+            Some((row, _)) => Ok(row.hidden_up_to),
             None => hidden_from(ctx.loaders(), &ctx.looker(), self.row(ctx).await?).await,
         }
     }
@@ -173,8 +173,7 @@ impl Conversation {
             Some(row) => Some(row.clone()),
             None => ctx.loaders().load(MembershipKey(viewer.user, self.id)).await?,
         };
-        let last_message_number = self.row(ctx).await?.last_message_number;
-        Ok(row.map(|row| Membership { row, last_message_number }))
+        Ok(row.map(|(row, last_message_number)| Membership { row, last_message_number }))
     }
 
     async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
@@ -190,7 +189,7 @@ async fn hidden_from(loaders: &Loaders, looker: &Looker, row: &Row) -> Result<i3
         return Ok(0);
     }
     let membership = loaders.load(MembershipKey(looker.viewer()?.user, row.id)).await?;
-    Ok(membership.map_or(i32::MAX, |row| row.hidden_up_to))
+    Ok(membership.map_or(i32::MAX, |(row, _)| row.hidden_up_to))
 }
 
 /// Whether the message is not from before the viewer's time. For whoever comes by it from another one, or by an event

@@ -9,11 +9,13 @@ mod event;
 mod inputs;
 mod invite;
 mod loaders;
+mod membership;
 mod message;
 mod node;
 mod page;
 mod participant;
 mod scalars;
+mod scheduled_message;
 mod server_info;
 mod session;
 mod user;
@@ -57,6 +59,8 @@ pub struct Mutation(
     message::MessageMutation,
     participant::ParticipantMutation,
     invite::InviteMutation,
+    membership::MembershipMutation,
+    scheduled_message::ScheduledMessageMutation,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.

@@ -11,23 +11,25 @@ use super::error::{Error, Result};
 use super::invite::Invite;
 use super::message::Message;
 use super::participant::Participant;
+use super::scheduled_message::ScheduledMessage;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
-use crate::ids::{self, ConversationId, InviteId, MessageId, ParticipantId, SessionId, UserId};
+use crate::ids::{self, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId, SessionId, UserId};
 use crate::store::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
     ParticipantId::PREFIX,
     MessageId::PREFIX,
     InviteId::PREFIX,
+    ScheduledMessageId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -43,6 +45,7 @@ pub enum Node {
     Participant(Participant),
     Message(Message),
     Invite(Invite),
+    ScheduledMessage(ScheduledMessage),
 }
 
 #[derive(Default)]
@@ -115,6 +118,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         InviteId::PREFIX => {
             let rows = app.invites().find_many(viewer, &typed(uuids, InviteId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::Invite(Invite(row)))).collect()
+        }
+        ScheduledMessageId::PREFIX => {
+            let rows = app.scheduled_messages().find_many(viewer, &typed(uuids, ScheduledMessageId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::ScheduledMessage(ScheduledMessage(row)))).collect()
         }
         _ => Vec::new(),
     })

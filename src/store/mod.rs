@@ -3,13 +3,17 @@
 pub mod conversations;
 pub mod invites;
 pub mod locks;
+pub mod mentions;
 pub mod messages;
 mod migrations;
 pub mod participants;
 mod prepared;
+pub mod receipts;
+pub mod scheduled_messages;
 pub mod schema;
 pub mod sessions;
 mod text_enum;
+pub mod unread;
 pub mod users;
 
 use std::time::Duration;

@@ -55,6 +55,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    mentions (message_id, user_id) {
+        message_id -> Uuid,
+        user_id -> Uuid,
+        conversation_id -> Uuid,
+        number -> Int4,
+    }
+}
+
+diesel::table! {
     messages (id) {
         id -> Uuid,
         conversation_id -> Uuid,
@@ -75,6 +84,7 @@ diesel::table! {
         actor_id -> Nullable<Uuid>,
         subject_id -> Nullable<Uuid>,
         system_text -> Nullable<Text>,
+        mentions_all -> Bool,
     }
 }
 
@@ -106,6 +116,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    scheduled_messages (id) {
+        id -> Uuid,
+        sender_id -> Uuid,
+        conversation_id -> Uuid,
+        body -> Text,
+        send_at -> Timestamptz,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -130,16 +151,20 @@ diesel::table! {
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
         deleted_at -> Nullable<Timestamptz>,
+        read_receipts -> Bool,
     }
 }
 
 diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
+diesel::joinable!(mentions -> messages (message_id));
+diesel::joinable!(mentions -> users (user_id));
 diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(scheduled_messages -> users (sender_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -147,9 +172,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     events,
     invites,
     log_head,
+    mentions,
     messages,
     participants,
     refresh_tokens,
+    scheduled_messages,
     sessions,
     users,
 );

@@ -80,6 +80,7 @@ fn the_operations_of_the_first_version_are_there() {
         names("Mutation"),
         [
             "addParticipants",
+            "cancelScheduledMessage",
             "changePassword",
             "createGroup",
             "createInvite",
@@ -96,9 +97,11 @@ fn the_operations_of_the_first_version_are_there() {
             "revokeInvite",
             "revokeOtherSessions",
             "revokeSession",
+            "scheduleMessage",
             "sendMessage",
             "setParticipantRole",
             "updateGroup",
+            "updateMembership",
             "updateProfile",
         ]
     );

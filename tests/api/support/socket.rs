@@ -206,6 +206,7 @@ const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
     ... on ConversationAdded { conversation { id kind title } }
     ... on ConversationUpdated { conversation { id participantCount } }
     ... on ConversationRemoved { conversationId }
+    ... on MembershipUpdated { conversation { id } }
     ... on ReceiptAdvanced { conversation { id } participant { user { id } lastReadNumber lastDeliveredNumber } }
 } }";
 
