@@ -206,6 +206,9 @@ pub struct Writing {
     /// Writers that commit side by side, with a connection to Postgres each; all of them wait for the head of the log
     #[arg(long, env, default_value = "1", value_name = "1..16", value_parser = within::<usize>(1..=16))]
     pub writers: usize,
+    /// Milliseconds between two looks at Postgres for scheduled messages; those that a node knows of are sent on time
+    #[arg(long, env, default_value = "500", value_name = "MS", value_parser = milliseconds(10..=60_000))]
+    pub schedule_poll_interval: Duration,
 }
 
 /// The event log and its streams.

@@ -120,6 +120,7 @@ id!(
 id!(MessageId, "msg");
 id!(InviteId, "inv");
 id!(ContactRequestId, "crq");
+id!(ScheduledMessageId, "sch");
 
 impl MessageId {
     /// When it was made, to the millisecond; the epoch for one that no server made.

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::blocks::BLOCKING;
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
+use super::mentions::{self, Named};
 use super::messages::NewMessage;
 use crate::clock::Clock;
 use crate::ids::{ConversationId, MessageId, UserId};
@@ -14,8 +15,10 @@ use crate::log::{Change, Transaction};
 use crate::random::Random;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation};
+use crate::store::mentions as mention_rows;
 use crate::store::messages::{self, Message};
-use crate::store::participants::{self, Standing, Watermarks};
+use crate::store::participants::{self, Standing};
+use crate::store::receipts::{self, Watermarks};
 
 pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
@@ -76,10 +79,22 @@ pub(super) async fn store(
                 _ => tx.record_message(message),
             }
         }
+        // One that is withheld mentions nobody: its sender alone sees it.
+        let shown = batch.new.iter().filter(|message| !batch.withheld.contains_key(&message.id));
+        let mentions: Vec<_> = shown.filter_map(|message| mentions::of(message, &batch.named)).collect();
+        if !mentions.is_empty() {
+            mention_rows::insert(tx.conn(), &mentions).await?;
+        }
     }
     if !batch.watermarks.is_empty() {
-        for (conversation, user) in participants::advance(tx.conn(), &batch.watermarks).await? {
-            tx.record(Change::ReceiptAdvanced { conversation, user });
+        for moved in receipts::advance(tx.conn(), &batch.watermarks).await? {
+            let (conversation, user) = (moved.conversation_id, moved.user_id);
+            tx.record(if moved.shown {
+                Change::ReceiptAdvanced { conversation, user }
+            } else {
+                // The user's own devices hear of it all the same.
+                Change::MembershipUpdated { user, conversation }
+            });
         }
     }
     Ok(Results { sends, receipts, stored: batch.new.len() })
@@ -90,6 +105,8 @@ struct Batch {
     /// Locked: their numbers are this transaction's to give.
     conversations: HashMap<ConversationId, Conversation>,
     participants: HashMap<(ConversationId, UserId), Standing>,
+    /// The participants whose usernames are in the messages.
+    named: Named,
     /// The messages under each clientId, of before and of this batch.
     known: HashMap<(UserId, String), Message>,
     /// Which messages the senders may answer, and in which conversation.
@@ -121,6 +138,8 @@ impl Batch {
 
         let answers = sends.iter().filter_map(|outgoing| Some((outgoing.sender, outgoing.message.reply_to?)));
         let answers = unique(answers);
+        let bodies = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.message.body.as_str()));
+        let written = mentions::names_in(bodies);
 
         // These are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
@@ -136,9 +155,15 @@ impl Batch {
                 answers => messages::sights(conn, answers).await,
             }
         };
-        let (locked, participants, known, answerable) = tokio::try_join!(
+        let named = async {
+            match written.as_slice() {
+                [] => Ok(Vec::new()),
+                written => mention_rows::named(conn, written).await,
+            }
+        };
+        let (locked, participants, known, answerable, named) = tokio::try_join!(
             biased;
-            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable
+            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable, named
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
@@ -149,6 +174,7 @@ impl Batch {
                 .into_iter()
                 .map(|standing| ((standing.conversation_id, standing.user_id), standing))
                 .collect(),
+            named: named.into_iter().map(|(conversation, name, user)| ((conversation, name), user)).collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
             answerable: answerable
                 .into_iter()

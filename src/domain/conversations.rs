@@ -197,8 +197,10 @@ impl Conversations<'_> {
         Ok(participants::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
+    /// Over the conversations that are neither muted nor archived.
     pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
-        Ok(conversations::unread_count(&mut *self.app.connection().await?, viewer.user).await?)
+        let now = self.app.now();
+        Ok(conversations::unread_count(&mut *self.app.connection().await?, viewer.user, now).await?)
     }
 
     fn empty(&self, kind: ConversationKind, creator: UserId) -> Conversation {

@@ -3,13 +3,15 @@
 use super::batch::{self, NO_MESSAGE, Outgoing};
 use super::change::{self, Held};
 use super::error::{Error, Result, Violation};
+use super::mentions;
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Transaction};
-use crate::store::conversations::ConversationKind;
+use crate::store::conversations::{self, ConversationKind};
 use crate::store::messages::{self, Edit, Message, MessageKind};
 use crate::store::participants::{self, ParticipantRole};
+use crate::store::unread;
 
 /// Messages that are forwarded at once.
 const MAX_FORWARDED: usize = 100;
@@ -87,6 +89,7 @@ impl Messages<'_> {
         messages::keep_edit(tx.conn(), &edit).await?;
         held.message.edited_at = Some(now);
         held.write(tx).await?;
+        mentions::refresh(tx.conn(), &held.message).await?;
         Ok(held.message)
     }
 
@@ -164,11 +167,14 @@ impl Messages<'_> {
 async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<()> {
     let place = messages::places(tx.conn(), &[id]).await?.pop();
     let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
+    // The viewer's count of unread messages changes with it.
+    conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
     if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
         return Err(NO_MESSAGE);
     }
     if messages::hide(tx.conn(), viewer.user, id).await? {
+        unread::uncount_for(tx.conn(), viewer.user, id).await?;
         tx.record(Change::MessageRemoved { user: viewer.user, message: id });
     }
     Ok(())

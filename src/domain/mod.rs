@@ -11,6 +11,8 @@ mod expiry;
 mod groups;
 mod housekeeping;
 pub mod invites;
+pub mod memberships;
+pub mod mentions;
 pub mod messages;
 pub mod participants;
 mod passwords;
@@ -19,6 +21,8 @@ pub mod pins;
 pub mod privacy;
 pub mod reactions;
 pub mod receipts;
+pub mod scheduled_messages;
+mod scheduler;
 pub mod sessions;
 mod system;
 mod tokens;
@@ -44,6 +48,7 @@ use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
+use scheduler::Scheduler;
 use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
@@ -64,6 +69,7 @@ struct Parts {
     metrics: Metrics,
     housekeeping: Housekeeping,
     expiry: Expiry,
+    scheduler: Scheduler,
 }
 
 /// Why a node could not be put together.
@@ -100,12 +106,25 @@ impl App {
         let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
         let look = config.log.tail_poll_interval;
         let expiry = Expiry::start(database.clone(), log.clone(), clock, look, stop.clone());
+        let scheduler = Scheduler::start(&database, &log, clock, &random, &metrics, &config.writing, &stop);
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts =
-            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping, expiry };
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            housekeeping,
+            expiry,
+            scheduler,
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -161,6 +180,14 @@ impl App {
         privacy::Privacy { app: self }
     }
 
+    pub fn memberships(&self) -> memberships::Memberships<'_> {
+        memberships::Memberships { app: self }
+    }
+
+    pub fn scheduled_messages(&self) -> scheduled_messages::ScheduledMessages<'_> {
+        scheduled_messages::ScheduledMessages { app: self }
+    }
+
     pub fn log(&self) -> &Log {
         &self.parts.log
     }
@@ -184,7 +211,7 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let tasks = parts.housekeeping.is_running() && parts.expiry.is_running();
+        let tasks = parts.housekeeping.is_running() && parts.expiry.is_running() && parts.scheduler.is_running();
         let running = parts.log.is_running() && parts.writers.are_running() && tasks;
         running && parts.database.ping().await.is_ok()
     }

@@ -3,8 +3,11 @@
 use super::batch::{Mark, Receipt};
 use super::error::Result;
 use super::{App, Viewer};
-use crate::ids::MessageId;
+use crate::ids::{MessageId, UserId};
 use crate::store::conversations::Conversation;
+use crate::store::messages::Message;
+use crate::store::participants::Participant;
+use crate::store::receipts::Progress;
 
 pub struct Receipts<'a> {
     pub(super) app: &'a App,
@@ -24,4 +27,37 @@ impl Receipts<'_> {
     async fn advance(&self, viewer: Viewer, message: MessageId, mark: Mark) -> Result<Conversation> {
         self.app.parts.writers.advance(Receipt { user: viewer.user, message, mark }).await
     }
+}
+
+/// Over all other participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryStatus {
+    /// Stored, and not with all of them yet; or there is nobody else.
+    Sent,
+    Delivered,
+    Read,
+}
+
+/// The same for whoever looks. In a conversation where anybody hides what they have read nothing is READ: that says
+/// nothing of those who hide theirs, and shows them nothing of the others'.
+pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
+    let all_have = |lowest: &[(UserId, i32)]| {
+        let others = lowest.iter().find(|(user, _)| Some(*user) != message.sender_id);
+        others.is_some_and(|&(_, number)| message.number <= number)
+    };
+    if all_have(&progress.read) && !progress.hidden {
+        DeliveryStatus::Read
+    } else if all_have(&progress.delivered) {
+        DeliveryStatus::Delivered
+    } else {
+        DeliveryStatus::Sent
+    }
+}
+
+/// How far the participant has read, as the viewer may know it: 0 where either of them hides what they have read.
+/// `hiding` are all who do, of the participant's conversation.
+pub fn shown_read_number(viewer: Viewer, participant: &Participant, hiding: &[UserId]) -> i32 {
+    let own = viewer.user == participant.user_id;
+    let hidden = hiding.iter().any(|user| *user == viewer.user || *user == participant.user_id);
+    if own || !hidden { participant.last_read_number } else { 0 }
 }

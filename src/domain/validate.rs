@@ -31,6 +31,12 @@ pub(super) fn contact_point(text: &str) -> Option<String> {
     (text.starts_with('+') || text.contains('@')).then_some(text)
 }
 
+/// Whether it is one in the form that it is kept in.
+pub(super) fn is_username(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+    USERNAME.contains(&name.len()) && name.chars().all(allowed)
+}
+
 /// Spaces, hyphens and brackets are for people; what is kept is E.164.
 fn phone_digits(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()
@@ -54,8 +60,7 @@ impl Check {
     /// Lower case, so that two never differ by case alone.
     pub(super) fn username(&mut self, text: &str) -> String {
         let name = text.trim().to_lowercase();
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
-        if !USERNAME.contains(&name.len()) || !name.chars().all(allowed) {
+        if !is_username(&name) {
             self.fail(
                 "username",
                 format!(

@@ -35,8 +35,8 @@ pub struct Conversation {
     id: ConversationId,
     /// Loaded once a field asks for it: many a client wants to know of which conversation a message is, and no more.
     row: OnceCell<Row>,
-    /// The viewer's own state, where it was read along.
-    membership: Option<ParticipantRow>,
+    /// The viewer's own state with the number of the newest message, where they were read along.
+    membership: Option<(ParticipantRow, i32)>,
 }
 
 impl From<Row> for Conversation {
@@ -165,7 +165,7 @@ impl Conversation {
 
 impl Conversation {
     pub(super) fn of_member(row: Row, membership: ParticipantRow) -> Self {
-        Self { membership: Some(membership), ..row.into() }
+        Self { membership: Some((membership, row.last_message_number)), ..row.into() }
     }
 
     async fn membership(&self, ctx: &Context<'_>) -> Result<Option<Membership>> {
@@ -174,8 +174,7 @@ impl Conversation {
             Some(row) => Some(row.clone()),
             None => ctx.loaders().load(MembershipKey(viewer.user, self.id)).await?,
         };
-        let last_message_number = self.row(ctx).await?.last_message_number;
-        Ok(row.map(|row| Membership { row, last_message_number }))
+        Ok(row.map(|(row, last_message_number)| Membership { row, last_message_number }))
     }
 
     async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {

@@ -349,7 +349,7 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
         Change::ReceiptAdvanced { conversation, user } => {
             let row = loaders.load(conversation).await?;
             let participant = loaders.load(MembershipKey(user, conversation)).await?;
-            row.zip(participant).map(|(row, participant)| {
+            row.zip(participant).map(|(row, (participant, _))| {
                 let (conversation, participant) = (row.into(), Participant(participant));
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })

@@ -15,8 +15,10 @@ use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::contacts::{self, Relation};
 use crate::store::conversations::{self, Conversation};
+use crate::store::mentions;
 use crate::store::messages::{self, Message, Sight};
 use crate::store::participants::{self, Participant};
+use crate::store::receipts::{self, Progress};
 use crate::store::users::{self, User};
 
 /// The loaders of a request, or of all the streams of a node. They keep nothing: each field shows the state at
@@ -35,7 +37,7 @@ pub struct Rows {
     keeps_users: bool,
 }
 
-/// A user's own state in a conversation.
+/// A user's own state in a conversation, with the number of its newest message at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
 
@@ -57,6 +59,18 @@ pub struct VisibleKey(pub UserId, pub MessageId);
 /// How a message stands to a user; nothing where they take no part in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SightKey(pub UserId, pub MessageId);
+
+/// The users named in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MentionsKey(pub MessageId);
+
+/// How far all participants of a conversation have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgressKey(pub ConversationId);
+
+/// The participants of a conversation who hide what they have read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HidingKey(pub ConversationId);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParticipantPage {
@@ -205,15 +219,16 @@ impl Loader<SightKey> for Rows {
 }
 
 impl Loader<MembershipKey> for Rows {
-    type Value = Participant;
+    type Value = (Participant, i32);
     type Error = Error;
 
-    async fn load(&self, keys: &[MembershipKey]) -> Result<HashMap<MembershipKey, Participant>> {
+    async fn load(&self, keys: &[MembershipKey]) -> Result<HashMap<MembershipKey, Self::Value>> {
         let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded = HashMap::with_capacity(keys.len());
         for (user, conversations) in grouped(keys.iter().map(|&MembershipKey(user, id)| (user, id))) {
             let rows = participants::of_user(&mut connection, user, &conversations).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|row| (MembershipKey(row.user_id, row.conversation_id), row)));
+            let key = |row: &Participant| MembershipKey(row.user_id, row.conversation_id);
+            loaded.extend(rows.into_iter().map(|(row, newest)| (key(&row), (row, newest))));
         }
         Ok(loaded)
     }
@@ -231,6 +246,42 @@ impl Loader<RelationKey> for Rows {
             loaded.extend(rows.into_iter().map(|(other, relation)| (RelationKey { viewer, other }, relation)));
         }
         Ok(loaded)
+    }
+}
+
+impl Loader<MentionsKey> for Rows {
+    type Value = Vec<User>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[MentionsKey]) -> Result<HashMap<MentionsKey, Vec<User>>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = mentions::of_messages(&mut connection, &ids).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|(id, user)| (MentionsKey(id), user))))
+    }
+}
+
+impl Loader<ProgressKey> for Rows {
+    type Value = Progress;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ProgressKey]) -> Result<HashMap<ProgressKey, Progress>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = receipts::progress(&mut connection, &ids).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|(id, progress)| (ProgressKey(id), progress)).collect())
+    }
+}
+
+impl Loader<HidingKey> for Rows {
+    type Value = Vec<UserId>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[HidingKey]) -> Result<HashMap<HidingKey, Vec<UserId>>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = receipts::hiding(&mut connection, &ids).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|(id, user)| (HidingKey(id), user))))
     }
 }
 

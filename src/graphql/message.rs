@@ -5,11 +5,13 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
-use super::loaders::VisibleKey;
+use super::loaders::{MentionsKey, ProgressKey, VisibleKey};
 use super::reaction::{ReactionGroup, ReactionsKey};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
 use crate::domain::messages::NewMessage;
+use crate::domain::receipts::DeliveryStatus as StatusRow;
+use crate::domain::{mentions, receipts};
 use crate::store::messages::{Message as Row, MessageKind as KindRow, SystemEventKind as SystemEventKindRow};
 
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -21,6 +23,15 @@ pub enum MessageKind {
     Audio,
     File,
     System,
+}
+
+/// Over all other participants: SENT when stored, DELIVERED and READ when true of every one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "StatusRow")]
+pub enum DeliveryStatus {
+    Sent,
+    Delivered,
+    Read,
 }
 
 #[derive(Clone)]
@@ -58,6 +69,26 @@ impl Message {
     /// Null once deleted and where only attachments were sent.
     async fn body(&self) -> Option<&str> {
         self.0.body.as_deref()
+    }
+
+    /// The participants whose `@username` is in it, by their usernames.
+    async fn mentions(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
+        if !self.0.body.as_deref().is_some_and(mentions::may_mention) {
+            return Ok(Vec::new());
+        }
+        let rows = ctx.loaders().load(MentionsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(User).collect())
+    }
+
+    /// Whether `@all` is in it, which mentions everybody.
+    async fn mentions_all(&self) -> bool {
+        self.0.body.as_deref().is_some_and(mentions::mentions_all)
+    }
+
+    /// Of all other participants together, the same whoever looks. Not READ where anybody hides what they have read.
+    async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
+        let progress = ctx.loaders().load(ProgressKey(self.0.conversation_id)).await?.unwrap_or_default();
+        Ok(receipts::status(&self.0, &progress).into())
     }
 
     async fn created_at(&self) -> DateTime {

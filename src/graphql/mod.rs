@@ -11,6 +11,7 @@ mod event;
 mod inputs;
 mod invite;
 mod loaders;
+mod membership;
 mod message;
 mod message_change;
 mod node;
@@ -20,6 +21,7 @@ mod pin;
 mod privacy;
 mod reaction;
 mod scalars;
+mod scheduled_message;
 mod server_info;
 mod session;
 mod user;
@@ -69,6 +71,8 @@ pub struct Mutation(
     contact::ContactMutation,
     block::BlockMutation,
     privacy::PrivacyMutation,
+    membership::MembershipMutation,
+    scheduled_message::ScheduledMessageMutation,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.

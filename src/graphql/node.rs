@@ -12,17 +12,20 @@ use super::error::{Error, Result};
 use super::invite::Invite;
 use super::message::Message;
 use super::participant::Participant;
+use super::scheduled_message::ScheduledMessage;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
-use crate::ids::{self, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, SessionId, UserId};
+use crate::ids::{
+    self, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId, SessionId, UserId,
+};
 use crate::store::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
@@ -30,6 +33,7 @@ const KINDS: [&str; 7] = [
     MessageId::PREFIX,
     InviteId::PREFIX,
     ContactRequestId::PREFIX,
+    ScheduledMessageId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -46,6 +50,7 @@ pub enum Node {
     Message(Message),
     Invite(Invite),
     ContactRequest(ContactRequest),
+    ScheduledMessage(ScheduledMessage),
 }
 
 #[derive(Default)]
@@ -122,6 +127,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         ContactRequestId::PREFIX => {
             let rows = app.contacts().find_requests(viewer, &typed(uuids, ContactRequestId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::ContactRequest(ContactRequest(row)))).collect()
+        }
+        ScheduledMessageId::PREFIX => {
+            let rows = app.scheduled_messages().find_many(viewer, &typed(uuids, ScheduledMessageId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::ScheduledMessage(ScheduledMessage(row)))).collect()
         }
         _ => Vec::new(),
     })

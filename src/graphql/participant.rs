@@ -5,11 +5,11 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::Result;
-use super::loaders::NumberKey;
+use super::loaders::{HidingKey, NumberKey};
 use super::message::Message;
 use super::scalars::{DateTime, parse_id, parse_ids};
 use super::user::User;
-use crate::domain::Error as Domain;
+use crate::domain::{Error as Domain, receipts};
 use crate::ids::MembershipId;
 use crate::store::participants::{Participant as Row, ParticipantRole as RoleRow};
 
@@ -48,9 +48,15 @@ impl Participant {
         self.0.last_delivered_number
     }
 
-    /// Highest message number read by this participant; 0 for none.
-    async fn last_read_number(&self) -> i32 {
-        self.0.last_read_number
+    /// Highest message number read by this participant; 0 for none. Depends on who asks: where this participant or the
+    /// viewer has read receipts off it is 0, except to the participant.
+    async fn last_read_number(&self, ctx: &Context<'_>) -> Result<i32> {
+        let hiding = ctx.loaders().load(HidingKey(self.0.conversation_id)).await?.unwrap_or_default();
+        if hiding.is_empty() {
+            // The same for everybody, so that nobody needs to be asked for.
+            return Ok(self.0.last_read_number);
+        }
+        Ok(receipts::shown_read_number(ctx.viewer()?, &self.0, &hiding))
     }
 }
 
@@ -71,14 +77,34 @@ impl Membership {
         self.row.role.into()
     }
 
-    /// Messages of others after the last one read.
+    /// Messages of others after the last one read and since joining; SYSTEM messages and deleted ones do not count.
     async fn unread_count(&self) -> i32 {
-        (self.last_message_number - self.row.last_read_number - self.row.own_unread).max(0)
+        self.row.unread(self.last_message_number)
+    }
+
+    /// Those of them that mention the viewer, by `@username` or `@all`.
+    async fn unread_mention_count(&self) -> i32 {
+        self.row.unread_mentions
     }
 
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         let key = NumberKey(self.row.user_id, self.row.conversation_id, self.row.last_read_number);
         ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
+    }
+
+    /// Stays so when a new message comes.
+    async fn archived(&self) -> bool {
+        self.row.archived
+    }
+
+    /// For the client to show first: lists are in the same order all the same.
+    async fn pinned(&self) -> bool {
+        self.row.pinned
+    }
+
+    /// Muted while in the future.
+    async fn muted_until(&self) -> Option<DateTime> {
+        self.row.muted_until.map(Into::into)
     }
 
     async fn joined_at(&self) -> DateTime {

@@ -9,15 +9,17 @@ use super::conversation::{Conversation, ConversationKind};
 use super::error::Result;
 use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward};
 use super::privacy::PrivacySettings;
+use super::scheduled_message::ScheduledMessage;
 use super::session::Session;
 use super::user::User;
 use crate::domain::{Error, Viewer as Identity};
-use crate::ids::{ContactRequestId, ConversationId, UserId, ViewerId};
+use crate::ids::{ContactRequestId, ConversationId, ScheduledMessageId, UserId, ViewerId};
 use crate::store::conversations::Filter;
 use crate::store::users::User as Row;
 
 /// Conversations on a page whose size was not asked for.
 const DEFAULT_PAGE: i32 = 20;
+const DEFAULT_SCHEDULED: i32 = DEFAULT_PAGE_SIZE as i32;
 
 /// Contacts, requests or blocked users on a page whose size was not asked for.
 const DEFAULT_PAGE_OF_USERS: i32 = DEFAULT_PAGE_SIZE as i32;
@@ -47,7 +49,7 @@ impl Viewer {
         self.row.phone.as_deref()
     }
 
-    /// Most recently active first.
+    /// Most recently active first; archived ones only when asked for.
     async fn conversations(
         &self,
         ctx: &Context<'_>,
@@ -66,7 +68,7 @@ impl Viewer {
         ))
     }
 
-    /// Sum over all conversations.
+    /// Sum over conversations that are neither muted nor archived.
     async fn unread_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ctx.app().conversations().unread_count(self.identity).await?;
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
@@ -115,6 +117,19 @@ impl Viewer {
         Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
     }
 
+    /// The first to be sent first.
+    async fn scheduled_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_SCHEDULED)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<ScheduledMessage>> {
+        let first = first.unwrap_or(DEFAULT_SCHEDULED);
+        let page = Forward::<(chrono::DateTime<Utc>, ScheduledMessageId)>::new(first, after.as_deref())?;
+        let rows = ctx.app().scheduled_messages().list(self.identity, page.after, page.limit()).await?;
+        Ok(page.connection(rows, |row| (row.send_at, row.id), ScheduledMessage))
+    }
+
     /// The devices that are signed in, last used first.
     async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
         let rows = ctx.app().sessions().list(self.identity).await?;
@@ -139,6 +154,9 @@ impl Viewer {
 #[derive(InputObject)]
 pub struct ConversationFilter {
     kind: Option<ConversationKind>,
+    /// The archived ones, in place of the others.
+    #[graphql(default_with = "Some(false)")]
+    archived: Option<bool>,
     #[graphql(default_with = "Some(false)")]
     unread_only: Option<bool>,
     /// In any case of letters.
@@ -149,6 +167,7 @@ impl From<ConversationFilter> for Filter {
     fn from(filter: ConversationFilter) -> Self {
         Self {
             kind: filter.kind.map(Into::into),
+            archived: filter.archived.unwrap_or_default(),
             unread_only: filter.unread_only.unwrap_or_default(),
             title_contains: filter.title_contains,
         }

@@ -78,6 +78,8 @@ impl Conversation {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub kind: Option<ConversationKind>,
+    /// Those that are archived, in place of those that are not.
+    pub archived: bool,
     pub unread_only: bool,
     /// Lower case.
     pub title_contains: Option<String>,
@@ -172,6 +174,7 @@ pub async fn list(
     let mut query = participants::table
         .inner_join(conversations::table)
         .filter(participants::user_id.eq(user).and(diesel::dsl::not(participants::unannounced)))
+        .filter(participants::archived.eq(filter.archived))
         .order((conversations::last_activity_at.desc(), conversations::id.desc()))
         .limit(limit)
         .select((Conversation::as_select(), Participant::as_select()))
@@ -195,18 +198,19 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// The unread messages over all of a user's conversations.
-pub async fn unread_count(conn: &mut Connection, user: UserId) -> QueryResult<i64> {
+/// The unread messages over all of a user's conversations that are neither archived nor muted.
+pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<i64> {
     participants::table
         .inner_join(conversations::table)
-        .filter(participants::user_id.eq(user))
+        .filter(participants::user_id.eq(user).and(participants::archived.eq(false)))
+        .filter(participants::muted_until.is_null().or(participants::muted_until.le(now)))
         .select(diesel::dsl::sum(unread()))
         .first::<Option<i64>>(conn)
         .await
         .map(Option::unwrap_or_default)
 }
 
-/// The messages after the last one read, less the participant's own.
+/// As `Participant::unread` has it.
 #[diesel::dsl::auto_type]
 fn unread() -> _ {
     conversations::last_message_number - participants::last_read_number - participants::own_unread

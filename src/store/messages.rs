@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{message_edits, message_hidden, messages};
-use super::{Connection, Prepared, text_enum};
+use super::{Connection, Prepared, text_enum, unread};
 use crate::ids::{ConversationId, MessageId, UserId};
 
 text_enum!(MessageKind {
@@ -71,7 +71,7 @@ pub struct Range {
 }
 
 /// Inserts messages whose conversations are locked, in the order of their numbers, and brings the conversations
-/// and the senders' own counts up to date, all in one statement.
+/// and the senders' own counts up to date, all in one statement. SYSTEM messages need another: they are unread to nobody.
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
     let query = diesel::sql_query(
         "WITH new AS (
@@ -117,7 +117,13 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.actor_id).collect::<Vec<_>>())
     .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.subject_id).collect::<Vec<_>>())
     .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_text.as_deref()).collect::<Vec<_>>());
-    Prepared(query).execute(conn).await.map(drop)
+    Prepared(query).execute(conn).await?;
+    let system: Vec<_> = new.iter().filter(|message| message.kind == MessageKind::System).collect();
+    if !system.is_empty() {
+        let conversations: Vec<_> = system.iter().map(|message| message.conversation_id).collect();
+        unread::uncount_for_all(conn, &conversations).await?;
+    }
+    Ok(())
 }
 
 /// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many

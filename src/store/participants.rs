@@ -1,13 +1,11 @@
 //! Participants: who takes part in a conversation, and how far each has read.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::schema::participants;
+use super::schema::{conversations, participants};
 use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, ParticipantId, UserId};
 
@@ -23,7 +21,8 @@ pub struct Participant {
     pub joined_at: DateTime<Utc>,
     pub last_delivered_number: i32,
     pub last_read_number: i32,
-    /// How many of the messages after `last_read_number` are the participant's own, or not the participant's to see.
+    /// How many of the messages after `last_read_number` do not count as unread: the participant's own, SYSTEM messages,
+    /// those deleted for everybody, and those that are not the participant's to see.
     pub own_unread: i32,
     pub archived: bool,
     pub pinned: bool,
@@ -31,7 +30,7 @@ pub struct Participant {
     pub muted_until: Option<DateTime<Utc>>,
     /// Messages up to this number are from before the participant's time, and hidden.
     pub hidden_up_to: i32,
-    /// How many of the messages after `last_read_number` mention the participant.
+    /// How many of the unread messages mention the participant.
     pub unread_mentions: i32,
 }
 
@@ -60,6 +59,11 @@ impl Participant {
             unread_mentions: 0,
         }
     }
+
+    /// How many messages are unread, where the newest has this number.
+    pub fn unread(&self, last_message_number: i32) -> i32 {
+        (last_message_number - self.last_read_number - self.own_unread).max(0)
+    }
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
@@ -71,15 +75,17 @@ pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<
     Ok(())
 }
 
-/// The state of one user in each of several conversations, where the user takes part.
+/// The state of one user in each of several conversations, where the user takes part, with the number of the newest
+/// message at that moment.
 pub async fn of_user(
     conn: &mut Connection,
     user: UserId,
-    conversations: &[ConversationId],
-) -> QueryResult<Vec<Participant>> {
+    wanted: &[ConversationId],
+) -> QueryResult<Vec<(Participant, i32)>> {
     participants::table
-        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(conversations)))
-        .select(Participant::as_select())
+        .inner_join(conversations::table)
+        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(wanted)))
+        .select((Participant::as_select(), conversations::last_message_number))
         .load(conn)
         .await
 }
@@ -252,48 +258,41 @@ pub async fn announce(conn: &mut Connection, conversation: ConversationId, user:
     Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
 }
 
-/// How far a participant is to come, by messages' numbers; 0 is nowhere.
+/// What a participant wants changed; None leaves it as it is, `Some(None)` unmutes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watermarks {
-    pub delivered: i32,
-    pub read: i32,
+pub struct MembershipChanges {
+    pub archived: Option<bool>,
+    pub pinned: Option<bool>,
+    pub muted_until: Option<Option<DateTime<Utc>>>,
 }
 
-/// Moves watermarks forward, never back, and returns whose have moved. The conversations must be locked: where more
-/// is read, the participant's own messages after it are counted anew, with those that the participant does not see.
-pub async fn advance(
+/// Whether anything is different now.
+pub async fn update_membership(
     conn: &mut Connection,
-    watermarks: &BTreeMap<(ConversationId, UserId), Watermarks>,
-) -> QueryResult<Vec<(ConversationId, UserId)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        conversation_id: ConversationId,
-        #[diesel(sql_type = SqlUuid)]
-        user_id: UserId,
-    }
-    let rows: Vec<Row> = diesel::sql_query(
+    conversation: ConversationId,
+    user: UserId,
+    changes: &MembershipChanges,
+) -> QueryResult<bool> {
+    diesel::sql_query(
         "UPDATE participants AS old
-         SET last_delivered_number = greatest(old.last_delivered_number, new.delivered),
-             last_read_number = greatest(old.last_read_number, new.read),
-             own_unread = CASE WHEN new.read <= old.last_read_number THEN old.own_unread ELSE (
-                 SELECT count(*) FROM messages
-                 WHERE conversation_id = new.conversation_id AND sender_id = new.user_id AND number > new.read
-             ) + (
-                 SELECT count(*) FROM messages JOIN message_hidden ON message_hidden.message_id = messages.id
-                 WHERE conversation_id = new.conversation_id AND number > new.read
-                     AND message_hidden.user_id = new.user_id AND sender_id <> new.user_id
-             ) END
-         FROM unnest($1, $2, $3, $4) AS new (conversation_id, user_id, delivered, read)
+         SET archived = new.archived, pinned = new.pinned, muted_until = new.muted_until
+         FROM (
+             SELECT conversation_id, user_id, coalesce($3, archived) AS archived, coalesce($4, pinned) AS pinned,
+                 CASE WHEN $5 THEN $6 ELSE muted_until END AS muted_until
+             FROM participants WHERE conversation_id = $1 AND user_id = $2
+             FOR NO KEY UPDATE
+         ) AS new
          WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id
-             AND (old.last_delivered_number < new.delivered OR old.last_read_number < new.read)
-         RETURNING old.conversation_id, old.user_id",
+             AND (old.archived, old.pinned, old.muted_until)
+                 IS DISTINCT FROM (new.archived, new.pinned, new.muted_until)",
     )
-    .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(conversation, _)| conversation).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(_, user)| user).collect::<Vec<_>>())
-    .bind::<Array<Integer>, _>(watermarks.values().map(|to| to.delivered).collect::<Vec<_>>())
-    .bind::<Array<Integer>, _>(watermarks.values().map(|to| to.read).collect::<Vec<_>>())
-    .load(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.conversation_id, row.user_id)).collect())
+    .bind::<SqlUuid, _>(conversation)
+    .bind::<SqlUuid, _>(user)
+    .bind::<Nullable<Bool>, _>(changes.archived)
+    .bind::<Nullable<Bool>, _>(changes.pinned)
+    .bind::<Bool, _>(changes.muted_until.is_some())
+    .bind::<Nullable<Timestamptz>, _>(changes.muted_until.flatten())
+    .execute(conn)
+    .await
+    .map(|updated| updated == 1)
 }

@@ -80,6 +80,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    mentions (message_id, user_id) {
+        message_id -> Uuid,
+        user_id -> Uuid,
+        conversation_id -> Uuid,
+        number -> Int4,
+    }
+}
+
+diesel::table! {
     message_edits (message_id, revision) {
         message_id -> Uuid,
         revision -> Int4,
@@ -125,6 +134,7 @@ diesel::table! {
         actor_id -> Nullable<Uuid>,
         subject_id -> Nullable<Uuid>,
         system_text -> Nullable<Text>,
+        mentions_all -> Bool,
     }
 }
 
@@ -153,6 +163,17 @@ diesel::table! {
         session_id -> Uuid,
         expires_at -> Timestamptz,
         spent_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    scheduled_messages (id) {
+        id -> Uuid,
+        sender_id -> Uuid,
+        conversation_id -> Uuid,
+        body -> Text,
+        send_at -> Timestamptz,
+        created_at -> Timestamptz,
     }
 }
 
@@ -191,6 +212,8 @@ diesel::table! {
 diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
+diesel::joinable!(mentions -> messages (message_id));
+diesel::joinable!(mentions -> users (user_id));
 diesel::joinable!(message_edits -> messages (message_id));
 diesel::joinable!(message_hidden -> messages (message_id));
 diesel::joinable!(message_hidden -> users (user_id));
@@ -200,6 +223,7 @@ diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(scheduled_messages -> users (sender_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -210,12 +234,14 @@ diesel::allow_tables_to_appear_in_same_query!(
     events,
     invites,
     log_head,
+    mentions,
     message_edits,
     message_hidden,
     message_reactions,
     messages,
     participants,
     refresh_tokens,
+    scheduled_messages,
     sessions,
     users,
 );

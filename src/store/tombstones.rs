@@ -7,12 +7,14 @@ use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Timestamptz, U
 use diesel_async::RunQueryDsl;
 
 use super::messages::Message;
-use super::{Connection, Prepared};
+use super::{Connection, Prepared, unread};
 use crate::ids::ConversationId;
 
 /// Makes tombstones of messages whose conversations are locked: without body, reactions, pin, and what was said before
-/// an edit. Their revisions are given.
+/// an edit. Their revisions are given, and they are unread to nobody any more.
 pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
+    let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+    unread::uncount(conn, &ids).await?;
     let query = diesel::sql_query(
         "WITH gone AS (
              SELECT * FROM unnest($1, $2, $3, $4) AS gone (id, conversation_id, revision, deleted_at)
@@ -29,7 +31,7 @@ pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()
          SET revision = gone.revision, deleted_at = gone.deleted_at, body = NULL, pinned_at = NULL
          FROM gone WHERE messages.id = gone.id",
     )
-    .bind::<Array<SqlUuid>, _>(messages.iter().map(|message| message.id).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(ids)
     .bind::<Array<SqlUuid>, _>(messages.iter().map(|message| message.conversation_id).collect::<Vec<_>>())
     .bind::<Array<Integer>, _>(messages.iter().map(|message| message.revision).collect::<Vec<_>>())
     .bind::<Array<Nullable<Timestamptz>>, _>(messages.iter().map(|message| message.deleted_at).collect::<Vec<_>>());

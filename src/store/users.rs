@@ -80,6 +80,11 @@ pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResu
         .optional()
 }
 
+/// Holds the user until the transaction ends.
+pub async fn lock(conn: &mut Connection, id: UserId) -> QueryResult<()> {
+    users::table.find(id).select(users::id).for_no_key_update().execute(conn).await.map(drop)
+}
+
 /// Keeps the password as it is until the transaction ends, and returns its hash.
 pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
     users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()

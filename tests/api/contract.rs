@@ -82,6 +82,7 @@ fn the_operations_of_the_first_version_are_there() {
             "acceptContactRequest",
             "addParticipants",
             "addReaction",
+            "cancelScheduledMessage",
             "changePassword",
             "createGroup",
             "createInvite",
@@ -110,12 +111,14 @@ fn the_operations_of_the_first_version_are_there() {
             "revokeOtherSessions",
             "revokeSession",
             "sendContactRequest",
+            "scheduleMessage",
             "sendMessage",
             "setParticipantRole",
             "unpinMessage",
             "unblockUser",
             "updateGroup",
             "updatePrivacy",
+            "updateMembership",
             "updateProfile",
         ]
     );

@@ -36,8 +36,9 @@ async fn statements_of(user: &User, query: &str) -> usize {
 #[tokio::test]
 async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     count_statements();
-    // The tail's own look at Postgres would count too.
-    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    // The node's own looks at Postgres would count too.
+    let node =
+        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ viewer { conversations(first: 20) { nodes {
         title createdBy { username } viewerMembership { unreadCount lastReadMessage { body } }
@@ -139,7 +140,12 @@ async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_a
 async fn a_query_whose_time_is_up_begins_no_statement() {
     count_statements();
     let database = TestDatabase::new().await;
-    let node = Node::build().flag("--tail-poll-interval=60000").flag("--operation-timeout=1").start_on(&database).await;
+    let node = Node::build()
+        .flag("--tail-poll-interval=60000")
+        .flag("--schedule-poll-interval=60000")
+        .flag("--operation-timeout=1")
+        .start_on(&database)
+        .await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     ada.send(&group, "one").await;
@@ -173,7 +179,11 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
 
     count_statements();
     let database = TestDatabase::new().await;
-    let node = Node::build().flag("--tail-poll-interval=60000").start_on(&database).await;
+    let node = Node::build()
+        .flag("--tail-poll-interval=60000")
+        .flag("--schedule-poll-interval=60000")
+        .start_on(&database)
+        .await;
     let ada = node.register("ada").await;
     let users = join_all((0..10).map(|_| node.register("user"))).await;
     // Each session is looked up once.
@@ -223,7 +233,8 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
 #[tokio::test]
 async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
     count_statements();
-    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let node =
+        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let joined = async |place: usize| {
         let group = ada.create_group(&format!("Group {place}"), &[]).await;
@@ -248,4 +259,32 @@ async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
         groups.push(joined(place).await);
     }
     assert_eq!((statements_of(&bob, list).await, statements_of(&bob, &nodes(&groups)).await), one);
+}
+
+#[tokio::test]
+async fn mentions_cost_nothing_where_there_are_none_and_the_same_for_a_page_of_them() {
+    count_statements();
+    let node =
+        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Mentions", &[&bob]).await;
+    let named = format!("hello @{}", bob.username);
+    for user in [&ada, &bob] {
+        user.query("{ viewer { id } }", json!({})).await;
+    }
+    // BEGIN, the lock, who takes part, the insert, the log, COMMIT, and the sender for the answer.
+    for (body, statements) in [("hello", 7), ("hello @nobody", 8), ("hello @all", 8), (&named, 9), ("a@b.example", 7)] {
+        assert_eq!(statements_while(ada.send(&group, body)).await.0, statements, "{body}");
+    }
+    let query = "query ($id: ID!) { conversation(id: $id) {
+        messages(last: 50) { nodes { number status mentions { username } mentionsAll } }
+        participants { nodes { lastReadNumber } }
+    } }";
+    let (few, _) = statements_while(ada.query(query, json!({"id": group}))).await;
+    for user in [&ada, &bob].iter().cycle().take(30) {
+        user.send(&group, &named).await;
+    }
+    let (many, _) = statements_while(ada.query(query, json!({"id": group}))).await;
+    // The conversation; messages and participants; then mentions, watermarks, and who hides theirs.
+    assert_eq!((few, many), (6, 6));
 }

@@ -72,7 +72,7 @@ class Person:
         self.id, self.sessions = data["viewer"]["user"]["id"], [data["session"]["id"]]
         self.friends, self.names = [self.id], [name]
         self.conversations, self.messages, self.participants, self.requests = [], [], [], []
-        self.invites, self.codes = [], []
+        self.invites, self.codes, self.scheduled = [], [], []
         # By the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
@@ -95,6 +95,13 @@ class Person:
             )["createInvite"]["invite"]
             self.invites.append(invite["id"])
             self.codes.append(invite["code"])
+        for conversation in self.conversations:
+            scheduled = api.ask(
+                f'mutation {{ scheduleMessage(input: {{conversationId: "{conversation}", body: "Hello",'
+                f' sendAt: "{in_days(9)}"}}) {{ scheduledMessage {{ id }} }} }}',
+                self.token,
+            )
+            self.scheduled.append(scheduled["scheduleMessage"]["scheduledMessage"]["id"])
         for sender in (self, friend):
             sends = " ".join(
                 f'm{number}: sendMessage(input: {{conversationId: "{conversation}", clientId: "{conversation[-20:]}",'
@@ -111,6 +118,8 @@ class Person:
             self.token,
         )["viewer"]["conversations"]["edges"]
         self.cursors["conversations"] = [edge["cursor"] for edge in seen]
+        pending = api.ask("{ viewer { scheduledMessages { edges { cursor } } } }", self.token)["viewer"]
+        self.cursors["scheduledMessages"] = [edge["cursor"] for edge in pending["scheduledMessages"]["edges"]]
         for edge in seen:
             for name in ("messages", "participants"):
                 self.cursors[name] += [it["cursor"] for it in edge["node"][name]["edges"]]
@@ -118,7 +127,7 @@ class Person:
 
     @property
     def ids(self):
-        mine = self.friends + self.sessions + self.requests + self.invites
+        mine = self.friends + self.sessions + self.requests + self.invites + self.scheduled
         return mine + self.conversations + self.messages + self.participants
 
     def any_id(self, random):
@@ -142,6 +151,10 @@ class People:
     def settle(self, did_something):
         if did_something or "errors" in self.api.send("{ viewer { id } }", self.current.token).json():
             self.current = self.make(self.friend)
+
+
+def in_days(days):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + days * 86400))
 
 
 def meaningful(field, name, person, random):
@@ -172,6 +185,8 @@ def meaningful(field, name, person, random):
         "replyToId": [None, *person.messages],
         "refreshToken": [person.refresh_token],
         "requestId": person.requests,
+        "scheduledMessageId": person.scheduled,
+        "sendAt": [in_days(1), in_days(300), in_days(400)],
         "sessionId": person.sessions,
         "title": ["Weavers", unique],
         "userId": person.friends,

@@ -207,6 +207,7 @@ const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
     ... on ConversationUpdated { conversation { id participantCount } }
     ... on ConversationRemoved { conversationId }
     ... on ContactsChanged { user { id } }
+    ... on MembershipUpdated { conversation { id } }
     ... on ReceiptAdvanced { conversation { id } participant { user { id } lastReadNumber lastDeliveredNumber } }
 } }";
 

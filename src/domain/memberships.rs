@@ -1,0 +1,35 @@
+//! A participant's own state in a conversation, that nobody else sees: archived, pinned, muted.
+
+use super::conversations::UNKNOWN;
+use super::error::Result;
+use super::{App, Viewer};
+use crate::ids::ConversationId;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::{self, Conversation};
+use crate::store::participants::{self, MembershipChanges};
+
+pub struct Memberships<'a> {
+    pub(super) app: &'a App,
+}
+
+impl Memberships<'_> {
+    /// A new message leaves it as it is. What was so already is no change, and told to nobody.
+    pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
+        let mut tx = self.app.log().begin().await?;
+        let done = update_in(&mut tx, viewer, id, &changes).await;
+        tx.finish(done).await
+    }
+}
+
+async fn update_in(
+    tx: &mut Transaction<'_>,
+    viewer: Viewer,
+    id: ConversationId,
+    changes: &MembershipChanges,
+) -> Result<Conversation> {
+    let conversation = conversations::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(UNKNOWN)?;
+    if participants::update_membership(tx.conn(), id, viewer.user, changes).await? {
+        tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+    }
+    Ok(conversation)
+}

@@ -1,0 +1,99 @@
+//! Messages that wait for their time: scheduling them, taking them back, and who sees them. `scheduler` sends them.
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+
+use super::conversations::UNKNOWN;
+use super::error::{Error, Result};
+use super::validate::Check;
+use super::{App, Viewer};
+use crate::ids::{ConversationId, ScheduledMessageId};
+use crate::log::{Change, Transaction};
+use crate::store::scheduled_messages::{self, ScheduledMessage};
+use crate::store::{participants, users};
+
+/// How far ahead a message may be scheduled.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(365);
+/// Scheduled messages that a user has at once.
+const MAX_PENDING: i64 = 100;
+
+pub struct ScheduledMessages<'a> {
+    pub(super) app: &'a App,
+}
+
+#[derive(Debug)]
+pub struct NewScheduledMessage {
+    pub conversation: ConversationId,
+    pub body: String,
+    pub send_at: DateTime<Utc>,
+}
+
+impl ScheduledMessages<'_> {
+    pub async fn schedule(&self, viewer: Viewer, new: NewScheduledMessage) -> Result<ScheduledMessage> {
+        let now = self.app.now();
+        let mut check = Check::default();
+        check.body(&new.body, self.app.limits().max_message_length);
+        if new.send_at <= now || new.send_at > now + MAX_AHEAD {
+            check
+                .fail("sendAt", format!("The time is in the future, and at most {} days ahead.", MAX_AHEAD.num_days()));
+        }
+        check.done()?;
+        let row = ScheduledMessage {
+            id: ScheduledMessageId::new(now, &self.app.parts.random),
+            sender_id: viewer.user,
+            conversation_id: new.conversation,
+            body: new.body,
+            // As Postgres keeps it.
+            send_at: new.send_at.trunc_subsecs(6),
+            created_at: now,
+        };
+        let mut tx = self.app.log().begin().await?;
+        let done = insert_in(&mut tx, &row).await;
+        tx.finish(done).await?;
+        self.app.parts.scheduler.look();
+        Ok(row)
+    }
+
+    /// NOT_FOUND where it was sent meanwhile.
+    pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
+        let mut tx = self.app.log().begin().await?;
+        let done = cancel_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// The viewer's, the first to be sent first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        after: Option<(DateTime<Utc>, ScheduledMessageId)>,
+        limit: i64,
+    ) -> Result<Vec<ScheduledMessage>> {
+        Ok(scheduled_messages::list(&mut *self.app.connection().await?, viewer.user, after, limit).await?)
+    }
+
+    /// Those that are the viewer's.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[ScheduledMessageId]) -> Result<Vec<ScheduledMessage>> {
+        Ok(scheduled_messages::by_ids(&mut *self.app.connection().await?, viewer.user, ids).await?)
+    }
+}
+
+async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage) -> Result<()> {
+    // One at a time, so that they are counted right.
+    users::lock(tx.conn(), row.sender_id).await?;
+    if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
+        return Err(UNKNOWN);
+    }
+    if scheduled_messages::count(tx.conn(), row.sender_id).await? >= MAX_PENDING {
+        let message = format!("At most {MAX_PENDING} messages can be scheduled at once.");
+        return Err(Error::invalid("conversationId", message));
+    }
+    scheduled_messages::insert(tx.conn(), row).await?;
+    tx.record(Change::MembershipUpdated { user: row.sender_id, conversation: row.conversation_id });
+    Ok(())
+}
+
+async fn cancel_in(tx: &mut Transaction<'_>, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
+    let cancelled = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;
+    let conversation = cancelled.ok_or(Error::NotFound("No such scheduled message."))?;
+    tx.record(Change::MembershipUpdated { user: viewer.user, conversation });
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Messages that wait for their time.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use super::context::ContextExt as _;
+use super::conversation::Conversation;
+use super::error::{Error, Result};
+use super::scalars::{DateTime, parse_id};
+use crate::domain::scheduled_messages::NewScheduledMessage;
+use crate::store::scheduled_messages::ScheduledMessage as Row;
+
+/// Only its sender sees it.
+#[derive(Clone)]
+pub struct ScheduledMessage(pub Row);
+
+/// Only its sender sees it.
+#[Object]
+impl ScheduledMessage {
+    /// The `clientId` of the message that it becomes.
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    async fn conversation(&self) -> Conversation {
+        self.0.conversation_id.into()
+    }
+
+    async fn body(&self) -> Option<&str> {
+        Some(&self.0.body)
+    }
+
+    async fn send_at(&self) -> DateTime {
+        self.0.send_at.into()
+    }
+}
+
+#[derive(InputObject)]
+pub struct ScheduleMessageInput {
+    conversation_id: ID,
+    /// As for `sendMessage`.
+    body: Option<String>,
+    /// In the future, and a year ahead at most.
+    send_at: DateTime,
+}
+
+#[derive(SimpleObject)]
+pub struct ScheduleMessagePayload {
+    scheduled_message: ScheduledMessage,
+}
+
+#[derive(InputObject)]
+pub struct CancelScheduledMessageInput {
+    scheduled_message_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct CancelScheduledMessagePayload {
+    scheduled_message_id: ID,
+}
+
+#[derive(Default)]
+pub struct ScheduledMessageMutation;
+
+#[Object]
+impl ScheduledMessageMutation {
+    /// Sent within a second of its time, unless its sender takes no part any more by then. 100 at once at most.
+    async fn schedule_message(&self, ctx: &Context<'_>, input: ScheduleMessageInput) -> Result<ScheduleMessagePayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().scheduled_messages().schedule(viewer, input.try_into()?).await?;
+        Ok(ScheduleMessagePayload { scheduled_message: ScheduledMessage(row) })
+    }
+
+    /// NOT_FOUND where it was sent meanwhile.
+    async fn cancel_scheduled_message(
+        &self,
+        ctx: &Context<'_>,
+        input: CancelScheduledMessageInput,
+    ) -> Result<CancelScheduledMessagePayload> {
+        let viewer = ctx.viewer()?;
+        let id = parse_id(&input.scheduled_message_id, "scheduledMessageId")?;
+        ctx.app().scheduled_messages().cancel(viewer, id).await?;
+        Ok(CancelScheduledMessagePayload { scheduled_message_id: input.scheduled_message_id })
+    }
+}
+
+impl TryFrom<ScheduleMessageInput> for NewScheduledMessage {
+    type Error = Error;
+
+    fn try_from(input: ScheduleMessageInput) -> Result<Self> {
+        Ok(Self {
+            conversation: parse_id(&input.conversation_id, "conversationId")?,
+            body: input.body.unwrap_or_default(),
+            send_at: input.send_at.0,
+        })
+    }
+}

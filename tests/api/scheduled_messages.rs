@@ -1,0 +1,237 @@
+//! Scheduled messages: sent on time and once, whatever becomes of the nodes, and seen by their sender alone.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use diesel_async::SimpleAsyncConnection as _;
+use futures_util::future::join_all;
+use parlance::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
+
+fn now() -> DateTime<Utc> {
+    Clock::system().now()
+}
+
+async fn try_schedule(user: &User, conversation: &str, body: &str, at: DateTime<Utc>) -> Answer {
+    let query = "mutation ($input: ScheduleMessageInput!) { scheduleMessage(input: $input) {
+        scheduledMessage { id body sendAt conversation { id } }
+    } }";
+    user.call(query, json!({"input": {"conversationId": conversation, "body": body, "sendAt": at}})).await
+}
+
+async fn schedule(user: &User, conversation: &str, body: &str, after: TimeDelta) -> Value {
+    let answer = try_schedule(user, conversation, body, now() + after).await.data();
+    answer["scheduleMessage"]["scheduledMessage"].clone()
+}
+
+async fn cancel(user: &User, id: &Value) -> Answer {
+    let query =
+        "mutation ($id: ID!) { cancelScheduledMessage(input: {scheduledMessageId: $id}) { scheduledMessageId } }";
+    user.call(query, json!({"id": id})).await
+}
+
+async fn pending(user: &User) -> Vec<Value> {
+    let data = user.query("{ viewer { scheduledMessages { nodes { id body } } } }", json!({})).await;
+    data["viewer"]["scheduledMessages"]["nodes"].as_array().unwrap().clone()
+}
+
+async fn bodies(user: &User, conversation: &str) -> Vec<String> {
+    let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes { body } } } }";
+    let data = user.query(query, json!({"id": conversation})).await;
+    let nodes = data["conversation"]["messages"]["nodes"].as_array().unwrap().clone();
+    nodes.iter().filter_map(|node| node["body"].as_str()).map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn it_is_sent_on_time_and_all_devices_hear_of_it() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let phone = User::login(&node, &ada.username, PASSWORD).await;
+    let conversation = ada.open_direct(&bob).await;
+    let (mut other, mut own) = (bob.inbox().await, phone.inbox().await);
+    let at = (now() + TimeDelta::milliseconds(1500)).trunc_subsecs(6);
+    let body = format!("good morning, @{}", bob.username);
+    let answer = try_schedule(&ada, &conversation, &body, at).await.data();
+    let scheduled = &answer["scheduleMessage"]["scheduledMessage"];
+    assert_eq!(scheduled["body"], body.as_str());
+    assert_eq!(scheduled["conversation"]["id"], conversation.as_str());
+    assert_eq!(scheduled["sendAt"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap(), at);
+    assert_eq!(own.next().await["__typename"], "MembershipUpdated");
+    assert_eq!(pending(&phone).await.len(), 1);
+
+    let message = other.message().await;
+    let late = now() - at;
+    assert!(late >= TimeDelta::zero() && late < TimeDelta::seconds(1), "{late}");
+    assert_eq!(message["body"], body.as_str());
+    assert_eq!(own.message().await["clientId"], scheduled["id"]);
+    assert_eq!(own.next().await["__typename"], "MembershipUpdated");
+    assert_eq!(pending(&phone).await.len(), 0);
+    assert_eq!(cancel(&ada, &scheduled["id"]).await.code(), "NOT_FOUND");
+    let query = "query ($id: ID!) { conversation(id: $id) { viewerMembership { unreadCount unreadMentionCount } } }";
+    let data = bob.query(query, json!({"id": conversation})).await;
+    let expected = json!({"unreadCount": 1, "unreadMentionCount": 1});
+    assert_eq!(data["conversation"]["viewerMembership"], expected);
+}
+
+#[tokio::test]
+async fn it_can_be_taken_back_on_any_device_and_by_nobody_else() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let phone = User::login(&node, &ada.username, PASSWORD).await;
+    let conversation = ada.open_direct(&bob).await;
+    let kept = schedule(&ada, &conversation, "kept", TimeDelta::hours(2)).await;
+    let gone = schedule(&ada, &conversation, "gone", TimeDelta::milliseconds(800)).await;
+    let query = "query ($id: ID!) { node(id: $id) { __typename ... on ScheduledMessage { body sendAt } } }";
+    assert_eq!(ada.query(query, json!({"id": gone["id"]})).await["node"]["body"], "gone");
+    assert_eq!(bob.query(query, json!({"id": gone["id"]})).await["node"], Value::Null);
+    assert_eq!(cancel(&bob, &gone["id"]).await.code(), "NOT_FOUND");
+    assert_eq!(pending(&bob).await.len(), 0);
+    let listed = pending(&ada).await;
+    assert_eq!(listed.iter().map(|node| &node["body"]).collect::<Vec<_>>(), ["gone", "kept"], "by their time");
+
+    let mut inbox = ada.inbox().await;
+    assert_eq!(cancel(&phone, &gone["id"]).await.data()["cancelScheduledMessage"]["scheduledMessageId"], gone["id"]);
+    assert_eq!(inbox.next().await["__typename"], "MembershipUpdated");
+    assert_eq!(cancel(&phone, &gone["id"]).await.code(), "NOT_FOUND");
+    assert_eq!(pending(&ada).await, [json!({"id": kept["id"], "body": "kept"})]);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(bodies(&bob, &conversation).await, [""; 0]);
+    assert_eq!(cancel(&ada, &json!("sch_x")).await.violations(), ["scheduledMessageId"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_cannot_be_scheduled() {
+    let node = Node::build().flag("--max-message-length=10").start_alone().await;
+    let (ada, eve) = (node.register("ada").await, node.register("eve").await);
+    let group = ada.create_group("Rules", &[]).await;
+    let soon = now() + TimeDelta::hours(1);
+    for (body, at, path) in [
+        (" ", soon, "body"),
+        ("far too long", soon, "body"),
+        ("nul\0", soon, "body"),
+        ("past", now() - TimeDelta::seconds(1), "sendAt"),
+        ("far", now() + TimeDelta::days(366), "sendAt"),
+    ] {
+        assert_eq!(try_schedule(&ada, &group, body, at).await.violations(), [path], "{body}");
+    }
+    assert_eq!(try_schedule(&eve, &group, "mine?", soon).await.code(), "NOT_FOUND");
+    assert_eq!(try_schedule(&ada, "cnv_x", "where?", soon).await.violations(), ["conversationId"]);
+
+    // A hundred at once, however many ask at the same time.
+    let answers = join_all((0..105).map(|_| try_schedule(&ada, &group, "one", soon))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
+    assert_eq!(refused.len(), 5);
+    assert_eq!(refused[0].violations(), ["conversationId"]);
+    let query = "query ($after: String) { viewer { scheduledMessages(first: 60, after: $after) {
+        nodes { id } pageInfo { hasNextPage endCursor }
+    } } }";
+    let first = ada.query(query, json!({})).await["viewer"]["scheduledMessages"].clone();
+    let second = ada.query(query, json!({"after": first["pageInfo"]["endCursor"]})).await;
+    let second = &second["viewer"]["scheduledMessages"];
+    let ids =
+        |page: &Value| page["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect::<Vec<_>>();
+    assert_eq!((ids(&first).len(), ids(second).len()), (60, 40));
+    assert!(ids(&first).iter().all(|id| !ids(second).contains(id)));
+    assert_eq!((&first["pageInfo"]["hasNextPage"], &second["pageInfo"]["hasNextPage"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn it_is_dropped_where_its_sender_takes_no_part_any_more() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Leaving", &[&bob]).await;
+    let scheduled = schedule(&bob, &group, "too late", TimeDelta::milliseconds(900)).await;
+    let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
+    bob.query(leave, json!({"id": group})).await;
+    assert_eq!(pending(&bob).await.len(), 0);
+    assert_eq!(cancel(&bob, &scheduled["id"]).await.code(), "NOT_FOUND");
+    schedule(&ada, &group, "on time", TimeDelta::milliseconds(900)).await;
+    let mut inbox = ada.inbox().await;
+    assert_eq!(inbox.message().await["body"], "on time");
+    assert_eq!(bodies(&ada, &group).await, ["on time"]);
+}
+
+#[tokio::test]
+async fn several_nodes_send_each_once_though_some_go() {
+    const MESSAGES: usize = 60;
+    let database = TestDatabase::new().await;
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Node::build().start_on(&database).await);
+    }
+    let ada = nodes[2].register("ada").await;
+    let groups = [ada.create_group("One", &[]).await, ada.create_group("Two", &[]).await];
+    let begin = now() + TimeDelta::milliseconds(1500);
+    let answers = join_all((0..MESSAGES).map(|i| {
+        let at = begin + TimeDelta::milliseconds(i64::try_from(i * 20).unwrap());
+        let ada = ada.on(&nodes[i % 2]);
+        let group = &groups[i % 2];
+        async move { try_schedule(&ada, group, &format!("{i}"), at).await }
+    }))
+    .await;
+    for answer in answers {
+        answer.data();
+    }
+    // In the middle of it, the nodes that were asked go away.
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    drop(nodes.remove(0));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(nodes.remove(0));
+    while !pending(&ada).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut sent = [bodies(&ada, &groups[0]).await, bodies(&ada, &groups[1]).await].concat();
+    sent.sort_by_key(|body| body.parse::<usize>().unwrap());
+    assert_eq!(sent, (0..MESSAGES).map(|i| i.to_string()).collect::<Vec<_>>());
+    let query = "{ viewer { conversations { nodes { messages(last: 100) { nodes { body createdAt } } } } } }";
+    let data = ada.query(query, json!({})).await;
+    let late = data["viewer"]["conversations"]["nodes"].as_array().unwrap().iter().flat_map(|conversation| {
+        conversation["messages"]["nodes"].as_array().unwrap().iter().map(|message| {
+            let i: i64 = message["body"].as_str().unwrap().parse().unwrap();
+            let at: DateTime<Utc> = message["createdAt"].as_str().unwrap().parse().unwrap();
+            at - (begin + TimeDelta::milliseconds(i * 20))
+        })
+    });
+    let late: Vec<_> = late.map(|late| late.num_milliseconds()).collect();
+    // None early; a second where the machine is not at its limits, as with a whole test run beside it.
+    assert!(late.iter().all(|late| (0..10_000).contains(late)), "{late:?}");
+}
+
+/// A node that dies with a message in its hands has not sent it, and another does.
+#[tokio::test]
+async fn what_a_dying_node_has_taken_is_sent_by_another() {
+    let database = TestDatabase::new().await;
+    let dying = Node::build().start_on(&database).await;
+    let ada = dying.register("ada").await;
+    let group = ada.create_group("Relay", &[]).await;
+    schedule(&ada, &group, "once", TimeDelta::milliseconds(700)).await;
+    // It takes the message, and gets no further than the conversation.
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let other = Node::build().start_on(&database).await;
+    drop(dying);
+    lock.batch_execute("COMMIT").await.unwrap();
+    let ada = ada.on(&other);
+    while !pending(&ada).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(bodies(&ada, &group).await, ["once"]);
+}
+
+/// A message under the id is the message: whatever was sent already, it is not sent again.
+#[tokio::test]
+async fn what_was_sent_under_its_id_is_not_sent_again() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Twice", &[]).await;
+    let scheduled = schedule(&ada, &group, "once", TimeDelta::milliseconds(600)).await;
+    ada.try_send(&group, "once", scheduled["id"].as_str()).await.data();
+    while !pending(&ada).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(bodies(&ada, &group).await, ["once"]);
+}

@@ -1,0 +1,182 @@
+//! Unread counts against a count from scratch, whatever happens in whatever order.
+
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use parlance::ids::MessageId;
+use parlance::random::Random;
+use parlance::store::{messages, unread};
+use serde_json::{Value, json};
+
+use crate::support::{Node, TestDatabase};
+
+/// The counts kept, and counted anew.
+#[derive(Debug, QueryableByName)]
+struct Counts {
+    #[diesel(sql_type = Text)]
+    username: String,
+    #[diesel(sql_type = BigInt)]
+    unread: i64,
+    #[diesel(sql_type = BigInt)]
+    mentions: i64,
+    #[diesel(sql_type = Integer)]
+    kept_unread: i32,
+    #[diesel(sql_type = Integer)]
+    kept_mentions: i32,
+}
+
+async fn check(conn: &mut AsyncPgConnection, step: &str) {
+    let rows: Vec<Counts> = sql_query(
+        "SELECT username, kept.unread_mentions AS kept_mentions,
+             last_message_number - last_read_number - own_unread AS kept_unread,
+             count(messages.id) AS unread,
+             count(messages.id) FILTER (WHERE mentions_all OR EXISTS (
+                 SELECT 1 FROM mentions WHERE message_id = messages.id AND user_id = kept.user_id
+             )) AS mentions
+         FROM participants AS kept
+         JOIN users ON users.id = kept.user_id
+         JOIN conversations ON conversations.id = kept.conversation_id
+         LEFT JOIN messages ON messages.conversation_id = kept.conversation_id
+             AND number > last_read_number
+             AND sender_id IS DISTINCT FROM kept.user_id AND messages.kind <> 'SYSTEM' AND messages.deleted_at IS NULL
+         GROUP BY kept.conversation_id, kept.user_id, users.id, conversations.id",
+    )
+    .load(conn)
+    .await
+    .unwrap();
+    for row in rows {
+        let (unread, mentions) = (i64::from(row.kept_unread), i64::from(row.kept_mentions));
+        assert_eq!((unread, mentions), (row.unread, row.mentions), "{} after {step}", row.username);
+    }
+}
+
+/// What deleting for everybody does to the rows.
+async fn delete(conn: &mut AsyncPgConnection, message: &Value) {
+    let id: MessageId = message["id"].as_str().unwrap().parse().unwrap();
+    conn.transaction(async |conn| {
+        let query = "SELECT 1 FROM conversations JOIN messages ON conversation_id = conversations.id
+             WHERE messages.id = $1 AND messages.deleted_at IS NULL FOR NO KEY UPDATE OF conversations";
+        let there = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await?;
+        if there == 1 {
+            let query = "UPDATE messages SET deleted_at = now(), body = NULL WHERE id = $1";
+            sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await?;
+            unread::uncount(conn, &[id]).await?;
+        }
+        diesel::QueryResult::Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// What editing does to the rows.
+async fn edit(conn: &mut AsyncPgConnection, message: &Value, body: &str) {
+    let id: MessageId = message["id"].as_str().unwrap().parse().unwrap();
+    conn.transaction(async |conn| {
+        let query = "SELECT 1 FROM conversations JOIN messages ON conversation_id = conversations.id
+             WHERE messages.id = $1 AND messages.deleted_at IS NULL FOR NO KEY UPDATE OF conversations";
+        let there = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await.unwrap();
+        if there == 1 {
+            let query = "UPDATE messages SET body = $2 WHERE id = $1";
+            let query = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).bind::<Text, _>(body);
+            query.execute(conn).await.unwrap();
+            let row = messages::by_ids(conn, &[id]).await.unwrap().remove(0);
+            parlance::domain::mentions::refresh(conn, &row).await.unwrap();
+        }
+        diesel::QueryResult::Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn the_counts_are_exact_after_every_step() {
+    const STEPS: usize = 150;
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let mut conn = database.connection().await;
+    let seed: [u8; 8] = Random::system().bytes();
+    let mut state = u64::from_be_bytes(seed) | 1;
+    // Xorshift: what fails can be had again by its seed.
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut users = Vec::new();
+    for _ in 0..5 {
+        users.push(node.register("user").await);
+    }
+    let group = users[0].create_group("Counting", &users[1..4].iter().collect::<Vec<_>>()).await;
+    let mut inside = vec![0, 1, 2, 3];
+    let mut sent: Vec<Value> = Vec::new();
+    for step in 0..STEPS {
+        let user = &users[inside[random(inside.len())]];
+        let other = users[random(users.len())].username.clone();
+        let what = match random(14) {
+            0..=3 => {
+                sent.push(user.send(&group, "plain").await);
+                "a message"
+            }
+            4 | 5 => {
+                sent.push(user.send(&group, &format!("@{other} and @{}", users[0].username)).await);
+                "a mention"
+            }
+            6 => {
+                sent.push(user.send(&group, &format!("@all, @{other}")).await);
+                "a mention of all"
+            }
+            7..=9 if !sent.is_empty() => {
+                user.mark_read(&sent[random(sent.len())]).await.data();
+                "a receipt"
+            }
+            10 if !sent.is_empty() => {
+                delete(&mut conn, &sent[random(sent.len())]).await;
+                "a deletion"
+            }
+            11 | 12 if !sent.is_empty() => {
+                let body = ["plain".to_owned(), format!("@{other}"), "@all".to_owned()][random(3)].clone();
+                edit(&mut conn, &sent[random(sent.len())], &body).await;
+                "an edit"
+            }
+            _ if inside.contains(&4) => {
+                // A SYSTEM message tells of it.
+                let leave =
+                    "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
+                users[4].query(leave, json!({"id": group})).await;
+                inside.retain(|place| *place != 4);
+                "leaving"
+            }
+            _ => {
+                users[0].add_participants(&group, &[&users[4]]).await.data();
+                inside.push(4);
+                "joining"
+            }
+        };
+        check(&mut conn, &format!("step {step}, {what}, of the seed {seed:?}")).await;
+    }
+    // The API shows what was counted.
+    for place in inside {
+        let data = users[place].query("{ viewer { unreadCount } }", json!({})).await;
+        assert_eq!(data["viewer"]["unreadCount"], users[place].unread(&group).await);
+    }
+}
+
+#[tokio::test]
+async fn system_messages_and_what_was_before_are_unread_to_nobody() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("System", &[&bob]).await;
+    ada.send(&group, "one").await;
+    ada.add_participants(&group, &[&cem]).await.data();
+    assert_eq!((bob.unread(&group).await, cem.unread(&group).await), (1, 0));
+    let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
+    cem.query(leave, json!({"id": group})).await;
+    assert_eq!((ada.unread(&group).await, bob.unread(&group).await), (0, 1));
+    ada.add_participants(&group, &[&cem]).await.data();
+    let message = ada.send(&group, "two").await;
+    assert_eq!((ada.unread(&group).await, bob.unread(&group).await, cem.unread(&group).await), (0, 2, 1));
+    cem.mark_read(&message).await.data();
+    assert_eq!(cem.unread(&group).await, 0);
+}
