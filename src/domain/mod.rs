@@ -6,15 +6,20 @@ pub mod conversations;
 mod error;
 mod groups;
 mod housekeeping;
+pub mod inbox;
 pub mod invites;
+mod last_seen;
 pub mod messages;
 pub mod participants;
 mod passwords;
 pub mod permissions;
+pub mod presence;
 pub mod receipts;
+pub mod rooms;
 pub mod sessions;
 mod system;
 mod tokens;
+pub mod typing;
 pub mod users;
 mod validate;
 mod writer;
@@ -26,12 +31,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
 use housekeeping::Housekeeping;
+use last_seen::LastSeen;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
+use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
@@ -55,6 +62,8 @@ struct Parts {
     writers: Writers,
     metrics: Metrics,
     housekeeping: Housekeeping,
+    live: Live,
+    last_seen: LastSeen,
 }
 
 /// Why a node could not be put together.
@@ -81,6 +90,7 @@ impl App {
         config: &Config,
         database_url: &str,
         broker: Arc<dyn Broker>,
+        exchange: Arc<dyn Exchange>,
         clock: Clock,
         random: Random,
         stop: CancellationToken,
@@ -89,12 +99,38 @@ impl App {
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
         let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
+        let heard = log.clone();
+        let listeners = Arc::new(move |conversation| heard.listeners(conversation));
+        let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
+        let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, housekeeping };
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            housekeeping,
+            live,
+            last_seen,
+        };
         Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// The last thing that a node does which goes down by itself: who was connected to it has just been seen, and may
+    /// come back on another.
+    pub async fn close(&self) {
+        let departed = self.parts.live.close().await;
+        if let Err(error) = last_seen::write(&self.parts.database, departed).await {
+            tracing::warn!(%error, "it is not written down when users were last seen");
+        }
     }
 
     pub fn accounts(&self) -> accounts::Accounts<'_> {
@@ -129,6 +165,18 @@ impl App {
         receipts::Receipts { app: self }
     }
 
+    pub fn presences(&self) -> presence::Presences<'_> {
+        presence::Presences { app: self }
+    }
+
+    pub fn typing(&self) -> typing::Typings<'_> {
+        typing::Typings { app: self }
+    }
+
+    pub fn rooms(&self) -> rooms::Rooms<'_> {
+        rooms::Rooms { app: self }
+    }
+
     pub fn log(&self) -> &Log {
         &self.parts.log
     }
@@ -152,12 +200,20 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let running = parts.log.is_running() && parts.writers.are_running() && parts.housekeeping.is_running();
+        let running = parts.log.is_running()
+            && parts.writers.are_running()
+            && parts.housekeeping.is_running()
+            && parts.live.is_running()
+            && parts.last_seen.is_running();
         running && parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
         self.parts.database.connection().await
+    }
+
+    fn live(&self) -> &Live {
+        &self.parts.live
     }
 
     fn now(&self) -> DateTime<Utc> {
