@@ -122,6 +122,7 @@ impl Presences<'_> {
 
     /// Those of `users` of whom the viewer may know whether they are there, and whether they are typing. This is the
     /// one place that decides it: today everybody may.
+    #[expect(clippy::unused_self, reason = "who hides from whom is in the database")]
     pub(super) fn visible(
         &self,
         _viewer: UserId,

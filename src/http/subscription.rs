@@ -98,7 +98,9 @@ impl Stream for Subscription {
                         self.go_live();
                         continue;
                     }
-                    self.metrics.renders(false);
+                    if response.as_ref().is_some_and(Response::is_ok) {
+                        self.metrics.renders(false);
+                    }
                     response
                 }
                 Stage::Live(live) => return live.poll_next(cx),

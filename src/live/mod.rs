@@ -10,11 +10,12 @@ mod state;
 mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -31,6 +32,8 @@ use crate::random::Random;
 use exchange::Body;
 use state::{BEATS, State};
 
+/// How long one publication may take: the next one has news.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Changes in one publication.
 const CHANGES_TOGETHER: usize = 1000;
 
@@ -190,14 +193,14 @@ impl Parts {
                     Some(Incoming::Connected) => self.change(State::connected),
                     None => return,
                 },
-                () = sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => self.change(State::ring),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.change(State::ring),
                 () = self.timers.notified() => {}
             }
         }
     }
 
     /// Tells the others what there is to tell, and at each beat that the node is there.
-    async fn speak(&self, beat: std::time::Duration) {
+    async fn speak(&self, beat: Duration) {
         let mut beats = interval(beat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -235,8 +238,10 @@ impl Parts {
     /// What does not arrive is missed by its number, and asked for.
     async fn publish(&self, to: To, number: u64, body: Body) {
         let publication = Publication { from: self.me, number, body };
-        if let Err(error) = self.exchange.publish(to, &publication).await {
-            warn!(%error, "the other nodes cannot be told what happens here");
+        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &publication)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the other nodes cannot be told what happens here"),
+            Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "the other nodes cannot be told what happens here"),
         }
     }
 }

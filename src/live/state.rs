@@ -323,13 +323,12 @@ impl State {
         }
     }
 
-    /// Of a user who is nowhere any more.
+    /// Of a user who has gone from one node, and may be on another still.
     fn keep_seen(&mut self, user: UserId, at: DateTime<Utc>) {
-        if self.facts.status(user) == Status::Offline {
-            let until = Instant::now() + SEEN_KEPT;
-            self.seen.insert(user, (at, until));
-            self.timers.insert((until, Timer::Seen(user)));
-        }
+        let until = Instant::now() + SEEN_KEPT;
+        let at = self.seen(user).map_or(at, |known| known.max(at));
+        self.seen.insert(user, (at, until));
+        self.timers.insert((until, Timer::Seen(user)));
     }
 
     /// All that there is on a node, in the place of what was known of it. Returns who was there before.

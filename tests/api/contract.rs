@@ -98,11 +98,13 @@ fn the_operations_of_the_first_version_are_there() {
             "revokeSession",
             "sendMessage",
             "setParticipantRole",
+            "setPresence",
+            "setTyping",
             "updateGroup",
             "updateProfile",
         ]
     );
-    assert_eq!(names("Subscription"), ["inbox", "messageAdded"]);
+    assert_eq!(names("Subscription"), ["inbox", "messageAdded", "presence", "room", "typing"]);
 }
 
 /// A nullable field that fails is null by itself, and one that is not takes its parent with it: the GraphQL

@@ -42,7 +42,7 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     let query = "{ viewer { conversations(first: 20) { nodes {
         title createdBy { username } viewerMembership { unreadCount lastReadMessage { body } }
         lastMessage { body sender { username } }
-        participants(first: 10) { nodes { role user { username } } }
+        participants(first: 10) { nodes { role user { username presence { status lastSeenAt } } } }
         messages(last: 3) { nodes { number sender { displayName } } }
     } } } }";
     let conversation = async |place: usize| {
