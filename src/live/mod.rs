@@ -5,6 +5,7 @@
 
 mod exchange;
 mod facts;
+mod peers;
 mod redis;
 mod state;
 mod watch;
@@ -30,7 +31,8 @@ use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use exchange::Body;
-use state::{BEATS, State};
+use peers::BEATS;
+use state::State;
 
 /// How long one publication may take: the next one has news.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,18 +8,15 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Status;
-use super::exchange::{Body, Change, Facts as OfNode, Mood, NodeId, Publication, To};
+use super::exchange::{Change, Mood, NodeId, To};
 use super::facts::Facts;
+use super::peers::Peer;
 use super::watch::{Stamp, Subject, Topic, Watchers};
 use crate::clock::Clock;
 use crate::config::LiveSettings;
 use crate::ids::{ConversationId, UserId};
 use crate::metrics::{LiveKind, Metrics};
 
-/// Beats of its heart in the time after which a silent node is taken for dead. They are counted, not timed, by one's
-/// own as they come back: where the way between the nodes is shut nobody dies of it.
-pub(super) const BEATS: u32 = 4;
 /// How long a node knows itself when somebody was last seen, until Postgres certainly does.
 const SEEN_KEPT: Duration = Duration::from_mins(1);
 /// Changes that wait to be told; of more the others hear by asking for all.
@@ -40,8 +37,8 @@ pub(super) struct State {
     connected: HashMap<UserId, Connections>,
     /// How many of a user's devices have a conversation open on this node.
     entered: HashMap<(ConversationId, UserId), usize>,
-    peers: BTreeMap<NodeId, Peer>,
-    timers: BTreeSet<(Instant, Timer)>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) timers: BTreeSet<(Instant, Timer)>,
     pub(super) outbox: Outbox,
     pub(super) watchers: Watchers,
     stamp: Stamp,
@@ -66,18 +63,8 @@ struct Connections {
     closed: Option<(DateTime<Utc>, Instant)>,
 }
 
-/// Another node.
-#[derive(Default)]
-struct Peer {
-    number: u64,
-    /// Own beats since it was last heard.
-    missed: u32,
-    /// When it is forgotten, because it went down.
-    leaving: Option<Instant>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
+pub(super) enum Timer {
     Typing(ConversationId, UserId),
     Absent(UserId),
     Peer(NodeId),
@@ -194,47 +181,6 @@ impl State {
         self.connected.iter().map(departure).collect()
     }
 
-    /// What another node, or this one, has published.
-    pub(super) fn hear(&mut self, publication: Publication) {
-        let Publication { from, number, body } = publication;
-        if from == self.me {
-            if matches!(body, Body::Alive) {
-                self.beat();
-            }
-            return;
-        }
-        let peer = self.peers.entry(from).or_default();
-        peer.missed = 0;
-        let known = std::mem::replace(&mut peer.number, number);
-        let missed = match body {
-            Body::All(_) => false,
-            Body::Changes(_) => number != known + 1,
-            Body::Alive | Body::Ask | Body::Leaving => number != known,
-        };
-        if missed {
-            self.outbox.asks.push(To::Node(from));
-        }
-        match body {
-            Body::Alive => {}
-            Body::Ask => {
-                self.outbox.answers.insert(from);
-            }
-            Body::Changes(changes) => changes.into_iter().for_each(|change| self.apply(from, change)),
-            Body::All(facts) => drop(self.replace(from, &facts)),
-            Body::Leaving => {
-                let until = Instant::now() + self.parts.settings.presence_grace;
-                peer.leaving = Some(until);
-                self.timers.insert((until, Timer::Peer(from)));
-            }
-        }
-    }
-
-    /// The way between the nodes is open, again or for the first time.
-    pub(super) fn connected(&mut self) {
-        self.peers.values_mut().for_each(|peer| peer.missed = 0);
-        self.outbox.asks.push(To::Everybody);
-    }
-
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
@@ -289,7 +235,7 @@ impl State {
         self.outbox.changes.push(change);
     }
 
-    fn apply(&mut self, node: NodeId, change: Change) {
+    pub(super) fn apply(&mut self, node: NodeId, change: Change) {
         match change {
             Change::Present { user, mood } => {
                 self.seen.remove(&user);
@@ -324,54 +270,20 @@ impl State {
     }
 
     /// Of a user who has gone from one node, and may be on another still.
-    fn keep_seen(&mut self, user: UserId, at: DateTime<Utc>) {
+    pub(super) fn keep_seen(&mut self, user: UserId, at: DateTime<Utc>) {
         let until = Instant::now() + SEEN_KEPT;
         let at = self.seen(user).map_or(at, |known| known.max(at));
         self.seen.insert(user, (at, until));
         self.timers.insert((until, Timer::Seen(user)));
     }
 
-    /// All that there is on a node, in the place of what was known of it. Returns who was there before.
-    fn replace(&mut self, node: NodeId, now: &OfNode) -> Vec<UserId> {
-        let known = self.facts.of(node);
-        let before: Vec<UserId> = known.present.iter().map(|(user, _)| *user).collect();
-        let users: BTreeSet<UserId> = before.iter().copied().chain(now.present.iter().map(|(user, _)| *user)).collect();
-        let places: BTreeSet<_> = known.rooms.iter().chain(&now.rooms).copied().collect();
-        let (users, places): (Vec<_>, Vec<_>) = (users.into_iter().collect(), places.into_iter().collect());
-        self.alter(&users, &places, |facts| facts.replace(node, &known, now));
-        before
-    }
-
-    fn beat(&mut self) {
-        let mut dead = Vec::new();
-        for (node, peer) in &mut self.peers {
-            peer.missed += 1;
-            if peer.missed > BEATS {
-                dead.push(*node);
-            }
-        }
-        for node in dead {
-            tracing::warn!(node = node.0, "a node is silent; its users are taken for gone");
-            self.forget_peer(node, self.parts.settings.presence_node_ttl);
-        }
-    }
-
-    /// The node was last heard so long ago.
-    fn forget_peer(&mut self, node: NodeId, ago: Duration) {
-        self.peers.remove(&node);
-        let seen = self.parts.clock.now() - ago;
-        // Of those who are left, the first one writes it down.
-        let first = self.peers.keys().all(|peer| self.me < *peer);
-        for user in self.replace(node, &OfNode::default()) {
-            self.keep_seen(user, seen);
-            if first && self.facts.status(user) == Status::Offline {
-                let _ = self.parts.departures.send((user, seen));
-            }
-        }
-    }
-
     /// Changes what is known, and tells whoever waits what is different by it.
-    fn alter(&mut self, users: &[UserId], places: &[(ConversationId, UserId)], change: impl FnOnce(&mut Facts)) {
+    pub(super) fn alter(
+        &mut self,
+        users: &[UserId],
+        places: &[(ConversationId, UserId)],
+        change: impl FnOnce(&mut Facts),
+    ) {
         let statuses: Vec<_> = users.iter().map(|user| self.facts.status(*user)).collect();
         let rooms: Vec<_> = places.iter().map(|(place, user)| self.facts.is_in_room(*place, *user)).collect();
         change(&mut self.facts);
