@@ -27,6 +27,8 @@ pub struct Config {
     #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
+    pub live: LiveSettings,
+    #[command(flatten)]
     pub housekeeping: Housekeeping,
     #[command(flatten)]
     pub socket: Socket,
@@ -230,6 +232,21 @@ pub struct LogSettings {
     /// Events read from Postgres at once while a stream catches up
     #[arg(long, env, default_value = "500", value_name = "EVENTS", value_parser = within::<i64>(1..=10_000))]
     pub catch_up_page: i64,
+}
+
+/// What does not outlive the moment. The same on every node.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Typing and presence")]
+pub struct LiveSettings {
+    /// Seconds after which typing lapses unless the client says again that it goes on
+    #[arg(long, env, default_value = "8", value_name = "SECONDS", value_parser = seconds(1..=300))]
+    pub typing_timeout: Duration,
+    /// Seconds from a user's last connection closing to OFFLINE, so that a reconnect is none
+    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(0..=300))]
+    pub presence_grace: Duration,
+    /// Seconds of silence after which a node is taken for dead, a quarter more at most; its users are OFFLINE then
+    #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=300))]
+    pub presence_node_ttl: Duration,
 }
 
 /// What is deleted when it is old, by one node at a time.

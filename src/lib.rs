@@ -1,7 +1,7 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log ─▶ store ─▶ config · error · ids · clock · random · metrics`;
-//! see docs/ARCHITECTURE.md.
+//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live ─▶ store ─▶ config · error · ids · clock · random ·
+//! metrics`; see docs/ARCHITECTURE.md.
 
 pub mod clock;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod ids;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod random;

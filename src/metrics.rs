@@ -49,6 +49,9 @@ struct Parts {
     errors: Counters<1>,
     renders_shared: Counter,
     renders_personal: Counter,
+    live_presence: Counter,
+    live_typing: Counter,
+    live_room: Counter,
 }
 
 /// What the table in the documentation says about a metric.
@@ -80,6 +83,14 @@ pub enum Transport {
     /// Server-Sent Events or multipart, over HTTP.
     EventStream,
     WebSocket,
+}
+
+/// What one node tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveKind {
+    Presence,
+    Typing,
+    Room,
 }
 
 /// Something that is open, counted until it is dropped.
@@ -173,6 +184,12 @@ impl Default for Metrics {
             "`rendering`: shared, personal",
             "Events rendered for subscriptions: once for all with the same document, or for one viewer.",
         );
+        let live = new.counters::<1>(
+            "parlance_live_published_total",
+            "`kind`: presence, typing, room",
+            "Changes of what does not outlive the moment that this node has told the others: users who came, went or \
+             turned away, who type, who enter and leave a room.",
+        );
         Self {
             parts: Arc::new(Parts {
                 log_position,
@@ -192,6 +209,9 @@ impl Default for Metrics {
                 errors,
                 renders_shared: renders.get_or_create_owned(&[("rendering", "shared")]),
                 renders_personal: renders.get_or_create_owned(&[("rendering", "personal")]),
+                live_presence: live.get_or_create_owned(&[("kind", "presence")]),
+                live_typing: live.get_or_create_owned(&[("kind", "typing")]),
+                live_room: live.get_or_create_owned(&[("kind", "room")]),
                 at_head: Mutex::new(Instant::now()),
                 registry: new.registry,
                 catalogue: new.catalogue,
@@ -308,6 +328,14 @@ impl Metrics {
 
     pub fn error(&self, code: &'static str) {
         self.parts.errors.get_or_create(&[("code", code)]).inc();
+    }
+
+    pub fn live_published(&self, kind: LiveKind) {
+        match kind {
+            LiveKind::Presence => self.parts.live_presence.inc(),
+            LiveKind::Typing => self.parts.live_typing.inc(),
+            LiveKind::Room => self.parts.live_room.inc(),
+        };
     }
 
     /// An event was rendered for a subscription.

@@ -1,6 +1,7 @@
 //! Randomness, handed to whoever needs it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -19,5 +20,11 @@ impl Random {
         let mut bytes = [0; N];
         self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Between half and all of it, so that the nodes of a cluster do not come back at the same instant.
+    pub fn jittered(&self, backoff: Duration) -> Duration {
+        let [byte] = self.bytes::<1>();
+        backoff / 2 + backoff / 2 * u32::from(byte) / u32::from(u8::MAX)
     }
 }

@@ -14,6 +14,7 @@ use parlance::config::{Config, LogFormat};
 use parlance::domain::App;
 use parlance::embedded::postgres::Postgres;
 use parlance::http::{self, Server};
+use parlance::live::{Exchange, MemoryExchange, RedisExchange};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use parlance::store;
@@ -54,23 +55,26 @@ async fn serve_on(
     };
     let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
     let app = app?;
-    let server = Server::new(app, config.clone())?;
+    let server = Server::new(app.clone(), config.clone())?;
     // Nobody may be reading it, which is no reason to stop.
     let _ = print_banner(config, postgres, &listener);
     http::serve(server, listener, stop).await?;
+    app.close().await;
     tracing::info!("stopped");
     Ok(())
 }
 
 async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App> {
     let random = Random::system();
-    let broker: Arc<dyn Broker> = match &config.places.redis_url {
-        Some(url) => {
-            Arc::new(RedisBroker::connect(url, &config.places.redis_prefix, random.clone()).await.context("REDIS_URL")?)
-        }
-        None => Arc::new(MemoryBroker::default()),
+    let prefix = &config.places.redis_prefix;
+    let (broker, exchange): (Arc<dyn Broker>, Arc<dyn Exchange>) = match &config.places.redis_url {
+        Some(url) => (
+            Arc::new(RedisBroker::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
+            Arc::new(RedisExchange::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
+        ),
+        None => (Arc::new(MemoryBroker::default()), Arc::new(MemoryExchange::default())),
     };
-    Ok(App::open(config, url, broker, Clock::system(), random, stop).await?)
+    Ok(App::open(config, url, broker, exchange, Clock::system(), random, stop).await?)
 }
 
 /// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.

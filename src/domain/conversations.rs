@@ -22,6 +22,9 @@ use crate::store::{blocks, locks, users};
 /// Whether it does not exist or is not the viewer's to see is not told.
 pub(super) const UNKNOWN: Error = Error::NotFound("No such conversation.");
 
+/// To who took part and was shown as much.
+pub(super) const GONE: Error = Error::NotFound("You take no part in this conversation any more.");
+
 pub struct Conversations<'a> {
     pub(super) app: &'a App,
 }

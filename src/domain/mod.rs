@@ -10,7 +10,9 @@ mod error;
 mod expiry;
 mod groups;
 mod housekeeping;
+pub mod inbox;
 pub mod invites;
+mod last_seen;
 pub mod memberships;
 pub mod mentions;
 pub mod messages;
@@ -18,14 +20,17 @@ pub mod participants;
 mod passwords;
 pub mod permissions;
 pub mod pins;
+pub mod presence;
 pub mod privacy;
 pub mod reactions;
 pub mod receipts;
+pub mod rooms;
 pub mod scheduled_messages;
 mod scheduler;
 pub mod sessions;
 mod system;
 mod tokens;
+pub mod typing;
 pub mod users;
 mod validate;
 mod writer;
@@ -38,12 +43,14 @@ use tokio_util::sync::CancellationToken;
 pub use error::{Error, Result, Violation};
 use expiry::Expiry;
 use housekeeping::Housekeeping;
+use last_seen::LastSeen;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
+use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
@@ -70,6 +77,8 @@ struct Parts {
     housekeeping: Housekeeping,
     expiry: Expiry,
     scheduler: Scheduler,
+    live: Live,
+    last_seen: LastSeen,
 }
 
 /// Why a node could not be put together.
@@ -96,6 +105,7 @@ impl App {
         config: &Config,
         database_url: &str,
         broker: Arc<dyn Broker>,
+        exchange: Arc<dyn Exchange>,
         clock: Clock,
         random: Random,
         stop: CancellationToken,
@@ -107,6 +117,10 @@ impl App {
         let look = config.log.tail_poll_interval;
         let expiry = Expiry::start(database.clone(), log.clone(), clock, look, stop.clone());
         let scheduler = Scheduler::start(&database, &log, clock, &random, &metrics, &config.writing, &stop);
+        let heard = log.clone();
+        let listeners = Arc::new(move |conversation| heard.listeners(conversation));
+        let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
+        let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
@@ -124,8 +138,19 @@ impl App {
             housekeeping,
             expiry,
             scheduler,
+            live,
+            last_seen,
         };
         Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// The last thing that a node does which goes down by itself: who was connected to it has just been seen, and may
+    /// come back on another.
+    pub async fn close(&self) {
+        let departed = self.parts.live.close().await;
+        if let Err(error) = last_seen::write(&self.parts.database, departed).await {
+            tracing::warn!(%error, "it is not written down when users were last seen");
+        }
     }
 
     pub fn accounts(&self) -> accounts::Accounts<'_> {
@@ -188,6 +213,18 @@ impl App {
         scheduled_messages::ScheduledMessages { app: self }
     }
 
+    pub fn presences(&self) -> presence::Presences<'_> {
+        presence::Presences { app: self }
+    }
+
+    pub fn typing(&self) -> typing::Typings<'_> {
+        typing::Typings { app: self }
+    }
+
+    pub fn rooms(&self) -> rooms::Rooms<'_> {
+        rooms::Rooms { app: self }
+    }
+
     pub fn log(&self) -> &Log {
         &self.parts.log
     }
@@ -211,13 +248,21 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let tasks = parts.housekeeping.is_running() && parts.expiry.is_running() && parts.scheduler.is_running();
+        let tasks = parts.housekeeping.is_running()
+            && parts.expiry.is_running()
+            && parts.scheduler.is_running()
+            && parts.live.is_running()
+            && parts.last_seen.is_running();
         let running = parts.log.is_running() && parts.writers.are_running() && tasks;
         running && parts.database.ping().await.is_ok()
     }
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
         self.parts.database.connection().await
+    }
+
+    fn live(&self) -> &Live {
+        &self.parts.live
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -13,9 +13,12 @@ use super::error::{Error, ErrorCode, Result};
 use super::loaders::{Loaders, MembershipKey, SightKey};
 use super::message::Message;
 use super::participant::Participant;
+use super::presence::PresenceChanged;
 use super::scalars::parse_id;
+use super::typing::TypingChanged;
 use super::user::User;
 use crate::domain::Viewer;
+use crate::domain::inbox::Happening;
 use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
 use crate::store::messages::Message as Row;
@@ -104,6 +107,8 @@ pub enum InboxEvent {
     ReceiptAdvanced(ReceiptAdvanced),
     MembershipUpdated(MembershipUpdated),
     ContactsChanged(ContactsChanged),
+    TypingChanged(TypingChanged),
+    PresenceChanged(PresenceChanged),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
 }
@@ -126,14 +131,15 @@ pub enum DurableEvent {
 }
 
 /// What a subscription is made of before it is rendered.
-pub type Items = BoxStream<'static, Item>;
+pub type Items = BoxStream<'static, Happening>;
 
-/// Data of a request: which part of a subscription is to be run. Without it, all of it is.
+/// Data of a request: which part of a subscription is to be run. Without it, all of it is. A subscription that shares
+/// nothing does not look at it: it is run for its viewer from its opening on.
 pub enum Turn {
     /// Who asks is checked, and what they ask for; what will come goes here instead of being rendered.
     Open(Opened),
     /// One item is rendered, for whoever was let in.
-    Render(Item),
+    Render(Happening),
 }
 
 /// Where the items of a subscription are put that was opened.
@@ -151,26 +157,39 @@ impl Opened {
     }
 }
 
-pub struct Subscription;
+#[derive(Default)]
+pub struct LogSubscription;
 
 #[GraphqlSubscription]
-impl Subscription {
+impl LogSubscription {
     /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
     /// With `after`, first every durable event since that cursor, then CaughtUp, then live, with nothing
-    /// lost and nothing twice. Without it, CaughtUp at once, then live.
+    /// lost and nothing twice. Without it, CaughtUp at once, then live. Live are also TypingChanged of the others in
+    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor.
     async fn inbox(
         &self,
         ctx: &Context<'_>,
         after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
         let items = items(ctx, async |viewer| {
-            let items = ctx.app().log().follow(viewer.user, Interest::Inbox, parse_cursor(after)?);
+            let items = ctx.app().inbox(viewer, parse_cursor(after)?);
             Ok(without_concealed(ctx, viewer, items))
         });
         let (items, log, loaders) = (items.await?, ctx.app().log().clone(), ctx.loaders().clone());
         Ok(items.filter_map(move |item| {
             let (log, loaders) = (log.clone(), loaders.clone());
-            async move { inbox_event(&log, &loaders, item).await.transpose() }
+            async move {
+                let event = match item {
+                    Happening::Logged(item) => inbox_event(&log, &loaders, item).await,
+                    Happening::Typing(typing, _) => {
+                        TypingChanged::new(&loaders, typing).await.map(|it| it.map(Into::into))
+                    }
+                    Happening::Presence(user, status, _) => {
+                        PresenceChanged::of_viewer(&loaders, user, status).await.map(|it| it.map(Into::into))
+                    }
+                };
+                event.transpose()
+            }
         }))
     }
 
@@ -214,10 +233,13 @@ impl Subscription {
 
 /// The items less the changes of messages that are not the viewer's to see: from before their time in the conversation,
 /// or deleted for themselves. All who are to hear of a change are looked up together.
-fn without_concealed(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = Item> + Send + 'static) -> Items {
+fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
+where
+    T: Into<Happening> + 'static,
+{
     let loaders = ctx.loaders().clone();
-    let filtered = items.filter_map(move |item| match item {
-        Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. }) => {
+    let filtered = items.map(Into::into).filter_map(move |item| match item {
+        Happening::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {
             let loaders = loaders.clone();
             let look = async move {
                 let sight = loaders.load(SightKey(viewer.user, message)).await;
@@ -232,7 +254,11 @@ fn without_concealed(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item 
 }
 
 /// What is to be rendered now: the items of the subscription that `open` lets the viewer into, or the one at hand.
-async fn items(ctx: &Context<'_>, open: impl AsyncFnOnce(Viewer) -> Result<Items>) -> Result<Items> {
+async fn items<T: Into<Happening> + 'static>(
+    ctx: &Context<'_>,
+    open: impl AsyncFnOnce(Viewer) -> Result<BoxStream<'static, T>>,
+) -> Result<Items> {
+    let open = async |viewer| Ok::<Items, Error>(open(viewer).await?.map(Into::into).boxed());
     match ctx.data_opt() {
         Some(Turn::Render(item)) => Ok(stream::iter([*item]).boxed()),
         Some(Turn::Open(opened)) => {
@@ -247,6 +273,7 @@ async fn items(ctx: &Context<'_>, open: impl AsyncFnOnce(Viewer) -> Result<Items
 fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageAdded>> {
     async_stream::stream! {
         while let Some(item) = items.next().await {
+            let Happening::Logged(item) = item else { continue };
             match item {
                 Item::Event(Event {
                     seq,
@@ -275,6 +302,7 @@ fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<I
 fn message_changes(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageUpdated>> {
     async_stream::stream! {
         while let Some(item) = items.next().await {
+            let Happening::Logged(item) = item else { continue };
             match item {
                 Item::Event(Event { seq, change: Change::MessageUpdated { message, .. } }) => {
                     let row: Result<Option<Row>> = loaders.load(message).await;

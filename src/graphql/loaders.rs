@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::batch::{Batches, NextTurn, NoDelay, Tasks};
 use super::error::{Error, ErrorCode, Result};
+use crate::domain::presence::Presence;
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
@@ -71,6 +72,13 @@ pub struct ProgressKey(pub ConversationId);
 /// The participants of a conversation who hide what they have read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HidingKey(pub ConversationId);
+
+/// A user's presence, as the viewer may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PresenceKey {
+    pub viewer: UserId,
+    pub user: UserId,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParticipantPage {
@@ -229,6 +237,20 @@ impl Loader<MembershipKey> for Rows {
             let rows = participants::of_user(&mut connection, user, &conversations).await.map_err(failed)?;
             let key = |row: &Participant| MembershipKey(row.user_id, row.conversation_id);
             loaded.extend(rows.into_iter().map(|(row, newest)| (key(&row), (row, newest))));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<PresenceKey> for Rows {
+    type Value = Presence;
+    type Error = Error;
+
+    async fn load(&self, keys: &[PresenceKey]) -> Result<HashMap<PresenceKey, Presence>> {
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (viewer, users) in grouped(keys.iter().map(|key| (key.viewer, key.user))) {
+            let presences = self.app.presences().of(viewer, &users).await?;
+            loaded.extend(presences.into_iter().map(|(user, presence)| (PresenceKey { viewer, user }, presence)));
         }
         Ok(loaded)
     }

@@ -18,12 +18,15 @@ mod node;
 mod page;
 mod participant;
 mod pin;
+mod presence;
 mod privacy;
 mod reaction;
+mod room;
 mod scalars;
 mod scheduled_message;
 mod server_info;
 mod session;
+mod typing;
 mod user;
 mod validation;
 mod viewer;
@@ -32,8 +35,11 @@ use std::sync::Arc;
 
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeDefinition, TypeSystemDefinition, VariableDefinition};
-use async_graphql::{MergedObject, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables};
+use async_graphql::{
+    MergedObject, MergedSubscription, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables,
+};
 
+pub use crate::domain::inbox::Happening;
 pub use batch::Batches;
 pub use context::{Caller, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
@@ -73,12 +79,22 @@ pub struct Mutation(
     privacy::PrivacyMutation,
     membership::MembershipMutation,
     scheduled_message::ScheduledMessageMutation,
+    presence::PresenceMutation,
+    typing::TypingMutation,
+);
+
+#[derive(MergedSubscription, Default)]
+pub struct Subscription(
+    event::LogSubscription,
+    presence::PresenceSubscription,
+    room::RoomSubscription,
+    typing::TypingSubscription,
 );
 
 /// Bytes of a document up to which its unknown names are compared with those there are.
 const SUGGESTIONS_UP_TO: usize = 8 * 1024;
 
-pub type Schema = GraphqlSchema<Query, Mutation, event::Subscription>;
+pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
 /// The schema over a running server, three times: naming similar fields in an error compares each unknown name with
 /// every name there is, which for a long document takes longer than all else; and what was validated once needs it not
@@ -158,8 +174,8 @@ fn type_definitions() -> impl Iterator<Item = TypeDefinition> {
     })
 }
 
-fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, event::Subscription> {
-    Schema::build(Query::default(), Mutation::default(), event::Subscription)
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<node::Node>()
         .register_output_type::<event::DurableEvent>()
 }

@@ -4,9 +4,11 @@ use async_graphql::{Context, ID, Object, OneofObject};
 
 use super::context::ContextExt as _;
 use super::error::Result;
-use super::loaders::RelationKey;
+use super::loaders::{PresenceKey, RelationKey};
 use super::page::{Connection, Forward};
+use super::presence::Presence;
 use super::scalars::{DateTime, parse_id};
+use crate::domain::Error as Domain;
 use crate::store::contacts::Relation;
 use crate::store::users::User as Row;
 
@@ -29,6 +31,13 @@ impl User {
 
     async fn about(&self) -> Option<&str> {
         self.0.about.as_deref()
+    }
+
+    /// Depends on who asks: hidden as the user's privacy settings say.
+    async fn presence(&self, ctx: &Context<'_>) -> Result<Presence> {
+        let key = PresenceKey { viewer: ctx.viewer()?.user, user: self.0.id };
+        let presence = ctx.loaders().load(key).await?;
+        presence.map(Into::into).ok_or_else(|| Domain::NotFound("It is gone.").into())
     }
 
     async fn created_at(&self) -> DateTime {

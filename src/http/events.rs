@@ -26,6 +26,7 @@ use super::operation::Parsed;
 use super::render::Rendered;
 use super::response::Body;
 use super::seats::Seat;
+use crate::domain::presence::Connected;
 use crate::graphql::{Error, ErrorCode, Identity};
 use crate::metrics::Transport;
 
@@ -43,7 +44,9 @@ pub(super) async fn respond(
     }
     let (caller, lifetime) = server.watched_caller(headers, peer).await?;
     let seat = match caller.identity {
-        Identity::SignedIn(viewer) => Some(server.take_seat(viewer.user)?),
+        Identity::SignedIn(viewer) => {
+            Some((server.take_seat(viewer.user)?, server.app.presences().connect(viewer.user)))
+        }
         _ => None,
     };
     server.count_operation(parsed.kind, Transport::EventStream);
@@ -80,7 +83,8 @@ struct Connection {
     heartbeat: Duration,
     /// How long a client may leave a chunk unread.
     patience: Duration,
-    seat: Option<Seat>,
+    /// One of those that the user may have; while it is taken the user is there.
+    seat: Option<(Seat, Connected)>,
 }
 
 /// What is next to be sent.

@@ -16,8 +16,8 @@ use quick_cache::sync::Cache;
 
 use super::documents::{Digest, Validated};
 use super::response::Body;
-use crate::graphql::{Caller, Identity, Loaders, Schema, Sharing, Turn};
-use crate::log::{Item, Log, Seq};
+use crate::graphql::{Caller, Happening, Identity, Loaders, Schema, Sharing, Turn};
+use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
 /// Bytes of rendered events kept for the streams that have not come to them yet; behind that they are rendered anew.
@@ -53,7 +53,7 @@ pub(super) struct Plans {
     known: Mutex<HashMap<Key, Weak<Plan>>>,
     next_id: AtomicU64,
     /// By plan, event, and the state of what it shows. None where what the event tells of is gone.
-    rendered: Cache<(u64, Item, Seq), Option<Rendered>, Weight>,
+    rendered: Cache<(u64, Happening, Seq), Option<Rendered>, Weight>,
 }
 
 /// Two who have it in common see every event the same.
@@ -118,8 +118,8 @@ pub(super) struct Plan {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<(u64, Item, Seq), Option<Rendered>> for Weight {
-    fn weight(&self, _: &(u64, Item, Seq), rendered: &Option<Rendered>) -> u64 {
+impl Weighter<(u64, Happening, Seq), Option<Rendered>> for Weight {
+    fn weight(&self, _: &(u64, Happening, Seq), rendered: &Option<Rendered>) -> u64 {
         let text = match rendered {
             Some(Rendered::Next(json)) => json.len(),
             Some(Rendered::Failed(_)) | None => 0,
@@ -178,12 +178,12 @@ impl Plans {
 impl Plan {
     /// The same where it has been rendered for all, without waiting for anything.
     #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
-    pub(super) fn rendered(&self, item: Item) -> Option<Option<Rendered>> {
+    pub(super) fn rendered(&self, item: Happening) -> Option<Option<Rendered>> {
         if self.is_personal() { None } else { self.plans.rendered.get(&self.place(item)) }
     }
 
     /// The item as its subscribers see it; None where what it tells of is gone.
-    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: Item) -> Option<Rendered> {
+    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: Happening) -> Option<Rendered> {
         if !self.is_personal() {
             match self.share(item).await {
                 Ok(rendered) => return rendered,
@@ -198,7 +198,7 @@ impl Plan {
 
     /// The others wait for who comes first. Where that is not done at once it goes on in a task of its own: this
     /// subscriber may be stuck with a client that does not read.
-    async fn share(self: &Arc<Self>, item: Item) -> Result<Option<Rendered>, Unshared> {
+    async fn share(self: &Arc<Self>, item: Happening) -> Result<Option<Rendered>, Unshared> {
         let plan = Arc::clone(self);
         let mut sharing = Box::pin(async move {
             plan.plans.rendered.get_or_insert_async(&plan.place(item), plan.render_shared(item)).await
@@ -210,7 +210,7 @@ impl Plan {
         }
     }
 
-    async fn render_shared(&self, item: Item) -> Result<Option<Rendered>, Unshared> {
+    async fn render_shared(&self, item: Happening) -> Result<Option<Rendered>, Unshared> {
         // Those who have waited for the first to find out need not find out again.
         if self.is_personal() {
             return Err(Unshared::Personal);
@@ -230,15 +230,19 @@ impl Plan {
     }
 
     /// Under which it is kept: what shows a message is rendered anew once that has changed.
-    fn place(&self, item: Item) -> (u64, Item, Seq) {
-        (self.id, item, self.plans.log.state_of(&item))
+    fn place(&self, item: Happening) -> (u64, Happening, Seq) {
+        let state = match &item {
+            Happening::Logged(item) => self.plans.log.state_of(item),
+            Happening::Typing(..) | Happening::Presence(..) => 0,
+        };
+        (self.id, item, state)
     }
 
     fn is_personal(&self) -> bool {
         self.personal.load(Ordering::SeqCst)
     }
 
-    fn request(&self, item: Item) -> Request {
+    fn request(&self, item: Happening) -> Request {
         let mut request = Request::new(&*self.document.text).variables(self.variables.clone());
         request.operation_name.clone_from(&self.key.operation);
         request.set_parsed_query(self.document.document.clone());

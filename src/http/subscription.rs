@@ -13,8 +13,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use super::Server;
 use super::render::{Plan, Plans, Rendered, Way};
 use super::response::Body;
-use crate::graphql::{Caller, Items, Opened, Schema, Turn};
-use crate::log::Item;
+use crate::graphql::{Caller, Happening, Items, Opened, Schema, Turn};
 use crate::metrics::{Metrics, Open};
 
 /// Events that are rendered side by side, where so many are waiting.
@@ -92,12 +91,15 @@ impl Stream for Subscription {
                     }
                     response
                 }
-                // It says nothing, unless it was not let in.
+                // It says nothing, unless it was not let in, or shares nothing.
                 Stage::Opening(opening) => {
                     let response = ready!(opening.responses.poll_next_unpin(cx));
                     if response.is_none() {
                         self.go_live();
                         continue;
+                    }
+                    if response.as_ref().is_some_and(Response::is_ok) {
+                        self.metrics.renders(false);
                     }
                     response
                 }
@@ -138,6 +140,6 @@ impl Live {
     }
 }
 
-async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<Item>) -> Vec<Option<Rendered>> {
+async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<Happening>) -> Vec<Option<Rendered>> {
     join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await
 }

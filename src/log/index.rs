@@ -73,6 +73,14 @@ impl Index {
         }
     }
 
+    pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
+        self.listeners.get(&conversation).into_iter().flatten().copied().collect()
+    }
+
+    pub(super) fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
+        self.users.get(&user).is_some_and(|listener| listener.conversations.contains(&conversation))
+    }
+
     pub(super) fn dispatch(&mut self, event: Event) {
         self.position = event.seq;
         if self.recent.len() == self.memory {

@@ -14,6 +14,8 @@ pub enum Interest {
     Messages(Option<ConversationId>),
     /// Changes of the messages of one conversation.
     Updates(ConversationId),
+    /// Nothing but the end of the user's part in the conversation.
+    Membership(ConversationId),
 }
 
 impl Interest {
@@ -28,14 +30,16 @@ impl Interest {
                 Change::MessageAdded { conversation, .. } | Change::MessageWithheld { conversation, .. },
             )
             | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
-            (Self::Messages(_) | Self::Updates(_), _) => false,
+            (Self::Messages(_) | Self::Updates(_) | Self::Membership(_), _) => false,
         }
     }
 
     /// Whether there is anything to come for a user who takes part in these.
     pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
         match self {
-            Self::Messages(Some(wanted)) | Self::Updates(wanted) => conversations.contains(&wanted),
+            Self::Messages(Some(wanted)) | Self::Updates(wanted) | Self::Membership(wanted) => {
+                conversations.contains(&wanted)
+            }
             Self::Inbox | Self::Messages(None) => true,
         }
     }

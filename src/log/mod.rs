@@ -21,6 +21,7 @@ mod transaction;
 use std::sync::Arc;
 
 use diesel_async::AsyncConnection as _;
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
@@ -30,7 +31,7 @@ use tracing::warn;
 pub use broker::{Broker, Incoming, MemoryBroker, Publication};
 pub use cursor::{Cursor, InvalidCursor};
 pub use event::{Audience, Change, Event, Seq};
-pub use follow::Item;
+pub use follow::{Follow, Item};
 pub use interest::Interest;
 pub use memory::Generation;
 pub use redis::RedisBroker;
@@ -40,7 +41,7 @@ pub use transaction::Transaction;
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
-use crate::ids::{MessageId, SessionId, UserId};
+use crate::ids::{ConversationId, MessageId, SessionId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::messages::Message;
@@ -150,6 +151,22 @@ impl Log {
     /// Keeps in mind users that were read from Postgres after the generation was asked for.
     pub fn keep_users(&self, generation: Generation, users: &[User]) {
         self.streams.memory.keep_users(generation, users);
+    }
+
+    /// The users with a stream on this node who take part in the conversation, as of the tail's position.
+    pub fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
+        self.streams.listeners(conversation)
+    }
+
+    /// Whether the user is one of them.
+    pub fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
+        self.streams.is_listener(user, conversation)
+    }
+
+    /// Ends when the user takes no part in the conversation, from now on or any more.
+    pub async fn departure(&self, user: UserId, conversation: ConversationId) {
+        let mut follow = self.follow(user, Interest::Membership(conversation), None);
+        while follow.next().await.is_some_and(|item| item != Item::Closed) {}
     }
 
     /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.

@@ -64,7 +64,7 @@ impl Broker for RedisBroker {
                     Ok(()) => info!("Redis closed the subscription; subscribing again"),
                     Err(error) => warn!(%error, "no subscription to Redis; trying again"),
                 }
-                tokio::time::sleep(jittered(backoff, &random)).await;
+                tokio::time::sleep(random.jittered(backoff)).await;
                 backoff = (backoff * 2).min(LAST_BACKOFF);
             }
         }));
@@ -96,10 +96,4 @@ async fn listen(client: &Client, channel: &str, sender: &mpsc::Sender<Incoming>,
         }
     }
     Ok(())
-}
-
-/// Between half and all of it, so that the nodes of a cluster do not come back at the same instant.
-fn jittered(backoff: Duration, random: &Random) -> Duration {
-    let [byte] = random.bytes::<1>();
-    backoff / 2 + backoff / 2 * u32::from(byte) / u32::from(u8::MAX)
 }

@@ -13,7 +13,7 @@ use super::interest::Interest;
 use super::memory::Memory;
 use super::read::Snapshot;
 use crate::config::LogSettings;
-use crate::ids::{SessionId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::Metrics;
 
 pub(super) struct Streams {
@@ -54,6 +54,15 @@ impl Streams {
     /// Grows with each participant that the tail sees go.
     pub(super) fn departures(&self) -> u64 {
         self.departures.load(Ordering::SeqCst)
+    }
+
+    /// The users with a stream here who take part in the conversation.
+    pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
+        self.lock().listeners(conversation)
+    }
+
+    pub(super) fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
+        self.lock().is_listener(user, conversation)
     }
 
     /// Waits until the tail has passed on everything up to `seq`.

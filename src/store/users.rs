@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::privacy::Privacy;
@@ -98,6 +98,30 @@ pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new:
         .get_result(conn)
         .await
         .optional()
+}
+
+/// When each of them was last seen; who never was is left out.
+pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
+    users::table
+        .filter(users::id.eq_any(ids))
+        .filter(users::last_seen_at.is_not_null())
+        .select((users::id, users::last_seen_at.assume_not_null()))
+        .load(conn)
+        .await
+}
+
+/// Writes down when each was last seen, unless that was later. All nodes lock in the order of the ids.
+pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateTime<Utc>]) -> QueryResult<usize> {
+    diesel::sql_query(
+        "WITH locked AS (SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)
+         UPDATE users SET last_seen_at = greatest(users.last_seen_at, seen.at)
+         FROM unnest($1, $2) AS seen (id, at), locked
+         WHERE users.id = seen.id AND locked.id = seen.id",
+    )
+    .bind::<Array<SqlUuid>, _>(ids)
+    .bind::<Array<Timestamptz>, _>(times)
+    .execute(conn)
+    .await
 }
 
 /// Those of `ids` that exist.

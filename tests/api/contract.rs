@@ -114,6 +114,8 @@ fn the_operations_of_the_first_version_are_there() {
             "scheduleMessage",
             "sendMessage",
             "setParticipantRole",
+            "setPresence",
+            "setTyping",
             "unpinMessage",
             "unblockUser",
             "updateGroup",
@@ -122,7 +124,8 @@ fn the_operations_of_the_first_version_are_there() {
             "updateProfile",
         ]
     );
-    assert_eq!(names("Subscription"), ["inbox", "messageAdded", "messageUpdated"]);
+    let subscriptions = ["inbox", "messageAdded", "messageUpdated", "presence", "room", "typing"];
+    assert_eq!(names("Subscription"), subscriptions);
 }
 
 /// A nullable field that fails is null by itself, and one that is not takes its parent with it: the GraphQL

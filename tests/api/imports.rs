@@ -8,7 +8,7 @@ const ROWS: [&[&str]; 6] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "embedded"],
+    &["log", "live", "embedded"],
     &["store"],
     &["config", "error", "ids", "clock", "random", "metrics"],
 ];

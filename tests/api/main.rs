@@ -25,6 +25,7 @@ mod http;
 mod imports;
 mod invites;
 mod legacy_socket;
+mod live;
 mod load;
 mod log;
 mod log_model;

@@ -43,7 +43,7 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     let query = "{ viewer { conversations(first: 20) { nodes {
         title createdBy { username } viewerMembership { unreadCount lastReadMessage { body } }
         lastMessage { body sender { username } }
-        participants(first: 10) { nodes { role user { username } } }
+        participants(first: 10) { nodes { role user { username presence { status lastSeenAt } } } }
         messages(last: 3) { nodes { number sender { displayName } } }
     } } } }";
     let conversation = async |place: usize| {
@@ -63,8 +63,8 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     let twenty = statements_of(&ada, query).await;
     assert_eq!(one, twenty);
     // The viewer and the list; then creators, last messages, messages read, participants and pages of
-    // messages; then all the users that these lead to.
-    assert_eq!(twenty, 8);
+    // messages; then all the users that these lead to, and when those were last seen.
+    assert_eq!(twenty, 9);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::allowance::Allowance;
 use super::operations::{Operations, Output, Running};
 use super::outlet::written;
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
+use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
@@ -56,6 +57,8 @@ pub(super) struct Session {
     pub(super) lifetime: Lifetime,
     /// One of those that the viewer may have.
     seat: Option<Seat>,
+    /// While it is open the viewer is there.
+    connected: Option<Connected>,
     _open: Open,
     allowance: Allowance,
     pub(super) operations: Operations,
@@ -81,6 +84,7 @@ impl Session {
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
             seat: None,
+            connected: None,
             _open: server.app.metrics().socket(),
             allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
             ping_at: Instant::now() + settings.socket_ping_interval,
@@ -165,6 +169,7 @@ impl Session {
         self.seat = Some(seat.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
         self.lifetime = Lifetime::of(&self.server, viewer);
         check_session(&self.server, viewer).await?;
+        self.connected = Some(self.server.app.presences().connect(viewer.user));
         self.caller.identity = Identity::SignedIn(viewer);
         Ok(())
     }

@@ -9,6 +9,7 @@ use parlance::clock::Clock;
 use parlance::config::Config;
 use parlance::domain::App;
 use parlance::http::Server;
+use parlance::live::{Exchange, MemoryExchange, RedisExchange};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use tempfile::TempDir;
@@ -38,6 +39,7 @@ pub struct Node {
 
 pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
+    exchange: Arc<dyn Exchange>,
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
@@ -59,6 +61,7 @@ impl Node {
     pub fn build() -> NodeBuilder {
         NodeBuilder {
             broker: Arc::new(MemoryBroker::default()),
+            exchange: Arc::new(MemoryExchange::default()),
             clock: Clock::system(),
             flags: Vec::new(),
             real_hashes: false,
@@ -87,6 +90,11 @@ impl Node {
         self.data_dir.as_ref().unwrap().path().join("access-token-key.pem")
     }
 
+    /// Ends its tasks, as if the process were killed: nobody is told.
+    pub fn kill(self) {
+        self.served.abort();
+    }
+
     /// Begins the drain.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -103,10 +111,16 @@ impl NodeBuilder {
         self
     }
 
+    pub fn exchange(mut self, exchange: Arc<dyn Exchange>) -> Self {
+        self.exchange = exchange;
+        self
+    }
+
     /// Over the tests' Redis, under this prefix.
     pub async fn redis(self, prefix: &str) -> Self {
         let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
-        self.broker(Arc::new(broker))
+        let exchange = RedisExchange::connect(&redis_url(), prefix, Random::system()).await.unwrap();
+        self.broker(Arc::new(broker)).exchange(Arc::new(exchange))
     }
 
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -162,7 +176,8 @@ impl NodeBuilder {
             config.auth.password_passes = 1;
         }
         let tail = CancellationToken::new();
-        let app = App::open(&config, database_url, self.broker, self.clock, Random::system(), tail.clone());
+        let (broker, exchange) = (self.broker, self.exchange);
+        let app = App::open(&config, database_url, broker, exchange, self.clock, Random::system(), tail.clone());
         let app = app.await.unwrap();
         let server = Server::new(app.clone(), config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -18,6 +18,7 @@ use parlance::clock::Clock;
 use parlance::config::Config;
 use parlance::domain::App;
 use parlance::graphql::{Caller, Identity, Loaders, Schema, Schemas};
+use parlance::live::MemoryExchange;
 use parlance::log::MemoryBroker;
 use parlance::random::Random;
 use serde_json::Value;
@@ -44,8 +45,8 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let url = config.places.database_url.clone().context("DATABASE_URL is missing")?;
     parlance::store::migrate(&url).await?;
     let stop = CancellationToken::new();
-    let broker = Arc::new(MemoryBroker::default());
-    let app = App::open(&config, &url, broker, Clock::system(), Random::system(), stop).await?;
+    let (broker, exchange) = (Arc::new(MemoryBroker::default()), Arc::new(MemoryExchange::default()));
+    let app = App::open(&config, &url, broker, exchange, Clock::system(), Random::system(), stop).await?;
     // The one without extensions, which are called for every field.
     let schema = Schemas::new(&app, &config.operations).trusting().clone();
     let stock = Stock { schema, loaders: Loaders::of_streams(app.clone()), app };

@@ -1,0 +1,140 @@
+//! Who is there, and who may know.
+
+use std::collections::{HashMap, HashSet};
+
+use async_stream::stream;
+use chrono::{DateTime, Utc};
+use futures_util::Stream;
+use tracing::warn;
+
+use super::error::{Error, Result, Violation};
+use super::{App, Viewer};
+use crate::error::RETRY;
+use crate::ids::UserId;
+pub use crate::live::{Connected, Status};
+use crate::live::{Subject, Topic};
+use crate::store::users;
+
+/// Users whose presence one subscription may tell of.
+pub const MAX_WATCHED: usize = 100;
+
+pub struct Presences<'a> {
+    pub(super) app: &'a App,
+}
+
+/// A user's, as somebody else may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    pub status: Status,
+    /// None while the user is there, and where nobody has seen them yet.
+    pub last_seen_at: Option<DateTime<Utc>>,
+}
+
+impl Presence {
+    const HIDDEN: Self = Self { status: Status::Offline, last_seen_at: None };
+}
+
+impl Presences<'_> {
+    /// A connection that stays open, of one of the user's devices. They are there until it is dropped, and a little
+    /// longer.
+    pub fn connect(&self, user: UserId) -> Connected {
+        self.app.live().connect(user)
+    }
+
+    /// ONLINE or AWAY, on all devices; OFFLINE comes of having no connection, and who has none stays that.
+    pub async fn set(&self, viewer: Viewer, status: Status) -> Result<Presence> {
+        if status == Status::Offline {
+            return Err(Error::invalid("status", "ONLINE or AWAY; OFFLINE comes of having no connection."));
+        }
+        self.app.live().set_away(viewer.user, status == Status::Away);
+        let mut presences = self.of(viewer.user, &[viewer.user]).await?;
+        Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))
+    }
+
+    /// Of each of `users`, as the viewer may see it.
+    pub async fn of(&self, viewer: UserId, users: &[UserId]) -> Result<HashMap<UserId, Presence>> {
+        let visible = self.visible(viewer, users).await?;
+        let mut presences = HashMap::with_capacity(users.len());
+        let mut unknown = Vec::new();
+        for &user in users {
+            let status = if visible.contains(&user) { self.app.live().status(user) } else { Status::Offline };
+            let gone = status == Status::Offline && visible.contains(&user);
+            let last_seen_at = if gone { self.app.live().seen(user) } else { None };
+            if gone && last_seen_at.is_none() {
+                unknown.push(user);
+            }
+            presences.insert(user, Presence { status, last_seen_at });
+        }
+        if !unknown.is_empty() {
+            let seen = users::last_seen(&mut *self.app.connection().await?, &unknown).await?;
+            for (user, at) in seen {
+                presences.insert(user, Presence { status: Status::Offline, last_seen_at: Some(at) });
+            }
+        }
+        Ok(presences)
+    }
+
+    /// The present state of each, then each change that the viewer may see. Where Postgres is away it waits.
+    pub async fn watch(
+        &self,
+        viewer: Viewer,
+        ids: &[UserId],
+    ) -> Result<impl Stream<Item = (UserId, Presence)> + Send + use<>> {
+        if ids.is_empty() || ids.len() > MAX_WATCHED {
+            return Err(Error::invalid("userIds", format!("A subscription is to 1 to {MAX_WATCHED} users.")));
+        }
+        let ids_there: HashSet<UserId> =
+            users::existing(&mut *self.app.connection().await?, ids).await?.into_iter().collect();
+        let missing = ids.iter().enumerate().filter(|(_, id)| !ids_there.contains(id));
+        let violations: Vec<_> =
+            missing.map(|(place, _)| Violation::new(format!("userIds.{place}"), "No such user.")).collect();
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
+        let app = self.app.clone();
+        let mut watch = app.live().watch(ids_there.into_iter().map(Topic::Presence).collect());
+        Ok(stream! {
+            let mut shown = HashMap::new();
+            loop {
+                let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
+                let presences = app.presences().patiently_of(viewer.user, &changed).await;
+                for user in changed {
+                    // What came and went while nobody looked, or may not be seen, is no change.
+                    if let Some(&presence) = presences.get(&user)
+                        && shown.insert(user, presence.status) != Some(presence.status)
+                    {
+                        yield (user, presence);
+                    }
+                }
+            }
+        })
+    }
+
+    async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
+        loop {
+            match self.of(viewer, users).await {
+                Ok(presences) => return presences,
+                Err(error) => warn!(?error, "presence cannot be looked up; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Those of `users` of whom the viewer may know whether they are there.
+    async fn visible(&self, viewer: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
+        let others: Vec<_> = users.iter().copied().filter(|user| *user != viewer).collect();
+        let mut visible = match others.as_slice() {
+            [] => HashSet::new(),
+            others => self.app.privacy().may_see_last_seen(viewer, others).await?,
+        };
+        visible.insert(viewer);
+        Ok(visible)
+    }
+}
+
+fn who(subject: Subject) -> Option<UserId> {
+    match subject {
+        Subject::Presence(user) => Some(user),
+        Subject::Typing(..) | Subject::Room(..) => None,
+    }
+}

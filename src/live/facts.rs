@@ -1,0 +1,113 @@
+//! What is known of every node: who is connected there, and who has which conversation open.
+
+use std::collections::HashMap;
+
+use super::Status;
+use super::exchange::{Facts as OfNode, Mood, NodeId};
+use crate::ids::{ConversationId, UserId};
+
+#[derive(Default)]
+pub(super) struct Facts {
+    /// On which nodes a user is connected.
+    present: HashMap<UserId, Vec<(NodeId, Mood)>>,
+    /// On which nodes a user has a conversation open.
+    rooms: HashMap<ConversationId, HashMap<UserId, Vec<NodeId>>>,
+}
+
+impl Facts {
+    pub(super) fn status(&self, user: UserId) -> Status {
+        match self.mood(user) {
+            None => Status::Offline,
+            Some(mood) if mood.away => Status::Away,
+            Some(_) => Status::Online,
+        }
+    }
+
+    /// The newest of the user's; None where the user is not there.
+    pub(super) fn mood(&self, user: UserId) -> Option<Mood> {
+        self.present.get(&user)?.iter().map(|(_, mood)| *mood).max()
+    }
+
+    pub(super) fn set_present(&mut self, node: NodeId, user: UserId, mood: Mood) {
+        let nodes = self.present.entry(user).or_default();
+        match nodes.iter_mut().find(|(there, _)| *there == node) {
+            Some((_, known)) => *known = mood.max(*known),
+            None => nodes.push((node, mood)),
+        }
+    }
+
+    pub(super) fn set_absent(&mut self, node: NodeId, user: UserId) {
+        if let Some(nodes) = self.present.get_mut(&user) {
+            nodes.retain(|(there, _)| *there != node);
+            if nodes.is_empty() {
+                self.present.remove(&user);
+            }
+        }
+    }
+
+    /// On every node where the user is connected.
+    pub(super) fn set_mood(&mut self, user: UserId, mood: Mood) {
+        for (_, known) in self.present.get_mut(&user).into_iter().flatten() {
+            *known = mood.max(*known);
+        }
+    }
+
+    pub(super) fn enter(&mut self, node: NodeId, conversation: ConversationId, user: UserId) {
+        let nodes = self.rooms.entry(conversation).or_default().entry(user).or_default();
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+
+    pub(super) fn leave(&mut self, node: NodeId, conversation: ConversationId, user: UserId) {
+        let Some(room) = self.rooms.get_mut(&conversation) else { return };
+        if let Some(nodes) = room.get_mut(&user) {
+            nodes.retain(|there| *there != node);
+            if nodes.is_empty() {
+                room.remove(&user);
+            }
+        }
+        if room.is_empty() {
+            self.rooms.remove(&conversation);
+        }
+    }
+
+    pub(super) fn is_in_room(&self, conversation: ConversationId, user: UserId) -> bool {
+        self.rooms.get(&conversation).is_some_and(|room| room.contains_key(&user))
+    }
+
+    pub(super) fn room(&self, conversation: ConversationId) -> Vec<UserId> {
+        let mut users: Vec<_> =
+            self.rooms.get(&conversation).into_iter().flat_map(|room| room.keys().copied()).collect();
+        users.sort_unstable();
+        users
+    }
+
+    /// What there is on one node. It looks at all there is, and is seldom asked for: by a node that is new.
+    pub(super) fn of(&self, node: NodeId) -> OfNode {
+        let mut facts = OfNode::default();
+        for (user, nodes) in &self.present {
+            facts.present.extend(nodes.iter().filter(|(there, _)| *there == node).map(|(_, mood)| (*user, *mood)));
+        }
+        for (conversation, room) in &self.rooms {
+            let users = room.iter().filter(|(_, nodes)| nodes.contains(&node));
+            facts.rooms.extend(users.map(|(user, _)| (*conversation, *user)));
+        }
+        facts
+    }
+
+    pub(super) fn replace(&mut self, node: NodeId, known: &OfNode, now: &OfNode) {
+        for &(user, _) in &known.present {
+            self.set_absent(node, user);
+        }
+        for &(conversation, user) in &known.rooms {
+            self.leave(node, conversation, user);
+        }
+        for &(user, mood) in &now.present {
+            self.set_present(node, user, mood);
+        }
+        for &(conversation, user) in &now.rooms {
+            self.enter(node, conversation, user);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The other nodes: what they tell, what of it was missed, and which of them are gone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Status;
+use super::exchange::{Body, Facts as OfNode, NodeId, Publication, To};
+use super::state::{State, Timer};
+use crate::ids::UserId;
+
+/// Beats of its heart in the time after which a silent node is taken for dead. They are counted, not timed, by one's
+/// own as they come back: where the way between the nodes is shut nobody dies of it.
+pub(super) const BEATS: u32 = 4;
+
+/// Another node.
+#[derive(Default)]
+pub(super) struct Peer {
+    number: u64,
+    /// Own beats since it was last heard.
+    missed: u32,
+    /// When it is forgotten, because it went down.
+    pub(super) leaving: Option<Instant>,
+}
+
+impl State {
+    /// What another node, or this one, has published.
+    pub(super) fn hear(&mut self, publication: Publication) {
+        let Publication { from, number, body } = publication;
+        if from == self.me {
+            if matches!(body, Body::Alive) {
+                self.beat();
+            }
+            return;
+        }
+        let peer = self.peers.entry(from).or_default();
+        peer.missed = 0;
+        let known = std::mem::replace(&mut peer.number, number);
+        let missed = match body {
+            Body::All(_) => false,
+            Body::Changes(_) => number != known + 1,
+            Body::Alive | Body::Ask | Body::Leaving => number != known,
+        };
+        if missed {
+            self.outbox.asks.push(To::Node(from));
+        }
+        match body {
+            Body::Alive => {}
+            Body::Ask => {
+                self.outbox.answers.insert(from);
+            }
+            Body::Changes(changes) => changes.into_iter().for_each(|change| self.apply(from, change)),
+            Body::All(facts) => drop(self.replace(from, &facts)),
+            Body::Leaving => {
+                let until = Instant::now() + self.parts.settings.presence_grace;
+                peer.leaving = Some(until);
+                self.timers.insert((until, Timer::Peer(from)));
+            }
+        }
+    }
+
+    /// The way between the nodes is open, again or for the first time.
+    pub(super) fn connected(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.missed = 0);
+        self.outbox.asks.push(To::Everybody);
+    }
+
+    /// All that there is on a node, in the place of what was known of it. Returns who was there before.
+    fn replace(&mut self, node: NodeId, now: &OfNode) -> Vec<UserId> {
+        let known = self.facts.of(node);
+        let before: Vec<UserId> = known.present.iter().map(|(user, _)| *user).collect();
+        let users: BTreeSet<UserId> = before.iter().copied().chain(now.present.iter().map(|(user, _)| *user)).collect();
+        let places: BTreeSet<_> = known.rooms.iter().chain(&now.rooms).copied().collect();
+        let (users, places): (Vec<_>, Vec<_>) = (users.into_iter().collect(), places.into_iter().collect());
+        self.alter(&users, &places, |facts| facts.replace(node, &known, now));
+        before
+    }
+
+    fn beat(&mut self) {
+        let mut dead = Vec::new();
+        for (node, peer) in &mut self.peers {
+            peer.missed += 1;
+            if peer.missed > BEATS {
+                dead.push(*node);
+            }
+        }
+        for node in dead {
+            tracing::warn!(node = node.0, "a node is silent; its users are taken for gone");
+            self.forget_peer(node, self.parts.settings.presence_node_ttl);
+        }
+    }
+
+    /// The node was last heard so long ago.
+    pub(super) fn forget_peer(&mut self, node: NodeId, ago: Duration) {
+        self.peers.remove(&node);
+        let seen = self.parts.clock.now() - ago;
+        // Of those who are left, the first one writes it down.
+        let first = self.peers.keys().all(|peer| self.me < *peer);
+        for user in self.replace(node, &OfNode::default()) {
+            self.keep_seen(user, seen);
+            if first && self.facts.status(user) == Status::Offline {
+                let _ = self.parts.departures.send((user, seen));
+            }
+        }
+    }
+}

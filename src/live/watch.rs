@@ -1,0 +1,130 @@
+//! Who waits for what: a watcher is told what has changed, and looks up what it is now. One that is slow misses what
+//! came between, and never what is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use super::Live;
+use crate::ids::{ConversationId, UserId};
+
+/// What one can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    Presence(UserId),
+    Typing(ConversationId),
+    Room(ConversationId),
+    /// What a user hears of unasked: others' typing where the user takes part, and the user's own presence.
+    Inbox(UserId),
+}
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    Presence(UserId),
+    Typing(ConversationId, UserId),
+    Room(ConversationId, UserId),
+}
+
+/// Another for each change on this node.
+pub type Stamp = u64;
+
+#[derive(Default)]
+struct Mailbox {
+    changed: Mutex<BTreeMap<Subject, Stamp>>,
+    waker: AtomicWaker,
+}
+
+impl Mailbox {
+    fn put(&self, subject: Subject, stamp: Stamp) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(subject, stamp);
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Option<(Subject, Stamp)> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Watchers {
+    topics: HashMap<Topic, Vec<Arc<Mailbox>>>,
+}
+
+impl Watchers {
+    pub(super) fn tell(&self, topic: Topic, subject: Subject, stamp: Stamp) {
+        for mailbox in self.topics.get(&topic).into_iter().flatten() {
+            mailbox.put(subject, stamp);
+        }
+    }
+
+    fn remove(&mut self, topic: Topic, mailbox: &Arc<Mailbox>) {
+        if let Some(mailboxes) = self.topics.get_mut(&topic) {
+            mailboxes.retain(|other| !Arc::ptr_eq(other, mailbox));
+            if mailboxes.is_empty() {
+                self.topics.remove(&topic);
+            }
+        }
+    }
+}
+
+/// Waits for changes until it is dropped. What is already there counts as a change, but for rooms and inboxes.
+pub struct Watch {
+    live: Live,
+    topics: Vec<Topic>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Live {
+    pub fn watch(&self, topics: Vec<Topic>) -> Watch {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut state = self.lock();
+        for &topic in &topics {
+            state.watchers.topics.entry(topic).or_default().push(Arc::clone(&mailbox));
+            match topic {
+                Topic::Presence(user) => mailbox.put(Subject::Presence(user), 0),
+                Topic::Typing(conversation) => {
+                    for user in state.typing_in(conversation) {
+                        mailbox.put(Subject::Typing(conversation, user), 0);
+                    }
+                }
+                Topic::Room(_) | Topic::Inbox(_) => {}
+            }
+        }
+        drop(state);
+        Watch { live: self.clone(), topics, mailbox }
+    }
+}
+
+impl Watch {
+    /// One thing that has changed since it was last returned.
+    pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<(Subject, Stamp)> {
+        if let Some(changed) = self.mailbox.take() {
+            return Poll::Ready(changed);
+        }
+        self.mailbox.waker.register(cx.waker());
+        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// All that has changed since, at least one.
+    pub async fn changed(&mut self) -> Vec<Subject> {
+        let (first, _) = poll_fn(|cx| self.poll_changed(cx)).await;
+        let mut subjects = vec![first];
+        while let Some((subject, _)) = self.mailbox.take() {
+            subjects.push(subject);
+        }
+        subjects
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.live.lock();
+        for &topic in &self.topics {
+            state.watchers.remove(topic, &self.mailbox);
+        }
+    }
+}

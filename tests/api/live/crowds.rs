@@ -1,0 +1,99 @@
+//! Many at once, and nodes that do not hear each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use parlance::live::{Exchange, Incoming, MemoryExchange, NodeId, Publication, To};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{Listener, Nodes, Way};
+use crate::support::{Node, Socket, User};
+
+/// Each who came is told once, and who comes back in time is not told at all.
+#[tokio::test]
+async fn a_crowd_that_reconnects_is_as_many_words_as_users_who_changed() {
+    const USERS: usize = 200;
+    let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 10, 20]).await;
+    let watcher = two.register("watcher").await;
+    let mut users = Vec::new();
+    for _ in 0..USERS / 20 {
+        users.extend(join_all((0..20).map(|_| one.register("user"))).await);
+    }
+    let published = async |node: &Node| node.metric("parlance_live_published_total{kind=\"presence\"}").await;
+    let mut watching = Listener::presence(&watcher, &users.iter().take(100).collect::<Vec<_>>()).await;
+    for _ in 0..100 {
+        assert_eq!(watching.status().await, "OFFLINE");
+    }
+    let before = [published(&one).await, published(&two).await];
+    let sockets = sockets_of(&users).await;
+    for _ in 0..100 {
+        assert_eq!(watching.status().await, "ONLINE");
+    }
+    assert_eq!(published(&one).await - before[0], USERS as u64);
+    drop(sockets);
+    let back = sockets_of(&users).await;
+    assert_eq!(published(&one).await - before[0], USERS as u64, "nobody has changed");
+    drop(back);
+    // Through the other node, which has to say that it has them, and nothing else.
+    let _moved = sockets_of(&users.iter().map(|user| user.on(&two)).collect::<Vec<_>>()).await;
+    assert_eq!(published(&two).await - before[1], USERS as u64);
+    watching.is_quiet().await;
+}
+
+async fn sockets_of(users: &[User]) -> Vec<Socket> {
+    join_all(users.iter().map(User::socket)).await
+}
+
+/// Loses all that is told while it is deaf.
+struct DeafExchange {
+    inner: MemoryExchange,
+    deaf: AtomicBool,
+}
+
+impl Exchange for DeafExchange {
+    fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, parlance::error::Result<()>> {
+        if self.deaf.load(Ordering::SeqCst) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.inner.publish(to, publication)
+    }
+
+    fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
+        self.inner.subscribe(node, stop)
+    }
+}
+
+/// Nodes that do not hear each other do not take each other for dead as long as they do not hear themselves either,
+/// and once they do they find out what they have missed.
+#[tokio::test]
+async fn what_was_lost_is_asked_for() {
+    let exchange = Arc::new(DeafExchange { inner: MemoryExchange::default(), deaf: AtomicBool::new(false) });
+    let way = Way::Memory(Arc::default(), Arc::clone(&exchange) as _);
+    let Nodes { one, two, database: _database, .. } = way.nodes([2, 0, 1]).await;
+    let (ada, bob, cem) = (one.register("ada").await, one.register("bob").await, two.register("cem").await);
+    let conversation = ada.create_group("Deaf", &[&bob, &cem]).await;
+    let bobs = bob.socket().await;
+    let mut of_ada = Listener::presence(&cem, &[&ada]).await;
+    let mut of_bob = Listener::presence(&cem, &[&bob]).await;
+    assert_eq!(of_ada.status().await, "OFFLINE");
+    if of_bob.status().await == "OFFLINE" {
+        assert_eq!(of_bob.status().await, "ONLINE");
+    }
+    let mut room = Listener::room(&cem, &conversation).await;
+    room.snapshot().await;
+    exchange.deaf.store(true, Ordering::SeqCst);
+    let _adas = Listener::room(&ada, &conversation).await;
+    sleep(Duration::from_secs(2)).await;
+    of_bob.is_quiet().await;
+    of_ada.is_quiet().await;
+    drop(bobs);
+    sleep(Duration::from_millis(200)).await;
+    exchange.deaf.store(false, Ordering::SeqCst);
+    assert_eq!(of_ada.status().await, "ONLINE");
+    assert_eq!(of_bob.status().await, "OFFLINE");
+    room.hears("RoomEntered", &ada).await;
+}

@@ -1,0 +1,245 @@
+//! What holds over each of the ways between nodes.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, written_down};
+use crate::support::{PASSWORD, PATIENCE, User};
+
+/// Each of these over both ways.
+macro_rules! over_each_way {
+    ($($scenario:ident)*) => {
+        mod over_memory {
+            $(#[tokio::test] async fn $scenario() { super::$scenario(crate::live::Way::memory()).await; })*
+        }
+        mod over_redis {
+            $(#[tokio::test] async fn $scenario() { super::$scenario(crate::live::Way::Redis).await; })*
+        }
+    };
+}
+
+over_each_way! {
+    typing_is_heard_by_the_others_and_lapses
+    presence_is_told_to_who_asked_for_it
+    a_reconnect_is_no_change
+    a_room_tells_who_is_there
+    the_users_of_a_node_that_dies_are_gone
+    the_users_of_a_node_that_goes_down_may_come_back
+    a_node_that_is_new_knows_who_is_there
+    who_leaves_the_conversation_leaves_its_room
+}
+
+async fn typing_is_heard_by_the_others_and_lapses(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut heard = Listener::typing(&bob, &conversation).await;
+    let mut inbox = Listener::inbox(&bob).await;
+    let mut own = Listener::typing(&ada.on(&two), &conversation).await;
+    let event = |typing: bool| json!({"conversation": {"id": conversation}, "user": {"id": ada.id}, "typing": typing});
+
+    let begun = Instant::now();
+    let answer = set_typing(&ada, &conversation, true).await.data();
+    assert_eq!(answer["setTyping"]["conversationId"], conversation.as_str());
+    assert_eq!(heard.next().await, event(true));
+    assert_eq!(inbox.next().await["typing"], true);
+    // Said again on another node it lasts longer, and is no event.
+    sleep(Duration::from_secs(1)).await;
+    set_typing(&ada.on(&two), &conversation, true).await.data();
+    assert_eq!(heard.next().await, event(false));
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(inbox.next().await["typing"], false);
+
+    set_typing(&ada, &conversation, true).await.data();
+    assert_eq!(heard.next().await, event(true));
+    // Who comes later is shown it too.
+    assert_eq!(Listener::typing(&bob.on(&one), &conversation).await.next().await, event(true));
+    let stopped = Instant::now();
+    set_typing(&ada, &conversation, false).await.data();
+    assert_eq!(heard.next().await, event(false));
+    assert!(stopped.elapsed() < Duration::from_secs(2));
+    set_typing(&ada, &conversation, false).await.data();
+    heard.is_quiet().await;
+    own.is_quiet().await;
+}
+
+async fn presence_is_told_to_who_asked_for_it(way: Way) {
+    let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let mut watching = Listener::presence(&bob, &[&ada]).await;
+    let mut another = Listener::presence(&bob.on(&one), &[&bob]).await;
+    assert_eq!(another.status().await, "ONLINE");
+    let first = json!({"user": {"id": ada.id}, "presence": {"status": "OFFLINE", "lastSeenAt": null}});
+    assert_eq!(watching.next().await, first);
+
+    let phone = ada.socket().await;
+    assert_eq!(watching.status().await, "ONLINE");
+    let laptop = User::login(&two, &ada.username, PASSWORD).await;
+    let mut laptop_inbox = Listener::inbox(&laptop).await;
+    assert_eq!(presence(&ada, &bob).await, json!({"status": "ONLINE", "lastSeenAt": null}));
+    // Of the user, not of a device, and on every device.
+    let answer = set_presence(&ada, "AWAY").await.data();
+    assert_eq!(answer["setPresence"]["presence"], json!({"status": "AWAY", "lastSeenAt": null}));
+    assert_eq!(watching.status().await, "AWAY");
+    assert_eq!(laptop_inbox.next().await["presence"]["status"], "AWAY");
+    // Another device changes nothing.
+    let tablet = ada.on(&two).socket().await;
+    watching.is_quiet().await;
+    set_presence(&laptop, "ONLINE").await.data();
+    assert_eq!(watching.status().await, "ONLINE");
+    set_presence(&laptop, "AWAY").await.data();
+    assert_eq!(watching.status().await, "AWAY");
+
+    drop((phone, laptop_inbox));
+    watching.is_quiet().await;
+    drop(tablet);
+    let gone = watching.next().await;
+    assert_eq!(gone["presence"]["status"], "OFFLINE");
+    let seen = &gone["presence"]["lastSeenAt"];
+    assert!(seen.is_string(), "{gone:#}");
+    assert_eq!(presence(&ada, &bob).await["lastSeenAt"], *seen);
+    written_down(&database, &ada).await;
+    // What was set is forgotten with the last connection.
+    let _phone = ada.socket().await;
+    assert_eq!(watching.status().await, "ONLINE");
+    another.is_quiet().await;
+}
+
+async fn a_reconnect_is_no_change(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes([2, 2, 2]).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let socket = ada.socket().await;
+    let mut watching = Listener::presence(&bob, &[&ada]).await;
+    if watching.status().await == "OFFLINE" {
+        assert_eq!(watching.status().await, "ONLINE");
+    }
+    set_presence(&ada, "AWAY").await.data();
+    assert_eq!(watching.status().await, "AWAY");
+    drop(socket);
+    sleep(Duration::from_millis(500)).await;
+    let socket = ada.socket().await;
+    sleep(Duration::from_millis(2200)).await;
+    drop(socket);
+    // By way of the other node: who comes back is as away as before.
+    let _socket = ada.on(&two).socket().await;
+    sleep(Duration::from_millis(2500)).await;
+    watching.is_quiet().await;
+    assert_eq!(presence(&ada, &bob.on(&one)).await["status"], "AWAY");
+}
+
+async fn a_room_tells_who_is_there(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob, cem) = (one.register("ada").await, two.register("bob").await, two.register("cem").await);
+    let group = ada.create_group("Room", &[&bob, &cem]).await;
+    let mut first = Listener::room(&ada, &group).await;
+    assert_eq!(first.snapshot().await, std::slice::from_ref(&ada.id));
+    let mut second = Listener::room(&bob, &group).await;
+    first.hears("RoomEntered", &bob).await;
+    let mut users = second.snapshot().await;
+    if users.len() == 1 {
+        second.hears("RoomEntered", &ada).await;
+        users.push(ada.id.clone());
+    }
+    users.sort();
+    let mut both = [ada.id.clone(), bob.id.clone()];
+    both.sort();
+    assert_eq!(users, both);
+
+    // A second device counts for nothing, on whichever node.
+    let mut device = Listener::room(&bob.on(&one), &group).await;
+    assert_eq!(device.snapshot().await.len(), 2);
+    let tablet = Listener::room(&bob, &group).await;
+    first.is_quiet().await;
+    drop(second);
+    drop(tablet);
+    first.is_quiet().await;
+    // Ending the subscription leaves; the socket stays.
+    device.socket.send(json!({"type": "complete", "id": "it"})).await;
+    first.hears("RoomLeft", &bob).await;
+    let _third = Listener::room(&cem, &group).await;
+    first.hears("RoomEntered", &cem).await;
+}
+
+async fn the_users_of_a_node_that_dies_are_gone(way: Way) {
+    let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut watching = Listener::presence(&bob, &[&ada]).await;
+    assert_eq!(watching.status().await, "OFFLINE");
+    let mut room = Listener::room(&bob, &conversation).await;
+    room.snapshot().await;
+    let _there = Listener::room(&ada, &conversation).await;
+    assert_eq!(watching.status().await, "ONLINE");
+    room.hears("RoomEntered", &ada).await;
+    let killed = Instant::now();
+    one.kill();
+    assert_eq!(watching.status().await, "OFFLINE");
+    room.hears("RoomLeft", &ada).await;
+    assert!(killed.elapsed() >= Duration::from_secs(1), "a node is not dead because it says nothing for a moment");
+    // By a node that has survived.
+    written_down(&database, &ada).await;
+}
+
+async fn the_users_of_a_node_that_goes_down_may_come_back(way: Way) {
+    let Nodes { one, two, database, .. } = way.nodes([2, 3, 60]).await;
+    let (ada, bob, cem) = (one.register("ada").await, one.register("bob").await, two.register("cem").await);
+    let _sockets = (ada.socket().await, bob.socket().await);
+    let mut of_ada = Listener::presence(&cem, &[&ada]).await;
+    let mut of_bob = Listener::presence(&cem, &[&bob]).await;
+    for watching in [&mut of_ada, &mut of_bob] {
+        if watching.status().await == "OFFLINE" {
+            assert_eq!(watching.status().await, "ONLINE");
+        }
+    }
+    one.app.close().await;
+    let _back = ada.on(&two).socket().await;
+    let gone = of_bob.next().await;
+    assert_eq!(gone["presence"]["status"], "OFFLINE");
+    written_down(&database, &bob).await;
+    of_ada.is_quiet().await;
+}
+
+async fn a_node_that_is_new_knows_who_is_there(way: Way) {
+    let Nodes { one, two, way, database } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let _there = Listener::room(&ada, &conversation).await;
+    let _also = bob.socket().await;
+    let three = way.build(&database, SECONDS).await.start_on(&database).await;
+    let known = async {
+        while presence(&ada, &bob.on(&three)).await["status"] != "ONLINE" {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, known).await.unwrap();
+    let mut room = Listener::room(&bob.on(&three), &conversation).await;
+    assert_eq!(room.snapshot().await.len(), 2);
+}
+
+async fn who_leaves_the_conversation_leaves_its_room(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let group = ada.create_group("Leaving", &[&bob]).await;
+    let mut there = Listener::room(&ada, &group).await;
+    there.snapshot().await;
+    let mut room = Listener::room(&bob, &group).await;
+    room.snapshot().await;
+    there.hears("RoomEntered", &bob).await;
+    let typing = Listener::typing(&bob, &group).await;
+    let query = "mutation ($id: ID!, $user: ID!) {
+        removeParticipant(input: {conversationId: $id, userId: $user}) { conversation { id } }
+    }";
+    ada.query(query, json!({"id": group, "user": bob.id})).await;
+    assert_eq!(typing.refused().await, "NOT_FOUND");
+    there.hears("RoomLeft", &bob).await;
+    loop {
+        let message = room.socket.receive_of("it").await;
+        if message["type"] == "error" {
+            assert_eq!(message["payload"][0]["extensions"]["code"], "NOT_FOUND");
+            break;
+        }
+    }
+    assert_eq!(set_typing(&bob, &group, true).await.code(), "NOT_FOUND");
+}
