@@ -12,6 +12,7 @@ pub mod participants;
 mod passwords;
 pub mod permissions;
 pub mod receipts;
+pub mod search;
 pub mod sessions;
 mod system;
 mod tokens;
@@ -123,6 +124,10 @@ impl App {
 
     pub fn messages(&self) -> messages::Messages<'_> {
         messages::Messages { app: self }
+    }
+
+    pub fn searches(&self) -> search::Searches<'_> {
+        search::Searches { app: self }
     }
 
     pub fn receipts(&self) -> receipts::Receipts<'_> {

@@ -14,6 +14,7 @@ mod node;
 mod page;
 mod participant;
 mod scalars;
+mod search;
 mod server_info;
 mod session;
 mod user;
@@ -46,6 +47,7 @@ pub struct Query(
     user::UserQuery,
     conversation::ConversationQuery,
     invite::InviteQuery,
+    search::SearchQuery,
     server_info::ServerInfoQuery,
 );
 

@@ -8,6 +8,7 @@ mod migrations;
 pub mod participants;
 mod prepared;
 pub mod schema;
+pub mod search;
 pub mod sessions;
 mod text_enum;
 pub mod users;

@@ -129,11 +129,9 @@ diesel::table! {
         password_hash -> Text,
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
-        deleted_at -> Nullable<Timestamptz>,
     }
 }
 
-diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(messages -> conversations (conversation_id));
