@@ -13,6 +13,7 @@ mod passwords;
 pub mod permissions;
 pub mod receipts;
 pub mod search;
+pub mod seed;
 pub mod sessions;
 mod system;
 mod tokens;

@@ -9,6 +9,7 @@ pub mod participants;
 mod prepared;
 pub mod schema;
 pub mod search;
+pub mod seed;
 pub mod sessions;
 mod text_enum;
 pub mod users;
