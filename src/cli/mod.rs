@@ -1,5 +1,6 @@
 //! The commands, and what each does.
 
+mod export;
 mod health;
 mod seed;
 mod serve;
@@ -28,6 +29,8 @@ enum Command {
     Migrate(Database),
     /// After restoring a backup: make every client that holds a cursor fetch its state anew
     ResetCursors(Database),
+    /// Write a user's own data as a JSON archive
+    Export(export::Export),
     /// Fill a database with believable users, groups and history, for demos and load tests
     Seed(seed::Seed),
     /// Print the GraphQL schema
@@ -56,6 +59,7 @@ impl Cli {
                 println!("Cursors from before are void. Restart the nodes.");
                 Ok(())
             }
+            Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.ask(),
             Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),

@@ -5,6 +5,7 @@ mod batch;
 pub mod conversations;
 mod error;
 mod groups;
+pub mod export;
 mod housekeeping;
 pub mod invites;
 pub mod messages;

@@ -2,6 +2,7 @@
 
 pub mod conversations;
 pub mod invites;
+pub mod export;
 pub mod locks;
 pub mod messages;
 mod migrations;

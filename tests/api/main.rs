@@ -8,11 +8,13 @@
     reason = "a test that stops says all there is to say"
 )]
 
+mod account_life;
 mod accounts;
 mod bad_input;
 mod contract;
 mod conversations;
 mod event_streams;
+mod events_of_mutations;
 mod faults;
 mod generated;
 mod groups;
@@ -33,6 +35,8 @@ mod participants;
 mod permissions;
 mod receipts;
 mod retention;
+mod search;
+mod seed;
 mod sessions;
 mod sharing;
 mod socket;
