@@ -21,22 +21,25 @@ pub struct Search {
 /// The statement of `messages`. Public for the test that explains it.
 ///
 /// The index is asked for many conversations at once, up to a number that keeps its query small; what it finds is then
-/// held against what the user may see.
+/// held against what the user may see. Rows are read whole only for the page: a common word is in many.
 pub const MESSAGES: &str = "
     WITH mine AS MATERIALIZED (
         SELECT conversation_id, hidden_up_to, row_number() OVER () / 200 AS part
         FROM participants WHERE user_id = $1 AND ($3 IS NULL OR conversation_id = $3)
     ), parts AS MATERIALIZED (
-        SELECT message_query(array_agg(conversation_id), $2) AS terms FROM mine GROUP BY part
+        SELECT part, message_query(array_agg(conversation_id), $2) AS terms FROM mine GROUP BY part
     ), found AS MATERIALIZED (
-        SELECT messages.* FROM parts JOIN messages ON message_terms(conversation_id, body) @@ terms
+        SELECT id, conversation_id, number, created_at, part
+        FROM parts JOIN messages ON message_terms(conversation_id, body) @@ terms
         WHERE body IS NOT NULL AND deleted_at IS NULL
             AND ($4 IS NULL OR sender_id = $4) AND ($5 IS NULL OR (created_at, id) < ($5, $6))
+    ), page AS (
+        SELECT id FROM found JOIN mine USING (conversation_id, part)
+        WHERE number > hidden_up_to
+        ORDER BY created_at DESC, id DESC
+        LIMIT $7
     )
-    SELECT found.* FROM found JOIN mine USING (conversation_id)
-    WHERE number > hidden_up_to
-    ORDER BY created_at DESC, id DESC
-    LIMIT $7";
+    SELECT messages.* FROM page JOIN messages USING (id) ORDER BY created_at DESC, id DESC";
 
 /// Those that the user may see, newest first, after the place `after`.
 pub async fn messages(

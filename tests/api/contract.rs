@@ -75,6 +75,7 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(
         names("Query"),
         ["conversation", "invite", "node", "nodes", "searchUsers", "serverInfo", "user", "viewer"]
+        ["conversation", "node", "nodes", "searchMessages", "searchUsers", "serverInfo", "user", "viewer"]
     );
     assert_eq!(
         names("Mutation"),
@@ -84,6 +85,7 @@ fn the_operations_of_the_first_version_are_there() {
             "createGroup",
             "createInvite",
             "joinByInvite",
+            "deleteAccount",
             "leaveConversation",
             "login",
             "logout",

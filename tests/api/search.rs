@@ -198,18 +198,15 @@ async fn the_index_is_used() {
     ada.send(&conversation, "tickets").await;
     let mut connection = database.connection().await;
     let (user, id) = (ada.id.parse().unwrap(), conversation.parse().unwrap());
-    // In a table that was never analysed, and in one of some size that was.
     let more = "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
         SELECT gen_random_uuid(), conversation_id, 1 + i, 1 + i, sender_id, 'TEXT', 'words and more ' || i, now()
-        FROM messages, generate_series(1, 5000) AS i;
-        ANALYZE";
-    for round in 0..2 {
+        FROM messages, generate_series(1, 5000) AS i";
+    // In a table that was never analysed, too.
+    for statement in [more, "ANALYZE"] {
+        connection.batch_execute(statement).await.unwrap();
         for plan in [plan(&mut connection, user, None).await, plan(&mut connection, user, Some(id)).await] {
-            assert!(plan.contains("Bitmap Index Scan on messages_search"), "round {round}\n{plan}");
-            assert!(!plan.contains("Seq Scan on messages"), "round {round}\n{plan}");
-        }
-        if round == 0 {
-            connection.batch_execute(more).await.unwrap();
+            assert!(plan.contains("Bitmap Index Scan on messages_search"), "{statement}\n{plan}");
+            assert!(!plan.contains("Filter: (message_terms"), "{statement}\n{plan}");
         }
     }
     assert_eq!(found(&bob, "more 4999").await, ["words and more 4999"]);
