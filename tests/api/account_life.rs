@@ -203,7 +203,11 @@ async fn no_table_keeps_what_was_the_users_own() {
                 SELECT FROM pg_index WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indpred IS NULL
             )
         )";
-    assert_eq!(names(&database, keys).await, [""; 0], "ON DELETE CASCADE or SET NULL, and an index that begins with the column");
+    assert_eq!(
+        names(&database, keys).await,
+        [""; 0],
+        "ON DELETE CASCADE or SET NULL, and an index that begins with the column"
+    );
 }
 
 async fn archive(database: &TestDatabase, user: &str) -> Result<Value, ExportError> {

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use uuid::Uuid;
@@ -80,8 +81,8 @@ pub enum SeedError {
 
 /// Messages written in one transaction, about.
 const CHUNK: u64 = 20_000;
-/// Connections that write side by side.
-const WRITERS: usize = 2;
+/// Connections that write side by side: Postgres has a processor for each, where the machine does.
+const WRITERS: usize = 4;
 
 /// Calls `progress` with the number of messages of each chunk.
 pub async fn fill(
@@ -110,7 +111,8 @@ pub async fn fill(
     }
     let chunks = chunks(&shapes);
     let made = conversation::Maker { plan, now, users: &users.ids, offset: there };
-    let write = async |mut connection: Bulk, turn: usize| {
+    let write = async |turn: usize| {
+        let mut connection = Bulk::connect(url).await?;
         for range in chunks.iter().skip(turn).step_by(WRITERS) {
             let mut chunk = Chunk::default();
             let mut messages = 0;
@@ -121,10 +123,9 @@ pub async fn fill(
             connection.write(chunk).await?;
             progress(messages);
         }
-        Ok::<_, Internal>(connection)
+        Ok::<_, Internal>(())
     };
-    let second = Bulk::connect(url).await?;
-    let (first, _) = futures_util::try_join!(write(first, 0), write(second, 1))?;
+    try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
     first.settle().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
