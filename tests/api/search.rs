@@ -174,12 +174,17 @@ struct Line {
     line: String,
 }
 
-async fn plan(connection: &mut AsyncPgConnection, user: UserId, conversation: Option<ConversationId>) -> String {
+async fn plan(
+    connection: &mut AsyncPgConnection,
+    user: UserId,
+    conversation: Option<ConversationId>,
+    sender: Option<UserId>,
+) -> String {
     let lines: Vec<Line> = diesel::sql_query(format!("EXPLAIN {}", parlance::store::search::MESSAGES))
         .bind::<SqlUuid, _>(user)
         .bind::<Text, _>("tickets")
         .bind::<Nullable<SqlUuid>, _>(conversation)
-        .bind::<Nullable<SqlUuid>, _>(None::<UserId>)
+        .bind::<Nullable<SqlUuid>, _>(sender)
         .bind::<Nullable<Timestamptz>, _>(None::<chrono::DateTime<chrono::Utc>>)
         .bind::<Nullable<SqlUuid>, _>(None::<UserId>)
         .bind::<BigInt, _>(21)
@@ -204,7 +209,8 @@ async fn the_index_is_used() {
     // In a table that was never analysed, too.
     for statement in [more, "ANALYZE"] {
         connection.batch_execute(statement).await.unwrap();
-        for plan in [plan(&mut connection, user, None).await, plan(&mut connection, user, Some(id)).await] {
+        for (conversation, sender) in [(None, None), (Some(id), None), (None, Some(user))] {
+            let plan = plan(&mut connection, user, conversation, sender).await;
             assert!(plan.contains("Bitmap Index Scan on messages_search"), "{statement}\n{plan}");
             assert!(!plan.contains("Filter: (message_terms"), "{statement}\n{plan}");
         }
