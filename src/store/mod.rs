@@ -1,8 +1,8 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
 pub mod conversations;
-pub mod invites;
 pub mod export;
+pub mod invites;
 pub mod locks;
 pub mod messages;
 mod migrations;

@@ -58,6 +58,11 @@ macro_rules! row {
 /// One for each mutation, in the order of the schema's names.
 fn rows() -> Vec<Row> {
     vec![
+        row!("addParticipants", log ["conversation_added", "conversation_updated", "message_added"],
+        ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationUpdated", "MessageAdded"], |world| {
+            let eve = world.node.register("eve").await;
+            world.ada.add_participants(&world.group, &[&eve]).await.data()
+        }),
         row!("changePassword", log ["session_revoked"], ada [], bob [], |world| {
             let query = "mutation ($old: String!) { changePassword(input: {
                 currentPassword: $old, newPassword: \"another long battery staple\"
@@ -66,17 +71,26 @@ fn rows() -> Vec<Row> {
         }),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
+        // An invite is seen by those who manage the group, when they look.
+        row!("createInvite", log [], ada [], bob [], |world| {
+            world.ada.create_invite(&world.group, json!({})).await.data()
+        }),
         row!("deleteAccount",
         log ["user_updated", "conversation_removed", "conversation_updated", "message_added", "session_revoked"],
         ada [], bob ["ConversationUpdated", "ConversationUpdated", "MessageAdded"], |world| {
             let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
             world.ada.query(query, json!({"password": PASSWORD})).await
         }),
-        row!("leaveConversation", log ["conversation_removed", "conversation_updated", "message_added"],
-        ada ["ConversationRemoved"], bob ["ConversationUpdated", "MessageAdded"], |world| {
-            let query = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
-            world.ada.query(query, json!({"id": world.group})).await
+        row!("joinByInvite", log ["conversation_added", "conversation_added", "conversation_updated", "message_added"],
+        ada ["ConversationAdded"], bob ["ConversationAdded", "ConversationUpdated", "MessageAdded"], |world| {
+            let his = world.bob.create_group("His", &[]).await;
+            let invite = world.bob.create_invite(&his, json!({})).await.data();
+            world.ada.join(&invite["createInvite"]["invite"]["code"]).await.data()
         }),
+        row!("leaveConversation",
+            log ["conversation_removed", "conversation_updated", "membership_updated", "message_added"],
+            ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded"],
+            |world| world.ada.leave(&world.group).await.data()),
         // A new session concerns nobody but the device that has it.
         row!("login", log [], ada [], bob [], |world| {
             User::login(&world.node, &world.ada.username, PASSWORD).await
@@ -103,11 +117,12 @@ fn rows() -> Vec<Row> {
         // Nobody knows of a new account.
         row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
         row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
-        ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"], |world| {
-            let query = "mutation ($group: ID!, $user: ID!) {
-                    removeParticipant(input: {conversationId: $group, userId: $user}) { conversation { id } }
-                }";
-            world.ada.query(query, json!({"group": world.group, "user": world.bob.id})).await
+            ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
+            |world| world.ada.remove(&world.group, &world.bob).await.data()),
+        row!("revokeInvite", log [], ada [], bob [], |world| {
+            let invite = world.ada.create_invite(&world.group, json!({})).await.data();
+            let query = "mutation ($id: ID!) { revokeInvite(input: {inviteId: $id}) { inviteId } }";
+            world.ada.query(query, json!({"id": invite["createInvite"]["invite"]["id"]})).await
         }),
         row!("revokeOtherSessions", log ["session_revoked"], ada [], bob [], |world| {
             world.ada.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await
@@ -119,6 +134,13 @@ fn rows() -> Vec<Row> {
         row!("sendMessage", log["message_added"], ada["MessageAdded"], bob["MessageAdded"], |world| {
             world.ada.send(&world.direct, "hello").await
         }),
+        row!("setParticipantRole", log ["membership_updated", "conversation_updated", "message_added"],
+            ada ["ConversationUpdated", "MessageAdded"],
+            bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
+            |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("updateGroup", log ["conversation_updated", "message_added"], ada ["ConversationUpdated", "MessageAdded"],
+            bob ["ConversationUpdated", "MessageAdded"],
+            |world| world.ada.update_group(&world.group, json!({"title": "New"})).await.data()),
         // Nodes read the user anew; the contract has no event of it.
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
