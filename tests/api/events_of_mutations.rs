@@ -71,10 +71,13 @@ fn rows() -> Vec<Row> {
         }),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
-        // An invite is seen by those who manage the group, when they look.
-        row!("createInvite", log [], ada [], bob [], |world| {
-            world.ada.create_invite(&world.group, json!({})).await.data()
-        }),
+        row!(
+            "createInvite",
+            log["conversation_updated"],
+            ada["ConversationUpdated"],
+            bob["ConversationUpdated"],
+            |world| world.ada.create_invite(&world.group, json!({})).await.data()
+        ),
         row!("deleteAccount",
         log ["user_updated", "conversation_removed", "conversation_updated", "message_added", "session_revoked"],
         ada [], bob ["ConversationUpdated", "ConversationUpdated", "MessageAdded"], |world| {
@@ -119,7 +122,8 @@ fn rows() -> Vec<Row> {
         row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
             ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
             |world| world.ada.remove(&world.group, &world.bob).await.data()),
-        row!("revokeInvite", log [], ada [], bob [], |world| {
+        row!("revokeInvite", log ["conversation_updated", "conversation_updated"],
+            ada ["ConversationUpdated", "ConversationUpdated"], bob ["ConversationUpdated", "ConversationUpdated"], |world| {
             let invite = world.ada.create_invite(&world.group, json!({})).await.data();
             let query = "mutation ($id: ID!) { revokeInvite(input: {inviteId: $id}) { inviteId } }";
             world.ada.query(query, json!({"id": invite["createInvite"]["invite"]["id"]})).await
