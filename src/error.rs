@@ -5,6 +5,8 @@
 pub enum Error {
     #[error("Postgres: {0}")]
     Database(#[from] diesel::result::Error),
+    #[error("Postgres: {}", in_full(.0))]
+    Bulk(#[from] tokio_postgres::Error),
     #[error("no connection to Postgres: {0}")]
     Connection(String),
     #[error("Redis: {0}")]
@@ -36,6 +38,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// With Postgres's own words, which the client library keeps apart.
+fn in_full(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Whether Postgres ended the connection or the statement by itself: SQLSTATE class 57, and 25P03. Diesel does not

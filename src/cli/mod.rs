@@ -1,6 +1,8 @@
 //! The commands, and what each does.
 
+mod export;
 mod health;
+mod seed;
 mod serve;
 
 use anyhow::{Context as _, Result};
@@ -27,6 +29,10 @@ enum Command {
     Migrate(Database),
     /// After restoring a backup: make every client that holds a cursor fetch its state anew
     ResetCursors(Database),
+    /// Write a user's own data as a JSON archive
+    Export(export::Export),
+    /// Fill a database with believable users, groups and history, for demos and load tests
+    Seed(seed::Seed),
     /// Print the GraphQL schema
     Schema,
     /// Ask a running server whether it is ready; the exit code tells
@@ -53,6 +59,8 @@ impl Cli {
                 println!("Cursors from before are void. Restart the nodes.");
                 Ok(())
             }
+            Command::Export(export) => runtime()?.block_on(export.run()),
+            Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.ask(),
             Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
         }

@@ -8,6 +8,7 @@ use super::validate::{self, Check};
 use super::{App, Viewer};
 use crate::ids::UserId;
 use crate::log::{Change, Transaction};
+use crate::store::participants;
 use crate::store::privacy::Privacy;
 use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
@@ -62,7 +63,6 @@ impl Accounts<'_> {
             password_hash: self.app.parts.passwords.hash(registration.password).await?,
             created_at: now,
             last_seen_at: None,
-            deleted_at: None,
             privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
@@ -100,7 +100,7 @@ impl Accounts<'_> {
         check.password("newPassword", &new, &[&user.username, &user.display_name]);
         check.done()?;
         if !self.app.parts.passwords.verify(current, Some(user.password_hash.clone())).await? {
-            return Err(wrong_password());
+            return Err(wrong_password("currentPassword"));
         }
         let hash = self.app.parts.passwords.hash(new).await?;
         let mut tx = self.app.log().begin().await?;
@@ -127,6 +127,31 @@ impl Accounts<'_> {
         tx.finish(updated).await
     }
 
+    /// What is personal goes; what was written stays, and names nobody. Groups are left, every session ends.
+    pub async fn delete(&self, viewer: Viewer, password: String) -> Result<()> {
+        let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !self.app.parts.passwords.verify(password, Some(user.password_hash.clone())).await? {
+            return Err(wrong_password("password"));
+        }
+        let mut tx = self.app.log().begin().await?;
+        let done = self.delete_in(&mut tx, &user).await;
+        tx.finish(done).await
+    }
+
+    /// The conversations first, as everybody locks them. From the lock on the user nobody can add them to another one
+    /// or sign them in.
+    async fn delete_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
+        tx.record(Change::UserUpdated { user: user.id });
+        self.app.participants().leave_all_in(tx, user.id).await?;
+        let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;
+        locked.ok_or_else(|| wrong_password("password"))?;
+        if !participants::all_of_user(tx.conn(), user.id).await?.is_empty() {
+            return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));
+        }
+        self.app.sessions().revoke_in(tx, user.id, Revoke::All).await?;
+        Ok(users::delete(tx.conn(), user.id).await?)
+    }
+
     /// The password first: a login with the old one is then either seen by the revocation or refused.
     async fn replace_password(
         &self,
@@ -136,7 +161,7 @@ impl Accounts<'_> {
         hash: &str,
     ) -> Result<User> {
         let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
-        let updated = updated.ok_or_else(wrong_password)?;
+        let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
         self.app.sessions().revoke_in(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
     }
@@ -155,8 +180,8 @@ impl Accounts<'_> {
     }
 }
 
-fn wrong_password() -> Error {
-    Error::invalid("currentPassword", "This is not the present password.")
+fn wrong_password(path: &str) -> Error {
+    Error::invalid(path, "This is not the present password.")
 }
 
 /// What a broken UNIQUE means to the person who chose the value.

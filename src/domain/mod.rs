@@ -8,6 +8,7 @@ pub mod contacts;
 pub mod conversations;
 mod error;
 mod expiry;
+pub mod export;
 mod groups;
 mod housekeeping;
 pub mod inbox;
@@ -27,6 +28,8 @@ pub mod receipts;
 pub mod rooms;
 pub mod scheduled_messages;
 mod scheduler;
+pub mod search;
+pub mod seed;
 pub mod sessions;
 mod system;
 mod tokens;
@@ -187,6 +190,10 @@ impl App {
 
     pub fn pins(&self) -> pins::Pins<'_> {
         pins::Pins { app: self }
+    }
+
+    pub fn searches(&self) -> search::Searches<'_> {
+        search::Searches { app: self }
     }
 
     pub fn receipts(&self) -> receipts::Receipts<'_> {

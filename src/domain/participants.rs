@@ -10,7 +10,7 @@ use super::users::check_existing;
 use super::{App, Viewer, privacy};
 use crate::ids::{ConversationId, UserId};
 use crate::log::{Change, Transaction};
-use crate::store::conversations::{self, Conversation};
+use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, ParticipantRole};
 
@@ -147,6 +147,21 @@ impl Participants<'_> {
         Ok(group.conversation)
     }
 
+    /// Takes the user out of every conversation, as one whose account is deleted. A direct conversation stays with the
+    /// other.
+    pub(super) async fn leave_all_in(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
+        let ids: Vec<_> =
+            participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
+        let mut locked = conversations::lock_many(tx.conn(), &ids).await?;
+        // As they are now that nobody can change them.
+        for (row, _) in participants::of_user(tx.conn(), user, &ids).await? {
+            if let Some(conversation) = locked.iter_mut().find(|conversation| conversation.id == row.conversation_id) {
+                self.take_out(tx, conversation, user, user, row.role).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Of a conversation that is locked. An owner hands over, and the last one takes it along.
     async fn take_out(
         &self,
@@ -166,6 +181,9 @@ impl Participants<'_> {
         participants::delete(tx.conn(), id, user).await?;
         conversations::update_participation(tx.conn(), conversation).await?;
         tx.record(Change::ConversationUpdated { conversation: id });
+        if conversation.kind == ConversationKind::Direct {
+            return Ok(());
+        }
         let kind = if by == user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
         let mut told = vec![SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None }];
         if role == ParticipantRole::Owner

@@ -1,6 +1,6 @@
 //! Accounts: registering, signing in, and the profile.
 
-use async_graphql::{Context, InputObject, MaybeUndefined, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
@@ -72,6 +72,17 @@ pub struct ChangePasswordPayload {
     viewer: Viewer,
 }
 
+#[derive(InputObject)]
+pub struct DeleteAccountInput {
+    /// Without it nothing is deleted: whoever holds a device need not be its owner.
+    password: Option<String>,
+}
+
+#[derive(SimpleObject)]
+pub struct DeleteAccountPayload {
+    user_id: ID,
+}
+
 /// What is left out stays; `null` empties what may be empty.
 #[derive(InputObject)]
 pub struct UpdateProfileInput {
@@ -122,6 +133,14 @@ impl AccountMutation {
         let identity = ctx.viewer()?;
         let row = ctx.app().accounts().change_password(identity, input.current_password, input.new_password).await?;
         Ok(ChangePasswordPayload { viewer: Viewer { identity, row } })
+    }
+
+    /// For good. What the account wrote stays in its conversations, of which it leaves the groups; the sender of it is
+    /// null from then on. Every session ends.
+    async fn delete_account(&self, ctx: &Context<'_>, input: DeleteAccountInput) -> Result<DeleteAccountPayload> {
+        let viewer = ctx.viewer()?;
+        ctx.app().accounts().delete(viewer, input.password.unwrap_or_default()).await?;
+        Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
     async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {

@@ -24,6 +24,7 @@ mod reaction;
 mod room;
 mod scalars;
 mod scheduled_message;
+mod search;
 mod server_info;
 mod session;
 mod typing;
@@ -60,6 +61,7 @@ pub struct Query(
     user::UserQuery,
     conversation::ConversationQuery,
     invite::InviteQuery,
+    search::SearchQuery,
     server_info::ServerInfoQuery,
 );
 

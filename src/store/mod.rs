@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod contacts;
 pub mod conversations;
+pub mod export;
 pub mod invites;
 pub mod locks;
 pub mod mentions;
@@ -16,6 +17,8 @@ pub mod reactions;
 pub mod receipts;
 pub mod scheduled_messages;
 pub mod schema;
+pub mod search;
+pub mod seed;
 pub mod sessions;
 mod text_enum;
 pub mod tombstones;
@@ -81,9 +84,10 @@ impl Database {
 
 fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
     // What Postgres itself ends. One transaction holds up all others at the log's head, so that a node that
-    // stops in the middle of one must not keep it.
+    // stops in the middle of one must not keep it. And no statement is worth compiling, which takes longer than any of
+    // them runs.
     let limits = format!(
-        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {};",
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off;",
         settings.database_statement_timeout.as_millis(),
         settings.database_idle_timeout.as_millis(),
     );

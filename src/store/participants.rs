@@ -103,6 +103,11 @@ pub async fn of_users(
         .await
 }
 
+/// The user's own state in every conversation.
+pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
+    participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await
+}
+
 pub async fn delete(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
     diesel::delete(participants::table.find((conversation, user))).execute(conn).await?;
     Ok(())

@@ -201,7 +201,6 @@ diesel::table! {
         password_hash -> Text,
         created_at -> Timestamptz,
         last_seen_at -> Nullable<Timestamptz>,
-        deleted_at -> Nullable<Timestamptz>,
         last_seen -> Text,
         read_receipts -> Bool,
         group_adds -> Text,
@@ -209,7 +208,6 @@ diesel::table! {
     }
 }
 
-diesel::joinable!(conversations -> users (created_by));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(mentions -> messages (message_id));

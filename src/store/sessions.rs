@@ -71,6 +71,7 @@ pub async fn revoke(
         Revoke::One(id) => {
             diesel::update(live.filter(sessions::id.eq(id))).set(revoked).returning(sessions::id).load(conn).await
         }
+        Revoke::All => diesel::update(live).set(revoked).returning(sessions::id).load(conn).await,
         Revoke::AllBut(id) => {
             diesel::update(live.filter(sessions::id.ne(id))).set(revoked).returning(sessions::id).load(conn).await
         }
@@ -80,6 +81,7 @@ pub async fn revoke(
 #[derive(Clone, Copy, Debug)]
 pub enum Revoke {
     One(SessionId),
+    All,
     AllBut(SessionId),
 }
 

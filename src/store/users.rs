@@ -23,8 +23,6 @@ pub struct User {
     pub created_at: DateTime<Utc>,
     /// When the last connection closed; None before the first.
     pub last_seen_at: Option<DateTime<Utc>>,
-    /// Of a deleted account the row stays, without what is personal.
-    pub deleted_at: Option<DateTime<Utc>>,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
@@ -122,6 +120,23 @@ pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateT
     .bind::<Array<Timestamptz>, _>(times)
     .execute(conn)
     .await
+}
+
+/// Nobody can name the user from here to the end of the transaction. None where the password is no longer `hash`.
+pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<Option<UserId>> {
+    users::table
+        .find(id)
+        .filter(users::password_hash.eq(hash))
+        .select(users::id)
+        .for_update()
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// And with the user all rows that are their own.
+pub async fn delete(conn: &mut Connection, id: UserId) -> QueryResult<()> {
+    diesel::delete(users::table.find(id)).execute(conn).await.map(drop)
 }
 
 /// Those of `ids` that exist.

@@ -8,6 +8,7 @@
     reason = "a test that stops says all there is to say"
 )]
 
+mod account_life;
 mod accounts;
 mod bad_input;
 mod blocks;
@@ -15,6 +16,7 @@ mod contacts;
 mod contract;
 mod conversations;
 mod event_streams;
+mod events_of_mutations;
 mod expiry;
 mod faults;
 mod generated;
@@ -44,6 +46,8 @@ mod reactions;
 mod receipts;
 mod retention;
 mod scheduled_messages;
+mod search;
+mod seed;
 mod sessions;
 mod sharing;
 mod socket;

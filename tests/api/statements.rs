@@ -34,6 +34,25 @@ async fn statements_of(user: &User, query: &str) -> usize {
 }
 
 #[tokio::test]
+async fn a_search_costs_the_same_however_much_it_finds() {
+    count_statements();
+    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let ada = node.register("ada").await;
+    let query = "{ searchMessages(query: \"hello\") { nodes { body sender { username } conversation { title } } } }";
+    let mut costs = Vec::new();
+    for found in [1, 20] {
+        for place in costs.len()..found {
+            let other = node.register("other").await;
+            let group = ada.create_group(&format!("Group {place}"), &[&other]).await;
+            other.send(&group, "hello").await;
+        }
+        costs.push(statements_of(&ada, query).await);
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0] <= 4, "{costs:?}");
+}
+
+#[tokio::test]
 async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     count_statements();
     // The node's own looks at Postgres would count too.

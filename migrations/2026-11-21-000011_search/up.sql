@@ -1,0 +1,93 @@
+-- The words of a text, in their order, by which it is searched. Language-neutral: case, accents and width make no
+-- difference, and what is neither letter nor digit separates. Scripts that put no spaces between words are cut into
+-- pairs of characters, the last one alone after them.
+CREATE FUNCTION search_words(body text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    separators text := E' .,\n\'!?-:/"()\t\r#$%&*+;<=>@[\\]^_`{|}~';
+    -- Han, kana, bopomofo and Hangul.
+    unspaced CONSTANT text := '[\u1100-\u11FF\u2E80-\u2FDF\u3005-\u3007\u3041-\u318F\u31A0-\u31FF\u3400-\u4DBF'
+        '\u4E00-\u9FFF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\U00020000-\U0003FFFF]';
+    -- Characters of a body that are searched.
+    searched CONSTANT integer := 20000;
+    words text := lower(left(body, searched));
+BEGIN
+    IF octet_length(words) > length(words) THEN
+        separators := separators || E'\v\f¡¦§«¬¶·»¿÷×،؛؟।॥‐‑‒–—―‘’‚“”„†‡•‹›⁄→←⇒、。〈〉《》「」『』【】〔〕〜・'
+            '\u0085\u200B\u200E\u200F\u2028\u2029\u2060\uFEFF\uFE0F';
+        -- Letters without their accents, which NFKD puts apart.
+        words := lower(normalize(regexp_replace(normalize(words, NFKD), '[\u0300-\u036F]', '', 'g'), NFKC));
+        IF words ~ unspaced THEN
+            words := regexp_replace(words, '(' || unspaced || '+)', ' \1 ', 'g');
+            SELECT string_agg(
+                CASE WHEN run !~ unspaced THEN run ELSE (
+                    SELECT string_agg(one || coalesce(next, ''), ' ')
+                    FROM unnest(string_to_array(run, NULL), (string_to_array(run, NULL))[2:]) AS pair (one, next)
+                ) END, ' ' ORDER BY place)
+            INTO words FROM string_to_table(words, ' ') WITH ORDINALITY AS runs (run, place);
+        END IF;
+    END IF;
+    words := translate(words, separators, repeat(' ', length(separators)));
+    -- No word is longer than 64 characters.
+    IF length(words) > 64 AND words ~ '[^ ]{65}' THEN
+        words := regexp_replace(words, '([^ ]{64})[^ ]+', '\1', 'g');
+    END IF;
+    RETURN array_remove(string_to_array(words, ' '), '');
+END
+$$;
+
+-- What each word in a conversation begins with. Two conversations may share it: it narrows a search, no more.
+CREATE FUNCTION search_scope(conversation uuid) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT right(conversation::text, 8) || ' ' $$;
+
+-- Each word under the scope of its conversation, so that a search reads no word of any other. Its cost is set so high
+-- that no plan computes it for stored messages.
+CREATE FUNCTION message_terms(conversation uuid, body text) RETURNS tsvector
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 10000 AS $$
+DECLARE
+    scope CONSTANT text := right(conversation::text, 8) || ' ';
+    words CONSTANT text[] := search_words(body);
+BEGIN
+    IF cardinality(words) = 0 THEN
+        RETURN '';
+    END IF;
+    RETURN array_to_tsvector(string_to_array(scope || array_to_string(words, E'\n' || scope), E'\n'));
+END
+$$;
+
+-- All words of the query in any one of the conversations, the last as a prefix. A single character of a script
+-- without spaces is one too: pairs begin with it. Null where there is no word. Words hold no quotes: they separate.
+CREATE FUNCTION message_query(conversations uuid[], query text) RETURNS tsquery
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    -- Words of a query that count.
+    most CONSTANT integer := 16;
+    words CONSTANT text[] := (search_words(query))[1:most];
+    pattern text;
+    terms text;
+BEGIN
+    SELECT string_agg(
+        format('''%%%s''', word) || CASE
+            WHEN place = cardinality(words) OR length(word) = 1 AND octet_length(word) > 2 THEN ':*' ELSE ''
+        END, ' & ')
+    INTO pattern FROM unnest(words) WITH ORDINALITY AS w (word, place);
+    SELECT string_agg('(' || replace(pattern, '%', search_scope(conversation)) || ')', ' | ')
+    INTO terms FROM unnest(conversations) AS conversation;
+    RETURN terms::tsquery;
+END
+$$;
+
+-- An insert appends to a list that is searched as well, and that is merged into the index when it has so many KiB.
+CREATE INDEX messages_search ON messages USING gin (message_terms(conversation_id, body))
+    WITH (fastupdate = on, gin_pending_list_limit = 512)
+    WHERE body IS NOT NULL;
+
+-- A deleted account's row goes, and all that is its own with it. What it wrote stays and names nobody: its messages
+-- are not touched, which would take a change of each.
+ALTER TABLE messages
+    DROP CONSTRAINT messages_sender_id_fkey,
+    DROP CONSTRAINT messages_actor_id_fkey,
+    DROP CONSTRAINT messages_subject_id_fkey;
+ALTER TABLE conversations DROP CONSTRAINT conversations_created_by_fkey;
+ALTER TABLE users DROP COLUMN deleted_at;
+CREATE INDEX sessions_by_user ON sessions (user_id);

@@ -1,0 +1,41 @@
+//! `parlance export`: a user's own data, to a file or to standard output.
+
+use std::fs::File;
+use std::io::{BufWriter, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use parlance::clock::Clock;
+use parlance::domain::export::export;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    database: super::Database,
+    /// A username, or an id such as usr_01h455vb4pex5vsknk084sn02q
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Where to write the archive; without it to standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) async fn run(self) -> Result<()> {
+        let (url, now) = (&self.database.database_url, Clock::system().now());
+        match &self.output {
+            Some(path) => {
+                // Never over a file that is there, which may be another archive.
+                let file = File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
+                let done = export(url, &self.user, now, &mut BufWriter::new(file)).await;
+                if done.is_err() {
+                    // Half an archive is none.
+                    std::fs::remove_file(path)?;
+                }
+                done?;
+            }
+            None => export(url, &self.user, now, &mut BufWriter::new(stdout().lock())).await?,
+        }
+        Ok(())
+    }
+}

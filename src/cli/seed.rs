@@ -1,0 +1,49 @@
+//! `parlance seed`: tells what is being made, and how to sign in to it.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use parlance::clock::Clock;
+use parlance::config::Auth;
+use parlance::domain::seed::{self, Plan};
+use parlance::random::Random;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Seed {
+    #[command(flatten)]
+    database: super::Database,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+/// What a hash of a password costs, as the environment says or as by default.
+#[derive(clap::Parser)]
+struct Costs {
+    #[command(flatten)]
+    auth: Auth,
+}
+
+impl Seed {
+    pub(super) async fn run(self) -> Result<()> {
+        let auth = Costs::try_parse_from(["parlance"])?.auth;
+        let url = &self.database.database_url;
+        parlance::store::migrate(url).await.context("DATABASE_URL")?;
+        let bar = ProgressBar::new(self.plan.messages);
+        bar.set_style(ProgressStyle::with_template(
+            "{bar:40} {human_pos} of {human_len} messages, {per_sec}, {eta} left",
+        )?);
+        let begun = Instant::now();
+        let made = seed::fill(url, &self.plan, &auth, Clock::system(), Random::system(), |messages| bar.inc(messages));
+        let made = made.await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        #[expect(clippy::cast_precision_loss, reason = "a rate to read")]
+        let rate = made.messages as f64 / made.writing.as_secs_f64().max(0.001);
+        println!("{} users, {} conversations and {} messages", made.users, made.conversations, made.messages);
+        println!("in {seconds:.1} s; messages at {rate:.0}/s");
+        println!("Sign in as {} or any other user; the password of all is: {}", made.first_user, self.plan.password);
+        Ok(())
+    }
+}

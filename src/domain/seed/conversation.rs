@@ -1,0 +1,160 @@
+//! One conversation with its participants and all its messages, as rows.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+use super::shape::Shape;
+use super::text::{self, Language};
+use super::{Plan, Stream, before, id, rng};
+use crate::store::seed::Chunk;
+
+pub(super) struct Maker<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) now: DateTime<Utc>,
+    pub(super) users: &'a [Uuid],
+    /// Users that were there before: another run of the same seed is to make other ids.
+    pub(super) offset: i64,
+}
+
+/// Messages at the end of a conversation that somebody may not have read.
+const MOST_UNREAD: usize = 40;
+/// Chance that the next message is an answer of a minute or so, and not the beginning of something new.
+const AT_ONCE: f64 = 0.85;
+
+/// What the participants' rows are made of, once the messages are written.
+struct Written {
+    last: Option<(Uuid, DateTime<Utc>)>,
+    /// Who wrote the newest ones, the newest at the end.
+    senders: VecDeque<u32>,
+}
+
+impl Maker<'_> {
+    pub(super) fn write(&self, chunk: &mut Chunk, place: usize, shape: &Shape) {
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        // Below 2^40 of each, which no run reaches.
+        let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ place);
+        let created_at = before(self.now, self.plan.months, &mut rng);
+        let conversation = id(created_at, &mut rng);
+        let written = self.write_messages(chunk, conversation, created_at, shape, &mut rng);
+        self.write_conversation(chunk, conversation, created_at, shape, &written, &mut rng);
+        self.write_participants(chunk, conversation, created_at, shape, &written, &mut rng);
+    }
+
+    fn user(&self, member: u32) -> Uuid {
+        self.users[member as usize]
+    }
+
+    fn write_messages(
+        &self,
+        chunk: &mut Chunk,
+        conversation: Uuid,
+        created_at: DateTime<Utc>,
+        shape: &Shape,
+        rng: &mut StdRng,
+    ) -> Written {
+        let language = Language::pick(rng);
+        let mut written = Written { last: None, senders: VecDeque::with_capacity(MOST_UNREAD + 1) };
+        let mut sender = shape.members[0];
+        for (place, at) in self.times(created_at, shape.messages, rng).into_iter().enumerate() {
+            let message = id(at, rng);
+            if rng.random_bool(0.7) {
+                sender = shape.members[rng.random_range(0..shape.members.len())];
+            }
+            let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
+            let row = chunk.messages.id(message).id(conversation).number(number).number(number);
+            row.id(self.user(sender)).text("TEXT").text(&text::body(language, rng)).time(at).end();
+            written.last = Some((message, at));
+            written.senders.push_back(sender);
+            if written.senders.len() > MOST_UNREAD {
+                written.senders.pop_front();
+            }
+        }
+        written
+    }
+
+    /// As many times as there are messages, from the beginning to at most three days ago: talk, and silence between.
+    fn times(&self, created_at: DateTime<Utc>, messages: u32, rng: &mut StdRng) -> Vec<DateTime<Utc>> {
+        let age = (self.now - created_at).num_seconds();
+        let last = age - rng.random_range(0..3 * 24 * 3600).min(age / 2);
+        // Seconds after the message before; below zero, a share of all the silence.
+        let gaps: Vec<f64> = (0..messages)
+            .map(|_| if rng.random_bool(AT_ONCE) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
+            .collect();
+        let talk: f64 = gaps.iter().filter(|gap| **gap > 0.0).sum();
+        let silence: f64 = -gaps.iter().filter(|gap| **gap < 0.0).sum::<f64>();
+        #[expect(clippy::cast_precision_loss, reason = "seconds of some months")]
+        let last = last as f64;
+        let squeeze = (last * 0.5 / talk.max(1.0)).min(1.0);
+        let stretch = (last - talk * squeeze) / silence.max(1.0);
+        let mut at = 0.0;
+        gaps.into_iter()
+            .map(|gap| {
+                at = (at + if gap > 0.0 { gap * squeeze } else { -gap * stretch }).min(last);
+                #[expect(clippy::cast_possible_truncation, reason = "microseconds of some months")]
+                let micros = (at * 1_000_000.0) as i64;
+                created_at + TimeDelta::microseconds(micros)
+            })
+            .collect()
+    }
+
+    fn write_conversation(
+        &self,
+        chunk: &mut Chunk,
+        conversation: Uuid,
+        created_at: DateTime<Utc>,
+        shape: &Shape,
+        written: &Written,
+        rng: &mut StdRng,
+    ) {
+        let messages = i32::try_from(shape.messages).unwrap_or(i32::MAX);
+        let participants = i32::try_from(shape.members.len()).unwrap_or(i32::MAX);
+        let creator = self.user(shape.members[0]);
+        let row = chunk.conversations.id(conversation);
+        if shape.group {
+            row.text("GROUP").text(&text::title(rng));
+        } else {
+            row.text("DIRECT").null();
+        }
+        row.null().id(creator).time(created_at);
+        match written.last {
+            Some((message, at)) => row.time(at).id(message),
+            None => row.time(created_at).null(),
+        };
+        row.number(messages).number(messages).number(participants);
+        if shape.group {
+            row.null().null().end();
+        } else {
+            let other = self.user(shape.members[1]);
+            row.id(creator.min(other)).id(creator.max(other)).end();
+        }
+    }
+
+    fn write_participants(
+        &self,
+        chunk: &mut Chunk,
+        conversation: Uuid,
+        created_at: DateTime<Utc>,
+        shape: &Shape,
+        written: &Written,
+        rng: &mut StdRng,
+    ) {
+        let messages = i32::try_from(shape.messages).unwrap_or(i32::MAX);
+        for (place, &member) in shape.members.iter().enumerate() {
+            let role = match place {
+                0 if shape.group => "OWNER",
+                _ if shape.group && rng.random_bool(0.1) => "ADMIN",
+                _ => "MEMBER",
+            };
+            let behind = if rng.random_bool(0.6) { 0 } else { rng.random_range(0..=written.senders.len()) };
+            let own = written.senders.iter().rev().take(behind).filter(|sender| **sender == member).count();
+            let read = messages - i32::try_from(behind).unwrap_or_default();
+            let delivered = rng.random_range(read..=messages);
+            let row = chunk.participants.id(conversation).id(self.user(member)).id(id(created_at, rng)).text(role);
+            row.time(created_at).number(delivered).number(read).number(i32::try_from(own).unwrap_or_default()).end();
+        }
+    }
+}

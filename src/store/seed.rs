@@ -1,0 +1,136 @@
+//! Rows in large numbers, by COPY.
+
+use std::fmt::Write as _;
+use std::io::Cursor;
+
+use chrono::{DateTime, Utc};
+use futures_util::SinkExt as _;
+use tokio_postgres::{Client, NoTls, Transaction};
+use uuid::Uuid;
+
+use crate::error::Result;
+
+/// A connection of its own: the pool's know no COPY.
+pub struct Bulk {
+    client: Client,
+}
+
+/// Rows as COPY reads them. Each `push` is one value, `end` ends the row.
+#[derive(Default)]
+pub struct Lines {
+    text: String,
+}
+
+/// Conversations with all that is in them.
+#[derive(Default)]
+pub struct Chunk {
+    pub conversations: Lines,
+    pub participants: Lines,
+    pub messages: Lines,
+}
+
+const USERS: &str = "COPY users (id, username, display_name, about, password_hash, created_at) FROM STDIN";
+const CONVERSATIONS: &str = "COPY conversations (id, kind, title, topic, created_by, created_at, last_activity_at,
+    last_message_id, last_message_number, revision, participant_count, direct_low, direct_high) FROM STDIN";
+const PARTICIPANTS: &str = "COPY participants (conversation_id, user_id, id, role, joined_at, last_delivered_number,
+    last_read_number, own_unread) FROM STDIN";
+const MESSAGES: &str =
+    "COPY messages (id, conversation_id, number, revision, sender_id, kind, body, created_at) FROM STDIN";
+
+impl Bulk {
+    pub async fn connect(url: &str) -> Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(async move {
+            // Whoever waits for a statement hears of it as well.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+        // What is lost in a crash is made again.
+        client.batch_execute("SET synchronous_commit = off").await?;
+        Ok(Self { client })
+    }
+
+    pub async fn users(&self) -> Result<i64> {
+        Ok(self.client.query_one("SELECT count(*) FROM users", &[]).await?.try_get(0)?)
+    }
+
+    pub async fn write_users(&mut self, users: Lines) -> Result<()> {
+        let transaction = self.client.transaction().await?;
+        copy(&transaction, USERS, users).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub async fn write(&mut self, chunk: Chunk) -> Result<()> {
+        let transaction = self.client.transaction().await?;
+        copy(&transaction, CONVERSATIONS, chunk.conversations).await?;
+        copy(&transaction, PARTICIPANTS, chunk.participants).await?;
+        copy(&transaction, MESSAGES, chunk.messages).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Tells the planner what is there, and merges what the search index has put aside.
+    pub async fn settle(&self) -> Result<()> {
+        Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
+    }
+}
+
+async fn copy(transaction: &Transaction<'_>, statement: &str, lines: Lines) -> Result<()> {
+    let sink = transaction.copy_in(statement).await?;
+    futures_util::pin_mut!(sink);
+    sink.send(Cursor::new(lines.text.into_bytes())).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+impl Lines {
+    fn separate(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\t');
+        }
+    }
+
+    pub fn text(&mut self, value: &str) -> &mut Self {
+        self.separate();
+        for c in value.chars() {
+            match c {
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                c => self.text.push(c),
+            }
+        }
+        self
+    }
+
+    pub fn null(&mut self) -> &mut Self {
+        self.separate();
+        self.text.push_str("\\N");
+        self
+    }
+
+    pub fn id(&mut self, value: Uuid) -> &mut Self {
+        self.separate();
+        let mut buffer = Uuid::encode_buffer();
+        self.text.push_str(value.hyphenated().encode_lower(&mut buffer));
+        self
+    }
+
+    pub fn number(&mut self, value: i32) -> &mut Self {
+        self.separate();
+        // A String takes all that is written to it.
+        let _ = write!(self.text, "{value}");
+        self
+    }
+
+    pub fn time(&mut self, value: DateTime<Utc>) -> &mut Self {
+        self.separate();
+        let _ = write!(self.text, "{}", value.format("%Y-%m-%d %H:%M:%S%.6f+00"));
+        self
+    }
+
+    pub fn end(&mut self) {
+        self.text.push('\n');
+    }
+}

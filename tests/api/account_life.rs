@@ -1,0 +1,259 @@
+//! The end of an account, and the archive of what is in it.
+
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use parlance::domain::export::{ExportError, export};
+use parlance::ids::UserId;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
+
+const HISTORY: &str = "query ($id: ID!) { conversation(id: $id) {
+    participantCount createdBy { id } participants { nodes { role user { id } } }
+    messages(last: 10) { nodes { kind body sender { id } systemEvent { kind actor { id } } } }
+} }";
+
+async fn delete(user: &User, password: Option<&str>) -> Answer {
+    let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+    user.call(query, json!({"password": password})).await
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_without_the_password() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    for password in [None, Some("another password"), Some("")] {
+        let answer = delete(&ada, password).await;
+        assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["password"]));
+    }
+    let query = "mutation { deleteAccount(input: {password: \"x\"}) { userId } }";
+    assert_eq!(node.call(None, query, json!({})).await.code(), "UNAUTHENTICATED");
+    assert_eq!(ada.query("{ viewer { user { id } } }", json!({})).await["viewer"]["user"]["id"], ada.id.as_str());
+}
+
+#[tokio::test]
+async fn what_is_personal_goes_and_conversations_stay_readable() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Hers", &[&bob, &eve]).await);
+    ada.send(&direct, "only to you").await;
+    ada.send(&group, "to all").await;
+    bob.send(&group, "thanks").await;
+    let mut inbox = bob.inbox().await;
+    // The same viewer's stream has her name in mind.
+    ada.send(&group, "once more").await;
+    assert_eq!(inbox.message().await["sender"]["id"], ada.id.as_str());
+
+    assert_eq!(delete(&ada, Some(PASSWORD)).await.data()["deleteAccount"]["userId"], ada.id.as_str());
+
+    let data = bob.query(HISTORY, json!({"id": direct})).await;
+    assert_eq!(data["conversation"]["participantCount"], 1);
+    assert_eq!(data["conversation"]["createdBy"], Value::Null);
+    let messages = &data["conversation"]["messages"]["nodes"];
+    assert_eq!((&messages[0]["body"], &messages[0]["sender"]), (&json!("only to you"), &Value::Null));
+
+    let data = bob.query(HISTORY, json!({"id": group})).await;
+    assert_eq!(data["conversation"]["participantCount"], 2);
+    let participants = &data["conversation"]["participants"]["nodes"];
+    assert_eq!(participants.as_array().unwrap().iter().filter(|row| row["role"] == "OWNER").count(), 1);
+    let messages = data["conversation"]["messages"]["nodes"].as_array().unwrap();
+    let left = messages.iter().find(|message| message["systemEvent"]["kind"] == "PARTICIPANT_LEFT").unwrap();
+    assert_eq!((&left["kind"], &left["systemEvent"]["actor"]), (&json!("SYSTEM"), &Value::Null));
+    let hers = messages.iter().find(|message| message["body"] == "once more").unwrap();
+    assert_eq!(hers["sender"], Value::Null);
+
+    // Those who are left hear of it.
+    let (mut updated, mut told) = (Vec::new(), 0);
+    while updated.len() < 2 || told == 0 {
+        let event = inbox.next().await;
+        match event["__typename"].as_str().unwrap() {
+            "ConversationUpdated" => updated.push(event["conversation"]["id"].as_str().unwrap().to_owned()),
+            "MessageAdded" => {
+                assert_eq!(event["message"]["sender"], Value::Null);
+                told += 1;
+            }
+            // The group is his now.
+            "MembershipUpdated" => {}
+            other => panic!("{other}"),
+        }
+    }
+    updated.sort();
+    let mut expected = [direct.clone(), group];
+    expected.sort();
+    assert_eq!(updated, expected);
+
+    // The name is free, and whoever takes it is somebody else.
+    let query = "query ($id: ID!, $name: String!) {
+        a: user(by: {id: $id}) { id } b: user(by: {username: $name}) { id } searchUsers(query: $name) { nodes { id } }
+    }";
+    let data = bob.query(query, json!({"id": ada.id, "name": ada.username})).await;
+    assert_eq!(data, json!({"a": null, "b": null, "searchUsers": {"nodes": []}}));
+    let again = User::register(&node, &ada.username, PASSWORD).await;
+    assert_ne!(again.id, ada.id);
+    let answer = again.call(HISTORY, json!({"id": direct})).await;
+    assert_eq!(answer.data()["conversation"], Value::Null);
+}
+
+#[tokio::test]
+async fn every_session_ends_at_once() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let phone = User::login(&node, &ada.username, PASSWORD).await;
+    let (one, two) = (ada.inbox().await, phone.inbox().await);
+    delete(&ada, Some(PASSWORD)).await.data();
+    assert_eq!(one.socket.closed().await, 4403);
+    assert_eq!(two.socket.closed().await, 4403);
+    for device in [&ada, &phone] {
+        assert_eq!(device.call("{ viewer { id } }", json!({})).await.code(), "UNAUTHENTICATED");
+        let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
+        let answer = node.call(None, refresh, json!({"token": device.refresh_token})).await;
+        assert_eq!(answer.code(), "UNAUTHENTICATED");
+    }
+    let login = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+    let input = json!({"input": {"identifier": ada.username, "password": PASSWORD}});
+    assert_eq!(node.call(None, login, input).await.code(), "UNAUTHENTICATED");
+}
+
+/// Whoever adds a conversation to a user at the instant it goes leaves nothing behind that names it.
+#[tokio::test]
+async fn who_is_added_to_groups_meanwhile_is_in_none_of_them() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let create = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation { id } } }";
+    let input = json!({"input": {"title": "Race", "participantIds": [ada.id]}});
+    let creating = futures_util::future::join_all((0..20).map(|_| bob.call(create, input.clone())));
+    let deleting = async {
+        loop {
+            let answer = delete(&ada, Some(PASSWORD)).await;
+            if answer.body.get("errors").is_none() {
+                return;
+            }
+            assert_eq!(answer.code(), "CONFLICT", "{:#}", answer.body);
+        }
+    };
+    let (answers, ()) = futures_util::join!(creating, deleting);
+    for answer in answers.iter().filter(|answer| answer.body.get("errors").is_some()) {
+        assert_ne!(answer.code(), "INTERNAL_SERVER_ERROR", "{:#}", answer.body);
+    }
+    let wrong = "conversations c WHERE participant_count <> (
+        SELECT count(*) FROM participants WHERE conversation_id = c.id
+    )";
+    assert_eq!(count(&database, wrong).await, 0);
+    assert_eq!(count(&database, "users").await, 1);
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+async fn count(database: &TestDatabase, query: &str) -> i64 {
+    let query = diesel::sql_query(format!("SELECT count(*) FROM {query}"));
+    query.get_result::<Count>(&mut database.connection().await).await.unwrap().count
+}
+
+async fn names(database: &TestDatabase, query: &str) -> Vec<String> {
+    let rows: Vec<Name> = diesel::sql_query(query).load(&mut database.connection().await).await.unwrap();
+    rows.into_iter().map(|row| row.name).collect()
+}
+
+/// Where a deleted user's id may stay: it names nobody any more, and tells the messages of one from another's.
+const MAY_STAY: [&str; 8] = [
+    "conversations.created_by",
+    "conversations.direct_low",
+    "conversations.direct_high",
+    "events.subject_id",
+    "events.user_id",
+    "messages.actor_id",
+    "messages.sender_id",
+    "messages.subject_id",
+];
+
+#[tokio::test]
+async fn no_table_keeps_what_was_the_users_own() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    ada.send(&ada.open_direct(&bob).await, "hello").await;
+    ada.create_group("Hers", &[&bob]).await;
+    delete(&ada, Some(PASSWORD)).await.data();
+
+    let uuid = ada.id.parse::<UserId>().unwrap().0;
+    let columns = "SELECT table_name || '.' || column_name AS name FROM information_schema.columns
+        JOIN information_schema.tables USING (table_schema, table_name)
+        WHERE table_schema = 'public' AND data_type = 'uuid' AND table_type = 'BASE TABLE'
+            AND table_name NOT LIKE 'events\\_%'";
+    for name in names(&database, columns).await {
+        let (table, column) = name.split_once('.').unwrap();
+        let kept = count(&database, &format!("{table} WHERE {column} = '{uuid}'")).await;
+        assert!(kept == 0 || MAY_STAY.contains(&name.as_str()), "{name} keeps {kept}");
+    }
+    // Of a new table too: its rows go with the user, and are found without reading all of it.
+    let keys = "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) AS name FROM pg_constraint AS key
+        WHERE contype = 'f' AND confrelid = 'users'::regclass AND (
+            confdeltype NOT IN ('c', 'n') OR NOT EXISTS (
+                SELECT FROM pg_index WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indpred IS NULL
+            )
+        )";
+    assert_eq!(
+        names(&database, keys).await,
+        [""; 0],
+        "ON DELETE CASCADE or SET NULL, and an index that begins with the column"
+    );
+}
+
+async fn archive(database: &TestDatabase, user: &str) -> Result<Value, ExportError> {
+    let mut text = Vec::new();
+    export(&database.url, user, chrono::DateTime::UNIX_EPOCH, &mut text).await?;
+    Ok(serde_json::from_slice(&text).unwrap())
+}
+
+#[tokio::test]
+async fn the_archive_holds_what_is_the_users_own_and_nothing_else() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let (direct, group) = (ada.open_direct(&bob).await, bob.create_group("His", &[&ada]).await);
+    ada.send(&direct, "mine \"quoted\"\n").await;
+    bob.send(&direct, "not mine").await;
+    ada.send(&group, "mine, too").await;
+    ada.leave(&group).await.data();
+    // More than a page.
+    let more = format!(
+        "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
+         SELECT gen_random_uuid(), conversation_id, 100 + i, 1, sender_id, 'TEXT', 'more', now()
+         FROM messages, generate_series(1, 2100) AS i WHERE body = 'mine, too' AND sender_id = '{}'",
+        ada.id.parse::<UserId>().unwrap().0
+    );
+    database.connection().await.batch_execute(&more).await.unwrap();
+
+    let by_name = archive(&database, &ada.username.to_uppercase()).await.unwrap();
+    assert_eq!(by_name, archive(&database, &ada.id).await.unwrap());
+    assert_eq!(by_name["user"]["id"], ada.id.as_str());
+    assert_eq!(by_name["user"]["username"], ada.username.as_str());
+    assert_eq!(by_name["user"].get("passwordHash"), None);
+    assert_eq!(by_name["sessions"][0]["id"], ada.session.as_str());
+    let memberships = by_name["memberships"].as_array().unwrap();
+    assert_eq!(memberships.len(), 1);
+    assert_eq!((&memberships[0]["conversationId"], &memberships[0]["kind"]), (&json!(direct), &json!("DIRECT")));
+    let messages = by_name["messages"].as_array().unwrap();
+    assert_eq!(messages.len(), 2102);
+    assert!(messages.iter().any(|message| message["body"] == "mine \"quoted\"\n" && message["kind"] == "TEXT"));
+    assert!(messages.iter().all(|message| message["body"] != "not mine"));
+
+    let eve = node.register("eve").await;
+    let empty = archive(&database, &eve.id).await.unwrap();
+    assert_eq!((&empty["messages"], &empty["memberships"]), (&json!([]), &json!([])));
+    for nobody in ["nobody", "usr_00000000000000000000000000", "", "\u{1}"] {
+        assert!(matches!(archive(&database, nobody).await, Err(ExportError::Unknown(_))), "{nobody:?}");
+    }
+}

@@ -1,0 +1,253 @@
+//! Every mutation that changes durable state tells of it: in the log, and in the inboxes of all devices of all
+//! concerned. A mutation without a row in `rows` or a place in `NOTHING_DURABLE` fails here.
+
+use std::collections::BTreeSet;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Value, json};
+
+use crate::support::{Node, PASSWORD, TestDatabase, User};
+
+/// Two who talk to each other. `ada` calls the mutation.
+struct World {
+    node: Node,
+    ada: User,
+    bob: User,
+    direct: String,
+    /// Ada's, with Bob in it.
+    group: String,
+    /// Bob's, in the group.
+    message: Value,
+}
+
+/// A mutation, what must be in the log after it, and what in the inboxes of Ada's other device and of Bob.
+struct Row {
+    mutation: &'static str,
+    perform: fn(&World) -> LocalBoxFuture<'_, ()>,
+    log: &'static [&'static str],
+    ada: &'static [&'static str],
+    bob: &'static [&'static str],
+}
+
+/// Those that change nothing that outlives a restart of all nodes.
+const NOTHING_DURABLE: &[&str] = &[];
+
+macro_rules! row {
+    ($mutation:literal, log $log:expr, ada $ada:expr, bob $bob:expr, |$world:ident| $perform:expr) => {
+        Row {
+            mutation: $mutation,
+            perform: |$world| {
+                async move {
+                    $perform;
+                }
+                .boxed_local()
+            },
+            log: &$log,
+            ada: &$ada,
+            bob: &$bob,
+        }
+    };
+}
+
+/// One for each mutation, in the order of the schema's names.
+fn rows() -> Vec<Row> {
+    vec![
+        row!("addParticipants", log ["conversation_added", "conversation_updated", "message_added"],
+        ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationUpdated", "MessageAdded"], |world| {
+            let eve = world.node.register("eve").await;
+            world.ada.add_participants(&world.group, &[&eve]).await.data()
+        }),
+        row!("changePassword", log ["session_revoked"], ada [], bob [], |world| {
+            let query = "mutation ($old: String!) { changePassword(input: {
+                currentPassword: $old, newPassword: \"another long battery staple\"
+            }) { viewer { id } } }";
+            world.ada.query(query, json!({"old": PASSWORD})).await
+        }),
+        row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
+            bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
+        row!(
+            "createInvite",
+            log["conversation_updated"],
+            ada["ConversationUpdated"],
+            bob["ConversationUpdated"],
+            |world| world.ada.create_invite(&world.group, json!({})).await.data()
+        ),
+        row!("deleteAccount",
+        log ["user_updated", "conversation_removed", "conversation_updated", "message_added", "session_revoked"],
+        ada [], bob ["ConversationUpdated", "ConversationUpdated", "MessageAdded"], |world| {
+            let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+            world.ada.query(query, json!({"password": PASSWORD})).await
+        }),
+        row!("joinByInvite", log ["conversation_added", "conversation_added", "conversation_updated", "message_added"],
+        ada ["ConversationAdded"], bob ["ConversationAdded", "ConversationUpdated", "MessageAdded"], |world| {
+            let his = world.bob.create_group("His", &[]).await;
+            let invite = world.bob.create_invite(&his, json!({})).await.data();
+            world.ada.join(&invite["createInvite"]["invite"]["code"]).await.data()
+        }),
+        row!("leaveConversation",
+            log ["conversation_removed", "conversation_updated", "membership_updated", "message_added"],
+            ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded"],
+            |world| world.ada.leave(&world.group).await.data()),
+        // A new session concerns nobody but the device that has it.
+        row!("login", log [], ada [], bob [], |world| {
+            User::login(&world.node, &world.ada.username, PASSWORD).await
+        }),
+        row!("logout", log ["session_revoked"], ada [], bob [], |world| {
+            world.ada.query("mutation { logout { sessionId } }", json!({})).await
+        }),
+        row!("markDelivered", log["receipt_advanced"], ada["ReceiptAdvanced"], bob["ReceiptAdvanced"], |world| {
+            let query = "mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }";
+            world.ada.query(query, json!({"id": world.message["id"]})).await
+        }),
+        row!("markRead", log["receipt_advanced"], ada["ReceiptAdvanced"], bob["ReceiptAdvanced"], |world| {
+            world.ada.mark_read(&world.message).await.data()
+        }),
+        row!("openDirectConversation", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
+        bob [], |world| {
+            let eve = world.node.register("eve").await;
+            world.ada.open_direct(&eve).await
+        }),
+        row!("refreshSession", log [], ada [], bob [], |world| {
+            let query = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
+            world.node.call(None, query, json!({"token": world.ada.refresh_token})).await.data()
+        }),
+        // Nobody knows of a new account.
+        row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
+        row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
+            ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
+            |world| world.ada.remove(&world.group, &world.bob).await.data()),
+        row!("revokeInvite", log ["conversation_updated", "conversation_updated"],
+            ada ["ConversationUpdated", "ConversationUpdated"], bob ["ConversationUpdated", "ConversationUpdated"], |world| {
+            let invite = world.ada.create_invite(&world.group, json!({})).await.data();
+            let query = "mutation ($id: ID!) { revokeInvite(input: {inviteId: $id}) { inviteId } }";
+            world.ada.query(query, json!({"id": invite["createInvite"]["invite"]["id"]})).await
+        }),
+        row!("revokeOtherSessions", log ["session_revoked"], ada [], bob [], |world| {
+            world.ada.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await
+        }),
+        row!("revokeSession", log ["session_revoked"], ada [], bob [], |world| {
+            let query = "mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }";
+            world.ada.query(query, json!({"id": world.ada.session})).await
+        }),
+        row!("sendMessage", log["message_added"], ada["MessageAdded"], bob["MessageAdded"], |world| {
+            world.ada.send(&world.direct, "hello").await
+        }),
+        row!("setParticipantRole", log ["membership_updated", "conversation_updated", "message_added"],
+            ada ["ConversationUpdated", "MessageAdded"],
+            bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
+            |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("updateGroup", log ["conversation_updated", "message_added"], ada ["ConversationUpdated", "MessageAdded"],
+            bob ["ConversationUpdated", "MessageAdded"],
+            |world| world.ada.update_group(&world.group, json!({"title": "New"})).await.data()),
+        // Nodes read the user anew; the contract has no event of it.
+        row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
+            let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
+            world.ada.query(query, json!({})).await
+        }),
+    ]
+}
+
+#[test]
+fn every_mutation_is_in_the_table() {
+    let document = parse_schema(parlance::graphql::sdl()).unwrap();
+    let mutations = document.definitions.into_iter().find_map(|definition| match definition {
+        TypeSystemDefinition::Type(definition) if definition.node.name.node == "Mutation" => match definition.node.kind
+        {
+            TypeKind::Object(object) => Some(object.fields),
+            _ => None,
+        },
+        _ => None,
+    });
+    let there: BTreeSet<_> = mutations.unwrap().iter().map(|field| field.node.name.node.to_string()).collect();
+    let rows = rows();
+    let names = rows.iter().map(|row| row.mutation).chain(NOTHING_DURABLE.iter().copied());
+    let known: BTreeSet<_> = names.clone().map(str::to_owned).collect();
+    assert_eq!(names.count(), known.len(), "each once");
+    let missing: Vec<_> = there.difference(&known).collect();
+    assert_eq!(missing, [""; 0], "add them to `rows`, or to NOTHING_DURABLE");
+    assert_eq!(known.difference(&there).collect::<Vec<_>>(), [""; 0], "there is no such mutation");
+}
+
+#[derive(QueryableByName)]
+struct Head {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+#[derive(QueryableByName)]
+struct Kind {
+    #[diesel(sql_type = Text)]
+    kind: String,
+}
+
+async fn head(connection: &mut AsyncPgConnection) -> i64 {
+    diesel::sql_query("SELECT seq FROM log_head").get_result::<Head>(connection).await.unwrap().seq
+}
+
+async fn logged(connection: &mut AsyncPgConnection, after: i64) -> Vec<String> {
+    let query = diesel::sql_query("SELECT kind FROM events WHERE seq > $1 ORDER BY seq").bind::<BigInt, _>(after);
+    query.load::<Kind>(connection).await.unwrap().into_iter().map(|row| row.kind).collect()
+}
+
+/// Takes each of the expected away, and fails where one is not there.
+#[track_caller]
+fn take(mutation: &str, expected: &[&str], mut there: Vec<String>) {
+    for kind in expected {
+        let place = there.iter().position(|other| other == kind);
+        there.remove(place.unwrap_or_else(|| panic!("{mutation} tells of no {kind}, or not often enough: {there:?}")));
+    }
+}
+
+#[tokio::test]
+async fn what_changes_is_in_the_log_and_in_every_inbox_concerned() {
+    for row in rows() {
+        let database = TestDatabase::new().await;
+        let node = Node::build().start_on(&database).await;
+        let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+        let phone = User::login(&node, &ada.username, PASSWORD).await;
+        let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Both", &[&bob]).await);
+        let message = bob.send(&group, "hello").await;
+        let (before_ada, before_bob) = (phone.inbox().await.cursor, bob.inbox().await.cursor);
+        let (mut live_ada, mut live_bob) = (phone.inbox().await, bob.inbox().await);
+        let mut connection = database.connection().await;
+        let before = head(&mut connection).await;
+
+        let world = World { node, ada, bob, direct, group, message };
+        (row.perform)(&world).await;
+
+        let kinds = logged(&mut connection, before).await;
+        if row.log.is_empty() {
+            assert_eq!(kinds, [""; 0], "{}", row.mutation);
+        }
+        take(row.mutation, row.log, kinds);
+        // Live, and again by cursor.
+        for (user, expected, live, cursor) in
+            [(&phone, row.ada, &mut live_ada, before_ada), (&world.bob, row.bob, &mut live_bob, before_bob)]
+        {
+            if expected.is_empty() {
+                continue;
+            }
+            let mut heard = Vec::new();
+            let all_in = |heard: &[String]| {
+                expected.iter().all(|kind| {
+                    let times = |list: &mut dyn Iterator<Item = &str>| list.filter(|other| other == kind).count();
+                    times(&mut heard.iter().map(String::as_str)) >= times(&mut expected.iter().copied())
+                })
+            };
+            while !all_in(&heard) {
+                let event = tokio::time::timeout(crate::support::PATIENCE / 2, live.next()).await;
+                let event = event.unwrap_or_else(|_| panic!("{} told of {heard:?} only", row.mutation));
+                heard.push(event["__typename"].as_str().unwrap().to_owned());
+            }
+            let missed = user.inbox_after(cursor.as_deref()).await.missed().await;
+            let missed = missed.iter().map(|event| event["__typename"].as_str().unwrap().to_owned());
+            take(row.mutation, expected, missed.collect());
+        }
+    }
+}
