@@ -26,6 +26,42 @@ struct World {
     message: Value,
 }
 
+impl World {
+    /// Bob asks Ada to be his contact; the request.
+    async fn asked(&self) -> Value {
+        let query = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
+        self.bob.query(query, json!({"id": self.ada.id})).await["sendContactRequest"]["request"]["id"].clone()
+    }
+
+    async fn befriend(&self) {
+        let query = "mutation ($id: ID!) { acceptContactRequest(input: {requestId: $id}) { contact { id } } }";
+        self.ada.query(query, json!({"id": self.asked().await})).await;
+    }
+
+    /// What Ada does to Bob.
+    async fn toward_bob(&self, mutation: &str, payload: &str) {
+        let query = format!("mutation ($id: ID!) {{ {mutation}(input: {{userId: $id}}) {{ {payload} }} }}");
+        self.ada.query(&query, json!({"id": self.bob.id})).await;
+    }
+
+    /// What Ada does with Bob's message.
+    async fn about(&self, mutation: &str, more: &str) {
+        let query =
+            format!("mutation ($id: ID!) {{ {mutation}(input: {{messageId: $id{more}}}) {{ message {{ id }} }} }}");
+        self.ada.query(&query, json!({"id": self.message["id"]})).await;
+    }
+
+    /// Ada's message of tomorrow.
+    async fn schedule(&self) -> Value {
+        let query = "mutation ($id: ID!, $at: DateTime!) {
+            scheduleMessage(input: {conversationId: $id, body: \"later\", sendAt: $at}) { scheduledMessage { id } }
+        }";
+        let tomorrow = chrono::Utc::now() + chrono::TimeDelta::days(1);
+        let scheduled = self.ada.query(query, json!({"id": self.direct, "at": tomorrow.to_rfc3339()})).await;
+        scheduled["scheduleMessage"]["scheduledMessage"]["id"].clone()
+    }
+}
+
 /// A mutation, what must be in the log after it, and what in the inboxes of Ada's other device and of Bob.
 struct Row {
     mutation: &'static str,
@@ -36,7 +72,7 @@ struct Row {
 }
 
 /// Those that change nothing that outlives a restart of all nodes.
-const NOTHING_DURABLE: &[&str] = &[];
+const NOTHING_DURABLE: &[&str] = &["setPresence", "setTyping"];
 
 macro_rules! row {
     ($mutation:literal, log $log:expr, ada $ada:expr, bob $bob:expr, |$world:ident| $perform:expr) => {
@@ -58,10 +94,22 @@ macro_rules! row {
 /// One for each mutation, in the order of the schema's names.
 fn rows() -> Vec<Row> {
     vec![
+        row!("acceptContactRequest", log ["contacts_changed"; 4], ada ["ContactsChanged"; 2], bob ["ContactsChanged"; 2], |world| world.befriend().await),
         row!("addParticipants", log ["conversation_added", "conversation_updated", "message_added"],
         ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationUpdated", "MessageAdded"], |world| {
             let eve = world.node.register("eve").await;
             world.ada.add_participants(&world.group, &[&eve]).await.data()
+        }),
+        row!("addReaction", log["message_updated"], ada["MessageUpdated"], bob["MessageUpdated"], |world| world
+            .about("addReaction", ", emoji: \"👍\"")
+            .await),
+        row!("blockUser", log ["contacts_changed"], ada ["ContactsChanged"], bob [], |world| world.toward_bob("blockUser", "user { id }").await),
+        row!("cancelScheduledMessage", log ["membership_updated"; 2], ada ["MembershipUpdated"; 2], bob [], |world| {
+            let id = world.schedule().await;
+            let query = "mutation ($id: ID!) {
+                    cancelScheduledMessage(input: {scheduledMessageId: $id}) { scheduledMessageId }
+                }";
+            world.ada.query(query, json!({"id": id})).await
         }),
         row!("changePassword", log ["session_revoked"], ada [], bob [], |world| {
             let query = "mutation ($old: String!) { changePassword(input: {
@@ -78,11 +126,35 @@ fn rows() -> Vec<Row> {
             bob["ConversationUpdated"],
             |world| world.ada.create_invite(&world.group, json!({})).await.data()
         ),
+        row!("declineContactRequest", log ["contacts_changed"; 3], ada ["ContactsChanged"; 2], bob ["ContactsChanged"], |world| {
+            let id = world.asked().await;
+            let query = "mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }";
+            world.ada.query(query, json!({"id": id})).await
+        }),
         row!("deleteAccount",
         log ["user_updated", "conversation_removed", "conversation_updated", "message_added", "session_revoked"],
         ada [], bob ["ConversationUpdated", "ConversationUpdated", "MessageAdded"], |world| {
             let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
             world.ada.query(query, json!({"password": PASSWORD})).await
+        }),
+        row!("deleteMessage", log ["message_added", "message_updated", "message_removed"], ada ["MessageAdded", "MessageUpdated", "MessageRemoved"], bob ["MessageAdded", "MessageUpdated"], |world| {
+            let query = "mutation ($id: ID!, $scope: DeleteScope!) {
+                    deleteMessage(input: {messageId: $id, scope: $scope}) { messageId }
+                }";
+            let own = world.ada.send(&world.direct, "hello").await;
+            world.ada.query(query, json!({"id": own["id"], "scope": "EVERYONE"})).await;
+            world.ada.query(query, json!({"id": world.message["id"], "scope": "VIEWER"})).await
+        }),
+        row!("editMessage", log ["message_added", "message_updated"], ada ["MessageAdded", "MessageUpdated"], bob ["MessageAdded", "MessageUpdated"], |world| {
+            let own = world.ada.send(&world.direct, "hello").await;
+            let query = "mutation ($id: ID!) { editMessage(input: {messageId: $id, body: \"hi\"}) { message { id } } }";
+            world.ada.query(query, json!({"id": own["id"]})).await
+        }),
+        row!("forwardMessages", log["message_added"], ada["MessageAdded"], bob["MessageAdded"], |world| {
+            let query = "mutation ($id: ID!, $to: ID!) {
+                    forwardMessages(input: {messageIds: [$id], conversationIds: [$to]}) { messages { id } }
+                }";
+            world.ada.query(query, json!({"id": world.message["id"], "to": world.direct})).await
         }),
         row!("joinByInvite", log ["conversation_added", "conversation_added", "conversation_updated", "message_added"],
         ada ["ConversationAdded"], bob ["ConversationAdded", "ConversationUpdated", "MessageAdded"], |world| {
@@ -113,15 +185,24 @@ fn rows() -> Vec<Row> {
             let eve = world.node.register("eve").await;
             world.ada.open_direct(&eve).await
         }),
+        row!("pinMessage", log ["message_updated", "message_added"], ada ["MessageUpdated", "MessageAdded"], bob ["MessageUpdated", "MessageAdded"], |world| world.about("pinMessage", "").await),
         row!("refreshSession", log [], ada [], bob [], |world| {
             let query = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
             world.node.call(None, query, json!({"token": world.ada.refresh_token})).await.data()
         }),
         // Nobody knows of a new account.
         row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
+        row!("removeContact", log ["contacts_changed"; 6], ada ["ContactsChanged"; 3], bob ["ContactsChanged"; 3], |world| {
+            world.befriend().await;
+            world.toward_bob("removeContact", "user { id }").await
+        }),
         row!("removeParticipant", log ["conversation_removed", "conversation_updated", "message_added"],
             ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationRemoved"],
             |world| world.ada.remove(&world.group, &world.bob).await.data()),
+        row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
+            world.about("addReaction", ", emoji: \"👍\"").await;
+            world.about("removeReaction", ", emoji: \"👍\"").await
+        }),
         row!("revokeInvite", log ["conversation_updated", "conversation_updated"],
             ada ["ConversationUpdated", "ConversationUpdated"], bob ["ConversationUpdated", "ConversationUpdated"], |world| {
             let invite = world.ada.create_invite(&world.group, json!({})).await.data();
@@ -135,6 +216,8 @@ fn rows() -> Vec<Row> {
             let query = "mutation ($id: ID!) { revokeSession(input: {sessionId: $id}) { sessionId } }";
             world.ada.query(query, json!({"id": world.ada.session})).await
         }),
+        row!("scheduleMessage", log ["membership_updated"], ada ["MembershipUpdated"], bob [], |world| world.schedule().await),
+        row!("sendContactRequest", log ["contacts_changed"; 2], ada ["ContactsChanged"], bob ["ContactsChanged"], |world| world.toward_bob("sendContactRequest", "request { id }").await),
         row!("sendMessage", log["message_added"], ada["MessageAdded"], bob["MessageAdded"], |world| {
             world.ada.send(&world.direct, "hello").await
         }),
@@ -142,9 +225,27 @@ fn rows() -> Vec<Row> {
             ada ["ConversationUpdated", "MessageAdded"],
             bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
+            world.toward_bob("blockUser", "user { id }").await;
+            world.toward_bob("unblockUser", "user { id }").await
+        }),
+        row!("unpinMessage", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
+            world.about("pinMessage", "").await;
+            world.about("unpinMessage", "").await
+        }),
         row!("updateGroup", log ["conversation_updated", "message_added"], ada ["ConversationUpdated", "MessageAdded"],
             bob ["ConversationUpdated", "MessageAdded"],
             |world| world.ada.update_group(&world.group, json!({"title": "New"})).await.data()),
+        row!("updateMembership", log ["membership_updated"], ada ["MembershipUpdated"], bob [], |world| {
+            let query = "mutation ($id: ID!) {
+                    updateMembership(input: {conversationId: $id, archived: true}) { conversation { id } }
+                }";
+            world.ada.query(query, json!({"id": world.direct})).await
+        }),
+        row!("updatePrivacy", log ["user_updated"], ada [], bob [], |world| {
+            let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";
+            world.ada.query(query, json!({})).await
+        }),
         // Nodes read the user anew; the contract has no event of it.
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";

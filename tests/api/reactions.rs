@@ -121,5 +121,5 @@ async fn a_message_has_at_most_twenty_kinds_however_many_react_at_once() {
     // One of those that are there may be chosen by anybody.
     let full = add(&users[5], &message, &emojis[3]).await;
     assert_eq!(kinds(&full).len(), 20);
-    assert_eq!(kinds(&full)[..3].iter().map(|kind| kind.1).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(kinds(&full).iter().filter(|kind| kind.1 == 2).count(), 1);
 }
