@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::Error as Internal;
-use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::ids::{ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 use crate::store::export::{self, Snapshot};
 use crate::store::users::{self, User};
 
@@ -37,8 +37,8 @@ impl From<serde_json::Error> for ExportError {
     }
 }
 
-/// Writes what the user has entered and sent: profile, sessions, memberships, and the user's own messages. All as of
-/// one moment, and never more than a page in memory.
+/// Writes what the user has entered and sent: profile, sessions, memberships, the user's own messages and reactions,
+/// contacts and blocks. All as of one moment, and never more than a page in memory.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -52,6 +52,11 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
     write_sessions(&mut snapshot, row.id, out).await?;
     write_memberships(&mut snapshot, row.id, out).await?;
     write_messages(&mut snapshot, row.id, out).await?;
+    write_users(&mut snapshot, row.id, "contacts", Users::Contacts, out).await?;
+    write_users(&mut snapshot, row.id, "contactRequests", Users::Asked, out).await?;
+    write_users(&mut snapshot, row.id, "blockedUsers", Users::Blocked, out).await?;
+    write_reactions(&mut snapshot, row.id, out).await?;
+    write_scheduled(&mut snapshot, row.id, out).await?;
     out.write_all(b"\n}\n")?;
     Ok(out.flush()?)
 }
@@ -66,6 +71,12 @@ fn profile(user: &User) -> impl Serialize {
         "phone": user.phone,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
+        "privacy": {
+            "lastSeen": user.privacy.last_seen.as_str(),
+            "readReceipts": user.privacy.read_receipts,
+            "groupAdds": user.privacy.group_adds.as_str(),
+            "discoverableByContactPoint": user.privacy.discoverable_by_contact_point.as_str(),
+        },
     })
 }
 
@@ -135,6 +146,72 @@ async fn write_messages(snapshot: &mut Snapshot, user: UserId, out: &mut impl Wr
                 "editedAt": row.edited_at,
                 "deletedAt": row.deleted_at,
                 "expiresAt": row.expires_at,
+            }))?;
+        }
+    }
+}
+
+/// A list of other users, with a time for each.
+#[derive(Clone, Copy)]
+enum Users {
+    Contacts,
+    /// Asked to be a contact.
+    Asked,
+    Blocked,
+}
+
+async fn write_users(
+    snapshot: &mut Snapshot,
+    user: UserId,
+    name: &str,
+    which: Users,
+    out: &mut impl Write,
+) -> Result<(), ExportError> {
+    let mut list = List::begin(name, out)?;
+    let mut after: Option<UserId> = None;
+    loop {
+        let rows = match which {
+            Users::Contacts => export::contacts(snapshot.conn(), user, after, PAGE).await?,
+            Users::Asked => export::asked(snapshot.conn(), user, after, PAGE).await?,
+            Users::Blocked => export::blocked(snapshot.conn(), user, after, PAGE).await?,
+        };
+        let Some((other, _)) = rows.last() else { return list.end() };
+        after = Some(*other);
+        for (other, since) in rows {
+            list.item(&json!({ "userId": other.to_string(), "since": since }))?;
+        }
+    }
+}
+
+async fn write_reactions(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut list = List::begin("reactions", out)?;
+    let mut after: Option<(MessageId, String)> = None;
+    loop {
+        let rows = export::reactions(snapshot.conn(), user, after.as_ref(), PAGE).await?;
+        for (message, emoji) in &rows {
+            list.item(&json!({ "messageId": message.to_string(), "emoji": emoji }))?;
+        }
+        after = rows.into_iter().next_back();
+        if after.is_none() {
+            return list.end();
+        }
+    }
+}
+
+async fn write_scheduled(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut list = List::begin("scheduledMessages", out)?;
+    let mut after: Option<ScheduledMessageId> = None;
+    loop {
+        let rows = export::scheduled_messages(snapshot.conn(), user, after, PAGE).await?;
+        let Some(row) = rows.last() else { return list.end() };
+        after = Some(row.id);
+        for row in rows {
+            list.item(&json!({
+                "id": row.id.to_string(),
+                "conversationId": row.conversation_id.to_string(),
+                "body": row.body,
+                "sendAt": row.send_at,
+                "createdAt": row.created_at,
             }))?;
         }
     }

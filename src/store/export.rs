@@ -1,5 +1,6 @@
 //! What belongs to one user, page by page.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
 
@@ -7,10 +8,14 @@ use super::Connection;
 use super::conversations::Conversation;
 use super::messages::Message;
 use super::participants::Participant;
-use super::schema::{conversations, messages, participants, sessions};
+use super::scheduled_messages::ScheduledMessage;
+use super::schema::{
+    blocks, contact_requests, contacts, conversations, message_reactions, messages, participants, scheduled_messages,
+    sessions,
+};
 use super::sessions::Session;
 use crate::error::{Error, Result};
-use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::ids::{ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 
 /// The database as of one moment. No statement has a time limit: an archive may take as long as it takes.
 pub struct Snapshot {
@@ -83,6 +88,100 @@ pub async fn messages(
         .into_boxed();
     if let Some(after) = after {
         query = query.filter(messages::id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// The user's contacts, with the time since.
+pub async fn contacts(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<UserId>,
+    limit: i64,
+) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
+    let mut query = contacts::table
+        .filter(contacts::user_id.eq(user))
+        .order(contacts::contact_id)
+        .limit(limit)
+        .select((contacts::contact_id, contacts::created_at))
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(contacts::contact_id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// Whom the user blocks, with the time since.
+pub async fn blocked(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<UserId>,
+    limit: i64,
+) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
+    let mut query = blocks::table
+        .filter(blocks::blocker_id.eq(user))
+        .order(blocks::blocked_id)
+        .limit(limit)
+        .select((blocks::blocked_id, blocks::created_at))
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(blocks::blocked_id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// Whom the user has asked to be a contact, and when.
+pub async fn asked(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<UserId>,
+    limit: i64,
+) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
+    let mut query = contact_requests::table
+        .filter(contact_requests::from_id.eq(user))
+        .order(contact_requests::to_id)
+        .limit(limit)
+        .select((contact_requests::to_id, contact_requests::created_at))
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(contact_requests::to_id.gt(after));
+    }
+    query.load(conn).await
+}
+
+pub async fn reactions(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<&(MessageId, String)>,
+    limit: i64,
+) -> QueryResult<Vec<(MessageId, String)>> {
+    let mut query = message_reactions::table
+        .filter(message_reactions::user_id.eq(user))
+        .order((message_reactions::message_id, message_reactions::emoji))
+        .limit(limit)
+        .select((message_reactions::message_id, message_reactions::emoji))
+        .into_boxed();
+    if let Some((message, emoji)) = after {
+        let later = message_reactions::message_id.eq(*message).and(message_reactions::emoji.gt(emoji.clone()));
+        query = query.filter(message_reactions::message_id.gt(*message).or(later));
+    }
+    query.load(conn).await
+}
+
+pub async fn scheduled_messages(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<ScheduledMessageId>,
+    limit: i64,
+) -> QueryResult<Vec<ScheduledMessage>> {
+    let mut query = scheduled_messages::table
+        .filter(scheduled_messages::sender_id.eq(user))
+        .order(scheduled_messages::id)
+        .limit(limit)
+        .select(ScheduledMessage::as_select())
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(scheduled_messages::id.gt(after));
     }
     query.load(conn).await
 }

@@ -224,8 +224,23 @@ async fn the_archive_holds_what_is_the_users_own_and_nothing_else() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (direct, group) = (ada.open_direct(&bob).await, bob.create_group("His", &[&ada]).await);
     ada.send(&direct, "mine \"quoted\"\n").await;
-    bob.send(&direct, "not mine").await;
+    let his = bob.send(&direct, "not mine").await;
     ada.send(&group, "mine, too").await;
+    let (cem, dee) = (node.register("cem").await, node.register("dee").await);
+    let more = "mutation ($cem: ID!, $dee: ID!, $bob: ID!, $his: ID!, $direct: ID!, $at: DateTime!) {
+        sendContactRequest(input: {userId: $cem}) { request { id } }
+        contact: sendContactRequest(input: {userId: $bob}) { contact { id } }
+        blockUser(input: {userId: $dee}) { user { id } }
+        addReaction(input: {messageId: $his, emoji: \"👍\"}) { message { id } }
+        scheduleMessage(input: {conversationId: $direct, body: \"later\", sendAt: $at}) { scheduledMessage { id } }
+    }";
+    let ask = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
+    bob.query(ask, json!({"id": ada.id})).await;
+    let tomorrow = (parlance::clock::Clock::system().now() + chrono::TimeDelta::days(1)).to_rfc3339();
+    let input = json!({
+        "cem": cem.id, "dee": dee.id, "bob": bob.id, "his": his["id"], "direct": direct, "at": tomorrow,
+    });
+    ada.query(more, input).await;
     ada.leave(&group).await.data();
     // More than a page.
     let more = format!(
@@ -245,6 +260,13 @@ async fn the_archive_holds_what_is_the_users_own_and_nothing_else() {
     let memberships = by_name["memberships"].as_array().unwrap();
     assert_eq!(memberships.len(), 1);
     assert_eq!((&memberships[0]["conversationId"], &memberships[0]["kind"]), (&json!(direct), &json!("DIRECT")));
+    for (list, user) in [("contacts", &bob), ("contactRequests", &cem), ("blockedUsers", &dee)] {
+        let ids: Vec<_> = by_name[list].as_array().unwrap().iter().map(|row| &row["userId"]).collect();
+        assert_eq!(ids, [user.id.as_str()], "{list}");
+    }
+    assert_eq!(by_name["reactions"], json!([{"messageId": his["id"], "emoji": "👍"}]));
+    assert_eq!(by_name["scheduledMessages"][0]["body"], "later");
+    assert_eq!(by_name["user"]["privacy"]["readReceipts"], true);
     let messages = by_name["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 2102);
     assert!(messages.iter().any(|message| message["body"] == "mine \"quoted\"\n" && message["kind"] == "TEXT"));

@@ -2,13 +2,11 @@
 
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use parlance::ids::MessageId;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use parlance::random::Random;
-use parlance::store::{messages, unread};
 use serde_json::{Value, json};
 
-use crate::support::{Node, TestDatabase};
+use crate::support::{Node, TestDatabase, User};
 
 /// The counts kept, and counted anew.
 #[derive(Debug, QueryableByName)]
@@ -39,6 +37,9 @@ async fn check(conn: &mut AsyncPgConnection, step: &str) {
          LEFT JOIN messages ON messages.conversation_id = kept.conversation_id
              AND number > last_read_number
              AND sender_id IS DISTINCT FROM kept.user_id AND messages.kind <> 'SYSTEM' AND messages.deleted_at IS NULL
+             AND NOT EXISTS (
+                 SELECT 1 FROM message_hidden AS hidden WHERE hidden.user_id = kept.user_id AND message_id = messages.id
+             )
          GROUP BY kept.conversation_id, kept.user_id, users.id, conversations.id",
     )
     .load(conn)
@@ -50,42 +51,20 @@ async fn check(conn: &mut AsyncPgConnection, step: &str) {
     }
 }
 
-/// What deleting for everybody does to the rows.
-async fn delete(conn: &mut AsyncPgConnection, message: &Value) {
-    let id: MessageId = message["id"].as_str().unwrap().parse().unwrap();
-    conn.transaction(async |conn| {
-        let query = "SELECT 1 FROM conversations JOIN messages ON conversation_id = conversations.id
-             WHERE messages.id = $1 AND messages.deleted_at IS NULL FOR NO KEY UPDATE OF conversations";
-        let there = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await?;
-        if there == 1 {
-            let query = "UPDATE messages SET deleted_at = now(), body = NULL WHERE id = $1";
-            sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await?;
-            unread::uncount(conn, &[id]).await?;
-        }
-        diesel::QueryResult::Ok(())
-    })
-    .await
-    .unwrap();
+/// A message, and who may change it.
+struct Sent {
+    sender: usize,
+    id: Value,
 }
 
-/// What editing does to the rows.
-async fn edit(conn: &mut AsyncPgConnection, message: &Value, body: &str) {
-    let id: MessageId = message["id"].as_str().unwrap().parse().unwrap();
-    conn.transaction(async |conn| {
-        let query = "SELECT 1 FROM conversations JOIN messages ON conversation_id = conversations.id
-             WHERE messages.id = $1 AND messages.deleted_at IS NULL FOR NO KEY UPDATE OF conversations";
-        let there = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).execute(conn).await.unwrap();
-        if there == 1 {
-            let query = "UPDATE messages SET body = $2 WHERE id = $1";
-            let query = sql_query(query).bind::<diesel::sql_types::Uuid, _>(id).bind::<Text, _>(body);
-            query.execute(conn).await.unwrap();
-            let row = messages::by_ids(conn, &[id]).await.unwrap().remove(0);
-            parlance::domain::mentions::refresh(conn, &row).await.unwrap();
-        }
-        diesel::QueryResult::Ok(())
-    })
-    .await
-    .unwrap();
+/// Only what the user may not do, or not any more, is refused.
+async fn change(user: &User, mutation: &str, input: Value) {
+    let (name, field) = (format!("{}Input", mutation[..1].to_uppercase() + &mutation[1..]), "message { id }");
+    let query = format!("mutation ($input: {name}!) {{ {mutation}(input: $input) {{ {field} }} }}");
+    let answer = user.call(&query, json!({"input": input})).await;
+    if answer.body.get("errors").is_some() {
+        assert!(["NOT_FOUND", "BAD_USER_INPUT"].contains(&answer.code()), "{}", answer.body);
+    }
 }
 
 #[tokio::test]
@@ -109,34 +88,51 @@ async fn the_counts_are_exact_after_every_step() {
     }
     let group = users[0].create_group("Counting", &users[1..4].iter().collect::<Vec<_>>()).await;
     let mut inside = vec![0, 1, 2, 3];
-    let mut sent: Vec<Value> = Vec::new();
+    let mut sent: Vec<Sent> = Vec::new();
     for step in 0..STEPS {
-        let user = &users[inside[random(inside.len())]];
+        let sender = inside[random(inside.len())];
+        let user = &users[sender];
         let other = users[random(users.len())].username.clone();
         let what = match random(14) {
             0..=3 => {
-                sent.push(user.send(&group, "plain").await);
+                sent.push(Sent { sender, id: user.send(&group, "plain").await["id"].clone() });
                 "a message"
             }
             4 | 5 => {
-                sent.push(user.send(&group, &format!("@{other} and @{}", users[0].username)).await);
+                sent.push(Sent {
+                    sender,
+                    id: user.send(&group, &format!("@{other} and @{}", users[0].username)).await["id"].clone(),
+                });
                 "a mention"
             }
             6 => {
-                sent.push(user.send(&group, &format!("@all, @{other}")).await);
+                sent.push(Sent { sender, id: user.send(&group, &format!("@all, @{other}")).await["id"].clone() });
                 "a mention of all"
             }
             7..=9 if !sent.is_empty() => {
-                user.mark_read(&sent[random(sent.len())]).await.data();
+                let input = json!({"messageId": sent[random(sent.len())].id});
+                user.call(
+                    "mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation { id } } }",
+                    json!({"input": input}),
+                )
+                .await;
                 "a receipt"
             }
             10 if !sent.is_empty() => {
-                delete(&mut conn, &sent[random(sent.len())]).await;
+                let message = &sent[random(sent.len())];
+                change(&users[message.sender], "deleteMessage", json!({"messageId": message.id})).await;
                 "a deletion"
             }
-            11 | 12 if !sent.is_empty() => {
+            11 if !sent.is_empty() => {
+                let input = json!({"messageId": sent[random(sent.len())].id, "scope": "VIEWER"});
+                change(user, "deleteMessage", input).await;
+                "hiding"
+            }
+            12 if !sent.is_empty() => {
                 let body = ["plain".to_owned(), format!("@{other}"), "@all".to_owned()][random(3)].clone();
-                edit(&mut conn, &sent[random(sent.len())], &body).await;
+                let message = &sent[random(sent.len())];
+                let input = json!({"messageId": message.id, "body": body});
+                change(&users[message.sender], "editMessage", input).await;
                 "an edit"
             }
             _ if inside.contains(&4) => {
