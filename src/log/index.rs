@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
 use super::interest::{Interest, receives};
+use super::queue::Sender;
 use super::read::Snapshot;
 use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::Metrics;
@@ -41,7 +40,7 @@ struct Entry {
     from: Seq,
     interest: Interest,
     /// None once it was full.
-    queue: Option<mpsc::Sender<Event>>,
+    queue: Option<Sender>,
     end: Arc<End>,
 }
 
@@ -153,7 +152,7 @@ impl Index {
         user: UserId,
         snapshot: Snapshot,
         interest: Interest,
-        queue: mpsc::Sender<Event>,
+        queue: Sender,
         end: Arc<End>,
     ) -> Result<u64, Behind> {
         let Snapshot { head, mut conversations } = snapshot;
@@ -181,7 +180,7 @@ impl Index {
         conversations: &mut HashSet<ConversationId>,
         head: Seq,
         interest: Interest,
-        queue: &mpsc::Sender<Event>,
+        queue: &Sender,
     ) -> Result<(), Behind> {
         if head == self.position {
             return Ok(());
@@ -194,7 +193,7 @@ impl Index {
                 return Err(Behind);
             }
             if receives(user, conversations, &event.change) && interest.wants(&event.change) {
-                queue.try_send(*event).map_err(|_| Behind)?;
+                queue.send(*event).map_err(|_| Behind)?;
             }
         }
         Ok(())
@@ -251,11 +250,8 @@ impl Listener {
                 continue;
             }
             let Some(queue) = &stream.queue else { continue };
-            let sent = queue.try_send(event);
-            if matches!(sent, Err(TrySendError::Full(_))) {
+            if queue.send(event).is_err() {
                 metrics.stream_overflow();
-            }
-            if sent.is_err() {
                 stream.end.queued.store(event.seq - 1, Ordering::SeqCst);
                 stream.queue = None;
             }

@@ -11,6 +11,7 @@ mod follow;
 mod index;
 mod interest;
 mod memory;
+mod queue;
 mod read;
 mod redis;
 mod retention;

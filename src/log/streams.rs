@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Change, Event, Seq};
 use super::index::{Behind, End, Index, Watched};
 use super::interest::Interest;
 use super::memory::Memory;
+use super::queue::{Receiver, bounded};
 use super::read::Snapshot;
 use crate::config::LogSettings;
 use crate::ids::{ConversationId, SessionId, UserId};
@@ -32,7 +33,7 @@ pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
     id: u64,
-    queue: mpsc::Receiver<Event>,
+    queue: Receiver,
     end: Arc<End>,
 }
 
@@ -110,7 +111,7 @@ impl Streams {
         snapshot: Snapshot,
         interest: Interest,
     ) -> Result<Joined, Behind> {
-        let (sender, queue) = mpsc::channel(self.queue);
+        let (sender, queue) = bounded(self.queue);
         let end = Arc::new(End::default());
         let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
         Ok(Joined { streams: Arc::clone(self), user, id, queue, end })
