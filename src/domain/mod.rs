@@ -124,6 +124,8 @@ impl App {
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
+        let watching = presence::look_again(log.updated_users(), live.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;

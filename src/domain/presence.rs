@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_stream::stream;
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::warn;
 
 use super::error::{Error, Result, Violation};
@@ -12,7 +13,7 @@ use super::{App, Viewer};
 use crate::error::RETRY;
 use crate::ids::UserId;
 pub use crate::live::{Connected, Status};
-use crate::live::{Subject, Topic};
+use crate::live::{Live, Subject, Topic};
 use crate::store::users;
 
 /// Users whose presence one subscription may tell of.
@@ -129,6 +130,18 @@ impl Presences<'_> {
         };
         visible.insert(viewer);
         Ok(visible)
+    }
+}
+
+/// Has those who watch a user's presence look again, once who may see it has changed.
+pub(super) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
+    loop {
+        match updated.recv().await {
+            Ok(user) => live.look_again(user),
+            // What was missed shows with the user's next change.
+            Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be shown as it was for a while"),
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

@@ -124,6 +124,11 @@ impl Live {
         self.lock().seen(user)
     }
 
+    /// Has those on this node who watch the user's presence look at it again: what they may see has changed.
+    pub fn look_again(&self, user: UserId) {
+        self.parts.change(|state| state.tell(Subject::Presence(user)));
+    }
+
     /// Until it is set again, or the user has gone.
     pub fn set_away(&self, user: UserId, away: bool) {
         self.parts.change(|state| state.set_away(user, away));

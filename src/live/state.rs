@@ -299,7 +299,7 @@ impl State {
         }
     }
 
-    fn tell(&mut self, subject: Subject) {
+    pub(super) fn tell(&mut self, subject: Subject) {
         self.stamp += 1;
         let tell = |topic| self.watchers.tell(topic, subject, self.stamp);
         match subject {

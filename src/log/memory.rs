@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::event::{Change, Event, Seq};
 use crate::ids::{MessageId, SessionId, UserId};
@@ -29,6 +29,9 @@ const USER_ENTRY: usize = 500;
 /// How many users that are about.
 const USERS: usize = 24_000;
 
+/// Updated users that a listener may be behind.
+const UPDATED_USERS: usize = 1024;
+
 /// Changed messages kept in mind: more than there are renderings of events that could show them as they were.
 const CHANGED_MESSAGES: usize = 200_000;
 
@@ -46,6 +49,8 @@ pub(super) struct Memory {
     /// Told of each message that will delete itself.
     pub(super) expiring: Notify,
     users: Cache<UserId, Arc<User>, Weight>,
+    /// Users of whom others may see more now, or less.
+    pub(super) updated_users: broadcast::Sender<UserId>,
     /// How often a user was forgotten.
     forgotten_users: Mutex<Generation>,
 }
@@ -79,6 +84,7 @@ impl Memory {
             unknown_changes: AtomicI64::new(0),
             expiring: Notify::new(),
             users: Cache::with_weighter(USERS, USER_BYTES, Weight),
+            updated_users: broadcast::Sender::new(UPDATED_USERS),
             forgotten_users: Mutex::default(),
         }
     }
@@ -90,6 +96,11 @@ impl Memory {
             Change::UserUpdated { user } => {
                 self.next_generation().0 += 1;
                 self.users.remove(&user);
+                self.tell_of(user);
+            }
+            Change::ContactsChanged { user, other } => {
+                self.tell_of(user);
+                self.tell_of(other);
             }
             Change::MessageUpdated { message, .. } => {
                 // What was carried is from before the change.
@@ -99,6 +110,11 @@ impl Memory {
             }
             _ => {}
         }
+    }
+
+    fn tell_of(&self, user: UserId) {
+        // It fails only where nobody listens.
+        let _ = self.updated_users.send(user);
     }
 
     /// Some changes up to here were not heard.

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use diesel_async::AsyncConnection as _;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -127,6 +127,11 @@ impl Log {
             Item::Event(event) => self.streams.memory.changed_after(event),
             _ => 0,
         }
+    }
+
+    /// The users whose profile, privacy, contacts or blocks change from now on, on whichever node.
+    pub fn updated_users(&self) -> broadcast::Receiver<UserId> {
+        self.streams.memory.updated_users.subscribe()
     }
 
     /// Waits for a new message that will delete itself, on whichever node it was stored.

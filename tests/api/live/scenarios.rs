@@ -23,6 +23,7 @@ macro_rules! over_each_way {
 over_each_way! {
     typing_is_heard_by_the_others_and_lapses
     presence_is_told_to_who_asked_for_it
+    who_may_not_see_it_any_more_sees_offline_at_once
     a_reconnect_is_no_change
     a_room_tells_who_is_there
     the_users_of_a_node_that_dies_are_gone
@@ -105,6 +106,27 @@ async fn presence_is_told_to_who_asked_for_it(way: Way) {
     let _phone = ada.socket().await;
     assert_eq!(watching.status().await, "ONLINE");
     another.is_quiet().await;
+}
+
+async fn who_may_not_see_it_any_more_sees_offline_at_once(way: Way) {
+    let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let _phone = ada.socket().await;
+    let mut watching = Listener::presence(&bob, &[&ada]).await;
+    while watching.status().await != "ONLINE" {}
+    for (hide, show) in [
+        ("blockUser(input: {userId: $bob}) { user { id } }", "unblockUser(input: {userId: $bob}) { user { id } }"),
+        (
+            "updatePrivacy(input: {lastSeen: NOBODY}) { viewer { id } }",
+            "updatePrivacy(input: {lastSeen: EVERYONE}) { viewer { id } }",
+        ),
+    ] {
+        for (change, status) in [(hide, "OFFLINE"), (show, "ONLINE")] {
+            let variable = if change.contains("$bob") { "($bob: ID!)" } else { "" };
+            ada.query(&format!("mutation {variable} {{ {change} }}"), json!({"bob": bob.id})).await;
+            assert_eq!(watching.next().await["presence"], json!({"status": status, "lastSeenAt": null}));
+        }
+    }
 }
 
 async fn a_reconnect_is_no_change(way: Way) {
