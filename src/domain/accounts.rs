@@ -8,10 +8,10 @@ use super::validate::{self, Check};
 use super::{App, Viewer};
 use crate::ids::UserId;
 use crate::log::{Change, Transaction};
-use crate::store::participants;
 use crate::store::privacy::Privacy;
 use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
+use crate::store::{participants, scheduled_messages};
 
 /// The same words for an unknown account and a wrong password.
 const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
@@ -142,6 +142,8 @@ impl Accounts<'_> {
     /// or sign them in.
     async fn delete_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
         tx.record(Change::UserUpdated { user: user.id });
+        // Before the conversations, as the scheduler has it.
+        scheduled_messages::delete_of(tx.conn(), user.id).await?;
         self.app.participants().leave_all_in(tx, user.id).await?;
         let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;
         locked.ok_or_else(|| wrong_password("password"))?;

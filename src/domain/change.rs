@@ -9,7 +9,7 @@ use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Participant};
-use crate::store::tombstones;
+use crate::store::{tombstones, unread};
 
 /// A message that the transaction has to itself: its conversation is locked.
 pub(super) struct Held {
@@ -17,6 +17,8 @@ pub(super) struct Held {
     pub(super) conversation: Conversation,
     /// The viewer, who takes part.
     pub(super) participant: Participant,
+    /// The other in a direct conversation, who blocks the viewer and is to hear nothing new of theirs.
+    pub(super) blocked_by: Option<UserId>,
 }
 
 /// Fails where the user may not see the message.
@@ -27,7 +29,9 @@ pub(super) async fn hold(tx: &mut Transaction<'_>, user: UserId, id: MessageId) 
     // Now that it is locked, they stay as they are.
     let message = messages::visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation.id, &[user]).await?.pop().ok_or(NO_MESSAGE)?;
-    Ok(Held { message, conversation, participant })
+    let standing = participants::among(tx.conn(), &[(conversation.id, user)]).await?.pop();
+    let blocked_by = standing.and_then(|standing| standing.blocked_by);
+    Ok(Held { message, conversation, participant, blocked_by })
 }
 
 impl Held {
@@ -48,6 +52,17 @@ impl Held {
     pub(super) async fn write(&mut self, tx: &mut Transaction<'_>) -> Result<()> {
         revise(tx, &mut self.conversation, &mut self.message);
         messages::update(tx.conn(), &self.message).await?;
+        Ok(())
+    }
+
+    /// Takes the message from who blocks its sender, before that has new words in it.
+    pub(super) async fn withhold(&self, tx: &mut Transaction<'_>) -> Result<()> {
+        if let Some(blocker) = self.blocked_by
+            && messages::hide(tx.conn(), blocker, self.message.id).await?
+        {
+            unread::uncount_for(tx.conn(), blocker, self.message.id).await?;
+            tx.record(Change::MessageRemoved { user: blocker, message: self.message.id });
+        }
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl Messages<'_> {
         let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
         messages::keep_edit(tx.conn(), &edit).await?;
         held.message.edited_at = Some(now);
+        held.withhold(tx).await?;
         held.write(tx).await?;
         mentions::refresh(tx.conn(), &held.message).await?;
         Ok(held.message)
@@ -182,7 +183,7 @@ async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Res
 
 /// One's own; in a group its owner and its admins any. What a SYSTEM message tells is nobody's to take back.
 fn may_delete(held: &Held) -> bool {
-    let Held { message, conversation, participant } = held;
+    let Held { message, conversation, participant, .. } = held;
     message.sender_id == Some(participant.user_id)
         || message.kind != MessageKind::System
             && conversation.kind == ConversationKind::Group

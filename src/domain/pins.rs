@@ -40,7 +40,10 @@ impl Pins<'_> {
         held.write(tx).await?;
         let kind = SystemEventKind::MessagePinned;
         let event = SystemEvent { kind, actor: viewer.user, subject: None, text: None };
-        system::tell(self.app, tx, &mut held.conversation, event).await?;
+        match held.blocked_by {
+            None => system::tell(self.app, tx, &mut held.conversation, event).await?,
+            Some(blocker) => system::tell_withheld(self.app, tx, &mut held.conversation, event, blocker).await?,
+        };
         Ok(held.message)
     }
 

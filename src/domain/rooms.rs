@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use async_stream::stream;
 use futures_util::Stream;
+use tracing::warn;
 
 use super::conversations::GONE;
 use super::error::Result;
 use super::{App, Viewer};
+use crate::error::RETRY;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -38,7 +40,9 @@ impl Rooms<'_> {
         Ok(stream! {
             let _entered = entered;
             let mut over = Box::pin(app.log().departure(viewer.user, conversation));
-            let users = app.live().room(conversation);
+            let mut users = app.live().room(conversation);
+            let apart = kept_apart(&app, viewer, &users).await;
+            users.retain(|user| !apart.contains(user));
             let mut shown: HashSet<UserId> = users.iter().copied().collect();
             yield Ok(RoomEvent::Snapshot(users));
             loop {
@@ -54,7 +58,7 @@ impl Rooms<'_> {
                 for subject in changed {
                     let Subject::Room(_, user) = subject else { continue };
                     if app.live().is_in_room(conversation, user) {
-                        if shown.insert(user) {
+                        if kept_apart(&app, viewer, &[user]).await.is_empty() && shown.insert(user) {
                             yield Ok(RoomEvent::Entered(user));
                         }
                     } else if shown.remove(&user) {
@@ -63,5 +67,16 @@ impl Rooms<'_> {
                 }
             }
         })
+    }
+}
+
+/// Those of the users who block the viewer, or whom the viewer blocks. Where Postgres is away it waits.
+async fn kept_apart(app: &App, viewer: Viewer, users: &[UserId]) -> HashSet<UserId> {
+    loop {
+        match app.privacy().kept_apart(viewer.user, users).await {
+            Ok(apart) => return apart,
+            Err(error) => warn!(?error, "who may see whom cannot be looked up; trying again"),
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }

@@ -26,9 +26,34 @@ pub(super) async fn tell(
     conversation: &mut Conversation,
     event: SystemEvent,
 ) -> Result<Message> {
+    let message = insert(app, tx, conversation, event).await?;
+    tx.record_message(&message);
+    Ok(message)
+}
+
+/// The same, for nobody but the actor: the other blocks them.
+pub(super) async fn tell_withheld(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &mut Conversation,
+    event: SystemEvent,
+    blocker: UserId,
+) -> Result<Message> {
+    let actor = event.actor;
+    let message = insert(app, tx, conversation, event).await?;
+    messages::hide(tx.conn(), blocker, message.id).await?;
+    tx.record_withheld(actor, &message);
+    Ok(message)
+}
+
+async fn insert(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &mut Conversation,
+    event: SystemEvent,
+) -> Result<Message> {
     let message = next_message(app, conversation, event);
     messages::insert_numbered(tx.conn(), std::slice::from_ref(&message)).await?;
-    tx.record_message(&message);
     Ok(message)
 }
 

@@ -77,6 +77,14 @@ pub async fn cancel(
         .optional()
 }
 
+/// All of a user's.
+pub async fn delete_of(conn: &mut Connection, sender: UserId) -> QueryResult<()> {
+    diesel::delete(scheduled_messages::table.filter(scheduled_messages::sender_id.eq(sender)))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
 pub async fn delete(conn: &mut Connection, ids: &[ScheduledMessageId]) -> QueryResult<()> {
     diesel::delete(scheduled_messages::table.filter(scheduled_messages::id.eq_any(ids))).execute(conn).await.map(drop)
 }

@@ -287,3 +287,33 @@ async fn a_block_that_comes_while_messages_are_sent_is_a_line_between_them() {
     assert!((numbers.len() as u64) < after);
     assert_eq!(data["conversation"]["viewerMembership"]["unreadCount"], numbers.len());
 }
+
+#[tokio::test]
+async fn a_blocked_user_brings_nothing_new_by_edits_and_pins() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let message = bob.send(&direct, "before").await;
+    ada.query("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", json!({"id": bob.id})).await;
+    let mut inbox = ada.inbox().await;
+    let change = "mutation ($id: ID!) {
+        pinMessage(input: {messageId: $id}) { message { id } }
+        editMessage(input: {messageId: $id, body: \"@ada, listen\"}) { message { body } }
+    }";
+    let changed = bob.query(change, json!({"id": message["id"]})).await;
+    assert_eq!(changed["editMessage"]["message"]["body"], "@ada, listen");
+    // The pin itself is one of a message that she could see; what follows is that it is gone.
+    let heard = [inbox.next().await, inbox.next().await];
+    let kinds: Vec<_> = heard.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"MessageRemoved") && !kinds.contains(&"MessageAdded"), "{heard:?}");
+    let query = "query ($id: ID!) { conversation(id: $id) {
+        messages { nodes { body kind } } viewerMembership { unreadCount unreadMentionCount }
+    } }";
+    let seen = ada.query(query, json!({"id": direct})).await;
+    assert_eq!(seen["conversation"]["messages"]["nodes"], json!([]));
+    assert_eq!(seen["conversation"]["viewerMembership"], json!({"unreadCount": 0, "unreadMentionCount": 0}));
+    let own = bob.query(query, json!({"id": direct})).await;
+    let kinds: Vec<_> =
+        own["conversation"]["messages"]["nodes"].as_array().unwrap().iter().map(|it| &it["kind"]).collect();
+    assert_eq!(kinds, ["TEXT", "SYSTEM"]);
+}
