@@ -127,6 +127,14 @@ async fn who_may_not_see_it_any_more_sees_offline_at_once(way: Way) {
             assert_eq!(watching.next().await["presence"], json!({"status": status, "lastSeenAt": null}));
         }
     }
+    // In a room they do not see each other either.
+    let group = ada.create_group("Both", &[&bob]).await;
+    ada.query("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", json!({"id": bob.id})).await;
+    let mut hers = Listener::room(&ada, &group).await;
+    assert_eq!(hers.snapshot().await, [ada.id.as_str()]);
+    let mut his = Listener::room(&bob, &group).await;
+    assert_eq!(his.snapshot().await, [bob.id.as_str()]);
+    hers.is_quiet().await;
 }
 
 async fn a_reconnect_is_no_change(way: Way) {
