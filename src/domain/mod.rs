@@ -50,6 +50,7 @@ use last_seen::LastSeen;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
@@ -81,6 +82,7 @@ struct Parts {
     expiry: Expiry,
     scheduler: Scheduler,
     live: Live,
+    blobs: Blobs,
     last_seen: LastSeen,
 }
 
@@ -127,6 +129,7 @@ impl App {
         let watching = presence::look_again(log.updated_users(), live.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
         let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
+        let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
@@ -144,6 +147,7 @@ impl App {
             expiry,
             scheduler,
             live,
+            blobs,
             last_seen,
         };
         Ok(Self { parts: Arc::new(parts) })
@@ -268,6 +272,10 @@ impl App {
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
         self.parts.database.connection().await
+    }
+
+    pub fn blobs(&self) -> &Blobs {
+        &self.parts.blobs
     }
 
     fn live(&self) -> &Live {
