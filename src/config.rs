@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod docs;
+mod media;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use docs::{env_example, settings_table, start_error};
+pub use media::Media;
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +32,8 @@ pub struct Config {
     pub live: LiveSettings,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
+    #[command(flatten)]
+    pub media: Media,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
