@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod docs;
+mod media;
 mod s3;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use docs::{env_example, settings_table, start_error};
+pub use media::Media;
 pub use s3::S3Settings;
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
@@ -34,6 +36,8 @@ pub struct Config {
     pub live: LiveSettings,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
+    #[command(flatten)]
+    pub media: Media,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]

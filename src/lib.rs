@@ -17,6 +17,8 @@ pub mod http;
 pub mod ids;
 pub mod live;
 pub mod log;
+pub mod media;
 pub mod metrics;
 pub mod random;
+pub mod scanner;
 pub mod store;

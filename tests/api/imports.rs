@@ -8,7 +8,7 @@ const ROWS: [&[&str]; 6] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "blobs", "embedded"],
+    &["log", "live", "blobs", "media", "scanner", "embedded"],
     &["store"],
     &["config", "error", "ids", "clock", "random", "metrics"],
 ];

@@ -1,0 +1,75 @@
+//! Pictures without what they tell of camera, place and author. Pixels stay as they are: nothing is packed anew, only
+//! the parts that show the picture are copied. Whatever is not known to show it, and whatever follows its end, is left
+//! out.
+//!
+//! Of Exif the orientation alone is kept, since to turn the pixels would cost quality with each forward.
+
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
+
+use image::ImageFormat;
+use image::metadata::Orientation;
+
+use super::{Deadline, Rejection};
+
+/// A picture whose parts were looked at.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// What is left of it.
+    pub cleaned: Vec<u8>,
+    /// More than one where it is animated.
+    pub frames: u32,
+    /// Pixels of all frames together.
+    pub frame_pixels: u64,
+}
+
+/// Takes a picture apart and leaves out what does not show it.
+pub fn strip(
+    bytes: &[u8],
+    format: ImageFormat,
+    orientation: Orientation,
+    deadline: Deadline,
+) -> Result<Parts, Rejection> {
+    let parts = match format {
+        ImageFormat::Jpeg => jpeg::strip(bytes, orientation),
+        ImageFormat::Png => png::strip(bytes, orientation),
+        ImageFormat::Gif => gif::strip(bytes),
+        ImageFormat::WebP => webp::strip(bytes, orientation),
+        _ => None,
+    };
+    deadline.check()?;
+    parts.ok_or(Rejection::Unreadable)
+}
+
+/// Exif (CIPA DC-008) with the orientation and nothing else; none where the picture is upright.
+fn exif(orientation: Orientation) -> Option<Vec<u8>> {
+    if orientation == Orientation::NoTransforms {
+        return None;
+    }
+    // TIFF, little endian, with one directory of one entry: tag 0x0112, one SHORT.
+    let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    exif.extend([orientation.to_exif(), 0, 0, 0]);
+    exif.extend([0; 4]);
+    Some(exif)
+}
+
+/// Reads on through bytes, and knows no more than that there are enough of them.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+}

@@ -1,0 +1,73 @@
+//! The blocks of GIF (GIF89a, section "Grammar").
+
+use super::{Parts, Reader};
+
+const EXTENSION: u8 = 0x21;
+const IMAGE: u8 = 0x2c;
+const TRAILER: u8 = 0x3b;
+const GRAPHIC_CONTROL: u8 = 0xf9;
+const APPLICATION: u8 = 0xff;
+
+pub fn strip(bytes: &[u8]) -> Option<Parts> {
+    let mut reader = Reader(bytes);
+    let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
+    // Signature and version, then the screen, whose flags tell of a table of colours.
+    let screen: [u8; 13] = reader.array()?;
+    (screen.starts_with(b"GIF87a") || screen.starts_with(b"GIF89a")).then_some(())?;
+    reader.take(colours(screen[10]))?;
+    parts.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
+    // A file that broke off shows the frames that are whole.
+    while let Some((block, keeps)) = block(&mut reader, &mut parts) {
+        if keeps {
+            parts.cleaned.extend(block);
+        }
+    }
+    parts.cleaned.push(TRAILER);
+    (parts.frames > 0).then_some(parts)
+}
+
+/// The next block, and whether it shows something. None at the end.
+fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bool)> {
+    let whole = reader.0;
+    let keeps = match reader.byte()? {
+        IMAGE => {
+            let [_, _, _, _, width, width2, height, height2, flags] = reader.array()?;
+            reader.take(colours(flags))?;
+            // The least size of a code.
+            reader.byte()?;
+            sub_blocks(reader)?;
+            parts.frames = parts.frames.saturating_add(1);
+            let size = |low, high| u64::from(u16::from_le_bytes([low, high]));
+            parts.frame_pixels += size(width, width2) * size(height, height2);
+            true
+        }
+        EXTENSION => {
+            let label = reader.byte()?;
+            let content = reader.0;
+            sub_blocks(reader)?;
+            // Of applications those that tell how often it is repeated, and of colours.
+            label == GRAPHIC_CONTROL
+                || label == APPLICATION
+                    && [b"\x0bNETSCAPE2.0", b"\x0bANIMEXTS1.0", b"\x0bICCRGBG1012"]
+                        .iter()
+                        .any(|name| content.starts_with(*name))
+        }
+        _ => return None,
+    };
+    Some((&whole[..whole.len() - reader.0.len()], keeps))
+}
+
+/// Bytes of the table of colours that these flags tell of.
+fn colours(flags: u8) -> usize {
+    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+}
+
+/// Each with its length before it, the last with none.
+fn sub_blocks(reader: &mut Reader<'_>) -> Option<()> {
+    loop {
+        match reader.byte()? {
+            0 => return Some(()),
+            length => reader.take(usize::from(length))?,
+        };
+    }
+}

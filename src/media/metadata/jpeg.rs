@@ -1,0 +1,83 @@
+//! The segments of JPEG (ITU-T T.81, annex B).
+
+use image::metadata::Orientation;
+
+use super::{Parts, Reader, exif};
+
+const START: u8 = 0xd8;
+const END: u8 = 0xd9;
+const SCAN: u8 = 0xda;
+
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+    let mut reader = Reader(bytes);
+    let mut cleaned = Vec::with_capacity(bytes.len());
+    (reader.array()? == [0xff, START]).then(|| cleaned.extend([0xff, START]))?;
+    let mut exif = exif(orientation);
+    while let Some(marker) = marker(&mut reader) {
+        if marker == END {
+            break;
+        }
+        let length = usize::from(u16::from_be_bytes(reader.array()?));
+        let content = reader.take(length.checked_sub(2)?)?;
+        let keeps = shows(marker, content);
+        // JFIF has to be first where it is.
+        if marker != 0xe0
+            && let Some(exif) = exif.take()
+        {
+            segment(&mut cleaned, 0xe1, &[b"Exif\0\0", exif.as_slice()].concat())?;
+        }
+        if keeps {
+            segment(&mut cleaned, marker, content)?;
+        }
+        if marker == SCAN {
+            cleaned.extend(scan(&mut reader));
+        }
+    }
+    cleaned.extend([0xff, END]);
+    Some(Parts { cleaned, frames: 1, frame_pixels: 0 })
+}
+
+/// The next marker; 0xff may be repeated before it. None at the end of a file that broke off.
+fn marker(reader: &mut Reader<'_>) -> Option<u8> {
+    loop {
+        while reader.byte()? != 0xff {}
+        let mut marker = reader.byte()?;
+        while marker == 0xff {
+            marker = reader.byte()?;
+        }
+        // Not those that stand alone, without a length.
+        if !matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
+            return Some(marker);
+        }
+    }
+}
+
+fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
+    cleaned.extend([0xff, marker]);
+    cleaned.extend(u16::try_from(content.len() + 2).ok()?.to_be_bytes());
+    cleaned.extend(content);
+    Some(())
+}
+
+/// Whether a segment is needed to show the picture: its tables and frames, its colours, and JFIF's density.
+fn shows(marker: u8, content: &[u8]) -> bool {
+    match marker {
+        0xc0..=0xcf | 0xda..=0xdf => true,
+        0xe0 => content.starts_with(b"JFIF\0"),
+        0xe2 => content.starts_with(b"ICC_PROFILE\0"),
+        0xee => content.starts_with(b"Adobe"),
+        _ => false,
+    }
+}
+
+/// The packed pixels behind a scan's header, up to the next marker that is not a restart.
+fn scan<'a>(reader: &mut Reader<'a>) -> &'a [u8] {
+    let bytes = reader.0;
+    let end = bytes
+        .windows(2)
+        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xd0..=0xd7 | 0xff))
+        .unwrap_or(bytes.len());
+    let (pixels, rest) = bytes.split_at(end);
+    reader.0 = rest;
+    pixels
+}

@@ -1,0 +1,58 @@
+//! The chunks of PNG (W3C PNG, third edition).
+
+use image::metadata::Orientation;
+
+use super::{Parts, Reader, exif};
+
+const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
+
+/// Chunks that show the picture: those of the pixels, of their colours, and of animations.
+const SHOWN: [&[u8; 4]; 19] = [
+    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV",
+    b"cLLI", b"bKGD", b"hIST", b"pHYs", b"acTL", b"fcTL", b"fdAT",
+];
+
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+    let mut reader = Reader(bytes);
+    let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
+    (reader.take(8)? == SIGNATURE).then(|| parts.cleaned.extend(SIGNATURE))?;
+    let mut exif = exif(orientation);
+    loop {
+        let whole = reader.0;
+        let length = u32::from_be_bytes(reader.array()?) as usize;
+        let kind: [u8; 4] = reader.array()?;
+        let content = reader.take(length)?;
+        reader.take(4)?;
+        if &kind == b"IDAT"
+            && let Some(exif) = exif.take()
+        {
+            chunk(&mut parts.cleaned, *b"eXIf", &exif)?;
+        }
+        if &kind == b"fcTL" {
+            let size = |at: usize| content.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+            parts.frames = parts.frames.saturating_add(1);
+            parts.frame_pixels += u64::from(size(4)?) * u64::from(size(8)?);
+        }
+        if SHOWN.contains(&&kind) {
+            parts.cleaned.extend(&whole[..whole.len() - reader.0.len()]);
+        }
+        if &kind == b"IEND" {
+            parts.frames = parts.frames.max(1);
+            return Some(parts);
+        }
+    }
+}
+
+fn chunk(cleaned: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {
+    cleaned.extend(u32::try_from(content.len()).ok()?.to_be_bytes());
+    cleaned.extend(kind);
+    cleaned.extend(content);
+    cleaned.extend(crc(&[&kind, content].concat()).to_be_bytes());
+    Some(())
+}
+
+/// Annex D. Bit by bit: it is for one chunk of a few bytes.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}

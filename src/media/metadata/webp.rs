@@ -1,0 +1,67 @@
+//! The chunks of WebP (RFC 9649).
+
+use image::metadata::Orientation;
+
+use super::{Parts, Reader, exif};
+
+/// Chunks that show the picture.
+const SHOWN: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP"];
+/// Of VP8X: that there are Exif and XMP.
+const EXIF: u8 = 0x08;
+const XMP: u8 = 0x04;
+
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+    let mut reader = Reader(bytes);
+    let mut parts = Parts::default();
+    (reader.array()? == *b"RIFF").then_some(())?;
+    let length = u32::from_le_bytes(reader.array()?) as usize;
+    // What follows is none of the picture's.
+    let mut reader = Reader(reader.0.get(..length).unwrap_or(reader.0));
+    (reader.array()? == *b"WEBP").then_some(())?;
+    let exif = exif(orientation);
+    let mut body = b"WEBP".to_vec();
+    while let Some(kind) = reader.array::<4>() {
+        let length = u32::from_le_bytes(reader.array()?) as usize;
+        let content = reader.take(length)?;
+        // Padding to an even length; the last may lack it.
+        reader.take(length % 2);
+        if &kind == b"ANMF" {
+            let size = |at: usize| {
+                Some(
+                    u64::from(u32::from_le_bytes([*content.get(at)?, *content.get(at + 1)?, *content.get(at + 2)?, 0]))
+                        + 1,
+                )
+            };
+            parts.frames = parts.frames.saturating_add(1);
+            parts.frame_pixels += size(6)? * size(9)?;
+        }
+        if &kind == b"VP8X" {
+            let mut header = content.to_vec();
+            let flags = header.first_mut()?;
+            *flags &= !(EXIF | XMP);
+            if exif.is_some() {
+                *flags |= EXIF;
+            }
+            chunk(&mut body, kind, &header)?;
+        } else if SHOWN.contains(&&kind) {
+            chunk(&mut body, kind, content)?;
+        }
+    }
+    // Only the extended form tells of Exif, so that none is kept without it.
+    if let Some(exif) = exif {
+        chunk(&mut body, *b"EXIF", &exif)?;
+    }
+    parts.cleaned = [b"RIFF".as_slice(), &u32::try_from(body.len()).ok()?.to_le_bytes(), &body].concat();
+    parts.frames = parts.frames.max(1);
+    Some(parts)
+}
+
+fn chunk(body: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {
+    body.extend(kind);
+    body.extend(u32::try_from(content.len()).ok()?.to_le_bytes());
+    body.extend(content);
+    if content.len() % 2 == 1 {
+        body.push(0);
+    }
+    Some(())
+}

@@ -1,0 +1,211 @@
+//! What a picture shows: its size, thumbnails and a blurred preview.
+
+use std::io::Cursor;
+
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbaImage};
+
+use super::{Deadline, Inspected, Kind, Limits, Rejection, Size, Thumbnail, metadata};
+
+/// Longest sides of thumbnails: for a list, for a conversation, and for a whole screen.
+pub const THUMBNAIL_SIDES: [(Size, u32); 3] = [(Size::Small, 160), (Size::Medium, 480), (Size::Large, 1280)];
+/// Sides of avatars: beside a name, in a profile, and for a whole screen.
+pub const SQUARE_SIDES: [(Size, u32); 3] = [(Size::Small, 96), (Size::Medium, 256), (Size::Large, 640)];
+/// Waves of a blurhash across and down: enough for where it is light and which colours there are, in 28 characters.
+pub const BLURHASH_COMPONENTS: (u32, u32) = (4, 3);
+
+/// libwebp's own default, from 0 to 100.
+const QUALITY: f32 = 75.0;
+/// How many times the pixels of one picture the frames of an animation may have together.
+const ANIMATION_FACTOR: u64 = 10;
+
+/// Reads a picture.
+pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Deadline) -> Result<Inspected, Rejection> {
+    let (decoder, orientation) = open(bytes, format, limits)?;
+    let (width, height) = turned(decoder.dimensions(), orientation);
+    let parts = metadata::strip(bytes, format, orientation, deadline)?;
+    if parts.frames > limits.max_frames || parts.frame_pixels > limits.max_pixels * ANIMATION_FACTOR {
+        return Err(Rejection::TooManyFrames { allowed: limits.max_frames });
+    }
+    let image = decode(decoder)?;
+    deadline.check()?;
+    let thumbnails = thumbnails(image, orientation, &THUMBNAIL_SIDES, deadline)?;
+    let smallest = thumbnails.first().map(|(_, image)| blurhash(image));
+    Ok(Inspected {
+        content_type: format.to_mime_type().to_owned(),
+        kind: Kind::Image,
+        width: Some(width),
+        height: Some(height),
+        duration: None,
+        blurhash: smallest.transpose()?,
+        waveform: None,
+        thumbnails: encoded(&thumbnails, deadline)?,
+        cleaned: (parts.cleaned != bytes).then_some(parts.cleaned),
+    })
+}
+
+/// The middle of a picture.
+pub fn square(
+    bytes: &[u8],
+    format: ImageFormat,
+    limits: &Limits,
+    deadline: Deadline,
+) -> Result<Vec<Thumbnail>, Rejection> {
+    let (decoder, orientation) = open(bytes, format, limits)?;
+    let image = decode(decoder)?;
+    deadline.check()?;
+    let side = image.width().min(image.height());
+    // The middle stays the middle, however the picture is turned.
+    let image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
+    let squares = thumbnails(image, orientation, &SQUARE_SIDES, deadline)?;
+    encoded(&squares, deadline)
+}
+
+/// Reads no more than the header, and refuses what would not fit.
+fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl ImageDecoder, Orientation), Rejection> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut allowed = image::Limits::default();
+    allowed.max_alloc = Some(limits.max_memory);
+    reader.limits(allowed);
+    let too_many = Rejection::TooManyPixels { allowed: limits.max_pixels };
+    let mut decoder = reader.into_decoder().map_err(|error| rejection(&error, &too_many))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    // As it is unpacked, and once more with eight bits for each colour and alpha.
+    let memory = decoder.total_bytes().saturating_add(pixels * 4);
+    if pixels == 0 {
+        return Err(Rejection::Unreadable);
+    }
+    if pixels > limits.max_pixels || memory > limits.max_memory {
+        return Err(too_many);
+    }
+    // An Exif that cannot be read turns nothing.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((decoder, orientation))
+}
+
+fn rejection(error: &ImageError, too_many: &Rejection) -> Rejection {
+    if matches!(error, ImageError::Limits(_)) { too_many.clone() } else { Rejection::Unreadable }
+}
+
+/// Unpacked, with colours multiplied by alpha: scaling then mixes no colour of what cannot be seen into what can.
+fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
+    let image = DynamicImage::from_decoder(decoder).map_err(|_| Rejection::Unreadable)?;
+    if !image.color().has_alpha() {
+        return Ok(image.into_rgb8().into());
+    }
+    let mut image = image.into_rgba8();
+    for pixel in image.pixels_mut() {
+        let [red, green, blue, alpha] = pixel.0;
+        if alpha < u8::MAX {
+            pixel.0 = [times(red, alpha), times(green, alpha), times(blue, alpha), alpha];
+        }
+    }
+    Ok(image.into())
+}
+
+fn times(colour: u8, alpha: u8) -> u8 {
+    u8::try_from((u16::from(colour) * u16::from(alpha) + 127) / 255).unwrap_or(u8::MAX)
+}
+
+fn divided(colour: u8, alpha: u8) -> u8 {
+    let (colour, alpha) = (u16::from(colour), u16::from(alpha).max(1));
+    u8::try_from((colour * 255 + alpha / 2) / alpha).unwrap_or(u8::MAX)
+}
+
+fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
+        _ => (width, height),
+    }
+}
+
+/// Scaled to each size and upright, each from the one above it, in the order of `sides`.
+fn thumbnails(
+    image: DynamicImage,
+    orientation: Orientation,
+    sides: &[(Size, u32)],
+    deadline: Deadline,
+) -> Result<Vec<(Size, DynamicImage)>, Rejection> {
+    let mut made: Vec<(Size, DynamicImage)> = Vec::with_capacity(sides.len());
+    let mut whole = Some(image);
+    for (size, longest) in sides.iter().rev() {
+        let smaller = match (made.last(), whole.take()) {
+            (Some((_, above)), _) => shrunk(above, *longest),
+            (None, Some(whole)) => {
+                let mut smaller = shrunk(&whole, *longest);
+                smaller.apply_orientation(orientation);
+                smaller
+            }
+            (None, None) => return Err(Rejection::Unreadable),
+        };
+        made.push((*size, smaller));
+        deadline.check()?;
+    }
+    made.reverse();
+    Ok(made)
+}
+
+fn shrunk(image: &DynamicImage, longest: u32) -> DynamicImage {
+    let (width, height) = (image.width(), image.height());
+    let (new_width, new_height) = fitting(width, height, longest);
+    if (new_width, new_height) == (width, height) {
+        return image.clone();
+    }
+    // Averages first, which is fast, and a better filter for the rest.
+    if width / 2 > new_width && height / 2 > new_height {
+        let rough = image.thumbnail_exact(new_width * 2, new_height * 2);
+        return rough.resize_exact(new_width, new_height, FilterType::CatmullRom);
+    }
+    image.resize_exact(new_width, new_height, FilterType::CatmullRom)
+}
+
+fn fitting(width: u32, height: u32, longest: u32) -> (u32, u32) {
+    let side = width.max(height);
+    let scaled = |length: u32| {
+        let length = (u64::from(length) * u64::from(longest) + u64::from(side) / 2) / u64::from(side);
+        u32::try_from(length).unwrap_or(longest).max(1)
+    };
+    if side <= longest { (width, height) } else { (scaled(width), scaled(height)) }
+}
+
+/// With colours as they are, no longer multiplied by alpha.
+fn plain(image: &DynamicImage) -> RgbaImage {
+    let mut image = image.to_rgba8();
+    for pixel in image.pixels_mut() {
+        let [red, green, blue, alpha] = pixel.0;
+        if alpha < u8::MAX {
+            pixel.0 = [divided(red, alpha), divided(green, alpha), divided(blue, alpha), alpha];
+        }
+    }
+    image
+}
+
+fn encoded(images: &[(Size, DynamicImage)], deadline: Deadline) -> Result<Vec<Thumbnail>, Rejection> {
+    let encode = |(size, image): &(Size, DynamicImage)| {
+        let (width, height) = (image.width(), image.height());
+        let bytes = match image {
+            DynamicImage::ImageRgb8(image) => {
+                webp::Encoder::from_rgb(image, width, height).encode_simple(false, QUALITY)
+            }
+            other => webp::Encoder::from_rgba(&plain(other), width, height).encode_simple(false, QUALITY),
+        };
+        deadline.check()?;
+        let bytes = bytes.map_err(|_| Rejection::Unreadable)?.to_vec();
+        Ok(Thumbnail { size: *size, content_type: "image/webp", width, height, bytes })
+    };
+    images.iter().map(encode).collect()
+}
+
+/// On white where it is transparent.
+fn blurhash(image: &DynamicImage) -> Result<String, Rejection> {
+    let mut image = image.to_rgba8();
+    for pixel in image.pixels_mut() {
+        let white = u8::MAX - pixel.0[3];
+        pixel.0 = pixel.0.map(|colour| colour.saturating_add(white));
+    }
+    let (across, down) = BLURHASH_COMPONENTS;
+    blurhash::encode(across, down, image.width(), image.height(), &image).map_err(|_| Rejection::Unreadable)
+}

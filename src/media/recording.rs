@@ -1,0 +1,236 @@
+//! How long a recording is, how large its video is, and how loud its sound.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::registry::CodecRegistry;
+use symphonia::core::errors::Error as MediaError;
+use symphonia::core::formats::probe::{Hint, Probe};
+use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{self, TimeBase};
+use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReader, MpaReader, OggReader, WavReader};
+use symphonia::default::register_enabled_codecs;
+
+use super::content_type::Container;
+use super::source::{self, Budget};
+use super::waveform::Waveform;
+use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
+
+/// Bytes of a container's header and tables. Hours of video need one megabyte.
+const MAX_TABLES: u64 = 16 * 1024 * 1024;
+/// Bytes read for one packet of sound or video, with what lies between it and the one before.
+const MAX_PACKET: u64 = 16 * 1024 * 1024;
+/// Tracks of a recording; one of video, and one of sound for each language.
+const MAX_TRACKS: usize = 64;
+/// Longest duration that is believed: what milliseconds in 32 bits hold, some 24 days.
+const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
+
+static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
+    let mut codecs = CodecRegistry::new();
+    register_enabled_codecs(&mut codecs);
+    codecs.register_audio_decoder::<symphonia_adapter_libopus::OpusDecoder>();
+    codecs
+});
+
+type Reader = Box<dyn FormatReader>;
+
+/// Reads a recording.
+pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
+    let movie = match container {
+        Container::Mp4 | Container::QuickTime => boxes::read(&mut file, deadline)?,
+        _ => boxes::Movie::default(),
+    };
+    file.rewind()?;
+    if container == Container::Mp3 {
+        skip_tag(&mut file)?;
+    }
+    let (stream, budget) = source::stream(file, MAX_TABLES, deadline)?;
+    let mut reader = open(stream, container).map_err(failure)?;
+    let tracks = reader.tracks();
+    if tracks.is_empty() || tracks.len() > MAX_TRACKS {
+        return Err(Rejection::Unreadable.into());
+    }
+    let video = movie.video.or_else(|| tracks.iter().find_map(video_size));
+    let kind =
+        if video.is_some() || reader.first_track(TrackType::Video).is_some() { Kind::Video } else { Kind::Audio };
+    let told = if movie.fragmented { None } else { told_duration(reader.as_ref()) };
+
+    let drawn = kind == Kind::Audio && told.is_none_or(|told| told <= limits.max_waveform);
+    let mut sound = if drawn { Sound::new(reader.as_ref(), limits.max_waveform) } else { None };
+    let walked = if told.is_none() || sound.is_some() {
+        walk(reader.as_mut(), &budget, sound.as_mut(), deadline)?
+    } else {
+        None
+    };
+    Ok(Inspected {
+        content_type: container.content_type(kind == Kind::Video).to_owned(),
+        kind,
+        width: video.map(|(width, _)| width),
+        height: video.map(|(_, height)| height),
+        duration: told.or(walked).filter(|duration| *duration <= MAX_DURATION),
+        blurhash: None,
+        waveform: sound.and_then(Sound::finish),
+        thumbnails: Vec::new(),
+        cleaned: None,
+    })
+}
+
+/// The tags of a song, a picture of its cover among them, which nobody asks for: ID3v2.4, section 3.1.
+fn skip_tag(file: &mut File) -> io::Result<()> {
+    let mut header = Vec::new();
+    file.take(10).read_to_end(&mut header)?;
+    let tag = match header.as_slice() {
+        // Four times seven bits.
+        [b'I', b'D', b'3', _, _, _, size @ ..] => size.iter().fold(10, |size, byte| size << 7 | u64::from(byte & 0x7f)),
+        _ => 0,
+    };
+    file.seek(SeekFrom::Start(tag)).map(|_| ())
+}
+
+/// With the one reader that is for it: no other is tried on a file that says what it is.
+fn open(stream: MediaSourceStream<'static>, container: Container) -> Result<Reader, MediaError> {
+    let mut probe = Probe::new();
+    match container {
+        Container::Mp4 | Container::QuickTime => probe.register_format::<IsoMp4Reader<'_>>(),
+        Container::WebM | Container::Matroska => probe.register_format::<MkvReader<'_>>(),
+        Container::Ogg => probe.register_format::<OggReader<'_>>(),
+        Container::Mp3 => probe.register_format::<MpaReader<'_>>(),
+        Container::Wav => probe.register_format::<WavReader<'_>>(),
+        Container::Flac => probe.register_format::<FlacReader<'_>>(),
+        Container::Aac => probe.register_format::<AdtsReader<'_>>(),
+    }
+    probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+}
+
+/// Whose fault it is: the deadline's, this machine's, or the file's.
+fn failure(error: MediaError) -> Error {
+    match error {
+        MediaError::IoError(error) if error.kind() == io::ErrorKind::TimedOut => Rejection::TooSlow.into(),
+        MediaError::IoError(error) if error.raw_os_error().is_some() => error.into(),
+        _ => Rejection::Unreadable.into(),
+    }
+}
+
+fn video_size(track: &Track) -> Option<(u32, u32)> {
+    match track.codec_params.as_ref()? {
+        CodecParameters::Video(video) => Some((video.width?.into(), video.height?.into())),
+        _ => None,
+    }
+}
+
+/// What the container's header says, where it says something.
+fn told_duration(reader: &dyn FormatReader) -> Option<Duration> {
+    let media = reader.media_info();
+    let whole = seconds(media.time_base, media.duration);
+    let of_tracks = reader.tracks().iter().filter_map(|track| {
+        let frames = track.num_frames.map(units::Duration::new);
+        seconds(track.time_base, track.duration.or(frames))
+    });
+    of_tracks.chain(whole).max().filter(|duration| !duration.is_zero())
+}
+
+fn seconds(time_base: Option<TimeBase>, duration: Option<units::Duration>) -> Option<Duration> {
+    let nanos = time_base?.calc_duration(duration?)?.as_nanos();
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+/// From where to where a track goes, in its own time.
+struct Span {
+    first: i64,
+    last: i64,
+    end: i64,
+    /// Between the last two packets, for formats that do not tell how long one lasts.
+    gap: i64,
+}
+
+impl Span {
+    fn duration(&self, time_base: TimeBase) -> Option<Duration> {
+        let end = self.end.max(self.last.saturating_add(self.gap));
+        let ticks = u64::try_from(end.saturating_sub(self.first)).ok()?;
+        seconds(Some(time_base), Some(units::Duration::new(ticks)))
+    }
+}
+
+/// Reads every packet, for how far they go. A recording that broke off goes as far as it can be read.
+fn walk(
+    reader: &mut dyn FormatReader,
+    budget: &Budget,
+    mut sound: Option<&mut Sound>,
+    deadline: Deadline,
+) -> Result<Option<Duration>, Error> {
+    let mut spans: HashMap<u32, Span> = HashMap::new();
+    loop {
+        deadline.check()?;
+        budget.refill(MAX_PACKET);
+        let packet = match reader.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break,
+            Err(error) => match failure(error) {
+                Error::Rejected(Rejection::Unreadable) => break,
+                other => return Err(other),
+            },
+        };
+        let at = packet.pts.get();
+        let end = packet.pts.saturating_add(packet.dur).get();
+        let span = spans.entry(packet.track_id).or_insert(Span { first: at, last: at, end, gap: 0 });
+        span.gap = at.saturating_sub(span.last);
+        span.first = span.first.min(at);
+        span.last = span.last.max(at);
+        span.end = span.end.max(end);
+        if let Some(sound) = &mut sound {
+            sound.hear(&packet);
+        }
+    }
+    if spans.is_empty() {
+        return Err(Rejection::Unreadable.into());
+    }
+    let of_track = |track: &Track| spans.get(&track.id)?.duration(track.time_base?);
+    Ok(reader.tracks().iter().filter_map(of_track).max())
+}
+
+/// The sound of a recording, decoded to be drawn.
+struct Sound {
+    track: u32,
+    decoder: Box<dyn AudioDecoder>,
+    waveform: Waveform,
+    samples: Vec<f32>,
+    heard: Duration,
+    longest: Duration,
+}
+
+impl Sound {
+    /// None where there is no sound, or none that we can decode.
+    fn new(reader: &dyn FormatReader, longest: Duration) -> Option<Self> {
+        let track = reader.default_track(TrackType::Audio)?;
+        let parameters = track.codec_params.as_ref()?.audio()?;
+        let decoder = CODECS.make_audio_decoder(parameters, &AudioDecoderOptions::default()).ok()?;
+        let waveform = Waveform::new();
+        Some(Self { track: track.id, decoder, waveform, samples: Vec::new(), heard: Duration::ZERO, longest })
+    }
+
+    /// A packet that cannot be decoded is silent; the next one may be heard.
+    fn hear(&mut self, packet: &Packet) {
+        if packet.track_id != self.track || self.heard > self.longest {
+            return;
+        }
+        let Ok(sound) = self.decoder.decode(packet) else { return };
+        let rate = f64::from(sound.spec().rate().max(1));
+        #[expect(clippy::cast_precision_loss, reason = "a packet has fewer samples than a float counts")]
+        let lasts = sound.frames() as f64 / rate;
+        self.heard += Duration::from_secs_f64(lasts);
+        sound.copy_to_vec_interleaved(&mut self.samples);
+        self.waveform.push(&self.samples);
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        if self.heard > self.longest { None } else { self.waveform.finish() }
+    }
+}
