@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod docs;
+mod files;
 mod media;
 mod s3;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use docs::{env_example, settings_table, start_error};
+pub use files::Files;
 pub use media::Media;
 pub use s3::S3Settings;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub live: LiveSettings,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
+    #[command(flatten)]
+    pub files: Files,
     #[command(flatten)]
     pub media: Media,
     #[command(flatten)]

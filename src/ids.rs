@@ -121,6 +121,7 @@ id!(MessageId, "msg");
 id!(InviteId, "inv");
 id!(ContactRequestId, "crq");
 id!(ScheduledMessageId, "sch");
+id!(AttachmentId, "att");
 
 impl MessageId {
     /// When it was made, to the millisecond; the epoch for one that no server made.

@@ -5,8 +5,8 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use super::error::{Error, Result, Violation};
 use super::sessions::{Device, SignedIn};
 use super::validate::{self, Check};
-use super::{App, Viewer};
-use crate::ids::UserId;
+use super::{App, Viewer, avatars};
+use crate::ids::{AttachmentId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::privacy::Privacy;
 use crate::store::sessions::Revoke;
@@ -38,6 +38,7 @@ pub struct ProfileChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
+    pub avatar: Option<Option<AttachmentId>>,
 }
 
 impl Accounts<'_> {
@@ -63,6 +64,7 @@ impl Accounts<'_> {
             password_hash: self.app.parts.passwords.hash(registration.password).await?,
             created_at: now,
             last_seen_at: None,
+            avatar_id: None,
             privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
@@ -116,14 +118,17 @@ impl Accounts<'_> {
             about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
             email: changes.email.map(|text| text.map(|text| check.email(&text))),
             phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
+            avatar_id: changes.avatar,
         };
         check.done()?;
         if changes == UserChanges::default() {
             return self.app.users().get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::prepare(self.app, viewer, avatar).await?;
+        }
         let mut tx = self.app.log().begin().await?;
-        let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(taken);
-        tx.record(Change::UserUpdated { user: viewer.user });
+        let updated = update_in(&mut tx, viewer, &changes).await;
         tx.finish(updated).await
     }
 
@@ -180,6 +185,14 @@ impl Accounts<'_> {
         users::insert(tx.conn(), user).await.map_err(taken)?;
         self.app.sessions().open(tx, user.id, device).await
     }
+}
+
+async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChanges) -> Result<User> {
+    if let Some(Some(avatar)) = changes.avatar_id {
+        avatars::hold(tx, viewer, avatar).await?;
+    }
+    tx.record(Change::UserUpdated { user: viewer.user });
+    users::update(tx.conn(), viewer.user, changes).await.map_err(taken)
 }
 
 fn wrong_password(path: &str) -> Error {

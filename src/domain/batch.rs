@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::attachments::{Held, uses};
 use super::blocks::BLOCKING;
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
@@ -14,6 +15,8 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::log::{Change, Transaction};
 use crate::random::Random;
 use crate::store::Connection;
+use crate::store::attachment_uses::{self, Use};
+use crate::store::attachments;
 use crate::store::conversations::{self, Conversation};
 use crate::store::mentions as mention_rows;
 use crate::store::messages::{self, Message};
@@ -65,6 +68,9 @@ pub(super) async fn store(
     let receipts: Vec<_> = receipts.iter().map(|receipt| batch.advance(receipt)).collect();
     if !batch.new.is_empty() {
         messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
+        if !batch.uses.is_empty() {
+            attachment_uses::insert(tx.conn(), &batch.uses).await?;
+        }
         if !batch.withheld.is_empty() {
             let hidden: Vec<_> = batch
                 .new
@@ -111,7 +117,11 @@ struct Batch {
     known: HashMap<(UserId, String), Message>,
     /// Which messages the senders may answer, and in which conversation.
     answerable: HashMap<(UserId, MessageId), ConversationId>,
+    /// Those that messages are sent with. They cannot go until the transaction ends.
+    attachments: Held,
     new: Vec<Message>,
+    /// The attachments of the new messages.
+    uses: Vec<Use<MessageId>>,
     /// Of the new messages, those that somebody is not to see, who blocks their sender.
     withheld: HashMap<MessageId, UserId>,
     /// Where the messages are that receipts are about.
@@ -140,6 +150,7 @@ impl Batch {
         let answers = unique(answers);
         let bodies = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.message.body.as_str()));
         let written = mentions::names_in(bodies);
+        let sent_with = unique(sends.iter().flat_map(|outgoing| outgoing.message.attachments.iter().copied()));
 
         // These are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
@@ -161,9 +172,15 @@ impl Batch {
                 written => mention_rows::named(conn, written).await,
             }
         };
-        let (locked, participants, known, answerable, named) = tokio::try_join!(
+        let held = async {
+            match sent_with.as_slice() {
+                [] => Ok(Vec::new()),
+                ids => attachments::hold(conn, ids).await,
+            }
+        };
+        let (locked, participants, known, answerable, named, held) = tokio::try_join!(
             biased;
-            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable, named
+            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable, named, held
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
@@ -181,7 +198,9 @@ impl Batch {
                 .filter(|sight| sight.visible)
                 .map(|sight| ((sight.user_id, sight.message_id), sight.conversation_id))
                 .collect(),
+            attachments: held.into_iter().collect(),
             new: Vec::with_capacity(sends.len()),
+            uses: Vec::new(),
             withheld: HashMap::new(),
             places,
             watermarks: BTreeMap::new(),
@@ -204,10 +223,12 @@ impl Batch {
         if standing.blocks {
             return Err(BLOCKING);
         }
+        let kind = self.attachments.kind(*sender, &new.attachments, new.forwarded)?;
         let conversation = self.conversations.get_mut(&new.conversation).ok_or(UNKNOWN)?;
         let message = Message {
             sender_id: Some(*sender),
-            body: Some(new.body.clone()),
+            kind,
+            body: Some(new.body.clone()).filter(|body| !body.is_empty()),
             client_id: new.client_id.clone(),
             reply_to_id: new.reply_to,
             forwarded: new.forwarded,
@@ -222,6 +243,7 @@ impl Batch {
         if let Some(blocker) = standing.blocked_by {
             self.withheld.insert(message.id, blocker);
         }
+        self.uses.extend(uses(message.id, &new.attachments));
         self.new.push(message.clone());
         Ok(message)
     }

@@ -11,8 +11,8 @@ use super::permissions::Action;
 use super::system::{self, SystemEvent};
 use super::users::check_existing;
 use super::validate::Check;
-use super::{App, Viewer, privacy};
-use crate::ids::{ConversationId, ParticipantId, UserId};
+use super::{App, Viewer, avatars, privacy};
+use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind, Filter};
 use crate::store::messages::SystemEventKind;
@@ -37,6 +37,8 @@ pub struct NewGroup {
     pub participants: Vec<UserId>,
     /// Whether those who join later may see what was before.
     pub history_visible: bool,
+    /// One of the creator's own pictures.
+    pub avatar: Option<AttachmentId>,
 }
 
 /// What is to be different about a group; None stays as it is.
@@ -47,6 +49,8 @@ pub struct GroupChanges {
     pub topic: Option<String>,
     /// For those who join from then on.
     pub history_visible: Option<bool>,
+    /// One of the viewer's own pictures; `Some(None)` is none.
+    pub avatar: Option<Option<AttachmentId>>,
 }
 
 impl Conversations<'_> {
@@ -100,18 +104,35 @@ impl Conversations<'_> {
         check_existing(&mut connection, &group.participants, "participantIds").await?;
         privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
         drop(connection);
+        if let Some(avatar) = group.avatar {
+            avatars::prepare(self.app, viewer, avatar).await?;
+        }
 
         let conversation = Conversation {
             title: Some(title),
             topic,
             history_visible: group.history_visible,
+            avatar_id: group.avatar,
             ..self.empty(ConversationKind::Group, viewer.user)
         };
         let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
         everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
         let mut tx = self.app.log().begin().await?;
-        let done = self.insert(&mut tx, conversation, &everybody).await;
+        let done = self.insert_group(&mut tx, viewer, conversation, &everybody).await;
         tx.finish(done).await?.ok_or(UNKNOWN)
+    }
+
+    async fn insert_group(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        if let Some(avatar) = conversation.avatar_id {
+            avatars::hold(tx, viewer, avatar).await?;
+        }
+        self.insert(tx, conversation, everybody).await
     }
 
     /// What is set to what it is already changes nothing, and nobody hears of it.
@@ -125,6 +146,11 @@ impl Conversations<'_> {
         changes.title = changes.title.map(|text| check.title(&text));
         changes.topic = changes.topic.map(|text| check.topic(&text));
         check.done()?;
+        if let Some(Some(avatar)) = changes.avatar
+            && self.get(viewer, id).await?.avatar_id != Some(avatar)
+        {
+            avatars::prepare(self.app, viewer, avatar).await?;
+        }
         let mut tx = self.app.log().begin().await?;
         let done = self.update_in(&mut tx, viewer, id, changes).await;
         tx.finish(done).await
@@ -138,7 +164,7 @@ impl Conversations<'_> {
         changes: GroupChanges,
     ) -> Result<Conversation> {
         let mut group = Group::lock(tx, viewer, id).await?;
-        if changes.title.is_some() || changes.topic.is_some() {
+        if changes.title.is_some() || changes.topic.is_some() || changes.avatar.is_some() {
             group.check(Action::Rename)?;
         }
         if changes.history_visible.is_some() {
@@ -151,15 +177,25 @@ impl Conversations<'_> {
             conversation.topic = Some(topic).filter(|text| !text.is_empty());
         }
         conversation.history_visible = changes.history_visible.unwrap_or(conversation.history_visible);
+        conversation.avatar_id = changes.avatar.unwrap_or(conversation.avatar_id);
         let renamed = conversation.title != before.title;
-        if !renamed && conversation.topic == before.topic && conversation.history_visible == before.history_visible {
+        let pictured = conversation.avatar_id != before.avatar_id;
+        let same = conversation.topic == before.topic && conversation.history_visible == before.history_visible;
+        if !renamed && !pictured && same {
             return Ok(before);
+        }
+        if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
+            avatars::hold(tx, viewer, avatar).await?;
         }
         conversations::update_settings(tx.conn(), conversation).await?;
         group.updated(tx);
+        let told = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
         if renamed {
-            let text = group.conversation.title.clone();
-            let event = SystemEvent { kind: SystemEventKind::TitleChanged, actor: viewer.user, subject: None, text };
+            let event = told(SystemEventKind::TitleChanged, group.conversation.title.clone());
+            system::tell(self.app, tx, &mut group.conversation, event).await?;
+        }
+        if pictured {
+            let event = told(SystemEventKind::AvatarChanged, None);
             system::tell(self.app, tx, &mut group.conversation, event).await?;
         }
         Ok(group.conversation)
@@ -223,6 +259,7 @@ impl Conversations<'_> {
             direct_low: None,
             direct_high: None,
             history_visible: true,
+            avatar_id: None,
         }
     }
 

@@ -1,13 +1,15 @@
 //! Messages: sending, finding and forwarding them, and how their senders change them.
 
+use super::attachments::MAX_ATTACHMENTS;
 use super::batch::{self, NO_MESSAGE, Outgoing};
 use super::change::{self, Held};
 use super::error::{Error, Result, Violation};
 use super::mentions;
-use super::validate::Check;
+use super::validate::{Check, NO_BODY};
 use super::{App, Viewer};
-use crate::ids::{ConversationId, MessageId};
+use crate::ids::{AttachmentId, ConversationId, MessageId};
 use crate::log::{Change, Transaction};
+use crate::store::attachment_uses;
 use crate::store::conversations::{self, ConversationKind};
 use crate::store::messages::{self, Edit, Message, MessageKind};
 use crate::store::participants::{self, ParticipantRole};
@@ -27,7 +29,10 @@ pub struct NewMessage {
     pub conversation: ConversationId,
     /// Makes a retry safe: the same from the same sender is the same message.
     pub client_id: Option<String>,
+    /// Empty where only attachments are sent.
     pub body: String,
+    /// The sender's own; with `forwarded`, those of a message that the sender sees.
+    pub attachments: Vec<AttachmentId>,
     /// The message that it answers, of the same conversation.
     pub reply_to: Option<MessageId>,
     /// Seconds until it deletes itself.
@@ -38,9 +43,9 @@ pub struct NewMessage {
 impl Messages<'_> {
     /// Stores the message before it returns it. A clientId that the sender has used in this conversation
     /// returns the message it made then.
-    pub async fn send(&self, viewer: Viewer, message: NewMessage) -> Result<Message> {
+    pub async fn send(&self, viewer: Viewer, mut message: NewMessage) -> Result<Message> {
         let mut check = Check::default();
-        check.body(&message.body, self.app.limits().max_message_length);
+        check_content(&mut check, &mut message.body, &mut message.attachments, self.app.limits().max_message_length);
         if let Some(client_id) = &message.client_id {
             check.client_id(client_id);
         }
@@ -61,10 +66,11 @@ impl Messages<'_> {
         Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Puts another body in the place of the message's own, which is kept for the audit.
+    /// Puts another body in the place of the message's own, which is kept for the audit. Beside attachments it may be
+    /// empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
-        check.body(&body, self.app.limits().max_message_length);
+        check.caption(&body, self.app.limits().max_message_length);
         check.done()?;
         let mut tx = self.app.log().begin().await?;
         let done = self.edit_in(&mut tx, viewer, id, body).await;
@@ -77,14 +83,17 @@ impl Messages<'_> {
             return Err(Error::Forbidden("Only who has sent a message may edit it."));
         }
         held.refuse_deleted()?;
-        if held.message.kind != MessageKind::Text {
-            return Err(Error::invalid("messageId", "Only a text can be edited."));
+        let body = Some(body).filter(|body| !body.trim().is_empty());
+        match held.message.kind {
+            MessageKind::System => return Err(Error::invalid("messageId", "This message cannot be edited.")),
+            MessageKind::Text if body.is_none() => return Err(Error::invalid("body", NO_BODY)),
+            _ => {}
         }
-        if held.message.body.as_ref() == Some(&body) {
+        if held.message.body == body {
             return Ok(held.message);
         }
         let now = self.app.now();
-        let (revision, before) = (held.next_revision(), held.message.body.replace(body));
+        let (revision, before) = (held.next_revision(), std::mem::replace(&mut held.message.body, body));
         let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
         messages::keep_edit(tx.conn(), &edit).await?;
         held.message.edited_at = Some(now);
@@ -135,10 +144,10 @@ impl Messages<'_> {
         check.count("messageIds", "messages", ids.len(), MAX_FORWARDED);
         check.count("conversationIds", "conversations", to.len(), MAX_FORWARDED_TO);
         check.done()?;
-        let bodies = self.bodies(viewer, &ids).await?;
+        let contents = self.contents(viewer, &ids).await?;
         let copies: Vec<_> = to
             .iter()
-            .flat_map(|&conversation| bodies.iter().map(move |body| copy(viewer, conversation, body)))
+            .flat_map(|&conversation| contents.iter().map(move |content| copy(viewer, conversation, content)))
             .collect();
         let app = self.app;
         let mut tx = app.log().begin().await?;
@@ -149,19 +158,28 @@ impl Messages<'_> {
         Ok(sent)
     }
 
-    /// What the messages say that are to be forwarded.
-    async fn bodies(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<String>> {
+    /// What the messages say and show that are to be forwarded.
+    async fn contents(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Content>> {
         let found = self.find_many(viewer, ids).await?;
+        let attachments = match found.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect::<Vec<_>>() {
+            with if with.is_empty() => Vec::new(),
+            with => attachment_uses::ids_of_messages(&mut *self.app.connection().await?, &with).await?,
+        };
         let mut violations = Vec::new();
-        let mut bodies = Vec::with_capacity(ids.len());
+        let mut contents = Vec::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {
             let message = found.iter().find(|message| message.id == *id).ok_or(NO_MESSAGE)?;
-            match &message.body {
-                Some(body) => bodies.push(body.clone()),
-                None => violations.push(Violation::new(format!("messageIds.{place}"), "There is nothing to forward.")),
+            let own = attachments.iter().filter(|(of, _)| of == id);
+            let content = Content {
+                body: message.body.clone().unwrap_or_default(),
+                attachments: own.map(|(_, attachment)| *attachment).collect(),
+            };
+            if content.body.is_empty() && content.attachments.is_empty() {
+                violations.push(Violation::new(format!("messageIds.{place}"), "There is nothing to forward."));
             }
+            contents.push(content);
         }
-        if violations.is_empty() { Ok(bodies) } else { Err(Error::Invalid(violations)) }
+        if violations.is_empty() { Ok(contents) } else { Err(Error::Invalid(violations)) }
     }
 }
 
@@ -190,11 +208,32 @@ fn may_delete(held: &Held) -> bool {
             && participant.role != ParticipantRole::Member
 }
 
-fn copy(viewer: Viewer, conversation: ConversationId, body: &str) -> Outgoing {
+/// What a message says and shows.
+struct Content {
+    body: String,
+    attachments: Vec<AttachmentId>,
+}
+
+/// A body, or attachments, or both; each attachment counts once.
+pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &mut Vec<AttachmentId>, max: usize) {
+    keep_first(attachments);
+    check.at_most("attachmentIds", "attachments", attachments.len(), MAX_ATTACHMENTS);
+    if attachments.is_empty() {
+        check.body(body, max);
+    } else {
+        check.caption(body, max);
+        if body.trim().is_empty() {
+            body.clear();
+        }
+    }
+}
+
+fn copy(viewer: Viewer, conversation: ConversationId, content: &Content) -> Outgoing {
     let message = NewMessage {
         conversation,
         client_id: None,
-        body: body.to_owned(),
+        body: content.body.clone(),
+        attachments: content.attachments.clone(),
         reply_to: None,
         expires_in: None,
         forwarded: true,

@@ -1,6 +1,8 @@
 //! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
 
 pub mod accounts;
+pub mod attachments;
+mod avatars;
 mod batch;
 pub mod blocks;
 mod change;
@@ -9,6 +11,7 @@ pub mod conversations;
 mod error;
 mod expiry;
 pub mod export;
+mod files;
 mod groups;
 mod housekeeping;
 pub mod inbox;
@@ -31,9 +34,11 @@ mod scheduler;
 pub mod search;
 pub mod seed;
 pub mod sessions;
+mod sweeper;
 mod system;
 mod tokens;
 pub mod typing;
+pub mod uploads;
 pub mod users;
 mod validate;
 mod writer;
@@ -45,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
 use expiry::Expiry;
+use files::Files;
 use housekeeping::Housekeeping;
 use last_seen::LastSeen;
 use passwords::Passwords;
@@ -60,6 +66,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 use scheduler::Scheduler;
+use sweeper::Sweeper;
 use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
@@ -84,6 +91,8 @@ struct Parts {
     live: Live,
     blobs: Blobs,
     last_seen: LastSeen,
+    files: Arc<Files>,
+    sweeper: Sweeper,
 }
 
 /// Why a node could not be put together.
@@ -128,8 +137,10 @@ impl App {
         let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
         let watching = presence::look_again(log.updated_users(), live.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
-        let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
+        let files = Arc::new(Files::new(blobs.clone(), config));
+        let sweeper = Sweeper::start(database.clone(), files.clone(), stop.clone());
+        let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
@@ -149,6 +160,8 @@ impl App {
             live,
             blobs,
             last_seen,
+            files,
+            sweeper,
         };
         Ok(Self { parts: Arc::new(parts) })
     }
@@ -226,6 +239,14 @@ impl App {
         scheduled_messages::ScheduledMessages { app: self }
     }
 
+    pub fn uploads(&self) -> uploads::Uploads<'_> {
+        uploads::Uploads { app: self }
+    }
+
+    pub fn attachments(&self) -> attachments::Attachments<'_> {
+        attachments::Attachments { app: self }
+    }
+
     pub fn presences(&self) -> presence::Presences<'_> {
         presence::Presences { app: self }
     }
@@ -265,7 +286,8 @@ impl App {
             && parts.expiry.is_running()
             && parts.scheduler.is_running()
             && parts.live.is_running()
-            && parts.last_seen.is_running();
+            && parts.last_seen.is_running()
+            && parts.sweeper.is_running();
         let running = parts.log.is_running() && parts.writers.are_running() && tasks;
         running && parts.database.ping().await.is_ok()
     }

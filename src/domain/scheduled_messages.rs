@@ -2,14 +2,16 @@
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
+use super::attachments::{Held, uses};
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
+use super::messages::check_content;
 use super::validate::Check;
 use super::{App, Viewer};
-use crate::ids::{ConversationId, ScheduledMessageId};
+use crate::ids::{AttachmentId, ConversationId, ScheduledMessageId};
 use crate::log::{Change, Transaction};
 use crate::store::scheduled_messages::{self, ScheduledMessage};
-use crate::store::{participants, users};
+use crate::store::{attachment_uses, attachments, participants, users};
 
 /// How far ahead a message may be scheduled.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(365);
@@ -23,15 +25,17 @@ pub struct ScheduledMessages<'a> {
 #[derive(Debug)]
 pub struct NewScheduledMessage {
     pub conversation: ConversationId,
+    /// Empty where only attachments are sent.
     pub body: String,
+    pub attachments: Vec<AttachmentId>,
     pub send_at: DateTime<Utc>,
 }
 
 impl ScheduledMessages<'_> {
-    pub async fn schedule(&self, viewer: Viewer, new: NewScheduledMessage) -> Result<ScheduledMessage> {
+    pub async fn schedule(&self, viewer: Viewer, mut new: NewScheduledMessage) -> Result<ScheduledMessage> {
         let now = self.app.now();
         let mut check = Check::default();
-        check.body(&new.body, self.app.limits().max_message_length);
+        check_content(&mut check, &mut new.body, &mut new.attachments, self.app.limits().max_message_length);
         if new.send_at <= now || new.send_at > now + MAX_AHEAD {
             check
                 .fail("sendAt", format!("The time is in the future, and at most {} days ahead.", MAX_AHEAD.num_days()));
@@ -41,13 +45,13 @@ impl ScheduledMessages<'_> {
             id: ScheduledMessageId::new(now, &self.app.parts.random),
             sender_id: viewer.user,
             conversation_id: new.conversation,
-            body: new.body,
+            body: Some(new.body).filter(|body| !body.is_empty()),
             // As Postgres keeps it.
             send_at: new.send_at.trunc_subsecs(6),
             created_at: now,
         };
         let mut tx = self.app.log().begin().await?;
-        let done = insert_in(&mut tx, &row).await;
+        let done = insert_in(&mut tx, &row, &new.attachments).await;
         tx.finish(done).await?;
         self.app.parts.scheduler.look();
         Ok(row)
@@ -76,7 +80,7 @@ impl ScheduledMessages<'_> {
     }
 }
 
-async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage) -> Result<()> {
+async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
     // One at a time, so that they are counted right.
     users::lock(tx.conn(), row.sender_id).await?;
     if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
@@ -86,7 +90,14 @@ async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage) -> Result<(
         let message = format!("At most {MAX_PENDING} messages can be scheduled at once.");
         return Err(Error::invalid("conversationId", message));
     }
+    if !with.is_empty() {
+        let held: Held = attachments::hold(tx.conn(), with).await?.into_iter().collect();
+        held.kind(row.sender_id, with, false)?;
+    }
     scheduled_messages::insert(tx.conn(), row).await?;
+    if !with.is_empty() {
+        attachment_uses::insert_scheduled(tx.conn(), &uses(row.id, with).collect::<Vec<_>>()).await?;
+    }
     tx.record(Change::MembershipUpdated { user: row.sender_id, conversation: row.conversation_id });
     Ok(())
 }

@@ -14,11 +14,12 @@ use super::error::{Error, Result};
 use super::messages::NewMessage;
 use crate::clock::Clock;
 use crate::config::Writing;
-use crate::ids::ScheduledMessageId;
+use crate::ids::{AttachmentId, ScheduledMessageId};
 use crate::log::{Change, Log, Transaction};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::Database;
+use crate::store::attachment_uses;
 use crate::store::scheduled_messages::{self, ScheduledMessage};
 
 /// Messages sent in one transaction at most.
@@ -172,7 +173,8 @@ impl Sender {
             return Ok(0);
         }
         claimed.extend(rows.iter().map(|row| row.id));
-        let sends: Vec<_> = rows.iter().map(outgoing).collect();
+        let attachments = attachment_uses::ids_of_scheduled(tx.conn(), claimed).await?;
+        let sends: Vec<_> = rows.iter().map(|row| outgoing(row, &attachments)).collect();
         let results = batch::store(tx, &sends, &[], self.clock, &self.random).await?;
         scheduled_messages::delete(tx.conn(), claimed).await?;
         for (row, result) in rows.iter().zip(results.sends) {
@@ -185,11 +187,13 @@ impl Sender {
 }
 
 /// Its own id is the clientId, by which a client knows the message again.
-fn outgoing(row: &ScheduledMessage) -> Outgoing {
+fn outgoing(row: &ScheduledMessage, attachments: &[(ScheduledMessageId, AttachmentId)]) -> Outgoing {
+    let own = attachments.iter().filter(|(of, _)| *of == row.id);
     let message = NewMessage {
         conversation: row.conversation_id,
         client_id: Some(row.id.to_string()),
-        body: row.body.clone(),
+        body: row.body.clone().unwrap_or_default(),
+        attachments: own.map(|(_, attachment)| *attachment).collect(),
         reply_to: None,
         expires_in: None,
         forwarded: false,

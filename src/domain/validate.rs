@@ -9,6 +9,12 @@ const DEVICE_NAME: std::ops::RangeInclusive<usize> = 1..=100;
 const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
+/// Bytes of a name in most file systems.
+const MAX_FILE_NAME: usize = 255;
+/// RFC 6838, section 4.2: 127 for each of its two parts.
+const MAX_CONTENT_TYPE: usize = 255;
+/// Bytes of SHA-256, of two digits each.
+const SHA256: usize = 32;
 /// Seconds: up to a year.
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// RFC 5321, section 4.5.3.1.3: a path of 256 with its angle brackets.
@@ -19,6 +25,8 @@ const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
 /// zxcvbn's "safe from an online attack that is not throttled", about 10^6 guesses and more.
 const MIN_PASSWORD_SCORE: zxcvbn::Score = zxcvbn::Score::Two;
+
+pub(super) const NO_BODY: &str = "A message needs a body.";
 
 /// A username, e-mail address or phone number in the form that it is kept in.
 pub(super) fn identifier(text: &str) -> String {
@@ -139,18 +147,72 @@ impl Check {
     /// Kept exactly as sent: only what cannot be kept, or says nothing, is refused.
     pub(super) fn body(&mut self, text: &str, max: usize) {
         if text.trim().is_empty() {
-            self.fail("body", "A message needs a body.");
-        } else if text.chars().count() > max {
+            self.fail("body", NO_BODY);
+        } else {
+            self.caption(text, max);
+        }
+    }
+
+    /// The same beside attachments, where it need not say anything.
+    pub(super) fn caption(&mut self, text: &str, max: usize) {
+        if text.chars().count() > max {
             self.fail("body", format!("A message has at most {max} characters."));
         } else if text.contains('\0') {
             self.fail("body", "A message cannot hold the character NUL.");
         }
     }
 
+    /// Without the path before it: what is left is no place on anybody's disk.
+    pub(super) fn file_name(&mut self, text: &str) -> String {
+        let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+        // Those that turn the direction of writing hide what a name ends in.
+        let hides = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        if name.is_empty() || name == "." || name == ".." {
+            self.fail("fileName", "A file needs a name.");
+        } else if name.len() > MAX_FILE_NAME {
+            self.fail("fileName", format!("A file name has at most {MAX_FILE_NAME} bytes."));
+        } else if text.contains(hides) {
+            self.fail("fileName", "A file name cannot hold control characters.");
+        }
+        name.to_owned()
+    }
+
+    /// In lower case and without parameters.
+    pub(super) fn content_type(&mut self, text: &str) -> String {
+        let essence = match text.parse::<mime::Mime>() {
+            Ok(parsed) if text.len() <= MAX_CONTENT_TYPE => parsed.essence_str().to_ascii_lowercase(),
+            _ => String::new(),
+        };
+        if essence.is_empty() || essence.contains('*') {
+            self.fail("contentType", "A content type looks like image/jpeg.");
+        }
+        essence
+    }
+
+    pub(super) fn sha256(&mut self, text: &str) -> Vec<u8> {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+        bytes.filter(|bytes| bytes.len() == SHA256).unwrap_or_else(|| {
+            self.fail("sha256", format!("A SHA-256 has {} hexadecimal digits.", 2 * SHA256));
+            Vec::new()
+        })
+    }
+
     pub(super) fn expires_in(&mut self, seconds: i32) {
         if !EXPIRES_IN.contains(&seconds) {
             let (min, max) = EXPIRES_IN.into_inner();
             self.fail("expiresIn", format!("A message may expire after {min} to {max} seconds."));
+        }
+    }
+
+    /// At most `max` of them.
+    pub(super) fn at_most(&mut self, path: &str, what: &str, count: usize, max: usize) {
+        if count > max {
+            self.fail(path, format!("Allowed are at most {max} {what}."));
         }
     }
 

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
-use super::scalars::DateTime;
+use super::scalars::{DateTime, parse_changed_id};
 use super::session::Session;
 use super::viewer::Viewer;
 use crate::domain::accounts::{ProfileChanges, Registration};
@@ -91,6 +91,8 @@ pub struct UpdateProfileInput {
     about: MaybeUndefined<String>,
     email: MaybeUndefined<String>,
     phone: MaybeUndefined<String>,
+    /// One of the viewer's own pictures, READY.
+    avatar_id: MaybeUndefined<ID>,
 }
 
 #[derive(SimpleObject)]
@@ -174,6 +176,7 @@ impl TryFrom<UpdateProfileInput> for ProfileChanges {
             about: optional(input.about),
             email: optional(input.email),
             phone: optional(input.phone),
+            avatar: parse_changed_id(input.avatar_id, "avatarId")?,
         })
     }
 }

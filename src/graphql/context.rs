@@ -1,9 +1,10 @@
 //! What a resolver knows of the request it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_graphql::Context;
+use chrono::{DateTime, Utc};
 
 use super::error::{Error, Result};
 use super::loaders::Loaders;
@@ -24,14 +25,32 @@ pub enum Identity {
     Rejected(&'static str),
 }
 
-/// Data of an execution whose result goes to several viewers, and that has none: remembers whether one was asked for.
-#[derive(Clone, Default)]
-pub struct Sharing(Arc<AtomicBool>);
+/// Data of an execution whose result goes to several viewers, and that has none: remembers whether one was asked for,
+/// and for how long the result may be kept.
+#[derive(Clone)]
+pub struct Sharing(Arc<Shared>);
+
+struct Shared {
+    asked: AtomicBool,
+    /// In seconds since the epoch.
+    fades_at: AtomicI64,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self(Arc::new(Shared { asked: AtomicBool::new(false), fades_at: AtomicI64::new(i64::MAX) }))
+    }
+}
 
 impl Sharing {
     /// Whether the result depends on who looks, and may not be shared.
     pub fn failed(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// From when on nobody may be shown the result; None is never.
+    pub fn fades_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.0.fades_at.load(Ordering::SeqCst), 0)
     }
 }
 
@@ -41,6 +60,8 @@ pub(super) trait ContextExt {
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED where nobody is signed in.
     fn viewer(&self) -> Result<Viewer>;
+    /// What was resolved is not to be shown from then on, such as a signed address.
+    fn fades(&self, at: DateTime<Utc>);
 }
 
 impl ContextExt for Context<'_> {
@@ -57,14 +78,20 @@ impl ContextExt for Context<'_> {
     }
 
     fn viewer(&self) -> Result<Viewer> {
-        if let Some(Sharing(asked)) = self.data_opt() {
-            asked.store(true, Ordering::SeqCst);
+        if let Some(Sharing(shared)) = self.data_opt() {
+            shared.asked.store(true, Ordering::SeqCst);
             return Err(Error::unauthenticated("This depends on who looks."));
         }
         match self.caller().identity {
             Identity::SignedIn(viewer) => Ok(viewer),
             Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
             Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
+        }
+    }
+
+    fn fades(&self, at: DateTime<Utc>) {
+        if let Some(Sharing(shared)) = self.data_opt() {
+            shared.fades_at.fetch_min(at.timestamp(), Ordering::SeqCst);
         }
     }
 }

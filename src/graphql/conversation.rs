@@ -5,6 +5,7 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Simp
 use chrono::Utc;
 use tokio::sync::OnceCell;
 
+use super::attachment::{Attachment, avatar};
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
 use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
@@ -12,7 +13,7 @@ use super::message::Message;
 use super::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use super::participant::{Membership, Participant};
 use super::pin::{PINS_PAGE, pinned};
-use super::scalars::{DateTime, parse_id, parse_ids};
+use super::scalars::{DateTime, parse_changed_id, parse_id, parse_ids};
 use super::user::User;
 use crate::domain::Error as Domain;
 use crate::domain::conversations::{GroupChanges, NewGroup};
@@ -69,6 +70,13 @@ impl Conversation {
 
     async fn topic(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.row(ctx).await.map(|row| row.topic.as_deref()).transpose()
+    }
+
+    async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
+        match self.row(ctx).await {
+            Ok(row) => avatar(ctx, row.avatar_id).await,
+            Err(error) => Some(Err(error)),
+        }
     }
 
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
@@ -227,6 +235,8 @@ pub struct CreateGroupInput {
     /// Whether those who join later see what was before.
     #[graphql(default_with = "Some(true)")]
     history_visible: Option<bool>,
+    /// One of the viewer's own pictures, READY.
+    avatar_id: Option<ID>,
 }
 
 #[derive(SimpleObject)]
@@ -244,6 +254,8 @@ pub struct UpdateGroupInput {
     topic: MaybeUndefined<String>,
     /// Whether those who join from then on see what was before. For others nothing changes.
     history_visible: Option<bool>,
+    /// One of the viewer's own pictures, READY; null for none.
+    avatar_id: MaybeUndefined<ID>,
 }
 
 #[derive(SimpleObject)]
@@ -290,23 +302,26 @@ impl ConversationMutation {
         Ok(CreateGroupPayload { conversation: row.into() })
     }
 
-    /// The title and the topic are for the owner and admins to change, the rest for the owner.
+    /// The title, the topic and the avatar are for the owner and admins to change, the rest for the owner.
     async fn update_group(&self, ctx: &Context<'_>, input: UpdateGroupInput) -> Result<UpdateGroupPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.conversation_id, "conversationId")?;
-        let row = ctx.app().conversations().update_group(viewer, id, input.into()).await?;
+        let row = ctx.app().conversations().update_group(viewer, id, input.try_into()?).await?;
         Ok(UpdateGroupPayload { conversation: row.into() })
     }
 }
 
-impl From<UpdateGroupInput> for GroupChanges {
-    fn from(input: UpdateGroupInput) -> Self {
+impl TryFrom<UpdateGroupInput> for GroupChanges {
+    type Error = Error;
+
+    fn try_from(input: UpdateGroupInput) -> Result<Self> {
         let topic = match input.topic {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(String::new()),
             MaybeUndefined::Value(text) => Some(text),
         };
-        Self { title: input.title, topic, history_visible: input.history_visible }
+        let avatar = parse_changed_id(input.avatar_id, "avatarId")?;
+        Ok(Self { title: input.title, topic, history_visible: input.history_visible, avatar })
     }
 }
 
@@ -319,6 +334,7 @@ impl TryFrom<CreateGroupInput> for NewGroup {
             topic: input.topic,
             participants: parse_ids(&input.participant_ids, "participantIds")?,
             history_visible: input.history_visible.unwrap_or(true),
+            avatar: input.avatar_id.map(|id| parse_id(&id, "avatarId")).transpose()?,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
+use super::attachment::{Attachment, avatar};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
@@ -57,6 +58,10 @@ pub struct InvitePreview(ConversationRow);
 impl InvitePreview {
     async fn title(&self) -> Option<&str> {
         self.0.title.as_deref()
+    }
+
+    async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
+        avatar(ctx, self.0.avatar_id).await
     }
 
     async fn participant_count(&self) -> i32 {

@@ -2,12 +2,13 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use super::attachment::{Attachment, AttachmentsKey};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
 use super::loaders::{MentionsKey, ProgressKey, VisibleKey};
 use super::reaction::{ReactionGroup, ReactionsKey};
-use super::scalars::{DateTime, parse_id};
+use super::scalars::{DateTime, parse_id, parse_ids};
 use super::user::User;
 use crate::domain::messages::NewMessage;
 use crate::domain::receipts::DeliveryStatus as StatusRow;
@@ -62,6 +63,7 @@ impl Message {
         ctx.loaders().user(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
     }
 
+    /// With attachments that of all of them, or FILE where they differ.
     async fn kind(&self) -> MessageKind {
         self.0.kind.into()
     }
@@ -69,6 +71,15 @@ impl Message {
     /// Null once deleted and where only attachments were sent.
     async fn body(&self) -> Option<&str> {
         self.0.body.as_deref()
+    }
+
+    /// In the order in which they were sent; none once deleted.
+    async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {
+        if !self.0.has_attachments() {
+            return Ok(Vec::new());
+        }
+        let rows = ctx.loaders().load(AttachmentsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(Attachment).collect())
     }
 
     /// The participants whose `@username` is in it, by their usernames.
@@ -189,8 +200,11 @@ pub struct SendMessageInput {
     conversation_id: ID,
     /// Unique per sender, 1 to 64 characters; a UUID will do. Makes retries safe.
     client_id: Option<String>,
-    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent.
+    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent. Beside attachments it may be left
+    /// out.
     body: Option<String>,
+    /// The viewer's own, READY; 10 at most.
+    attachment_ids: Option<Vec<ID>>,
     reply_to_id: Option<ID>,
     /// Seconds until it deletes itself, 1 to 31536000.
     expires_in: Option<i32>,
@@ -258,6 +272,7 @@ impl TryFrom<SendMessageInput> for NewMessage {
             conversation: parse_id(&input.conversation_id, "conversationId")?,
             client_id: input.client_id,
             body: input.body.unwrap_or_default(),
+            attachments: parse_ids(&input.attachment_ids.unwrap_or_default(), "attachmentIds")?,
             reply_to: input.reply_to_id.map(|id| parse_id(&id, "replyToId")).transpose()?,
             expires_in: input.expires_in,
             forwarded: false,

@@ -10,7 +10,8 @@ use super::scalars::{parse_id, parse_ids};
 #[derive(InputObject)]
 pub struct EditMessageInput {
     message_id: ID,
-    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent.
+    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent. Beside attachments it may be
+    /// empty.
     body: String,
 }
 
@@ -60,7 +61,7 @@ pub struct MessageChangeMutation;
 
 #[Object]
 impl MessageChangeMutation {
-    /// The viewer's own texts. Others are told where the body differs.
+    /// The viewer's own texts, and what is written beside attachments. Others are told where the body differs.
     async fn edit_message(&self, ctx: &Context<'_>, input: EditMessageInput) -> Result<EditMessagePayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.message_id, "messageId")?;

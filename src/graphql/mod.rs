@@ -1,6 +1,7 @@
 //! The API: one file for each noun, with its type, inputs, payloads and resolvers. Translates, decides nothing.
 
 mod account;
+mod attachment;
 mod batch;
 mod block;
 mod contact;
@@ -28,6 +29,7 @@ mod search;
 mod server_info;
 mod session;
 mod typing;
+mod upload;
 mod user;
 mod validation;
 mod viewer;
@@ -83,6 +85,7 @@ pub struct Mutation(
     scheduled_message::ScheduledMessageMutation,
     presence::PresenceMutation,
     typing::TypingMutation,
+    upload::UploadMutation,
 );
 
 #[derive(MergedSubscription, Default)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_graphql::{Context, ID, Interface, Object};
 use uuid::Uuid;
 
+use super::attachment::Attachment;
 use super::contact::ContactRequest;
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
@@ -17,7 +18,8 @@ use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
 use crate::ids::{
-    self, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId, SessionId, UserId,
+    self, AttachmentId, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId,
+    SessionId, UserId,
 };
 use crate::store::sessions::Session as Row;
 
@@ -25,7 +27,7 @@ use crate::store::sessions::Session as Row;
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
@@ -34,6 +36,7 @@ const KINDS: [&str; 8] = [
     InviteId::PREFIX,
     ContactRequestId::PREFIX,
     ScheduledMessageId::PREFIX,
+    AttachmentId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -51,6 +54,7 @@ pub enum Node {
     Invite(Invite),
     ContactRequest(ContactRequest),
     ScheduledMessage(ScheduledMessage),
+    Attachment(Attachment),
 }
 
 #[derive(Default)]
@@ -131,6 +135,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         ScheduledMessageId::PREFIX => {
             let rows = app.scheduled_messages().find_many(viewer, &typed(uuids, ScheduledMessageId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::ScheduledMessage(ScheduledMessage(row)))).collect()
+        }
+        AttachmentId::PREFIX => {
+            let rows = app.attachments().find_many(viewer, &typed(uuids, AttachmentId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Attachment(Attachment(row)))).collect()
         }
         _ => Vec::new(),
     })

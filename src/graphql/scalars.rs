@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use async_graphql::{ID, InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{ID, InputValueError, InputValueResult, MaybeUndefined, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};
 
 use super::error::{Error, Result};
@@ -38,6 +38,19 @@ impl From<chrono::DateTime<Utc>> for DateTime {
 /// Reads the ids that came in the list `path`.
 pub(super) fn parse_ids<T: FromStr<Err = InvalidId>>(ids: &[ID], path: &str) -> Result<Vec<T>> {
     ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("{path}.{place}"))).collect()
+}
+
+/// Reads the id in the field `path` that may be left out, and may be null.
+#[expect(clippy::option_option, reason = "None leaves it as it is, `Some(None)` empties it")]
+pub(super) fn parse_changed_id<T: FromStr<Err = InvalidId>>(
+    id: MaybeUndefined<ID>,
+    path: &str,
+) -> Result<Option<Option<T>>> {
+    match id {
+        MaybeUndefined::Undefined => Ok(None),
+        MaybeUndefined::Null => Ok(Some(None)),
+        MaybeUndefined::Value(id) => parse_id(&id, path).map(|id| Some(Some(id))),
+    }
 }
 
 /// Reads the id that came in the field or argument `path`.

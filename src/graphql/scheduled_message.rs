@@ -2,10 +2,11 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
+use super::attachment::{Attachment, ScheduledAttachmentsKey};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
-use super::scalars::{DateTime, parse_id};
+use super::scalars::{DateTime, parse_id, parse_ids};
 use crate::domain::scheduled_messages::NewScheduledMessage;
 use crate::store::scheduled_messages::ScheduledMessage as Row;
 
@@ -25,8 +26,14 @@ impl ScheduledMessage {
         self.0.conversation_id.into()
     }
 
+    /// Null where only attachments are sent.
     async fn body(&self) -> Option<&str> {
-        Some(&self.0.body)
+        self.0.body.as_deref()
+    }
+
+    async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {
+        let rows = ctx.loaders().load(ScheduledAttachmentsKey(self.0.id)).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(Attachment).collect())
     }
 
     async fn send_at(&self) -> DateTime {
@@ -39,6 +46,8 @@ pub struct ScheduleMessageInput {
     conversation_id: ID,
     /// As for `sendMessage`.
     body: Option<String>,
+    /// As for `sendMessage`.
+    attachment_ids: Option<Vec<ID>>,
     /// In the future, and a year ahead at most.
     send_at: DateTime,
 }
@@ -90,6 +99,7 @@ impl TryFrom<ScheduleMessageInput> for NewScheduledMessage {
         Ok(Self {
             conversation: parse_id(&input.conversation_id, "conversationId")?,
             body: input.body.unwrap_or_default(),
+            attachments: parse_ids(&input.attachment_ids.unwrap_or_default(), "attachmentIds")?,
             send_at: input.send_at.0,
         })
     }

@@ -24,6 +24,11 @@ impl ServerInfo {
         saturating(ctx.app().limits().max_group_size)
     }
 
+    /// Bytes of a file. Pictures, videos and recordings may have fewer.
+    async fn max_upload_bytes(&self, ctx: &Context<'_>) -> i32 {
+        i32::try_from(ctx.app().uploads().max_bytes()).unwrap_or(i32::MAX)
+    }
+
     async fn max_page_size(&self) -> i32 {
         MAX_PAGE_SIZE.into()
     }

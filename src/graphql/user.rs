@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, Object, OneofObject};
 
+use super::attachment::{Attachment, avatar};
 use super::context::ContextExt as _;
 use super::error::Result;
 use super::loaders::{PresenceKey, RelationKey};
@@ -31,6 +32,10 @@ impl User {
 
     async fn about(&self) -> Option<&str> {
         self.0.about.as_deref()
+    }
+
+    async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
+        avatar(ctx, self.0.avatar_id).await
     }
 
     /// Depends on who asks: hidden as the user's privacy settings say.

@@ -91,7 +91,13 @@ impl Server {
         let schemas = Schemas::new(&app, &config.operations);
         let loaders = Loaders::of_streams(app.clone());
         Ok(Self(Arc::new(Parts {
-            plans: Arc::new(Plans::new(schemas.trusting().clone(), loaders, app.log().clone(), app.metrics().clone())),
+            plans: Arc::new(Plans::new(
+                schemas.trusting().clone(),
+                loaders,
+                app.log().clone(),
+                app.metrics().clone(),
+                app.clock(),
+            )),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),

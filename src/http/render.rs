@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_graphql::parser::types::{Directive, Field, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Name, Positioned, Request, Value, Variables};
 use async_graphql_value::Value as Literal;
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt as _, StreamExt as _};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::documents::{Digest, Validated};
 use super::response::Body;
+use crate::clock::Clock;
 use crate::graphql::{Caller, Happening, Identity, Loaders, Schema, Sharing, Turn};
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
@@ -52,8 +54,24 @@ pub(super) struct Plans {
     metrics: Metrics,
     known: Mutex<HashMap<Key, Weak<Plan>>>,
     next_id: AtomicU64,
-    /// By plan, event, and the state of what it shows. None where what the event tells of is gone.
-    rendered: Cache<(u64, Happening, Seq), Option<Rendered>, Weight>,
+    clock: Clock,
+    /// By plan, event, and the state of what it shows.
+    rendered: Cache<(u64, Happening, Seq), Kept, Weight>,
+}
+
+/// What was rendered for all.
+#[derive(Clone)]
+struct Kept {
+    /// None where what the event tells of is gone.
+    rendered: Option<Rendered>,
+    /// From when on it is rendered anew: it shows addresses that expire. None is never.
+    fades_at: Option<DateTime<Utc>>,
+}
+
+impl Kept {
+    fn is_faded(&self, now: DateTime<Utc>) -> bool {
+        self.fades_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// Two who have it in common see every event the same.
@@ -118,9 +136,9 @@ pub(super) struct Plan {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<(u64, Happening, Seq), Option<Rendered>> for Weight {
-    fn weight(&self, _: &(u64, Happening, Seq), rendered: &Option<Rendered>) -> u64 {
-        let text = match rendered {
+impl Weighter<(u64, Happening, Seq), Kept> for Weight {
+    fn weight(&self, _: &(u64, Happening, Seq), kept: &Kept) -> u64 {
+        let text = match &kept.rendered {
             Some(Rendered::Next(json)) => json.len(),
             Some(Rendered::Failed(_)) | None => 0,
         };
@@ -137,7 +155,7 @@ enum Unshared {
 }
 
 impl Plans {
-    pub(super) fn new(schema: Schema, loaders: Loaders, log: Log, metrics: Metrics) -> Self {
+    pub(super) fn new(schema: Schema, loaders: Loaders, log: Log, metrics: Metrics, clock: Clock) -> Self {
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         Self {
             schema,
@@ -146,6 +164,7 @@ impl Plans {
             metrics,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
+            clock,
             rendered: Cache::with_weighter(entries, KEPT_BYTES, Weight),
         }
     }
@@ -179,7 +198,12 @@ impl Plan {
     /// The same where it has been rendered for all, without waiting for anything.
     #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
     pub(super) fn rendered(&self, item: Happening) -> Option<Option<Rendered>> {
-        if self.is_personal() { None } else { self.plans.rendered.get(&self.place(item)) }
+        if self.is_personal() {
+            return None;
+        }
+        let kept = self.plans.rendered.get(&self.place(item))?;
+        // The clock is asked only where it matters.
+        if kept.fades_at.is_some() && kept.is_faded(self.plans.clock.now()) { None } else { Some(kept.rendered) }
     }
 
     /// The item as its subscribers see it; None where what it tells of is gone.
@@ -201,7 +225,11 @@ impl Plan {
     async fn share(self: &Arc<Self>, item: Happening) -> Result<Option<Rendered>, Unshared> {
         let plan = Arc::clone(self);
         let mut sharing = Box::pin(async move {
-            plan.plans.rendered.get_or_insert_async(&plan.place(item), plan.render_shared(item)).await
+            let (kept, place) = (&plan.plans.rendered, plan.place(item));
+            if kept.peek(&place).is_some_and(|kept| kept.is_faded(plan.plans.clock.now())) {
+                kept.remove_if(&place, |kept| kept.is_faded(plan.plans.clock.now()));
+            }
+            Ok(kept.get_or_insert_async(&place, plan.render_shared(item)).await?.rendered)
         });
         match sharing.as_mut().now_or_never() {
             Some(shared) => shared,
@@ -210,7 +238,7 @@ impl Plan {
         }
     }
 
-    async fn render_shared(&self, item: Happening) -> Result<Option<Rendered>, Unshared> {
+    async fn render_shared(&self, item: Happening) -> Result<Kept, Unshared> {
         // Those who have waited for the first to find out need not find out again.
         if self.is_personal() {
             return Err(Unshared::Personal);
@@ -225,7 +253,7 @@ impl Plan {
         self.plans.metrics.renders(true);
         match body {
             Some(body) if !body.errors.is_empty() => Err(Unshared::Failed(Rendered::new(body))),
-            body => Ok(body.map(Rendered::new)),
+            body => Ok(Kept { rendered: body.map(Rendered::new), fades_at: sharing.fades_at() }),
         }
     }
 

@@ -9,7 +9,7 @@ use super::messages::{Message, MessageKind};
 use super::participants::Participant;
 use super::schema::{conversations, participants};
 use super::{Connection, escape_like, text_enum};
-use crate::ids::{ConversationId, MessageId, UserId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
 
 text_enum!(ConversationKind { Direct = "DIRECT", Group = "GROUP" });
 
@@ -36,6 +36,7 @@ pub struct Conversation {
     pub direct_high: Option<UserId>,
     /// Whether those who join may see what was before.
     pub history_visible: bool,
+    pub avatar_id: Option<AttachmentId>,
 }
 
 impl Conversation {
@@ -105,13 +106,14 @@ pub async fn update_participation(conn: &mut Connection, conversation: &Conversa
     Ok(())
 }
 
-/// Stores what people set for a group.
+/// Stores what people set for a group. An avatar must be held.
 pub async fn update_settings(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
         .set((
             conversations::title.eq(&conversation.title),
             conversations::topic.eq(&conversation.topic),
             conversations::history_visible.eq(conversation.history_visible),
+            conversations::avatar_id.eq(conversation.avatar_id),
         ))
         .execute(conn)
         .await?;

@@ -61,6 +61,13 @@ pub struct Message {
     pub system_text: Option<String>,
 }
 
+impl Message {
+    /// Whether it was sent with attachments, and has them still.
+    pub fn has_attachments(&self) -> bool {
+        !matches!(self.kind, MessageKind::Text | MessageKind::System) && self.deleted_at.is_none()
+    }
+}
+
 /// Which messages of a conversation: those between two numbers, both left out, from the one end or the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Range {

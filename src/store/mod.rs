@@ -1,5 +1,8 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
+pub mod attachment_sweep;
+pub mod attachment_uses;
+pub mod attachments;
 pub mod blocks;
 pub mod contacts;
 pub mod conversations;

@@ -18,7 +18,8 @@ pub struct ScheduledMessage {
     pub id: ScheduledMessageId,
     pub sender_id: UserId,
     pub conversation_id: ConversationId,
-    pub body: String,
+    /// None where only attachments are to be sent.
+    pub body: Option<String>,
     pub send_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
 }

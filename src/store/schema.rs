@@ -1,6 +1,39 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    attachment_looks (id) {
+        id -> Int8,
+        attachment_id -> Uuid,
+        since -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    attachments (id) {
+        id -> Uuid,
+        uploader_id -> Nullable<Uuid>,
+        state -> Text,
+        kind -> Text,
+        file_name -> Text,
+        content_type -> Text,
+        byte_size -> Int8,
+        sha256 -> Nullable<Bytea>,
+        upload_id -> Nullable<Text>,
+        width -> Nullable<Int4>,
+        height -> Nullable<Int4>,
+        duration_ms -> Nullable<Int4>,
+        blurhash -> Nullable<Text>,
+        waveform -> Nullable<Bytea>,
+        has_thumbnails -> Bool,
+        squared -> Bool,
+        rejection -> Nullable<Text>,
+        created_at -> Timestamptz,
+        claimed_until -> Nullable<Timestamptz>,
+        going_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     blocks (blocker_id, blocked_id) {
         blocker_id -> Uuid,
         blocked_id -> Uuid,
@@ -42,6 +75,7 @@ diesel::table! {
         direct_low -> Nullable<Uuid>,
         direct_high -> Nullable<Uuid>,
         history_visible -> Bool,
+        avatar_id -> Nullable<Uuid>,
     }
 }
 
@@ -85,6 +119,14 @@ diesel::table! {
         user_id -> Uuid,
         conversation_id -> Uuid,
         number -> Int4,
+    }
+}
+
+diesel::table! {
+    message_attachments (message_id, position) {
+        message_id -> Uuid,
+        position -> Int2,
+        attachment_id -> Uuid,
     }
 }
 
@@ -167,11 +209,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    scheduled_message_attachments (scheduled_message_id, position) {
+        scheduled_message_id -> Uuid,
+        position -> Int2,
+        attachment_id -> Uuid,
+    }
+}
+
+diesel::table! {
     scheduled_messages (id) {
         id -> Uuid,
         sender_id -> Uuid,
         conversation_id -> Uuid,
-        body -> Text,
+        body -> Nullable<Text>,
         send_at -> Timestamptz,
         created_at -> Timestamptz,
     }
@@ -205,13 +255,17 @@ diesel::table! {
         read_receipts -> Bool,
         group_adds -> Text,
         discoverable_by_contact_point -> Text,
+        avatar_id -> Nullable<Uuid>,
     }
 }
 
+diesel::joinable!(conversations -> attachments (avatar_id));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
 diesel::joinable!(mentions -> messages (message_id));
 diesel::joinable!(mentions -> users (user_id));
+diesel::joinable!(message_attachments -> attachments (attachment_id));
+diesel::joinable!(message_attachments -> messages (message_id));
 diesel::joinable!(message_edits -> messages (message_id));
 diesel::joinable!(message_hidden -> messages (message_id));
 diesel::joinable!(message_hidden -> users (user_id));
@@ -221,10 +275,14 @@ diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(scheduled_message_attachments -> attachments (attachment_id));
+diesel::joinable!(scheduled_message_attachments -> scheduled_messages (scheduled_message_id));
 diesel::joinable!(scheduled_messages -> users (sender_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    attachment_looks,
+    attachments,
     blocks,
     contact_requests,
     contacts,
@@ -233,12 +291,14 @@ diesel::allow_tables_to_appear_in_same_query!(
     invites,
     log_head,
     mentions,
+    message_attachments,
     message_edits,
     message_hidden,
     message_reactions,
     messages,
     participants,
     refresh_tokens,
+    scheduled_message_attachments,
     scheduled_messages,
     sessions,
     users,

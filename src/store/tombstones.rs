@@ -10,7 +10,7 @@ use super::messages::Message;
 use super::{Connection, Prepared, unread};
 use crate::ids::ConversationId;
 
-/// Makes tombstones of messages whose conversations are locked: without body, reactions, pin, and what was said before
+/// Makes tombstones of messages whose conversations are locked: without body, attachments, reactions, pin, and what was said before
 /// an edit. Their revisions are given, and they are unread to nobody any more.
 pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
     let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
@@ -24,6 +24,8 @@ pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()
              WHERE conversations.id = newest.conversation_id
          ), reactions AS (
              DELETE FROM message_reactions USING gone WHERE message_id = gone.id
+         ), attachments AS (
+             DELETE FROM message_attachments USING gone WHERE message_id = gone.id
          ), edits AS (
              UPDATE message_edits SET body = NULL FROM gone WHERE message_id = gone.id
          )

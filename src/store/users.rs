@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use super::privacy::Privacy;
 use super::schema::users;
 use super::{Connection, escape_like};
-use crate::ids::UserId;
+use crate::ids::{AttachmentId, UserId};
 
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
@@ -23,6 +23,7 @@ pub struct User {
     pub created_at: DateTime<Utc>,
     /// When the last connection closed; None before the first.
     pub last_seen_at: Option<DateTime<Utc>>,
+    pub avatar_id: Option<AttachmentId>,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
@@ -36,6 +37,8 @@ pub struct UserChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
+    /// It must be held.
+    pub avatar_id: Option<Option<AttachmentId>>,
 }
 
 /// A user found by a search, with how well it fits: 0 for the very username, e-mail or phone, 1 for the username's

@@ -1,0 +1,10 @@
+DROP TRIGGER look_when_changed ON conversations;
+DROP TRIGGER look_when_deleted ON conversations;
+DROP TRIGGER look_when_changed ON users;
+DROP TRIGGER look_when_deleted ON users;
+ALTER TABLE conversations DROP COLUMN avatar_id;
+ALTER TABLE users DROP COLUMN avatar_id;
+DELETE FROM scheduled_messages WHERE body IS NULL;
+ALTER TABLE scheduled_messages ALTER COLUMN body SET NOT NULL;
+DROP TABLE attachment_looks, scheduled_message_attachments, message_attachments, attachments;
+DROP FUNCTION look_at_avatar, look_at_attachment;

@@ -1,0 +1,127 @@
+//! Removes the attachments that nothing refers to: those never completed or sent, rejected, or whose last message is
+//! gone. Each by one node, and none that anything still refers to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::AsyncConnection as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::files::{Files, Object};
+use crate::error::Result;
+use crate::store::attachments::{Attachment, AttachmentState};
+use crate::store::{Connection, Database, attachment_sweep as sweep};
+
+/// Attachments that are looked at in one transaction at most.
+const BATCH: i64 = 100;
+/// How long a node has to delete the objects of what it has taken, before another does.
+const CLAIM: Duration = Duration::from_mins(5);
+
+pub(super) struct Sweeper {
+    task: JoinHandle<()>,
+}
+
+struct Sweep {
+    database: Database,
+    files: Arc<Files>,
+}
+
+/// What looks have come to.
+#[derive(Default)]
+struct Decided {
+    looks: usize,
+    /// This node's to remove.
+    going: Vec<Attachment>,
+    /// They stay. Their uploads were over long ago, and what is left of these goes.
+    staying: Vec<Attachment>,
+}
+
+impl Sweeper {
+    /// Begins at once, and goes on until `stop` is cancelled.
+    pub(super) fn start(database: Database, files: Arc<Files>, stop: CancellationToken) -> Self {
+        let sweep = Sweep { database, files };
+        let task = tokio::spawn(async move {
+            stop.run_until_cancelled(sweep.run()).await;
+        });
+        Self { task }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Sweep {
+    async fn run(self) {
+        let interval = self.files.settings.attachment_sweep_interval;
+        loop {
+            if let Err(error) = self.sweep().await {
+                warn!(%error, after = ?interval, "removing attachments failed; trying again");
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        loop {
+            let left = sweep::take_over(&mut *self.database.connection().await?, CLAIM, BATCH).await?;
+            if left.is_empty() {
+                break;
+            }
+            self.remove(&left).await?;
+        }
+        loop {
+            let grace = self.files.settings.attachment_grace;
+            let mut connection = self.database.connection().await?;
+            let decided = connection.transaction(async |conn| decide(conn, grace).await).await?;
+            drop(connection);
+            self.remove(&decided.going).await?;
+            let uploads: Vec<_> = decided.staying.iter().map(|row| Object::Upload.key(row.id)).collect();
+            if !uploads.is_empty() {
+                self.files.blobs.delete(&uploads).await?;
+            }
+            if decided.looks == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The objects first: a row without objects is found again, and objects without a row are not.
+    async fn remove(&self, going: &[Attachment]) -> Result<()> {
+        if going.is_empty() {
+            return Ok(());
+        }
+        self.files.remove(going).await?;
+        let ids: Vec<_> = going.iter().map(|row| row.id).collect();
+        let removed = sweep::delete(&mut *self.database.connection().await?, &ids).await?;
+        info!(removed, "removed attachments that nothing refers to");
+        Ok(())
+    }
+}
+
+/// Those that somebody holds just now are left to the next time.
+async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
+    let looks = sweep::take_looks(conn, grace, BATCH).await?;
+    if looks.is_empty() {
+        return Ok(Decided::default());
+    }
+    let ids: Vec<_> = looks.iter().map(|look| look.attachment_id).collect();
+    let taken = sweep::take(conn, &ids).await?;
+    // Only now that they are taken: what refers to them cannot change any more.
+    let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
+    let going = sweep::condemn(conn, &taken_ids, grace, CLAIM).await?;
+    let there = sweep::existing(conn, &ids).await?;
+    let done = looks.iter().filter(|look| {
+        let id = &look.attachment_id;
+        taken_ids.contains(id) || !there.contains(id)
+    });
+    let done: Vec<_> = done.map(|look| look.id).collect();
+    sweep::delete_looks(conn, &done).await?;
+    let stays = |row: &Attachment| {
+        row.state == AttachmentState::Ready && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
+    };
+    let staying = taken.into_iter().filter(stays).collect();
+    Ok(Decided { looks: done.len(), going, staying })
+}

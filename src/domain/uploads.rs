@@ -1,0 +1,287 @@
+//! Uploads: from the wish to send a file to an attachment that can be sent. The bytes go to S3, past the server.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::error::{Error, Result};
+use super::files::{self, Object, part_sizes};
+use super::validate::Check;
+use super::{App, Viewer};
+use crate::blobs::{Presigned, Upload};
+use crate::ids::AttachmentId;
+use crate::log::Transaction;
+use crate::store::attachments::{self, Attachment, AttachmentState};
+use crate::store::users;
+
+/// How long the addresses of an upload are good.
+const URL_TTL: Duration = Duration::from_mins(15);
+/// Bytes of each part but the last. S3 takes parts from 5 MiB.
+pub const PART_BYTES: usize = 16 * 1024 * 1024;
+/// Uploads that a user has at once which are not complete.
+const MAX_PENDING: i64 = 100;
+
+/// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
+const CLAIM: Duration = Duration::from_mins(5);
+/// What that may take at most, so that no node is still at it when another begins.
+const EXAMINATION: Duration = Duration::from_mins(4);
+/// How long one who completes an upload waits for another who does.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks whether the other is done.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+const NO_ATTACHMENT: Error = Error::NotFound("No such attachment.");
+
+pub struct Uploads<'a> {
+    pub(super) app: &'a App,
+}
+
+#[derive(Debug)]
+pub struct NewUpload {
+    pub file_name: String,
+    pub content_type: String,
+    pub byte_size: i64,
+    /// In hexadecimal digits.
+    pub sha256: Option<String>,
+}
+
+/// An upload in one request.
+#[derive(Debug)]
+pub struct Started {
+    pub attachment: Attachment,
+    pub request: Presigned,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What is still to be uploaded, in parts.
+#[derive(Debug)]
+pub struct Remaining {
+    pub attachment: Attachment,
+    /// The numbers of the parts that are there.
+    pub uploaded: Vec<i32>,
+    pub parts: Vec<UploadPart>,
+    pub expires_at: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+pub struct UploadPart {
+    /// From 1.
+    pub number: i32,
+    pub byte_size: i64,
+    pub request: Presigned,
+}
+
+impl Uploads<'_> {
+    /// Bytes that a file may have, whatever its kind.
+    pub fn max_bytes(&self) -> i64 {
+        self.app.parts.files.settings.max_upload_bytes
+    }
+
+    /// For an upload in one request.
+    pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
+        let row = self.checked(viewer, new)?;
+        let request = self.presign(&row).await?;
+        self.insert(viewer, &row).await?;
+        Ok(Started { expires_at: self.expires_at(), attachment: row, request })
+    }
+
+    /// For an upload in parts, which can be resumed.
+    pub async fn create_multipart(&self, viewer: Viewer, new: NewUpload) -> Result<Remaining> {
+        let mut row = self.checked(viewer, new)?;
+        let blobs = &self.app.parts.files.blobs;
+        let key = Object::Upload.key(row.id);
+        let upload_id = blobs.create_multipart(&key, &row.content_type).await?;
+        row.upload_id = Some(upload_id.clone());
+        let inserted = self.insert(viewer, &row).await;
+        if let Err(error) = inserted {
+            blobs.abort_multipart(&key, &upload_id).await?;
+            return Err(error);
+        }
+        self.remaining(row, Vec::new()).await
+    }
+
+    /// What a broken upload lacks, with fresh addresses. One that was to be made in one request is one part.
+    pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
+        let row = attachments::own(&mut *self.app.connection().await?, viewer.user, id).await?.ok_or(NO_ATTACHMENT)?;
+        if row.state != AttachmentState::Pending {
+            return Err(Error::invalid("attachmentId", "This upload is complete."));
+        }
+        let blobs = &self.app.parts.files.blobs;
+        let key = Object::Upload.key(id);
+        let uploaded = match &row.upload_id {
+            Some(upload_id) => match blobs.list_parts(&key, upload_id).await? {
+                Some(parts) => part_sizes(row.byte_size)
+                    .into_iter()
+                    .filter(|&(number, size)| files::is_there(&parts, number, size))
+                    .map(|(number, _)| number)
+                    .collect(),
+                // They were put together already.
+                None => part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect(),
+            },
+            None => match blobs.head(&key).await? {
+                Some(head) if head.byte_size == row.byte_size.unsigned_abs() => vec![1],
+                _ => Vec::new(),
+            },
+        };
+        // It is kept as long again.
+        attachments::look(&mut *self.app.connection().await?, id).await?;
+        self.remaining(row, uploaded).await
+    }
+
+    /// Looks into what was uploaded: READY or REJECTED. Once more it answers the same.
+    pub async fn complete(&self, viewer: Viewer, id: AttachmentId) -> Result<Attachment> {
+        let asked = Instant::now();
+        loop {
+            let mut connection = self.app.connection().await?;
+            if let Some(claimed) = attachments::claim(&mut connection, viewer.user, id, CLAIM).await? {
+                drop(connection);
+                return self.examine(viewer, claimed).await;
+            }
+            let row = attachments::own(&mut connection, viewer.user, id).await?.ok_or(NO_ATTACHMENT)?;
+            if row.state != AttachmentState::Pending {
+                return Ok(row);
+            }
+            if asked.elapsed() >= PATIENCE {
+                return Err(Error::Overloaded("This file is still being looked at. Ask again in a moment."));
+            }
+            drop(connection);
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn examine(&self, viewer: Viewer, claimed: Attachment) -> Result<Attachment> {
+        let files = &self.app.parts.files;
+        let slow = Error::Overloaded("It takes too long to look into this file. Try again in a moment.");
+        let done = match tokio::time::timeout(EXAMINATION, files.examine(&claimed)).await.unwrap_or(Err(slow)) {
+            Ok(done) => done,
+            Err(error) => {
+                // It is PENDING as before, and the client may try again.
+                attachments::release(&mut *self.app.connection().await?, &claimed).await?;
+                return Err(error);
+            }
+        };
+        let mut tx = self.app.log().begin().await?;
+        let written = finish_in(&mut tx, &done).await;
+        if !tx.finish(written).await? {
+            let row = attachments::own(&mut *self.app.connection().await?, viewer.user, done.id).await?;
+            return row.ok_or(NO_ATTACHMENT);
+        }
+        // What is left here the sweep removes.
+        let removed = match done.state {
+            AttachmentState::Rejected => files.remove(std::slice::from_ref(&claimed)).await,
+            _ => files.blobs.delete(&[Object::Upload.key(done.id)]).await,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, id = %done.id, "what was uploaded is not removed yet");
+        }
+        Ok(Attachment { claimed_until: None, upload_id: None, ..done })
+    }
+
+    fn checked(&self, viewer: Viewer, new: NewUpload) -> Result<Attachment> {
+        let mut check = Check::default();
+        let file_name = check.file_name(&new.file_name);
+        let content_type = check.content_type(&new.content_type);
+        let sha256 = new.sha256.map(|text| check.sha256(&text));
+        let kind = files::declared_kind(&content_type);
+        let max = self.app.parts.files.max_bytes(kind);
+        if new.byte_size < 1 {
+            check.fail("byteSize", "A file has one byte at least.");
+        } else if new.byte_size > max {
+            check.fail("byteSize", files::too_large(kind, max));
+        }
+        check.done()?;
+        let now = self.app.now();
+        Ok(Attachment {
+            id: AttachmentId::new(now, &self.app.parts.random),
+            uploader_id: Some(viewer.user),
+            state: AttachmentState::Pending,
+            kind,
+            file_name,
+            content_type,
+            byte_size: new.byte_size,
+            sha256,
+            upload_id: None,
+            width: None,
+            height: None,
+            duration_ms: None,
+            blurhash: None,
+            waveform: None,
+            has_thumbnails: false,
+            squared: false,
+            rejection: None,
+            created_at: now,
+            claimed_until: None,
+            going_until: None,
+        })
+    }
+
+    async fn insert(&self, viewer: Viewer, row: &Attachment) -> Result<()> {
+        let mut tx = self.app.log().begin().await?;
+        let quota = self.app.parts.files.settings.storage_quota_bytes;
+        let done = insert_in(&mut tx, viewer, row, quota).await;
+        tx.finish(done).await
+    }
+
+    /// The one request that stores all of it.
+    async fn presign(&self, row: &Attachment) -> Result<Presigned> {
+        let upload = Upload {
+            key: &Object::Upload.key(row.id),
+            content_type: &row.content_type,
+            byte_size: row.byte_size.unsigned_abs(),
+            sha256: row.sha256.as_deref().and_then(|bytes| bytes.try_into().ok()),
+        };
+        Ok(self.app.parts.files.blobs.presign_put(&upload, URL_TTL).await?)
+    }
+
+    async fn remaining(&self, attachment: Attachment, uploaded: Vec<i32>) -> Result<Remaining> {
+        let mut parts = Vec::new();
+        match &attachment.upload_id {
+            Some(upload_id) => {
+                let (blobs, key) = (&self.app.parts.files.blobs, Object::Upload.key(attachment.id));
+                for (number, byte_size) in part_sizes(attachment.byte_size) {
+                    if !uploaded.contains(&number) {
+                        let size = byte_size.unsigned_abs();
+                        let request = blobs.presign_part(&key, upload_id, number, size, URL_TTL).await?;
+                        parts.push(UploadPart { number, byte_size, request });
+                    }
+                }
+            }
+            None if uploaded.is_empty() => {
+                let request = self.presign(&attachment).await?;
+                parts.push(UploadPart { number: 1, byte_size: attachment.byte_size, request });
+            }
+            None => {}
+        }
+        Ok(Remaining { expires_at: self.expires_at(), attachment, uploaded, parts })
+    }
+
+    fn expires_at(&self) -> DateTime<Utc> {
+        self.app.now() + URL_TTL
+    }
+}
+
+async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
+    // One at a time, so that they are counted right.
+    users::lock(tx.conn(), viewer.user).await?;
+    let usage = attachments::usage(tx.conn(), viewer.user).await?;
+    if usage.pending >= MAX_PENDING {
+        let message = format!("At most {MAX_PENDING} uploads can be under way at once. Complete some of them first.");
+        return Err(Error::invalid("input", message));
+    }
+    if quota > 0 && usage.bytes + row.byte_size > quota {
+        let message = format!("Your files have at most {quota} bytes together, and {} are left.", quota - usage.bytes);
+        return Err(Error::invalid("byteSize", message));
+    }
+    attachments::insert(tx.conn(), row).await?;
+    Ok(())
+}
+
+/// It is kept for a while from now on, until it is sent.
+async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment) -> Result<bool> {
+    let written = attachments::finish(tx.conn(), done).await?;
+    if written {
+        attachments::look(tx.conn(), done.id).await?;
+    }
+    Ok(written)
+}
