@@ -15,6 +15,7 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod ids;
+pub mod kept;
 pub mod live;
 pub mod log;
 pub mod media;

@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "blobs", "media", "scanner", "embedded"],
     &["store"],
-    &["config", "error", "ids", "clock", "random", "metrics"],
+    &["config", "error", "ids", "clock", "random", "metrics", "kept"],
 ];
 
 fn row(module: &str) -> Option<usize> {
