@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{seconds, within};
+use super::{milliseconds, seconds, within};
 
 /// What may be uploaded, and how long what nobody needs is kept.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub struct Files {
     /// Seconds a file is kept that nothing refers to: not completed, rejected, not sent, or its last message gone
     #[arg(long, env, default_value = "86400", value_name = "SECONDS", value_parser = seconds(3600..=31_536_000))]
     pub attachment_grace: Duration,
-    /// Seconds between two looks for files that are to be removed
-    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=86_400))]
+    /// Milliseconds between two looks for files that are to be removed
+    #[arg(long, env, default_value = "60000", value_name = "MS", value_parser = milliseconds(20..=3_600_000))]
     pub attachment_sweep_interval: Duration,
 }

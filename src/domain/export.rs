@@ -6,8 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
+use super::files::Object;
 use crate::error::Error as Internal;
-use crate::ids::{ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
+use crate::store::attachment_uses;
+use crate::store::attachments::AttachmentState;
 use crate::store::export::{self, Snapshot};
 use crate::store::users::{self, User};
 
@@ -38,7 +41,7 @@ impl From<serde_json::Error> for ExportError {
 }
 
 /// Writes what the user has entered and sent: profile, sessions, memberships, the user's own messages and reactions,
-/// contacts and blocks. All as of one moment, and never more than a page in memory.
+/// contacts and blocks, and the files by their names and their keys in S3. All as of one moment, and never more than a page in memory.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -57,6 +60,7 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
     write_users(&mut snapshot, row.id, "blockedUsers", Users::Blocked, out).await?;
     write_reactions(&mut snapshot, row.id, out).await?;
     write_scheduled(&mut snapshot, row.id, out).await?;
+    write_attachments(&mut snapshot, row.id, out).await?;
     out.write_all(b"\n}\n")?;
     Ok(out.flush()?)
 }
@@ -71,6 +75,7 @@ fn profile(user: &User) -> impl Serialize {
         "phone": user.phone,
         "createdAt": user.created_at,
         "lastSeenAt": user.last_seen_at,
+        "avatarId": user.avatar_id.map(|id| id.to_string()),
         "privacy": {
             "lastSeen": user.privacy.last_seen.as_str(),
             "readReceipts": user.privacy.read_receipts,
@@ -132,6 +137,8 @@ async fn write_messages(snapshot: &mut Snapshot, user: UserId, out: &mut impl Wr
         let rows = export::messages(snapshot.conn(), user, after, PAGE).await?;
         let Some(row) = rows.last() else { return list.end() };
         after = Some(row.id);
+        let with: Vec<_> = rows.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
+        let attachments = attachment_uses::ids_of_messages(snapshot.conn(), &with).await?;
         for row in rows {
             list.item(&json!({
                 "id": row.id.to_string(),
@@ -139,6 +146,7 @@ async fn write_messages(snapshot: &mut Snapshot, user: UserId, out: &mut impl Wr
                 "number": row.number,
                 "kind": row.kind.as_str(),
                 "body": row.body,
+                "attachmentIds": ids_of(&attachments, row.id),
                 "clientId": row.client_id,
                 "replyToId": row.reply_to_id.map(|id| id.to_string()),
                 "forwarded": row.forwarded,
@@ -205,16 +213,46 @@ async fn write_scheduled(snapshot: &mut Snapshot, user: UserId, out: &mut impl W
         let rows = export::scheduled_messages(snapshot.conn(), user, after, PAGE).await?;
         let Some(row) = rows.last() else { return list.end() };
         after = Some(row.id);
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let attachments = attachment_uses::ids_of_scheduled(snapshot.conn(), &ids).await?;
         for row in rows {
             list.item(&json!({
                 "id": row.id.to_string(),
                 "conversationId": row.conversation_id.to_string(),
                 "body": row.body,
+                "attachmentIds": ids_of(&attachments, row.id),
                 "sendAt": row.send_at,
                 "createdAt": row.created_at,
             }))?;
         }
     }
+}
+
+async fn write_attachments(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut list = List::begin("attachments", out)?;
+    let mut after: Option<AttachmentId> = None;
+    loop {
+        let rows = export::attachments(snapshot.conn(), user, after, PAGE).await?;
+        let Some(row) = rows.last() else { return list.end() };
+        after = Some(row.id);
+        for row in rows {
+            let key = (row.state == AttachmentState::Ready).then(|| Object::Original.key(row.id));
+            list.item(&json!({
+                "id": row.id.to_string(),
+                "state": row.state.as_str(),
+                "fileName": row.file_name,
+                "contentType": row.content_type,
+                "byteSize": row.byte_size,
+                "createdAt": row.created_at,
+                "key": key,
+            }))?;
+        }
+    }
+}
+
+/// Those of a message, in their order.
+fn ids_of<Of: PartialEq>(attachments: &[(Of, AttachmentId)], of: Of) -> Vec<String> {
+    attachments.iter().filter(|(other, _)| *other == of).map(|(_, id)| id.to_string()).collect()
 }
 
 /// A member of the document whose value is a list, an item on each line.

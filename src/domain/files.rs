@@ -22,6 +22,8 @@ const SEATS: usize = 4;
 /// Bytes of a file whose checksum is computed.
 const HASHED_AT_ONCE: usize = 64 * 1024;
 
+const REPLACED: &str = "The file was replaced while it was looked into.";
+
 const BUSY: Error = Error::Overloaded("Too many files are being looked at just now. Try again in a moment.");
 
 pub(super) struct Files {
@@ -159,10 +161,8 @@ impl Files {
         }
         let _seat = self.seats.acquire().await.map_err(|_| BUSY)?;
         let file = self.fetch(&key, upload.byte_size).await?;
-        let stored = file.as_file().metadata()?.len();
-        if stored != upload.byte_size.unsigned_abs() {
-            // It was replaced just now.
-            return Err(Refusal::Rejected(format!("The file has {stored} bytes and not {}.", upload.byte_size)));
+        if file.as_file().metadata()?.len() != head.byte_size {
+            return Err(Refusal::Rejected(REPLACED.to_owned()));
         }
         if let Some(expected) = &upload.sha256
             && sha256(file.path()).await? != *expected
@@ -202,9 +202,11 @@ impl Files {
     async fn fetch(&self, key: &str, limit: i64) -> Result<NamedTempFile, Refusal> {
         let file = blocking(NamedTempFile::new).await?;
         let mut to = tokio::fs::File::from_std(file.reopen()?);
-        self.blobs.download(key, &mut to, limit.unsigned_abs()).await?;
-        tokio::io::AsyncWriteExt::flush(&mut to).await?;
-        Ok(file)
+        match self.blobs.download(key, &mut to, limit.unsigned_abs()).await {
+            Ok(_) => Ok(file),
+            Err(Internal::S3TooLarge(_)) => Err(Refusal::Rejected(REPLACED.to_owned())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn scan(&self, file: &NamedTempFile) -> Result<(), Refusal> {

@@ -135,7 +135,7 @@ pub struct ScheduledAttachmentsKey(pub ScheduledMessageId);
 
 /// The avatar of somebody or of something.
 pub(super) async fn avatar(ctx: &Context<'_>, id: Option<AttachmentId>) -> Option<Result<Attachment>> {
-    ctx.loaders().load(AvatarKey(id?)).await.map(|row| row.map(Attachment)).transpose()
+    ctx.loaders().avatar(id?).await.map(|row| row.map(Attachment)).transpose()
 }
 
 impl Loader<AvatarKey> for Rows {
@@ -146,6 +146,7 @@ impl Loader<AvatarKey> for Rows {
         let ids: Vec<_> = keys.iter().map(|&AvatarKey(id)| id).collect();
         let mut connection = self.app.connection().await.map_err(failed)?;
         let rows = attachments::ready(&mut connection, &ids).await.map_err(failed)?;
+        self.keep_avatars(&rows);
         Ok(rows.into_iter().map(|row| (AvatarKey(row.id), row)).collect())
     }
 }

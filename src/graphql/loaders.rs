@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::{DateTime, Utc};
+use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::attachment::AvatarKey;
 use super::batch::{Batches, NextTurn, NoDelay, Tasks};
 use super::error::{Error, ErrorCode, Result};
 use crate::domain::presence::Presence;
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
-use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId};
+use crate::store::attachments::Attachment;
 use crate::store::contacts::{self, Relation};
 use crate::store::conversations::{self, Conversation};
 use crate::store::mentions;
@@ -36,7 +39,12 @@ pub struct Rows {
     pub(super) app: App,
     /// Whether users are kept in mind: a stream may render one as of the tail's position, a request may not.
     keeps_users: bool,
+    /// Of streams: those of the users that are kept. One that is READY never changes.
+    avatars: Option<Arc<Cache<AttachmentId, Arc<Attachment>>>>,
 }
+
+/// Avatars that are kept, of some 500 bytes each.
+const AVATARS: usize = 24_000;
 
 /// A user's own state in a conversation, with the number of its newest message at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,7 +107,7 @@ impl Loaders {
     /// For one request, whose execution `batches` must drive.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
         Self {
-            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: false }, batches, NoDelay)),
+            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: false, avatars: None }, batches, NoDelay)),
             patient: false,
             deadline,
         }
@@ -109,7 +117,11 @@ impl Loaders {
     /// lose nothing because Postgres is away, but wait.
     pub fn of_streams(app: App) -> Self {
         Self {
-            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: true }, Tasks, NextTurn)),
+            rows: Arc::new(DataLoader::new(
+                Rows { app, keeps_users: true, avatars: Some(Arc::new(Cache::new(AVATARS))) },
+                Tasks,
+                NextTurn,
+            )),
             patient: true,
             deadline: None,
         }
@@ -133,12 +145,33 @@ impl Loaders {
         }
     }
 
+    /// The avatar that a user or a conversation has now, which the node may have in mind.
+    pub(super) async fn avatar(&self, id: AttachmentId) -> Result<Option<Attachment>> {
+        match self.rows.loader().kept_avatar(id) {
+            Some(row) => Ok(Some(Attachment::clone(&row))),
+            None => self.load(AvatarKey(id)).await,
+        }
+    }
+
     /// The user, whom the node may have in mind.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
         let rows = self.rows.loader();
         match rows.app.log().user(id).filter(|_| rows.keeps_users) {
             Some(user) => Ok(Some(User::clone(&user))),
             None => self.load(id).await,
+        }
+    }
+}
+
+impl Rows {
+    /// The avatar with this id, where the node has it in mind.
+    pub(super) fn kept_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
+        self.avatars.as_ref()?.get(&id)
+    }
+
+    pub(super) fn keep_avatars(&self, rows: &[Attachment]) {
+        if let Some(kept) = &self.avatars {
+            rows.iter().for_each(|row| kept.insert(row.id, Arc::new(row.clone())));
         }
     }
 }

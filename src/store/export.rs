@@ -5,17 +5,18 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
 
 use super::Connection;
+use super::attachments::Attachment;
 use super::conversations::Conversation;
 use super::messages::Message;
 use super::participants::Participant;
 use super::scheduled_messages::ScheduledMessage;
 use super::schema::{
-    blocks, contact_requests, contacts, conversations, message_reactions, messages, participants, scheduled_messages,
-    sessions,
+    attachments, blocks, contact_requests, contacts, conversations, message_reactions, messages, participants,
+    scheduled_messages, sessions,
 };
 use super::sessions::Session;
 use crate::error::{Error, Result};
-use crate::ids::{ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 
 /// The database as of one moment. No statement has a time limit: an archive may take as long as it takes.
 pub struct Snapshot {
@@ -182,6 +183,25 @@ pub async fn scheduled_messages(
         .into_boxed();
     if let Some(after) = after {
         query = query.filter(scheduled_messages::id.gt(after));
+    }
+    query.load(conn).await
+}
+
+/// What the user has uploaded, and what is under way.
+pub async fn attachments(
+    conn: &mut Connection,
+    user: UserId,
+    after: Option<AttachmentId>,
+    limit: i64,
+) -> QueryResult<Vec<Attachment>> {
+    let mut query = attachments::table
+        .filter(attachments::uploader_id.eq(user).and(attachments::going_until.is_null()))
+        .order(attachments::id)
+        .limit(limit)
+        .select(Attachment::as_select())
+        .into_boxed();
+    if let Some(after) = after {
+        query = query.filter(attachments::id.gt(after));
     }
     query.load(conn).await
 }

@@ -118,6 +118,8 @@ fn rows() -> Vec<Row> {
             }) { viewer { id } } }";
             world.ada.query(query, json!({"old": PASSWORD})).await
         }),
+        // What was uploaded concerns nobody but the device that has it, until it is sent.
+        row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
         row!(
@@ -127,6 +129,13 @@ fn rows() -> Vec<Row> {
             bob["ConversationUpdated"],
             |world| world.ada.create_invite(&world.group, json!({})).await.data()
         ),
+        row!("createMultipartUpload", log [], ada [], bob [], |world| {
+            let query = "mutation { createMultipartUpload(input: {
+                fileName: \"a\", contentType: \"text/plain\", byteSize: 20000000
+            }) { partBytes } }";
+            world.ada.query(query, json!({})).await
+        }),
+        row!("createUpload", log [], ada [], bob [], |world| world.ada.begin_upload("a", "text/plain", 1).await),
         row!("declineContactRequest", log ["contacts_changed"; 3], ada ["ContactsChanged"; 2], bob ["ContactsChanged"], |world| {
             let id = world.asked().await;
             let query = "mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }";
@@ -203,6 +212,11 @@ fn rows() -> Vec<Row> {
         row!("removeReaction", log ["message_updated"; 2], ada ["MessageUpdated"; 2], bob ["MessageUpdated"; 2], |world| {
             world.about("addReaction", ", emoji: \"👍\"").await;
             world.about("removeReaction", ", emoji: \"👍\"").await;
+        }),
+        row!("resumeUpload", log [], ada [], bob [], |world| {
+            let begun = world.ada.begin_upload("a", "text/plain", 1).await;
+            let query = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) { uploaded } }";
+            world.ada.query(query, json!({"id": begun["attachment"]["id"]})).await
         }),
         row!("revokeInvite", log ["conversation_updated", "conversation_updated"],
             ada ["ConversationUpdated", "ConversationUpdated"], bob ["ConversationUpdated", "ConversationUpdated"], |world| {

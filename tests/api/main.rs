@@ -10,6 +10,7 @@
 
 mod account_life;
 mod accounts;
+mod avatars;
 mod bad_input;
 mod blocks;
 mod contacts;
@@ -19,6 +20,7 @@ mod event_streams;
 mod events_of_mutations;
 mod expiry;
 mod faults;
+mod files;
 mod generated;
 mod groups;
 mod guarantees;
@@ -56,5 +58,6 @@ mod status;
 mod strangers;
 mod subscriptions;
 mod support;
+mod sweeper;
 mod unread;
 mod users;

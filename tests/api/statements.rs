@@ -87,6 +87,34 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
 }
 
 #[tokio::test]
+async fn a_page_of_messages_costs_the_same_however_many_attachments_it_has() {
+    count_statements();
+    let still = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--attachment-sweep-interval=60000"];
+    let node = still.into_iter().fold(Node::build(), crate::support::NodeBuilder::flag).start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Files", &[]).await;
+    let query = format!(
+        "{{ conversation(id: \"{group}\") {{ messages(last: 20) {{ nodes {{
+            attachments {{ fileName url thumbnailUrl }} sender {{ avatar {{ url }} }}
+        }} }} }} }}"
+    );
+    ada.send(&group, "text").await;
+    let none = statements_of(&ada, &query).await;
+    let avatar = ada.upload("a.jpg", "image/jpeg", &crate::support::picture(20, 20)).await["id"].clone();
+    let update = "mutation ($id: ID!) { updateProfile(input: {avatarId: $id}) { viewer { id } } }";
+    ada.query(update, json!({"id": avatar})).await;
+    let mut costs = Vec::new();
+    for more in [1, 9] {
+        for _ in 0..more {
+            let (one, two) = (ada.upload_note("one").await, ada.upload_note("two").await);
+            ada.send_with(&group, None, &[&one, &two]).await;
+        }
+        costs.push(statements_of(&ada, &query).await);
+    }
+    assert_eq!(costs, [none + 2, none + 2], "one for the attachments, one for the avatars");
+}
+
+#[tokio::test]
 async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
     count_statements();
     let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;

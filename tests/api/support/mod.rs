@@ -3,6 +3,7 @@
 mod brokers;
 mod client;
 mod database;
+mod files;
 mod groups;
 mod node;
 mod parts;
@@ -12,6 +13,7 @@ mod socket;
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use client::{Answer, Api, User};
 pub use database::{TestDatabase, unique};
+pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, url_of_node};
 pub use scale::{LoadScale, scale};

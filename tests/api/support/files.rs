@@ -1,0 +1,116 @@
+//! Files: what people upload, send and get.
+
+use image::{ImageFormat, Rgb, RgbImage};
+use serde_json::{Value, json};
+
+use super::client::{Answer, User};
+
+const CREATE: &str = "mutation ($input: CreateUploadInput!) { createUpload(input: $input) {
+    attachment { id state fileName contentType byteSize url } url method headers { name value } expiresAt
+} }";
+
+const COMPLETE: &str = "mutation ($id: ID!) { completeUpload(input: {attachmentId: $id}) { attachment {
+    id state rejection fileName contentType byteSize width height durationMs blurhash waveform
+    url small: thumbnailUrl medium: thumbnailUrl(size: MEDIUM) large: thumbnailUrl(size: LARGE)
+} } }";
+
+const SEND: &str = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) {
+    message { id number kind body clientId attachments { id state fileName url } }
+} }";
+
+impl User {
+    pub async fn create_upload(&self, input: Value) -> Answer {
+        self.call(CREATE, json!({"input": input})).await
+    }
+
+    /// The payload of an upload that is about to begin.
+    pub async fn begin_upload(&self, name: &str, content_type: &str, byte_size: usize) -> Value {
+        let input = json!({"fileName": name, "contentType": content_type, "byteSize": byte_size});
+        self.create_upload(input).await.data()["createUpload"].clone()
+    }
+
+    pub async fn complete_upload(&self, id: &Value) -> Answer {
+        self.call(COMPLETE, json!({"id": id})).await
+    }
+
+    /// What became of a file that was uploaded whole.
+    pub async fn try_upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> Value {
+        let begun = self.begin_upload(name, content_type, bytes.len()).await;
+        assert_eq!(put(&begun, bytes.to_vec()).await, 200);
+        let answer = self.complete_upload(&begun["attachment"]["id"]).await.data();
+        answer["completeUpload"]["attachment"].clone()
+    }
+
+    /// The attachment, READY.
+    pub async fn upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> Value {
+        let attachment = self.try_upload(name, content_type, bytes).await;
+        assert_eq!(attachment["state"], "READY", "{attachment:#}");
+        attachment
+    }
+
+    /// The id of a small text that is READY.
+    pub async fn upload_note(&self, text: &str) -> Value {
+        self.upload("note.txt", "text/plain", text.as_bytes()).await["id"].clone()
+    }
+
+    pub async fn try_send_with(&self, conversation: &str, body: Option<&str>, attachments: &[&Value]) -> Answer {
+        let input = json!({"conversationId": conversation, "body": body, "attachmentIds": attachments});
+        self.call(SEND, json!({"input": input})).await
+    }
+
+    /// The message as stored.
+    pub async fn send_with(&self, conversation: &str, body: Option<&str>, attachments: &[&Value]) -> Value {
+        self.try_send_with(conversation, body, attachments).await.data()["sendMessage"]["message"].clone()
+    }
+
+    pub async fn forward(&self, message: &Value, to: &str) -> Answer {
+        let query = "mutation ($id: ID!, $to: ID!) {
+            forwardMessages(input: {messageIds: [$id], conversationIds: [$to]}) {
+                messages { id kind body forwarded attachments { id url } }
+            }
+        }";
+        self.call(query, json!({"id": message["id"], "to": to})).await
+    }
+
+    pub async fn delete_message(&self, message: &Value, scope: &str) -> Answer {
+        let query = "mutation ($id: ID!, $scope: DeleteScope!) {
+            deleteMessage(input: {messageId: $id, scope: $scope}) { messageId }
+        }";
+        self.call(query, json!({"id": message["id"], "scope": scope})).await
+    }
+
+    /// The attachment as the user sees it; null where they do not.
+    pub async fn attachment(&self, id: &Value) -> Value {
+        let query = "query ($id: ID!) { node(id: $id) { id ... on Attachment {
+            state fileName contentType byteSize rejection url thumbnailUrl
+        } } }";
+        self.query(query, json!({"id": id})).await["node"].clone()
+    }
+}
+
+/// Sends bytes as the payload says; the status.
+pub async fn put(begun: &Value, bytes: Vec<u8>) -> u16 {
+    let method = begun["method"].as_str().unwrap().parse().unwrap();
+    let mut request = reqwest::Client::new().request(method, begun["url"].as_str().unwrap());
+    for header in begun["headers"].as_array().unwrap() {
+        let (name, value) = (header["name"].as_str().unwrap(), header["value"].as_str().unwrap());
+        // A client library says how long a body is, as a browser does.
+        if name != "content-length" {
+            request = request.header(name, value);
+        }
+    }
+    request.body(bytes).send().await.unwrap().status().as_u16()
+}
+
+pub async fn get(url: &Value) -> reqwest::Response {
+    reqwest::get(url.as_str().unwrap_or_else(|| panic!("no URL: {url}"))).await.unwrap()
+}
+
+/// A JPEG of that size.
+pub fn picture(width: u32, height: u32) -> Vec<u8> {
+    let shade = |value: u32, of: u32| u8::try_from(value * 255 / of.max(1)).unwrap();
+    let image = RgbImage::from_fn(width, height, |x, y| Rgb([shade(x, width), shade(y, height), 128]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+    bytes.into_inner()
+}
