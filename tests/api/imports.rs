@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "embedded"],
     &["store"],
-    &["config", "error", "ids", "clock", "random", "metrics"],
+    &["config", "error", "ids", "clock", "random", "metrics", "apart"],
 ];
 
 fn row(module: &str) -> Option<usize> {
