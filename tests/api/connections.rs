@@ -48,3 +48,29 @@ async fn streams_that_catch_up_leave_connections_to_what_they_render() {
         assert_eq!(numbers, (2..2 + MISSED).collect::<Vec<_>>());
     }
 }
+
+/// What its streams were about to read when there was no more room to write is read all the same.
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_no_connection() {
+    const STREAMS: usize = 20;
+    let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let long = "long ".repeat(1600);
+    for _ in 0..100 {
+        ada.send(&conversation, &long).await;
+    }
+    let bodies = "subscription ($after: String) { inbox(after: $after) { ... on MessageAdded { message { body } } } }";
+    let mut socket = bob.socket().await;
+    for n in 0..STREAMS {
+        socket.subscribe(&n.to_string(), bodies, json!({"after": cursor})).await;
+    }
+    // It reads a little, so that all have begun, and then no more.
+    for n in 0..STREAMS {
+        socket.receive_of(&n.to_string()).await;
+    }
+    for _ in 0..50 {
+        ada.query("{ viewer { conversations { nodes { id } } } }", json!({})).await;
+    }
+}
