@@ -36,6 +36,7 @@ mod tokens;
 pub mod typing;
 pub mod users;
 mod validate;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
