@@ -8,7 +8,8 @@ use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::warn;
 
-use super::error::{Error, Result, Violation};
+use super::error::{Error, Result};
+use super::users::check_existing;
 use super::{App, Viewer};
 use crate::error::RETRY;
 use crate::ids::UserId;
@@ -84,16 +85,11 @@ impl Presences<'_> {
         if ids.is_empty() || ids.len() > MAX_WATCHED {
             return Err(Error::invalid("userIds", format!("A subscription is to 1 to {MAX_WATCHED} users.")));
         }
-        let ids_there: HashSet<UserId> =
-            users::existing(&mut *self.app.connection().await?, ids).await?.into_iter().collect();
-        let missing = ids.iter().enumerate().filter(|(_, id)| !ids_there.contains(id));
-        let violations: Vec<_> =
-            missing.map(|(place, _)| Violation::new(format!("userIds.{place}"), "No such user.")).collect();
-        if !violations.is_empty() {
-            return Err(Error::Invalid(violations));
-        }
+        check_existing(&mut *self.app.connection().await?, ids, "userIds").await?;
         let app = self.app.clone();
-        let mut watch = app.live().watch(ids_there.into_iter().map(Topic::Presence).collect());
+        // Each once, however often it is asked for.
+        let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
+        let mut watch = app.live().watch(topics.into_iter().collect());
         Ok(stream! {
             let mut shown = HashMap::new();
             loop {
