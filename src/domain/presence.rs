@@ -11,6 +11,7 @@ use tracing::warn;
 use super::error::{Error, Result};
 use super::users::check_existing;
 use super::{App, Viewer};
+use crate::apart::Apart;
 use crate::error::RETRY;
 use crate::ids::UserId;
 pub use crate::live::{Connected, Status};
@@ -90,7 +91,7 @@ impl Presences<'_> {
         // Each once, however often it is asked for.
         let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
         let mut watch = app.live().watch(topics.into_iter().collect());
-        Ok(stream! {
+        Ok(Apart::new(stream! {
             let mut shown = HashMap::new();
             loop {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
@@ -104,7 +105,7 @@ impl Presences<'_> {
                     }
                 }
             }
-        })
+        }))
     }
 
     async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {

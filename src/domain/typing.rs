@@ -8,6 +8,7 @@ use futures_util::Stream;
 use super::error::Result;
 use super::watch::ConversationWatch;
 use super::{App, Viewer};
+use crate::apart::Apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -43,7 +44,7 @@ impl Typings<'_> {
     ) -> Result<impl Stream<Item = Result<Typing>> + Send + use<>> {
         let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Typing).await?;
         let app = self.app.clone();
-        Ok(try_stream! {
+        Ok(Apart::new(try_stream! {
             let mut shown = HashSet::new();
             loop {
                 for subject in watch.changed().await? {
@@ -54,7 +55,7 @@ impl Typings<'_> {
                     }
                 }
             }
-        })
+        }))
     }
 
     /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.
