@@ -1,11 +1,12 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live · blobs ─▶ store ─▶ config · error · ids · clock · random ·
-//! metrics`; see docs/ARCHITECTURE.md.
+//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live · blobs · media · scanner ─▶ store · redis ─▶ config ·
+//! error · ids · clock · random · metrics · kept · apart`; see docs/ARCHITECTURE.md.
 
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
+pub mod apart;
 pub mod blobs;
 pub mod clock;
 pub mod config;
@@ -21,5 +22,6 @@ pub mod log;
 pub mod media;
 pub mod metrics;
 pub mod random;
+pub mod redis;
 pub mod scanner;
 pub mod store;

@@ -161,10 +161,8 @@ impl Messages<'_> {
     /// What the messages say and show that are to be forwarded.
     async fn contents(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Content>> {
         let found = self.find_many(viewer, ids).await?;
-        let attachments = match found.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect::<Vec<_>>() {
-            with if with.is_empty() => Vec::new(),
-            with => attachment_uses::ids_of_messages(&mut *self.app.connection().await?, &with).await?,
-        };
+        let with: Vec<_> = found.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
+        let attachments = attachment_uses::ids_of_messages(&mut *self.app.connection().await?, &with).await?;
         let mut violations = Vec::new();
         let mut contents = Vec::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {

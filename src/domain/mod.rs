@@ -36,11 +36,13 @@ pub mod seed;
 pub mod sessions;
 mod sweeper;
 mod system;
+mod tasks;
 mod tokens;
 pub mod typing;
 pub mod uploads;
 pub mod users;
 mod validate;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
@@ -49,10 +51,9 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
-use expiry::Expiry;
+use expiry::Reaper;
 use files::Files;
-use housekeeping::Housekeeping;
-use last_seen::LastSeen;
+use housekeeping::Housekeeper;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
@@ -66,7 +67,8 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 use scheduler::Scheduler;
-use sweeper::Sweeper;
+use sweeper::Sweep;
+use tasks::Tasks;
 use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
@@ -85,14 +87,10 @@ struct Parts {
     tokens: Tokens,
     writers: Writers,
     metrics: Metrics,
-    housekeeping: Housekeeping,
-    expiry: Expiry,
     scheduler: Scheduler,
     live: Live,
-    blobs: Blobs,
-    last_seen: LastSeen,
     files: Arc<Files>,
-    sweeper: Sweeper,
+    tasks: Tasks,
 }
 
 /// Why a node could not be put together.
@@ -127,42 +125,26 @@ impl App {
         let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
-        let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
-        let look = config.log.tail_poll_interval;
-        let expiry = Expiry::start(database.clone(), log.clone(), clock, look, stop.clone());
-        let scheduler = Scheduler::start(&database, &log, clock, &random, &metrics, &config.writing, &stop);
+        let mut tasks = Tasks::new(stop.clone());
+        let writers = Writers::start(&mut tasks, &log, clock, &random, &metrics, &config.writing);
+        let scheduler = Scheduler::start(&mut tasks, &database, &log, clock, &random, &metrics, &config.writing);
+        let tail_look = config.log.tail_poll_interval;
+        tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
+        let settings = config.housekeeping.clone();
+        tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
         let heard = log.clone();
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
-        let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
-        let watching = presence::look_again(log.updated_users(), live.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
+        tasks.spawn(last_seen::write_all(database.clone(), departed));
+        tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
-        let files = Arc::new(Files::new(blobs.clone(), config));
-        let sweeper = Sweeper::start(database.clone(), files.clone(), stop.clone());
-        let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
+        let files = Arc::new(Files::new(blobs, config));
+        tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts {
-            database,
-            log,
-            clock,
-            random,
-            limits,
-            passwords,
-            tokens,
-            writers,
-            metrics,
-            housekeeping,
-            expiry,
-            scheduler,
-            live,
-            blobs,
-            last_seen,
-            files,
-            sweeper,
-        };
+        let parts =
+            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, scheduler, live, files, tasks };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -282,13 +264,7 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let tasks = parts.housekeeping.is_running()
-            && parts.expiry.is_running()
-            && parts.scheduler.is_running()
-            && parts.live.is_running()
-            && parts.last_seen.is_running()
-            && parts.sweeper.is_running();
-        let running = parts.log.is_running() && parts.writers.are_running() && tasks;
+        let running = parts.log.is_running() && parts.live.is_running() && parts.tasks.are_running();
         running && parts.database.ping().await.is_ok()
     }
 
@@ -297,7 +273,7 @@ impl App {
     }
 
     pub fn blobs(&self) -> &Blobs {
-        &self.parts.blobs
+        &self.parts.files.blobs
     }
 
     fn live(&self) -> &Live {

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::AsyncConnection as _;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::files::{Files, Object};
@@ -19,13 +17,9 @@ const BATCH: i64 = 100;
 /// How long a node has to delete the objects of what it has taken, before another does.
 const CLAIM: Duration = Duration::from_mins(5);
 
-pub(super) struct Sweeper {
-    task: JoinHandle<()>,
-}
-
-struct Sweep {
-    database: Database,
-    files: Arc<Files>,
+pub(super) struct Sweep {
+    pub(super) database: Database,
+    pub(super) files: Arc<Files>,
 }
 
 /// What looks have come to.
@@ -38,23 +32,9 @@ struct Decided {
     staying: Vec<Attachment>,
 }
 
-impl Sweeper {
-    /// Begins at once, and goes on until `stop` is cancelled.
-    pub(super) fn start(database: Database, files: Arc<Files>, stop: CancellationToken) -> Self {
-        let sweep = Sweep { database, files };
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(sweep.run()).await;
-        });
-        Self { task }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        !self.task.is_finished()
-    }
-}
-
 impl Sweep {
-    async fn run(self) {
+    /// Begins at once.
+    pub(super) async fn run(self) {
         let interval = self.files.settings.attachment_sweep_interval;
         loop {
             if let Err(error) = self.sweep().await {

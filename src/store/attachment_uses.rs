@@ -55,6 +55,9 @@ pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResul
 
 /// By their ids alone.
 pub async fn ids_of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, AttachmentId)>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     message_attachments::table
         .filter(message_attachments::message_id.eq_any(ids))
         .order((message_attachments::message_id, message_attachments::position))
@@ -82,6 +85,9 @@ pub async fn ids_of_scheduled(
     conn: &mut Connection,
     ids: &[ScheduledMessageId],
 ) -> QueryResult<Vec<(ScheduledMessageId, AttachmentId)>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     scheduled_message_attachments::table
         .filter(scheduled_message_attachments::scheduled_message_id.eq_any(ids))
         .order((scheduled_message_attachments::scheduled_message_id, scheduled_message_attachments::position))

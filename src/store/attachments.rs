@@ -165,6 +165,9 @@ pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult
 /// Those of them that are not going, which from here to the end of the transaction they cannot: the sweep passes over
 /// what is held. In the order of their ids.
 pub async fn hold(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     attachments::table
         .filter(attachments::id.eq_any(ids).and(attachments::going_until.is_null()))
         .order(attachments::id)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::Connection;
+use super::{Connection, attachment_uses};
 use super::attachments::Attachment;
 use super::conversations::Conversation;
 use super::messages::Message;
@@ -80,7 +80,7 @@ pub async fn messages(
     user: UserId,
     after: Option<MessageId>,
     limit: i64,
-) -> QueryResult<Vec<Message>> {
+) -> QueryResult<Vec<(Message, Vec<AttachmentId>)>> {
     let mut query = messages::table
         .filter(messages::sender_id.eq(user))
         .order(messages::id)
@@ -90,7 +90,11 @@ pub async fn messages(
     if let Some(after) = after {
         query = query.filter(messages::id.gt(after));
     }
-    query.load(conn).await
+    let rows: Vec<Message> = query.load(conn).await?;
+    let with: Vec<_> = rows.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
+    let attachments = attachment_uses::ids_of_messages(conn, &with).await?;
+    let own = |row: &Message| of(&attachments, row.id);
+    Ok(rows.into_iter().map(|row| (own(&row), row)).map(|(own, row)| (row, own)).collect())
 }
 
 /// The user's contacts, with the time since.
@@ -153,7 +157,7 @@ pub async fn asked(
 pub async fn reactions(
     conn: &mut Connection,
     user: UserId,
-    after: Option<&(MessageId, String)>,
+    after: Option<(MessageId, String)>,
     limit: i64,
 ) -> QueryResult<Vec<(MessageId, String)>> {
     let mut query = message_reactions::table
@@ -163,8 +167,8 @@ pub async fn reactions(
         .select((message_reactions::message_id, message_reactions::emoji))
         .into_boxed();
     if let Some((message, emoji)) = after {
-        let later = message_reactions::message_id.eq(*message).and(message_reactions::emoji.gt(emoji.clone()));
-        query = query.filter(message_reactions::message_id.gt(*message).or(later));
+        let later = message_reactions::message_id.eq(message).and(message_reactions::emoji.gt(emoji));
+        query = query.filter(message_reactions::message_id.gt(message).or(later));
     }
     query.load(conn).await
 }
@@ -174,7 +178,7 @@ pub async fn scheduled_messages(
     user: UserId,
     after: Option<ScheduledMessageId>,
     limit: i64,
-) -> QueryResult<Vec<ScheduledMessage>> {
+) -> QueryResult<Vec<(ScheduledMessage, Vec<AttachmentId>)>> {
     let mut query = scheduled_messages::table
         .filter(scheduled_messages::sender_id.eq(user))
         .order(scheduled_messages::id)
@@ -184,7 +188,15 @@ pub async fn scheduled_messages(
     if let Some(after) = after {
         query = query.filter(scheduled_messages::id.gt(after));
     }
-    query.load(conn).await
+    let rows: Vec<ScheduledMessage> = query.load(conn).await?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let attachments = attachment_uses::ids_of_scheduled(conn, &ids).await?;
+    Ok(rows.into_iter().zip(ids).map(|(row, id)| (row, of(&attachments, id))).collect())
+}
+
+/// Those of a message, in their order.
+fn of<Id: PartialEq>(attachments: &[(Id, AttachmentId)], id: Id) -> Vec<AttachmentId> {
+    attachments.iter().filter(|(other, _)| *other == id).map(|(_, attachment)| *attachment).collect()
 }
 
 /// What the user has uploaded, and what is under way.

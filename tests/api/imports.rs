@@ -9,8 +9,8 @@ const ROWS: [&[&str]; 6] = [
     &["graphql"],
     &["domain"],
     &["log", "live", "blobs", "media", "scanner", "embedded"],
-    &["store"],
-    &["config", "error", "ids", "clock", "random", "metrics", "kept"],
+    &["store", "redis"],
+    &["config", "error", "ids", "clock", "random", "metrics", "kept", "apart"],
 ];
 
 fn row(module: &str) -> Option<usize> {

@@ -5,6 +5,8 @@ mod client;
 mod database;
 mod files;
 mod groups;
+pub mod http;
+mod messages;
 mod node;
 mod parts;
 mod scale;
