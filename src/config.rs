@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod docs;
+mod s3;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use docs::{env_example, settings_table, start_error};
+pub use s3::S3Settings;
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,6 +18,8 @@ pub struct Config {
     pub places: Places,
     #[command(flatten)]
     pub postgres: Postgres,
+    #[command(flatten)]
+    pub s3: S3Settings,
     #[command(flatten)]
     pub auth: Auth,
     #[command(flatten)]

@@ -51,6 +51,7 @@ use housekeeping::Housekeeper;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::ids::{SessionId, UserId};
@@ -81,6 +82,7 @@ struct Parts {
     metrics: Metrics,
     scheduler: Scheduler,
     live: Live,
+    blobs: Blobs,
     tasks: Tasks,
 }
 
@@ -128,11 +130,25 @@ impl App {
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         tasks.spawn(last_seen::write_all(database.clone(), departed));
         tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
+        let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts =
-            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, scheduler, live, tasks };
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            scheduler,
+            live,
+            blobs,
+            tasks,
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -250,6 +266,10 @@ impl App {
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
         self.parts.database.connection().await
+    }
+
+    pub fn blobs(&self) -> &Blobs {
+        &self.parts.blobs
     }
 
     fn live(&self) -> &Live {
