@@ -12,6 +12,7 @@ mod account_life;
 mod accounts;
 mod avatars;
 mod bad_input;
+mod blobs;
 mod blocks;
 mod connections;
 mod contacts;
