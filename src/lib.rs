@@ -6,6 +6,7 @@
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
+pub mod apart;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -6,13 +6,14 @@ use std::task::{Context, Poll, ready};
 use std::vec;
 
 use async_graphql::{Request, Response};
-use futures_util::future::{BoxFuture, join_all};
-use futures_util::stream::BoxStream;
+use futures_util::future::join_all;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Server;
 use super::render::{Plan, Plans, Rendered, Way};
 use super::response::Body;
+use crate::apart::{self, Apart};
 use crate::graphql::{Caller, Happening, Items, Opened, Schema, Turn};
 use crate::metrics::{Metrics, Open};
 
@@ -28,7 +29,7 @@ pub(super) struct Subscription {
 
 enum Stage {
     /// It shares nothing: each of its events is executed for its client.
-    Alone(BoxStream<'static, Response>),
+    Alone(Apart<Response>),
     Opening(Box<Opening>),
     Live(Live),
     Over,
@@ -36,7 +37,7 @@ enum Stage {
 
 /// Who asks is checked, and what they ask for.
 struct Opening {
-    responses: BoxStream<'static, Response>,
+    responses: Apart<Response>,
     opened: Opened,
     plans: Arc<Plans>,
     way: Way,
@@ -47,7 +48,7 @@ struct Live {
     items: Items,
     plan: Arc<Plan>,
     caller: Caller,
-    rendering: Option<BoxFuture<'static, Vec<Option<Rendered>>>>,
+    rendering: Option<AbortOnDropHandle<Vec<Option<Rendered>>>>,
     /// What was rendered together with the one before.
     rendered: vec::IntoIter<Option<Rendered>>,
 }
@@ -57,10 +58,10 @@ impl Subscription {
         let request = request.data(server.plans.loaders.clone()).data(caller.clone());
         let metrics = server.app.metrics().clone();
         let stage = match way {
-            None => Stage::Alone(schema.execute_stream(request).boxed()),
+            None => Stage::Alone(Apart::new(schema.execute_stream(request))),
             Some(way) => {
                 let opened = Opened::default();
-                let responses = schema.execute_stream(request.data(Turn::Open(opened.clone()))).boxed();
+                let responses = Apart::new(schema.execute_stream(request.data(Turn::Open(opened.clone()))));
                 Stage::Opening(Box::new(Opening { responses, opened, plans: Arc::clone(&server.plans), way, caller }))
             }
         };
@@ -115,7 +116,7 @@ impl Live {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rendered>> {
         loop {
             if let Some(rendering) = &mut self.rendering {
-                self.rendered = ready!(rendering.poll_unpin(cx)).into_iter();
+                self.rendered = ready!(apart::poll(rendering, cx)).into_iter();
                 self.rendering = None;
             }
             if let Some(rendered) = self.rendered.by_ref().flatten().next() {
@@ -133,7 +134,12 @@ impl Live {
                     {
                         waiting.push(item);
                     }
-                    self.rendering = Some(render(Arc::clone(&self.plan), self.caller.clone(), waiting).boxed());
+                    let mut rendering = render(Arc::clone(&self.plan), self.caller.clone(), waiting).boxed();
+                    // Mostly there is nothing to wait for.
+                    match rendering.as_mut().now_or_never() {
+                        Some(rendered) => self.rendered = rendered.into_iter(),
+                        None => self.rendering = Some(AbortOnDropHandle::new(tokio::spawn(rendering))),
+                    }
                 }
             }
         }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use async_stream::stream;
-use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
 use super::Log;
@@ -14,6 +13,7 @@ use super::event::{Audience, Change, Event, Seq};
 use super::interest::{Interest, receives};
 use super::read::{self, Snapshot};
 use super::streams::Joined;
+use crate::apart::Apart;
 use crate::error::{RETRY, Result};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::{Connection, messages, participants};
@@ -54,7 +54,7 @@ impl Log {
             Some(_) => From::Unknown,
         };
         let reading = Reading { log: self.clone(), user, interest, from, caught_up: false };
-        let (log, stage) = (self.clone(), Stage::Reading(reading.steps().boxed()));
+        let (log, stage) = (self.clone(), Stage::Reading(Apart::new(reading.steps())));
         Follow { log, user, interest, stage }
     }
 
@@ -72,8 +72,7 @@ pub struct Follow {
 }
 
 enum Stage {
-    /// In a box, because it takes kilobytes and is over soon.
-    Reading(BoxStream<'static, Step>),
+    Reading(Apart<Step>),
     Live(Joined),
     Over,
 }
@@ -98,7 +97,7 @@ impl Stream for Follow {
                 Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
                     Ok(event) => return Poll::Ready(Some(Item::Event(event))),
                     // Of a quiet stream the last event may be long ago, and out of the log.
-                    Err(place) => self.stage = Stage::Reading(self.read_on(place).steps().boxed()),
+                    Err(place) => self.stage = Stage::Reading(Apart::new(self.read_on(place).steps())),
                 },
                 Stage::Over => return Poll::Ready(None),
             }

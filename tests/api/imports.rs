@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "embedded", "media", "scanner"],
     &["store"],
-    &["config", "error", "ids", "clock", "random", "metrics"],
+    &["config", "error", "ids", "clock", "random", "metrics", "apart"],
 ];
 
 fn row(module: &str) -> Option<usize> {

@@ -12,6 +12,7 @@ mod account_life;
 mod accounts;
 mod bad_input;
 mod blocks;
+mod connections;
 mod contacts;
 mod contract;
 mod conversations;

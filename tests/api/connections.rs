@@ -1,0 +1,76 @@
+//! Connections to Postgres are few: nobody keeps one while it waits for something else.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Node, Socket, User};
+
+/// Each event is rendered for its viewer, which asks Postgres.
+const UNREAD: &str = "subscription ($after: String) { inbox(after: $after) {
+    __typename ... on MessageAdded { message { number conversation { viewerMembership { unreadCount } } } }
+} }";
+
+async fn resumed(user: &User, cursor: Option<&str>) -> Socket {
+    let mut socket = user.socket().await;
+    socket.subscribe("it", UNREAD, json!({"after": cursor})).await;
+    socket
+}
+
+/// The numbers of the messages up to `CaughtUp`.
+async fn missed(mut socket: Socket) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    loop {
+        let event = socket.receive().await["payload"]["data"]["inbox"].clone();
+        match event["__typename"].as_str().unwrap() {
+            "MessageAdded" => numbers.push(event["message"]["number"].as_i64().unwrap()),
+            "CaughtUp" => return numbers,
+            _ => {}
+        }
+    }
+}
+
+/// What they have read is rendered while they are about to read more.
+#[tokio::test]
+async fn streams_that_catch_up_leave_connections_to_what_they_render() {
+    const MISSED: i64 = 20;
+    let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    for n in 0..MISSED {
+        ada.send(&conversation, &format!("missed {n}")).await;
+    }
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        sockets.push(resumed(&bob, cursor.as_deref()).await);
+    }
+    for numbers in join_all(sockets.into_iter().map(missed)).await {
+        assert_eq!(numbers, (2..2 + MISSED).collect::<Vec<_>>());
+    }
+}
+
+/// What its streams were about to read when there was no more room to write is read all the same.
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_no_connection() {
+    const STREAMS: usize = 20;
+    let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let long = "long ".repeat(1600);
+    for _ in 0..100 {
+        ada.send(&conversation, &long).await;
+    }
+    let bodies = "subscription ($after: String) { inbox(after: $after) { ... on MessageAdded { message { body } } } }";
+    let mut socket = bob.socket().await;
+    for n in 0..STREAMS {
+        socket.subscribe(&n.to_string(), bodies, json!({"after": cursor})).await;
+    }
+    // It reads a little, so that all have begun, and then no more.
+    for n in 0..STREAMS {
+        socket.receive_of(&n.to_string()).await;
+    }
+    for _ in 0..50 {
+        ada.query("{ viewer { conversations { nodes { id } } } }", json!({})).await;
+    }
+}
