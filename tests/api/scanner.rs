@@ -32,8 +32,9 @@ impl Clamd {
         let place = directory.path();
         // clamd gives up root's rights where it has them, and must still read this.
         fs::set_permissions(place, Permissions::from_mode(0o777)).unwrap();
-        let eicar: String = EICAR.concat().bytes().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(place.join("test.ndb"), format!("Eicar-Test:0:0:{eicar}\n")).unwrap();
+        let signature =
+            EICAR.concat().bytes().fold("Eicar-Test:0:0:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        fs::write(place.join("test.ndb"), signature + "\n").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let user = if nix::unistd::geteuid().is_root() { "User nobody\n" } else { "" };
         let here = place.display();
@@ -93,7 +94,7 @@ async fn a_file_is_clean_or_infected() {
     let clamd = Clamd::start().await;
     for scanner in [clamd.over_socket(), clamd.over_tcp()] {
         // More than one chunk.
-        let mut clean = file(&[7; 200_000]).await;
+        let mut clean = file(&vec![7; 200_000]).await;
         assert_eq!(scanner.scan(&mut clean).await.unwrap(), Verdict::Clean);
         assert_eq!(scanner.scan(&mut file(b"").await).await.unwrap(), Verdict::Clean);
         let mut infected = file(EICAR.concat().as_bytes()).await;

@@ -10,7 +10,7 @@ use proptest::test_runner::RngSeed;
 use super::{bytes_of, file, inspected, limits, rejected, try_inspect};
 
 /// A PNG's chunk; a checksum that is wrong is refused later than what these tests look at.
-fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let crc = !kind.iter().chain(content).fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
     });
@@ -20,8 +20,8 @@ fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 
 fn bomb(width: u32, height: u32) -> Vec<u8> {
     let header = [&width.to_be_bytes(), &height.to_be_bytes(), b"\x08\x06\0\0\0".as_slice()].concat();
-    let data = chunk(b"IDAT", &[0x78, 0x9c, 0x63, 0, 0]);
-    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), data, chunk(b"IEND", b"")].concat()
+    let data = chunk(*b"IDAT", &[0x78, 0x9c, 0x63, 0, 0]);
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(*b"IHDR", &header), data, chunk(*b"IEND", b"")].concat()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn time_for_a_file_is_bounded() {
     }
 }
 
-fn sized_box(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+fn sized_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len() + 8).unwrap();
     [&length.to_be_bytes(), kind.as_slice(), content].concat()
 }
@@ -110,14 +110,14 @@ fn sized_box(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 #[test]
 fn tables_that_tell_of_more_than_there_is_take_no_memory() {
     let started = Instant::now();
-    let brand = sized_box(b"ftyp", b"isom\0\0\0\0isom");
+    let brand = sized_box(*b"ftyp", b"isom\0\0\0\0isom");
     // More samples than there are bytes in the world, in a box of a few.
-    let table = sized_box(b"stsz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    let table = sized_box(*b"stsz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
     let nested =
-        [b"stbl", b"minf", b"mdia", b"trak", b"moov"].iter().fold(table, |inner, kind| sized_box(kind, &inner));
+        [b"stbl", b"minf", b"mdia", b"trak", b"moov"].iter().fold(table, |inner, kind| sized_box(**kind, &inner));
     assert_eq!(rejected(&[brand.clone(), nested].concat(), "video/mp4"), Rejection::Unreadable);
     // A header of 17 MiB.
-    let header = sized_box(b"moov", &vec![0; 17 * 1024 * 1024]);
+    let header = sized_box(*b"moov", &vec![0; 17 * 1024 * 1024]);
     assert_eq!(rejected(&[brand.clone(), header].concat(), "video/mp4"), Rejection::Unreadable);
     // Boxes of no size, and of one that wraps around.
     let endless = [brand.clone(), b"\0\0\0\x04free".to_vec()].concat();

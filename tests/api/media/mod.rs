@@ -21,7 +21,7 @@ fn limits() -> Limits {
         max_pixels: 1_000_000,
         max_frames: 20,
         max_memory: 16 * 1024 * 1024,
-        max_waveform: Duration::from_secs(60),
+        max_waveform: Duration::from_mins(1),
         max_work: Duration::from_secs(20),
     }
 }
