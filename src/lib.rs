@@ -1,7 +1,7 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live ─▶ store ─▶ config · error · ids · clock · random ·
-//! metrics`; see docs/ARCHITECTURE.md.
+//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live ─▶ store · redis ─▶ config · error · ids · clock ·
+//! random · metrics · apart`; see docs/ARCHITECTURE.md.
 
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
@@ -20,5 +20,6 @@ pub mod log;
 pub mod media;
 pub mod metrics;
 pub mod random;
+pub mod redis;
 pub mod scanner;
 pub mod store;

@@ -143,27 +143,13 @@ impl Batch {
 
         // These are sent together, the lock first: what the others find holds until the commit.
         let conn: &Connection = tx.conn();
-        let known = async {
-            match sent.as_slice() {
-                [] => Ok(Vec::new()),
-                sent => messages::by_client_ids(conn, sent).await,
-            }
-        };
-        let answerable = async {
-            match answers.as_slice() {
-                [] => Ok(Vec::new()),
-                answers => messages::sights(conn, answers).await,
-            }
-        };
-        let named = async {
-            match written.as_slice() {
-                [] => Ok(Vec::new()),
-                written => mention_rows::named(conn, written).await,
-            }
-        };
         let (locked, participants, known, answerable, named) = tokio::try_join!(
             biased;
-            conversations::lock_many(conn, &ids), participants::among(conn, &pairs), known, answerable, named
+            conversations::lock_many(conn, &ids),
+            participants::among(conn, &pairs),
+            messages::by_client_ids(conn, &sent),
+            messages::sights(conn, &answers),
+            mention_rows::named(conn, &written),
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {

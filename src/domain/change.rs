@@ -9,7 +9,7 @@ use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Participant};
-use crate::store::{tombstones, unread};
+use crate::store::{blocks, tombstones, unread};
 
 /// A message that the transaction has to itself: its conversation is locked.
 pub(super) struct Held {
@@ -17,8 +17,6 @@ pub(super) struct Held {
     pub(super) conversation: Conversation,
     /// The viewer, who takes part.
     pub(super) participant: Participant,
-    /// The other in a direct conversation, who blocks the viewer and is to hear nothing new of theirs.
-    pub(super) blocked_by: Option<UserId>,
 }
 
 /// Fails where the user may not see the message.
@@ -29,9 +27,7 @@ pub(super) async fn hold(tx: &mut Transaction<'_>, user: UserId, id: MessageId) 
     // Now that it is locked, they stay as they are.
     let message = messages::visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation.id, &[user]).await?.pop().ok_or(NO_MESSAGE)?;
-    let standing = participants::among(tx.conn(), &[(conversation.id, user)]).await?.pop();
-    let blocked_by = standing.and_then(|standing| standing.blocked_by);
-    Ok(Held { message, conversation, participant, blocked_by })
+    Ok(Held { message, conversation, participant })
 }
 
 impl Held {
@@ -55,9 +51,16 @@ impl Held {
         Ok(())
     }
 
+    /// The other in a direct conversation, who blocks the viewer and is to hear nothing new of theirs.
+    pub(super) async fn blocked_by(&self, tx: &mut Transaction<'_>) -> Result<Option<UserId>> {
+        let viewer = self.participant.user_id;
+        let Some(other) = self.conversation.other_than(viewer) else { return Ok(None) };
+        Ok(blocks::between(tx.conn(), viewer, other).await?.theirs.then_some(other))
+    }
+
     /// Takes the message from who blocks its sender, before that has new words in it.
     pub(super) async fn withhold(&self, tx: &mut Transaction<'_>) -> Result<()> {
-        if let Some(blocker) = self.blocked_by
+        if let Some(blocker) = self.blocked_by(tx).await?
             && messages::hide(tx.conn(), blocker, self.message.id).await?
         {
             unread::uncount_for(tx.conn(), blocker, self.message.id).await?;

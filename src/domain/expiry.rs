@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::change;
@@ -22,45 +20,23 @@ const TAIL_LOOKS: u32 = 10;
 /// Messages that one transaction deletes at most.
 const BATCH: i64 = 100;
 
-pub(super) struct Expiry {
-    task: JoinHandle<()>,
-}
-
-struct Reaper {
-    database: Database,
-    log: Log,
-    clock: Clock,
-    idle_look: Duration,
-}
-
-impl Expiry {
-    /// Begins with what is due already, and goes on until `stop` is cancelled.
-    pub(super) fn start(
-        database: Database,
-        log: Log,
-        clock: Clock,
-        tail_look: Duration,
-        stop: CancellationToken,
-    ) -> Self {
-        let reaper = Reaper { database, log, clock, idle_look: tail_look * TAIL_LOOKS };
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(reaper.run()).await;
-        });
-        Self { task }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        !self.task.is_finished()
-    }
+pub(super) struct Reaper {
+    pub(super) database: Database,
+    pub(super) log: Log,
+    pub(super) clock: Clock,
+    /// Between two looks of the tail.
+    pub(super) tail_look: Duration,
 }
 
 impl Reaper {
-    async fn run(self) {
+    /// Begins with what is due already.
+    pub(super) async fn run(self) {
+        let idle_look = self.tail_look * TAIL_LOOKS;
         loop {
             match self.reap().await {
                 Ok(Some(wait)) => tokio::time::sleep(wait.min(LOOK_INTERVAL)).await,
                 // Over by the time or by the word of a new one, which is all the same.
-                Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.expiring_message()).await),
+                Ok(None) => drop(tokio::time::timeout(idle_look, self.log.expiring_message()).await),
                 Err(error) => {
                     warn!(%error, after = ?RETRY, "deleting expired messages failed; trying again");
                     tokio::time::sleep(RETRY).await;

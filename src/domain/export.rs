@@ -3,12 +3,18 @@
 use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::json;
+use diesel::QueryResult;
+use serde_json::{Value, json};
 
 use crate::error::Error as Internal;
-use crate::ids::{ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
+use crate::ids::{MessageId, UserId};
+use crate::store::Connection;
+use crate::store::conversations::Conversation;
 use crate::store::export::{self, Snapshot};
+use crate::store::messages::Message;
+use crate::store::participants::Participant;
+use crate::store::scheduled_messages::ScheduledMessage;
+use crate::store::sessions::Session;
 use crate::store::users::{self, User};
 
 /// Rows read at once.
@@ -31,12 +37,6 @@ impl From<diesel::result::Error> for ExportError {
     }
 }
 
-impl From<serde_json::Error> for ExportError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Write(error.into())
-    }
-}
-
 /// Writes what the user has entered and sent: profile, sessions, memberships, the user's own messages and reactions,
 /// contacts and blocks. All as of one moment, and never more than a page in memory.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
@@ -47,21 +47,22 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
         Err(_) => users::by_username(snapshot.conn(), &user.trim().to_lowercase()).await?,
     };
     let row = row.ok_or_else(unknown)?;
-    write!(out, "{{\n\"format\": \"parlance-export-1\",\n\"exportedAt\": {},\n\"user\": ", json!(now))?;
-    serde_json::to_writer(&mut *out, &profile(&row))?;
-    write_sessions(&mut snapshot, row.id, out).await?;
-    write_memberships(&mut snapshot, row.id, out).await?;
-    write_messages(&mut snapshot, row.id, out).await?;
-    write_users(&mut snapshot, row.id, "contacts", Users::Contacts, out).await?;
-    write_users(&mut snapshot, row.id, "contactRequests", Users::Asked, out).await?;
-    write_users(&mut snapshot, row.id, "blockedUsers", Users::Blocked, out).await?;
-    write_reactions(&mut snapshot, row.id, out).await?;
-    write_scheduled(&mut snapshot, row.id, out).await?;
+    write!(out, "{{\n\"format\": \"parlance-export-1\",\n\"exportedAt\": {},\n", json!(now))?;
+    write!(out, "\"user\": {}", profile(&row))?;
+    let mut archive = Archive { snapshot, user: row.id, out };
+    archive.list("sessions", export::sessions, |row| row.id, session).await?;
+    archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
+    archive.list("messages", export::messages, |row| row.id, message).await?;
+    archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
+    archive.list("contactRequests", export::asked, |(other, _)| *other, other).await?;
+    archive.list("blockedUsers", export::blocked, |(other, _)| *other, other).await?;
+    archive.list("reactions", export::reactions, Clone::clone, reaction).await?;
+    archive.list("scheduledMessages", export::scheduled_messages, |row| row.id, scheduled_message).await?;
     out.write_all(b"\n}\n")?;
     Ok(out.flush()?)
 }
 
-fn profile(user: &User) -> impl Serialize {
+fn profile(user: &User) -> Value {
     json!({
         "id": user.id.to_string(),
         "username": user.username,
@@ -80,162 +81,97 @@ fn profile(user: &User) -> impl Serialize {
     })
 }
 
-async fn write_sessions(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut list = List::begin("sessions", out)?;
-    let mut after: Option<SessionId> = None;
-    loop {
-        let rows = export::sessions(snapshot.conn(), user, after, PAGE).await?;
-        let Some(row) = rows.last() else { return list.end() };
-        after = Some(row.id);
-        for row in rows {
-            list.item(&json!({
-                "id": row.id.to_string(),
-                "deviceName": row.device_name,
-                "ipAddress": row.ip_address,
-                "createdAt": row.created_at,
-                "lastUsedAt": row.last_used_at,
-                "expiresAt": row.expires_at,
-                "revokedAt": row.revoked_at,
-            }))?;
-        }
-    }
+fn session(row: &Session) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "deviceName": row.device_name,
+        "ipAddress": row.ip_address,
+        "createdAt": row.created_at,
+        "lastUsedAt": row.last_used_at,
+        "expiresAt": row.expires_at,
+        "revokedAt": row.revoked_at,
+    })
 }
 
-async fn write_memberships(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut list = List::begin("memberships", out)?;
-    let mut after: Option<ConversationId> = None;
-    loop {
-        let rows = export::memberships(snapshot.conn(), user, after, PAGE).await?;
-        let Some((_, conversation)) = rows.last() else { return list.end() };
-        after = Some(conversation.id);
-        for (row, conversation) in rows {
-            list.item(&json!({
-                "conversationId": conversation.id.to_string(),
-                "kind": conversation.kind.as_str(),
-                "title": conversation.title,
-                "role": row.role.as_str(),
-                "joinedAt": row.joined_at,
-                "archived": row.archived,
-                "pinned": row.pinned,
-                "mutedUntil": row.muted_until,
-                "lastDeliveredNumber": row.last_delivered_number,
-                "lastReadNumber": row.last_read_number,
-            }))?;
-        }
-    }
+fn membership((row, conversation): &(Participant, Conversation)) -> Value {
+    json!({
+        "conversationId": conversation.id.to_string(),
+        "kind": conversation.kind.as_str(),
+        "title": conversation.title,
+        "role": row.role.as_str(),
+        "joinedAt": row.joined_at,
+        "archived": row.archived,
+        "pinned": row.pinned,
+        "mutedUntil": row.muted_until,
+        "lastDeliveredNumber": row.last_delivered_number,
+        "lastReadNumber": row.last_read_number,
+    })
 }
 
-async fn write_messages(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut list = List::begin("messages", out)?;
-    let mut after: Option<MessageId> = None;
-    loop {
-        let rows = export::messages(snapshot.conn(), user, after, PAGE).await?;
-        let Some(row) = rows.last() else { return list.end() };
-        after = Some(row.id);
-        for row in rows {
-            list.item(&json!({
-                "id": row.id.to_string(),
-                "conversationId": row.conversation_id.to_string(),
-                "number": row.number,
-                "kind": row.kind.as_str(),
-                "body": row.body,
-                "clientId": row.client_id,
-                "replyToId": row.reply_to_id.map(|id| id.to_string()),
-                "forwarded": row.forwarded,
-                "createdAt": row.created_at,
-                "editedAt": row.edited_at,
-                "deletedAt": row.deleted_at,
-                "expiresAt": row.expires_at,
-            }))?;
-        }
-    }
+fn message(row: &Message) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "conversationId": row.conversation_id.to_string(),
+        "number": row.number,
+        "kind": row.kind.as_str(),
+        "body": row.body,
+        "clientId": row.client_id,
+        "replyToId": row.reply_to_id.map(|id| id.to_string()),
+        "forwarded": row.forwarded,
+        "createdAt": row.created_at,
+        "editedAt": row.edited_at,
+        "deletedAt": row.deleted_at,
+        "expiresAt": row.expires_at,
+    })
 }
 
-/// A list of other users, with a time for each.
-#[derive(Clone, Copy)]
-enum Users {
-    Contacts,
-    /// Asked to be a contact.
-    Asked,
-    Blocked,
+/// Another user, and what they have been to this one since when.
+fn other((user, since): &(UserId, DateTime<Utc>)) -> Value {
+    json!({ "userId": user.to_string(), "since": since })
 }
 
-async fn write_users(
-    snapshot: &mut Snapshot,
+fn reaction((message, emoji): &(MessageId, String)) -> Value {
+    json!({ "messageId": message.to_string(), "emoji": emoji })
+}
+
+fn scheduled_message(row: &ScheduledMessage) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "conversationId": row.conversation_id.to_string(),
+        "body": row.body,
+        "sendAt": row.send_at,
+        "createdAt": row.created_at,
+    })
+}
+
+/// The document that is being written.
+struct Archive<'a, W> {
+    snapshot: Snapshot,
     user: UserId,
-    name: &str,
-    which: Users,
-    out: &mut impl Write,
-) -> Result<(), ExportError> {
-    let mut list = List::begin(name, out)?;
-    let mut after: Option<UserId> = None;
-    loop {
-        let rows = match which {
-            Users::Contacts => export::contacts(snapshot.conn(), user, after, PAGE).await?,
-            Users::Asked => export::asked(snapshot.conn(), user, after, PAGE).await?,
-            Users::Blocked => export::blocked(snapshot.conn(), user, after, PAGE).await?,
-        };
-        let Some((other, _)) = rows.last() else { return list.end() };
-        after = Some(*other);
-        for (other, since) in rows {
-            list.item(&json!({ "userId": other.to_string(), "since": since }))?;
-        }
-    }
-}
-
-async fn write_reactions(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut list = List::begin("reactions", out)?;
-    let mut after: Option<(MessageId, String)> = None;
-    loop {
-        let rows = export::reactions(snapshot.conn(), user, after.as_ref(), PAGE).await?;
-        for (message, emoji) in &rows {
-            list.item(&json!({ "messageId": message.to_string(), "emoji": emoji }))?;
-        }
-        after = rows.into_iter().next_back();
-        if after.is_none() {
-            return list.end();
-        }
-    }
-}
-
-async fn write_scheduled(snapshot: &mut Snapshot, user: UserId, out: &mut impl Write) -> Result<(), ExportError> {
-    let mut list = List::begin("scheduledMessages", out)?;
-    let mut after: Option<ScheduledMessageId> = None;
-    loop {
-        let rows = export::scheduled_messages(snapshot.conn(), user, after, PAGE).await?;
-        let Some(row) = rows.last() else { return list.end() };
-        after = Some(row.id);
-        for row in rows {
-            list.item(&json!({
-                "id": row.id.to_string(),
-                "conversationId": row.conversation_id.to_string(),
-                "body": row.body,
-                "sendAt": row.send_at,
-                "createdAt": row.created_at,
-            }))?;
-        }
-    }
-}
-
-/// A member of the document whose value is a list, an item on each line.
-struct List<'a, W> {
     out: &'a mut W,
-    empty: bool,
 }
 
-impl<'a, W: Write> List<'a, W> {
-    fn begin(name: &str, out: &'a mut W) -> Result<Self, ExportError> {
-        write!(out, ",\n\"{name}\": [")?;
-        Ok(Self { out, empty: true })
-    }
-
-    fn item(&mut self, value: &impl Serialize) -> Result<(), ExportError> {
-        self.out.write_all(if self.empty { b"\n" } else { b",\n" })?;
-        self.empty = false;
-        Ok(serde_json::to_writer(&mut *self.out, value)?)
-    }
-
-    fn end(self) -> Result<(), ExportError> {
-        Ok(self.out.write_all(b"\n]")?)
+impl<W: Write> Archive<'_, W> {
+    /// A member whose value is a list, an item on each line. `page` reads the user's rows after a key, and how many at
+    /// most.
+    async fn list<T, K>(
+        &mut self,
+        name: &str,
+        page: impl AsyncFn(&mut Connection, UserId, Option<K>, i64) -> QueryResult<Vec<T>>,
+        key: impl Fn(&T) -> K,
+        item: impl Fn(&T) -> Value,
+    ) -> Result<(), ExportError> {
+        write!(self.out, ",\n\"{name}\": [")?;
+        let mut separator = "\n";
+        let mut after = None;
+        loop {
+            let rows = page(self.snapshot.conn(), self.user, after, PAGE).await?;
+            let Some(last) = rows.last() else { return Ok(self.out.write_all(b"\n]")?) };
+            for row in &rows {
+                write!(self.out, "{separator}{}", item(row))?;
+                separator = ",\n";
+            }
+            after = Some(key(last));
+        }
     }
 }

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use diesel_async::AsyncConnection as _;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Housekeeping as Settings;
@@ -18,33 +16,14 @@ const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Rows of a table that one transaction deletes at most.
 const SWEEP_BATCH: usize = 1000;
 
-pub(super) struct Housekeeping {
-    task: JoinHandle<()>,
-}
-
-struct Housekeeper {
-    database: Database,
-    log: Log,
-    settings: Settings,
-}
-
-impl Housekeeping {
-    /// Begins at once, and goes on until `stop` is cancelled.
-    pub(super) fn start(database: Database, log: Log, settings: Settings, stop: CancellationToken) -> Self {
-        let housekeeper = Housekeeper { database, log, settings };
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(housekeeper.run()).await;
-        });
-        Self { task }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        !self.task.is_finished()
-    }
+pub(super) struct Housekeeper {
+    pub(super) database: Database,
+    pub(super) log: Log,
+    pub(super) settings: Settings,
 }
 
 impl Housekeeper {
-    async fn run(self) {
+    pub(super) async fn run(self) {
         let interval = self.settings.housekeeping_interval;
         loop {
             // Each for itself: one that fails keeps no other from being done.

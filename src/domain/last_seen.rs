@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::error::{RETRY, Result};
@@ -14,29 +12,7 @@ use crate::store::{Database, users};
 /// Users written down in one statement.
 const TOGETHER: usize = 1000;
 
-pub(super) struct LastSeen {
-    task: JoinHandle<()>,
-}
-
-impl LastSeen {
-    /// Goes on until `stop` is cancelled.
-    pub(super) fn start(
-        database: Database,
-        departed: mpsc::UnboundedReceiver<Departure>,
-        stop: CancellationToken,
-    ) -> Self {
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(run(database, departed)).await;
-        });
-        Self { task }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        !self.task.is_finished()
-    }
-}
-
-async fn run(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
+pub(super) async fn write_all(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
     let mut batch = Vec::new();
     while departed.recv_many(&mut batch, TOGETHER).await > 0 {
         while let Err(error) = write(&database, batch.clone()).await {

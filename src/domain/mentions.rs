@@ -46,11 +46,11 @@ pub(super) fn of(message: &Message, named: &Named) -> Option<Mentions> {
 
 /// Finds a message's mentions anew after its body has changed, and counts them for whoever has not read it. The
 /// message's conversation must be locked.
-pub async fn refresh(conn: &mut Connection, message: &Message) -> Result<()> {
+pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<()> {
     mentions::remove(conn, &[message.id]).await?;
     let body = message.body.as_deref().unwrap_or_default();
     let written = names_in(std::iter::once((message.conversation_id, body)));
-    let found = if written.is_empty() { Vec::new() } else { mentions::named(conn, &written).await? };
+    let found = mentions::named(conn, &written).await?;
     let named = found.into_iter().map(|(conversation, name, user)| ((conversation, name), user)).collect();
     if let Some(mentions) = of(message, &named) {
         mentions::insert(conn, &[mentions]).await?;

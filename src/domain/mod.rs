@@ -32,10 +32,12 @@ pub mod search;
 pub mod seed;
 pub mod sessions;
 mod system;
+mod tasks;
 mod tokens;
 pub mod typing;
 pub mod users;
 mod validate;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
@@ -44,9 +46,8 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result, Violation};
-use expiry::Expiry;
-use housekeeping::Housekeeping;
-use last_seen::LastSeen;
+use expiry::Reaper;
+use housekeeping::Housekeeper;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
@@ -59,6 +60,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 use scheduler::Scheduler;
+use tasks::Tasks;
 use writer::Writers;
 
 /// Everything the rules work with. Cheap to clone.
@@ -77,11 +79,9 @@ struct Parts {
     tokens: Tokens,
     writers: Writers,
     metrics: Metrics,
-    housekeeping: Housekeeping,
-    expiry: Expiry,
     scheduler: Scheduler,
     live: Live,
-    last_seen: LastSeen,
+    tasks: Tasks,
 }
 
 /// Why a node could not be put together.
@@ -116,36 +116,23 @@ impl App {
         let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
-        let writers = Writers::start(&log, clock, &random, &metrics, &config.writing, &stop);
-        let look = config.log.tail_poll_interval;
-        let expiry = Expiry::start(database.clone(), log.clone(), clock, look, stop.clone());
-        let scheduler = Scheduler::start(&database, &log, clock, &random, &metrics, &config.writing, &stop);
+        let mut tasks = Tasks::new(stop.clone());
+        let writers = Writers::start(&mut tasks, &log, clock, &random, &metrics, &config.writing);
+        let scheduler = Scheduler::start(&mut tasks, &database, &log, clock, &random, &metrics, &config.writing);
+        let tail_look = config.log.tail_poll_interval;
+        tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
+        let settings = config.housekeeping.clone();
+        tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
         let heard = log.clone();
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
-        let last_seen = LastSeen::start(database.clone(), departed, stop.clone());
-        let watching = presence::look_again(log.updated_users(), live.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
-        let housekeeping = Housekeeping::start(database.clone(), log.clone(), config.housekeeping.clone(), stop);
+        tasks.spawn(last_seen::write_all(database.clone(), departed));
+        tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts = Parts {
-            database,
-            log,
-            clock,
-            random,
-            limits,
-            passwords,
-            tokens,
-            writers,
-            metrics,
-            housekeeping,
-            expiry,
-            scheduler,
-            live,
-            last_seen,
-        };
+        let parts =
+            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, scheduler, live, tasks };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -257,12 +244,7 @@ impl App {
     /// Whether the node's own tasks run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
-        let tasks = parts.housekeeping.is_running()
-            && parts.expiry.is_running()
-            && parts.scheduler.is_running()
-            && parts.live.is_running()
-            && parts.last_seen.is_running();
-        let running = parts.log.is_running() && parts.writers.are_running() && tasks;
+        let running = parts.log.is_running() && parts.live.is_running() && parts.tasks.are_running();
         running && parts.database.ping().await.is_ok()
     }
 

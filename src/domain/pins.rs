@@ -40,7 +40,7 @@ impl Pins<'_> {
         held.write(tx).await?;
         let kind = SystemEventKind::MessagePinned;
         let event = SystemEvent { kind, actor: viewer.user, subject: None, text: None };
-        match held.blocked_by {
+        match held.blocked_by(tx).await? {
             None => system::tell(self.app, tx, &mut held.conversation, event).await?,
             Some(blocker) => system::tell_withheld(self.app, tx, &mut held.conversation, event, blocker).await?,
         };

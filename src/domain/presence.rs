@@ -8,8 +8,10 @@ use futures_util::Stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::warn;
 
-use super::error::{Error, Result, Violation};
+use super::error::{Error, Result};
+use super::users::check_existing;
 use super::{App, Viewer};
+use crate::apart::Apart;
 use crate::error::RETRY;
 use crate::ids::UserId;
 pub use crate::live::{Connected, Status};
@@ -84,17 +86,12 @@ impl Presences<'_> {
         if ids.is_empty() || ids.len() > MAX_WATCHED {
             return Err(Error::invalid("userIds", format!("A subscription is to 1 to {MAX_WATCHED} users.")));
         }
-        let ids_there: HashSet<UserId> =
-            users::existing(&mut *self.app.connection().await?, ids).await?.into_iter().collect();
-        let missing = ids.iter().enumerate().filter(|(_, id)| !ids_there.contains(id));
-        let violations: Vec<_> =
-            missing.map(|(place, _)| Violation::new(format!("userIds.{place}"), "No such user.")).collect();
-        if !violations.is_empty() {
-            return Err(Error::Invalid(violations));
-        }
+        check_existing(&mut *self.app.connection().await?, ids, "userIds").await?;
         let app = self.app.clone();
-        let mut watch = app.live().watch(ids_there.into_iter().map(Topic::Presence).collect());
-        Ok(stream! {
+        // Each once, however often it is asked for.
+        let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
+        let mut watch = app.live().watch(topics.into_iter().collect());
+        Ok(Apart::new(stream! {
             let mut shown = HashMap::new();
             loop {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
@@ -108,7 +105,7 @@ impl Presences<'_> {
                     }
                 }
             }
-        })
+        }))
     }
 
     async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {

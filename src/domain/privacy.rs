@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
+use tracing::warn;
+
 use super::error::{Error, Result};
 use super::{App, Viewer};
+use crate::error::RETRY;
 use crate::ids::UserId;
 use crate::log::Change;
 use crate::store::privacy::{self, PrivacyChanges, Setting};
@@ -38,6 +41,17 @@ impl Privacy<'_> {
     /// typing, and no call.
     pub async fn kept_apart(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
         Ok(blocks::apart(&mut *self.app.connection().await?, user, others).await?.into_iter().collect())
+    }
+
+    /// The same for a stream: where Postgres is away it waits.
+    pub(super) async fn patiently_kept_apart(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
+        loop {
+            match self.kept_apart(user, others).await {
+                Ok(apart) => return apart,
+                Err(error) => warn!(?error, "who may see whom cannot be looked up; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use async_stream::stream;
+use async_stream::try_stream;
 use futures_util::Stream;
-use tracing::warn;
 
-use super::conversations::GONE;
 use super::error::Result;
+use super::watch::ConversationWatch;
 use super::{App, Viewer};
-use crate::error::RETRY;
+use crate::apart::Apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -33,50 +32,29 @@ impl Rooms<'_> {
         viewer: Viewer,
         conversation: ConversationId,
     ) -> Result<impl Stream<Item = Result<RoomEvent>> + Send + use<>> {
-        self.app.conversations().get(viewer, conversation).await?;
+        let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Room).await?;
         let app = self.app.clone();
-        let mut watch = app.live().watch(vec![Topic::Room(conversation)]);
         let entered = app.live().enter(conversation, viewer.user);
-        Ok(stream! {
+        Ok(Apart::new(try_stream! {
             let _entered = entered;
-            let mut over = Box::pin(app.log().departure(viewer.user, conversation));
             let mut users = app.live().room(conversation);
-            let apart = kept_apart(&app, viewer, &users).await;
+            let apart = app.privacy().patiently_kept_apart(viewer.user, &users).await;
             users.retain(|user| !apart.contains(user));
             let mut shown: HashSet<UserId> = users.iter().copied().collect();
-            yield Ok(RoomEvent::Snapshot(users));
+            yield RoomEvent::Snapshot(users);
             loop {
-                let changed = tokio::select! {
-                    biased;
-                    () = &mut over => None,
-                    changed = watch.changed() => Some(changed),
-                };
-                let Some(changed) = changed else {
-                    yield Err(GONE);
-                    return;
-                };
-                for subject in changed {
+                for subject in watch.changed().await? {
                     let Subject::Room(_, user) = subject else { continue };
                     if app.live().is_in_room(conversation, user) {
-                        if kept_apart(&app, viewer, &[user]).await.is_empty() && shown.insert(user) {
-                            yield Ok(RoomEvent::Entered(user));
+                        let apart = app.privacy().patiently_kept_apart(viewer.user, &[user]).await;
+                        if apart.is_empty() && shown.insert(user) {
+                            yield RoomEvent::Entered(user);
                         }
                     } else if shown.remove(&user) {
-                        yield Ok(RoomEvent::Left(user));
+                        yield RoomEvent::Left(user);
                     }
                 }
             }
-        })
-    }
-}
-
-/// Those of the users who block the viewer, or whom the viewer blocks. Where Postgres is away it waits.
-async fn kept_apart(app: &App, viewer: Viewer, users: &[UserId]) -> HashSet<UserId> {
-    loop {
-        match app.privacy().kept_apart(viewer.user, users).await {
-            Ok(apart) => return apart,
-            Err(error) => warn!(?error, "who may see whom cannot be looked up; trying again"),
-        }
-        tokio::time::sleep(RETRY).await;
+        }))
     }
 }

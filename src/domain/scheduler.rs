@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::batch::{self, Outgoing};
 use super::error::{Error, Result};
 use super::messages::NewMessage;
+use super::tasks::Tasks;
 use crate::clock::Clock;
 use crate::config::Writing;
 use crate::ids::ScheduledMessageId;
@@ -27,7 +26,6 @@ const BATCH: i64 = 100;
 const BUSY: Duration = Duration::from_millis(50);
 
 pub(super) struct Scheduler {
-    task: JoinHandle<()>,
     wake: Arc<Notify>,
 }
 
@@ -48,15 +46,14 @@ enum Which {
 }
 
 impl Scheduler {
-    /// Begins at once, and goes on until `stop` is cancelled.
     pub(super) fn start(
+        tasks: &mut Tasks,
         database: &Database,
         log: &Log,
         clock: Clock,
         random: &Random,
         metrics: &Metrics,
         settings: &Writing,
-        stop: &CancellationToken,
     ) -> Self {
         let sender = Sender {
             database: database.clone(),
@@ -67,16 +64,8 @@ impl Scheduler {
             interval: settings.schedule_poll_interval,
         };
         let wake = Arc::<Notify>::default();
-        let run = sender.run(wake.clone());
-        let stop = stop.clone();
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(run).await;
-        });
-        Self { task, wake }
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        !self.task.is_finished()
+        tasks.spawn(sender.run(wake.clone()));
+        Self { wake }
     }
 
     /// There is a new one.

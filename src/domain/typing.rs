@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use async_stream::stream;
+use async_stream::try_stream;
 use futures_util::Stream;
-use tracing::warn;
 
-use super::conversations::GONE;
 use super::error::Result;
+use super::watch::ConversationWatch;
 use super::{App, Viewer};
-use crate::error::RETRY;
+use crate::apart::Apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -43,44 +42,26 @@ impl Typings<'_> {
         viewer: Viewer,
         conversation: ConversationId,
     ) -> Result<impl Stream<Item = Result<Typing>> + Send + use<>> {
-        self.app.conversations().get(viewer, conversation).await?;
+        let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Typing).await?;
         let app = self.app.clone();
-        let mut watch = app.live().watch(vec![Topic::Typing(conversation)]);
-        Ok(stream! {
-            let mut over = Box::pin(app.log().departure(viewer.user, conversation));
+        Ok(Apart::new(try_stream! {
             let mut shown = HashSet::new();
             loop {
-                let changed = tokio::select! {
-                    biased;
-                    () = &mut over => None,
-                    changed = watch.changed() => Some(changed),
-                };
-                let Some(changed) = changed else {
-                    yield Err(GONE);
-                    return;
-                };
-                for subject in changed {
+                for subject in watch.changed().await? {
                     let Subject::Typing(_, user) = subject else { continue };
                     let typing = app.typing().is_shown(viewer.user, conversation, user).await;
                     if if typing { shown.insert(user) } else { shown.remove(&user) } {
-                        yield Ok(Typing { conversation, user, typing });
+                        yield Typing { conversation, user, typing };
                     }
                 }
             }
-        })
+        }))
     }
 
     /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.
     pub(super) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
-        if user == viewer || !self.app.live().is_typing(conversation, user) {
-            return false;
-        }
-        loop {
-            match self.app.privacy().kept_apart(viewer, &[user]).await {
-                Ok(apart) => return !apart.contains(&user),
-                Err(error) => warn!(?error, "who may see whom cannot be looked up; trying again"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        user != viewer
+            && self.app.live().is_typing(conversation, user)
+            && self.app.privacy().patiently_kept_apart(viewer, &[user]).await.is_empty()
     }
 }

@@ -4,12 +4,12 @@
 //! batch holds one request; at high load hundreds share one commit, and those who wait hold no connection.
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::batch::{self, Outgoing, Receipt, Results};
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
+use super::tasks::Tasks;
 use crate::clock::Clock;
 use crate::config::Writing;
 use crate::error::Error as Internal;
@@ -47,27 +47,22 @@ pub(super) struct Writers {
 }
 
 impl Writers {
-    /// Starts them; they run until `stop` is cancelled.
     pub(super) fn start(
+        tasks: &mut Tasks,
         log: &Log,
         clock: Clock,
         random: &Random,
         metrics: &Metrics,
         settings: &Writing,
-        stop: &CancellationToken,
     ) -> Self {
-        let start = || {
+        let start = |_| {
             let (queue, jobs) = mpsc::channel(settings.write_queue);
             let (log, random, metrics) = (log.clone(), random.clone(), metrics.clone());
             let committer = Committer { log, clock, random, metrics };
-            tokio::spawn(stop.clone().run_until_cancelled_owned(write(committer, jobs, settings.write_batch)));
+            tasks.spawn(write(committer, jobs, settings.write_batch));
             queue
         };
-        Self { queues: (0..settings.writers).map(|_| start()).collect(), metrics: metrics.clone() }
-    }
-
-    pub(super) fn are_running(&self) -> bool {
-        self.queues.iter().all(|queue| !queue.is_closed())
+        Self { queues: (0..settings.writers).map(start).collect(), metrics: metrics.clone() }
     }
 
     /// The message as stored; UNAVAILABLE where the queue is full. One conversation's go to one writer, which keeps

@@ -211,7 +211,11 @@ impl LogSubscription {
             let interest = Interest::Messages(conversation);
             Ok(ctx.app().log().follow(viewer.user, interest, parse_cursor(after)?).boxed())
         });
-        Ok(message_events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?))
+        let missed = Error::bad_input("after", "This cursor is too old or unknown. Fetch the messages anew.");
+        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
+            InboxEvent::MessageAdded(event) => Some(event),
+            _ => None,
+        }))
     }
 
     /// Changes of messages already seen: edits, deletions, reactions, pins. From now on: after a reconnect the messages
@@ -227,7 +231,12 @@ impl LogSubscription {
             let items = ctx.app().log().follow(viewer.user, Interest::Updates(conversation), None);
             Ok(without_concealed(ctx, viewer, items))
         });
-        Ok(message_changes(ctx.app().log().clone(), ctx.loaders().clone(), items.await?))
+        let missed = "Changes were missed. Fetch the messages anew and subscribe again.";
+        let missed = Error::new(ErrorCode::Unavailable, missed);
+        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
+            InboxEvent::MessageUpdated(event) => Some(event),
+            _ => None,
+        }))
     }
 }
 
@@ -269,57 +278,32 @@ async fn items<T: Into<Happening> + 'static>(
     }
 }
 
-/// The messages among the items; an error, and the end, where the stream's place is not of this log.
-fn message_events(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageAdded>> {
+/// The events of one kind among the items; an error, and the end, where the viewer takes no part any more, or where
+/// something was missed, as `missed` says.
+fn events<T>(
+    log: Log,
+    loaders: Loaders,
+    mut items: Items,
+    missed: Error,
+    pick: fn(InboxEvent) -> Option<T>,
+) -> impl Stream<Item = Result<T>> {
     async_stream::stream! {
         while let Some(item) = items.next().await {
             let Happening::Logged(item) = item else { continue };
             match item {
-                Item::Event(Event {
-                    seq,
-                    change: Change::MessageAdded { message, .. } | Change::MessageWithheld { message, .. },
-                }) => {
-                    let row = load_message(&log, &loaders, message).await;
-                    if let Some(row) = row.transpose() {
-                        yield row.map(|row| MessageAdded { cursor: log.cursor(seq).to_string(), message: Message(row) });
-                    }
-                }
                 Item::Closed => {
                     yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
                     return;
                 }
-                Item::Event(_) | Item::CaughtUp(_) => {}
                 Item::ResyncRequired(_) => {
-                    yield Err(Error::bad_input("after", "This cursor is too old or unknown. Fetch the messages anew."));
+                    yield Err(missed);
                     return;
                 }
-            }
-        }
-    }
-}
-
-/// The changed messages among the items, as they are now.
-fn message_changes(log: Log, loaders: Loaders, mut items: Items) -> impl Stream<Item = Result<MessageUpdated>> {
-    async_stream::stream! {
-        while let Some(item) = items.next().await {
-            let Happening::Logged(item) = item else { continue };
-            match item {
-                Item::Event(Event { seq, change: Change::MessageUpdated { message, .. } }) => {
-                    let row: Result<Option<Row>> = loaders.load(message).await;
-                    if let Some(row) = row.transpose() {
-                        let cursor = log.cursor(seq).to_string();
-                        yield row.map(|row| MessageUpdated { cursor, message: Message(row) });
+                Item::Event(_) | Item::CaughtUp(_) => {
+                    let event = inbox_event(&log, &loaders, item).await;
+                    if let Some(event) = event.map(|event| event.and_then(pick)).transpose() {
+                        yield event;
                     }
-                }
-                Item::Closed => {
-                    yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
-                    return;
-                }
-                Item::Event(_) | Item::CaughtUp(_) => {}
-                Item::ResyncRequired(_) => {
-                    let late = "Changes were missed. Fetch the messages anew and subscribe again.";
-                    yield Err(Error::new(ErrorCode::Unavailable, late));
-                    return;
                 }
             }
         }

@@ -312,9 +312,6 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
 /// The messages among the events that are not for this user, though the conversation is.
 async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
     let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
-    if shown.is_empty() {
-        return Ok(HashSet::new());
-    }
     let sights = messages::sights(conn, &shown).await?;
     Ok(sights.into_iter().filter(|sight| !sight.visible).map(|sight| sight.message_id).collect())
 }

@@ -65,6 +65,11 @@ impl Conversation {
         }
     }
 
+    /// The other of the two in a direct conversation; None in a group.
+    pub fn other_than(&self, user: UserId) -> Option<UserId> {
+        if self.direct_low == Some(user) { self.direct_high } else { self.direct_low }
+    }
+
     /// As it is once the message is inserted.
     pub fn has_got(&mut self, message: &Message) {
         self.last_message_id = Some(message.id);

@@ -152,7 +152,7 @@ pub async fn asked(
 pub async fn reactions(
     conn: &mut Connection,
     user: UserId,
-    after: Option<&(MessageId, String)>,
+    after: Option<(MessageId, String)>,
     limit: i64,
 ) -> QueryResult<Vec<(MessageId, String)>> {
     let mut query = message_reactions::table
@@ -162,8 +162,8 @@ pub async fn reactions(
         .select((message_reactions::message_id, message_reactions::emoji))
         .into_boxed();
     if let Some((message, emoji)) = after {
-        let later = message_reactions::message_id.eq(*message).and(message_reactions::emoji.gt(emoji.clone()));
-        query = query.filter(message_reactions::message_id.gt(*message).or(later));
+        let later = message_reactions::message_id.eq(message).and(message_reactions::emoji.gt(emoji));
+        query = query.filter(message_reactions::message_id.gt(message).or(later));
     }
     query.load(conn).await
 }

@@ -35,6 +35,9 @@ pub async fn named(
         #[diesel(sql_type = SqlUuid)]
         user_id: UserId,
     }
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let (conversations, usernames): (Vec<_>, Vec<_>) = names.iter().map(|(id, name)| (*id, name.as_str())).unzip();
     let query = diesel::sql_query(
         // One by one: Postgres would read all of a table that has grown since it was last analysed.

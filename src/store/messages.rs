@@ -130,6 +130,9 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
 /// looks into the index as the one number times the other. And one by one: Postgres would read all of a table that has
 /// grown since it was last analysed.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
+    if sent.is_empty() {
+        return Ok(Vec::new());
+    }
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
     let query = diesel::sql_query(
         // By name: a prepared statement fails where a later version has added a column.
@@ -216,6 +219,9 @@ pub struct Sight {
 
 /// The same for pairs of a user and a message, of those in conversations that the user takes part in.
 pub async fn sights(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Sight>> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
         // One by one, as in `by_client_ids`.

@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 6] = [
     &["graphql"],
     &["domain"],
     &["log", "live", "embedded", "media", "scanner"],
-    &["store"],
+    &["store", "redis"],
     &["config", "error", "ids", "clock", "random", "metrics", "apart"],
 ];
 

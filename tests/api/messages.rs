@@ -192,3 +192,26 @@ async fn a_full_queue_is_told_and_loses_nothing() {
     let last = ada.send(&group, "last").await;
     assert_eq!(last["number"], stored.len() + 1);
 }
+
+#[tokio::test]
+async fn a_message_answers_another_of_its_conversation() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let (here, there) = (ada.create_group("Here", &[&bob]).await, ada.create_group("There", &[]).await);
+    let (message, elsewhere) = (ada.send(&here, "question").await, ada.send(&there, "elsewhere").await);
+    let answer = bob.reply(&here, &message, "answer").await.data()["sendMessage"]["message"].clone();
+    assert_eq!(answer["replyTo"]["body"], "question");
+    let answer = ada.reply(&here, &elsewhere, "of another").await;
+    assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["replyToId"]));
+    let unknown = json!({"id": elsewhere["id"].as_str().unwrap().replace("msg_0", "msg_1")});
+    assert_eq!(ada.reply(&here, &unknown, "of none").await.violations(), ["replyToId"]);
+    assert_eq!(ada.reply(&here, &json!({"id": here}), "of no message").await.violations(), ["replyToId"]);
+    // What was answered stays, as a tombstone; and no number was lost.
+    ada.delete(&message).await.data();
+    let query =
+        "query ($id: ID!) { conversation(id: $id) { messages { nodes { number replyTo { body deletedAt } } } } }";
+    let nodes = bob.query(query, json!({"id": here})).await["conversation"]["messages"]["nodes"].clone();
+    assert_eq!(nodes.as_array().unwrap().len(), 2);
+    assert_eq!(nodes[1]["replyTo"]["body"], Value::Null);
+    assert!(nodes[1]["replyTo"]["deletedAt"].is_string());
+}

@@ -8,7 +8,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Node, TestDatabase, User};
+use crate::support::{Node, NodeBuilder, TestDatabase, User};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -27,6 +27,11 @@ fn count_statements() {
     .unwrap();
 }
 
+/// A node whose own looks at Postgres do not count.
+fn quiet() -> NodeBuilder {
+    Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000")
+}
+
 async fn statements_of(user: &User, query: &str) -> usize {
     let before = STATEMENTS.load(Ordering::SeqCst);
     user.query(query, json!({})).await;
@@ -36,7 +41,7 @@ async fn statements_of(user: &User, query: &str) -> usize {
 #[tokio::test]
 async fn a_search_costs_the_same_however_much_it_finds() {
     count_statements();
-    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ searchMessages(query: \"hello\") { nodes { body sender { username } conversation { title } } } }";
     let mut costs = Vec::new();
@@ -55,9 +60,7 @@ async fn a_search_costs_the_same_however_much_it_finds() {
 #[tokio::test]
 async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     count_statements();
-    // The node's own looks at Postgres would count too.
-    let node =
-        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ viewer { conversations(first: 20) { nodes {
         title createdBy { username } viewerMembership { unreadCount lastReadMessage { body } }
@@ -89,7 +92,7 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
 #[tokio::test]
 async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
     count_statements();
-    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Busy", &[]).await;
     let query = format!(
@@ -127,7 +130,7 @@ async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
 #[tokio::test]
 async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_are() {
     count_statements();
-    let node = Node::build().flag("--tail-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
     let query = "{ viewer {
         contacts { nodes { username viewerIsContact viewerHasBlocked } }
@@ -159,12 +162,7 @@ async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_a
 async fn a_query_whose_time_is_up_begins_no_statement() {
     count_statements();
     let database = TestDatabase::new().await;
-    let node = Node::build()
-        .flag("--tail-poll-interval=60000")
-        .flag("--schedule-poll-interval=60000")
-        .flag("--operation-timeout=1")
-        .start_on(&database)
-        .await;
+    let node = quiet().flag("--operation-timeout=1").start_on(&database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Slow", &[]).await;
     ada.send(&group, "one").await;
@@ -198,11 +196,7 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
 
     count_statements();
     let database = TestDatabase::new().await;
-    let node = Node::build()
-        .flag("--tail-poll-interval=60000")
-        .flag("--schedule-poll-interval=60000")
-        .start_on(&database)
-        .await;
+    let node = quiet().start_on(&database).await;
     let ada = node.register("ada").await;
     let users = join_all((0..10).map(|_| node.register("user"))).await;
     // Each session is looked up once.
@@ -252,8 +246,7 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
 #[tokio::test]
 async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
     count_statements();
-    let node =
-        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let joined = async |place: usize| {
         let group = ada.create_group(&format!("Group {place}"), &[]).await;
@@ -283,8 +276,7 @@ async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
 #[tokio::test]
 async fn mentions_cost_nothing_where_there_are_none_and_the_same_for_a_page_of_them() {
     count_statements();
-    let node =
-        Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000").start_alone().await;
+    let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Mentions", &[&bob]).await;
     let named = format!("hello @{}", bob.username);

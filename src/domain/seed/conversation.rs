@@ -25,6 +25,13 @@ const MOST_UNREAD: usize = 40;
 /// Chance that the next message is an answer of a minute or so, and not the beginning of something new.
 const AT_ONCE: f64 = 0.85;
 
+/// A conversation that is being written.
+struct Draft<'a> {
+    id: Uuid,
+    created_at: DateTime<Utc>,
+    shape: &'a Shape,
+}
+
 /// What the participants' rows are made of, once the messages are written.
 struct Written {
     last: Option<(Uuid, DateTime<Utc>)>,
@@ -38,34 +45,28 @@ impl Maker<'_> {
         // Below 2^40 of each, which no run reaches.
         let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ place);
         let created_at = before(self.now, self.plan.months, &mut rng);
-        let conversation = id(created_at, &mut rng);
-        let written = self.write_messages(chunk, conversation, created_at, shape, &mut rng);
-        self.write_conversation(chunk, conversation, created_at, shape, &written, &mut rng);
-        self.write_participants(chunk, conversation, created_at, shape, &written, &mut rng);
+        let draft = Draft { id: id(created_at, &mut rng), created_at, shape };
+        let written = self.write_messages(chunk, &draft, &mut rng);
+        self.write_conversation(chunk, &draft, &written, &mut rng);
+        self.write_participants(chunk, &draft, &written, &mut rng);
     }
 
     fn user(&self, member: u32) -> Uuid {
         self.users[member as usize]
     }
 
-    fn write_messages(
-        &self,
-        chunk: &mut Chunk,
-        conversation: Uuid,
-        created_at: DateTime<Utc>,
-        shape: &Shape,
-        rng: &mut StdRng,
-    ) -> Written {
+    fn write_messages(&self, chunk: &mut Chunk, draft: &Draft<'_>, rng: &mut StdRng) -> Written {
+        let shape = draft.shape;
         let language = Language::pick(rng);
         let mut written = Written { last: None, senders: VecDeque::with_capacity(MOST_UNREAD + 1) };
         let mut sender = shape.members[0];
-        for (place, at) in self.times(created_at, shape.messages, rng).into_iter().enumerate() {
+        for (place, at) in self.times(draft.created_at, shape.messages, rng).into_iter().enumerate() {
             let message = id(at, rng);
             if rng.random_bool(0.7) {
                 sender = shape.members[rng.random_range(0..shape.members.len())];
             }
             let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
-            let row = chunk.messages.id(message).id(conversation).number(number).number(number);
+            let row = chunk.messages.id(message).id(draft.id).number(number).number(number);
             row.id(self.user(sender)).text("TEXT").text(&text::body(language, rng)).time(at).end();
             written.last = Some((message, at));
             written.senders.push_back(sender);
@@ -101,15 +102,8 @@ impl Maker<'_> {
             .collect()
     }
 
-    fn write_conversation(
-        &self,
-        chunk: &mut Chunk,
-        conversation: Uuid,
-        created_at: DateTime<Utc>,
-        shape: &Shape,
-        written: &Written,
-        rng: &mut StdRng,
-    ) {
+    fn write_conversation(&self, chunk: &mut Chunk, draft: &Draft<'_>, written: &Written, rng: &mut StdRng) {
+        let &Draft { id: conversation, created_at, shape } = draft;
         let messages = i32::try_from(shape.messages).unwrap_or(i32::MAX);
         let participants = i32::try_from(shape.members.len()).unwrap_or(i32::MAX);
         let creator = self.user(shape.members[0]);
@@ -133,15 +127,8 @@ impl Maker<'_> {
         }
     }
 
-    fn write_participants(
-        &self,
-        chunk: &mut Chunk,
-        conversation: Uuid,
-        created_at: DateTime<Utc>,
-        shape: &Shape,
-        written: &Written,
-        rng: &mut StdRng,
-    ) {
+    fn write_participants(&self, chunk: &mut Chunk, draft: &Draft<'_>, written: &Written, rng: &mut StdRng) {
+        let &Draft { id: conversation, created_at, shape } = draft;
         let messages = i32::try_from(shape.messages).unwrap_or(i32::MAX);
         for (place, &member) in shape.members.iter().enumerate() {
             let role = match place {

@@ -66,14 +66,14 @@ impl Session {
     }
 
     /// Puts a message among those to be written; they go on their way with the next flush, if not before.
-    pub(super) async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
+    async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
         match self.protocol.write(message) {
             Some(text) => self.write_text(text).await,
             None => Ok(()),
         }
     }
 
-    pub(super) async fn write_text(&mut self, text: String) -> Result<(), End> {
+    async fn write_text(&mut self, text: String) -> Result<(), End> {
         let fed = self.socket.feed(Message::Text(text.into()));
         written(fed, &self.lifetime, self.server.config.socket.socket_write_timeout).await
     }

@@ -4,6 +4,8 @@ mod brokers;
 mod client;
 mod database;
 mod groups;
+pub mod http;
+mod messages;
 mod node;
 mod parts;
 mod scale;

@@ -203,6 +203,8 @@ const INBOX: &str = "subscription ($after: String) { inbox(after: $after) {
     __typename
     ... on DurableEvent { cursor }
     ... on MessageAdded { message { id number body clientId conversation { id } sender { id displayName } } }
+    ... on MessageUpdated { message { id body deletedAt revision } }
+    ... on MessageRemoved { messageId conversationId }
     ... on ConversationAdded { conversation { id kind title } }
     ... on ConversationUpdated { conversation { id participantCount } }
     ... on ConversationRemoved { conversationId }
@@ -224,6 +226,13 @@ impl Inbox {
         assert!(message["payload"].get("errors").is_none(), "{message:#}");
         let event = message["payload"]["data"]["inbox"].clone();
         self.cursor = Some(event["cursor"].as_str().unwrap().to_owned());
+        event
+    }
+
+    /// The next event, which is of this kind.
+    pub async fn expect(&mut self, kind: &str) -> Value {
+        let event = self.next().await;
+        assert_eq!(event["__typename"], kind, "{event:#}");
         event
     }
 

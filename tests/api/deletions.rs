@@ -1,0 +1,203 @@
+//! Messages that are deleted, for everybody or for oneself.
+
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+use serde_json::{Value, json};
+
+use crate::support::{Node, PASSWORD, TestDatabase, User};
+
+#[tokio::test]
+async fn a_deleted_message_leaves_its_number_and_nothing_else() {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let message = ada.send(&conversation, "a secret").await;
+    ada.edit(&message, "the secret").await.data();
+    let react = "mutation ($id: ID!) {
+        addReaction(input: {messageId: $id, emoji: \"👍\"}) { message { id } }
+        pinMessage(input: {messageId: $id}) { message { pinnedAt } }
+    }";
+    bob.query(react, json!({"id": message["id"]})).await;
+    let mut inbox = bob.inbox().await;
+
+    let deleted = ada.delete(&message).await.data()["deleteMessage"].clone();
+    assert_eq!(deleted["messageId"], message["id"]);
+    let tombstone = &deleted["message"];
+    assert_eq!((&tombstone["number"], &tombstone["body"]), (&json!(1), &Value::Null));
+    assert_eq!((&tombstone["pinnedAt"], &tombstone["reactions"]), (&Value::Null, &json!([])));
+    assert_eq!((&tombstone["kind"], &tombstone["sender"]["id"]), (&json!("TEXT"), &json!(ada.id)));
+    assert!(tombstone["deletedAt"].is_string());
+    // Once more: no error, and no event.
+    assert_eq!(ada.delete(&message).await.data()["deleteMessage"]["message"], *tombstone);
+    let event = inbox.expect("MessageUpdated").await;
+    assert_eq!((&event["message"]["body"], &event["message"]["deletedAt"]), (&Value::Null, &tombstone["deletedAt"]));
+    ada.send(&conversation, "after").await;
+    assert_eq!(inbox.expect("MessageAdded").await["message"]["body"], "after");
+    assert_eq!(bob.numbers_in(&conversation).await, [1, 2, 3], "the second tells of the pin");
+
+    let secrets = sql_query(
+        "SELECT (SELECT count(*) FROM messages WHERE body LIKE '%secret%')
+              + (SELECT count(*) FROM message_edits WHERE body IS NOT NULL)
+              + (SELECT count(*) FROM message_reactions) AS count",
+    );
+    assert_eq!(secrets.get_result::<Count>(&mut database.connection().await).await.unwrap().count, 0);
+    // A tombstone takes nothing on.
+    let add = "mutation ($id: ID!) { addReaction(input: {messageId: $id, emoji: \"👍\"}) { message { id } } }";
+    assert_eq!(bob.call(add, json!({"id": message["id"]})).await.violations(), ["messageId"]);
+}
+
+/// Not even where somebody who asked alike was shown it before.
+#[tokio::test]
+async fn who_comes_back_is_not_shown_what_was_deleted() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let mut inbox = bob.inbox().await;
+    let start = inbox.cursor.clone();
+    let message = ada.send(&conversation, "a secret").await;
+    ada.edit(&message, "the secret").await.data();
+    inbox.expect("MessageAdded").await;
+    inbox.expect("MessageUpdated").await;
+    ada.delete(&message).await.data();
+    inbox.expect("MessageUpdated").await;
+    let missed = bob.inbox_after(start.as_deref()).await.missed().await;
+    let kinds: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["MessageAdded", "MessageUpdated", "MessageUpdated"]);
+    assert!(missed.iter().all(|event| event["message"]["body"].is_null()), "{missed:#?}");
+}
+
+#[tokio::test]
+async fn for_everyone_delete_who_sent_it_and_the_admins_of_a_group() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let stranger = node.register("stranger").await;
+    let group = ada.create_group("Deletions", &[&bob, &cem]).await;
+    let (of_ada, of_bob) = (ada.send(&group, "ada's").await, bob.send(&group, "bob's").await);
+    assert_eq!(cem.delete(&of_bob).await.code(), "FORBIDDEN");
+    assert_eq!(bob.delete(&of_ada).await.code(), "FORBIDDEN");
+    assert_eq!(stranger.delete(&of_bob).await.code(), "NOT_FOUND");
+    assert!(ada.delete(&of_bob).await.data()["deleteMessage"]["message"]["deletedAt"].is_string());
+    // In a direct conversation nobody is above the other.
+    let direct = ada.open_direct(&bob).await;
+    let message = bob.send(&direct, "bob's").await;
+    assert_eq!(ada.delete(&message).await.code(), "FORBIDDEN");
+    bob.delete(&message).await.data();
+    // What the history tells stays.
+    let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
+    cem.query(leave, json!({"id": group})).await;
+    let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { id kind } } }";
+    let told = ada.query(query, json!({"id": group})).await["conversation"]["lastMessage"].clone();
+    assert_eq!(told["kind"], "SYSTEM");
+    assert_eq!(ada.delete(&told).await.code(), "FORBIDDEN");
+}
+
+#[tokio::test]
+async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_else() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let phone = User::login(&node, &bob.username, PASSWORD).await;
+    let conversation = ada.open_direct(&bob).await;
+    let mut desk = bob.inbox().await;
+    let start = desk.cursor.clone();
+    let mut messages = Vec::new();
+    for body in ["one", "two", "three"] {
+        messages.push(ada.send(&conversation, body).await);
+    }
+    let answer = ada.reply(&conversation, &messages[2], "answer").await.data()["sendMessage"]["message"].clone();
+    ada.hide(&answer).await.data();
+    let (mut pocket, mut hers) = (phone.inbox().await, ada.inbox().await);
+
+    let hidden = bob.hide(&messages[2]).await.data()["deleteMessage"].clone();
+    assert_eq!(hidden, json!({"messageId": messages[2]["id"], "message": null}));
+    // Once more: no error and no event.
+    phone.hide(&messages[2]).await.data();
+    let last = ada.send(&conversation, "last").await;
+    bob.hide(&last).await.data();
+    let removed = pocket.expect("MessageRemoved").await;
+    assert_eq!((&removed["messageId"], &removed["conversationId"]), (&messages[2]["id"], &json!(conversation)));
+    pocket.expect("MessageAdded").await;
+    assert_eq!(pocket.expect("MessageRemoved").await["messageId"], last["id"]);
+    for _ in 0..4 {
+        desk.expect("MessageAdded").await;
+    }
+    desk.expect("MessageRemoved").await;
+
+    // What changes of it later is not for them, live or later.
+    ada.edit(&messages[2], "three!").await.data();
+    ada.edit(&messages[1], "two!").await.data();
+    assert_eq!(hers.expect("MessageAdded").await["message"]["body"], "last");
+    for body in ["three!", "two!"] {
+        assert_eq!(hers.expect("MessageUpdated").await["message"]["body"], body);
+    }
+    assert_eq!(pocket.expect("MessageUpdated").await["message"]["body"], "two!");
+    let missed = phone.inbox_after(start.as_deref()).await.missed().await;
+    let missed: Vec<_> = missed
+        .iter()
+        .filter(|event| event["message"].is_object())
+        .map(|event| event["message"]["body"].as_str().unwrap())
+        .collect();
+    assert_eq!(missed, ["one", "two!", "answer", "two!"]);
+
+    // Nothing leads there any more, and the numbers stay.
+    assert_eq!(bob.numbers_in(&conversation).await, [1, 2, 4]);
+    assert_eq!(ada.numbers_in(&conversation).await, [1, 2, 3, 5]);
+    let query = "query ($id: ID!, $message: ID!) {
+        conversation(id: $id) {
+            lastMessage { number replyTo { id } }
+            messages(last: 1) { nodes { number } pageInfo { hasPreviousPage hasNextPage } }
+        }
+        node(id: $message) { id } nodes(ids: [$message]) { id }
+    }";
+    let data = phone.query(query, json!({"id": conversation, "message": messages[2]["id"]})).await;
+    assert_eq!(data["conversation"]["lastMessage"], json!({"number": 4, "replyTo": null}));
+    assert_eq!(
+        data["conversation"]["messages"],
+        json!({"nodes": [{"number": 4}], "pageInfo": {"hasPreviousPage": true, "hasNextPage": false}})
+    );
+    assert_eq!((&data["node"], &data["nodes"]), (&Value::Null, &json!([null])));
+    for refused in [
+        bob.edit(&messages[2], "no").await,
+        bob.delete(&messages[2]).await,
+        node.register("stranger").await.hide(&messages[0]).await,
+    ] {
+        assert_eq!(refused.code(), "NOT_FOUND");
+    }
+    assert_eq!(bob.reply(&conversation, &messages[2], "to what?").await.violations(), ["replyToId"]);
+    // The other one still sees it, and the answer as an answer.
+    assert_eq!(ada.send(&conversation, "six").await["number"], 6);
+    let data = ada.query(query, json!({"id": conversation, "message": messages[2]["id"]})).await;
+    assert_eq!(data["node"]["id"], messages[2]["id"]);
+}
+
+/// One page for all of a node's viewers would show each what the other has hidden.
+#[tokio::test]
+async fn what_is_rendered_for_many_hides_what_each_has_hidden() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("Shared", &[&bob, &cem]).await;
+    let message = ada.send(&group, "first").await;
+    bob.hide(&message).await.data();
+    let query = "subscription ($id: ID!) { messageAdded(conversationId: $id) { message { conversation {
+        messages(first: 1) { nodes { body } } lastMessage { body }
+    } } } }";
+    let mut sockets = [ada.socket().await, bob.socket().await, cem.socket().await];
+    for socket in &mut sockets {
+        socket.subscribe("it", query, json!({"id": group})).await;
+        socket.send(json!({"type": "ping"})).await;
+        while socket.receive().await["type"] != "pong" {}
+    }
+    ada.send(&group, "second").await;
+    for (socket, first) in sockets.iter_mut().zip(["first", "second", "first"]) {
+        let data = socket.receive_of("it").await["payload"]["data"].clone();
+        let conversation = &data["messageAdded"]["message"]["conversation"];
+        assert_eq!(conversation["messages"]["nodes"][0]["body"], first);
+        assert_eq!(conversation["lastMessage"]["body"], "second");
+    }
+}

@@ -1,0 +1,136 @@
+//! What an operation may ask for, and how long it may take.
+
+use diesel_async::SimpleAsyncConnection as _;
+use serde_json::json;
+
+use crate::support::{Node, TestDatabase};
+
+/// Each limit by its own setting, at its edge and beyond.
+#[tokio::test]
+async fn each_limit_on_an_operation_holds() {
+    let node = Node::build()
+        .flag("--operation-max-tokens=300")
+        .flag("--operation-max-nesting=16")
+        .flag("--operation-max-depth=6")
+        .flag("--operation-max-aliases=5")
+        .flag("--operation-max-directives=4")
+        .flag("--operation-max-complexity=500")
+        .start_alone()
+        .await;
+    let ada = node.register("ada").await;
+    let aliases =
+        |n: usize| format!("{{ {} }}", (0..n).map(|i| format!("a{i}: __typename ")).collect::<Vec<_>>().concat());
+    let directives = |n: usize| format!("{{ __typename {} }}", "@include(if: true) ".repeat(n));
+    let spread = |n: usize| {
+        let fields = (0..n).map(|i| format!("b{i}: version ")).collect::<Vec<_>>().concat();
+        format!("{{ serverInfo {{ ...f ...f }} }} fragment f on ServerInfo {{ {fields} }}")
+    };
+    let list = |size: &str| format!("{{ viewer {{ conversations{size} {{ nodes {{ id title }} }} }} }}");
+    let messages = |size: &str| {
+        format!("{{ viewer {{ conversations(first: 3) {{ nodes {{ messages{size} {{ nodes {{ id }} }} }} }} }} }}")
+    };
+    let deep = "{ viewer { conversations(first: 1) { nodes { lastMessage { sender { id } } } } } }";
+    let deeper =
+        "{ viewer { conversations(first: 1) { nodes { lastMessage { conversation { createdBy { id } } } } } } }";
+    let tokens = format!("{{ {} }}", "__typename ".repeat(298));
+    let brackets = |n: usize| format!("{{ nope(a: {}1{}) }}", "[".repeat(n), "]".repeat(n));
+    for (query, fits) in [
+        (aliases(5), true),
+        (aliases(6), false),
+        (spread(2), true),
+        (spread(3), false),
+        (directives(1), true),
+        (format!("{{ {} }}", "__typename @include(if: true) ".repeat(4)), true),
+        (format!("{{ {} }}", "__typename @include(if: true) ".repeat(5)), false),
+        (deep.to_owned(), true),
+        (deeper.to_owned(), false),
+        (tokens.clone(), true),
+        (format!("{tokens} # and a comment\n,,, "), true),
+        (tokens.replacen('{', "{ __typename", 1), false),
+        // 1 viewer, 1 conversations, and for each of them nodes and two fields.
+        (list("(first: 100)"), true),
+        (list(""), true),
+        // 20 of them where nothing else is said, and 50 messages of each of 3.
+        (messages(""), true),
+        (messages("(last: 80)"), true),
+        (messages("(last: 90)"), false),
+        (messages("(last: 2000000000)"), false),
+        (
+            format!(
+                "{} {}",
+                list("").replacen('{', "query List {", 1),
+                messages("(last: 90)").replacen('{', "query Other {", 1)
+            ),
+            false,
+        ),
+    ] {
+        let answer = ada.call(&query, json!({})).await;
+        let code = &answer.body["errors"][0]["extensions"]["code"];
+        let expected = if fits { json!(null) } else { json!("OPERATION_TOO_COMPLEX") };
+        assert_eq!((answer.status, code), (if fits { 200 } else { 400 }, &expected), "{query}: {:#}", answer.body);
+    }
+    // What multiplies by nothing still costs once.
+    let doubling =
+        (0..12).map(|i| format!("fragment f{i} on Node {{ ...f{} ...f{0} }} ", i + 1)).collect::<Vec<_>>().concat();
+    let doubling = format!("{doubling} fragment f12 on Node {{ id }}");
+    let nothing = format!("{{ nodes(ids: []) {{ ...f0 }} }} {doubling}");
+    assert_eq!(node.call(None, &nothing, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
+    // From types to types, again and again.
+    let walk = "{ __schema { types { possibleTypes { interfaces { name } } } } }";
+    node.call(None, walk, json!({})).await.data();
+    let longer = "{ __schema { types { possibleTypes { interfaces { possibleTypes { name } } } } } }";
+    assert_eq!(node.call(None, longer, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
+    let types = "types { fields { args { type { fields { args { name } } } } } }";
+    let wide =
+        format!("{{ {} }}", (0..5).map(|i| format!("s{i}: __schema {{ {types} }} ")).collect::<Vec<_>>().concat());
+    assert_eq!(node.call(None, &wide, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
+    for (nesting, code) in [(14, "GRAPHQL_VALIDATION_FAILED"), (15, "OPERATION_TOO_COMPLEX")] {
+        assert_eq!(node.call(None, &brackets(nesting), json!({})).await.code(), code);
+    }
+    // A variable counts for what it holds, given or by default.
+    let sized =
+        "query ($n: Int = 90) { viewer { conversations(first: 3) { nodes { messages(last: $n) { nodes { id } } } } } }";
+    assert_eq!(ada.call(sized, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
+    assert_eq!(ada.call(sized, json!({"n": 91})).await.code(), "OPERATION_TOO_COMPLEX");
+    ada.query(sized, json!({"n": 80})).await;
+    let nodes = "query ($ids: [ID!]!) { nodes(ids: $ids) { id __typename ... on User { username } } }";
+    ada.query(nodes, json!({"ids": vec![&ada.id; 90]})).await;
+    assert_eq!(ada.call(nodes, json!({"ids": vec![&ada.id; 130]})).await.code(), "OPERATION_TOO_COMPLEX");
+}
+
+#[tokio::test]
+async fn explorers_may_ask_for_the_whole_schema() {
+    let node = Node::start().await;
+    let query = include_str!("../../src/http/introspection.graphql");
+    let schema = node.call(None, query, json!({})).await.data();
+    assert!(schema["__schema"]["types"].as_array().unwrap().len() > 30);
+}
+
+/// The parser takes a block string that is never closed for an empty one, and goes on behind that.
+#[tokio::test]
+async fn nothing_hides_behind_a_string() {
+    let node = Node::start().await;
+    for brackets in [200, 100_000] {
+        let query = format!("{{__typename(x:[\"\"\" \"{}{}])}}", "[".repeat(brackets), "]".repeat(brackets));
+        assert_eq!(node.call(None, &query, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
+    }
+}
+
+/// A query is stopped; a mutation is not, and its client is told that it may still happen.
+#[tokio::test]
+async fn an_operation_has_its_time() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Slow", &[]).await;
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let query = "query ($id: ID!) { conversation(id: $id) { messages { nodes { id } } } }";
+    let answer = ada.call(query, json!({"id": group})).await;
+    assert_eq!((answer.status, answer.code()), (400, "OPERATION_TOO_COMPLEX"));
+    assert_eq!(ada.try_send(&group, "late", Some("1")).await.code(), "UNAVAILABLE");
+    lock.batch_execute("COMMIT").await.unwrap();
+    // The retry finds what the first try has done.
+    let message = ada.try_send(&group, "late", Some("1")).await.data()["sendMessage"]["message"].clone();
+    assert_eq!(message["number"], 1);
+}
