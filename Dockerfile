@@ -9,6 +9,9 @@ COPY web/explorer ./
 RUN npm run build
 
 FROM rust:1.95.0-bookworm AS build
+# What libopus is built with. The image's own release decides its version.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # The binary embeds them.

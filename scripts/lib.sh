@@ -26,3 +26,15 @@ postgres_bin() {
   done
   [[ -n $newest ]] && echo "$newest"
 }
+
+# ClamAV's daemon, which Debian and Homebrew keep off PATH.
+clamd_program() {
+  local program
+  for program in "$(command -v clamd || true)" /usr/sbin/clamd {/opt/homebrew,/usr/local}/sbin/clamd; do
+    if [[ -x $program ]]; then
+      echo "$program"
+      return
+    fi
+  done
+  return 1
+}

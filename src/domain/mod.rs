@@ -143,8 +143,21 @@ impl App {
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let limits = config.limits.clone();
-        let parts =
-            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, scheduler, live, files, tasks };
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            scheduler,
+            live,
+            files,
+            tasks,
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 

@@ -80,7 +80,7 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-fn child<'a>(bytes: &'a [u8], kind: [u8; 4]) -> Option<&'a [u8]> {
+fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
     children(bytes).find(|(found, _)| *found == kind).map(|(_, content)| content)
 }
 

@@ -133,14 +133,14 @@ pub fn canonical(content_type: &str) -> String {
         "image/x-ms-bmp" | "image/x-bmp" => "image/bmp",
         "audio/mp3" | "audio/x-mp3" | "audio/x-mpeg" | "audio/mpeg3" => "audio/mpeg",
         "audio/x-wav" | "audio/wave" | "audio/vnd.wave" | "audio/x-pn-wav" => "audio/wav",
-        "audio/m4a" | "audio/x-m4a" | "audio/mp4a-latm" => "audio/mp4",
+        "audio/m4a" | "audio/x-m4a" | "audio/mp4a-latm" | "audio/3gpp" | "audio/3gpp2" => "audio/mp4",
         "audio/x-flac" => "audio/flac",
         "audio/aacp" | "audio/x-aac" | "audio/x-hx-aac-adts" => "audio/aac",
         "audio/opus" | "application/ogg" => "audio/ogg",
         "audio/x-midi" | "audio/mid" => "audio/midi",
         "audio/x-aiff" => "audio/aiff",
         "audio/matroska" => "audio/x-matroska",
-        "video/x-m4v" => "video/mp4",
+        "video/x-m4v" | "video/3gpp" | "video/3gpp2" => "video/mp4",
         "video/matroska" => "video/x-matroska",
         "video/avi" | "video/vnd.avi" | "video/msvideo" => "video/x-msvideo",
         "application/x-pdf" => "application/pdf",
@@ -256,21 +256,21 @@ fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
         names.iter().any(|name| declared.starts_with(name)) && names.iter().any(|name| found.starts_with(name))
     };
     let media = ["image/", "audio/", "video/"].iter().any(|class| declared.starts_with(class));
+    // What is known by its first bytes has to have them. Windows calls a table of text an Excel file, though.
+    let free = !media && (!infer::is_mime_supported(declared) || declared == "application/vnd.ms-excel");
     match found {
         Some(found) if found == declared => true,
         // What is text may be called any text. None of it is ever shown in place.
-        Some(found) if MARKUP.contains(&found) => {
-            if media {
-                declared == "image/svg+xml" && is_svg(head)
-            } else {
-                may_be_text(declared)
-            }
-        }
+        Some(found) if MARKUP.contains(&found) => match declared {
+            "image/svg+xml" => is_svg(head),
+            declared => free || !media && may_be_text(declared),
+        },
         Some(found) => {
-            both(&ZIP, found) || both(&OLE, found) || declared.ends_with("+zip") && found == "application/zip"
+            both(&ZIP, found)
+                || both(&OLE, found)
+                || free && [declared, found].iter().all(|name| name.starts_with("application/"))
         }
-        // What claims to be a picture, sound or video has to show it, and so has what is known by its first bytes.
-        None => !media && !infer::is_mime_supported(declared) || declared.starts_with("text/"),
+        None => free || declared.starts_with("text/"),
     }
 }
 

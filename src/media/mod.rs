@@ -158,7 +158,9 @@ impl Rejection {
             Self::Empty => "The file is empty.".to_owned(),
             Self::TypeDiffers { declared, found } => format!("The file is called {declared} but is {found}."),
             Self::TooLarge { allowed } => format!("A picture may have {allowed} bytes at most."),
-            Self::TooManyPixels { allowed } => format!("A picture may have {allowed} pixels at most."),
+            Self::TooManyPixels { allowed } => {
+                format!("A picture may have {allowed} pixels at most, and fewer where each takes much memory.")
+            }
             Self::TooManyFrames { allowed } => {
                 format!("An animated picture may have {allowed} frames at most, and fewer where they are large.")
             }

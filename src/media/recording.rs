@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -48,12 +48,9 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
         Container::Mp4 | Container::QuickTime => boxes::read(&mut file, deadline)?,
         _ => boxes::Movie::default(),
     };
-    file.rewind()?;
-    if container == Container::Mp3 {
-        skip_tag(&mut file)?;
-    }
-    let (stream, budget) = source::stream(file, MAX_TABLES, deadline)?;
-    let mut reader = open(stream, container).map_err(failure)?;
+    let start = if container == Container::Mp3 { behind_tag(&mut file)? } else { 0 };
+    let (stream, budget) = source::stream(file, start, MAX_TABLES, deadline)?;
+    let mut reader = open(stream, container).map_err(|error| failure(error, deadline))?;
     let tracks = reader.tracks();
     if tracks.is_empty() || tracks.len() > MAX_TRACKS {
         return Err(Rejection::Unreadable.into());
@@ -83,16 +80,18 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     })
 }
 
-/// The tags of a song, a picture of its cover among them, which nobody asks for: ID3v2.4, section 3.1.
-fn skip_tag(file: &mut File) -> io::Result<()> {
+/// Where a song begins behind its tags, a picture of its cover among them, which nobody asks for: ID3v2.4, section 3.1.
+fn behind_tag(file: &mut File) -> io::Result<u64> {
+    file.rewind()?;
     let mut header = Vec::new();
     file.take(10).read_to_end(&mut header)?;
-    let tag = match header.as_slice() {
+    Ok(match header.as_slice() {
         // Four times seven bits.
-        [b'I', b'D', b'3', _, _, _, size @ ..] => size.iter().fold(10, |size, byte| size << 7 | u64::from(byte & 0x7f)),
+        [b'I', b'D', b'3', _, _, _, size @ ..] => {
+            10 + size.iter().fold(0, |size, byte| size << 7 | u64::from(byte & 0x7f))
+        }
         _ => 0,
-    };
-    file.seek(SeekFrom::Start(tag)).map(|_| ())
+    })
 }
 
 /// With the one reader that is for it: no other is tried on a file that says what it is.
@@ -111,9 +110,10 @@ fn open(stream: MediaSourceStream<'static>, container: Container) -> Result<Read
 }
 
 /// Whose fault it is: the deadline's, this machine's, or the file's.
-fn failure(error: MediaError) -> Error {
+fn failure(error: MediaError, deadline: Deadline) -> Error {
     match error {
-        MediaError::IoError(error) if error.kind() == io::ErrorKind::TimedOut => Rejection::TooSlow.into(),
+        // Readers pass on what they make of a read that failed, rather than why it did.
+        _ if deadline.is_over() => Rejection::TooSlow.into(),
         MediaError::IoError(error) if error.raw_os_error().is_some() => error.into(),
         _ => Rejection::Unreadable.into(),
     }
@@ -173,7 +173,7 @@ fn walk(
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => break,
-            Err(error) => match failure(error) {
+            Err(error) => match failure(error, deadline) {
                 Error::Rejected(Rejection::Unreadable) => break,
                 other => return Err(other),
             },

@@ -31,16 +31,24 @@ impl Budget {
 
 struct Source {
     file: File,
+    /// Where the stream begins in the file.
+    start: u64,
     bytes: u64,
     budget: Budget,
     deadline: Deadline,
 }
 
-/// The file as a stream, and what may be read of it.
-pub fn stream(file: File, budget: u64, deadline: Deadline) -> io::Result<(MediaSourceStream<'static>, Budget)> {
-    let bytes = file.metadata()?.len();
+/// The file from this place on as a stream, and what may be read of it.
+pub fn stream(
+    mut file: File,
+    start: u64,
+    budget: u64,
+    deadline: Deadline,
+) -> io::Result<(MediaSourceStream<'static>, Budget)> {
+    let bytes = file.metadata()?.len().saturating_sub(start);
+    file.seek(SeekFrom::Start(start))?;
     let budget = Budget(Arc::new(AtomicU64::new(budget)));
-    let source = Source { file, bytes, budget: budget.clone(), deadline };
+    let source = Source { file, start, bytes, budget: budget.clone(), deadline };
     Ok((MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default()), budget))
 }
 
@@ -60,7 +68,13 @@ impl Read for Source {
 
 impl Seek for Source {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        let to = match to {
+            SeekFrom::Start(place) => SeekFrom::Start(self.start.saturating_add(place)),
+            other => other,
+        };
+        // A place that is none comes from what the file says, and is not this machine's fault.
+        let place = self.file.seek(to).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(place.saturating_sub(self.start))
     }
 }
 

@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::{Connection, attachment_uses};
 use super::attachments::Attachment;
 use super::conversations::Conversation;
 use super::messages::Message;
@@ -15,6 +14,7 @@ use super::schema::{
     scheduled_messages, sessions,
 };
 use super::sessions::Session;
+use super::{Connection, attachment_uses};
 use crate::error::{Error, Result};
 use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 

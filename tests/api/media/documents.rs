@@ -1,0 +1,159 @@
+//! What a file is called has to be what it is, and only what can do no harm is shown in place.
+
+use parlance::media::{Kind, Rejection, is_inline_safe};
+
+use super::{bytes_of, inspected, rejected, try_inspect};
+
+const PDF: &[u8] = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n";
+const ZIP: &[u8] = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0a.txt";
+const SVG: &[u8] = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>";
+const HTML: &[u8] = b"<!DOCTYPE html><script>alert(1)</script>";
+const HEIC: &[u8] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\0";
+const AVI: &[u8] = b"RIFF\0\x01\0\0AVI LIST\0\0\0\0hdrlavih";
+const EXE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+#[test]
+fn kinds_by_the_declared_type() {
+    for (content_type, kind) in [
+        ("image/jpeg", Kind::Image),
+        ("image/jpg", Kind::Image),
+        ("IMAGE/PNG", Kind::Image),
+        ("image/heic", Kind::File),
+        ("image/svg+xml", Kind::File),
+        ("video/mp4", Kind::Video),
+        ("video/webm;codecs=vp9,opus", Kind::Video),
+        ("video/x-msvideo", Kind::File),
+        ("audio/ogg; codecs=opus", Kind::Audio),
+        ("audio/mp3", Kind::Audio),
+        ("audio/midi", Kind::File),
+        ("application/pdf", Kind::File),
+        ("", Kind::File),
+        ("nonsense", Kind::File),
+    ] {
+        assert_eq!(Kind::of(content_type), kind, "{content_type}");
+    }
+}
+
+#[test]
+fn documents_are_files_of_their_type() {
+    for (bytes, declared, content_type) in [
+        (PDF, "application/pdf", "application/pdf"),
+        (ZIP, "application/zip", "application/zip"),
+        (ZIP, "application/x-zip-compressed", "application/zip"),
+        (
+            ZIP,
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ),
+        (ZIP, "application/java-archive", "application/java-archive"),
+        (b"to whom it may concern", "text/plain; charset=utf-8", "text/plain"),
+        (b"a,b\n1,2\n", "text/csv", "text/csv"),
+        (b"{\"a\": 1}", "application/json", "application/json"),
+        (HTML, "text/html", "text/html"),
+        (HTML, "text/plain", "text/plain"),
+        (SVG, "image/svg+xml", "image/svg+xml"),
+        (SVG, "application/xml", "application/xml"),
+        (b"alert(1)", "text/javascript", "text/javascript"),
+        (HEIC, "image/heic", "image/heic"),
+        (HEIC, "image/heif", "image/heic"),
+        (AVI, "video/x-msvideo", "video/x-msvideo"),
+        (b"whatever it is", "application/x-something", "application/x-something"),
+        (b"whatever it is", "application/octet-stream", "application/octet-stream"),
+        (EXE, "", "application/octet-stream"),
+        (EXE, "application/x-something", "application/x-something"),
+        (ZIP, "application/x-something", "application/x-something"),
+        (SVG, "application/x-something", "application/x-something"),
+        (b"a,b\n1,2\n", "application/vnd.ms-excel", "application/vnd.ms-excel"),
+    ] {
+        let found = inspected(bytes, declared);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::File), "{declared}");
+        assert!(!is_inline_safe(&found.content_type), "{declared} must not be shown in place");
+        assert!(found.thumbnails.is_empty() && found.cleaned.is_none() && found.width.is_none());
+    }
+}
+
+#[test]
+fn a_picture_sent_as_a_file_stays_as_it_is() {
+    let found = inspected(&bytes_of("portrait.jpg"), "application/octet-stream");
+    assert_eq!((found.content_type.as_str(), found.kind), ("application/octet-stream", Kind::File));
+    assert!(found.cleaned.is_none() && found.thumbnails.is_empty());
+}
+
+#[test]
+fn a_type_that_lies_is_refused() {
+    let portrait = bytes_of("portrait.png");
+    let voice = bytes_of("voice.ogg");
+    let video = bytes_of("portrait.mp4");
+    for (bytes, declared) in [
+        (portrait.as_slice(), "image/jpeg"),
+        (&portrait, "application/pdf"),
+        (&portrait, "text/html"),
+        (&portrait, "video/mp4"),
+        (&voice, "audio/mpeg"),
+        (&voice, "audio/webm"),
+        (&voice, "application/zip"),
+        (&video, "video/webm"),
+        (&video, "image/png"),
+        (&video, "text/plain"),
+        (PDF, "image/png"),
+        (PDF, "application/zip"),
+        (PDF, "text/plain"),
+        (ZIP, "application/pdf"),
+        (ZIP, "video/mp4"),
+        (HTML, "image/gif"),
+        (HTML, "application/pdf"),
+        (HTML, "image/svg+xml"),
+        (HTML, "audio/midi"),
+        (SVG, "image/png"),
+        (SVG, "image/heic"),
+        (HEIC, "image/jpeg"),
+        (HEIC, "video/mp4"),
+        (HEIC, "text/plain"),
+        (AVI, "video/mp4"),
+        (EXE, "text/plain"),
+        (EXE, "image/jpeg"),
+        (b"some text", "application/pdf"),
+        (b"some text", "image/jpeg"),
+        (b"some text", "image/heic"),
+        (b"some text", "video/x-msvideo"),
+        (b"some text", "audio/wav"),
+    ] {
+        match try_inspect(bytes, declared) {
+            Err(Rejection::TypeDiffers { found, .. }) => assert!(!found.is_empty() && found != declared),
+            other => panic!("{declared}: {other:?}"),
+        }
+    }
+    let text = rejected(&portrait, "image/jpeg").text();
+    assert_eq!(text, "The file is called image/jpeg but is image/png.");
+}
+
+#[test]
+fn only_pictures_sound_and_video_are_shown_in_place() {
+    for safe in [
+        "image/jpeg",
+        "image/png",
+        "image/gif",
+        "image/webp",
+        "video/mp4",
+        "video/webm",
+        "audio/ogg",
+        "audio/mpeg",
+        "audio/mp4",
+        "audio/wav",
+    ] {
+        assert!(is_inline_safe(safe), "{safe}");
+    }
+    for unsafe_one in [
+        "application/pdf",
+        "image/svg+xml",
+        "text/html",
+        "text/xml",
+        "application/xhtml+xml",
+        "text/javascript",
+        "text/plain",
+        "",
+        "image/jpegx",
+    ] {
+        assert!(!is_inline_safe(unsafe_one), "{unsafe_one}");
+    }
+}

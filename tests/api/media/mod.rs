@@ -1,0 +1,58 @@
+//! What is found in files. Small ones are made here; others are in tests/media, whose README tells how.
+
+mod documents;
+mod hostile;
+mod pictures;
+mod recordings;
+mod workshop;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parlance::media::{Error, Inspected, Limits, Rejection, inspect};
+use tempfile::NamedTempFile;
+
+/// Smaller than the defaults, so that what goes beyond is small too.
+fn limits() -> Limits {
+    Limits {
+        max_picture_bytes: 1024 * 1024,
+        max_pixels: 1_000_000,
+        max_frames: 20,
+        max_memory: 16 * 1024 * 1024,
+        max_waveform: Duration::from_mins(1),
+        max_work: Duration::from_secs(20),
+    }
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media").join(name)
+}
+
+fn bytes_of(name: &str) -> Vec<u8> {
+    fs::read(sample(name)).unwrap()
+}
+
+fn file(bytes: &[u8]) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn try_inspect(bytes: &[u8], declared: &str) -> Result<Inspected, Rejection> {
+    inspect(file(bytes).path(), declared, &limits()).map_err(|error| match error {
+        Error::Rejected(rejection) => rejection,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[track_caller]
+fn inspected(bytes: &[u8], declared: &str) -> Inspected {
+    try_inspect(bytes, declared).unwrap()
+}
+
+#[track_caller]
+fn rejected(bytes: &[u8], declared: &str) -> Rejection {
+    try_inspect(bytes, declared).map(|found| format!("taken for {}", found.content_type)).unwrap_err()
+}

@@ -1,0 +1,139 @@
+//! Sound and video: how long it is, how large, and how loud.
+
+use std::time::Duration;
+
+use parlance::media::{Kind, Rejection, WAVEFORM_PEAKS};
+
+use super::{bytes_of, inspected, limits, rejected, try_inspect};
+
+fn is_about(duration: Option<Duration>, milliseconds: u64) -> bool {
+    // Encoders add the length of a packet or two.
+    duration.is_some_and(|duration| duration.abs_diff(Duration::from_millis(milliseconds)) < Duration::from_millis(150))
+}
+
+#[test]
+fn sound_has_a_duration_and_a_waveform_in_every_format() {
+    for (name, content_type) in [
+        ("voice.ogg", "audio/ogg"),
+        ("voice.webm", "audio/webm"),
+        ("voice.m4a", "audio/mp4"),
+        ("fragmented.mp4", "audio/mp4"),
+        ("voice.mp3", "audio/mpeg"),
+        ("voice.flac", "audio/flac"),
+        ("voice.aac", "audio/aac"),
+        ("vorbis.ogg", "audio/ogg"),
+    ] {
+        let found = inspected(&bytes_of(name), content_type);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Audio), "{name}");
+        assert!(is_about(found.duration, 2000), "{name}: {:?}", found.duration);
+        assert_eq!((found.width, found.height), (None, None), "{name}");
+        // One second of silence, then one of a tone.
+        let waveform = found.waveform.unwrap_or_else(|| panic!("{name} has no waveform"));
+        assert_eq!(waveform.len(), WAVEFORM_PEAKS, "{name}");
+        let (silence, tone) = waveform.split_at(WAVEFORM_PEAKS / 2);
+        assert!(silence[..28].iter().all(|peak| *peak < 10), "{name}: {silence:?}");
+        assert!(tone[4..30].iter().all(|peak| *peak > 70), "{name}: {tone:?}");
+        assert_eq!(waveform.iter().max(), Some(&100), "{name}");
+    }
+}
+
+fn wav(samples: &[i16], rate: u32) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let length = u32::try_from(data.len()).unwrap();
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((length + 36).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend((rate * 2).to_le_bytes());
+    bytes.extend(b"\x02\0\x10\0data");
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn a_waveform_is_drawn_to_the_loudest_and_silence_is_flat() {
+    let rising: Vec<i16> = (0..16_000).map(|at| if at % 2 == 0 { at / 16 } else { -at / 16 }).collect();
+    let waveform = inspected(&wav(&rising, 8000), "audio/wav").waveform.unwrap();
+    assert!(waveform.is_sorted() && waveform[0] < 3 && waveform[63] == 100, "{waveform:?}");
+    let silence = inspected(&wav(&[3; 8000], 8000), "audio/x-wav").waveform.unwrap();
+    assert_eq!(silence, [0; WAVEFORM_PEAKS]);
+    let short = inspected(&wav(&[20_000; 5], 8000), "audio/wav").waveform.unwrap();
+    assert_eq!(short, [100; WAVEFORM_PEAKS]);
+    assert_eq!(rejected(&wav(&[], 8000), "audio/wav"), Rejection::Unreadable);
+}
+
+#[test]
+fn a_long_recording_has_a_duration_alone() {
+    let bytes = wav(&vec![9; 61 * 1000], 1000);
+    let found = inspected(&bytes, "audio/wav");
+    assert_eq!((found.duration, found.waveform), (Some(limits().max_waveform + Duration::from_secs(1)), None));
+}
+
+#[test]
+fn video_has_its_size_as_it_is_shown() {
+    for (name, content_type, size) in [
+        ("portrait.mp4", "video/mp4", (48, 64)),
+        ("landscape.mov", "video/quicktime", (64, 48)),
+        ("video.webm", "video/webm", (64, 48)),
+    ] {
+        let found = inspected(&bytes_of(name), content_type);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
+        assert_eq!(found.width.zip(found.height), Some(size), "{name}");
+        assert!(is_about(found.duration, 1000), "{name}: {:?}", found.duration);
+        assert!(found.waveform.is_none() && found.thumbnails.is_empty() && found.cleaned.is_none());
+    }
+}
+
+#[test]
+fn the_tracks_tell_what_a_container_holds() {
+    for (name, declared, content_type, kind) in [
+        ("voice.m4a", "video/mp4", "audio/mp4", Kind::Audio),
+        ("voice.m4a", "audio/x-m4a", "audio/mp4", Kind::Audio),
+        ("portrait.mp4", "audio/mp4", "video/mp4", Kind::Video),
+        ("portrait.mp4", "video/quicktime", "video/mp4", Kind::Video),
+        ("voice.webm", "video/webm", "audio/webm", Kind::Audio),
+        ("voice.webm", "audio/webm;codecs=opus", "audio/webm", Kind::Audio),
+        ("video.webm", "video/x-matroska;codecs=vp8", "video/webm", Kind::Video),
+        ("voice.ogg", "audio/opus", "audio/ogg", Kind::Audio),
+        ("voice.ogg", "Audio/OGG; codecs=\"opus\"", "audio/ogg", Kind::Audio),
+    ] {
+        let found = inspected(&bytes_of(name), declared);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, kind), "{name} as {declared}");
+    }
+}
+
+#[test]
+fn a_recording_that_broke_off_lasts_as_long_as_it_can_be_read() {
+    for (name, content_type) in
+        [("voice.webm", "audio/webm"), ("fragmented.mp4", "audio/mp4"), ("voice.ogg", "audio/ogg")]
+    {
+        let bytes = bytes_of(name);
+        let found = inspected(&bytes[..bytes.len() * 3 / 4], content_type);
+        let duration = found.duration.unwrap();
+        assert!(duration >= Duration::from_secs(1) && duration < Duration::from_millis(1990), "{name}: {duration:?}");
+    }
+}
+
+#[test]
+fn an_mp4_that_lacks_a_part_is_refused() {
+    // Its tables come last, or first and tell of more than there is.
+    for (name, content_type) in
+        [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("voice.m4a", "audio/mp4")]
+    {
+        let bytes = bytes_of(name);
+        for part in [bytes.len() / 4, bytes.len() / 2, bytes.len() - 1] {
+            assert_eq!(rejected(&bytes[..part], content_type), Rejection::Unreadable, "{part} bytes of {name}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_of_the_cover_does_not_hide_the_song() {
+    let song = bytes_of("voice.mp3");
+    // An ID3 tag of two megabytes, in bytes of seven bits.
+    let tag = [b"ID3\x04\0\0\x01\0\0\0".as_slice(), &vec![0xff; 1 << 21]].concat();
+    let found = inspected(&[tag, song].concat(), "audio/mpeg");
+    assert!(is_about(found.duration, 2000) && found.waveform.is_some(), "{:?}", found.duration);
+    assert_eq!(try_inspect(b"ID3\x04\0\0\x7f\x7f\x7f\x7f", "audio/mpeg").unwrap_err(), Rejection::Unreadable);
+}

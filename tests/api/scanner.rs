@@ -1,0 +1,167 @@
+//! A real clamd, whose only signature is that of the test file that all scanners know.
+
+use std::fs::{self, Permissions};
+use std::io::SeekFrom;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use parlance::scanner::{Error, Scanner, Verdict};
+use tempfile::TempDir;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::process::{Child, Command};
+
+/// In two parts, so that no scanner takes this file for it.
+const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that this clamd takes.
+const MAX_STREAM: usize = 1024 * 1024;
+
+struct Clamd {
+    directory: TempDir,
+    port: u16,
+    _process: Child,
+}
+
+impl Clamd {
+    async fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let place = directory.path();
+        // clamd gives up root's rights where it has them, and must still read this.
+        fs::set_permissions(place, Permissions::from_mode(0o777)).unwrap();
+        let signature =
+            EICAR.concat().bytes().fold("Eicar-Test:0:0:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        fs::write(place.join("test.ndb"), signature + "\n").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let user = if nix::unistd::geteuid().is_root() { "User nobody\n" } else { "" };
+        let here = place.display();
+        let settings = format!(
+            "Foreground yes\nDatabaseDirectory {here}\nLocalSocket {here}/socket\nTCPSocket {port}\nTCPAddr 127.0.0.1\n\
+             StreamMaxLength {MAX_STREAM}\n{user}"
+        );
+        fs::write(place.join("clamd.conf"), settings).unwrap();
+        let process = Command::new(program())
+            .arg("--config-file")
+            .arg(place.join("clamd.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("clamd is missing: run scripts/setup test");
+        let clamd = Self { directory, port, _process: process };
+        clamd.wait().await;
+        clamd
+    }
+
+    /// There is no other sign of its being ready than that it answers.
+    async fn wait(&self) {
+        let mut file = file(b"ready?").await;
+        let ready = async {
+            while self.over_socket().scan(&mut file).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(TIMEOUT, ready).await.expect("clamd does not start");
+    }
+
+    fn over_socket(&self) -> Scanner {
+        Scanner::new(self.directory.path().join("socket").to_str().unwrap(), TIMEOUT)
+    }
+
+    fn over_tcp(&self) -> Scanner {
+        Scanner::new(&format!("127.0.0.1:{}", self.port), TIMEOUT)
+    }
+}
+
+/// Debian and Homebrew keep it off PATH.
+fn program() -> PathBuf {
+    let places = ["/usr/sbin/clamd", "/opt/homebrew/sbin/clamd", "/usr/local/sbin/clamd"];
+    places.into_iter().map(PathBuf::from).find(|place| place.exists()).unwrap_or_else(|| "clamd".into())
+}
+
+async fn file(bytes: &[u8]) -> File {
+    let mut file = File::from_std(tempfile::tempfile().unwrap());
+    file.write_all(bytes).await.unwrap();
+    file.flush().await.unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_file_is_clean_or_infected() {
+    let clamd = Clamd::start().await;
+    for scanner in [clamd.over_socket(), clamd.over_tcp()] {
+        // More than one chunk.
+        let mut clean = file(&vec![7; 200_000]).await;
+        assert_eq!(scanner.scan(&mut clean).await.unwrap(), Verdict::Clean);
+        assert_eq!(scanner.scan(&mut file(b"").await).await.unwrap(), Verdict::Clean);
+        let mut infected = file(EICAR.concat().as_bytes()).await;
+        let verdict = Verdict::Infected("Eicar-Test.UNOFFICIAL".to_owned());
+        assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
+        // From its beginning, wherever it stands.
+        infected.seek(SeekFrom::Start(40)).await.unwrap();
+        assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_clamd_does_not_take_is_not_clean() {
+    let clamd = Clamd::start().await;
+    for scanner in [clamd.over_socket(), clamd.over_tcp()] {
+        for bytes in [MAX_STREAM + 1, 20 * MAX_STREAM] {
+            let result = scanner.scan(&mut file(&vec![0; bytes]).await).await;
+            assert!(matches!(result, Err(Error::TooLarge)), "{bytes} bytes: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clamd_that_is_away_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().join("socket");
+    for address in [place.to_str().unwrap(), "127.0.0.1:1", "nowhere.invalid:3310"] {
+        let result = Scanner::new(address, TIMEOUT).scan(&mut file(b"text").await).await;
+        assert!(matches!(result, Err(Error::Away(_))), "{address}: {result:?}");
+    }
+}
+
+/// Answers like this once everything was read, and closes.
+fn answering(place: &Path, answer: &'static [u8]) {
+    let listener = UnixListener::bind(place).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(&[0; 4]) {
+            stream.read_buf(&mut asked).await.unwrap();
+        }
+        stream.write_all(answer).await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn only_a_whole_answer_counts() {
+    let directory = TempDir::new().unwrap();
+    for (index, answer) in
+        [b"".as_slice(), b"stream: O", b"stream: OK", b"stream: Something ERROR\0", b"OK FOUND ERROR\0", b"\0"]
+            .into_iter()
+            .enumerate()
+    {
+        let place = directory.path().join(index.to_string());
+        answering(&place, answer);
+        let scanner = Scanner::new(place.to_str().unwrap(), TIMEOUT);
+        let result = scanner.scan(&mut file(b"text").await).await;
+        assert!(matches!(result, Err(Error::Away(_) | Error::Refused(_))), "{answer:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clamd_that_says_nothing_is_given_up() {
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().join("socket");
+    let _listener = UnixListener::bind(&place).unwrap();
+    let scanner = Scanner::new(place.to_str().unwrap(), Duration::from_millis(200));
+    let result = scanner.scan(&mut file(b"text").await).await;
+    assert!(matches!(result, Err(Error::Away(error)) if error.kind() == std::io::ErrorKind::TimedOut));
+}
