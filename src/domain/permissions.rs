@@ -7,7 +7,7 @@ use crate::store::participants::ParticipantRole;
 /// What takes a role to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Change the title or the topic.
+    /// Change the title, the topic or the avatar.
     Rename,
     /// Say whether newcomers see what was before.
     SetHistory,
@@ -34,7 +34,7 @@ impl Action {
     /// What the owner, an admin and a member of a group may do, and what is said to the others.
     const fn row(self) -> ([bool; 3], &'static str) {
         match self {
-            Self::Rename => ([true, true, false], "Only the owner and admins may change the title and the topic."),
+            Self::Rename => ([true, true, false], "Only the owner and admins may change the title, the topic and the avatar."),
             Self::SetHistory => ([true, false, false], "Only the owner may say what newcomers see."),
             Self::AddParticipant => ([true, true, false], "Only the owner and admins may add participants."),
             Self::RemoveMember => ([true, true, false], "Only the owner and admins may remove a member."),

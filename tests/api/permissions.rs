@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Node, User};
 
 const ROWS: [(&str, Action); 9] = [
-    ("change the title or the topic", Action::Rename),
+    ("change the title, the topic or the avatar", Action::Rename),
     ("say whether newcomers see what was before", Action::SetHistory),
     ("add participants", Action::AddParticipant),
     ("remove a member", Action::RemoveMember),
