@@ -123,8 +123,8 @@ impl Held {
             }
         }
         if !violations.is_empty() {
-            let path = if forwarded { "messageIds" } else { "attachmentIds" };
-            let violation = |(place, message)| Violation::new(format!("{path}.{place}"), message);
+            let path = |place| if forwarded { "messageIds".to_owned() } else { format!("attachmentIds.{place}") };
+            let violation = |(place, message)| Violation::new(path(place), message);
             return Err(Error::Invalid(violations.into_iter().map(violation).collect()));
         }
         Ok(match kinds.as_slice() {

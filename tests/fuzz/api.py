@@ -5,6 +5,7 @@ not. Whatever comes, an answer must be GraphQL, and never a failure of the serve
 """
 
 import argparse
+import base64
 import collections
 import dataclasses
 import sys
@@ -34,6 +35,10 @@ MIN_WITH_DATA = 40
 # How often a random argument gives way to one that means something.
 MEANINGFUL = 0.8
 MAX_SHOWN_FAILURES = 10
+# One grey pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 
 
 class Api:
@@ -48,6 +53,11 @@ class Api:
     def send(self, document, token=None):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self.session.post(self.url, json={"query": document}, headers=headers, timeout=60)
+
+    def put(self, upload, body):
+        """Sends bytes as the payload of an upload says."""
+        headers = {header["name"]: header["value"] for header in upload["headers"]}
+        self.session.request(upload["method"], upload["url"], data=body, headers=headers, timeout=60).raise_for_status()
 
     def ask(self, document, token=None):
         """The data of an answer that cannot have errors."""
@@ -73,6 +83,8 @@ class Person:
         self.friends, self.names = [self.id], [name]
         self.conversations, self.messages, self.participants, self.requests = [], [], [], []
         self.invites, self.codes, self.scheduled = [], [], []
+        # READY, and uploaded but not completed.
+        self.pictures, self.uploads = [], []
         # By the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
@@ -110,6 +122,16 @@ class Person:
             )
             sent = api.ask(f"mutation {{ {sends} }}", sender.token)
             self.messages += [payload["message"]["id"] for payload in sent.values()]
+        for uploaded in (self.pictures, self.uploads):
+            upload = api.ask(
+                f'mutation {{ createUpload(input: {{fileName: "grey.png", contentType: "image/png",'
+                f" byteSize: {len(PNG)}}}) {{ attachment {{ id }} url method headers {{ name value }} }} }}",
+                self.token,
+            )["createUpload"]
+            api.put(upload, PNG)
+            uploaded.append(upload["attachment"]["id"])
+        completed = f'mutation {{ completeUpload(input: {{attachmentId: "{self.pictures[0]}"}})'
+        api.ask(completed + " { attachment { state } } }", self.token)
         asked = f'mutation {{ sendContactRequest(input: {{userId: "{self.id}"}}) {{ request {{ id }} }} }}'
         self.requests = [api.ask(asked, friend.token)["sendContactRequest"]["request"]["id"]]
         seen = api.ask(
@@ -127,7 +149,7 @@ class Person:
 
     @property
     def ids(self):
-        mine = self.friends + self.sessions + self.requests + self.invites + self.scheduled
+        mine = self.friends + self.sessions + self.requests + self.invites + self.scheduled + self.pictures
         return mine + self.conversations + self.messages + self.participants
 
     def any_id(self, random):
@@ -162,16 +184,21 @@ def meaningful(field, name, person, random):
     unique = f"{random.getrandbits(40):010x}"
     values = {
         "after": [None, *person.cursors[field]],
+        "attachmentId": person.uploads,
+        "avatarId": [None, *person.pictures],
         "before": [None, *person.cursors[field]],
         "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
+        "byteSize": [1, 1000, 2**30],
         "clientId": ["1", unique],
         "code": person.codes,
+        "contentType": ["image/png", "text/plain", "*/*"],
         "conversationId": person.conversations,
         "currentPassword": [person.PASSWORD],
         "displayName": ["Ada", unique],
         "emoji": ["\U0001f44d", "\u2764", "a"],
         "email": [f"{unique}@example.org"],
         "expiresIn": [None, 1, 3600],
+        "fileName": ["grey.png", "../grey.png", ".."],
         "first": [None, 1, 2, 20, 100, 101],
         "id": {"conversation": person.conversations, "user": person.friends}.get(field, person.any_id(random)),
         "identifier": person.names,
@@ -189,11 +216,13 @@ def meaningful(field, name, person, random):
         "sendAt": [in_days(1), in_days(300), in_days(400)],
         "senderId": person.friends,
         "sessionId": person.sessions,
+        "sha256": [None, "0" * 64],
         "title": ["Weavers", unique],
         "userId": person.friends,
         "username": [random.choice(person.names), f"w{unique}"],
     }.get(name)
     lists = {
+        "attachmentIds": person.pictures,
         "conversationIds": person.conversations,
         "ids": person.ids,
         "messageIds": person.messages,
