@@ -34,7 +34,9 @@ impl Action {
     /// What the owner, an admin and a member of a group may do, and what is said to the others.
     const fn row(self) -> ([bool; 3], &'static str) {
         match self {
-            Self::Rename => ([true, true, false], "Only the owner and admins may change the title, the topic and the avatar."),
+            Self::Rename => {
+                ([true, true, false], "Only the owner and admins may change the title, the topic and the avatar.")
+            }
             Self::SetHistory => ([true, false, false], "Only the owner may say what newcomers see."),
             Self::AddParticipant => ([true, true, false], "Only the owner and admins may add participants."),
             Self::RemoveMember => ([true, true, false], "Only the owner and admins may remove a member."),

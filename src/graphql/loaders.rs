@@ -171,7 +171,9 @@ impl Rows {
 
     pub(super) fn keep_avatars(&self, rows: &[Attachment]) {
         if let Some(kept) = &self.avatars {
-            rows.iter().for_each(|row| kept.insert(row.id, Arc::new(row.clone())));
+            for row in rows {
+                kept.insert(row.id, Arc::new(row.clone()));
+            }
         }
     }
 }

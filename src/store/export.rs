@@ -93,7 +93,7 @@ pub async fn messages(
     let rows: Vec<Message> = query.load(conn).await?;
     let with: Vec<_> = rows.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
     let attachments = attachment_uses::ids_of_messages(conn, &with).await?;
-    let own = |row: &Message| of(&attachments, row.id);
+    let own = |row: &Message| of(&attachments, &row.id);
     Ok(rows.into_iter().map(|row| (own(&row), row)).map(|(own, row)| (row, own)).collect())
 }
 
@@ -191,12 +191,12 @@ pub async fn scheduled_messages(
     let rows: Vec<ScheduledMessage> = query.load(conn).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let attachments = attachment_uses::ids_of_scheduled(conn, &ids).await?;
-    Ok(rows.into_iter().zip(ids).map(|(row, id)| (row, of(&attachments, id))).collect())
+    Ok(rows.into_iter().zip(ids).map(|(row, id)| (row, of(&attachments, &id))).collect())
 }
 
 /// Those of a message, in their order.
-fn of<Id: PartialEq>(attachments: &[(Id, AttachmentId)], id: Id) -> Vec<AttachmentId> {
-    attachments.iter().filter(|(other, _)| *other == id).map(|(_, attachment)| *attachment).collect()
+fn of<Id: PartialEq>(attachments: &[(Id, AttachmentId)], id: &Id) -> Vec<AttachmentId> {
+    attachments.iter().filter(|(other, _)| other == id).map(|(_, attachment)| *attachment).collect()
 }
 
 /// What the user has uploaded, and what is under way.

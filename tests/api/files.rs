@@ -399,7 +399,7 @@ async fn a_kept_rendering_goes_before_its_addresses_do() {
     let change = clock.now() + TimeDelta::seconds(4);
     // S3 has a clock of its own, by which files are uploaded.
     let database = TestDatabase::new().await;
-    let uploading = Node::build().start_on(&database).await;
+    let uploading = Node::build().flag("--access-token-ttl=7200").start_on(&database).await;
     let node = Node::build().clock(clock).s3(&uploading.s3).start_on(&database).await;
     let (ada, bob) = (uploading.register("ada").await, uploading.register("bob").await.on(&node));
     let group = ada.create_group("Files", &[&bob]).await;
