@@ -9,7 +9,27 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A stream that runs apart, one item ahead. It ends when dropped.
+/// Waits for the work, which goes on while nobody polls this, and ends when it is dropped. Panics where the work does.
+pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+/// Runs work apart until it succeeds: for a stream that loses nothing because Postgres is away. The first argument says
+/// what cannot be done meanwhile. A macro, because it cannot be said of a closure's future that it is Send.
+macro_rules! patiently {
+    ($what:literal, $work:expr) => {
+        loop {
+            match $crate::apart::run($work).await {
+                Ok(value) => break value,
+                Err(error) => tracing::warn!(?error, "{}; trying again", $what),
+            }
+            tokio::time::sleep($crate::error::RETRY).await;
+        }
+    };
+}
+pub(crate) use patiently;
+
+/// A stream that runs apart, an item or two ahead. It ends when dropped.
 pub struct Apart<T> {
     items: mpsc::Receiver<T>,
     task: AbortOnDropHandle<()>,

@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures_util::{Stream, StreamExt as _};
-use tokio_util::task::AbortOnDropHandle;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
 use super::presence::Status;
 use super::typing::Typing;
 use super::{App, Viewer};
-use crate::apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Stamp, Subject, Topic, Watch};
 use crate::log::{Cursor, Follow, Interest, Item};
@@ -40,7 +39,7 @@ pub struct Inbox {
     typing: HashSet<(ConversationId, UserId)>,
     status: Status,
     /// Whether the user may know of a change is looked up.
-    asking: Option<AbortOnDropHandle<Option<(Typing, Stamp)>>>,
+    asking: Option<BoxFuture<'static, Option<(Typing, Stamp)>>>,
 }
 
 impl App {
@@ -69,7 +68,7 @@ impl Stream for Inbox {
         }
         loop {
             if let Some(asking) = &mut self.asking {
-                let asked = ready!(apart::poll(asking, cx));
+                let asked = ready!(asking.poll_unpin(cx));
                 self.asking = None;
                 let Some((typing, stamp)) = asked else { continue };
                 let key = (typing.conversation, typing.user);
@@ -79,8 +78,7 @@ impl Stream for Inbox {
             }
             match ready!(self.watch.poll_changed(cx)) {
                 (Subject::Typing(conversation, user), stamp) => {
-                    let asking = ask(self.app.clone(), self.user, conversation, user, stamp);
-                    self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
+                    self.asking = Some(ask(self.app.clone(), self.user, conversation, user, stamp).boxed());
                 }
                 (Subject::Presence(user), stamp) => {
                     let status = self.app.live().status(user);

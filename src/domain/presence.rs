@@ -11,8 +11,7 @@ use tracing::warn;
 use super::error::{Error, Result};
 use super::users::check_existing;
 use super::{App, Viewer};
-use crate::apart::Apart;
-use crate::error::RETRY;
+use crate::apart::patiently;
 use crate::ids::UserId;
 pub use crate::live::{Connected, Status};
 use crate::live::{Live, Subject, Topic};
@@ -91,7 +90,7 @@ impl Presences<'_> {
         // Each once, however often it is asked for.
         let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
         let mut watch = app.live().watch(topics.into_iter().collect());
-        Ok(Apart::new(stream! {
+        Ok(stream! {
             let mut shown = HashMap::new();
             loop {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
@@ -105,17 +104,15 @@ impl Presences<'_> {
                     }
                 }
             }
-        }))
+        })
     }
 
+    /// For a stream, which need not poll it all the time: where Postgres is away it waits.
     async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
-        loop {
-            match self.of(viewer, users).await {
-                Ok(presences) => return presences,
-                Err(error) => warn!(?error, "presence cannot be looked up; trying again"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        patiently!("presence cannot be looked up", {
+            let (app, users) = (self.app.clone(), users.to_vec());
+            async move { app.presences().of(viewer, &users).await }
+        })
     }
 
     /// Those of `users` of whom the viewer may know whether they are there.

@@ -2,11 +2,9 @@
 
 use std::collections::HashSet;
 
-use tracing::warn;
-
 use super::error::{Error, Result};
 use super::{App, Viewer};
-use crate::error::RETRY;
+use crate::apart::patiently;
 use crate::ids::UserId;
 use crate::log::Change;
 use crate::store::privacy::{self, PrivacyChanges, Setting};
@@ -43,15 +41,12 @@ impl Privacy<'_> {
         Ok(blocks::apart(&mut *self.app.connection().await?, user, others).await?.into_iter().collect())
     }
 
-    /// The same for a stream: where Postgres is away it waits.
+    /// The same for a stream, which need not poll it all the time: where Postgres is away it waits.
     pub(super) async fn patiently_kept_apart(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
-        loop {
-            match self.kept_apart(user, others).await {
-                Ok(apart) => return apart,
-                Err(error) => warn!(?error, "who may see whom cannot be looked up; trying again"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        patiently!("who may see whom cannot be looked up", {
+            let (app, others) = (self.app.clone(), others.to_vec());
+            async move { app.privacy().kept_apart(user, &others).await }
+        })
     }
 }
 

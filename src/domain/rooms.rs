@@ -8,7 +8,6 @@ use futures_util::Stream;
 use super::error::Result;
 use super::watch::ConversationWatch;
 use super::{App, Viewer};
-use crate::apart::Apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -35,7 +34,7 @@ impl Rooms<'_> {
         let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Room).await?;
         let app = self.app.clone();
         let entered = app.live().enter(conversation, viewer.user);
-        Ok(Apart::new(try_stream! {
+        Ok(try_stream! {
             let _entered = entered;
             let mut users = app.live().room(conversation);
             let apart = app.privacy().patiently_kept_apart(viewer.user, &users).await;
@@ -55,6 +54,6 @@ impl Rooms<'_> {
                     }
                 }
             }
-        }))
+        })
     }
 }

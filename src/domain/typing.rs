@@ -8,7 +8,6 @@ use futures_util::Stream;
 use super::error::Result;
 use super::watch::ConversationWatch;
 use super::{App, Viewer};
-use crate::apart::Apart;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Subject, Topic};
 
@@ -44,7 +43,7 @@ impl Typings<'_> {
     ) -> Result<impl Stream<Item = Result<Typing>> + Send + use<>> {
         let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Typing).await?;
         let app = self.app.clone();
-        Ok(Apart::new(try_stream! {
+        Ok(try_stream! {
             let mut shown = HashSet::new();
             loop {
                 for subject in watch.changed().await? {
@@ -55,7 +54,7 @@ impl Typings<'_> {
                     }
                 }
             }
-        }))
+        })
     }
 
     /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.

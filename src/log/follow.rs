@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use async_stream::stream;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 
 use super::Log;
@@ -13,24 +14,10 @@ use super::event::{Audience, Change, Event, Seq};
 use super::interest::{Interest, receives};
 use super::read::{self, Snapshot};
 use super::streams::Joined;
-use crate::apart::Apart;
-use crate::error::{RETRY, Result};
+use crate::apart::patiently;
+use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::{Connection, messages, participants};
-
-/// Tries until it succeeds: a stream loses nothing because Postgres is away. A macro, because it cannot be said
-/// of a closure's future that it is Send.
-macro_rules! patiently {
-    ($work:expr) => {
-        loop {
-            match $work.await {
-                Ok(value) => break value,
-                Err(error) => tracing::warn!(%error, "a stream cannot read on; trying again"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    };
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
@@ -54,13 +41,13 @@ impl Log {
             Some(_) => From::Unknown,
         };
         let reading = Reading { log: self.clone(), user, interest, from, caught_up: false };
-        let (log, stage) = (self.clone(), Stage::Reading(Apart::new(reading.steps())));
+        let (log, stage) = (self.clone(), Stage::Reading(reading.steps().boxed()));
         Follow { log, user, interest, stage }
     }
+}
 
-    async fn snapshot(&self, user: UserId) -> Result<Snapshot> {
-        read::snapshot(&mut *self.database.connection().await?, user).await
-    }
+async fn snapshot(log: Log, user: UserId) -> Result<Snapshot> {
+    read::snapshot(&mut *log.database.connection().await?, user).await
 }
 
 /// A stream of the log for one user. Between two events it is a queue and nothing more.
@@ -72,7 +59,8 @@ pub struct Follow {
 }
 
 enum Stage {
-    Reading(Apart<Step>),
+    /// In a box, because it takes kilobytes and is over soon.
+    Reading(BoxStream<'static, Step>),
     Live(Joined),
     Over,
 }
@@ -97,7 +85,7 @@ impl Stream for Follow {
                 Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
                     Ok(event) => return Poll::Ready(Some(Item::Event(event))),
                     // Of a quiet stream the last event may be long ago, and out of the log.
-                    Err(place) => self.stage = Stage::Reading(Apart::new(self.read_on(place).steps())),
+                    Err(place) => self.stage = Stage::Reading(self.read_on(place).steps().boxed()),
                 },
                 Stage::Over => return Poll::Ready(None),
             }
@@ -141,7 +129,7 @@ impl Reading {
             };
             'from_the_log: loop {
                 let departures = log.streams.departures();
-                let snapshot = patiently!(log.snapshot(user));
+                let snapshot = patiently!("a stream cannot read on", snapshot(log.clone(), user));
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
                 if std::mem::take(&mut resync) {
@@ -149,12 +137,14 @@ impl Reading {
                     yield Step::Item(Item::ResyncRequired(head));
                 }
                 if let Some(from) = position {
-                    let Some(mut missed) = patiently!(Missed::new(&log, user, &snapshot, from)) else {
+                    let Some(mut missed) = patiently!("a stream cannot read on", Missed::new(log.clone(), user, snapshot.clone(), from)) else {
                         resync = true;
                         continue;
                     };
                     loop {
-                        let events = match patiently!(missed.page(&log)) {
+                        let (rest, page) = patiently!("a stream cannot read on", missed.clone().page(log.clone()));
+                        missed = rest;
+                        let events = match page {
                             Page::Events(events) => events,
                             Page::End => break,
                             Page::Forgotten => {
@@ -215,6 +205,7 @@ enum Page {
 }
 
 /// What a stream has missed, read page by page.
+#[derive(Clone)]
 struct Missed {
     user: UserId,
     position: Seq,
@@ -230,7 +221,7 @@ struct Missed {
 impl Missed {
     /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None where
     /// some events after the position are gone.
-    async fn new(log: &Log, user: UserId, snapshot: &Snapshot, position: Seq) -> Result<Option<Self>> {
+    async fn new(log: Log, user: UserId, snapshot: Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
         let mut ever = conversations.clone();
         let mut returned = HashMap::new();
@@ -252,7 +243,7 @@ impl Missed {
                     _ => {}
                 }
             }
-            returned = returns(&personal, snapshot);
+            returned = returns(&personal, &snapshot);
             if !returned.is_empty() {
                 let ids: Vec<_> = returned.keys().copied().collect();
                 let hiding = participants::hiding_from(&mut connection, user, &ids).await?;
@@ -263,17 +254,17 @@ impl Missed {
         Ok(Some(Self { user, position, head: snapshot.head, conversations, ever, returned }))
     }
 
-    /// The next events for the user.
-    async fn page(&mut self, log: &Log) -> Result<Page> {
+    /// The next events for the user, and what is left.
+    async fn page(mut self, log: Log) -> Result<(Self, Page)> {
         if self.position >= self.head {
-            return Ok(Page::End);
+            return Ok((self, Page::End));
         }
         let limit = log.settings.catch_up_page;
         let mut connection = log.database.connection().await?;
         let mut events =
             read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
         if !read::is_whole_after(&mut connection, self.position).await? {
-            return Ok(Page::Forgotten);
+            return Ok((self, Page::Forgotten));
         }
         self.position = events.last().map_or(self.head, |last| last.seq);
         events.retain(|event| {
@@ -285,7 +276,7 @@ impl Missed {
         });
         let concealed = concealed(&mut connection, self.user, &events).await?;
         events.retain(|event| event.change.message().is_none_or(|message| !concealed.contains(&message)));
-        Ok(Page::Events(events))
+        Ok((self, Page::Events(events)))
     }
 }
 
