@@ -1,0 +1,175 @@
+//! Attachments: sent with messages, and seen by those who see these, and by nobody else.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Timelike as _};
+use futures_util::future::join_all;
+use parlance::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::support::{Node, Socket, TestDatabase, picture};
+
+#[tokio::test]
+async fn messages_are_sent_with_attachments() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Files", &[&bob]).await;
+    let image = ada.upload("a.jpg", "image/jpeg", &picture(20, 20)).await["id"].clone();
+    let (note, other) = (ada.upload_note("one").await, ada.upload_note("two").await);
+    let his = bob.upload_note("his").await;
+    let pending = ada.begin_upload("note.txt", "text/plain", 4).await["attachment"]["id"].clone();
+
+    let mixed = ada.send_with(&group, Some("look, @all"), &[&image, &note, &image]).await;
+    assert_eq!((&mixed["kind"], &mixed["body"]), (&json!("FILE"), &json!("look, @all")));
+    let names: Vec<_> = mixed["attachments"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(names, [image.clone(), note.clone()], "each once, in their order");
+    let silent = ada.send_with(&group, Some("  "), &[&note, &other]).await;
+    assert_eq!((&silent["kind"], &silent["body"]), (&json!("FILE"), &Value::Null));
+    assert_eq!(ada.send_with(&group, Some("again"), &[&image]).await["kind"], "IMAGE");
+
+    let refused = ada.try_send_with(&group, None, &[&note, &his, &pending, &json!(other_id())]).await;
+    assert_eq!(refused.violations(), ["attachmentIds.1", "attachmentIds.2", "attachmentIds.3"]);
+    assert_eq!(ada.try_send_with(&group, None, &[&json!("att_x")]).await.violations(), ["attachmentIds.0"]);
+    assert_eq!(ada.try_send_with(&group, None, &[]).await.violations(), ["body"]);
+    let many: Vec<_> = (0..11).map(|_| json!(other_id())).collect();
+    let many = ada.try_send_with(&group, None, &many.iter().collect::<Vec<_>>()).await;
+    assert_eq!(many.violations(), ["attachmentIds"]);
+
+    // By its clientId it is sent once, whatever becomes of the attachments.
+    let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
+    let input = |with: &Value| json!({"input": {"conversationId": group, "clientId": "once", "attachmentIds": [with]}});
+    let first = ada.query(query, input(&note)).await;
+    assert_eq!(ada.query(query, input(&his)).await, first);
+
+    let edit = "mutation ($id: ID!, $body: String!) {
+        editMessage(input: {messageId: $id, body: $body}) { message { body kind editedAt attachments { id } } }
+    }";
+    let edited = ada.query(edit, json!({"id": silent["id"], "body": "two notes"})).await;
+    assert_eq!(edited["editMessage"]["message"]["body"], "two notes");
+    assert_eq!(edited["editMessage"]["message"]["attachments"].as_array().unwrap().len(), 2);
+    let edited = ada.query(edit, json!({"id": silent["id"], "body": ""})).await;
+    assert_eq!(edited["editMessage"]["message"]["body"], Value::Null);
+    let text = ada.send(&group, "text").await;
+    assert_eq!(ada.call(edit, json!({"id": text["id"], "body": " "})).await.violations(), ["body"]);
+
+    ada.delete_message(&silent, "EVERYONE").await.data();
+    let query = "query ($id: ID!) { node(id: $id) { ... on Message { kind body attachments { id } deletedAt } } }";
+    let tombstone = bob.query(query, json!({"id": silent["id"]})).await["node"].clone();
+    assert_eq!((&tombstone["kind"], &tombstone["attachments"]), (&json!("FILE"), &json!([])));
+    assert_eq!(bob.forward(&silent, &group).await.violations(), ["messageIds.0"]);
+}
+
+/// An id that is nobody's.
+fn other_id() -> String {
+    parlance::ids::AttachmentId::new(Clock::system().now(), &parlance::random::Random::system()).to_string()
+}
+
+#[tokio::test]
+async fn messages_that_wait_keep_their_attachments() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let (note, his) = (ada.upload_note("later").await, bob.upload_note("his").await);
+    let query = "mutation ($input: ScheduleMessageInput!) { scheduleMessage(input: $input) {
+        scheduledMessage { id body attachments { id url } }
+    } }";
+    let at = Clock::system().now() + TimeDelta::milliseconds(800);
+    let input = |id: &Value| json!({"input": {"conversationId": direct, "attachmentIds": [id], "sendAt": at}});
+    assert_eq!(ada.call(query, input(&his)).await.violations(), ["attachmentIds.0"]);
+    let mut inbox = bob.inbox().await;
+    let scheduled = ada.query(query, input(&note)).await["scheduleMessage"]["scheduledMessage"].clone();
+    assert_eq!((&scheduled["body"], &scheduled["attachments"][0]["id"]), (&Value::Null, &note));
+    assert_eq!(bob.attachment(&note).await, Value::Null, "not sent yet");
+    let message = inbox.message().await;
+    assert_eq!(message["body"], Value::Null);
+    assert_eq!(bob.attachment(&note).await["id"], note);
+}
+
+#[tokio::test]
+async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
+    let node = Node::start().await;
+    let names = ["ada", "bob", "cem", "eve"];
+    let [ada, bob, cem, eve] = &join_all(names.map(|name| node.register(name))).await[..] else { unreachable!() };
+    let group = ada.create_group("Files", &[bob]).await;
+    let note = ada.upload_note("secret").await;
+    assert_eq!(ada.attachment(&note).await["state"], "READY");
+    assert_eq!(bob.attachment(&note).await, Value::Null, "not sent yet");
+    let message = ada.send_with(&group, None, &[&note]).await;
+    assert!(bob.attachment(&note).await["url"].is_string());
+    assert_eq!(eve.attachment(&note).await, Value::Null);
+
+    // Forwarded, it is seen there too, and no more of the message than that.
+    let theirs = bob.create_group("Elsewhere", &[cem]).await;
+    let copy = bob.forward(&message, &theirs).await.data()["forwardMessages"]["messages"][0].clone();
+    assert_eq!((&copy["kind"], &copy["body"], &copy["forwarded"]), (&json!("FILE"), &Value::Null, &json!(true)));
+    assert_eq!(copy["attachments"][0]["id"], note);
+    assert!(cem.attachment(&note).await["url"].is_string());
+    assert_eq!(eve.forward(&message, &theirs).await.code(), "NOT_FOUND");
+
+    // Deleted where it was, it lives on where it was forwarded to.
+    ada.delete_message(&message, "EVERYONE").await.data();
+    assert!(bob.attachment(&note).await["url"].is_string());
+    bob.remove(&theirs, cem).await.data();
+    assert_eq!(cem.attachment(&note).await, Value::Null);
+    bob.delete_message(&copy, "VIEWER").await.data();
+    assert_eq!(bob.attachment(&note).await, Value::Null);
+    assert!(ada.attachment(&note).await["url"].is_string(), "it is hers");
+
+    // Who comes later to a group that hides what was before does not see it.
+    ada.update_group(&group, json!({"historyVisible": false})).await.data();
+    let before = ada.upload_note("before").await;
+    ada.send_with(&group, None, &[&before]).await;
+    ada.add_participants(&group, &[cem]).await.data();
+    assert_eq!(cem.attachment(&before).await, Value::Null);
+    let after = ada.upload_note("after").await;
+    ada.send_with(&group, None, &[&after]).await;
+    assert!(cem.attachment(&after).await["url"].is_string());
+
+    // Nor who blocks its sender.
+    let direct = ada.open_direct(bob).await;
+    let block = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    bob.query(block, json!({"id": ada.id})).await;
+    let unwanted = ada.upload_note("unwanted").await;
+    ada.send_with(&direct, None, &[&unwanted]).await;
+    assert_eq!(bob.attachment(&unwanted).await, Value::Null);
+}
+
+/// Events that are rendered once and kept show addresses that expire: who comes later is shown fresh ones.
+#[tokio::test]
+async fn a_kept_rendering_goes_before_its_addresses_do() {
+    const WINDOW: i64 = 30 * 60;
+    let now = Clock::system().now();
+    let into = i64::from(now.minute() * 60 + now.second()) % WINDOW;
+    // Four seconds before the addresses change.
+    let ahead = TimeDelta::seconds(WINDOW - into - 4) - TimeDelta::nanoseconds(now.nanosecond().into());
+    let clock = Clock::off_by(ahead);
+    let change = clock.now() + TimeDelta::seconds(4);
+    // S3 has a clock of its own, by which files are uploaded.
+    let database = TestDatabase::new().await;
+    let uploading = Node::build().flag("--access-token-ttl=7200").start_on(&database).await;
+    let node = Node::build().clock(clock).s3(&uploading.s3).start_on(&database).await;
+    let (ada, bob) = (uploading.register("ada").await, uploading.register("bob").await.on(&node));
+    let group = ada.create_group("Files", &[&bob]).await;
+    let note = ada.upload_note("kept").await;
+    let cursor = bob.hear_and_leave(&ada, &group).await;
+    ada.send_with(&group, None, &[&note]).await;
+    let shown = async || {
+        let query = "subscription ($after: String) { inbox(after: $after) {
+            ... on MessageAdded { message { attachments { url } } }
+        } }";
+        let mut socket: Socket = bob.socket().await;
+        socket.subscribe("it", query, json!({"after": cursor})).await;
+        let event = socket.receive_of("it").await;
+        event["payload"]["data"]["inbox"]["message"]["attachments"][0]["url"].as_str().unwrap().to_owned()
+    };
+    let renders = async || node.metric("parlance_renders_total{rendering=\"shared\"}").await;
+    let (first, rendered) = (shown().await, renders().await);
+    assert!(clock.now() < change, "this machine is too slow for this test");
+    assert_eq!(shown().await, first, "it is kept");
+    let again = renders().await;
+    tokio::time::sleep((change - clock.now()).to_std().unwrap_or_default() + Duration::from_millis(50)).await;
+    let later = shown().await;
+    assert_ne!(later, first);
+    assert!(again - rendered <= 1, "no more than the CaughtUp");
+    assert_eq!(shown().await, later, "it is kept anew");
+}
