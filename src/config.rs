@@ -1,5 +1,6 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
+mod calls;
 mod docs;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
@@ -28,6 +30,8 @@ pub struct Config {
     pub log: LogSettings,
     #[command(flatten)]
     pub live: LiveSettings,
+    #[command(flatten)]
+    pub calls: CallSettings,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
     #[command(flatten)]

@@ -121,6 +121,12 @@ id!(MessageId, "msg");
 id!(InviteId, "inv");
 id!(ContactRequestId, "crq");
 id!(ScheduledMessageId, "sch");
+id!(CallId, "cal");
+id!(
+    /// A device's time in a call. Clients know it by the session.
+    CallParticipantId,
+    "cpt"
+);
 
 impl MessageId {
     /// When it was made, to the millisecond; the epoch for one that no server made.

@@ -3,6 +3,11 @@
 pub mod accounts;
 mod batch;
 pub mod blocks;
+pub mod call_events;
+mod call_keeper;
+pub mod call_signals;
+mod call_state;
+pub mod calls;
 mod change;
 pub mod contacts;
 pub mod conversations;
@@ -45,6 +50,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use call_keeper::CallKeeper;
 pub use error::{Error, Result, Violation};
 use expiry::Reaper;
 use housekeeping::Housekeeper;
@@ -52,7 +58,7 @@ use passwords::Passwords;
 pub use tokens::Tokens;
 
 use crate::clock::Clock;
-use crate::config::{Config, Limits};
+use crate::config::{CallSettings, Config, Limits};
 use crate::ids::{SessionId, UserId};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
@@ -75,6 +81,7 @@ struct Parts {
     clock: Clock,
     random: Random,
     limits: Limits,
+    calls: CallSettings,
     passwords: Passwords,
     tokens: Tokens,
     writers: Writers,
@@ -123,6 +130,7 @@ impl App {
         tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
         let settings = config.housekeeping.clone();
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
+        tasks.spawn(CallKeeper::new(&database, &log, &random, &config.calls, tail_look).run());
         let heard = log.clone();
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
@@ -130,9 +138,22 @@ impl App {
         tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
-        let limits = config.limits.clone();
-        let parts =
-            Parts { database, log, clock, random, limits, passwords, tokens, writers, metrics, scheduler, live, tasks };
+        let (limits, calls) = (config.limits.clone(), config.calls.clone());
+        let parts = Parts {
+            database,
+            log,
+            clock,
+            random,
+            limits,
+            calls,
+            passwords,
+            tokens,
+            writers,
+            metrics,
+            scheduler,
+            live,
+            tasks,
+        };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -207,6 +228,10 @@ impl App {
 
     pub fn scheduled_messages(&self) -> scheduled_messages::ScheduledMessages<'_> {
         scheduled_messages::ScheduledMessages { app: self }
+    }
+
+    pub fn calls(&self) -> calls::Calls<'_> {
+        calls::Calls { app: self }
     }
 
     pub fn presences(&self) -> presence::Presences<'_> {

@@ -7,6 +7,8 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
+use super::call::RingKey;
+use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, ErrorCode, Result};
@@ -17,8 +19,8 @@ use super::presence::PresenceChanged;
 use super::scalars::parse_id;
 use super::typing::TypingChanged;
 use super::user::User;
-use crate::domain::Viewer;
 use crate::domain::inbox::Happening;
+use crate::domain::{Viewer, call_events as calls};
 use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
 use crate::store::messages::Message as Row;
@@ -109,6 +111,10 @@ pub enum InboxEvent {
     ContactsChanged(ContactsChanged),
     TypingChanged(TypingChanged),
     PresenceChanged(PresenceChanged),
+    CallRinging(CallRinging),
+    CallAnswered(CallAnswered),
+    CallLeft(CallLeft),
+    CallEnded(CallEnded),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
 }
@@ -165,7 +171,8 @@ impl LogSubscription {
     /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
     /// With `after`, first every durable event since that cursor, then CaughtUp, then live, with nothing
     /// lost and nothing twice. Without it, CaughtUp at once, then live. Live are also TypingChanged of the others in
-    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor.
+    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor, nor have the events of
+    /// calls, which may come again after a reconnect: a call rings only while it does.
     async fn inbox(
         &self,
         ctx: &Context<'_>,
@@ -255,6 +262,12 @@ where
                 // One that cannot be looked up is not shown: it may be one to be hidden.
                 sight.is_ok_and(|sight| sight.is_none_or(|sight| sight.visible)).then_some(item)
             };
+            Either::Left(look.boxed())
+        }
+        // A call that was answered or is over by now does not ring again.
+        Happening::Logged(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
+            let loaders = loaders.clone();
+            let look = async move { loaders.load(RingKey(user, call)).await.ok()?.map(|()| item) };
             Either::Left(look.boxed())
         }
         _ => Either::Right(ready(Some(item))),
@@ -365,6 +378,14 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
                 let (conversation, participant) = (row.into(), Participant(participant));
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })
+        }
+        Change::CallRinging { .. }
+        | Change::CallAnswered { .. }
+        | Change::CallLeft { .. }
+        | Change::CallEnded { .. }
+        | Change::CallSignalled { .. } => {
+            let Some(event) = calls::CallEvent::of(&change) else { return Ok(None) };
+            CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox)
         }
         Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
     })

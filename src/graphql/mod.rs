@@ -3,6 +3,9 @@
 mod account;
 mod batch;
 mod block;
+mod call;
+mod call_event;
+mod call_signal;
 mod contact;
 mod context;
 mod conversation;
@@ -83,11 +86,14 @@ pub struct Mutation(
     scheduled_message::ScheduledMessageMutation,
     presence::PresenceMutation,
     typing::TypingMutation,
+    call::CallMutation,
+    call_signal::CallSignalMutation,
 );
 
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(
     event::LogSubscription,
+    call_event::CallSubscription,
     presence::PresenceSubscription,
     room::RoomSubscription,
     typing::TypingSubscription,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_graphql::{Context, ID, Interface, Object};
 use uuid::Uuid;
 
+use super::call::Call;
 use super::contact::ContactRequest;
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
@@ -17,7 +18,8 @@ use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
 use crate::ids::{
-    self, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId, SessionId, UserId,
+    self, CallId, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId, SessionId,
+    UserId,
 };
 use crate::store::sessions::Session as Row;
 
@@ -25,7 +27,7 @@ use crate::store::sessions::Session as Row;
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
@@ -34,6 +36,7 @@ const KINDS: [&str; 8] = [
     InviteId::PREFIX,
     ContactRequestId::PREFIX,
     ScheduledMessageId::PREFIX,
+    CallId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -51,6 +54,7 @@ pub enum Node {
     Invite(Invite),
     ContactRequest(ContactRequest),
     ScheduledMessage(ScheduledMessage),
+    Call(Call),
 }
 
 #[derive(Default)]
@@ -131,6 +135,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         ScheduledMessageId::PREFIX => {
             let rows = app.scheduled_messages().find_many(viewer, &typed(uuids, ScheduledMessageId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::ScheduledMessage(ScheduledMessage(row)))).collect()
+        }
+        CallId::PREFIX => {
+            let rows = app.calls().find_many(viewer, &typed(uuids, CallId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Call(Call(row)))).collect()
         }
         _ => Vec::new(),
     })

@@ -1,6 +1,9 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
 pub mod blocks;
+pub mod call_participants;
+pub mod call_signals;
+pub mod calls;
 pub mod contacts;
 pub mod conversations;
 pub mod export;

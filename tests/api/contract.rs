@@ -79,6 +79,7 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(
         names("Mutation"),
         [
+            "acceptCall",
             "acceptContactRequest",
             "addParticipants",
             "addReaction",
@@ -87,12 +88,14 @@ fn the_operations_of_the_first_version_are_there() {
             "changePassword",
             "createGroup",
             "createInvite",
+            "declineCall",
             "declineContactRequest",
             "deleteAccount",
             "deleteMessage",
             "editMessage",
             "forwardMessages",
             "joinByInvite",
+            "leaveCall",
             "leaveConversation",
             "login",
             "logout",
@@ -109,11 +112,13 @@ fn the_operations_of_the_first_version_are_there() {
             "revokeOtherSessions",
             "revokeSession",
             "scheduleMessage",
+            "sendCallSignal",
             "sendContactRequest",
             "sendMessage",
             "setParticipantRole",
             "setPresence",
             "setTyping",
+            "startCall",
             "unblockUser",
             "unpinMessage",
             "updateGroup",
@@ -122,7 +127,7 @@ fn the_operations_of_the_first_version_are_there() {
             "updateProfile",
         ]
     );
-    let subscriptions = ["inbox", "messageAdded", "messageUpdated", "presence", "room", "typing"];
+    let subscriptions = ["callEvents", "inbox", "messageAdded", "messageUpdated", "presence", "room", "typing"];
     assert_eq!(names("Subscription"), subscriptions);
 }
 
