@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt as _};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::calls::Calls;
@@ -17,7 +17,8 @@ use crate::log::{Change, Event, Interest, Item};
 use crate::store::call_signals::{self, Pending};
 use crate::store::calls;
 
-/// After so long a signal that was handed over has reached the device, or the connection is broken.
+/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
+/// connection is broken.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
 /// Tries until it succeeds: no ring and no signal is lost because Postgres is away.
@@ -57,20 +58,20 @@ impl CallEvent {
 
 impl Calls<'_> {
     /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
-    /// once, in the order in which they were sent; those of the last seconds come again on the next subscription,
+    /// once, in the order in which they were sent; those of the last 20 seconds come again on the next subscription,
     /// because nothing tells whether they had arrived. It is never over.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
         stream! {
             let mut log = app.log().follow(viewer.user, Interest::Calls(viewer.session), None);
             let mut rung = HashSet::new();
-            let mut handover = Handover { app: app.clone(), viewer, given: 0, forgotten: 0 };
+            let mut handover = Handover::new(app.clone(), viewer);
             loop {
                 let item = tokio::select! {
                     biased;
                     item = log.next() => item,
-                    () = sleep(HANDED_OVER), if handover.is_open() => {
-                        handover.forget().await;
+                    () = sleep_until(handover.look_at), if handover.is_open() => {
+                        handover.look().await;
                         continue;
                     }
                 };
@@ -131,30 +132,41 @@ impl Calls<'_> {
 struct Handover {
     app: App,
     viewer: Viewer,
-    /// The last one that was handed over, and the last one that is deleted.
+    /// The last one that was handed over; the last one at the look before; the last one that is deleted.
     given: i64,
-    forgotten: i64,
+    arrived: i64,
+    deleted: i64,
+    look_at: Instant,
 }
 
 impl Handover {
-    /// Whether some were handed over of which it is not known yet that they have arrived.
-    fn is_open(&self) -> bool {
-        self.given > self.forgotten
+    fn new(app: App, viewer: Viewer) -> Self {
+        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at: Instant::now() + HANDED_OVER }
     }
 
-    /// Those that are waiting; the ones before have arrived, or the connection would be broken by now.
+    /// Whether some were handed over that are not deleted.
+    fn is_open(&self) -> bool {
+        self.given > self.deleted
+    }
+
+    /// Those that are waiting.
     async fn next(&mut self) -> Vec<Pending> {
-        if self.is_open() {
-            self.forget().await;
+        if !self.is_open() {
+            self.look_at = Instant::now() + HANDED_OVER;
         }
         let signals = patiently!(self.app.calls().signals(self.viewer, self.given));
         self.given = signals.last().map_or(self.given, |last| last.seq);
         signals
     }
 
-    async fn forget(&mut self) {
-        patiently!(self.app.calls().forget_signals(self.viewer, self.given));
-        self.forgotten = self.given;
+    /// Deletes those that have arrived.
+    async fn look(&mut self) {
+        if self.arrived > self.deleted {
+            patiently!(self.app.calls().forget_signals(self.viewer, self.arrived));
+            self.deleted = self.arrived;
+        }
+        self.arrived = self.given;
+        self.look_at = Instant::now() + HANDED_OVER;
     }
 }
 

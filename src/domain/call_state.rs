@@ -29,8 +29,8 @@ pub(super) struct Held {
 
 /// Fails where the viewer may not see the call.
 pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Held> {
-    let place = calls::by_ids(tx.conn(), &[id]).await?.pop().ok_or(NO_CALL)?.conversation_id;
-    let conversation = conversations::lock(tx.conn(), place).await?.ok_or(NO_CALL)?;
+    let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
+    let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
     // Now that it is locked, it stays as it is.
     let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     Held::of(tx, conversation, call).await

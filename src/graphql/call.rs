@@ -135,6 +135,10 @@ pub struct ToldCallKey(pub MessageId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingKey(pub UserId, pub CallId);
 
+/// A call, where the user may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VisibleCallKey(pub UserId, pub CallId);
+
 impl Loader<CallId> for Rows {
     type Value = Row;
     type Error = Error;
@@ -193,6 +197,21 @@ impl Loader<ToldCallKey> for Rows {
         let mut connection = self.app.connection().await.map_err(failed)?;
         let rows = calls::by_messages(&mut connection, &ids).await.map_err(failed)?;
         Ok(rows.into_iter().filter_map(|row| Some((ToldCallKey(row.message_id?), row))).collect())
+    }
+}
+
+impl Loader<VisibleCallKey> for Rows {
+    type Value = Row;
+    type Error = Error;
+
+    async fn load(&self, keys: &[VisibleCallKey]) -> Result<HashMap<VisibleCallKey, Row>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, ids) in grouped(keys.iter().map(|&VisibleCallKey(user, id)| (user, id))) {
+            let rows = calls::visible_to(&mut connection, user, &ids).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (VisibleCallKey(user, row.id), row)));
+        }
+        Ok(loaded)
     }
 }
 

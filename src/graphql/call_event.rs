@@ -4,14 +4,15 @@ use async_graphql::{Context, ID, SimpleObject, Subscription as GraphqlSubscripti
 use async_stream::stream;
 use futures_util::{Stream, StreamExt as _};
 
-use super::call::{Call, CallParticipant};
+use super::call::{Call, CallParticipant, RingKey, VisibleCallKey};
 use super::call_signal::CallSignal;
 use super::context::ContextExt as _;
 use super::error::Result;
 use super::event::InboxEvent;
 use super::loaders::Loaders;
 use crate::domain::call_events::CallEvent as Event;
-use crate::ids::{CallId, CallParticipantId};
+use crate::ids::{CallId, CallParticipantId, UserId};
+use crate::log::Change;
 
 /// It rings for the viewer, until it is answered, declined or over, or `ringsUntil` has passed.
 #[derive(SimpleObject)]
@@ -91,6 +92,24 @@ impl CallEvent {
     }
 }
 
+/// Whether the user may still hear of it: a call that was answered or is over does not ring again, and one of a
+/// conversation that the user has left is theirs no more.
+pub(super) async fn concerns(loaders: &Loaders, user: UserId, change: &Change) -> bool {
+    let call = match *change {
+        Change::CallRinging { call, .. } => {
+            return loaders.load(RingKey(user, call)).await.is_ok_and(|it| it.is_some());
+        }
+        Change::CallEnded { call, .. } => Some(call),
+        Change::CallLeft { participant, .. } => {
+            let row = loaders.load(participant).await;
+            row.ok().flatten().map(|row| row.call_id)
+        }
+        _ => return true,
+    };
+    let Some(call) = call else { return false };
+    loaders.load(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
+}
+
 async fn participant(loaders: &Loaders, id: CallParticipantId) -> Result<Option<(Call, CallParticipant)>> {
     let Some(row) = loaders.load(id).await? else { return Ok(None) };
     let id: CallId = row.call_id;
@@ -104,8 +123,8 @@ pub struct CallSubscription;
 #[GraphqlSubscription]
 impl CallSubscription {
     /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now and the signals
-    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last 10
-    /// seconds may come again, with the same id. One subscription for each session.
+    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last 20
+    /// seconds come again, with the same id. One subscription for each session.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let events = ctx.app().calls().events(ctx.viewer()?);
         let loaders = ctx.loaders().clone();

@@ -7,8 +7,7 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::call::RingKey;
-use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging};
+use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging, concerns};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, ErrorCode, Result};
@@ -247,8 +246,8 @@ impl LogSubscription {
     }
 }
 
-/// The items less the changes of messages that are not the viewer's to see: from before their time in the conversation,
-/// or deleted for themselves. All who are to hear of a change are looked up together.
+/// The items less the changes of messages that are not the viewer's to see, from before their time in the conversation,
+/// or deleted for themselves, and less calls that are not. All who are to hear of a change are looked up together.
 fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
 where
     T: Into<Happening> + 'static,
@@ -264,10 +263,9 @@ where
             };
             Either::Left(look.boxed())
         }
-        // A call that was answered or is over by now does not ring again.
-        Happening::Logged(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
+        Happening::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
             let loaders = loaders.clone();
-            let look = async move { loaders.load(RingKey(user, call)).await.ok()?.map(|()| item) };
+            let look = async move { concerns(&loaders, viewer.user, &change).await.then_some(item) };
             Either::Left(look.boxed())
         }
         _ => Either::Right(ready(Some(item))),

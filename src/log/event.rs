@@ -146,6 +146,16 @@ impl Change {
         }
     }
 
+    /// Whether it is for the user alone and tells of a call, so that it is not known where they take part still.
+    pub fn is_personal_of_call(&self) -> bool {
+        matches!(
+            self,
+            Self::CallRinging { .. }
+                | Self::CallLeft { to: Audience::User(_), .. }
+                | Self::CallEnded { to: Audience::User(_), .. }
+        )
+    }
+
     /// The name under which the table keeps it.
     pub(super) fn kind(&self) -> &'static str {
         match self {

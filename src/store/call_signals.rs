@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::schema::{call_participants, call_signals};
+use super::schema::call_signals;
 use super::{Connection, text_enum};
 use crate::ids::{CallId, CallParticipantId, SessionId};
 
@@ -69,14 +69,21 @@ pub async fn pending(conn: &mut Connection, session: SessionId, after: i64, seco
     .await
 }
 
-/// The device has those up to and with this one.
+/// The device has those up to and with this one. It waits for nobody: what another deletes just now is passed over.
 pub async fn delete_upto(conn: &mut Connection, session: SessionId, seq: i64) -> QueryResult<()> {
-    let receivers =
-        call_participants::table.filter(call_participants::session_id.eq(session)).select(call_participants::id);
-    diesel::delete(call_signals::table.filter(call_signals::to_id.eq_any(receivers).and(call_signals::seq.le(seq))))
-        .execute(conn)
-        .await
-        .map(drop)
+    diesel::sql_query(
+        "DELETE FROM call_signals WHERE seq IN (
+             SELECT signal.seq FROM call_participants AS receiver
+             JOIN call_signals AS signal ON signal.to_id = receiver.id
+             WHERE receiver.session_id = $1 AND signal.seq <= $2
+             FOR UPDATE OF signal SKIP LOCKED
+         )",
+    )
+    .bind::<SqlUuid, _>(session)
+    .bind::<BigInt, _>(seq)
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// Those from and to participants who have left.
@@ -89,11 +96,16 @@ pub async fn delete_of(conn: &mut Connection, gone: &[CallParticipantId]) -> Que
         .map(drop)
 }
 
-/// Those that have waited for longer than so many seconds.
+/// Those that have waited for longer than so many seconds. It waits for nobody, either.
 pub async fn delete_old(conn: &mut Connection, seconds: f64) -> QueryResult<()> {
-    diesel::sql_query("DELETE FROM call_signals WHERE created_at <= now() - $1 * interval '1 second'")
-        .bind::<Double, _>(seconds)
-        .execute(conn)
-        .await
-        .map(drop)
+    diesel::sql_query(
+        "DELETE FROM call_signals WHERE seq IN (
+             SELECT seq FROM call_signals WHERE created_at <= now() - $1 * interval '1 second'
+             FOR UPDATE SKIP LOCKED
+         )",
+    )
+    .bind::<Double, _>(seconds)
+    .execute(conn)
+    .await
+    .map(drop)
 }

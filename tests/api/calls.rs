@@ -326,6 +326,29 @@ async fn who_leaves_the_group_or_is_removed_leaves_its_call() {
     assert_eq!(hers.expect("CallEnded").await["call"]["endReason"], "HUNG_UP");
 }
 
+/// Not even that they declined: a call shows its conversation.
+#[tokio::test]
+async fn who_was_removed_meanwhile_hears_nothing_of_its_calls() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Secret", &[&bob, &eve]).await;
+    let cursor = bob.inbox().await.cursor;
+    for answered in [false, true] {
+        let call = ada.start_call(&group).await.call_id();
+        if answered {
+            bob.accept_call(&call).await.data();
+        } else {
+            bob.decline_call(&call).await.data();
+        }
+        ada.leave_call(&call).await.data();
+    }
+    ada.start_call(&group).await.data();
+    ada.remove(&group, &bob).await.data();
+    let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
+    let kinds: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ConversationRemoved"]);
+}
+
 #[tokio::test]
 async fn an_account_that_goes_takes_its_calls_along() {
     let node = Node::start().await;
