@@ -11,6 +11,7 @@ use tracing::warn;
 use super::calls::Calls;
 use super::error::Result;
 use super::{App, Viewer};
+use crate::apart::Apart;
 use crate::error::RETRY;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::{Change, Event, Interest, Item};
@@ -62,7 +63,7 @@ impl Calls<'_> {
     /// because nothing tells whether they had arrived. It is never over.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
-        stream! {
+        Apart::new(stream! {
             let mut log = app.log().follow(viewer.user, Interest::Calls(viewer.session), None);
             let mut rung = HashSet::new();
             let mut handover = Handover::new(app.clone(), viewer);
@@ -105,7 +106,7 @@ impl Calls<'_> {
                     Some(Item::Closed) | None => return,
                 }
             }
-        }
+        })
     }
 
     /// Those of the calls that ring for the user beside them now.

@@ -98,7 +98,10 @@ impl CallKeeper {
         for (conversation, signed_out) in due {
             let mut tx = self.log.begin().await?;
             let done = self.see_to(&mut tx, conversation, &signed_out).await;
-            tx.finish(done).await?;
+            // One that fails keeps no other from being seen to.
+            if let Err(error) = tx.finish(done).await {
+                warn!(?error, %conversation, "a call is not seen to; trying again");
+            }
         }
         Ok(Some(wait))
     }

@@ -377,15 +377,11 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })
         }
-        Change::CallRinging { .. }
-        | Change::CallAnswered { .. }
-        | Change::CallLeft { .. }
-        | Change::CallEnded { .. }
-        | Change::CallSignalled { .. } => {
-            let Some(event) = calls::CallEvent::of(&change) else { return Ok(None) };
-            CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox)
-        }
-        Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
+        // The others are for nobody's eyes.
+        change => match calls::CallEvent::of(&change) {
+            Some(event) => CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox),
+            None => None,
+        },
     })
 }
 
