@@ -26,7 +26,7 @@ pub struct CallSettings {
     /// Signals that one device may send in a second, saved up for four; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub call_signals_per_second: u32,
-    /// Signals that may wait for one device until it subscribes to callEvents; one more gets RATE_LIMITED
+    /// Signals kept for one device, those of the last 20 seconds that it has included; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "256", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
     pub call_max_pending_signals: i64,
     /// Seconds a signal waits for a device that does not subscribe to callEvents

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, TestDatabase, User};
 
+/// How often each race is run.
 const TIMES: usize = 200;
 
 async fn two_nodes(database: &TestDatabase) -> [Node; 2] {

@@ -182,7 +182,7 @@ def meaningful(field, name, person, random):
         "after": [None, *person.cursors[field]],
         "before": [None, *person.cursors[field]],
         "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
-        "callId": person.calls,
+        "callId": {"sendCallSignal": person.calls[:1]}.get(field, person.calls),
         "candidate": ["", "candidate:1 1 udp 2113937151 192.0.2.1 54400 typ host", "candidate:1"],
         "clientId": ["1", unique],
         "code": person.codes,
