@@ -1,5 +1,6 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
+mod calls;
 mod docs;
 mod files;
 mod media;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::Media;
@@ -36,6 +38,8 @@ pub struct Config {
     pub log: LogSettings,
     #[command(flatten)]
     pub live: LiveSettings,
+    #[command(flatten)]
+    pub calls: CallSettings,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
     #[command(flatten)]

@@ -122,6 +122,12 @@ id!(InviteId, "inv");
 id!(ContactRequestId, "crq");
 id!(ScheduledMessageId, "sch");
 id!(AttachmentId, "att");
+id!(CallId, "cal");
+id!(
+    /// A device's time in a call. Clients know it by the session.
+    CallParticipantId,
+    "cpt"
+);
 
 impl MessageId {
     /// When it was made, to the millisecond; the epoch for one that no server made.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::contacts::lock_pair;
 use super::conversations::announce_in;
 use super::error::{Error, Result};
-use super::{App, Viewer};
+use super::{App, Viewer, calls};
 use crate::ids::UserId;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::Conversation;
@@ -50,7 +50,9 @@ impl Blocks<'_> {
     async fn add_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
         let user = lock_pair(tx, blocker, other).await?;
         // Messages on their way are stored before or see the block.
-        lock_direct(tx, blocker, other).await?;
+        if let Some(direct) = lock_direct(tx, blocker, other).await? {
+            calls::cut(self.app, tx, &direct, blocker).await?;
+        }
         if blocks::insert(tx.conn(), blocker, other, self.app.now()).await? {
             contacts::delete(tx.conn(), blocker, other).await?;
             contacts::withhold_requests(tx.conn(), blocker, other).await?;

@@ -1,5 +1,7 @@
 //! Why a request was not done. Each variant is one code of the API; `graphql::error` gives it its words.
 
+use std::time::Duration;
+
 use crate::error::Error as Internal;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +19,8 @@ pub enum Error {
     NotFound(&'static str),
     /// Already taken, or changed meanwhile.
     Conflict(Violation),
+    /// More than a setting allows: its name, when it is worth trying again, and why.
+    RateLimited(&'static str, Duration, &'static str),
     /// More than the server can do now.
     Overloaded(&'static str),
     Internal(Internal),

@@ -5,6 +5,11 @@ pub mod attachments;
 mod avatars;
 mod batch;
 pub mod blocks;
+pub mod call_events;
+mod call_keeper;
+pub mod call_signals;
+mod call_state;
+pub mod calls;
 mod change;
 pub mod contacts;
 pub mod conversations;
@@ -50,6 +55,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use call_keeper::CallKeeper;
 pub use error::{Error, Result, Violation};
 use expiry::Reaper;
 use files::Files;
@@ -59,7 +65,7 @@ pub use tokens::Tokens;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{Config, Limits};
+use crate::config::{CallSettings, Config, Limits};
 use crate::ids::{SessionId, UserId};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
@@ -83,6 +89,7 @@ struct Parts {
     clock: Clock,
     random: Random,
     limits: Limits,
+    calls: CallSettings,
     passwords: Passwords,
     tokens: Tokens,
     writers: Writers,
@@ -132,6 +139,7 @@ impl App {
         tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
         let settings = config.housekeeping.clone();
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
+        tasks.spawn(CallKeeper::new(&database, &log, &random, &config.calls, tail_look).run());
         let heard = log.clone();
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
@@ -142,13 +150,14 @@ impl App {
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
-        let limits = config.limits.clone();
+        let (limits, calls) = (config.limits.clone(), config.calls.clone());
         let parts = Parts {
             database,
             log,
             clock,
             random,
             limits,
+            calls,
             passwords,
             tokens,
             writers,
@@ -240,6 +249,10 @@ impl App {
 
     pub fn attachments(&self) -> attachments::Attachments<'_> {
         attachments::Attachments { app: self }
+    }
+
+    pub fn calls(&self) -> calls::Calls<'_> {
+        calls::Calls { app: self }
     }
 
     pub fn presences(&self) -> presence::Presences<'_> {

@@ -7,7 +7,7 @@ use super::groups::Group;
 use super::permissions::Action;
 use super::system::{self, SystemEvent};
 use super::users::check_existing;
-use super::{App, Viewer, privacy};
+use super::{App, Viewer, calls, privacy};
 use crate::ids::{ConversationId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind};
@@ -172,6 +172,9 @@ impl Participants<'_> {
         role: ParticipantRole,
     ) -> Result<()> {
         let id = conversation.id;
+        if conversation.participant_count > 1 {
+            calls::take_out(self.app, tx, conversation, user).await?;
+        }
         // Whoever is gone hears of it by this event alone.
         tx.record(Change::ConversationRemoved { user, conversation: id });
         conversation.participant_count -= 1;

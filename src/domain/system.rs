@@ -1,9 +1,12 @@
 //! SYSTEM messages: what happened to a conversation, told in its history.
 
+use chrono::{DateTime, Utc};
+
 use super::App;
 use super::error::Result;
 use crate::ids::{MessageId, UserId};
 use crate::log::Transaction;
+use crate::random::Random;
 use crate::store::conversations::Conversation;
 use crate::store::messages::{self, Message, MessageKind, SystemEventKind};
 
@@ -26,9 +29,7 @@ pub(super) async fn tell(
     conversation: &mut Conversation,
     event: SystemEvent,
 ) -> Result<Message> {
-    let message = insert(app, tx, conversation, event).await?;
-    tx.record_message(&message);
-    Ok(message)
+    tell_at(app.now(), &app.parts.random, tx, conversation, event, None).await
 }
 
 /// The same, for nobody but the actor: the other blocks them.
@@ -39,21 +40,28 @@ pub(super) async fn tell_withheld(
     event: SystemEvent,
     blocker: UserId,
 ) -> Result<Message> {
-    let actor = event.actor;
-    let message = insert(app, tx, conversation, event).await?;
-    messages::hide(tx.conn(), blocker, message.id).await?;
-    tx.record_withheld(actor, &message);
-    Ok(message)
+    tell_at(app.now(), &app.parts.random, tx, conversation, event, Some(blocker)).await
 }
 
-async fn insert(
-    app: &App,
+/// Tells of what happened at a time; nobody but the actor where the other blocks them.
+pub(super) async fn tell_at(
+    at: DateTime<Utc>,
+    random: &Random,
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
     event: SystemEvent,
+    blocker: Option<UserId>,
 ) -> Result<Message> {
-    let message = next_message(app, conversation, event);
+    let actor = event.actor;
+    let message = next_message(at, random, conversation, event);
     messages::insert_numbered(tx.conn(), std::slice::from_ref(&message)).await?;
+    match blocker {
+        None => tx.record_message(&message),
+        Some(blocker) => {
+            messages::hide(tx.conn(), blocker, message.id).await?;
+            tx.record_withheld(actor, &message);
+        }
+    }
     Ok(message)
 }
 
@@ -64,7 +72,8 @@ pub(super) async fn tell_all(
     conversation: &mut Conversation,
     events: Vec<SystemEvent>,
 ) -> Result<()> {
-    let new: Vec<_> = events.into_iter().map(|event| next_message(app, conversation, event)).collect();
+    let new: Vec<_> =
+        events.into_iter().map(|event| next_message(app.now(), &app.parts.random, conversation, event)).collect();
     messages::insert_numbered(tx.conn(), &new).await?;
     for message in &new {
         tx.record_message(message);
@@ -73,15 +82,14 @@ pub(super) async fn tell_all(
 }
 
 /// The conversation is then as it will be once the message is inserted.
-fn next_message(app: &App, conversation: &mut Conversation, event: SystemEvent) -> Message {
-    let now = app.now();
+fn next_message(now: DateTime<Utc>, random: &Random, conversation: &mut Conversation, event: SystemEvent) -> Message {
     let message = Message {
         kind: MessageKind::System,
         system_kind: Some(event.kind),
         actor_id: Some(event.actor),
         subject_id: event.subject,
         system_text: event.text,
-        ..conversation.next_message(MessageId::new(now, &app.parts.random), now)
+        ..conversation.next_message(MessageId::new(now, random), now)
     };
     conversation.has_got(&message);
     message

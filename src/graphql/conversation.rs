@@ -6,6 +6,7 @@ use chrono::Utc;
 use tokio::sync::OnceCell;
 
 use super::attachment::{Attachment, avatar};
+use super::call::{Call, LiveCallKey};
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
 use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
@@ -163,6 +164,16 @@ impl Conversation {
     ) -> Result<Connection<Message>> {
         let page = Forward::<(chrono::DateTime<Utc>, MessageId)>::new(first.unwrap_or(PINS_PAGE), after.as_deref())?;
         pinned(ctx, self.id, &page).await
+    }
+
+    /// Active call, if any. One of somebody whom the viewer blocks is none.
+    async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        match ctx.viewer() {
+            Ok(viewer) => {
+                ctx.loaders().load(LiveCallKey(viewer.user, self.id)).await.map(|row| row.map(Call)).transpose()
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// The viewer's own state in this conversation.

@@ -184,6 +184,7 @@ impl From<Domain> for Error {
             Domain::Unauthenticated(message) => Self::new(ErrorCode::Unauthenticated, message),
             Domain::Forbidden(message) => Self::new(ErrorCode::Forbidden, message),
             Domain::NotFound(message) => Self::new(ErrorCode::NotFound, message),
+            Domain::RateLimited(setting, retry_after, message) => Self::limited(setting, retry_after, message),
             Domain::Overloaded(message) => Self::new(ErrorCode::Unavailable, message),
             Domain::Internal(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "a part is away");

@@ -7,6 +7,7 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
+use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging, concerns};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, ErrorCode, Result};
@@ -17,8 +18,8 @@ use super::presence::PresenceChanged;
 use super::scalars::parse_id;
 use super::typing::TypingChanged;
 use super::user::User;
-use crate::domain::Viewer;
 use crate::domain::inbox::Happening;
+use crate::domain::{Viewer, call_events as calls};
 use crate::ids::{ConversationId, MessageId};
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
 use crate::store::messages::Message as Row;
@@ -109,6 +110,10 @@ pub enum InboxEvent {
     ContactsChanged(ContactsChanged),
     TypingChanged(TypingChanged),
     PresenceChanged(PresenceChanged),
+    CallRinging(CallRinging),
+    CallAnswered(CallAnswered),
+    CallLeft(CallLeft),
+    CallEnded(CallEnded),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),
 }
@@ -165,7 +170,8 @@ impl LogSubscription {
     /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
     /// With `after`, first every durable event since that cursor, then CaughtUp, then live, with nothing
     /// lost and nothing twice. Without it, CaughtUp at once, then live. Live are also TypingChanged of the others in
-    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor.
+    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor, nor have the events of
+    /// calls, which may come again after a reconnect: a call rings only while it does.
     async fn inbox(
         &self,
         ctx: &Context<'_>,
@@ -240,8 +246,8 @@ impl LogSubscription {
     }
 }
 
-/// The items less the changes of messages that are not the viewer's to see: from before their time in the conversation,
-/// or deleted for themselves. All who are to hear of a change are looked up together.
+/// The items less the changes of messages that are not the viewer's to see, from before their time in the conversation,
+/// or deleted for themselves, and less calls that are not. All who are to hear of a change are looked up together.
 fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
 where
     T: Into<Happening> + 'static,
@@ -255,6 +261,11 @@ where
                 // One that cannot be looked up is not shown: it may be one to be hidden.
                 sight.is_ok_and(|sight| sight.is_none_or(|sight| sight.visible)).then_some(item)
             };
+            Either::Left(look.boxed())
+        }
+        Happening::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
+            let loaders = loaders.clone();
+            let look = async move { concerns(&loaders, viewer.user, &change).await.then_some(item) };
             Either::Left(look.boxed())
         }
         _ => Either::Right(ready(Some(item))),
@@ -366,7 +377,11 @@ async fn inbox_event(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<
                 InboxEvent::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
             })
         }
-        Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_) => None,
+        // The others are for nobody's eyes.
+        change => match calls::CallEvent::of(&change) {
+            Some(event) => CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox),
+            None => None,
+        },
     })
 }
 

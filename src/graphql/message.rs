@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::attachment::{Attachment, AttachmentsKey};
+use super::call::{Call, ToldCallKey};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
@@ -189,9 +190,17 @@ impl SystemEvent {
         ctx.loaders().user(self.row.subject_id?).await.map(|row| row.map(User)).transpose()
     }
 
-    /// The new title, the new role or the like.
+    /// The new title, the new role, how long a call took, or the like.
     async fn text(&self) -> Option<&str> {
         self.row.system_text.as_deref()
+    }
+
+    /// Of CALL_ENDED: the call.
+    async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        if self.kind != SystemEventKindRow::CallEnded {
+            return None;
+        }
+        ctx.loaders().load(ToldCallKey(self.row.id)).await.map(|row| row.map(Call)).transpose()
     }
 }
 

@@ -4,6 +4,9 @@ mod account;
 mod attachment;
 mod batch;
 mod block;
+mod call;
+mod call_event;
+mod call_signal;
 mod contact;
 mod context;
 mod conversation;
@@ -86,11 +89,14 @@ pub struct Mutation(
     presence::PresenceMutation,
     typing::TypingMutation,
     upload::UploadMutation,
+    call::CallMutation,
+    call_signal::CallSignalMutation,
 );
 
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(
     event::LogSubscription,
+    call_event::CallSubscription,
     presence::PresenceSubscription,
     room::RoomSubscription,
     typing::TypingSubscription,

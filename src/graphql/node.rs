@@ -6,6 +6,7 @@ use async_graphql::{Context, ID, Interface, Object};
 use uuid::Uuid;
 
 use super::attachment::Attachment;
+use super::call::Call;
 use super::contact::ContactRequest;
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
@@ -18,8 +19,8 @@ use super::session::Session;
 use super::user::User;
 use crate::domain::{App, Viewer};
 use crate::ids::{
-    self, AttachmentId, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId, ScheduledMessageId,
-    SessionId, UserId,
+    self, AttachmentId, CallId, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId,
+    ScheduledMessageId, SessionId, UserId,
 };
 use crate::store::sessions::Session as Row;
 
@@ -27,7 +28,7 @@ use crate::store::sessions::Session as Row;
 const MAX_NODES: usize = 100;
 
 /// The prefixes of the ids that name a node.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     UserId::PREFIX,
     SessionId::PREFIX,
     ConversationId::PREFIX,
@@ -37,6 +38,7 @@ const KINDS: [&str; 9] = [
     ContactRequestId::PREFIX,
     ScheduledMessageId::PREFIX,
     AttachmentId::PREFIX,
+    CallId::PREFIX,
 ];
 
 #[derive(Clone, Interface)]
@@ -55,6 +57,7 @@ pub enum Node {
     ContactRequest(ContactRequest),
     ScheduledMessage(ScheduledMessage),
     Attachment(Attachment),
+    Call(Call),
 }
 
 #[derive(Default)]
@@ -139,6 +142,10 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         AttachmentId::PREFIX => {
             let rows = app.attachments().find_many(viewer, &typed(uuids, AttachmentId)).await?;
             rows.into_iter().map(|row| (row.id.0, Node::Attachment(Attachment(row)))).collect()
+        }
+        CallId::PREFIX => {
+            let rows = app.calls().find_many(viewer, &typed(uuids, CallId)).await?;
+            rows.into_iter().map(|row| (row.id.0, Node::Call(Call(row)))).collect()
         }
         _ => Vec::new(),
     })

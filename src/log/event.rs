@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, SessionId, UserId};
 
 /// The place of an event in its lane: 1, 2, 3 … in commit order, without holes.
 pub type Seq = i64;
@@ -66,6 +66,31 @@ pub enum Change {
         user: UserId,
         other: UserId,
     },
+    /// The call rings for the user.
+    CallRinging {
+        user: UserId,
+        call: CallId,
+    },
+    /// Somebody is in the call from here on.
+    CallAnswered {
+        conversation: ConversationId,
+        participant: CallParticipantId,
+    },
+    /// Somebody is in the call no more; or has declined it, which is for their own devices.
+    CallLeft {
+        to: Audience,
+        participant: CallParticipantId,
+    },
+    /// One that the other in a direct conversation knows nothing of ends for the caller alone.
+    CallEnded {
+        to: Audience,
+        call: CallId,
+    },
+    /// A signal waits for the device. What is in it is not here.
+    CallSignalled {
+        user: UserId,
+        session: SessionId,
+    },
     SessionRevoked {
         user: UserId,
         session: SessionId,
@@ -95,16 +120,19 @@ impl Change {
             Self::MessageAdded { conversation, .. }
             | Self::MessageUpdated { conversation, .. }
             | Self::ConversationUpdated { conversation }
-            | Self::ReceiptAdvanced { conversation, .. } => Audience::Conversation(conversation),
+            | Self::ReceiptAdvanced { conversation, .. }
+            | Self::CallAnswered { conversation, .. } => Audience::Conversation(conversation),
             Self::MessageWithheld { user, .. }
             | Self::MessageRemoved { user, .. }
             | Self::ConversationAdded { user, .. }
             | Self::ConversationRemoved { user, .. }
             | Self::MembershipUpdated { user, .. }
             | Self::ContactsChanged { user, .. }
+            | Self::CallRinging { user, .. }
+            | Self::CallSignalled { user, .. }
             | Self::SessionRevoked { user, .. }
             | Self::UserUpdated { user } => Audience::User(user),
-            Self::Unknown(audience) => audience,
+            Self::CallLeft { to, .. } | Self::CallEnded { to, .. } | Self::Unknown(to) => to,
         }
     }
 
@@ -116,6 +144,16 @@ impl Change {
             | Self::MessageUpdated { message, .. } => Some(message),
             _ => None,
         }
+    }
+
+    /// Whether it is for the user alone and tells of a call, so that it is not known where they take part still.
+    pub fn is_personal_of_call(&self) -> bool {
+        matches!(
+            self,
+            Self::CallRinging { .. }
+                | Self::CallLeft { to: Audience::User(_), .. }
+                | Self::CallEnded { to: Audience::User(_), .. }
+        )
     }
 
     /// The name under which the table keeps it.
@@ -131,6 +169,11 @@ impl Change {
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
             Self::MembershipUpdated { .. } => "membership_updated",
             Self::ContactsChanged { .. } => "contacts_changed",
+            Self::CallRinging { .. } => "call_ringing",
+            Self::CallAnswered { .. } => "call_answered",
+            Self::CallLeft { .. } => "call_left",
+            Self::CallEnded { .. } => "call_ended",
+            Self::CallSignalled { .. } => "call_signalled",
             Self::SessionRevoked { .. } => "session_revoked",
             Self::UserUpdated { .. } => "user_updated",
             Self::Unknown(_) => "unknown",
@@ -149,7 +192,9 @@ impl Change {
             | Self::MembershipUpdated { conversation, .. } => conversation.0,
             Self::ContactsChanged { other, .. } => other.0,
             Self::ReceiptAdvanced { user, .. } | Self::UserUpdated { user } => user.0,
-            Self::SessionRevoked { session, .. } => session.0,
+            Self::CallRinging { call, .. } | Self::CallEnded { call, .. } => call.0,
+            Self::CallAnswered { participant, .. } | Self::CallLeft { participant, .. } => participant.0,
+            Self::CallSignalled { session, .. } | Self::SessionRevoked { session, .. } => session.0,
             Self::Unknown(_) => Uuid::nil(),
         }
     }
@@ -179,6 +224,13 @@ impl Change {
             ("conversation_updated", Audience::Conversation(conversation)) => {
                 Self::ConversationUpdated { conversation }
             }
+            ("call_ringing", Audience::User(user)) => Self::CallRinging { user, call: CallId(subject) },
+            ("call_answered", Audience::Conversation(conversation)) => {
+                Self::CallAnswered { conversation, participant: CallParticipantId(subject) }
+            }
+            ("call_left", to) => Self::CallLeft { to, participant: CallParticipantId(subject) },
+            ("call_ended", to) => Self::CallEnded { to, call: CallId(subject) },
+            ("call_signalled", Audience::User(user)) => Self::CallSignalled { user, session: SessionId(subject) },
             ("session_revoked", Audience::User(user)) => Self::SessionRevoked { user, session: SessionId(subject) },
             ("user_updated", Audience::User(user)) => Self::UserUpdated { user },
             _ => Self::Unknown(audience),

@@ -111,6 +111,11 @@ impl Index {
             | Change::UserUpdated { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
+            | Change::CallRinging { .. }
+            | Change::CallAnswered { .. }
+            | Change::CallLeft { .. }
+            | Change::CallEnded { .. }
+            | Change::CallSignalled { .. }
             | Change::Unknown(_) => {}
         }
         match event.change.audience() {

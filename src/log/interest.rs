@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::event::{Audience, Change};
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, SessionId, UserId};
 
 /// What a stream wants of the events that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Interest {
     Messages(Option<ConversationId>),
     /// Changes of the messages of one conversation.
     Updates(ConversationId),
+    /// The calls of the user, and the signals for one device.
+    Calls(SessionId),
     /// Nothing but the end of the user's part in the conversation.
     Membership(ConversationId),
 }
@@ -21,16 +23,29 @@ pub enum Interest {
 impl Interest {
     pub(super) fn wants(self, change: &Change) -> bool {
         match (self, *change) {
-            (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
-            (Self::Inbox, _) | (Self::Messages(None), Change::MessageAdded { .. } | Change::MessageWithheld { .. }) => {
-                true
-            }
+            (Self::Calls(wanted), Change::CallSignalled { session, .. }) => wanted == session,
+            (
+                _,
+                Change::UserUpdated { .. }
+                | Change::SessionRevoked { .. }
+                | Change::CallSignalled { .. }
+                | Change::Unknown(_),
+            ) => false,
+            (Self::Inbox, _)
+            | (Self::Messages(None), Change::MessageAdded { .. } | Change::MessageWithheld { .. })
+            | (
+                Self::Calls(_),
+                Change::CallRinging { .. }
+                | Change::CallAnswered { .. }
+                | Change::CallLeft { .. }
+                | Change::CallEnded { .. },
+            ) => true,
             (
                 Self::Messages(Some(wanted)),
                 Change::MessageAdded { conversation, .. } | Change::MessageWithheld { conversation, .. },
             )
             | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
-            (Self::Messages(_) | Self::Updates(_) | Self::Membership(_), _) => false,
+            (Self::Messages(_) | Self::Updates(_) | Self::Calls(_) | Self::Membership(_), _) => false,
         }
     }
 
@@ -40,7 +55,7 @@ impl Interest {
             Self::Messages(Some(wanted)) | Self::Updates(wanted) | Self::Membership(wanted) => {
                 conversations.contains(&wanted)
             }
-            Self::Inbox | Self::Messages(None) => true,
+            Self::Inbox | Self::Messages(None) | Self::Calls(_) => true,
         }
     }
 }

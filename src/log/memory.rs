@@ -48,6 +48,8 @@ pub(super) struct Memory {
     unknown_changes: AtomicI64,
     /// Told of each message that will delete itself.
     pub(super) expiring: Notify,
+    /// Told of each call that begins.
+    pub(super) calls: Notify,
     users: Cache<UserId, Arc<User>, Weight>,
     /// Users of whom others may see more now, or less.
     pub(super) updated_users: broadcast::Sender<UserId>,
@@ -83,6 +85,7 @@ impl Memory {
             newest_change: AtomicI64::new(0),
             unknown_changes: AtomicI64::new(0),
             expiring: Notify::new(),
+            calls: Notify::new(),
             users: Cache::with_weighter(USERS, USER_BYTES, Weight),
             updated_users: broadcast::Sender::new(UPDATED_USERS),
             forgotten_users: Mutex::default(),
@@ -102,6 +105,7 @@ impl Memory {
                 self.tell_of(user);
                 self.tell_of(other);
             }
+            Change::CallRinging { .. } | Change::CallAnswered { .. } => self.calls.notify_one(),
             Change::MessageUpdated { message, .. } => {
                 // What was carried is from before the change.
                 self.messages.remove(&message);

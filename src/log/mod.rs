@@ -116,6 +116,16 @@ impl Log {
         Streams::watch_session(&self.streams, session)
     }
 
+    /// Those of the sessions that have a connection open on this node.
+    pub fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
+        self.streams.connected(sessions)
+    }
+
+    /// Waits for somebody to be in a call, on whichever node.
+    pub async fn call(&self) {
+        self.streams.memory.calls.notified().await;
+    }
+
     /// The message of a recent event, as it was then; None where it did not come along.
     pub fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
         self.streams.memory.message(message)

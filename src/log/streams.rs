@@ -125,6 +125,12 @@ impl Streams {
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
     }
 
+    /// Those of the sessions that have a connection here.
+    pub(super) fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
+        let index = self.lock();
+        sessions.iter().copied().filter(|session| index.sessions.contains_key(session)).collect()
+    }
+
     /// Ends a session whose revocation is committed, before the tail hears of it.
     pub(super) fn end_session(&self, session: SessionId) {
         let mut index = self.lock();

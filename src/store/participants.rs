@@ -103,6 +103,16 @@ pub async fn of_users(
         .await
 }
 
+/// Those who take part in the conversation, but for one.
+pub async fn others(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<Vec<UserId>> {
+    participants::table
+        .filter(participants::conversation_id.eq(conversation).and(participants::user_id.ne(user)))
+        .order(participants::user_id)
+        .select(participants::user_id)
+        .load(conn)
+        .await
+}
+
 /// The user's own state in every conversation.
 pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
     participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await

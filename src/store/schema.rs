@@ -42,6 +42,58 @@ diesel::table! {
 }
 
 diesel::table! {
+    call_participants (id) {
+        id -> Uuid,
+        call_id -> Uuid,
+        user_id -> Uuid,
+        session_id -> Uuid,
+        joined_at -> Timestamptz,
+        left_at -> Nullable<Timestamptz>,
+        seen_at -> Timestamptz,
+        signals_until -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    call_rings (call_id, user_id) {
+        call_id -> Uuid,
+        user_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    call_signals (seq) {
+        seq -> Int8,
+        from_id -> Uuid,
+        to_id -> Uuid,
+        sdp_type -> Nullable<Text>,
+        sdp -> Nullable<Text>,
+        candidate -> Nullable<Text>,
+        sdp_mid -> Nullable<Text>,
+        sdp_m_line_index -> Nullable<Int4>,
+        username_fragment -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    calls (id) {
+        id -> Uuid,
+        conversation_id -> Uuid,
+        kind -> Text,
+        state -> Text,
+        started_by -> Uuid,
+        created_at -> Timestamptz,
+        rings_until -> Timestamptz,
+        answered_at -> Nullable<Timestamptz>,
+        ended_at -> Nullable<Timestamptz>,
+        end_reason -> Nullable<Text>,
+        withheld_from -> Nullable<Uuid>,
+        message_id -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
     contact_requests (id) {
         id -> Uuid,
         from_id -> Uuid,
@@ -259,6 +311,13 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(call_participants -> calls (call_id));
+diesel::joinable!(call_participants -> sessions (session_id));
+diesel::joinable!(call_participants -> users (user_id));
+diesel::joinable!(call_rings -> calls (call_id));
+diesel::joinable!(call_rings -> users (user_id));
+diesel::joinable!(calls -> conversations (conversation_id));
+diesel::joinable!(calls -> users (withheld_from));
 diesel::joinable!(conversations -> attachments (avatar_id));
 diesel::joinable!(invites -> conversations (conversation_id));
 diesel::joinable!(invites -> users (created_by));
@@ -284,6 +343,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     attachment_looks,
     attachments,
     blocks,
+    call_participants,
+    call_rings,
+    call_signals,
+    calls,
     contact_requests,
     contacts,
     conversations,

@@ -86,6 +86,7 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(
         names("Mutation"),
         [
+            "acceptCall",
             "acceptContactRequest",
             "addParticipants",
             "addReaction",
@@ -97,12 +98,14 @@ fn the_operations_of_the_first_version_are_there() {
             "createInvite",
             "createMultipartUpload",
             "createUpload",
+            "declineCall",
             "declineContactRequest",
             "deleteAccount",
             "deleteMessage",
             "editMessage",
             "forwardMessages",
             "joinByInvite",
+            "leaveCall",
             "leaveConversation",
             "login",
             "logout",
@@ -120,11 +123,13 @@ fn the_operations_of_the_first_version_are_there() {
             "revokeOtherSessions",
             "revokeSession",
             "scheduleMessage",
+            "sendCallSignal",
             "sendContactRequest",
             "sendMessage",
             "setParticipantRole",
             "setPresence",
             "setTyping",
+            "startCall",
             "unblockUser",
             "unpinMessage",
             "updateGroup",
@@ -133,7 +138,7 @@ fn the_operations_of_the_first_version_are_there() {
             "updateProfile",
         ]
     );
-    let subscriptions = ["inbox", "messageAdded", "messageUpdated", "presence", "room", "typing"];
+    let subscriptions = ["callEvents", "inbox", "messageAdded", "messageUpdated", "presence", "room", "typing"];
     assert_eq!(names("Subscription"), subscriptions);
 }
 

@@ -95,6 +95,10 @@ macro_rules! row {
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
     vec![
+        row!("acceptCall", log ["call_ringing", "call_answered"], ada ["CallAnswered"], bob ["CallAnswered"], |world| {
+            let call = world.bob.start_call(&world.direct).await.call_id();
+            world.ada.accept_call(&call).await.data()
+        }),
         row!("acceptContactRequest", log ["contacts_changed"; 4], ada ["ContactsChanged"; 2], bob ["ContactsChanged"; 2], |world| world.befriend().await),
         row!("addParticipants", log ["conversation_added", "conversation_updated", "message_added"],
         ada ["ConversationUpdated", "MessageAdded"], bob ["ConversationUpdated", "MessageAdded"], |world| {
@@ -136,6 +140,11 @@ fn rows() -> Vec<Row> {
             world.ada.query(query, json!({})).await
         }),
         row!("createUpload", log [], ada [], bob [], |world| world.ada.begin_upload("a", "text/plain", 1).await),
+        row!("declineCall", log ["call_ringing", "call_ended", "message_added"], ada ["CallEnded", "MessageAdded"],
+            bob ["CallEnded", "MessageAdded"], |world| {
+            let call = world.bob.start_call(&world.direct).await.call_id();
+            world.ada.decline_call(&call).await.data()
+        }),
         row!("declineContactRequest", log ["contacts_changed"; 3], ada ["ContactsChanged"; 2], bob ["ContactsChanged"], |world| {
             let id = world.asked().await;
             let query = "mutation ($id: ID!) { declineContactRequest(input: {requestId: $id}) { requestId } }";
@@ -171,6 +180,11 @@ fn rows() -> Vec<Row> {
             let his = world.bob.create_group("His", &[]).await;
             let invite = world.bob.create_invite(&his, json!({})).await.data();
             world.ada.join(&invite["createInvite"]["invite"]["code"]).await.data()
+        }),
+        row!("leaveCall", log ["call_left", "call_ended", "message_added"], ada ["CallLeft", "CallEnded", "MessageAdded"],
+            bob ["CallLeft", "CallEnded", "MessageAdded"], |world| {
+            let call = world.ada.start_call(&world.direct).await.call_id();
+            world.ada.leave_call(&call).await.data()
         }),
         row!("leaveConversation",
             log ["conversation_removed", "conversation_updated", "membership_updated", "message_added"],
@@ -232,6 +246,12 @@ fn rows() -> Vec<Row> {
             world.ada.query(query, json!({"id": world.ada.session})).await
         }),
         row!("scheduleMessage", log ["membership_updated"], ada ["MembershipUpdated"], bob [], |world| world.schedule().await),
+        // It is heard by one device alone, in `callEvents`.
+        row!("sendCallSignal", log ["call_signalled"], ada [], bob [], |world| {
+            let call = world.ada.start_call(&world.direct).await.call_id();
+            world.bob.accept_call(&call).await.data();
+            world.ada.send_candidate(&call, &world.bob, "").await.data()
+        }),
         row!("sendContactRequest", log ["contacts_changed"; 2], ada ["ContactsChanged"], bob ["ContactsChanged"], |world| world.toward_bob("sendContactRequest", "request { id }").await),
         row!("sendMessage", log["message_added"], ada["MessageAdded"], bob["MessageAdded"], |world| {
             world.ada.send(&world.direct, "hello").await
@@ -240,6 +260,9 @@ fn rows() -> Vec<Row> {
             ada ["ConversationUpdated", "MessageAdded"],
             bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
+        row!("startCall", log ["call_ringing", "conversation_updated"], ada ["ConversationUpdated"],
+            bob ["CallRinging", "ConversationUpdated"],
+            |world| world.ada.start_call(&world.direct).await.data()),
         row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
             world.toward_bob("blockUser", "user { id }").await;
             world.toward_bob("unblockUser", "user { id }").await;

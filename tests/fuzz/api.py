@@ -85,6 +85,7 @@ class Person:
         self.invites, self.codes, self.scheduled = [], [], []
         # READY, and uploaded but not completed.
         self.pictures, self.uploads = [], []
+        self.calls, self.devices = [], []
         # By the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
@@ -132,6 +133,7 @@ class Person:
             uploaded.append(upload["attachment"]["id"])
         completed = f'mutation {{ completeUpload(input: {{attachmentId: "{self.pictures[0]}"}})'
         api.ask(completed + " { attachment { state } } }", self.token)
+        self.call(api, friend)
         asked = f'mutation {{ sendContactRequest(input: {{userId: "{self.id}"}}) {{ request {{ id }} }} }}'
         self.requests = [api.ask(asked, friend.token)["sendContactRequest"]["request"]["id"]]
         seen = api.ask(
@@ -147,9 +149,25 @@ class Person:
                 self.cursors[name] += [it["cursor"] for it in edge["node"][name]["edges"]]
             self.participants += [it["node"]["id"] for it in edge["node"]["participants"]["edges"]]
 
+    def call(self, api, friend):
+        """One call rings for the person, and they are in another one with the friend, who leaves that of before."""
+        stranger = Person(api, f"{self.name}caller")
+        opened = f'mutation {{ openDirectConversation(input: {{userId: "{self.id}"}}) {{ conversation {{ id }} }} }}'
+        theirs = api.ask(opened, stranger.token)["openDirectConversation"]["conversation"]["id"]
+        for call in friend.calls:
+            api.ask(f'mutation {{ leaveCall(input: {{callId: "{call}"}}) {{ call {{ id }} }} }}', friend.token)
+        for conversation, caller in ((self.conversations[0], friend), (theirs, stranger)):
+            started = api.ask(
+                f'mutation {{ startCall(input: {{conversationId: "{conversation}", kind: VIDEO}}) {{ call {{ id }} }} }}',
+                caller.token,
+            )
+            self.calls.append(started["startCall"]["call"]["id"])
+        api.ask(f'mutation {{ acceptCall(input: {{callId: "{self.calls[0]}"}}) {{ call {{ id }} }} }}', self.token)
+        friend.calls, self.devices = self.calls[:1], friend.sessions
+
     @property
     def ids(self):
-        mine = self.friends + self.sessions + self.requests + self.invites + self.scheduled + self.pictures
+        mine = self.friends + self.sessions + self.requests + self.invites + self.scheduled + self.pictures + self.calls
         return mine + self.conversations + self.messages + self.participants
 
     def any_id(self, random):
@@ -189,6 +207,8 @@ def meaningful(field, name, person, random):
         "before": [None, *person.cursors[field]],
         "body": ["Hello", "a" * 8000, "a" * 8001, "\u200d\U0001f9f5"],
         "byteSize": [1, 1000, 2**30],
+        "callId": {"sendCallSignal": person.calls[:1]}.get(field, person.calls),
+        "candidate": ["", "candidate:1 1 udp 2113937151 192.0.2.1 54400 typ host", "candidate:1"],
         "clientId": ["1", unique],
         "code": person.codes,
         "contentType": ["image/png", "text/plain", "*/*"],
@@ -213,11 +233,13 @@ def meaningful(field, name, person, random):
         "refreshToken": [person.refresh_token],
         "requestId": person.requests,
         "scheduledMessageId": person.scheduled,
+        "sdp": ["v=0\r\n", ""],
         "sendAt": [in_days(1), in_days(300), in_days(400)],
         "senderId": person.friends,
         "sessionId": person.sessions,
         "sha256": [None, "0" * 64],
         "title": ["Weavers", unique],
+        "toSessionId": person.devices,
         "userId": person.friends,
         "username": [random.choice(person.names), f"w{unique}"],
     }.get(name)
@@ -269,6 +291,9 @@ class Meaning(graphql.Visitor):
         return None
 
     def replace(self, node, *_):
+        # An object is made up member by member.
+        if graphql.is_input_object_type(graphql.get_named_type(self.types.get_input_type())):
+            return None
         value = meaningful(self.fields[-1], node.name.value, self.person, self.random)
         if value is None and graphql.get_named_type(self.types.get_input_type()) is graphql.GraphQLID:
             value = nodes.String(*self.person.any_id(self.random))

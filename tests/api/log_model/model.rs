@@ -184,7 +184,7 @@ impl Reader<'_> {
             (Interest::Inbox, _) | (Interest::Messages(None), Change::MessageAdded { .. }) => true,
             (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
             | (Interest::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
-            (Interest::Messages(_) | Interest::Updates(_) | Interest::Membership(_), _) => false,
+            (Interest::Messages(_) | Interest::Updates(_) | Interest::Calls(_) | Interest::Membership(_), _) => false,
         }
     }
 

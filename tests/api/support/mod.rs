@@ -1,6 +1,7 @@
 //! A node in this process, and clients that call it as any client would.
 
 mod brokers;
+mod calls;
 mod client;
 mod database;
 mod files;
@@ -13,6 +14,7 @@ mod scale;
 mod socket;
 
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
+pub use calls::CallEvents;
 pub use client::{Answer, Api, User};
 pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};

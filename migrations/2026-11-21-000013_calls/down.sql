@@ -1,0 +1,1 @@
+DROP TABLE call_signals, call_rings, call_participants, calls;

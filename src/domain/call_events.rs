@@ -1,0 +1,176 @@
+//! What a device hears of calls: rings, answers and ends from the log, and the signals that wait for it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures_util::{Stream, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::calls::Calls;
+use super::error::Result;
+use super::{App, Viewer};
+use crate::apart::Apart;
+use crate::error::RETRY;
+use crate::ids::{CallId, CallParticipantId, UserId};
+use crate::log::{Change, Event, Interest, Item};
+use crate::store::call_signals::{self, Pending};
+use crate::store::calls;
+
+/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
+/// connection is broken.
+const HANDED_OVER: Duration = Duration::from_secs(10);
+
+/// Tries until it succeeds: no ring and no signal is lost because Postgres is away.
+macro_rules! patiently {
+    ($work:expr) => {
+        loop {
+            match $work.await {
+                Ok(value) => break value,
+                Err(error) => warn!(?error, "a device cannot hear of its calls; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+}
+
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    Ringing(CallId),
+    Answered(CallParticipantId),
+    Left(CallParticipantId),
+    Ended(CallId),
+    Signal(Pending),
+}
+
+impl CallEvent {
+    /// None for what is of no call, and for the word that signals are waiting.
+    pub fn of(change: &Change) -> Option<Self> {
+        match *change {
+            Change::CallRinging { call, .. } => Some(Self::Ringing(call)),
+            Change::CallAnswered { participant, .. } => Some(Self::Answered(participant)),
+            Change::CallLeft { participant, .. } => Some(Self::Left(participant)),
+            Change::CallEnded { call, .. } => Some(Self::Ended(call)),
+            _ => None,
+        }
+    }
+}
+
+impl Calls<'_> {
+    /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
+    /// once, in the order in which they were sent; those of the last 20 seconds come again on the next subscription,
+    /// because nothing tells whether they had arrived. It is never over.
+    pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
+        let app = self.app.clone();
+        Apart::new(stream! {
+            let mut log = app.log().follow(viewer.user, Interest::Calls(viewer.session), None);
+            let mut rung = HashSet::new();
+            let mut handover = Handover::new(app.clone(), viewer);
+            loop {
+                let item = tokio::select! {
+                    biased;
+                    item = log.next() => item,
+                    () = sleep_until(handover.look_at), if handover.is_open() => {
+                        handover.look().await;
+                        continue;
+                    }
+                };
+                match item {
+                    // From here on nothing is missed: what there is comes first.
+                    Some(Item::CaughtUp(_) | Item::ResyncRequired(_)) => {
+                        for call in patiently!(app.calls().ringing_for(viewer.user)) {
+                            if rung.insert(call) {
+                                yield CallEvent::Ringing(call);
+                            }
+                        }
+                        for signal in handover.next().await {
+                            yield CallEvent::Signal(signal);
+                        }
+                    }
+                    Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
+                        if patiently!(still_rings(&app, user, call)) && rung.insert(call) {
+                            yield CallEvent::Ringing(call);
+                        }
+                    }
+                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => {
+                        for signal in handover.next().await {
+                            yield CallEvent::Signal(signal);
+                        }
+                    }
+                    Some(Item::Event(Event { change, .. })) => {
+                        if let Some(event) = CallEvent::of(&change) {
+                            yield event;
+                        }
+                    }
+                    Some(Item::Closed) | None => return,
+                }
+            }
+        })
+    }
+
+    /// Those of the calls that ring for the user beside them now.
+    pub async fn still_ringing(&self, pairs: &[(CallId, UserId)]) -> Result<Vec<(CallId, UserId)>> {
+        let connection = self.app.connection().await?;
+        Ok(calls::still_ringing(&connection, pairs).await?)
+    }
+
+    async fn ringing_for(&self, user: UserId) -> Result<Vec<CallId>> {
+        Ok(calls::ringing_for(&mut *self.app.connection().await?, user).await?)
+    }
+
+    async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
+        let age = self.app.parts.calls.call_signal_ttl.as_secs_f64();
+        Ok(call_signals::pending(&mut *self.app.connection().await?, viewer.session, after, age).await?)
+    }
+
+    async fn forget_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
+        Ok(call_signals::delete_upto(&mut *self.app.connection().await?, viewer.session, upto).await?)
+    }
+}
+
+/// The signals that one subscription hands over to its device.
+struct Handover {
+    app: App,
+    viewer: Viewer,
+    /// The last one that was handed over; the last one at the look before; the last one that is deleted.
+    given: i64,
+    arrived: i64,
+    deleted: i64,
+    look_at: Instant,
+}
+
+impl Handover {
+    fn new(app: App, viewer: Viewer) -> Self {
+        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at: Instant::now() + HANDED_OVER }
+    }
+
+    /// Whether some were handed over that are not deleted.
+    fn is_open(&self) -> bool {
+        self.given > self.deleted
+    }
+
+    /// Those that are waiting.
+    async fn next(&mut self) -> Vec<Pending> {
+        if !self.is_open() {
+            self.look_at = Instant::now() + HANDED_OVER;
+        }
+        let signals = patiently!(self.app.calls().signals(self.viewer, self.given));
+        self.given = signals.last().map_or(self.given, |last| last.seq);
+        signals
+    }
+
+    /// Deletes those that have arrived.
+    async fn look(&mut self) {
+        if self.arrived > self.deleted {
+            patiently!(self.app.calls().forget_signals(self.viewer, self.arrived));
+            self.deleted = self.arrived;
+        }
+        self.arrived = self.given;
+        self.look_at = Instant::now() + HANDED_OVER;
+    }
+}
+
+async fn still_rings(app: &App, user: UserId, call: CallId) -> Result<bool> {
+    Ok(!app.calls().still_ringing(&[(call, user)]).await?.is_empty())
+}

@@ -1,0 +1,137 @@
+//! Ends what nobody ends: calls that have rung for long enough, and the part of devices that are gone. Every node does
+//! it, so that it does not matter which of them dies.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tracing::warn;
+
+use super::call_state::Held;
+use super::error::Result;
+use crate::config::CallSettings;
+use crate::error::RETRY;
+use crate::ids::{CallParticipantId, ConversationId};
+use crate::log::{Log, Transaction};
+use crate::random::Random;
+use crate::store::calls::{self, CallEndReason, CallState};
+use crate::store::{Database, call_participants, call_signals, conversations};
+
+/// Between two looks at Postgres while there is a call on any node, unless something is due before.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Until the next look where another node is at what is due.
+const BUSY: Duration = Duration::from_millis(50);
+/// Looks of the tail between two of ours while there is no call. Of one that begins the log tells; this is for one whose
+/// publication is lost, or that rings for nobody.
+const TAIL_LOOKS: u32 = 10;
+/// How often a device is seen in the time that it may be away.
+const SIGHTINGS: u32 = 6;
+/// Calls that one look sees to.
+const BATCH: i64 = 100;
+
+pub(super) struct CallKeeper {
+    database: Database,
+    log: Log,
+    random: Random,
+    settings: CallSettings,
+    idle_look: Duration,
+}
+
+impl CallKeeper {
+    /// `tail_look` is the time between two looks of the tail.
+    pub(super) fn new(
+        database: &Database,
+        log: &Log,
+        random: &Random,
+        settings: &CallSettings,
+        tail_look: Duration,
+    ) -> Self {
+        Self {
+            database: database.clone(),
+            log: log.clone(),
+            random: random.clone(),
+            settings: settings.clone(),
+            idle_look: tail_look * TAIL_LOOKS,
+        }
+    }
+
+    /// Begins with what is due already.
+    pub(super) async fn run(self) {
+        let sighting = self.settings.call_absence_timeout / SIGHTINGS;
+        loop {
+            match self.look(sighting).await {
+                Ok(Some(wait)) => tokio::time::sleep(wait.max(BUSY).min(sighting).min(LOOK_INTERVAL)).await,
+                // Over by the time or by the word of a new one, which is all the same.
+                Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.call()).await),
+                Err(error) => {
+                    warn!(?error, after = ?RETRY, "calls are not looked after; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Tells how long it is until the next has rung for long enough; None where there is no call.
+    async fn look(&self, sighting: Duration) -> Result<Option<Duration>> {
+        let mut connection = self.database.connection().await?;
+        let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
+        // First those who are here, so that nobody is taken for gone because this node was away.
+        let here = self.log.connected(&call_participants::sessions(&mut connection).await?);
+        if !here.is_empty() {
+            call_participants::see(&mut connection, &here, sighting.as_secs_f64()).await?;
+        }
+        call_signals::delete_old(&mut connection, self.settings.call_signal_ttl.as_secs_f64()).await?;
+        let absence = self.settings.call_absence_timeout.as_secs_f64();
+        let mut due: HashMap<ConversationId, HashSet<CallParticipantId>> = HashMap::new();
+        for lost in call_participants::lost(&mut connection, absence, BATCH).await? {
+            let signed_out = due.entry(lost.conversation_id).or_default();
+            if lost.signed_out {
+                signed_out.insert(lost.id);
+            }
+        }
+        if wait.is_zero() {
+            for conversation in calls::overdue(&mut connection, BATCH).await? {
+                due.entry(conversation).or_default();
+            }
+        }
+        drop(connection);
+        for (conversation, signed_out) in due {
+            let mut tx = self.log.begin().await?;
+            let done = self.see_to(&mut tx, conversation, &signed_out).await;
+            // One that fails keeps no other from being seen to.
+            if let Err(error) = tx.finish(done).await {
+                warn!(?error, %conversation, "a call is not seen to; trying again");
+            }
+        }
+        Ok(Some(wait))
+    }
+
+    /// Another node that is at the same waits for the lock, and then finds nothing left to do.
+    async fn see_to(
+        &self,
+        tx: &mut Transaction<'_>,
+        conversation: ConversationId,
+        signed_out: &HashSet<CallParticipantId>,
+    ) -> Result<()> {
+        let Some(conversation) = conversations::lock(tx.conn(), conversation).await? else { return Ok(()) };
+        let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
+        let mut held = Held::of(tx, conversation, call).await?;
+        let absence = TimeDelta::from_std(self.settings.call_absence_timeout).unwrap_or(TimeDelta::MAX);
+        let gone: Vec<_> = held
+            .present
+            .iter()
+            .filter_map(|present| {
+                if signed_out.contains(&present.id) {
+                    return Some((present.id, CallEndReason::HungUp));
+                }
+                (held.now - present.seen_at > absence).then_some((present.id, CallEndReason::Failed))
+            })
+            .collect();
+        for (id, reason) in gone {
+            if held.call.state != CallState::Ended {
+                held.leave(tx, &self.random, id, reason).await?;
+            }
+        }
+        held.ring_out(tx, &self.random).await
+    }
+}

@@ -1,0 +1,216 @@
+//! Calls: starting, answering, declining and leaving them, and who sees them. `call_state` has what each does,
+//! `call_keeper` ends those that nobody ends. docs/decisions/0014-calls-in-the-log.md tells why it is so.
+
+use std::time::Duration;
+
+use super::blocks::BLOCKING;
+use super::call_state::{self, Held, conflict};
+use super::conversations::UNKNOWN;
+use super::error::{Error, Result};
+use super::{App, Viewer};
+use crate::ids::{CallId, ConversationId, UserId};
+use crate::log::{Change, Transaction};
+use crate::store::calls::{self, Call, CallEndReason, CallKind, CallState};
+use crate::store::conversations::{self, Conversation, ConversationKind};
+use crate::store::participants::Standing;
+use crate::store::{call_participants, participants};
+
+/// In which starts are counted.
+const MINUTE: Duration = Duration::from_mins(1);
+
+pub struct Calls<'a> {
+    pub(super) app: &'a App,
+}
+
+impl Calls<'_> {
+    /// Rings everybody else. Where the conversation has a call already the viewer answers that: so two who call each
+    /// other at once are in one.
+    pub async fn start(&self, viewer: Viewer, conversation: ConversationId, kind: CallKind) -> Result<Call> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.start_in(&mut tx, viewer, conversation, kind).await;
+        tx.finish(done).await
+    }
+
+    /// Of a user's devices the first one is in the call; the others are told so.
+    pub async fn accept(&self, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.accept_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// It rings on none of the viewer's devices any more. A direct call is over.
+    pub async fn decline(&self, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.decline_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// Leaving again, and leaving a call that is over, changes nothing.
+    pub async fn leave(&self, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut tx = self.app.log().begin().await?;
+        let done = self.leave_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// Those that the viewer may see.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
+        Ok(calls::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
+    }
+
+    async fn start_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        kind: CallKind,
+    ) -> Result<Call> {
+        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(UNKNOWN)?;
+        let standing = participants::among(tx.conn(), &[(id, viewer.user)]).await?.pop().ok_or(UNKNOWN)?;
+        if standing.blocks {
+            return Err(BLOCKING);
+        }
+        if let Some(call) = calls::live_of(tx.conn(), id).await? {
+            let mut held = Held::of(tx, conversation, call).await?;
+            held.join(tx, self.app, viewer, "conversationId").await?;
+            return Ok(held.call);
+        }
+        let others = self.callees(tx, viewer.user, id).await?;
+        self.check_rate(tx, viewer.user).await?;
+        self.ring(tx, viewer, conversation, kind, &standing, others).await
+    }
+
+    /// Whom a call in the conversation is for.
+    async fn callees(&self, tx: &mut Transaction<'_>, caller: UserId, id: ConversationId) -> Result<Vec<UserId>> {
+        let others = participants::others(tx.conn(), id, caller).await?;
+        let max = self.app.parts.calls.call_max_group_size;
+        if others.is_empty() {
+            return Err(Error::invalid("conversationId", "There is nobody else here to call."));
+        }
+        if others.len() >= max {
+            return Err(Error::invalid("conversationId", format!("Groups of up to {max} participants can be called.")));
+        }
+        Ok(others)
+    }
+
+    async fn check_rate(&self, tx: &mut Transaction<'_>, caller: UserId) -> Result<()> {
+        let limit = self.app.parts.calls.call_starts_per_minute;
+        match calls::next_start(tx.conn(), caller, limit, MINUTE).await? {
+            None => Ok(()),
+            Some(wait) => {
+                Err(Error::RateLimited("CALL_STARTS_PER_MINUTE", wait, "You have started many calls. Wait a little."))
+            }
+        }
+    }
+
+    /// A new call. It rings for all who are in no other; where that is nobody it is over at once. One who blocks the
+    /// caller hears nothing of it, and the caller waits in vain.
+    async fn ring(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        conversation: Conversation,
+        kind: CallKind,
+        standing: &Standing,
+        mut callees: Vec<UserId>,
+    ) -> Result<Call> {
+        let now = calls::now(tx.conn()).await?;
+        let call = Call {
+            id: CallId::new(now, &self.app.parts.random),
+            conversation_id: conversation.id,
+            kind,
+            state: CallState::Ringing,
+            started_by: viewer.user,
+            created_at: now,
+            rings_until: now + self.app.parts.calls.call_ring_timeout,
+            answered_at: None,
+            ended_at: None,
+            end_reason: None,
+            withheld_from: standing.blocked_by,
+            message_id: None,
+        };
+        calls::insert(tx.conn(), &call).await?;
+        let id = conversation.id;
+        let mut held = Held::of(tx, conversation, call).await?;
+        held.enter(tx, self.app, viewer, "conversationId").await?;
+        if standing.blocked_by.is_some() {
+            // To the caller's devices alone.
+            tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+            return Ok(held.call);
+        }
+        let busy = call_participants::busy(tx.conn(), &callees).await?;
+        callees.retain(|user| !busy.contains(user));
+        if callees.is_empty() {
+            held.end(tx, &self.app.parts.random, CallEndReason::Busy).await?;
+            return Ok(held.call);
+        }
+        calls::ring(tx.conn(), held.call.id, &callees).await?;
+        for user in callees {
+            tx.record(Change::CallRinging { user, call: held.call.id });
+        }
+        tx.record(Change::ConversationUpdated { conversation: id });
+        Ok(held.call)
+    }
+
+    async fn accept_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut held = call_state::hold(tx, viewer, id).await?;
+        held.check_live()?;
+        held.join(tx, self.app, viewer, "callId").await?;
+        Ok(held.call)
+    }
+
+    async fn decline_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut held = call_state::hold(tx, viewer, id).await?;
+        held.check_live()?;
+        if held.of_user(viewer.user).is_some() {
+            return Err(conflict("callId", "You are in this call: leave it."));
+        }
+        held.decline(tx, self.app, viewer).await?;
+        Ok(held.call)
+    }
+
+    async fn leave_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
+        let mut held = call_state::hold(tx, viewer, id).await?;
+        if held.call.state == CallState::Ended {
+            return Ok(held.call);
+        }
+        match held.of_session(viewer.session).map(|own| own.id) {
+            Some(own) => held.leave(tx, &self.app.parts.random, own, CallEndReason::HungUp).await?,
+            None if call_participants::was_in(tx.conn(), id, viewer.session).await? => {}
+            None => return Err(conflict("callId", "This device is not in the call.")),
+        }
+        Ok(held.call)
+    }
+}
+
+/// The user takes no part in the conversation any more, which is locked.
+pub(super) async fn take_out(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &mut Conversation,
+    user: UserId,
+) -> Result<()> {
+    let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
+    let mut held = Held::of(tx, conversation.clone(), call).await?;
+    match held.of_user(user).map(|own| own.id) {
+        Some(own) => held.leave(tx, &app.parts.random, own, CallEndReason::HungUp).await?,
+        None => drop(held.silence(tx, &app.parts.random, user, CallEndReason::Missed).await?),
+    }
+    *conversation = held.conversation;
+    Ok(())
+}
+
+/// Ends the call of a direct conversation, which is locked, because the one blocks the other. It looks like any end.
+pub(super) async fn cut(
+    app: &App,
+    tx: &mut Transaction<'_>,
+    conversation: &Conversation,
+    blocker: UserId,
+) -> Result<()> {
+    debug_assert_eq!(conversation.kind, ConversationKind::Direct, "groups go on as before");
+    let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
+    let mut held = Held::of(tx, conversation.clone(), call).await?;
+    match held.of_user(blocker).map(|own| own.id) {
+        Some(own) => held.leave(tx, &app.parts.random, own, CallEndReason::HungUp).await,
+        None => held.silence(tx, &app.parts.random, blocker, CallEndReason::Declined).await.map(drop),
+    }
+}

@@ -1,0 +1,306 @@
+//! Calls: their state, and what a device does in them.
+
+use std::collections::HashMap;
+
+use async_graphql::dataloader::Loader;
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+
+use super::context::ContextExt as _;
+use super::conversation::Conversation;
+use super::error::{Error, Result};
+use super::loaders::{Rows, failed, grouped};
+use super::scalars::{DateTime, parse_id};
+use super::user::User;
+use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, UserId};
+use crate::store::call_participants::{self, CallParticipant as ParticipantRow};
+use crate::store::calls::{
+    self, Call as Row, CallEndReason as EndReasonRow, CallKind as KindRow, CallState as StateRow,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "KindRow")]
+pub enum CallKind {
+    Audio,
+    Video,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "StateRow")]
+pub enum CallState {
+    /// Nobody has answered yet.
+    Ringing,
+    Ongoing,
+    Ended,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "EndReasonRow")]
+pub enum CallEndReason {
+    /// It was answered, and one of the last two has left.
+    HungUp,
+    /// Everybody whom it rang for has declined.
+    Declined,
+    /// Nobody answered in time, or the caller did not wait.
+    Missed,
+    /// Everybody else was in another call.
+    Busy,
+    /// It was answered, and the connection of one of the last two was lost.
+    Failed,
+}
+
+#[derive(Clone)]
+pub struct Call(pub Row);
+
+/// All participants of the conversation see it; one who blocks the caller does not.
+#[Object]
+impl Call {
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    async fn conversation(&self) -> Conversation {
+        self.0.conversation_id.into()
+    }
+
+    async fn kind(&self) -> CallKind {
+        self.0.kind.into()
+    }
+
+    async fn state(&self) -> CallState {
+        self.0.state.into()
+    }
+
+    /// Null for a deleted account.
+    async fn started_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().user(self.0.started_by).await.map(|row| row.map(User)).transpose()
+    }
+
+    /// Sessions now in the call, the first to join first. A newcomer sends an offer to each of the others.
+    async fn participants(&self, ctx: &Context<'_>) -> Result<Vec<CallParticipant>> {
+        let rows = ctx.loaders().load(PresentKey(self.0.id)).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(CallParticipant).collect())
+    }
+
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
+    }
+
+    /// A device stops ringing then, also in a group where others go on talking.
+    async fn rings_until(&self) -> DateTime {
+        self.0.rings_until.into()
+    }
+
+    async fn answered_at(&self) -> Option<DateTime> {
+        self.0.answered_at.map(Into::into)
+    }
+
+    async fn ended_at(&self) -> Option<DateTime> {
+        self.0.ended_at.map(Into::into)
+    }
+
+    async fn end_reason(&self) -> Option<CallEndReason> {
+        self.0.end_reason.map(Into::into)
+    }
+}
+
+/// A device in a call, or one that was.
+#[derive(Clone)]
+pub struct CallParticipant(pub ParticipantRow);
+
+#[Object]
+impl CallParticipant {
+    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
+        let row = ctx.loaders().user(self.0.user_id).await?;
+        row.map(User).ok_or_else(|| crate::domain::Error::NotFound("The account is gone.").into())
+    }
+
+    async fn session_id(&self) -> ID {
+        self.0.session_id.to_string().into()
+    }
+}
+
+/// Who is in a call now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PresentKey(pub CallId);
+
+/// The call that a conversation has now, as the user may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LiveCallKey(pub UserId, pub ConversationId);
+
+/// The call whose end a SYSTEM message tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ToldCallKey(pub MessageId);
+
+/// That a call rings for a user now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RingKey(pub UserId, pub CallId);
+
+/// A call, where the user may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VisibleCallKey(pub UserId, pub CallId);
+
+impl Loader<CallId> for Rows {
+    type Value = Row;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CallId]) -> Result<HashMap<CallId, Row>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = calls::by_ids(&mut connection, keys).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<CallParticipantId> for Rows {
+    type Value = ParticipantRow;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CallParticipantId]) -> Result<HashMap<CallParticipantId, ParticipantRow>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = call_participants::by_ids(&mut connection, keys).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<PresentKey> for Rows {
+    type Value = Vec<ParticipantRow>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[PresentKey]) -> Result<HashMap<PresentKey, Self::Value>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = call_participants::present(&mut connection, &ids).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|row| (PresentKey(row.call_id), row))))
+    }
+}
+
+impl Loader<LiveCallKey> for Rows {
+    type Value = Row;
+    type Error = Error;
+
+    async fn load(&self, keys: &[LiveCallKey]) -> Result<HashMap<LiveCallKey, Row>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, ids) in grouped(keys.iter().map(|&LiveCallKey(user, id)| (user, id))) {
+            let rows = calls::live_in(&mut connection, user, &ids).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (LiveCallKey(user, row.conversation_id), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<ToldCallKey> for Rows {
+    type Value = Row;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ToldCallKey]) -> Result<HashMap<ToldCallKey, Row>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = calls::by_messages(&mut connection, &ids).await.map_err(failed)?;
+        Ok(rows.into_iter().filter_map(|row| Some((ToldCallKey(row.message_id?), row))).collect())
+    }
+}
+
+impl Loader<VisibleCallKey> for Rows {
+    type Value = Row;
+    type Error = Error;
+
+    async fn load(&self, keys: &[VisibleCallKey]) -> Result<HashMap<VisibleCallKey, Row>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (user, ids) in grouped(keys.iter().map(|&VisibleCallKey(user, id)| (user, id))) {
+            let rows = calls::visible_to(&mut connection, user, &ids).await.map_err(failed)?;
+            loaded.extend(rows.into_iter().map(|row| (VisibleCallKey(user, row.id), row)));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<RingKey> for Rows {
+    type Value = ();
+    type Error = Error;
+
+    async fn load(&self, keys: &[RingKey]) -> Result<HashMap<RingKey, ()>> {
+        let pairs: Vec<_> = keys.iter().map(|&RingKey(user, call)| (call, user)).collect();
+        let pairs = self.app.calls().still_ringing(&pairs).await?;
+        Ok(pairs.into_iter().map(|(call, user)| (RingKey(user, call), ())).collect())
+    }
+}
+
+#[derive(InputObject)]
+pub struct StartCallInput {
+    conversation_id: ID,
+    kind: CallKind,
+}
+
+#[derive(SimpleObject)]
+pub struct StartCallPayload {
+    call: Call,
+}
+
+#[derive(InputObject)]
+pub struct AcceptCallInput {
+    call_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct AcceptCallPayload {
+    call: Call,
+}
+
+#[derive(InputObject)]
+pub struct DeclineCallInput {
+    call_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct DeclineCallPayload {
+    call: Call,
+}
+
+#[derive(InputObject)]
+pub struct LeaveCallInput {
+    call_id: ID,
+}
+
+#[derive(SimpleObject)]
+pub struct LeaveCallPayload {
+    call: Call,
+}
+
+#[derive(Default)]
+pub struct CallMutation;
+
+#[Object]
+impl CallMutation {
+    /// Rings everybody else in the conversation, for 60 seconds. Where there is a call in it already the viewer answers
+    /// that one, whoever started it: two who call each other at once are in one call. ENDED with BUSY where everybody
+    /// else is in another call. The device stays in the call as long as it has a connection open.
+    async fn start_call(&self, ctx: &Context<'_>, input: StartCallInput) -> Result<StartCallPayload> {
+        let viewer = ctx.viewer()?;
+        let conversation = parse_id(&input.conversation_id, "conversationId")?;
+        let row = ctx.app().calls().start(viewer, conversation, input.kind.into()).await?;
+        Ok(StartCallPayload { call: Call(row) })
+    }
+
+    /// Of a user's devices the first one wins; the others get CONFLICT, and CallAnswered. A newcomer sends an offer to
+    /// each of the other sessions in `participants`.
+    async fn accept_call(&self, ctx: &Context<'_>, input: AcceptCallInput) -> Result<AcceptCallPayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().calls().accept(viewer, parse_id(&input.call_id, "callId")?).await?;
+        Ok(AcceptCallPayload { call: Call(row) })
+    }
+
+    /// For all of the viewer's devices. It ends a direct call, and one that everybody else has declined, too.
+    async fn decline_call(&self, ctx: &Context<'_>, input: DeclineCallInput) -> Result<DeclineCallPayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().calls().decline(viewer, parse_id(&input.call_id, "callId")?).await?;
+        Ok(DeclineCallPayload { call: Call(row) })
+    }
+
+    /// Leaves; the call ends when fewer than two sessions are left.
+    async fn leave_call(&self, ctx: &Context<'_>, input: LeaveCallInput) -> Result<LeaveCallPayload> {
+        let viewer = ctx.viewer()?;
+        let row = ctx.app().calls().leave(viewer, parse_id(&input.call_id, "callId")?).await?;
+        Ok(LeaveCallPayload { call: Call(row) })
+    }
+}

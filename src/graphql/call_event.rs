@@ -1,0 +1,140 @@
+//! What is heard of calls, in `inbox` and in `callEvents`.
+
+use async_graphql::{Context, ID, SimpleObject, Subscription as GraphqlSubscription, Union};
+use async_stream::stream;
+use futures_util::{Stream, StreamExt as _};
+
+use super::call::{Call, CallParticipant, RingKey, VisibleCallKey};
+use super::call_signal::CallSignal;
+use super::context::ContextExt as _;
+use super::error::Result;
+use super::event::InboxEvent;
+use super::loaders::Loaders;
+use crate::domain::call_events::CallEvent as Event;
+use crate::ids::{CallId, CallParticipantId, UserId};
+use crate::log::Change;
+
+/// It rings for the viewer, until it is answered, declined or over, or `ringsUntil` has passed.
+#[derive(SimpleObject)]
+pub struct CallRinging {
+    call: Call,
+}
+
+/// Answered, by whichever session: every other ringing session of that user stops.
+#[derive(SimpleObject)]
+pub struct CallAnswered {
+    call: Call,
+    participant: CallParticipant,
+}
+
+/// The session is in the call no more. Of the viewer's own it may also tell that the call was declined there: every
+/// other ringing session stops.
+#[derive(SimpleObject)]
+pub struct CallLeft {
+    call: Call,
+    participant: CallParticipant,
+}
+
+#[derive(SimpleObject)]
+pub struct CallEnded {
+    call: Call,
+}
+
+/// For this session alone.
+#[derive(SimpleObject)]
+pub struct CallSignalReceived {
+    /// The signal's own: one that comes again after a reconnect has the same.
+    id: ID,
+    call: Call,
+    from: CallParticipant,
+    signal: CallSignal,
+}
+
+#[derive(Union)]
+pub enum CallEvent {
+    Ringing(CallRinging),
+    Answered(CallAnswered),
+    Left(CallLeft),
+    Ended(CallEnded),
+    Signal(CallSignalReceived),
+}
+
+impl CallEvent {
+    /// None where what it tells of is gone by now.
+    pub(super) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
+        Ok(match event {
+            Event::Ringing(call) => loaders.load(call).await?.map(|row| Self::Ringing(CallRinging { call: Call(row) })),
+            Event::Ended(call) => loaders.load(call).await?.map(|row| Self::Ended(CallEnded { call: Call(row) })),
+            Event::Answered(id) => {
+                let found = participant(loaders, id).await?;
+                found.map(|(call, participant)| Self::Answered(CallAnswered { call, participant }))
+            }
+            Event::Left(id) => {
+                let found = participant(loaders, id).await?;
+                found.map(|(call, participant)| Self::Left(CallLeft { call, participant }))
+            }
+            Event::Signal(signal) => participant(loaders, signal.from_id).await?.map(|(call, from)| {
+                let id = signal.seq.to_string().into();
+                Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() })
+            }),
+        })
+    }
+
+    /// None for what is for one session alone.
+    pub(super) fn for_inbox(self) -> Option<InboxEvent> {
+        Some(match self {
+            Self::Ringing(event) => event.into(),
+            Self::Answered(event) => event.into(),
+            Self::Left(event) => event.into(),
+            Self::Ended(event) => event.into(),
+            Self::Signal(_) => return None,
+        })
+    }
+}
+
+/// Whether the user may still hear of it: a call that was answered or is over does not ring again, and one of a
+/// conversation that the user has left is theirs no more.
+pub(super) async fn concerns(loaders: &Loaders, user: UserId, change: &Change) -> bool {
+    let call = match *change {
+        Change::CallRinging { call, .. } => {
+            return loaders.load(RingKey(user, call)).await.is_ok_and(|it| it.is_some());
+        }
+        Change::CallEnded { call, .. } => Some(call),
+        Change::CallLeft { participant, .. } => {
+            let row = loaders.load(participant).await;
+            row.ok().flatten().map(|row| row.call_id)
+        }
+        _ => return true,
+    };
+    let Some(call) = call else { return false };
+    loaders.load(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
+}
+
+async fn participant(loaders: &Loaders, id: CallParticipantId) -> Result<Option<(Call, CallParticipant)>> {
+    let Some(row) = loaders.load(id).await? else { return Ok(None) };
+    let id: CallId = row.call_id;
+    Ok(loaders.load(id).await?.map(|call| (Call(call), CallParticipant(row))))
+}
+
+#[derive(Default)]
+pub struct CallSubscription;
+
+#[expect(clippy::unused_async, reason = "the macro takes no other")]
+#[GraphqlSubscription]
+impl CallSubscription {
+    /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now and the signals
+    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last 20
+    /// seconds come again, with the same id. One subscription for each session.
+    async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
+        let events = ctx.app().calls().events(ctx.viewer()?);
+        let loaders = ctx.loaders().clone();
+        Ok(stream! {
+            let mut events = Box::pin(events);
+            while let Some(event) = events.next().await {
+                if let Some(event) = CallEvent::load(&loaders, event).await.transpose() {
+                    yield event;
+                }
+            }
+        })
+    }
+}

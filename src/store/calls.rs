@@ -1,0 +1,223 @@
+//! Calls, and whom each rings for. Whoever changes one has locked its conversation.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Bool, Double, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::schema::{call_rings, calls, participants};
+use super::{Connection, text_enum};
+use crate::ids::{CallId, ConversationId, MessageId, UserId};
+
+text_enum!(CallKind { Audio = "AUDIO", Video = "VIDEO" });
+text_enum!(CallState { Ringing = "RINGING", Ongoing = "ONGOING", Ended = "ENDED" });
+text_enum!(CallEndReason {
+    HungUp = "HUNG_UP",
+    Declined = "DECLINED",
+    Missed = "MISSED",
+    Busy = "BUSY",
+    Failed = "FAILED",
+});
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = calls, check_for_backend(diesel::pg::Pg), treat_none_as_null = true)]
+pub struct Call {
+    pub id: CallId,
+    pub conversation_id: ConversationId,
+    pub kind: CallKind,
+    pub state: CallState,
+    pub started_by: UserId,
+    pub created_at: DateTime<Utc>,
+    /// Whoever has not answered by then has missed it.
+    pub rings_until: DateTime<Utc>,
+    pub answered_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub end_reason: Option<CallEndReason>,
+    /// The one who blocks the caller, and knows nothing of it.
+    pub withheld_from: Option<UserId>,
+    /// The SYSTEM message that tells of its end.
+    pub message_id: Option<MessageId>,
+}
+
+#[derive(QueryableByName)]
+struct Time {
+    #[diesel(sql_type = Timestamptz)]
+    now: DateTime<Utc>,
+}
+
+#[derive(QueryableByName)]
+struct Wait {
+    #[diesel(sql_type = Nullable<Double>)]
+    seconds: Option<f64>,
+}
+
+/// Postgres's own time, which calls go by: any node may be the one that ends a call.
+pub async fn now(conn: &mut Connection) -> QueryResult<DateTime<Utc>> {
+    let time: Time = diesel::sql_query("SELECT clock_timestamp() AS now").get_result(conn).await?;
+    Ok(time.now)
+}
+
+pub async fn insert(conn: &mut Connection, call: &Call) -> QueryResult<()> {
+    diesel::insert_into(calls::table).values(call).execute(conn).await.map(drop)
+}
+
+pub async fn update(conn: &mut Connection, call: &Call) -> QueryResult<()> {
+    diesel::update(calls::table.find(call.id)).set(call).execute(conn).await.map(drop)
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<Call>> {
+    calls::table.filter(calls::id.eq_any(ids)).select(Call::as_select()).load(conn).await
+}
+
+/// Those that these SYSTEM messages tell of.
+pub async fn by_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Call>> {
+    calls::table.filter(calls::message_id.eq_any(ids)).select(Call::as_select()).load(conn).await
+}
+
+/// The call of each conversation that has one now, as the user may see it.
+pub async fn live_in(conn: &mut Connection, user: UserId, ids: &[ConversationId]) -> QueryResult<Vec<Call>> {
+    calls::table
+        .filter(calls::conversation_id.eq_any(ids).and(calls::state.ne(CallState::Ended)))
+        .filter(calls::withheld_from.is_null().or(calls::withheld_from.ne(user)))
+        .select(Call::as_select())
+        .load(conn)
+        .await
+}
+
+/// The one that the conversation has now, whoever may see it.
+pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<Call>> {
+    calls::table
+        .filter(calls::conversation_id.eq(conversation).and(calls::state.ne(CallState::Ended)))
+        .select(Call::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Those of them that the user may see, who takes part in their conversations. One that was over before the user came
+/// is hidden along with the history.
+pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
+    let in_time = participants::hidden_up_to
+        .eq(0)
+        .or(calls::ended_at.is_null())
+        .or(calls::ended_at.assume_not_null().ge(participants::joined_at));
+    calls::table
+        .inner_join(participants::table.on(participants::conversation_id.eq(calls::conversation_id)))
+        .filter(calls::id.eq_any(ids).and(participants::user_id.eq(user)).and(in_time))
+        .filter(calls::withheld_from.is_null().or(calls::withheld_from.ne(user)))
+        .select(Call::as_select())
+        .load(conn)
+        .await
+}
+
+/// How long it is until the user may start one more, where so many are allowed in so many seconds.
+pub async fn next_start(
+    conn: &mut Connection,
+    user: UserId,
+    limit: i64,
+    window: Duration,
+) -> QueryResult<Option<Duration>> {
+    let row: Option<Wait> = diesel::sql_query(
+        "SELECT EXTRACT(EPOCH FROM created_at - clock_timestamp())::float8 + $3 AS seconds
+         FROM calls WHERE started_by = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1",
+    )
+    .bind::<SqlUuid, _>(user)
+    .bind::<BigInt, _>(limit - 1)
+    .bind::<Double, _>(window.as_secs_f64())
+    .get_result(conn)
+    .await
+    .optional()?;
+    let seconds = row.and_then(|row| row.seconds).filter(|seconds| *seconds > 0.0);
+    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+}
+
+pub async fn ring(conn: &mut Connection, call: CallId, users: &[UserId]) -> QueryResult<()> {
+    let rows: Vec<_> = users.iter().map(|&user| (call_rings::call_id.eq(call), call_rings::user_id.eq(user))).collect();
+    diesel::insert_into(call_rings::table).values(rows).execute(conn).await.map(drop)
+}
+
+/// Returns whether it rang for the user until now.
+pub async fn silence(conn: &mut Connection, call: CallId, user: UserId) -> QueryResult<bool> {
+    Ok(diesel::delete(call_rings::table.find((call, user))).execute(conn).await? == 1)
+}
+
+/// For everybody.
+pub async fn silence_all(conn: &mut Connection, call: CallId) -> QueryResult<()> {
+    diesel::delete(call_rings::table.filter(call_rings::call_id.eq(call))).execute(conn).await.map(drop)
+}
+
+pub async fn rings_for_anybody(conn: &mut Connection, call: CallId) -> QueryResult<bool> {
+    diesel::select(exists(call_rings::table.filter(call_rings::call_id.eq(call)))).get_result(conn).await
+}
+
+/// What rings for the user now, the first that began first.
+pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec<CallId>> {
+    calls::table
+        .inner_join(call_rings::table)
+        .filter(call_rings::user_id.eq(user))
+        .filter(calls::rings_until.gt(diesel::dsl::now))
+        .order((calls::created_at, calls::id))
+        .select(calls::id)
+        .load(conn)
+        .await
+}
+
+/// Those of the calls that ring for the user beside them.
+pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) -> QueryResult<Vec<(CallId, UserId)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        call_id: CallId,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let (ids, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT call_id, user_id FROM call_rings
+         JOIN calls ON calls.id = call_id AND rings_until > now()
+         WHERE (call_id, user_id) IN (SELECT * FROM unnest($1, $2))",
+    )
+    .bind::<Array<SqlUuid>, _>(ids)
+    .bind::<Array<SqlUuid>, _>(users)
+    .load(&mut conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.call_id, row.user_id)).collect())
+}
+
+/// The conversations whose calls ring for longer than they may, a few of them.
+pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
+    let rings = exists(call_rings::table.filter(call_rings::call_id.eq(calls::id)));
+    calls::table
+        .filter(calls::state.ne(CallState::Ended).and(calls::rings_until.le(diesel::dsl::now)))
+        .filter(calls::state.eq(CallState::Ringing).or(rings))
+        .order(calls::rings_until)
+        .limit(limit)
+        .select(calls::conversation_id)
+        .load(conn)
+        .await
+}
+
+/// Whether there is any call, and how long it is until the next has rung for long enough.
+pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Bool)]
+        live: bool,
+        #[diesel(sql_type = Nullable<Double>)]
+        seconds: Option<f64>,
+    }
+    let row: Row = diesel::sql_query(
+        "SELECT count(*) > 0 AS live,
+             EXTRACT(EPOCH FROM min(rings_until) FILTER (
+                 WHERE state = 'RINGING' OR EXISTS (SELECT FROM call_rings WHERE call_id = calls.id)
+             ) - now())::float8 AS seconds
+         FROM calls WHERE state <> 'ENDED'",
+    )
+    .get_result(conn)
+    .await?;
+    let wait = row.seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+    Ok(row.live.then(|| wait.unwrap_or(Duration::MAX)))
+}

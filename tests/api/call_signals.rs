@@ -1,0 +1,285 @@
+//! Signals: to exactly the device they are for, in order, or with an error that the sender sees.
+
+use std::time::Duration;
+
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl as _;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, CallEvents, Node, PASSWORD, TestDatabase, User};
+
+const OFFER: &str =
+    "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=x: \"quoted\" \u{e9} \\n\r\n";
+const CANDIDATE: &str = "candidate:842163049 1 udp 1677729535 203.0.113.7 50000 typ srflx raddr 0.0.0.0 rport 0";
+
+/// Ada and Bob in a call.
+struct Scene {
+    node: Node,
+    ada: User,
+    bob: User,
+    call: String,
+}
+
+async fn scene(node: Node) -> Scene {
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let call = ada.start_call(&ada.open_direct(&bob).await).await.call_id();
+    bob.accept_call(&call).await.data();
+    Scene { node, ada, bob, call }
+}
+
+/// The candidate of the next signal.
+async fn candidate(events: &mut CallEvents) -> String {
+    let event = events.expect("CallSignalReceived").await;
+    event["signal"]["candidate"]["candidate"].as_str().unwrap().to_owned()
+}
+
+fn numbered(number: usize) -> String {
+    format!("candidate:{number} 1 udp 2113937151 192.0.2.1 54400 typ host")
+}
+
+#[track_caller]
+fn limit(answer: &Answer) -> &str {
+    assert_eq!(answer.code(), "RATE_LIMITED");
+    assert!(answer.body["errors"][0]["extensions"]["retryAfter"].as_i64().unwrap() > 0);
+    answer.body["errors"][0]["extensions"]["limit"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn they_arrive_as_they_were_sent() {
+    let Scene { node, ada, bob, call } = scene(Node::start().await).await;
+    let mut events = bob.call_events().await;
+    ada.send_offer(&call, &bob, OFFER).await.data();
+    let full = json!({"candidate": CANDIDATE, "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": "x+/Y"});
+    ada.send_signal(&call, &bob, json!({"candidate": full})).await.data();
+    let end = json!({"candidate": "", "sdpMid": null, "sdpMLineIndex": null, "usernameFragment": null});
+    ada.send_signal(&call, &bob, json!({"candidate": end})).await.data();
+    let rollback = json!({"type": "ROLLBACK", "sdp": ""});
+    ada.send_signal(&call, &bob, json!({"description": rollback})).await.data();
+    let mut ids = Vec::new();
+    for signal in [
+        json!({"description": {"type": "OFFER", "sdp": OFFER}, "candidate": null}),
+        json!({"description": null, "candidate": full}),
+        json!({"description": null, "candidate": end}),
+        json!({"description": rollback, "candidate": null}),
+    ] {
+        let event = events.expect("CallSignalReceived").await;
+        assert_eq!(event["signal"], signal);
+        assert_eq!(event["from"], json!({"user": {"id": ada.id}, "sessionId": ada.session}));
+        assert_eq!(event["call"]["id"], call.as_str());
+        ids.push(event["id"].as_str().unwrap().parse::<i64>().unwrap());
+    }
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+    drop(node);
+}
+
+/// Those of no other device of the same user, nor an inbox, nor who is in the conversation, too.
+#[tokio::test]
+async fn exactly_the_device_that_they_are_for_gets_them() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    for user in [&bob, &eve] {
+        user.accept_call(&call).await.data();
+    }
+    let mut inboxes = [bob.inbox().await, tablet.inbox().await];
+    let mut others = [tablet.call_events().await, eve.call_events().await, ada.call_events().await];
+    let mut events = bob.call_events().await;
+    ada.send_offer(&call, &bob, OFFER).await.data();
+    eve.send_candidate(&call, &bob, CANDIDATE).await.data();
+    for from in [&ada, &eve] {
+        let event = events.expect("CallSignalReceived").await;
+        assert_eq!(event["from"]["sessionId"], from.session.as_str());
+    }
+    eve.leave_call(&call).await.data();
+    for other in &mut others {
+        other.expect("CallLeft").await;
+    }
+    for inbox in &mut inboxes {
+        assert_eq!(inbox.next().await["__typename"], "CallLeft");
+    }
+}
+
+#[tokio::test]
+async fn across_nodes_they_are_in_order_both_ways() {
+    let database = TestDatabase::new().await;
+    let build = async || {
+        let node = Node::build().flag("--call-signals-per-second=1000").redis(&database.name).await;
+        node.start_on(&database).await
+    };
+    let (one, two) = (build().await, build().await);
+    let (ada, bob) = (one.register("ada").await, two.register("bob").await);
+    let call = ada.start_call(&ada.open_direct(&bob).await).await.call_id();
+    bob.accept_call(&call).await.data();
+    let (mut hers, mut his) = (ada.call_events().await, bob.call_events().await);
+    for number in 0..100 {
+        ada.on(if number % 2 == 0 { &one } else { &two }).send_candidate(&call, &bob, &numbered(number)).await.data();
+        bob.send_candidate(&call, &ada, &numbered(number)).await.data();
+    }
+    for number in 0..100 {
+        assert_eq!([candidate(&mut hers).await, candidate(&mut his).await], [numbered(number), numbered(number)]);
+    }
+}
+
+/// The answer overtakes the subscription: a phone that has just been woken.
+#[tokio::test]
+async fn they_wait_for_who_does_not_listen_yet() {
+    let Scene { node, ada, bob, call } = scene(Node::start().await).await;
+    for number in 0..20 {
+        ada.send_candidate(&call, &bob, &numbered(number)).await.data();
+    }
+    let mut events = bob.call_events().await;
+    let mut handed_over = Vec::new();
+    for number in 0..22 {
+        if number >= 20 {
+            ada.send_candidate(&call, &bob, &numbered(number)).await.data();
+        }
+        let event = events.expect("CallSignalReceived").await;
+        assert_eq!(event["signal"]["candidate"]["candidate"], numbered(number));
+        handed_over.push(event);
+    }
+    // Nothing tells whether they had arrived: who comes back gets them again, and knows them by their ids.
+    drop(events);
+    ada.send_candidate(&call, &bob, &numbered(22)).await.data();
+    let mut again = bob.call_events().await;
+    for before in handed_over {
+        assert_eq!(again.expect("CallSignalReceived").await, before);
+    }
+    assert_eq!(candidate(&mut again).await, numbered(22));
+    drop(node);
+}
+
+#[tokio::test]
+async fn so_many_wait_and_no_longer_than_so_long() {
+    let node = Node::build().flag("--call-max-pending-signals=3").flag("--call-signal-ttl=1").start_alone().await;
+    let Scene { node, ada, bob, call } = scene(node).await;
+    for number in 0..3 {
+        ada.send_candidate(&call, &bob, &numbered(number)).await.data();
+    }
+    let full = ada.send_candidate(&call, &bob, &numbered(3)).await;
+    assert_eq!(limit(&full), "CALL_MAX_PENDING_SIGNALS");
+    // The other way there is room.
+    bob.send_candidate(&call, &ada, CANDIDATE).await.data();
+    // What has waited for too long is gone, and makes room.
+    let mut later = ada.send_candidate(&call, &bob, &numbered(4)).await;
+    while later.body.get("errors").is_some() {
+        assert_eq!(limit(&later), "CALL_MAX_PENDING_SIGNALS");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        later = ada.send_candidate(&call, &bob, &numbered(4)).await;
+    }
+    assert_eq!(candidate(&mut bob.call_events().await).await, numbered(4));
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_device_sends_no_more_than_so_many_a_second() {
+    let node = Node::build().flag("--call-signals-per-second=1").start_alone().await;
+    let Scene { node, ada, bob, call } = scene(node).await;
+    let mut sent = 0;
+    let refused = loop {
+        let answer = ada.send_candidate(&call, &bob, CANDIDATE).await;
+        if answer.body.get("errors").is_some() {
+            break answer;
+        }
+        sent += 1;
+    };
+    assert_eq!(limit(&refused), "CALL_SIGNALS_PER_SECOND");
+    assert!((4..10).contains(&sent), "{sent}: four seconds' worth at once, and what the time brings");
+    bob.send_candidate(&call, &ada, CANDIDATE).await.data();
+    drop(node);
+}
+
+#[tokio::test]
+async fn only_devices_in_the_call_signal_each_other() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let direct = ada.open_direct(&bob).await;
+    let call = ada.start_call(&direct).await.call_id();
+    // It rings only.
+    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.code(), "NOT_FOUND");
+    assert_eq!(bob.send_offer(&call, &ada, OFFER).await.code(), "FORBIDDEN");
+    bob.accept_call(&call).await.data();
+    assert_eq!(ada.send_offer(&call, &tablet, OFFER).await.code(), "NOT_FOUND");
+    assert_eq!(tablet.send_offer(&call, &ada, OFFER).await.code(), "FORBIDDEN");
+    assert_eq!(eve.send_offer(&call, &ada, OFFER).await.code(), "NOT_FOUND");
+    assert_eq!(ada.send_offer(&call, &eve, OFFER).await.code(), "NOT_FOUND");
+    assert_eq!(ada.send_offer(&call, &ada, OFFER).await.violations(), ["toSessionId"]);
+    assert_eq!(ada.send_offer("cal_x", &bob, OFFER).await.violations(), ["callId"]);
+    bob.send_offer(&call, &ada, OFFER).await.data();
+    bob.leave_call(&call).await.data();
+    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.code(), "CONFLICT");
+}
+
+#[tokio::test]
+async fn what_is_no_description_and_no_candidate_is_refused() {
+    let Scene { node, ada, bob, call } = scene(Node::start().await).await;
+    let description = |kind: &str, sdp: &str| json!({"description": {"type": kind, "sdp": sdp}});
+    let sdp = "signal.description.sdp";
+    let long = format!("v=0\r\n{}", "a".repeat(64 * 1024));
+    for (kind, text) in [("OFFER", "hello"), ("ANSWER", ""), ("OFFER", "v=0"), ("OFFER", "v=0\r\n\0"), ("OFFER", &long)]
+    {
+        assert_eq!(ada.send_signal(&call, &bob, description(kind, text)).await.violations(), [sdp], "{text:.20}");
+    }
+    // As large as it may be.
+    ada.send_signal(&call, &bob, description("OFFER", &long[..64 * 1024])).await.data();
+    let full = |field: &str, value: Value| {
+        let mut candidate = json!({"candidate": CANDIDATE});
+        candidate[field] = value;
+        json!({"candidate": candidate})
+    };
+    for (field, value) in [
+        ("candidate", json!("candidate:")),
+        ("candidate", json!("a=candidate:1 1 udp 1 192.0.2.1 1 typ host")),
+        ("candidate", json!(format!("{CANDIDATE} {}", "x".repeat(1024)))),
+        ("candidate", json!(format!("{CANDIDATE}\r\na=evil"))),
+        ("sdpMid", json!("x".repeat(257))),
+        ("sdpMLineIndex", json!(-1)),
+        ("sdpMLineIndex", json!(65_536)),
+        ("usernameFragment", json!("x\0")),
+    ] {
+        let answer = ada.send_signal(&call, &bob, full(field, value)).await;
+        assert_eq!(answer.violations(), [format!("signal.candidate.{field}")]);
+    }
+    // Either the one or the other.
+    for signal in [json!({}), json!({"description": {"type": "OFFER", "sdp": OFFER}, "candidate": {"candidate": ""}})] {
+        let answer = ada.send_signal(&call, &bob, signal).await;
+        assert!(["GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"].contains(&answer.code()), "{:#}", answer.body);
+    }
+    drop(node);
+}
+
+#[tokio::test]
+async fn they_go_with_the_device_that_has_left() {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    for user in [&bob, &eve] {
+        user.accept_call(&call).await.data();
+    }
+    for (from, to) in [(&ada, &bob), (&bob, &ada), (&eve, &ada)] {
+        from.send_offer(&call, to, OFFER).await.data();
+    }
+    bob.leave_call(&call).await.data();
+    // Who comes back hears nothing of before.
+    bob.accept_call(&call).await.data();
+    let mut events = bob.call_events().await;
+    eve.send_candidate(&call, &bob, CANDIDATE).await.data();
+    assert_eq!(candidate(&mut events).await, CANDIDATE);
+    let mut hers = ada.call_events().await;
+    assert_eq!(hers.expect("CallSignalReceived").await["from"]["sessionId"], eve.session.as_str());
+    for user in [&ada, &bob] {
+        user.leave_call(&call).await.data();
+    }
+    let query = diesel::sql_query("SELECT count(*) FROM call_signals");
+    assert_eq!(query.get_result::<Count>(&mut database.connection().await).await.unwrap().count, 0);
+}

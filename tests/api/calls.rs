@@ -1,0 +1,506 @@
+//! Calls: every step that there is, each that is refused, and who hears of it.
+
+use serde_json::{Value, json};
+
+use crate::support::{CallEvents, Inbox, Node, PASSWORD, User};
+
+/// A node on which nobody starts too many calls.
+async fn patient_node() -> Node {
+    Node::build().flag("--call-starts-per-minute=1000").start_alone().await
+}
+
+async fn block(user: &User, other: &User) {
+    let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    user.query(query, json!({"id": other.id})).await;
+}
+
+async fn unblock(user: &User, other: &User) {
+    let query = "mutation ($id: ID!) { unblockUser(input: {userId: $id}) { user { id } } }";
+    user.query(query, json!({"id": other.id})).await;
+}
+
+/// The types of the next events.
+async fn kinds(inbox: &mut Inbox, count: usize) -> Vec<String> {
+    let mut kinds = Vec::new();
+    for _ in 0..count {
+        kinds.push(inbox.next().await["__typename"].as_str().unwrap().to_owned());
+    }
+    kinds
+}
+
+/// Nothing but this message comes next.
+async fn hears_nothing_but(inbox: &mut Inbox, sender: &User, conversation: &str) {
+    sender.send(conversation, "the next").await;
+    let event = inbox.next().await;
+    assert_eq!(event["message"]["body"], "the next", "{event:#}");
+}
+
+fn sessions(call: &Value) -> Vec<&str> {
+    let participants = call["participants"].as_array().unwrap();
+    participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
+}
+
+/// What a step comes to: a state with its reason, or an error's code.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Is(&'static str, Option<&'static str>),
+    Fails(&'static str),
+}
+
+use Outcome::{Fails, Is};
+
+const RINGING: Outcome = Is("RINGING", None);
+const ONGOING: Outcome = Is("ONGOING", None);
+const CONFLICT: Outcome = Fails("CONFLICT");
+const UNKNOWN: [Outcome; 4] = [Fails("NOT_FOUND"); 4];
+
+fn ended(reason: &'static str) -> Outcome {
+    Is("ENDED", Some(reason))
+}
+
+/// Of a direct call in each state: what starting, accepting, declining and leaving it comes to for each device.
+#[tokio::test]
+async fn each_step_in_each_state_by_each_device() {
+    let node = patient_node().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let (ada_too, bob_too) =
+        (User::login(&node, &ada.username, PASSWORD).await, User::login(&node, &bob.username, PASSWORD).await);
+    let direct = ada.open_direct(&bob).await;
+    let devices = [&ada, &ada_too, &bob, &bob_too, &eve];
+    let called = [ONGOING, ONGOING, ended("DECLINED"), CONFLICT];
+    let over = [RINGING, CONFLICT, CONFLICT, ended("HUNG_UP")];
+    let table: [(&str, [[Outcome; 4]; 5]); 3] = [
+        // The caller, the caller's other device, the callee's two, and a stranger.
+        ("RINGING", [[RINGING, RINGING, CONFLICT, ended("MISSED")], [CONFLICT; 4], called, called, UNKNOWN]),
+        (
+            "ONGOING",
+            [
+                [ONGOING, ONGOING, CONFLICT, ended("HUNG_UP")],
+                [CONFLICT; 4],
+                [ONGOING, ONGOING, CONFLICT, ended("HUNG_UP")],
+                [CONFLICT; 4],
+                UNKNOWN,
+            ],
+        ),
+        ("ENDED", [over, over, over, over, UNKNOWN]),
+    ];
+    for (state, rows) in table {
+        for (device, row) in devices.iter().zip(rows) {
+            for (step, outcome) in ["start", "accept", "decline", "leave"].into_iter().zip(row) {
+                let call = ada.start_call(&direct).await.call_id();
+                if state != "RINGING" {
+                    bob.accept_call(&call).await.data();
+                }
+                if state == "ENDED" {
+                    bob.leave_call(&call).await.data();
+                }
+                let place = format!("{step} while {state} by device {}", device.session);
+                let answer = match step {
+                    "start" => device.start_call(&direct).await,
+                    "accept" => device.accept_call(&call).await,
+                    "decline" => device.decline_call(&call).await,
+                    _ => device.leave_call(&call).await,
+                };
+                match outcome {
+                    Is(state, reason) => assert_eq!(answer.call_state(), (state.to_owned(), json!(reason)), "{place}"),
+                    Fails(code) => assert_eq!(answer.code(), code, "{place}"),
+                }
+                // So that the next one begins anew.
+                for device in devices {
+                    if let Some(id) = device.call_in(&direct).await["id"].as_str() {
+                        device.leave_call(id).await;
+                    }
+                }
+                assert_eq!(ada.call_in(&direct).await, Value::Null, "{place}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_rings_is_answered_and_ends_on_all_devices() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let direct = ada.open_direct(&bob).await;
+    let (mut caller, mut phone, mut other) =
+        (ada.call_events().await, bob.call_events().await, tablet.call_events().await);
+    let mut inbox = tablet.inbox().await;
+    let call = ada.start_call(&direct).await.call();
+    let id = call["id"].as_str().unwrap();
+    assert!(id.starts_with("cal_"), "{id}");
+    assert_eq!((&call["kind"], &call["startedBy"]["id"]), (&json!("VIDEO"), &json!(ada.id)));
+    assert_eq!((&call["answeredAt"], &call["conversation"]["id"]), (&Value::Null, &json!(direct)));
+    assert_eq!(sessions(&call), [ada.session.as_str()]);
+    for device in [&mut phone, &mut other] {
+        let rung = device.expect("CallRinging").await;
+        assert_eq!((&rung["call"]["id"], &rung["call"]["state"]), (&json!(id), &json!("RINGING")));
+    }
+    assert_eq!(kinds(&mut inbox, 2).await, ["CallRinging", "ConversationUpdated"]);
+    assert_eq!(bob.call_in(&direct).await["id"], id);
+    assert_eq!(bob.find_call(id).await["id"], id);
+
+    let answered = bob.accept_call(id).await.call();
+    assert_eq!(sessions(&answered), [ada.session.as_str(), bob.session.as_str()], "to whom the newcomer sends offers");
+    assert!(answered["answeredAt"].is_string());
+    // The caller hears whose device it is, and the other device that it need not ring any longer.
+    for device in [&mut caller, &mut phone, &mut other] {
+        let event = device.expect("CallAnswered").await;
+        assert_eq!(event["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
+    }
+    assert_eq!(kinds(&mut inbox, 1).await, ["CallAnswered"]);
+    let late = tablet.accept_call(id).await;
+    assert_eq!((late.code(), late.violations()), ("CONFLICT", vec!["callId"]));
+
+    ada.leave_call(id).await.data();
+    for device in [&mut caller, &mut phone, &mut other] {
+        assert_eq!(device.expect("CallLeft").await["participant"]["sessionId"], ada.session.as_str());
+        assert_eq!(device.expect("CallEnded").await["call"]["endReason"], "HUNG_UP");
+    }
+    assert_eq!(kinds(&mut inbox, 3).await, ["CallLeft", "CallEnded", "MessageAdded"]);
+    assert_eq!(ada.call_in(&direct).await, Value::Null);
+    assert_eq!(ada.find_call(id).await["participants"], json!([]));
+}
+
+#[tokio::test]
+async fn a_system_message_tells_of_each_end() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let cancelled = ada.start_call(&direct).await.call_id();
+    ada.leave_call(&cancelled).await.data();
+    let declined = bob.start_call(&direct).await.call_id();
+    ada.decline_call(&declined).await.data();
+    let spoken = ada.start_call(&direct).await.call_id();
+    bob.accept_call(&spoken).await.data();
+    bob.leave_call(&spoken).await.data();
+
+    let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 10) { nodes {
+        kind sender { id } systemEvent { kind text actor { id } call { id endReason } }
+    } } viewerMembership { unreadCount } } }";
+    let data = bob.query(query, json!({"id": direct})).await;
+    let told: Vec<_> = data["conversation"]["messages"]["nodes"].as_array().unwrap().iter().collect();
+    let expected = [
+        (&ada, "Missed video call", &cancelled, "MISSED"),
+        (&bob, "Declined video call", &declined, "DECLINED"),
+        (&ada, "Video call, 0 s", &spoken, "HUNG_UP"),
+    ];
+    assert_eq!(told.len(), expected.len());
+    for (message, (actor, text, call, reason)) in told.iter().zip(expected) {
+        let event = json!({
+            "kind": "CALL_ENDED", "text": text, "actor": {"id": actor.id}, "call": {"id": call, "endReason": reason}
+        });
+        assert_eq!(message["systemEvent"], event);
+        assert_eq!((&message["kind"], &message["sender"]), (&json!("SYSTEM"), &Value::Null));
+    }
+    assert_eq!(data["conversation"]["viewerMembership"]["unreadCount"], 0);
+}
+
+#[tokio::test]
+async fn who_calls_back_at_the_same_time_is_in_the_same_call() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let mut caller = ada.call_events().await;
+    let (first, second) = (ada.start_call(&direct).await.call(), bob.start_call(&direct).await.call());
+    assert_eq!((&second["id"], &second["state"]), (&first["id"], &json!("ONGOING")));
+    assert_eq!(second["startedBy"]["id"], ada.id.as_str());
+    assert_eq!(caller.expect("CallAnswered").await["participant"]["sessionId"], bob.session.as_str());
+}
+
+#[tokio::test]
+async fn who_is_in_a_call_is_busy() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
+    let mut hers = bob.call_events().await;
+    let call = ada.start_call(&direct).await.call_id();
+    hers.expect("CallRinging").await;
+    // One that rings only is no call yet: two may ring.
+    let waiting = eve.start_call(&other).await;
+    assert_eq!(waiting.clone().call_state(), ("RINGING".to_owned(), Value::Null));
+    hers.expect("CallRinging").await;
+    eve.leave_call(&waiting.call_id()).await.data();
+    hers.expect("CallLeft").await;
+    hers.expect("CallEnded").await;
+
+    bob.accept_call(&call).await.data();
+    hers.expect("CallAnswered").await;
+    let refused = eve.start_call(&other).await;
+    assert_eq!(refused.clone().call_state(), ("ENDED".to_owned(), json!("BUSY")));
+    // It never rang.
+    hers.expect("CallEnded").await;
+    assert_eq!(bob.told(&other).await.last().unwrap()[3], "Missed video call, busy");
+    // The caller who waits for an answer is busy, too; and nobody is in two calls.
+    let answer = bob.start_call(&other).await;
+    assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["conversationId"]));
+    let group = eve.create_group("All", &[&ada, &bob]).await;
+    let answer = eve.start_call(&group).await;
+    assert_eq!(answer.call_state(), ("ENDED".to_owned(), json!("BUSY")), "all the others are in another call");
+    ada.leave_call(&call).await.data();
+    let ringing = eve.start_call(&group).await.call_id();
+    let second = bob.start_call(&direct).await.call_id();
+    assert_eq!(bob.accept_call(&ringing).await.code(), "CONFLICT", "leave the other one first");
+    bob.leave_call(&second).await.data();
+    bob.accept_call(&ringing).await.data();
+}
+
+/// Of the callee's devices all stop, and the others go on.
+#[tokio::test]
+async fn in_a_group_it_rings_on_for_the_others() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let group = ada.create_group("Call me", &[&bob, &eve]).await;
+    let (mut his, mut hers) = (tablet.call_events().await, eve.call_events().await);
+    let call = ada.start_call(&group).await.call_id();
+    his.expect("CallRinging").await;
+    hers.expect("CallRinging").await;
+    assert_eq!(bob.decline_call(&call).await.call_state(), ("RINGING".to_owned(), Value::Null));
+    let left = his.expect("CallLeft").await;
+    assert_eq!(left["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
+    assert_eq!(bob.decline_call(&call).await.call_state().0, "RINGING", "once more changes nothing");
+    assert_eq!(eve.accept_call(&call).await.call_state().0, "ONGOING");
+    // Declining was his own affair.
+    assert_eq!(hers.expect("CallAnswered").await["participant"]["user"]["id"], eve.id.as_str());
+    his.expect("CallAnswered").await;
+    // Who has declined may still come, by accepting or by starting.
+    let joined = tablet.start_call(&group).await.call();
+    assert_eq!(joined["id"], call.as_str());
+    assert_eq!(sessions(&joined), [ada.session.as_str(), eve.session.as_str(), tablet.session.as_str()]);
+    assert_eq!(bob.accept_call(&call).await.code(), "CONFLICT", "with one device");
+    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING");
+    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "once more changes nothing");
+    assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "and back");
+    tablet.leave_call(&call).await.data();
+    ada.leave_call(&call).await.data();
+    assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
+}
+
+#[tokio::test]
+async fn it_is_declined_once_everybody_has_declined() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Not now", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    bob.decline_call(&call).await.data();
+    assert_eq!(eve.decline_call(&call).await.call_state(), ("ENDED".to_owned(), json!("DECLINED")));
+    assert_eq!(ada.accept_call(&call).await.code(), "CONFLICT");
+}
+
+#[tokio::test]
+async fn a_mesh_has_room_for_so_many() {
+    let node = Node::build().flag("--call-max-mesh=2").flag("--call-max-group-size=3").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    bob.accept_call(&call).await.data();
+    let full = eve.accept_call(&call).await;
+    assert_eq!((full.code(), full.violations()), ("CONFLICT", vec!["callId"]));
+    let dora = node.register("dora").await;
+    let larger = ada.create_group("Four", &[&bob, &eve, &dora]).await;
+    assert_eq!(eve.start_call(&larger).await.violations(), ["conversationId"]);
+    let alone = ada.create_group("Alone", &[]).await;
+    assert_eq!(dora.start_call(&larger).await.code(), "BAD_USER_INPUT");
+    assert_eq!(ada.start_call(&alone).await.violations(), ["conversationId"]);
+    assert_eq!(ada.start_call("cnv_x").await.violations(), ["conversationId"]);
+    assert_eq!(ada.accept_call("cal_x").await.violations(), ["callId"]);
+}
+
+#[tokio::test]
+async fn who_leaves_the_group_or_is_removed_leaves_its_call() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Goodbye", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    for user in [&bob, &eve] {
+        user.accept_call(&call).await.data();
+    }
+    let mut hers = ada.call_events().await;
+    ada.remove(&group, &eve).await.data();
+    assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], eve.session.as_str());
+    assert_eq!(eve.leave_call(&call).await.code(), "NOT_FOUND");
+    assert_eq!(eve.find_call(&call).await, Value::Null);
+    bob.leave(&group).await.data();
+    assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], bob.session.as_str());
+    assert_eq!(hers.expect("CallEnded").await["call"]["endReason"], "HUNG_UP");
+}
+
+/// Not even that they declined: a call shows its conversation.
+#[tokio::test]
+async fn who_was_removed_meanwhile_hears_nothing_of_its_calls() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Secret", &[&bob, &eve]).await;
+    let cursor = bob.inbox().await.cursor;
+    for answered in [false, true] {
+        let call = ada.start_call(&group).await.call_id();
+        if answered {
+            bob.accept_call(&call).await.data();
+        } else {
+            bob.decline_call(&call).await.data();
+        }
+        ada.leave_call(&call).await.data();
+    }
+    ada.start_call(&group).await.data();
+    ada.remove(&group, &bob).await.data();
+    let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
+    let kinds: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ConversationRemoved"]);
+}
+
+#[tokio::test]
+async fn an_account_that_goes_takes_its_calls_along() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let (first, second) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
+    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+    // Bob is rung while Ada talks to nobody else.
+    let call = ada.start_call(&first).await.call_id();
+    bob.query(delete, json!({"password": PASSWORD})).await;
+    assert_eq!(ada.find_call(&call).await["endReason"], "MISSED");
+    let call = eve.start_call(&second).await.call_id();
+    ada.accept_call(&call).await.data();
+    ada.query(delete, json!({"password": PASSWORD})).await;
+    assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
+    assert_eq!(eve.start_call(&second).await.violations(), ["conversationId"], "there is nobody to call");
+}
+
+#[tokio::test]
+async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Both", &[&bob]).await;
+    let direct = bob.open_direct(&ada).await;
+    block(&ada, &bob).await;
+    let mut inbox = ada.inbox().await;
+    assert_eq!(ada.start_call(&direct).await.code(), "FORBIDDEN", "she knows");
+
+    let answer = bob.start_call(&direct).await;
+    assert_eq!(answer.clone().call_state(), ("RINGING".to_owned(), Value::Null));
+    let call = answer.call_id();
+    assert_eq!(bob.call_in(&direct).await["id"], call.as_str());
+    assert_eq!((ada.call_in(&direct).await, ada.find_call(&call).await), (Value::Null, Value::Null));
+    for answer in [ada.accept_call(&call).await, ada.decline_call(&call).await, ada.leave_call(&call).await] {
+        assert_eq!(answer.code(), "NOT_FOUND");
+    }
+    hears_nothing_but(&mut inbox, &bob, &group).await;
+    // Neither is it told whether she is in another call.
+    let eve = node.register("eve").await;
+    let other = eve.open_direct(&ada).await;
+    let second = ada.start_call(&other).await.call_id();
+    bob.leave_call(&call).await.data();
+    let again = bob.start_call(&direct).await;
+    assert_eq!(again.clone().call_state().0, "RINGING");
+    bob.leave_call(&again.call_id()).await.data();
+    ada.leave_call(&second).await.data();
+    let told = ["CALL_ENDED", bob.id.as_str(), "Missed video call"];
+    let his = bob.told(&direct).await;
+    assert_eq!(his.len(), 2);
+    assert_eq!([&his[0][0], &his[0][1], &his[0][3]].map(|text| text.as_str().unwrap()), told);
+    assert_eq!(ada.told(&direct).await, Vec::<Value>::new());
+
+    // Who calls back after the end of the block is in the call that still rings.
+    let third = bob.start_call(&direct).await.call_id();
+    unblock(&ada, &bob).await;
+    assert_eq!(ada.start_call(&direct).await.call_id(), third);
+    // In a group both hear each other, blocked or not.
+    ada.leave_call(&third).await.data();
+    block(&ada, &bob).await;
+    let mut rings = ada.call_events().await;
+    bob.start_call(&group).await.data();
+    rings.expect("CallRinging").await;
+}
+
+#[tokio::test]
+async fn a_block_ends_the_call_and_looks_like_any_end() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    for (caller, answered, reason) in
+        [(&bob, false, "DECLINED"), (&bob, true, "HUNG_UP"), (&ada, false, "MISSED"), (&ada, true, "HUNG_UP")]
+    {
+        let callee = if caller.id == ada.id { &bob } else { &ada };
+        let call = caller.start_call(&direct).await.call_id();
+        if answered {
+            callee.accept_call(&call).await.data();
+        }
+        let before = bob.told(&direct).await.len();
+        block(&ada, &bob).await;
+        assert_eq!(bob.find_call(&call).await["endReason"], reason);
+        assert_eq!(bob.told(&direct).await.len(), before + 1);
+        unblock(&ada, &bob).await;
+    }
+}
+
+/// Not the call, not that there is one, not its end.
+#[tokio::test]
+async fn nobody_outside_the_conversation_learns_of_a_call() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let (direct, other) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
+    let (mut inbox, mut events) = (eve.inbox().await, eve.call_events().await);
+    let call = ada.start_call(&direct).await.call_id();
+    bob.accept_call(&call).await.data();
+    assert_eq!(eve.find_call(&call).await, Value::Null);
+    let nowhere = eve.accept_call("cal_00000000000000000000000000").await;
+    let theirs = eve.accept_call(&call).await;
+    assert_eq!((theirs.code(), &theirs.body), ("NOT_FOUND", &nowhere.body));
+    assert_eq!(eve.send_candidate(&call, &ada, "").await.code(), "NOT_FOUND");
+    let message = ada.told(&direct).await;
+    assert_eq!(message, Vec::<Value>::new());
+    bob.leave_call(&call).await.data();
+    hears_nothing_but(&mut inbox, &ada, &other).await;
+    let mine = ada.start_call(&other).await.call_id();
+    assert_eq!(events.expect("CallRinging").await["call"]["id"], mine.as_str(), "and nothing before");
+    let anonymous = "mutation ($id: ID!) { acceptCall(input: {callId: $id}) { call { id } } }";
+    assert_eq!(node.call(None, anonymous, json!({"id": mine})).await.code(), "UNAUTHENTICATED");
+}
+
+/// A phone that is woken by a push, and one that was away.
+#[tokio::test]
+async fn only_what_rings_now_rings_for_who_comes_late() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
+    let cursor = bob.inbox().await.cursor;
+    let over = ada.start_call(&direct).await.call_id();
+    ada.leave_call(&over).await.data();
+    let call = eve.start_call(&other).await.call_id();
+    let mut late = bob.call_events().await;
+    assert_eq!(late.expect("CallRinging").await["call"]["id"], call.as_str());
+    let rung = |events: &[Value]| -> Vec<Value> {
+        let rings = events.iter().filter(|event| event["__typename"] == "CallRinging");
+        rings.map(|event| event["call"]["id"].clone()).collect()
+    };
+    let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
+    assert_eq!(rung(&missed), [call.as_str()]);
+    let ended = missed.iter().filter(|event| event["__typename"] == "CallEnded").count();
+    assert_eq!(ended, 1);
+    // Also where a rendering of the ring is kept.
+    bob.accept_call(&call).await.data();
+    assert_eq!(rung(&tablet.inbox_after(cursor.as_deref()).await.missed().await), Vec::<Value>::new());
+    let mut events: CallEvents = tablet.call_events().await;
+    bob.leave_call(&call).await.data();
+    assert_ne!(events.next().await["__typename"], "CallRinging");
+}
+
+#[tokio::test]
+async fn nobody_starts_too_many_calls() {
+    let node = Node::build().flag("--call-starts-per-minute=2").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    for _ in 0..2 {
+        let call = ada.start_call(&direct).await.call_id();
+        ada.leave_call(&call).await.data();
+    }
+    let answer = ada.start_call(&direct).await;
+    assert_eq!(answer.code(), "RATE_LIMITED");
+    let extensions = &answer.body["errors"][0]["extensions"];
+    assert_eq!(extensions["limit"], "CALL_STARTS_PER_MINUTE");
+    assert!((1..=60).contains(&extensions["retryAfter"].as_i64().unwrap()), "{extensions}");
+    // Answering is no start, nor does one's limit touch another.
+    let call = bob.start_call(&direct).await.call_id();
+    assert_eq!(ada.start_call(&direct).await.call_id(), call);
+}

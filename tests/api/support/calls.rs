@@ -1,0 +1,125 @@
+//! Calling, as a device does it.
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, User};
+use super::socket::Socket;
+
+/// What the tests ask of a call.
+const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
+    participants { user { id } sessionId }";
+
+impl Answer {
+    /// Of the call that it shows.
+    #[track_caller]
+    pub fn call_id(self) -> String {
+        self.call()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The call of a mutation's payload.
+    #[track_caller]
+    pub fn call(self) -> Value {
+        let data = self.data();
+        data.as_object().unwrap().values().next().unwrap()["call"].clone()
+    }
+
+    /// Its state, and why it is over.
+    #[track_caller]
+    pub fn call_state(self) -> (String, Value) {
+        let call = self.call();
+        (call["state"].as_str().unwrap().to_owned(), call["endReason"].clone())
+    }
+}
+
+impl User {
+    pub async fn start_call(&self, conversation: &str) -> Answer {
+        let query = format!(
+            "mutation ($id: ID!) {{ startCall(input: {{conversationId: $id, kind: VIDEO}}) {{ call {{ {CALL} }} }} }}"
+        );
+        self.call(&query, json!({"id": conversation})).await
+    }
+
+    pub async fn accept_call(&self, call: &str) -> Answer {
+        self.change_call("acceptCall", call).await
+    }
+
+    pub async fn decline_call(&self, call: &str) -> Answer {
+        self.change_call("declineCall", call).await
+    }
+
+    pub async fn leave_call(&self, call: &str) -> Answer {
+        self.change_call("leaveCall", call).await
+    }
+
+    async fn change_call(&self, mutation: &str, call: &str) -> Answer {
+        let query = format!("mutation ($id: ID!) {{ {mutation}(input: {{callId: $id}}) {{ call {{ {CALL} }} }} }}");
+        self.call(&query, json!({"id": call})).await
+    }
+
+    /// The call with this id, as `node` shows it.
+    pub async fn find_call(&self, call: &str) -> Value {
+        let query = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Call {{ {CALL} }} }} }}");
+        self.query(&query, json!({"id": call})).await["node"].clone()
+    }
+
+    /// The call that the conversation has now.
+    pub async fn call_in(&self, conversation: &str) -> Value {
+        let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ call {{ {CALL} }} }} }}");
+        self.query(&query, json!({"id": conversation})).await["conversation"]["call"].clone()
+    }
+
+    pub async fn send_signal(&self, call: &str, to: &Self, signal: Value) -> Answer {
+        let query = "mutation ($input: SendCallSignalInput!) { sendCallSignal(input: $input) { callId } }";
+        self.call(query, json!({"input": {"callId": call, "toSessionId": to.session, "signal": signal}})).await
+    }
+
+    /// An empty one is the end of candidates.
+    pub async fn send_candidate(&self, call: &str, to: &Self, candidate: &str) -> Answer {
+        self.send_signal(call, to, json!({"candidate": {"candidate": candidate}})).await
+    }
+
+    pub async fn send_offer(&self, call: &str, to: &Self, sdp: &str) -> Answer {
+        self.send_signal(call, to, json!({"description": {"type": "OFFER", "sdp": sdp}})).await
+    }
+
+    /// `callEvents` on a socket of its own.
+    pub async fn call_events(&self) -> CallEvents {
+        let mut socket = self.socket().await;
+        let query = "subscription { callEvents {
+            __typename
+            ... on CallRinging { call { id state kind startedBy { id } } }
+            ... on CallAnswered { call { id state } participant { user { id } sessionId } }
+            ... on CallLeft { call { id state } participant { user { id } sessionId } }
+            ... on CallEnded { call { id state endReason } }
+            ... on CallSignalReceived { id call { id } from { user { id } sessionId } signal {
+                description { type sdp } candidate { candidate sdpMid sdpMLineIndex usernameFragment }
+            } }
+        } }";
+        socket.subscribe("calls", query, json!({})).await;
+        CallEvents { socket }
+    }
+}
+
+pub struct CallEvents {
+    pub socket: Socket,
+}
+
+impl CallEvents {
+    pub async fn next(&mut self) -> Value {
+        let message = self.socket.receive_of("calls").await;
+        assert_eq!(message["type"], "next", "{message:#}");
+        assert!(message["payload"].get("errors").is_none(), "{message:#}");
+        message["payload"]["data"]["callEvents"].clone()
+    }
+
+    /// The next one, which must be of this type.
+    #[track_caller]
+    pub fn expect(&mut self, kind: &'static str) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let event = self.next().await;
+            assert_eq!(event["__typename"], kind, "at {caller}: {event:#}");
+            event
+        }
+    }
+}
