@@ -2,6 +2,7 @@
 
 mod calls;
 mod docs;
+mod webrtc;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
+pub use webrtc::Webrtc;
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub live: LiveSettings,
     #[command(flatten)]
     pub calls: CallSettings,
+    #[command(flatten)]
+    pub webrtc: Webrtc,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
     #[command(flatten)]

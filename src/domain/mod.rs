@@ -16,6 +16,7 @@ mod expiry;
 pub mod export;
 mod groups;
 mod housekeeping;
+pub mod ice_servers;
 pub mod inbox;
 pub mod invites;
 mod last_seen;
@@ -58,7 +59,7 @@ use passwords::Passwords;
 pub use tokens::Tokens;
 
 use crate::clock::Clock;
-use crate::config::{CallSettings, Config, Limits};
+use crate::config::{CallSettings, Config, Limits, Webrtc};
 use crate::ids::{SessionId, UserId};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
@@ -82,6 +83,7 @@ struct Parts {
     random: Random,
     limits: Limits,
     calls: CallSettings,
+    webrtc: Webrtc,
     passwords: Passwords,
     tokens: Tokens,
     writers: Writers,
@@ -138,7 +140,7 @@ impl App {
         tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
-        let (limits, calls) = (config.limits.clone(), config.calls.clone());
+        let (limits, calls, webrtc) = (config.limits.clone(), config.calls.clone(), config.webrtc.clone());
         let parts = Parts {
             database,
             log,
@@ -146,6 +148,7 @@ impl App {
             random,
             limits,
             calls,
+            webrtc,
             passwords,
             tokens,
             writers,
@@ -244,6 +247,10 @@ impl App {
 
     pub fn rooms(&self) -> rooms::Rooms<'_> {
         rooms::Rooms { app: self }
+    }
+
+    pub fn ice_servers(&self) -> ice_servers::IceServers<'_> {
+        ice_servers::IceServers { app: self }
     }
 
     pub fn log(&self) -> &Log {

@@ -11,6 +11,7 @@ mod context;
 mod conversation;
 mod error;
 mod event;
+mod ice_server;
 mod inputs;
 mod invite;
 mod loaders;
@@ -65,6 +66,7 @@ pub struct Query(
     conversation::ConversationQuery,
     invite::InviteQuery,
     search::SearchQuery,
+    ice_server::IceServerQuery,
     server_info::ServerInfoQuery,
 );
 

@@ -32,6 +32,7 @@ mod groups;
 mod guarantees;
 mod history;
 mod http;
+mod ice_servers;
 mod imports;
 mod invites;
 mod legacy_socket;
