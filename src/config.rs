@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
-pub use webrtc::Webrtc;
+pub use webrtc::{LiveKit, Webrtc};
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]

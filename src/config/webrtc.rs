@@ -1,4 +1,4 @@
-//! What media goes through where two devices cannot reach each other.
+//! What media goes through where two devices cannot reach each other, or are too many.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::seconds;
 
 /// The servers beside this one that calls go through. Without any, calls connect within one network.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Calls: STUN and TURN")]
+#[command(next_help_heading = "Calls: STUN, TURN and LiveKit")]
 pub struct Webrtc {
     /// STUN servers that clients find their public address by, such as stun:turn.example.org:3478, separated by commas
     #[arg(long, env, value_name = "URL,…", value_delimiter = ',', value_parser = stun_url)]
@@ -20,6 +20,34 @@ pub struct Webrtc {
     /// Seconds that TURN credentials are good for; a client asks for new ones at each call
     #[arg(long, env, default_value = "3600", value_name = "SECONDS", value_parser = seconds(60..=86_400))]
     pub turn_ttl: Duration,
+    /// LiveKit server for calls of any size, as wss://host; without it calls are a mesh of few sessions
+    #[arg(long, env, value_name = "URL", value_parser = socket_url, requires_all = ["livekit_api_key", "livekit_api_secret"])]
+    pub livekit_url: Option<String>,
+    /// API key of the LiveKit server
+    #[arg(long, env, value_name = "KEY", value_parser = not_empty)]
+    pub livekit_api_key: Option<String>,
+    /// Secret of that API key, which signs what lets clients into a room
+    #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = not_empty)]
+    pub livekit_api_secret: Option<String>,
+}
+
+/// A LiveKit server, and what signs its access tokens.
+#[derive(Clone, Copy)]
+pub struct LiveKit<'a> {
+    pub url: &'a str,
+    pub api_key: &'a str,
+    pub api_secret: &'a str,
+}
+
+impl Webrtc {
+    /// The server that carries the media of calls, where there is one.
+    pub fn livekit(&self) -> Option<LiveKit<'_>> {
+        Some(LiveKit {
+            url: self.livekit_url.as_deref()?,
+            api_key: self.livekit_api_key.as_deref()?,
+            api_secret: self.livekit_api_secret.as_deref()?,
+        })
+    }
 }
 
 /// RFC 7064.
@@ -52,6 +80,13 @@ fn ice_url(text: &str, schemes: &[&str], with_transport: bool) -> Option<String>
     let host = !host.is_empty() && (bracketed || !host.contains(':')) && !host.contains(['/', '@', '#', ' ']);
     let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     (schemes.contains(&scheme) && host && port && transport).then(|| text.to_owned())
+}
+
+fn socket_url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("ws" | "wss" | "http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("allowed is an address such as wss://livekit.example.org".to_owned()),
+    }
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 pub mod accounts;
 mod batch;
 pub mod blocks;
+pub mod call_access;
 pub mod call_events;
 mod call_keeper;
 pub mod call_signals;

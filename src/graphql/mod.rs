@@ -4,6 +4,7 @@ mod account;
 mod batch;
 mod block;
 mod call;
+mod call_access;
 mod call_event;
 mod call_signal;
 mod contact;
@@ -67,6 +68,7 @@ pub struct Query(
     invite::InviteQuery,
     search::SearchQuery,
     ice_server::IceServerQuery,
+    call_access::CallAccessQuery,
     server_info::ServerInfoQuery,
 );
 

@@ -75,6 +75,7 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(
         names("Query"),
         [
+            "callAccess",
             "conversation",
             "iceServers",
             "invite",

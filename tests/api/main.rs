@@ -12,6 +12,7 @@ mod account_life;
 mod accounts;
 mod bad_input;
 mod blocks;
+mod call_access;
 mod call_races;
 mod call_signals;
 mod call_timeouts;
