@@ -5,6 +5,7 @@ mod docs;
 mod files;
 mod media;
 mod s3;
+mod webrtc;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::Media;
 pub use s3::S3Settings;
+pub use webrtc::{LiveKit, Webrtc};
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub live: LiveSettings,
     #[command(flatten)]
     pub calls: CallSettings,
+    #[command(flatten)]
+    pub webrtc: Webrtc,
     #[command(flatten)]
     pub housekeeping: Housekeeping,
     #[command(flatten)]

@@ -14,7 +14,7 @@ pub struct CallSettings {
     /// Seconds a device in a call may be without any connection before it has left, so that a reconnect is none
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=600))]
     pub call_absence_timeout: Duration,
-    /// Devices in one call, each of which sends to each other one; with more, phones run out of bandwidth
+    /// Devices in one call without LiveKit, each of which sends to each other one; with more, phones run out of bandwidth
     #[arg(long, env, default_value = "8", value_name = "2..32", value_parser = within::<usize>(2..=32))]
     pub call_max_mesh: usize,
     /// Participants of the largest group that can be called: everybody's phones ring at once

@@ -51,6 +51,9 @@ pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::ArgumentConflict {
         return exclusion(command, error);
     }
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        return omission(command, error);
+    }
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
         return None;
     }
@@ -78,6 +81,14 @@ fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     });
     let [one, other] = names;
     Some(format!("{} and {} exclude each other: set one of them", env_name(one?), env_name(other?)))
+}
+
+/// A setting that another one needs.
+fn omission(command: &Command, error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::Strings(flags)) = error.get(ContextKind::InvalidArg) else { return None };
+    // Clap writes them with their values, such as `--turn-secret <SECRET>`.
+    let names: Option<Vec<_>> = flags.iter().map(|flag| named(command, flag).map(env_name)).collect();
+    Some(format!("{} must be set too: another setting needs it", names?.join(" and ")))
 }
 
 /// The setting that clap's errors call by this flag.

@@ -15,7 +15,7 @@ use crate::store::conversations::{self, Conversation};
 use crate::store::messages::SystemEventKind;
 
 /// Whether it does not exist or is not the viewer's to see is not told.
-const NO_CALL: Error = Error::NotFound("No such call.");
+pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
 /// A call that the transaction has to itself: its conversation is locked.
 pub(super) struct Held {
@@ -70,7 +70,8 @@ impl Held {
             Some(_) => return Err(conflict(path, "You are in this call with another device.")),
             None => {}
         }
-        if self.present.len() >= app.parts.calls.call_max_mesh {
+        // LiveKit takes any number.
+        if app.parts.webrtc.livekit().is_none() && self.present.len() >= app.parts.calls.call_max_mesh {
             return Err(conflict(path, "This call is full."));
         }
         let own = self.enter(tx, app, viewer, path).await?;

@@ -5,6 +5,7 @@ pub mod attachments;
 mod avatars;
 mod batch;
 pub mod blocks;
+pub mod call_access;
 pub mod call_events;
 mod call_keeper;
 pub mod call_signals;
@@ -19,6 +20,7 @@ pub mod export;
 mod files;
 mod groups;
 mod housekeeping;
+pub mod ice_servers;
 pub mod inbox;
 pub mod invites;
 mod last_seen;
@@ -65,7 +67,7 @@ pub use tokens::Tokens;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{CallSettings, Config, Limits};
+use crate::config::{CallSettings, Config, Limits, Webrtc};
 use crate::ids::{SessionId, UserId};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
@@ -90,6 +92,7 @@ struct Parts {
     random: Random,
     limits: Limits,
     calls: CallSettings,
+    webrtc: Webrtc,
     passwords: Passwords,
     tokens: Tokens,
     writers: Writers,
@@ -150,7 +153,7 @@ impl App {
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
-        let (limits, calls) = (config.limits.clone(), config.calls.clone());
+        let (limits, calls, webrtc) = (config.limits.clone(), config.calls.clone(), config.webrtc.clone());
         let parts = Parts {
             database,
             log,
@@ -158,6 +161,7 @@ impl App {
             random,
             limits,
             calls,
+            webrtc,
             passwords,
             tokens,
             writers,
@@ -265,6 +269,10 @@ impl App {
 
     pub fn rooms(&self) -> rooms::Rooms<'_> {
         rooms::Rooms { app: self }
+    }
+
+    pub fn ice_servers(&self) -> ice_servers::IceServers<'_> {
+        ice_servers::IceServers { app: self }
     }
 
     pub fn log(&self) -> &Log {

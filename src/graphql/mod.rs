@@ -5,6 +5,7 @@ mod attachment;
 mod batch;
 mod block;
 mod call;
+mod call_access;
 mod call_event;
 mod call_signal;
 mod contact;
@@ -12,6 +13,7 @@ mod context;
 mod conversation;
 mod error;
 mod event;
+mod ice_server;
 mod inputs;
 mod invite;
 mod loaders;
@@ -67,6 +69,8 @@ pub struct Query(
     conversation::ConversationQuery,
     invite::InviteQuery,
     search::SearchQuery,
+    ice_server::IceServerQuery,
+    call_access::CallAccessQuery,
     server_info::ServerInfoQuery,
 );
 

@@ -81,7 +81,19 @@ fn the_operations_of_the_first_version_are_there() {
     let names = |of: &str| server[of].1.keys().map(String::as_str).collect::<Vec<_>>();
     assert_eq!(
         names("Query"),
-        ["conversation", "invite", "node", "nodes", "searchMessages", "searchUsers", "serverInfo", "user", "viewer"]
+        [
+            "callAccess",
+            "conversation",
+            "iceServers",
+            "invite",
+            "node",
+            "nodes",
+            "searchMessages",
+            "searchUsers",
+            "serverInfo",
+            "user",
+            "viewer"
+        ]
     );
     assert_eq!(
         names("Mutation"),

@@ -1,4 +1,4 @@
-// The code of docs/clients.md, and what the tests of it share.
+// The code of docs/clients.md and docs/calls.md, and what the tests of it share.
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -20,16 +20,19 @@ await rm(directory, { recursive: true, force: true });
 await mkdir(directory, { recursive: true });
 
 const blocks = new Map();
-export const text = await readFile(join(here, '..', '..', 'docs', 'clients.md'), 'utf8');
-for (const [, name, code] of text.matchAll(/^```js file=(\S+)\n(.*?)^```$/gms)) {
-  assert.ok(!blocks.has(name), `docs/clients.md has ${name} twice`);
-  blocks.set(name, code);
-  await writeFile(join(directory, name), code);
+const readDocument = (name) => readFile(join(here, '..', '..', 'docs', name), 'utf8');
+export const text = await readDocument('clients.md');
+for (const document of [text, await readDocument('calls.md')]) {
+  for (const [, name, code] of document.matchAll(/^```js file=(\S+)\n(.*?)^```$/gms)) {
+    assert.ok(!blocks.has(name), `the documents have ${name} twice`);
+    blocks.set(name, code);
+    await writeFile(join(directory, name), code);
+  }
 }
 
-/** What a marked block of docs/clients.md exports. */
+/** What a marked block of these documents exports. */
 export function documented(name) {
-  assert.ok(blocks.has(name), `docs/clients.md has no block ${name}`);
+  assert.ok(blocks.has(name), `the documents have no block ${name}`);
   return import(pathToFileURL(join(directory, name)));
 }
 

@@ -143,7 +143,7 @@ let lastPort = 20_000 + ((process.pid * 16) % 12_000);
  * Below the ports that systems hand out by themselves, so that a server that is down for a moment
  * finds its port free again; test files, which are processes of their own, start at different ones.
  */
-async function freePort() {
+export async function freePort() {
   for (;;) {
     lastPort += 1;
     const probe = createServer();

@@ -39,6 +39,8 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     ['CORS_ORIGINS', 'chat.example.org', 'https://'],
     ['CORS_ORIGINS', 'https://chat.example.org/page', 'without a path'],
     ['OPERATION_MAX_NESTING', '1000', '16', '100'],
+    ['STUN_URLS', 'stun.example.org', 'stun:'],
+    ['TURN_URLS', 'turn://turn.example.org', 'turn:'],
   ]) {
     test(`${name}=${value}`, async () => {
       const line = await refusal({ env: { [name]: value } });
@@ -70,6 +72,11 @@ describe('a wrong setting', { concurrency: 2 }, () => {
   test('is not one that is merely empty', async () => {
     const env = { DATABASE_URL: '', DATABASE_POOL_SIZE: '', LOG_FORMAT: 'xml' };
     assert.match(await refusal({ env }), /LOG_FORMAT/);
+  });
+
+  test('is one that another setting needs and that is not there', async () => {
+    const line = await refusal({ env: { TURN_URLS: 'turn:turn.example.org' } });
+    assert.match(line, /TURN_SECRET must be set too/);
   });
 });
 

@@ -1,0 +1,39 @@
+// A TURN server on loopback: Debian's coturn as a child process.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { after } from 'node:test';
+import { freePort } from './servers.mjs';
+import { inTime } from './support.mjs';
+
+const SECRET = 'a secret of the tests that the TURN server shares';
+
+const children = [];
+const end = () => children.forEach((child) => child.kill());
+after(end);
+// Where the runner ends this file before its time.
+process.on('exit', end);
+
+/** Resolves to the settings of a node whose clients are sent to it. */
+export async function startCoturn() {
+  const port = await freePort();
+  const options = [
+    ...['-n', '--use-auth-secret', `--static-auth-secret=${SECRET}`, '--realm=parlance.test'],
+    ...[`--listening-port=${port}`, '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', '--allow-loopback-peers'],
+    ...['--no-tls', '--no-dtls', '--no-cli', '--pidfile=/dev/null', '--verbose', '--log-file=stdout', '--simple-log'],
+  ];
+  const child = spawn('turnserver', options, { stdio: ['ignore', 'pipe', 'ignore'] });
+  children.push(child);
+  // It is read to its end, for a server waits where it cannot write.
+  const lines = createInterface(child.stdout);
+  const listening = new Promise((resolve, reject) => {
+    lines.on('line', (line) => line.includes('UDP listener opened') && resolve());
+    lines.on('close', () => reject(new Error('turnserver has ended')));
+    child.on('error', reject);
+  });
+  await inTime(listening, 'turnserver to listen');
+  assert.equal(child.exitCode, null);
+  const address = `127.0.0.1:${port}`;
+  return { STUN_URLS: `stun:${address}`, TURN_URLS: `turn:${address}?transport=udp`, TURN_SECRET: SECRET };
+}
