@@ -2,6 +2,7 @@
 
 mod calls;
 mod docs;
+mod s3;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
+pub use s3::S3Settings;
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +20,8 @@ pub struct Config {
     pub places: Places,
     #[command(flatten)]
     pub postgres: Postgres,
+    #[command(flatten)]
+    pub s3: S3Settings,
     #[command(flatten)]
     pub auth: Auth,
     #[command(flatten)]

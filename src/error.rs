@@ -1,6 +1,6 @@
 //! What goes wrong beneath the domain: the parts the server stands on.
 
-/// A failure of Postgres, Redis or the machine. Operators read it in the log; clients never see it.
+/// A failure of Postgres, Redis, S3 or the machine. Operators read it in the log; clients never see it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Postgres: {0}")]
@@ -13,6 +13,16 @@ pub enum Error {
     Redis(#[from] bb8_redis::redis::RedisError),
     #[error("no connection to Redis: {0}")]
     RedisConnection(String),
+    #[error("S3: {0}")]
+    S3(String),
+    #[error("S3 does not answer: {0}")]
+    S3Away(String),
+    #[error("missing in S3: {0}")]
+    S3Missing(String),
+    #[error("an object in S3 has more than {0} bytes")]
+    S3TooLarge(u64),
+    #[error("a file: {0}")]
+    File(std::io::Error),
     #[error("migrations: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
     #[error("a row that cannot be understood: {0}")]
@@ -30,6 +40,7 @@ impl Error {
         match self {
             Self::Connection(_)
             | Self::RedisConnection(_)
+            | Self::S3Away(_)
             | Self::Database(
                 Diesel::BrokenTransactionManager
                 | Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _),

@@ -52,6 +52,7 @@ struct Parts {
     live_presence: Counter,
     live_typing: Counter,
     live_room: Counter,
+    s3_requests: Counters<1>,
 }
 
 /// What the table in the documentation says about a metric.
@@ -91,6 +92,15 @@ pub enum LiveKind {
     Presence,
     Typing,
     Room,
+}
+
+/// How S3 took a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Outcome {
+    Done,
+    /// Also what is looked for and is not there.
+    Refused,
+    Away,
 }
 
 /// Something that is open, counted until it is dropped.
@@ -190,6 +200,12 @@ impl Default for Metrics {
             "Changes of what does not outlive the moment that this node has told the others: users who came, went or \
              turned away, who type, who enter and leave a room.",
         );
+        let s3_requests = new.counters::<1>(
+            "parlance_s3_requests_total",
+            "`outcome`: done, refused, away",
+            "Requests of the server to S3. Clients up- and download by themselves. `refused` is also what is looked for \
+             and is not there; `away` is an S3 that does not answer, or has no time.",
+        );
         Self {
             parts: Arc::new(Parts {
                 log_position,
@@ -212,6 +228,7 @@ impl Default for Metrics {
                 live_presence: live.get_or_create_owned(&[("kind", "presence")]),
                 live_typing: live.get_or_create_owned(&[("kind", "typing")]),
                 live_room: live.get_or_create_owned(&[("kind", "room")]),
+                s3_requests,
                 at_head: Mutex::new(Instant::now()),
                 registry: new.registry,
                 catalogue: new.catalogue,
@@ -328,6 +345,15 @@ impl Metrics {
 
     pub fn error(&self, code: &'static str) {
         self.parts.errors.get_or_create(&[("code", code)]).inc();
+    }
+
+    pub fn s3_request(&self, outcome: S3Outcome) {
+        let outcome = match outcome {
+            S3Outcome::Done => "done",
+            S3Outcome::Refused => "refused",
+            S3Outcome::Away => "away",
+        };
+        self.parts.s3_requests.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     pub fn live_published(&self, kind: LiveKind) {

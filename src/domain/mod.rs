@@ -57,6 +57,7 @@ use housekeeping::Housekeeper;
 use passwords::Passwords;
 pub use tokens::Tokens;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{CallSettings, Config, Limits};
 use crate::ids::{SessionId, UserId};
@@ -88,6 +89,7 @@ struct Parts {
     metrics: Metrics,
     scheduler: Scheduler,
     live: Live,
+    blobs: Blobs,
     tasks: Tasks,
 }
 
@@ -136,6 +138,7 @@ impl App {
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         tasks.spawn(last_seen::write_all(database.clone(), departed));
         tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
+        let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let (limits, calls) = (config.limits.clone(), config.calls.clone());
@@ -152,6 +155,7 @@ impl App {
             metrics,
             scheduler,
             live,
+            blobs,
             tasks,
         };
         Ok(Self { parts: Arc::new(parts) })
@@ -275,6 +279,10 @@ impl App {
 
     pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
         self.parts.database.connection().await
+    }
+
+    pub fn blobs(&self) -> &Blobs {
+        &self.parts.blobs
     }
 
     fn live(&self) -> &Live {

@@ -8,7 +8,7 @@ const ROWS: [&[&str]; 6] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "embedded"],
+    &["log", "live", "blobs", "embedded"],
     &["store", "redis"],
     &["config", "error", "ids", "clock", "random", "metrics", "apart"],
 ];

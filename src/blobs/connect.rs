@@ -1,0 +1,60 @@
+//! Clients of S3, as the settings want them.
+
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+
+use crate::config::S3Settings;
+use crate::error::{Error, Result};
+
+/// The first try and one more: whoever waits is a person.
+const ATTEMPTS: u32 = 2;
+/// Before the second try, at most.
+const BACKOFF: Duration = Duration::from_millis(200);
+
+/// The S3 by both of its names.
+pub(super) struct Clients {
+    pub(super) own: Client,
+    pub(super) public: Client,
+}
+
+/// None where the settings name no S3.
+pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
+    let Some(endpoint) = &settings.s3_endpoint else { return Ok(None) };
+    let (Some(id), Some(secret)) = (&settings.s3_access_key_id, &settings.s3_secret_access_key) else {
+        return Err(Error::S3("S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is missing".to_owned()));
+    };
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(settings.s3_connect_timeout)
+        .operation_attempt_timeout(settings.s3_timeout)
+        .operation_timeout(settings.s3_timeout)
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF);
+    let config = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(settings.s3_region.clone()))
+        .credentials_provider(Credentials::new(id, secret, None, None, "settings"))
+        .force_path_style(settings.s3_path_style)
+        // Newer checksums are unknown to many an S3; where one matters, it is asked for.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .timeout_config(timeouts)
+        .retry_config(retries);
+    let public = settings.s3_public_endpoint.as_ref().unwrap_or(endpoint);
+    let at = |url: &str| Client::from_conf(config.clone().endpoint_url(url).build());
+    Ok(Some(Clients { own: at(endpoint), public: at(public) }))
+}
+
+/// For requests in which a whole file moves: the time for an answer would be too short.
+pub(super) fn transfer(time: Duration) -> Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(time).operation_timeout(time).build();
+    Builder::new()
+        .timeout_config(timeouts)
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().upload_enabled(true).build())
+}

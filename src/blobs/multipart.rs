@@ -1,0 +1,71 @@
+//! Uploads in parts, which go on where they broke off.
+
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+
+use super::connect::transfer;
+use super::failure::Failure;
+use super::{Blobs, Part};
+use crate::error::Result;
+
+impl Blobs {
+    /// The id of a new upload.
+    pub async fn create_multipart(&self, key: &str, content_type: &str) -> Result<String> {
+        let parts = self.parts()?;
+        let create = parts.client.create_multipart_upload().bucket(&parts.bucket).key(key).content_type(content_type);
+        let created = parts.outcome(create.send().await)?;
+        Ok(created.upload_id().unwrap_or_default().to_owned())
+    }
+
+    /// What has come of it, by number; None where there is no such upload.
+    pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Option<Vec<Part>>> {
+        let parts = self.parts()?;
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let list = parts.client.list_parts().bucket(&parts.bucket).key(key).upload_id(upload_id);
+            let page = match parts.outcome(list.set_part_number_marker(after).send().await) {
+                Ok(page) => page,
+                Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => return Ok(None),
+                Err(failure) => return Err(failure.into()),
+            };
+            found.extend(page.parts().iter().map(|part| Part {
+                number: part.part_number().unwrap_or_default(),
+                etag: part.e_tag().unwrap_or_default().to_owned(),
+                byte_size: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            }));
+            after = page.next_part_number_marker().map(str::to_owned);
+            if page.is_truncated() != Some(true) || after.is_none() {
+                break;
+            }
+        }
+        found.sort_by_key(|part| part.number);
+        Ok(Some(found))
+    }
+
+    /// Makes one object of the parts, in this order. One that was completed already, by a call whose answer was lost,
+    /// is no error.
+    pub async fn complete_multipart(&self, key: &str, upload_id: &str, pieces: &[Part]) -> Result<()> {
+        let parts = self.parts()?;
+        let named = |part: &Part| CompletedPart::builder().part_number(part.number).e_tag(&part.etag).build();
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(pieces.iter().map(named).collect())).build();
+        let complete = parts.client.complete_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
+        // Some an S3 copies the parts.
+        let complete = complete.multipart_upload(whole).customize().config_override(transfer(parts.transfer_timeout));
+        match parts.outcome(complete.send().await) {
+            Ok(_) => Ok(()),
+            Err(Failure::Missing(_)) if self.head(key).await?.is_some() => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Forgets the upload and its parts; one that is gone already is no error.
+    pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<()> {
+        let parts = self.parts()?;
+        let abort = parts.client.abort_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
+        match parts.outcome(abort.send().await) {
+            Ok(_) => Ok(()),
+            Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}

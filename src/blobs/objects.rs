@@ -1,0 +1,93 @@
+//! What the server does with objects by itself.
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::connect::transfer;
+use super::failure::Failure;
+use super::{Blobs, Body, Head};
+use crate::error::{Error, Result};
+
+/// Objects that S3 deletes in one request.
+const DELETED_AT_ONCE: usize = 1000;
+
+impl Blobs {
+    /// None where there is no such object.
+    pub async fn head(&self, key: &str) -> Result<Option<Head>> {
+        let parts = self.parts()?;
+        let head = parts.client.head_object().bucket(&parts.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+        match parts.outcome(head.send().await) {
+            Ok(head) => Ok(Some(Head {
+                byte_size: head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default(),
+                content_type: head.content_type().map(str::to_owned),
+                sha256: head.checksum_sha256().and_then(digest),
+            })),
+            // A HEAD has no body, and so no code: a missing bucket looks the same.
+            Err(Failure::Missing(_)) => Ok(None),
+            Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
+    /// Writes the object to a file piece by piece, and answers its bytes. S3TooLarge beyond `limit`, S3Missing where
+    /// there is no such object; what has come until then stays in the file.
+    pub async fn download(&self, key: &str, to: &mut File, limit: u64) -> Result<u64> {
+        let parts = self.parts()?;
+        let got = parts.client.get_object().bucket(&parts.bucket).key(key).send().await;
+        let body = parts.outcome(got)?.body;
+        timeout(parts.transfer_timeout, copy(body, to, limit))
+            .await
+            .map_err(|_| Error::S3Away(format!("{key} takes too long")))?
+    }
+
+    /// Stores what the server made.
+    pub async fn put(&self, key: &str, content_type: &str, from: Body) -> Result<()> {
+        let parts = self.parts()?;
+        let body = match from {
+            Body::Bytes(bytes) => ByteStream::from(bytes),
+            Body::File(path) => ByteStream::from_path(&path).await.map_err(|error| Error::S3(error.to_string()))?,
+        };
+        let put = parts.client.put_object().bucket(&parts.bucket).key(key).content_type(content_type).body(body);
+        parts.outcome(put.customize().config_override(transfer(parts.transfer_timeout)).send().await)?;
+        Ok(())
+    }
+
+    /// Deletes all of them; one that is gone already is no error.
+    pub async fn delete(&self, keys: &[String]) -> Result<()> {
+        let parts = self.parts()?;
+        for keys in keys.chunks(DELETED_AT_ONCE) {
+            let named = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect::<Result<_, _>>();
+            let delete = named.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
+            let delete = delete.map_err(|error| Error::S3(error.to_string()))?;
+            let deleted = parts.client.delete_objects().bucket(&parts.bucket).delete(delete).send().await;
+            let deleted = parts.outcome(deleted)?;
+            if let Some(error) = deleted.errors().iter().find(|error| error.code() != Some("NoSuchKey")) {
+                let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or("no code"));
+                return Err(Error::S3(format!("{key} is not deleted: {code}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn copy(mut body: ByteStream, to: &mut File, limit: u64) -> Result<u64> {
+    let mut bytes = 0;
+    while let Some(piece) = body.try_next().await.map_err(|error| Error::S3Away(error.to_string()))? {
+        bytes += piece.len() as u64;
+        if bytes > limit {
+            return Err(Error::S3TooLarge(limit));
+        }
+        to.write_all(&piece).await.map_err(Error::File)?;
+    }
+    to.flush().await.map_err(Error::File)?;
+    Ok(bytes)
+}
+
+/// None of what is no SHA-256, or is one of the checksums of parts.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}

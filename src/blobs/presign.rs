@@ -1,0 +1,87 @@
+//! URLs for clients. Whoever has one may make that one request until it expires.
+
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+
+use super::{Blobs, Download, Presigned, Upload};
+use crate::error::{Error, Result};
+
+impl Blobs {
+    /// Bound to its key, length, type and checksum by headers that the signature covers.
+    pub async fn presign_put(&self, upload: &Upload<'_>, expires: Duration) -> Result<Presigned> {
+        let parts = self.parts()?;
+        let request = parts
+            .public
+            .put_object()
+            .bucket(&parts.bucket)
+            .key(upload.key)
+            .content_type(upload.content_type)
+            .content_length(length(upload.byte_size)?)
+            .set_checksum_sha256(upload.sha256.map(|digest| STANDARD.encode(digest)));
+        let signed = request.presigned(since(parts.clock.now(), expires)?).await;
+        Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
+    }
+
+    /// One part of a multipart upload, bound to its number and length.
+    pub async fn presign_part(
+        &self,
+        key: &str,
+        upload_id: &str,
+        number: i32,
+        byte_size: u64,
+        expires: Duration,
+    ) -> Result<Presigned> {
+        let parts = self.parts()?;
+        let request = parts
+            .public
+            .upload_part()
+            .bucket(&parts.bucket)
+            .key(key)
+            .upload_id(upload_id)
+            .part_number(number)
+            .content_length(length(byte_size)?);
+        let signed = request.presigned(since(parts.clock.now(), expires)?).await;
+        Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
+    }
+
+    /// Answered with this type and disposition. Signed as of `at`, to the second, and good until `expires` after that:
+    /// with the same instant the URL is the same, so that browsers and CDNs keep what it names.
+    pub async fn presign_get(&self, download: &Download<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
+        let parts = self.parts()?;
+        let request = parts
+            .public
+            .get_object()
+            .bucket(&parts.bucket)
+            .key(download.key)
+            .response_content_type(download.content_type)
+            .response_content_disposition(download.disposition);
+        let signed = request.presigned(since(at, expires)?).await;
+        Ok(signed.map_err(|error| Error::S3(error.to_string()))?.uri().to_owned())
+    }
+}
+
+fn since(at: DateTime<Utc>, expires: Duration) -> Result<PresigningConfig> {
+    PresigningConfig::builder()
+        .start_time(at.into())
+        .expires_in(expires)
+        .build()
+        .map_err(|error| Error::S3(error.to_string()))
+}
+
+fn length(bytes: u64) -> Result<i64> {
+    i64::try_from(bytes).map_err(|_| Error::S3TooLarge(i64::MAX.unsigned_abs()))
+}
+
+fn put(request: &PresignedRequest) -> Presigned {
+    let named = |(name, value): (&str, &str)| (name.to_ascii_lowercase(), value.to_owned());
+    Presigned {
+        url: request.uri().to_owned(),
+        method: "PUT",
+        // Clients make that one of the URL.
+        headers: request.headers().map(named).filter(|(name, _)| name != "host").collect(),
+    }
+}
