@@ -13,6 +13,7 @@ use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
 use parlance::domain::App;
 use parlance::embedded::postgres::Postgres;
+use parlance::embedded::s3::S3;
 use parlance::http::{self, Server};
 use parlance::live::{Exchange, MemoryExchange, RedisExchange};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
@@ -41,6 +42,8 @@ async fn serve_on(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<()> {
+    let mut config = config.clone();
+    let s3 = own_s3(&mut config, &listener)?;
     let url = match (&config.places.database_url, postgres) {
         (Some(url), _) => url.as_str(),
         (None, Some(postgres)) => postgres.url(),
@@ -50,18 +53,39 @@ async fn serve_on(
     let tail_stop = CancellationToken::new();
     let _ends_tail = tail_stop.clone().drop_guard();
     let opened = async {
-        prepare_schema(config, url, postgres.is_some()).await?;
-        open(config, url, tail_stop).await
+        prepare_schema(&config, url, postgres.is_some()).await?;
+        open(&config, url, tail_stop).await
     };
     let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
     let app = app?;
-    let server = Server::new(app.clone(), config.clone())?;
+    let server = Server::new(app.clone(), config.clone(), s3.clone())?;
     // Nobody may be reading it, which is no reason to stop.
-    let _ = print_banner(config, postgres, &listener);
+    let _ = print_banner(&config, postgres, s3.as_ref(), &listener);
     http::serve(server, listener, stop).await?;
     app.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The server's own S3, and the settings to call it by. A server does without, as far as files go.
+fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
+    if config.s3.s3_endpoint.is_some() {
+        return Ok(None);
+    }
+    let (places, address) = (&config.places, listener.local_addr()?);
+    match S3::open(&places.data_dir, &config.s3, address, &Random::system()) {
+        Ok(s3) => {
+            if places.redis_url.is_some() {
+                tracing::warn!("files are on this node alone: set S3_ENDPOINT where there is more than one");
+            }
+            config.s3 = s3.settings(&config.s3);
+            Ok(Some(s3))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "files are unavailable");
+            Ok(None)
+        }
+    }
 }
 
 async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App> {
@@ -94,7 +118,9 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.places.log_level).context("LOG_LEVEL")?;
+    // s3s calls every request that it refuses an error, and shows whole requests. LOG_LEVEL may say otherwise.
+    let filter = format!("s3s=off,s3s_fs=off,{}", config.places.log_level);
+    let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     match config.places.log_format {
@@ -126,7 +152,7 @@ fn stop_on_signal() -> Result<CancellationToken> {
 }
 
 /// Where everything is, what each default stands for, and how to replace it.
-fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpListener) -> Result<()> {
+fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, listener: &TcpListener) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let base = format!("http://{}", listener.local_addr()?);
     writeln!(out, "Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"))?;
@@ -148,6 +174,15 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, listener: &TcpList
         None => "none, events stay in this process; set REDIS_URL to run more than one node",
     };
     writeln!(out, "  Redis      {redis}")?;
+    match (s3, &config.s3.s3_endpoint) {
+        (Some(s3), _) => writeln!(
+            out,
+            "  Files      kept in {}; set S3_PUBLIC_ENDPOINT for other devices, or S3_ENDPOINT to use your own S3",
+            s3.directory().display(),
+        )?,
+        (None, Some(_)) => writeln!(out, "  Files      as S3_ENDPOINT says")?,
+        (None, None) => writeln!(out, "  Files      none; the log says why")?,
+    }
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
         writeln!(
             out,

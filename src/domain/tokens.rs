@@ -1,7 +1,5 @@
 //! Access tokens: signed JWTs (RFC 7519), with EdDSA (RFC 8037) or HS256, and the keys that others verify them by.
 
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use super::Viewer;
 use crate::config::Auth;
 use crate::error::Result;
 use crate::ids::{SessionId, UserId};
+use crate::kept::kept;
 
 const ISSUER: &str = "parlance";
 const KEY_FILE: &str = "access-token-key.pem";
@@ -152,25 +151,11 @@ impl Tokens {
     }
 }
 
-/// The path of the key in the data directory, which is made where there is none.
+/// The key in the data directory, made at the first start.
 fn kept_key(data_dir: &Path) -> std::io::Result<PathBuf> {
-    let path = data_dir.join(KEY_FILE);
-    if path.exists() {
-        return Ok(path);
-    }
-    std::fs::create_dir_all(data_dir)?;
-    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
-    let pem =
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(document.as_ref()));
-    let partial = data_dir.join(format!("{KEY_FILE}.{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
-    // A link never replaces: of two servers that start at once both use the first one's key.
-    let linked = std::fs::hard_link(&partial, &path);
-    std::fs::remove_file(&partial)?;
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(path),
-    }
+    kept(data_dir, KEY_FILE, || {
+        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
+        let key = STANDARD.encode(document.as_ref());
+        Ok(format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"))
+    })
 }

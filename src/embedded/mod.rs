@@ -2,3 +2,4 @@
 //! larger installation brings itself.
 
 pub mod postgres;
+pub mod s3;

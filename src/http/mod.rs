@@ -7,6 +7,7 @@ mod documents;
 mod drain;
 mod events;
 mod explorer;
+mod files;
 mod graphql;
 mod health;
 mod lifetime;
@@ -40,6 +41,7 @@ use tower_http::trace::TraceLayer;
 
 use crate::config::{Config, Web};
 use crate::domain::App;
+use crate::embedded::s3::S3;
 use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
 use crate::ids::UserId;
 use cost::Costs;
@@ -72,6 +74,8 @@ pub struct Parts {
     seats: Seats,
     config: Config,
     drain: Drain,
+    /// The server's own, where it has one.
+    s3: Option<S3>,
 }
 
 impl Deref for Server {
@@ -84,7 +88,7 @@ impl Deref for Server {
 
 impl Server {
     /// Fails where the settings name a file that is no good.
-    pub fn new(app: App, config: Config) -> std::io::Result<Self> {
+    pub fn new(app: App, config: Config, s3: Option<S3>) -> std::io::Result<Self> {
         for code in ErrorCode::ALL {
             app.metrics().expect_errors(code.as_str());
         }
@@ -99,6 +103,7 @@ impl Server {
             drain: Drain::default(),
             config,
             app,
+            s3,
         })))
     }
 
@@ -158,6 +163,7 @@ fn router(server: Server) -> Router {
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let router =
         if server.config.places.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
+    let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
     router
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(count_refusal))
         .route("/graphiql", get(explorer::page))
@@ -174,6 +180,7 @@ fn router(server: Server) -> Router {
         // A 503 while draining is no failure; what is one is logged where it happens.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
+        .merge(files)
 }
 
 /// Tokens travel in a header that no browser adds by itself, so that any other header may come along.

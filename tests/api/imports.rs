@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "blobs", "embedded"],
     &["store", "redis"],
-    &["config", "error", "ids", "clock", "random", "metrics", "apart"],
+    &["config", "error", "ids", "clock", "random", "metrics", "apart", "kept"],
 ];
 
 fn row(module: &str) -> Option<usize> {

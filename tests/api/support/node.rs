@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Parser;
 use parlance::clock::Clock;
-use parlance::config::Config;
+use parlance::config::{Config, S3Settings};
 use parlance::domain::App;
+use parlance::embedded::s3::S3;
 use parlance::http::Server;
 use parlance::live::{Exchange, MemoryExchange, RedisExchange};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
@@ -29,10 +30,13 @@ pub struct Node {
     pub address: SocketAddr,
     pub app: App,
     pub http: reqwest::Client,
+    /// What it calls S3 by: its own, unless it was given another.
+    pub s3: S3Settings,
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
     data_dir: Option<TempDir>,
+    _files: TempDir,
     // Last, so that it goes when nothing uses it any more.
     database: Option<TestDatabase>,
 }
@@ -44,6 +48,7 @@ pub struct NodeBuilder {
     flags: Vec<String>,
     real_hashes: bool,
     data_dir: Option<TempDir>,
+    s3: Option<S3Settings>,
 }
 
 #[derive(Parser)]
@@ -66,6 +71,7 @@ impl Node {
             flags: Vec::new(),
             real_hashes: false,
             data_dir: None,
+            s3: None,
         }
     }
 
@@ -128,6 +134,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Over the S3 of another node, or any.
+    pub fn s3(mut self, settings: &S3Settings) -> Self {
+        self.s3 = Some(settings.clone());
+        self
+    }
+
     /// With hashes as dear as the settings say.
     pub fn real_hashes(mut self) -> Self {
         self.real_hashes = true;
@@ -175,13 +187,21 @@ impl NodeBuilder {
             config.auth.password_memory_kib = 64;
             config.auth.password_passes = 1;
         }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let files = tempfile::tempdir().unwrap();
+        config.s3 = self.s3.unwrap_or(config.s3);
+        let own = config.s3.s3_endpoint.is_none();
+        let s3 = own.then(|| S3::open(files.path(), &config.s3, address, &Random::system()).unwrap());
+        if let Some(s3) = &s3 {
+            config.s3 = s3.settings(&config.s3);
+        }
+        let s3_settings = config.s3.clone();
         let tail = CancellationToken::new();
         let (broker, exchange) = (self.broker, self.exchange);
         let app = App::open(&config, database_url, broker, exchange, self.clock, Random::system(), tail.clone());
         let app = app.await.unwrap();
-        let server = Server::new(app.clone(), config).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let server = Server::new(app.clone(), config, s3).unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(parlance::http::serve(server, listener, stop.clone()));
         let http = reqwest::Client::new();
@@ -189,10 +209,12 @@ impl NodeBuilder {
             address,
             app,
             http,
+            s3: s3_settings,
             stop,
             served: running,
             _tail: tail.drop_guard(),
             data_dir: self.data_dir,
+            _files: files,
             database: None,
         }
     }

@@ -1,0 +1,147 @@
+//! An S3 in the server's own process, for one machine: s3s speaks the protocol, s3s-fs keeps the files.
+
+mod multipart;
+mod storage;
+mod verified;
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use s3s::auth::SimpleAuth;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::config::S3Settings;
+use crate::kept::kept;
+use crate::random::Random;
+use storage::Storage;
+
+const DIRECTORY: &str = "s3";
+const LOCK: &str = "s3.lock";
+const CREDENTIALS: &str = "s3-credentials.json";
+/// The server's own paths: a bucket of such a name could not be reached.
+const TAKEN: [&str; 5] = ["graphql", "graphiql", "playground", "health", "metrics"];
+
+/// The server's own S3. Cheap to clone.
+#[derive(Clone)]
+pub struct S3 {
+    service: S3Service,
+    bucket: String,
+    endpoint: String,
+    credentials: Credentials,
+    directory: PathBuf,
+    /// Held as long as any of this is in use.
+    _lock: Arc<File>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Credentials {
+    id: String,
+    secret: String,
+}
+
+/// Why the server has no S3 of its own. The messages say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("another server keeps its files in {}: set S3_ENDPOINT, or DATA_DIR to another directory", .0.display())]
+    Held(PathBuf),
+    #[error("S3_BUCKET ({0}) is a path of the server's own: choose another name")]
+    Taken(String),
+    #[error("{} holds no credentials: remove it, and new ones are made", .0.display())]
+    Malformed(PathBuf),
+    #[error("files cannot be kept in {}: {source}", .directory.display())]
+    File { directory: PathBuf, source: io::Error },
+}
+
+impl S3 {
+    /// In the data directory, for a server that listens at this address.
+    pub fn open(data_dir: &Path, settings: &S3Settings, address: SocketAddr, random: &Random) -> Result<Self, Error> {
+        let bucket = settings.s3_bucket.clone();
+        if TAKEN.contains(&bucket.as_str()) {
+            return Err(Error::Taken(bucket));
+        }
+        let directory = data_dir.join(DIRECTORY);
+        let failed = |source| Error::File { directory: directory.clone(), source };
+        // Others may enter the data directory, as the private Postgres does; the bucket is a directory of this one.
+        std::fs::create_dir_all(data_dir).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory.join(&bucket)).map_err(failed)?;
+        let lock = File::create(data_dir.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Held(directory)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let credentials = credentials(data_dir, random)?;
+        let mut builder = S3ServiceBuilder::new(Storage::open(&directory).map_err(failed)?);
+        builder.set_auth(SimpleAuth::from_single(credentials.id.as_str(), credentials.secret.as_str()));
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits()))));
+        let endpoint = format!("http://{}", reachable(address));
+        Ok(Self { service: builder.build(), bucket, endpoint, credentials, directory, _lock: Arc::new(lock) })
+    }
+
+    /// What the server calls it by: the settings, with what they leave open.
+    pub fn settings(&self, settings: &S3Settings) -> S3Settings {
+        S3Settings {
+            s3_endpoint: Some(self.endpoint.clone()),
+            s3_access_key_id: Some(self.credentials.id.clone()),
+            s3_secret_access_key: Some(self.credentials.secret.clone()),
+            s3_path_style: true,
+            own: true,
+            ..settings.clone()
+        }
+    }
+
+    /// Answers requests to `/bucket` and below.
+    pub fn service(&self) -> S3Service {
+        self.service.clone()
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// Made at the first start, and kept.
+fn credentials(data_dir: &Path, random: &Random) -> Result<Credentials, Error> {
+    let make = || {
+        let id = format!("parlance-{}", URL_SAFE_NO_PAD.encode(random.bytes::<9>()));
+        let secret = URL_SAFE_NO_PAD.encode(random.bytes::<32>());
+        Ok(serde_json::to_string(&Credentials { id, secret })?)
+    };
+    let failed = |source| Error::File { directory: data_dir.to_owned(), source };
+    let path = kept(data_dir, CREDENTIALS, make).map_err(failed)?;
+    let text = std::fs::read_to_string(&path).map_err(failed)?;
+    serde_json::from_str(&text).map_err(|_| Error::Malformed(path))
+}
+
+/// s3s holds the whole of a form, of an XML document and of each field in memory; forms are refused before it.
+fn limits() -> S3Config {
+    let mut config = S3Config::default();
+    config.xml_max_body_size = 1024 * 1024;
+    config.post_object_max_file_size = 0;
+    config.form_max_field_size = 0;
+    config.form_max_fields_size = 0;
+    config.form_max_parts = 0;
+    config
+}
+
+/// The address that the server itself and clients on its machine reach.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}

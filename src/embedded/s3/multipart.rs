@@ -1,0 +1,124 @@
+//! The parts of an upload, as s3s-fs keeps them.
+
+use std::path::{Path, PathBuf};
+
+use s3s::crypto::{Checksum as _, Md5};
+use s3s::dto::{CompletedMultipartUpload, ETag, Part, Timestamp};
+use s3s::{S3Error, S3Result, s3_error};
+use tokio::fs;
+use tokio::io::AsyncReadExt as _;
+use uuid::Uuid;
+
+use super::storage::removed;
+
+/// Every part but the last has as many bytes at least, as S3 has it.
+const MIN_PART: i64 = 5 * 1024 * 1024;
+/// Bytes hashed at once.
+const PIECE: usize = 64 * 1024;
+
+pub(super) struct Uploads {
+    root: PathBuf,
+}
+
+pub(super) struct Upload {
+    root: PathBuf,
+    /// What the names of its parts begin with.
+    prefix: String,
+    /// There as long as the upload is neither completed nor aborted.
+    mark: PathBuf,
+}
+
+impl Uploads {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(super) fn find(&self, id: &str) -> S3Result<Upload> {
+        let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
+        let upload = Upload {
+            root: self.root.clone(),
+            prefix: format!(".upload_id-{id}.part-"),
+            mark: self.root.join(format!(".upload-{id}.json")),
+        };
+        if upload.exists() { Ok(upload) } else { Err(s3_error!(NoSuchUpload)) }
+    }
+}
+
+impl Upload {
+    pub(super) fn exists(&self) -> bool {
+        self.mark.exists()
+    }
+
+    /// What has come, by number. s3s-fs lists neither in order nor with tags.
+    pub(super) async fn parts(&self) -> S3Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        for (number, path) in self.files().await? {
+            let metadata = fs::metadata(&path).await.map_err(S3Error::internal_error)?;
+            parts.push(Part {
+                part_number: Some(number),
+                size: i64::try_from(metadata.len()).ok(),
+                last_modified: metadata.modified().ok().map(Timestamp::from),
+                e_tag: Some(ETag::Strong(tag(&path).await.map_err(S3Error::internal_error)?)),
+                ..Part::default()
+            });
+        }
+        Ok(parts)
+    }
+
+    /// Whether an object can be made of these: each is here as it is named, in order, and large enough.
+    pub(super) async fn check(&self, named: Option<&CompletedMultipartUpload>) -> S3Result<()> {
+        let named = named.and_then(|named| named.parts.as_deref()).unwrap_or_default();
+        let parts = self.parts().await?;
+        if named.is_empty() || named.len() > parts.len() {
+            return Err(s3_error!(InvalidPart));
+        }
+        for (index, (named, part)) in named.iter().zip(&parts).enumerate() {
+            let number = i32::try_from(index + 1).ok();
+            if named.part_number != number || part.part_number != number || named.e_tag != part.e_tag {
+                return Err(s3_error!(InvalidPart, "parts are named in order, from 1, by their tags"));
+            }
+        }
+        if parts.iter().take(named.len() - 1).any(|part| part.size.is_none_or(|size| size < MIN_PART)) {
+            return Err(s3_error!(EntityTooSmall));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove_part(&self, number: i32) -> S3Result<()> {
+        removed(fs::remove_file(self.root.join(format!("{}{number}", self.prefix))).await)
+    }
+
+    /// Those that were uploaded, and are no part of the whole.
+    pub(super) async fn remove_parts(&self) -> S3Result<()> {
+        for (_, path) in self.files().await? {
+            removed(fs::remove_file(path).await)?;
+        }
+        Ok(())
+    }
+
+    async fn files(&self) -> S3Result<Vec<(i32, PathBuf)>> {
+        let mut files = Vec::new();
+        let mut entries = fs::read_dir(&self.root).await.map_err(S3Error::internal_error)?;
+        while let Some(entry) = entries.next_entry().await.map_err(S3Error::internal_error)? {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&self.prefix)?.parse().ok());
+            files.extend(number.map(|number| (number, entry.path())));
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// The MD5, in hexadecimal, as the client was told when the part was stored.
+async fn tag(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path).await?;
+    let mut hash = Md5::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece).await? {
+            0 => break,
+            read => hash.update(&piece[..read]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
