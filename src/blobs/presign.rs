@@ -58,7 +58,9 @@ impl Blobs {
             .bucket(&parts.bucket)
             .key(download.key)
             .response_content_type(download.content_type)
-            .response_content_disposition(download.disposition);
+            .response_content_disposition(download.disposition)
+            // For whom it was signed, and as long as it may be seen at all: what a key names never changes.
+            .response_cache_control(format!("private, max-age={}, immutable", expires.as_secs()));
         let signed = request.presigned(since(at, expires)?).await;
         Ok(signed.map_err(|error| Error::S3(error.to_string()))?.uri().to_owned())
     }

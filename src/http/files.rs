@@ -2,10 +2,12 @@
 //! browsers are told to run none of it.
 
 use axum::Router;
+use axum::body::Body;
 use axum::error_handling::HandleError;
 use axum::extract::Request;
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
@@ -35,17 +37,21 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         .route_service(&format!("/{bucket}"), service.clone())
         .route_service(&format!("/{bucket}/"), service.clone())
         .route_service(&format!("/{bucket}/{{*key}}"), service)
-        .layer(RequestBodyTimeoutLayer::new(config.limits.request_read_timeout))
         .layer(from_fn(signed_only))
+        .layer(RequestBodyTimeoutLayer::new(config.limits.request_read_timeout))
         .layer(cors)
 }
 
 /// Refuses what nobody signed before any of it is read. s3s reads a form into memory first.
-async fn signed_only(request: Request, next: Next) -> Response {
+async fn signed_only(mut request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let signed = request.headers().contains_key(AUTHORIZATION) || query.contains("X-Amz-Signature=");
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let form = request.method() == Method::POST && content_type.to_ascii_lowercase().starts_with(b"multipart/");
+    // The timeout hides that there is none, and s3s would ask for its length.
+    if !request.headers().contains_key(CONTENT_LENGTH) && !request.headers().contains_key(TRANSFER_ENCODING) {
+        *request.body_mut() = Body::empty();
+    }
     let mut response = if signed && !form {
         next.run(request).await
     } else {

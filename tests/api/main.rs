@@ -11,6 +11,7 @@
 mod account_life;
 mod accounts;
 mod bad_input;
+mod blobs;
 mod blocks;
 mod call_races;
 mod call_signals;

@@ -120,5 +120,5 @@ async fn tag(path: &Path) -> std::io::Result<String> {
             read => hash.update(&piece[..read]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(hash.finalize())))
 }

@@ -36,7 +36,8 @@ pub struct Node {
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
     data_dir: Option<TempDir>,
-    _files: TempDir,
+    /// Of its own S3.
+    files: TempDir,
     // Last, so that it goes when nothing uses it any more.
     database: Option<TestDatabase>,
 }
@@ -77,6 +78,27 @@ impl Node {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The settings of S3 that these flags make.
+    pub fn s3_settings(flags: &[String]) -> S3Settings {
+        Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config.s3
+    }
+
+    /// Every file and directory of its own S3.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.files.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+                found.push(entry.path().strip_prefix(self.files.path()).unwrap().to_str().unwrap().to_owned());
+                if entry.file_type().unwrap().is_dir() {
+                    directories.push(entry.path());
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     /// What `/metrics` tells of a series, a whole number.
@@ -214,7 +236,7 @@ impl NodeBuilder {
             served: running,
             _tail: tail.drop_guard(),
             data_dir: self.data_dir,
-            _files: files,
+            files,
             database: None,
         }
     }

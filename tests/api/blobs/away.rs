@@ -1,0 +1,80 @@
+//! An S3 that is away takes nothing with it but files.
+
+use std::time::{Duration, Instant};
+
+use parlance::blobs::{Body, Upload};
+use parlance::config::S3Settings;
+use tempfile::tempdir;
+use tokio::net::TcpListener;
+
+use super::{EXPIRES, garage};
+use crate::support::Node;
+
+/// What a person waits for without a second thought.
+const SOON: Duration = Duration::from_secs(5);
+
+async fn is_unavailable_soon(node: &Node) {
+    let blobs = node.app.blobs();
+    let began = Instant::now();
+    assert!(!blobs.is_ready().await);
+    let mut file = tokio::fs::File::create(tempdir().unwrap().path().join("x")).await.unwrap();
+    for error in [
+        blobs.head("key").await.unwrap_err(),
+        blobs.put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap_err(),
+        blobs.download("key", &mut file, 1).await.unwrap_err(),
+        blobs.delete(&["key".to_owned()]).await.unwrap_err(),
+        blobs.list_parts("key", "id").await.unwrap_err(),
+        blobs.create_multipart("key", "text/plain").await.unwrap_err(),
+    ] {
+        assert!(error.is_unavailable(), "{error}");
+    }
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+async fn node(endpoint: String) -> Node {
+    let settings = S3Settings {
+        s3_endpoint: Some(endpoint),
+        s3_timeout: Duration::from_millis(200),
+        s3_transfer_timeout: Duration::from_millis(500),
+        ..garage()
+    };
+    let began = Instant::now();
+    let node = Node::build().s3(&settings).start_alone().await;
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    node
+}
+
+/// A port where nobody listens.
+async fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_server_whose_s3_refuses_connections_does_all_else() {
+    let node = node(format!("http://127.0.0.1:{}", closed_port().await)).await;
+    node.register("ada").await;
+    is_unavailable_soon(&node).await;
+    assert!(node.metric("parlance_s3_requests_total{outcome=\"away\"}").await > 0);
+    let upload = Upload { key: "key", content_type: "text/plain", byte_size: 1, sha256: None };
+    node.app.blobs().presign_put(&upload, EXPIRES).await.expect("a signature takes no S3");
+}
+
+#[tokio::test]
+async fn a_server_whose_s3_never_answers_does_all_else() {
+    // Connections are accepted by the system, and nobody reads them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = node(format!("http://{}", silent.local_addr().unwrap())).await;
+    node.register("ada").await;
+    is_unavailable_soon(&node).await;
+}
+
+/// Keys that are wrong are an operator's mistake, and no reason to try again.
+#[tokio::test]
+async fn wrong_keys_are_told_apart_from_an_s3_that_is_away() {
+    let settings = S3Settings { s3_secret_access_key: Some("0".repeat(64)), ..garage() };
+    let node = Node::build().s3(&settings).start_alone().await;
+    node.register("ada").await;
+    assert!(!node.app.blobs().is_ready().await);
+    let error = node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap_err();
+    assert!(!error.is_unavailable(), "{error}");
+}
