@@ -1,7 +1,7 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
 //! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live · blobs ─▶ store · redis ─▶ config · error · ids ·
-//! clock · random · metrics · apart`; see docs/ARCHITECTURE.md.
+//! clock · random · metrics · apart · kept`; see docs/ARCHITECTURE.md.
 
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");

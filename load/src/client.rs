@@ -35,6 +35,14 @@ pub struct Client {
     read: Vec<u8>,
 }
 
+/// A file that is to be uploaded.
+#[derive(Debug)]
+pub struct Upload {
+    pub id: String,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+}
+
 #[derive(Deserialize)]
 struct Answer<T> {
     data: Option<T>,
@@ -103,6 +111,53 @@ impl Client {
         }
         let data: Data = self.ask(Some(viewer), document, input).await?;
         Ok(data.opened.conversation.id)
+    }
+
+    /// For a document of that many bytes.
+    pub async fn create_upload(&mut self, viewer: &Account, name: &str, bytes: u64) -> Result<Upload> {
+        #[derive(Deserialize)]
+        struct Data {
+            created: Payload,
+        }
+        #[derive(Deserialize)]
+        struct Payload {
+            attachment: Node,
+            url: String,
+            headers: Vec<Header>,
+        }
+        #[derive(Deserialize)]
+        struct Header {
+            name: String,
+            value: String,
+        }
+        let document = "mutation ($input: CreateUploadInput!) {
+            created: createUpload(input: $input) { attachment { id } url headers { name value } } }";
+        let input = json!({ "fileName": name, "contentType": "application/octet-stream", "byteSize": bytes });
+        let Data { created } = self.ask(Some(viewer), document, &input).await?;
+        let headers = created.headers.into_iter().map(|header| (header.name, header.value)).collect();
+        Ok(Upload { id: created.attachment.id, url: created.url, headers })
+    }
+
+    /// Returns where it can be downloaded.
+    pub async fn complete_upload(&mut self, viewer: &Account, id: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Data {
+            completed: Payload,
+        }
+        #[derive(Deserialize)]
+        struct Payload {
+            attachment: Attachment,
+        }
+        #[derive(Deserialize)]
+        struct Attachment {
+            status: String,
+            url: Option<String>,
+        }
+        let document = "mutation ($input: CompleteUploadInput!) {
+            completed: completeUpload(input: $input) { attachment { status url } } }";
+        let data: Data = self.ask(Some(viewer), document, &json!({ "attachmentId": id })).await?;
+        let Attachment { status, url } = data.completed.attachment;
+        url.with_context(|| format!("the attachment is {status}"))
     }
 
     /// Returns the message's number.

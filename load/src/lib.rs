@@ -20,3 +20,4 @@ pub mod server;
 pub mod socket;
 pub mod stopwatch;
 pub mod timeline;
+pub mod transfer;

@@ -76,7 +76,7 @@ fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
     match S3::open(&places.data_dir, &config.s3, address, &Random::system()) {
         Ok(s3) => {
             if places.redis_url.is_some() {
-                tracing::warn!("files are on this node alone: set S3_ENDPOINT where there is more than one");
+                tracing::info!("files are on this node alone: set S3_ENDPOINT where there is more than one");
             }
             config.s3 = s3.settings(&config.s3);
             Ok(Some(s3))

@@ -8,6 +8,7 @@ mod accounts;
 mod bare;
 mod database;
 mod fanout;
+mod files;
 mod growth;
 mod idle;
 mod latency;
@@ -102,6 +103,12 @@ async fn bench(options: &Options) -> Result<usize> {
         let growth = growth::run(options, &scratch).await.context("growth")?;
         println!("{}", growth.table());
         report.growth = Some(growth);
+    }
+    if options.wants(Part::Files) {
+        let s3 = options.s3()?;
+        let files = files::run(options, &s3, &scratch).await.context("files")?;
+        println!("{}", files.table());
+        report.files = Some(files);
     }
     println!("{}", report.goals_table());
     if let Some(file) = &options.json {

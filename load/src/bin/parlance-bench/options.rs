@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
 /// Measures a Parlance server under load, beside what the same machine does without it.
 ///
-/// `scripts/services run --durable` brings the Postgres and the Redis.
+/// `scripts/services run --durable` brings the Postgres, the Redis and the S3.
 #[derive(Debug, Parser)]
 #[command(name = "parlance-bench", version)]
 pub(super) struct Options {
@@ -37,6 +38,12 @@ pub(super) struct Options {
     /// growth: stored messages to compare with none; the goal is stated for 10,000,000
     #[arg(long, default_value = "1000000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     pub(super) growth_messages: u32,
+    /// files: clients that up- and download at once
+    #[arg(long, default_value = "20", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) file_clients: u32,
+    /// files: MiB of each file
+    #[arg(long, default_value = "100", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(super) file_mib: u64,
     /// Write the results to this file too
     #[arg(long, value_name = "FILE", overrides_with = "json")]
     pub(super) json: Option<PathBuf>,
@@ -52,6 +59,20 @@ pub(super) struct Options {
     /// Redis; without it only a server without Redis is measured
     #[arg(long, env = "TEST_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub(super) redis_url: Option<String>,
+    /// files: an S3 apart from the server
+    #[arg(long, env = "TEST_S3_ENDPOINT", value_name = "URL")]
+    s3_endpoint: Option<String>,
+    #[arg(long, env = "TEST_S3_ACCESS_KEY_ID", value_name = "ID")]
+    s3_access_key_id: Option<String>,
+    #[arg(long, env = "TEST_S3_SECRET_ACCESS_KEY", hide_env_values = true, value_name = "SECRET")]
+    s3_secret_access_key: Option<String>,
+}
+
+/// Where the server of `files` has its bucket.
+pub(super) struct S3 {
+    pub(super) endpoint: String,
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,10 +91,21 @@ pub(super) enum Part {
     Growth,
     /// What hostile requests cost
     Refusals,
+    /// The server's memory while clients move large files
+    Files,
 }
 
 impl Options {
     pub(super) fn wants(&self, part: Part) -> bool {
         self.parts.is_empty() || self.parts.contains(&part)
+    }
+
+    pub(super) fn s3(&self) -> Result<S3> {
+        let given = |value: &Option<String>, name: &'static str| value.clone().context(name);
+        Ok(S3 {
+            endpoint: given(&self.s3_endpoint, "TEST_S3_ENDPOINT is missing")?,
+            access_key_id: given(&self.s3_access_key_id, "TEST_S3_ACCESS_KEY_ID is missing")?,
+            secret_access_key: given(&self.s3_secret_access_key, "TEST_S3_SECRET_ACCESS_KEY is missing")?,
+        })
     }
 }

@@ -7,6 +7,7 @@ use parlance_load::report::{aligned, decimal, print_violations};
 use serde::Serialize;
 
 use super::fanout::Fanout;
+use super::files::Files;
 use super::growth::Growth;
 use super::idle::Idle;
 use super::latency::Latencies;
@@ -31,6 +32,7 @@ pub(super) struct Report {
     pub(super) idle: Option<Idle>,
     pub(super) stalled: Option<Stalled>,
     pub(super) growth: Option<Growth>,
+    pub(super) files: Option<Files>,
     pub(super) refusals: Vec<Refusal>,
     goals: Vec<Goal>,
 }
@@ -95,6 +97,7 @@ impl Report {
             idle: None,
             stalled: None,
             growth: None,
+            files: None,
             refusals: Vec::new(),
             goals: Vec::new(),
         }
@@ -126,7 +129,8 @@ impl Report {
         let idle = self.idle.iter().flat_map(Idle::goals);
         let stalled = self.stalled.iter().flat_map(Stalled::goals);
         let growth = self.growth.iter().flat_map(Growth::goals);
-        self.goals = sends.chain(fanout).chain(latency).chain(idle).chain(stalled).chain(growth).collect();
+        let files = self.files.iter().flat_map(Files::goals);
+        self.goals = sends.chain(fanout).chain(latency).chain(idle).chain(stalled).chain(growth).chain(files).collect();
         if self.goals.is_empty() {
             return String::new();
         }

@@ -75,6 +75,10 @@ impl Stage {
         self.server.address()
     }
 
+    pub(super) async fn client(&self) -> Result<Client> {
+        Client::connect(self.address()).await
+    }
+
     pub(super) async fn accounts(&self, prefix: &str, count: u32) -> Result<Vec<Account>> {
         accounts::make(self.database.url(), self.address(), prefix, count).await.context("making accounts")
     }

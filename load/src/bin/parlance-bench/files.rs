@@ -1,0 +1,130 @@
+//! What files take of the server's memory while many clients move large ones at once, by an S3 apart from it.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use parlance_load::client::{Account, Client};
+use parlance_load::numbers::float;
+use parlance_load::process::{clear_peak, peak_kib, resident_kib};
+use parlance_load::report::{aligned, decimal};
+use parlance_load::transfer;
+use serde::Serialize;
+
+use super::options::{Options, S3};
+use super::report::Goal;
+use super::stage::{Scratch, Stage};
+
+const MIB: u64 = 1024 * 1024;
+/// What the answers, the connections and the rounding of an allocator may take.
+const GOAL_MIB: f64 = 16.0;
+
+#[derive(Serialize)]
+pub(super) struct Files {
+    clients: u32,
+    mib: u64,
+    phases: Vec<Phase>,
+}
+
+/// Something that all clients do.
+#[derive(Serialize)]
+struct Phase {
+    name: &'static str,
+    seconds: f64,
+    /// Resident memory of the server in KiB: before it, and the most while it went on.
+    before_kib: Option<i64>,
+    peak_kib: Option<i64>,
+}
+
+pub(super) async fn run(options: &Options, s3: &S3, scratch: &Scratch) -> Result<Files> {
+    let named = [
+        ("S3_ENDPOINT", s3.endpoint.clone()),
+        ("S3_ACCESS_KEY_ID", s3.access_key_id.clone()),
+        ("S3_SECRET_ACCESS_KEY", s3.secret_access_key.clone()),
+        ("S3_BUCKET", format!("bench-{}", std::process::id())),
+    ];
+    let stage = Stage::open(options, scratch, "files", None, &named).await?;
+    let measured = measure(&stage, options).await;
+    stage.close().await?;
+    measured
+}
+
+async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
+    let (clients, mib) = (options.file_clients, options.file_mib);
+    let bytes = mib * MIB;
+    let accounts = stage.accounts("files", clients).await?;
+    // Whatever a first file takes once and for all.
+    up_and_down(stage, &accounts[0], MIB).await.context("a first file")?;
+    let mut phases = Vec::new();
+    let create = async |account: &Account| stage.client().await?.create_upload(account, "file.bin", bytes).await;
+    let uploads = try_join_all(accounts.iter().map(create)).await?;
+    let put = uploads.iter().map(|upload| transfer::put(&upload.url, &upload.headers, bytes));
+    phases.push(phase(stage, "uploads", try_join_all(put)).await?.0);
+    // One after the other: the server looks into a few at once, and refuses more for the moment.
+    let complete = async {
+        let mut urls = Vec::new();
+        for (account, upload) in accounts.iter().zip(&uploads) {
+            urls.push(stage.client().await?.complete_upload(account, &upload.id).await?);
+        }
+        anyhow::Ok(urls)
+    };
+    let (completed, urls) = phase(stage, "what was uploaded is looked into", complete).await?;
+    phases.push(completed);
+    let (downloaded, sizes) =
+        phase(stage, "downloads", try_join_all(urls.iter().map(|url| transfer::get(url)))).await?;
+    phases.push(downloaded);
+    ensure!(sizes.iter().all(|&size| size == bytes), "{mib} MiB were uploaded, and {sizes:?} bytes came back");
+    Ok(Files { clients, mib, phases })
+}
+
+async fn up_and_down(stage: &Stage, account: &Account, bytes: u64) -> Result<()> {
+    let mut client = stage.client().await?;
+    let upload = client.create_upload(account, "file.bin", bytes).await?;
+    transfer::put(&upload.url, &upload.headers, bytes).await?;
+    let url = client.complete_upload(account, &upload.id).await?;
+    transfer::get(&url).await.map(|_| ())
+}
+
+async fn phase<T>(stage: &Stage, name: &'static str, work: impl Future<Output = Result<T>>) -> Result<(Phase, T)> {
+    let before_kib = resident_kib(stage.server.pid().as_slice());
+    stage.server.pid().and_then(clear_peak);
+    let begin = Instant::now();
+    let done = work.await.context(name)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok((Phase { name, seconds, before_kib, peak_kib: stage.server.pid().and_then(peak_kib) }, done))
+}
+
+impl Files {
+    pub(super) fn table(&self) -> String {
+        let columns = ["seconds", "MiB before", "MiB at most", "growth"].map(str::to_owned);
+        let [seconds, before, most, growth] = columns;
+        let head = [format!("{} clients, {} MiB each", self.clients, self.mib), seconds, before, most, growth];
+        let line = |phase: &Phase| {
+            let mib = |kib: Option<i64>| decimal(kib.map_or(f64::NAN, mib), 1);
+            let growth = decimal(phase.growth_mib(), 1);
+            [phase.name.to_owned(), decimal(phase.seconds, 1), mib(phase.before_kib), mib(phase.peak_kib), growth]
+        };
+        let lines: Vec<_> = std::iter::once(head).chain(self.phases.iter().map(line)).collect();
+        aligned(&lines)
+    }
+
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        let (clients, mib) = (self.clients, self.mib);
+        let goal = |phase: &Phase| {
+            let name = format!("MiB more memory of the server, {}: {clients} clients, {mib} MiB each", phase.name);
+            Goal::at_most(name, phase.growth_mib(), GOAL_MIB)
+        };
+        self.phases.iter().map(goal).collect()
+    }
+}
+
+impl Phase {
+    fn growth_mib(&self) -> f64 {
+        self.peak_kib.zip(self.before_kib).map_or(f64::NAN, |(peak, before)| mib(peak - before))
+    }
+}
+
+/// Nought where it has become less.
+fn mib(kib: i64) -> f64 {
+    float(u64::try_from(kib).unwrap_or_default()) / 1024.0
+}
