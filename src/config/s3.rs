@@ -63,3 +63,25 @@ fn bucket(text: &str) -> Result<String, String> {
         && text.ends_with(ends);
     if fits { Ok(text.to_owned()) } else { Err("allowed are 3 to 63 of a-z, 0-9 and - within".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{bucket, endpoint};
+
+    #[test]
+    fn an_endpoint_is_a_scheme_and_a_host() {
+        assert_eq!(endpoint("https://s3.example.org/").unwrap(), "https://s3.example.org");
+        assert!(endpoint("http://127.0.0.1:9000").is_ok());
+        for wrong in ["", "s3.example.org", "ftp://s3", "http://", "http://s3/bucket", "http://id:secret@s3"] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_a_name_that_every_s3_takes() {
+        assert!(bucket("parlance-2").is_ok());
+        for wrong in ["", "ab", "Parlance", "-ab", "ab-", "a.b", "a_b", &"a".repeat(64)] {
+            assert!(bucket(wrong).is_err(), "{wrong}");
+        }
+    }
+}

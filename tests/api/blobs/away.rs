@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use parlance::blobs::{Body, Upload};
 use parlance::config::S3Settings;
 use tempfile::tempdir;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use super::{EXPIRES, garage};
-use crate::support::Node;
+use crate::support::{Node, PATIENCE};
 
 /// What a person waits for without a second thought.
 const SOON: Duration = Duration::from_secs(5);
@@ -66,6 +68,29 @@ async fn a_server_whose_s3_never_answers_does_all_else() {
     let node = node(format!("http://{}", silent.local_addr().unwrap())).await;
     node.register("ada").await;
     is_unavailable_soon(&node).await;
+}
+
+#[tokio::test]
+async fn an_s3_that_comes_later_is_found() {
+    let port = closed_port().await;
+    let settings = S3Settings { s3_endpoint: Some(format!("http://127.0.0.1:{port}")), ..garage() };
+    let node = Node::build().s3(&settings).start_alone().await;
+    assert!(!node.app.blobs().is_ready().await);
+    let garage = std::env::var("TEST_S3_ENDPOINT").unwrap().replace("http://", "");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(&garage).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    let made = async {
+        while !node.app.blobs().is_ready().await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, made).await.expect("the bucket is made");
+    node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap();
 }
 
 /// Keys that are wrong are an operator's mistake, and no reason to try again.
