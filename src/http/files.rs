@@ -33,13 +33,14 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         CONTENT_DISPOSITION,
         CHECKSUM,
     ]);
+    // Layers of the routes alone: others would be of every path that is not there, too.
     Router::new()
         .route_service(&format!("/{bucket}"), service.clone())
         .route_service(&format!("/{bucket}/"), service.clone())
         .route_service(&format!("/{bucket}/{{*key}}"), service)
-        .layer(from_fn(signed_only))
-        .layer(RequestBodyTimeoutLayer::new(config.limits.request_read_timeout))
-        .layer(cors)
+        .route_layer(from_fn(signed_only))
+        .route_layer(RequestBodyTimeoutLayer::new(config.limits.request_read_timeout))
+        .route_layer(cors)
 }
 
 /// Refuses what nobody signed before any of it is read. s3s reads a form into memory first.

@@ -70,7 +70,8 @@ impl Place {
                 request = request.header(name, value);
             }
         }
-        request.send().await.unwrap().status()
+        // Some refuse what is too long, and hang up, before all of it has come.
+        request.send().await.map_or(StatusCode::BAD_REQUEST, |answer| answer.status())
     }
 
     /// Asks as anybody would who knows the URL.
