@@ -1,5 +1,6 @@
 //! Files of any size to and from addresses that a server has signed, a piece at a time.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -11,16 +12,17 @@ use tokio::time::timeout;
 const PIECE: usize = 64 * 1024;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Nothing that moves stands still for so long.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 
 /// Sends that many bytes, which are the same every time and do not compress.
 pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<()> {
     let (mut stream, host, path) = connect(url).await?;
     let mut head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     for (name, value) in headers.iter().filter(|(name, _)| name != "host" && name != "content-length") {
-        head += &format!("{name}: {value}\r\n");
+        // Writing to a string does not fail.
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head += &format!("content-length: {bytes}\r\n\r\n");
+    let _ = write!(head, "content-length: {bytes}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let piece = noise();
     let mut left = bytes;

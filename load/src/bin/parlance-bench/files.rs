@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use parlance_load::client::{Account, Client};
+use parlance_load::client::Account;
 use parlance_load::numbers::float;
 use parlance_load::process::{clear_peak, peak_kib, resident_kib};
 use parlance_load::report::{aligned, decimal};
