@@ -15,19 +15,19 @@ async fn messages_are_sent_with_attachments() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Files", &[&bob]).await;
     let image = ada.upload("a.jpg", "image/jpeg", &picture(20, 20)).await["id"].clone();
-    let (note, other) = (ada.upload_note("one").await, ada.upload_note("two").await);
+    let (memo, other) = (ada.upload_note("one").await, ada.upload_note("two").await);
     let his = bob.upload_note("his").await;
     let pending = ada.begin_upload("note.txt", "text/plain", 4).await["attachment"]["id"].clone();
 
-    let mixed = ada.send_with(&group, Some("look, @all"), &[&image, &note, &image]).await;
+    let mixed = ada.send_with(&group, Some("look, @all"), &[&image, &memo, &image]).await;
     assert_eq!((&mixed["kind"], &mixed["body"]), (&json!("FILE"), &json!("look, @all")));
     let names: Vec<_> = mixed["attachments"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
-    assert_eq!(names, [image.clone(), note.clone()], "each once, in their order");
-    let silent = ada.send_with(&group, Some("  "), &[&note, &other]).await;
+    assert_eq!(names, [image.clone(), memo.clone()], "each once, in their order");
+    let silent = ada.send_with(&group, Some("  "), &[&memo, &other]).await;
     assert_eq!((&silent["kind"], &silent["body"]), (&json!("FILE"), &Value::Null));
     assert_eq!(ada.send_with(&group, Some("again"), &[&image]).await["kind"], "IMAGE");
 
-    let refused = ada.try_send_with(&group, None, &[&note, &his, &pending, &json!(other_id())]).await;
+    let refused = ada.try_send_with(&group, None, &[&memo, &his, &pending, &json!(other_id())]).await;
     assert_eq!(refused.violations(), ["attachmentIds.1", "attachmentIds.2", "attachmentIds.3"]);
     assert_eq!(ada.try_send_with(&group, None, &[&json!("att_x")]).await.violations(), ["attachmentIds.0"]);
     assert_eq!(ada.try_send_with(&group, None, &[]).await.violations(), ["body"]);
@@ -38,7 +38,7 @@ async fn messages_are_sent_with_attachments() {
     // By its clientId it is sent once, whatever becomes of the attachments.
     let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
     let input = |with: &Value| json!({"input": {"conversationId": group, "clientId": "once", "attachmentIds": [with]}});
-    let first = ada.query(query, input(&note)).await;
+    let first = ada.query(query, input(&memo)).await;
     assert_eq!(ada.query(query, input(&his)).await, first);
 
     let edit = "mutation ($id: ID!, $body: String!) {
@@ -69,7 +69,7 @@ async fn messages_that_wait_keep_their_attachments() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
-    let (note, his) = (ada.upload_note("later").await, bob.upload_note("his").await);
+    let (memo, his) = (ada.upload_note("later").await, bob.upload_note("his").await);
     let query = "mutation ($input: ScheduleMessageInput!) { scheduleMessage(input: $input) {
         scheduledMessage { id body attachments { id url } }
     } }";
@@ -77,12 +77,12 @@ async fn messages_that_wait_keep_their_attachments() {
     let input = |id: &Value| json!({"input": {"conversationId": direct, "attachmentIds": [id], "sendAt": at}});
     assert_eq!(ada.call(query, input(&his)).await.violations(), ["attachmentIds.0"]);
     let mut inbox = bob.inbox().await;
-    let scheduled = ada.query(query, input(&note)).await["scheduleMessage"]["scheduledMessage"].clone();
-    assert_eq!((&scheduled["body"], &scheduled["attachments"][0]["id"]), (&Value::Null, &note));
-    assert_eq!(bob.attachment(&note).await, Value::Null, "not sent yet");
+    let scheduled = ada.query(query, input(&memo)).await["scheduleMessage"]["scheduledMessage"].clone();
+    assert_eq!((&scheduled["body"], &scheduled["attachments"][0]["id"]), (&Value::Null, &memo));
+    assert_eq!(bob.attachment(&memo).await, Value::Null, "not sent yet");
     let message = inbox.message().await;
     assert_eq!(message["body"], Value::Null);
-    assert_eq!(bob.attachment(&note).await["id"], note);
+    assert_eq!(bob.attachment(&memo).await["id"], memo);
 }
 
 #[tokio::test]
@@ -91,29 +91,29 @@ async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
     let names = ["ada", "bob", "cem", "eve"];
     let [ada, bob, cem, eve] = &join_all(names.map(|name| node.register(name))).await[..] else { unreachable!() };
     let group = ada.create_group("Files", &[bob]).await;
-    let note = ada.upload_note("secret").await;
-    assert_eq!(ada.attachment(&note).await["state"], "READY");
-    assert_eq!(bob.attachment(&note).await, Value::Null, "not sent yet");
-    let message = ada.send_with(&group, None, &[&note]).await;
-    assert!(bob.attachment(&note).await["url"].is_string());
-    assert_eq!(eve.attachment(&note).await, Value::Null);
+    let memo = ada.upload_note("secret").await;
+    assert_eq!(ada.attachment(&memo).await["state"], "READY");
+    assert_eq!(bob.attachment(&memo).await, Value::Null, "not sent yet");
+    let message = ada.send_with(&group, None, &[&memo]).await;
+    assert!(bob.attachment(&memo).await["url"].is_string());
+    assert_eq!(eve.attachment(&memo).await, Value::Null);
 
     // Forwarded, it is seen there too, and no more of the message than that.
     let theirs = bob.create_group("Elsewhere", &[cem]).await;
     let copy = bob.forward(&message, &theirs).await.data()["forwardMessages"]["messages"][0].clone();
     assert_eq!((&copy["kind"], &copy["body"], &copy["forwarded"]), (&json!("FILE"), &Value::Null, &json!(true)));
-    assert_eq!(copy["attachments"][0]["id"], note);
-    assert!(cem.attachment(&note).await["url"].is_string());
+    assert_eq!(copy["attachments"][0]["id"], memo);
+    assert!(cem.attachment(&memo).await["url"].is_string());
     assert_eq!(eve.forward(&message, &theirs).await.code(), "NOT_FOUND");
 
     // Deleted where it was, it lives on where it was forwarded to.
     ada.delete_message(&message, "EVERYONE").await.data();
-    assert!(bob.attachment(&note).await["url"].is_string());
+    assert!(bob.attachment(&memo).await["url"].is_string());
     bob.remove(&theirs, cem).await.data();
-    assert_eq!(cem.attachment(&note).await, Value::Null);
+    assert_eq!(cem.attachment(&memo).await, Value::Null);
     bob.delete_message(&copy, "VIEWER").await.data();
-    assert_eq!(bob.attachment(&note).await, Value::Null);
-    assert!(ada.attachment(&note).await["url"].is_string(), "it is hers");
+    assert_eq!(bob.attachment(&memo).await, Value::Null);
+    assert!(ada.attachment(&memo).await["url"].is_string(), "it is hers");
 
     // Who comes later to a group that hides what was before does not see it.
     ada.update_group(&group, json!({"historyVisible": false})).await.data();
@@ -150,9 +150,9 @@ async fn a_kept_rendering_goes_before_its_addresses_do() {
     let node = Node::build().clock(clock).s3(&uploading.s3).start_on(&database).await;
     let (ada, bob) = (uploading.register("ada").await, uploading.register("bob").await.on(&node));
     let group = ada.create_group("Files", &[&bob]).await;
-    let note = ada.upload_note("kept").await;
+    let memo = ada.upload_note("kept").await;
     let cursor = bob.hear_and_leave(&ada, &group).await;
-    ada.send_with(&group, None, &[&note]).await;
+    ada.send_with(&group, None, &[&memo]).await;
     let shown = async || {
         let query = "subscription ($after: String) { inbox(after: $after) {
             ... on MessageAdded { message { attachments { url } } }

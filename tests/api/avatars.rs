@@ -66,9 +66,9 @@ async fn an_avatar_is_ones_own_picture() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Group", &[]).await;
     let his = bob.upload("me.jpg", "image/jpeg", &picture(80, 40)).await["id"].clone();
-    let note = ada.upload_note("no picture").await;
+    let memo = ada.upload_note("no picture").await;
     let pending = ada.begin_upload("me.jpg", "image/jpeg", 10).await["attachment"]["id"].clone();
-    for id in [&his, &note, &pending, &json!("att_x"), &json!("att_00000000000000000000000000")] {
+    for id in [&his, &memo, &pending, &json!("att_x"), &json!("att_00000000000000000000000000")] {
         assert_eq!(update_profile(&ada, id).await.violations(), ["avatarId"], "{id}");
         assert_eq!(ada.update_group(&group, json!({"avatarId": id})).await.violations(), ["avatarId"], "{id}");
         let query = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation { id } } }";

@@ -18,6 +18,11 @@ fn second_s3() -> NodeBuilder {
         .flag(&format!("--s3-bucket=test-{}", unique().replace('_', "-")))
 }
 
+/// In hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 async fn whole_way(node: &Node) {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -152,7 +157,7 @@ async fn what_is_not_what_it_was_said_to_be_is_rejected_and_removed() {
 async fn a_checksum_binds_the_upload() {
     for node in [Node::start().await, second_s3().start_alone().await] {
         let ada = node.register("ada").await;
-        let sha256: String = Sha256::digest(b"good").iter().map(|byte| format!("{byte:02X}")).collect();
+        let sha256 = sha256(b"good").to_uppercase();
         let input = json!({"fileName": "a", "contentType": "text/plain", "byteSize": 4, "sha256": sha256});
         let begun = ada.create_upload(input).await.data()["createUpload"].clone();
         assert_ne!(put(&begun, b"evil".to_vec()).await, 200);
@@ -167,7 +172,7 @@ async fn in_parts(node: &Node) {
     const PART: usize = 16 * 1024 * 1024;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let bytes: Vec<u8> = (0..2 * PART + 1000).map(|place| u8::try_from(place % 251).unwrap()).collect();
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(&bytes);
     let query = "mutation ($input: CreateMultipartUploadInput!) { createMultipartUpload(input: $input) {
         attachment { id state } partBytes parts { number byteSize url method headers { name value } } expiresAt
     } }";

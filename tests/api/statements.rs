@@ -102,7 +102,7 @@ async fn a_page_of_messages_costs_the_same_however_many_attachments_it_has() {
         }} }} }} }}"
     );
     ada.send(&group, "text").await;
-    let none = statements_of(&ada, &query).await;
+    let without = statements_of(&ada, &query).await;
     let avatar = ada.upload("a.jpg", "image/jpeg", &crate::support::picture(20, 20)).await["id"].clone();
     let update = "mutation ($id: ID!) { updateProfile(input: {avatarId: $id}) { viewer { id } } }";
     ada.query(update, json!({"id": avatar})).await;
@@ -114,7 +114,7 @@ async fn a_page_of_messages_costs_the_same_however_many_attachments_it_has() {
         }
         costs.push(statements_of(&ada, &query).await);
     }
-    assert_eq!(costs, [none + 2, none + 2], "one for the attachments, one for the avatars");
+    assert_eq!(costs, [without + 2, without + 2], "one for the attachments, one for the avatars");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn swept(connection: &mut AsyncPgConnection) {
 fn objects(node: &Node, id: &Value) -> usize {
     let id = id.as_str().unwrap();
     let paths = node.files();
-    paths.iter().filter(|path| path.contains(id) && (path.ends_with(".webp") || path.ends_with("original"))).count()
+    paths.iter().filter(|path| path.contains(id) && [".webp", "original"].iter().any(|end| path.ends_with(end))).count()
 }
 
 #[tokio::test]
@@ -114,25 +114,25 @@ async fn what_was_forwarded_outlives_what_it_was_forwarded_from() {
     let mut connection = database.connection().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (group, other) = (ada.create_group("One", &[&bob]).await, bob.create_group("Other", &[]).await);
-    let note = ada.upload_note("note").await;
-    let message = ada.send_with(&group, None, &[&note]).await;
+    let memo = ada.upload_note("note").await;
+    let message = ada.send_with(&group, None, &[&memo]).await;
     let copy = bob.forward(&message, &other).await.data()["forwardMessages"]["messages"][0].clone();
     ada.delete_message(&message, "EVERYONE").await.data();
     age(&mut connection).await;
     swept(&mut connection).await;
-    assert_eq!(get(&bob.attachment(&note).await["url"]).await.text().await.unwrap(), "note");
+    assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
     // The account that sent it goes: what was sent stays.
     let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
     let unsent = ada.upload_note("unsent").await;
     ada.query(query, json!({"password": PASSWORD})).await;
     age(&mut connection).await;
     swept(&mut connection).await;
-    assert_eq!(get(&bob.attachment(&note).await["url"]).await.text().await.unwrap(), "note");
+    assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
     assert_eq!(objects(&node, &unsent), 0);
     bob.delete_message(&copy, "EVERYONE").await.data();
     age(&mut connection).await;
     swept(&mut connection).await;
-    assert_eq!(objects(&node, &note), 0);
+    assert_eq!(objects(&node, &memo), 0);
     assert_eq!(count(&mut connection, "attachments").await, 0);
 }
 
@@ -144,15 +144,15 @@ async fn an_expired_message_lets_go_of_its_attachments() {
     let mut connection = database.connection().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
-    let note = ada.upload_note("note").await;
+    let memo = ada.upload_note("note").await;
     let mut inbox = ada.inbox().await;
     let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
-    let input = json!({"conversationId": group, "attachmentIds": [note], "expiresIn": 1});
+    let input = json!({"conversationId": group, "attachmentIds": [memo], "expiresIn": 1});
     ada.query(query, json!({"input": input})).await;
     while inbox.next().await["__typename"] != "MessageUpdated" {}
     age(&mut connection).await;
     swept(&mut connection).await;
-    assert_eq!(objects(&node, &note), 0);
+    assert_eq!(objects(&node, &memo), 0);
 }
 
 /// A node that dies between the deletion of objects and of their row leaves it to another.
@@ -163,15 +163,15 @@ async fn what_a_dying_node_has_begun_to_remove_another_removes() {
     let mut connection = database.connection().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
-    let note = ada.upload_note("note").await;
+    let memo = ada.upload_note("note").await;
     let taken = "DELETE FROM attachment_looks;
         UPDATE attachments SET going_until = clock_timestamp() + interval '1 second'";
     connection.batch_execute(taken).await.unwrap();
-    assert_eq!(ada.attachment(&note).await, Value::Null, "no address is made from here on");
-    assert_eq!(ada.try_send_with(&group, None, &[&note]).await.violations(), ["attachmentIds.0"]);
+    assert_eq!(ada.attachment(&memo).await, Value::Null, "no address is made from here on");
+    assert_eq!(ada.try_send_with(&group, None, &[&memo]).await.violations(), ["attachmentIds.0"]);
     let _other = sweeping().s3(&node.s3).start_on(&database).await;
     swept(&mut connection).await;
-    assert_eq!((objects(&node, &note), count(&mut connection, "attachments").await), (0, 0));
+    assert_eq!((objects(&node, &memo), count(&mut connection, "attachments").await), (0, 0));
 }
 
 /// Three nodes sweep as fast as they can while messages with the same attachments are sent, forwarded and deleted:
@@ -265,16 +265,16 @@ async fn the_archive_names_the_users_files() {
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
-    let (note, his) = (ada.upload_note("mine").await, bob.upload_note("his").await);
-    let sent = ada.send_with(&direct, None, &[&note]).await;
+    let (memo, his) = (ada.upload_note("mine").await, bob.upload_note("his").await);
+    let sent = ada.send_with(&direct, None, &[&memo]).await;
     bob.send_with(&direct, None, &[&his]).await;
     let mut text = Vec::new();
     export(&database.url, &ada.id, chrono::DateTime::UNIX_EPOCH, &mut text).await.unwrap();
     let archive: Value = serde_json::from_slice(&text).unwrap();
     let files = archive["attachments"].as_array().unwrap();
     assert_eq!(files.len(), 1);
-    assert_eq!((&files[0]["id"], &files[0]["fileName"]), (&note, &json!("note.txt")));
-    assert_eq!(files[0]["key"], format!("files/{}/original", note.as_str().unwrap()));
+    assert_eq!((&files[0]["id"], &files[0]["fileName"]), (&memo, &json!("note.txt")));
+    assert_eq!(files[0]["key"], format!("files/{}/original", memo.as_str().unwrap()));
     assert_eq!(archive["messages"][0]["id"], sent["id"]);
-    assert_eq!(archive["messages"][0]["attachmentIds"], json!([note]));
+    assert_eq!(archive["messages"][0]["attachmentIds"], json!([memo]));
 }
