@@ -9,7 +9,7 @@ use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::ids::{CallId, ConversationId, UserId};
-use crate::log::{Change, Transaction};
+use crate::log::{Audience, Change, Transaction};
 use crate::store::calls::{self, Call, CallEndReason, CallKind, CallState};
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::participants::Standing;
@@ -191,9 +191,13 @@ pub(super) async fn take_out(
 ) -> Result<()> {
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
     let mut held = Held::of(tx, conversation.clone(), call).await?;
-    match held.of_user(user).map(|own| own.id) {
-        Some(own) => held.leave(tx, &app.parts.random, own, CallEndReason::HungUp).await?,
-        None => drop(held.silence(tx, &app.parts.random, user, CallEndReason::Missed).await?),
+    // To the user as well: what the conversation is told reaches nobody who takes no part in it any more.
+    let to = Audience::User(user);
+    if let Some(participant) = held.of_user(user).map(|own| own.id) {
+        held.leave(tx, &app.parts.random, participant, CallEndReason::HungUp).await?;
+        tx.record(Change::CallLeft { to, participant });
+    } else if held.silence(tx, &app.parts.random, user, CallEndReason::Missed).await? {
+        tx.record(Change::CallEnded { to, call: held.call.id });
     }
     *conversation = held.conversation;
     Ok(())

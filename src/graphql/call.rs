@@ -49,57 +49,83 @@ pub enum CallEndReason {
 }
 
 #[derive(Clone)]
-pub struct Call(pub Row);
+pub struct Call {
+    row: Row,
+    /// Whether it is of a conversation that the viewer takes no part in any more.
+    reduced: bool,
+}
+
+impl From<Row> for Call {
+    fn from(row: Row) -> Self {
+        Self { row, reduced: false }
+    }
+}
+
+impl Call {
+    pub(super) fn call_id(&self) -> CallId {
+        self.row.id
+    }
+
+    /// For whoever is to hear that it is over for them, and may not see it any more.
+    pub(super) fn reduce(&mut self) {
+        self.reduced = true;
+    }
+}
 
 /// All participants of the conversation see it; one who blocks the caller does not.
 #[Object]
 impl Call {
     pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+        self.row.id.to_string().into()
     }
 
-    async fn conversation(&self) -> Conversation {
-        self.0.conversation_id.into()
+    /// Null for who takes no part in it any more, as in the CallLeft that tells them so.
+    async fn conversation(&self) -> Option<Conversation> {
+        (!self.reduced).then(|| self.row.conversation_id.into())
     }
 
     async fn kind(&self) -> CallKind {
-        self.0.kind.into()
+        self.row.kind.into()
     }
 
     async fn state(&self) -> CallState {
-        self.0.state.into()
+        self.row.state.into()
     }
 
     /// Null for a deleted account.
     async fn started_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        ctx.loaders().user(self.0.started_by).await.map(|row| row.map(User)).transpose()
+        ctx.loaders().user(self.row.started_by).await.map(|row| row.map(User)).transpose()
     }
 
-    /// Sessions now in the call, the first to join first. A newcomer sends an offer to each of the others.
+    /// Sessions now in the call, the first to join first. A newcomer sends an offer to each of the others. Empty for who
+    /// takes no part in the conversation any more.
     async fn participants(&self, ctx: &Context<'_>) -> Result<Vec<CallParticipant>> {
-        let rows = ctx.loaders().load(PresentKey(self.0.id)).await?.unwrap_or_default();
+        if self.reduced {
+            return Ok(Vec::new());
+        }
+        let rows = ctx.loaders().load(PresentKey(self.row.id)).await?.unwrap_or_default();
         Ok(rows.into_iter().map(CallParticipant).collect())
     }
 
     async fn created_at(&self) -> DateTime {
-        self.0.created_at.into()
+        self.row.created_at.into()
     }
 
     /// A device stops ringing then, also in a group where others go on talking.
     async fn rings_until(&self) -> DateTime {
-        self.0.rings_until.into()
+        self.row.rings_until.into()
     }
 
     async fn answered_at(&self) -> Option<DateTime> {
-        self.0.answered_at.map(Into::into)
+        self.row.answered_at.map(Into::into)
     }
 
     async fn ended_at(&self) -> Option<DateTime> {
-        self.0.ended_at.map(Into::into)
+        self.row.ended_at.map(Into::into)
     }
 
     async fn end_reason(&self) -> Option<CallEndReason> {
-        self.0.end_reason.map(Into::into)
+        self.row.end_reason.map(Into::into)
     }
 }
 
@@ -279,7 +305,7 @@ impl CallMutation {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().calls().start(viewer, conversation, input.kind.into()).await?;
-        Ok(StartCallPayload { call: Call(row) })
+        Ok(StartCallPayload { call: row.into() })
     }
 
     /// Of a user's devices the first one wins; the others get CONFLICT, and CallAnswered. A newcomer sends an offer to
@@ -287,20 +313,20 @@ impl CallMutation {
     async fn accept_call(&self, ctx: &Context<'_>, input: AcceptCallInput) -> Result<AcceptCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().accept(viewer, parse_id(&input.call_id, "callId")?).await?;
-        Ok(AcceptCallPayload { call: Call(row) })
+        Ok(AcceptCallPayload { call: row.into() })
     }
 
     /// For all of the viewer's devices. It ends a direct call, and one that everybody else has declined, too.
     async fn decline_call(&self, ctx: &Context<'_>, input: DeclineCallInput) -> Result<DeclineCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().decline(viewer, parse_id(&input.call_id, "callId")?).await?;
-        Ok(DeclineCallPayload { call: Call(row) })
+        Ok(DeclineCallPayload { call: row.into() })
     }
 
     /// Leaves; the call ends when fewer than two sessions are left.
     async fn leave_call(&self, ctx: &Context<'_>, input: LeaveCallInput) -> Result<LeaveCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().leave(viewer, parse_id(&input.call_id, "callId")?).await?;
-        Ok(LeaveCallPayload { call: Call(row) })
+        Ok(LeaveCallPayload { call: row.into() })
     }
 }

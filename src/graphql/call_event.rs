@@ -27,14 +27,16 @@ pub struct CallAnswered {
     participant: CallParticipant,
 }
 
-/// The session is in the call no more. Of the viewer's own it may also tell that the call was declined there: every
-/// other ringing session stops.
+/// The session is in the call no more, as also one whose user takes no part in the conversation any more. Of the viewer's
+/// own it may also tell that the call was declined there: every other ringing session stops.
 #[derive(SimpleObject)]
 pub struct CallLeft {
     call: Call,
     participant: CallParticipant,
 }
 
+/// It is over. Or, where its `state` is another, it rings for the viewer no more: time is up in a group that talks, or
+/// the viewer was removed.
 #[derive(SimpleObject)]
 pub struct CallEnded {
     call: Call,
@@ -63,8 +65,10 @@ impl CallEvent {
     /// None where what it tells of is gone by now.
     pub(super) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
         Ok(match event {
-            Event::Ringing(call) => loaders.load(call).await?.map(|row| Self::Ringing(CallRinging { call: Call(row) })),
-            Event::Ended(call) => loaders.load(call).await?.map(|row| Self::Ended(CallEnded { call: Call(row) })),
+            Event::Ringing(call) => {
+                loaders.load(call).await?.map(|row| Self::Ringing(CallRinging { call: row.into() }))
+            }
+            Event::Ended(call) => loaders.load(call).await?.map(|row| Self::Ended(CallEnded { call: row.into() })),
             Event::Answered(id) => {
                 let found = participant(loaders, id).await?;
                 found.map(|(call, participant)| Self::Answered(CallAnswered { call, participant }))
@@ -78,6 +82,17 @@ impl CallEvent {
                 Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() })
             }),
         })
+    }
+
+    /// As the viewer may see it: whoever was removed hears that they are out of the call, and nothing else of it.
+    async fn load_for(loaders: &Loaders, viewer: UserId, event: Event) -> Result<Option<Self>> {
+        let Some(mut loaded) = Self::load(loaders, event).await? else { return Ok(None) };
+        if let Self::Left(CallLeft { call, .. }) | Self::Ended(CallEnded { call }) = &mut loaded
+            && loaders.load(VisibleCallKey(viewer, call.call_id())).await?.is_none()
+        {
+            call.reduce();
+        }
+        Ok(Some(loaded))
     }
 
     /// None for what is for one session alone.
@@ -113,7 +128,7 @@ pub(super) async fn concerns(loaders: &Loaders, user: UserId, change: &Change) -
 async fn participant(loaders: &Loaders, id: CallParticipantId) -> Result<Option<(Call, CallParticipant)>> {
     let Some(row) = loaders.load(id).await? else { return Ok(None) };
     let id: CallId = row.call_id;
-    Ok(loaders.load(id).await?.map(|call| (Call(call), CallParticipant(row))))
+    Ok(loaders.load(id).await?.map(|call| (call.into(), CallParticipant(row))))
 }
 
 #[derive(Default)]
@@ -126,12 +141,13 @@ impl CallSubscription {
     /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last 20
     /// seconds come again, with the same id. One subscription for each session.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
-        let events = ctx.app().calls().events(ctx.viewer()?);
+        let viewer = ctx.viewer()?;
+        let events = ctx.app().calls().events(viewer);
         let loaders = ctx.loaders().clone();
         Ok(stream! {
             let mut events = Box::pin(events);
             while let Some(event) = events.next().await {
-                if let Some(event) = CallEvent::load(&loaders, event).await.transpose() {
+                if let Some(event) = CallEvent::load_for(&loaders, viewer.user, event).await.transpose() {
                     yield event;
                 }
             }

@@ -170,7 +170,7 @@ impl Conversation {
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         match ctx.viewer() {
             Ok(viewer) => {
-                ctx.loaders().load(LiveCallKey(viewer.user, self.id)).await.map(|row| row.map(Call)).transpose()
+                ctx.loaders().load(LiveCallKey(viewer.user, self.id)).await.map(|row| row.map(Call::from)).transpose()
             }
             Err(error) => Some(Err(error)),
         }

@@ -200,7 +200,7 @@ impl SystemEvent {
         if self.kind != SystemEventKindRow::CallEnded {
             return None;
         }
-        ctx.loaders().load(ToldCallKey(self.row.id)).await.map(|row| row.map(Call)).transpose()
+        ctx.loaders().load(ToldCallKey(self.row.id)).await.map(|row| row.map(Call::from)).transpose()
     }
 }
 

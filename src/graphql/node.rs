@@ -145,7 +145,7 @@ async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result
         }
         CallId::PREFIX => {
             let rows = app.calls().find_many(viewer, &typed(uuids, CallId)).await?;
-            rows.into_iter().map(|row| (row.id.0, Node::Call(Call(row)))).collect()
+            rows.into_iter().map(|row| (row.id.0, Node::Call(row.into()))).collect()
         }
         _ => Vec::new(),
     })

@@ -76,12 +76,14 @@ pub enum Change {
         conversation: ConversationId,
         participant: CallParticipantId,
     },
-    /// Somebody is in the call no more; or has declined it, which is for their own devices.
+    /// Somebody is in the call no more; or has declined it, or takes no part in the conversation any more, which is for
+    /// their own devices.
     CallLeft {
         to: Audience,
         participant: CallParticipantId,
     },
-    /// One that the other in a direct conversation knows nothing of ends for the caller alone.
+    /// One that the other in a direct conversation knows nothing of ends for the caller alone. To one user it also tells
+    /// that it rings for them no more.
     CallEnded {
         to: Audience,
         call: CallId,

@@ -16,6 +16,7 @@ mod bad_input;
 mod blobs;
 mod blocks;
 mod call_access;
+mod call_departures;
 mod call_races;
 mod call_signals;
 mod call_timeouts;

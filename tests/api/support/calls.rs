@@ -89,8 +89,8 @@ impl User {
             __typename
             ... on CallRinging { call { id state kind startedBy { id } } }
             ... on CallAnswered { call { id state } participant { user { id } sessionId } }
-            ... on CallLeft { call { id state } participant { user { id } sessionId } }
-            ... on CallEnded { call { id state endReason } }
+            ... on CallLeft { call { id state conversation { id } participants { sessionId } } participant { user { id } sessionId } }
+            ... on CallEnded { call { id state endReason conversation { id } participants { sessionId } } }
             ... on CallSignalReceived { id call { id } from { user { id } sessionId } signal {
                 description { type sdp } candidate { candidate sdpMid sdpMLineIndex usernameFragment }
             } }
