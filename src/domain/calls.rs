@@ -129,12 +129,14 @@ impl Calls<'_> {
             message_id: None,
         };
         calls::insert(tx.conn(), &call).await?;
-        let id = conversation.id;
+        let (id, direct) = (conversation.id, conversation.kind == ConversationKind::Direct);
         let mut held = Held::of(tx, conversation, call).await?;
         held.enter(tx, self.app, viewer, "conversationId").await?;
-        if standing.blocked_by.is_some() {
-            // To the caller's devices alone.
+        if direct {
+            // To the caller's devices alone, so that a block looks like any call; to the other CallRinging says it all.
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+        }
+        if standing.blocked_by.is_some() {
             return Ok(held.call);
         }
         let busy = call_participants::busy(tx.conn(), &callees).await?;
@@ -147,7 +149,9 @@ impl Calls<'_> {
         for user in callees {
             tx.record(Change::CallRinging { user, call: held.call.id });
         }
-        tx.record(Change::ConversationUpdated { conversation: id });
+        if !direct {
+            tx.record(Change::ConversationUpdated { conversation: id });
+        }
         Ok(held.call)
     }
 

@@ -136,7 +136,7 @@ async fn a_call_rings_is_answered_and_ends_on_all_devices() {
         let rung = device.expect("CallRinging").await;
         assert_eq!((&rung["call"]["id"], &rung["call"]["state"]), (&json!(id), &json!("RINGING")));
     }
-    assert_eq!(kinds(&mut inbox, 2).await, ["CallRinging", "ConversationUpdated"]);
+    assert_eq!(kinds(&mut inbox, 1).await, ["CallRinging"]);
     assert_eq!(bob.call_in(&direct).await["id"], id);
     assert_eq!(bob.find_call(id).await["id"], id);
 
@@ -410,6 +410,26 @@ async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
     let mut rings = ada.call_events().await;
     bob.start_call(&group).await.data();
     rings.expect("CallRinging").await;
+}
+
+/// Not by what the caller's devices are told, either.
+#[tokio::test]
+async fn a_call_in_vain_looks_like_any_to_the_caller() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = bob.open_direct(&ada).await;
+    let mut heard = Vec::new();
+    for blocked in [false, true] {
+        if blocked {
+            block(&ada, &bob).await;
+        }
+        let mut inbox = bob.inbox().await;
+        let call = bob.start_call(&direct).await.call_id();
+        bob.leave_call(&call).await.data();
+        heard.push(kinds(&mut inbox, 4).await);
+    }
+    assert_eq!(heard[0], ["MembershipUpdated", "CallLeft", "CallEnded", "MessageAdded"]);
+    assert_eq!(heard[0], heard[1]);
 }
 
 #[tokio::test]
