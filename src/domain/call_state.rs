@@ -131,12 +131,17 @@ impl Held {
         Ok(rang)
     }
 
-    /// It has rung for long enough.
+    /// It has rung for long enough. Where others talk already, those whom it rang for are told, and nobody else.
     pub(super) async fn ring_out(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
         match self.call.state {
             _ if self.call.rings_until > self.now => Ok(()),
             CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
-            CallState::Ongoing => Ok(calls::silence_all(tx.conn(), self.call.id).await?),
+            CallState::Ongoing => {
+                for user in calls::silence_all(tx.conn(), self.call.id).await? {
+                    tx.record(Change::CallEnded { to: Audience::User(user), call: self.call.id });
+                }
+                Ok(())
+            }
             CallState::Ended => Ok(()),
         }
     }

@@ -144,9 +144,12 @@ pub async fn silence(conn: &mut Connection, call: CallId, user: UserId) -> Query
     Ok(diesel::delete(call_rings::table.find((call, user))).execute(conn).await? == 1)
 }
 
-/// For everybody.
-pub async fn silence_all(conn: &mut Connection, call: CallId) -> QueryResult<()> {
-    diesel::delete(call_rings::table.filter(call_rings::call_id.eq(call))).execute(conn).await.map(drop)
+/// For everybody; returns for whom it rang until now.
+pub async fn silence_all(conn: &mut Connection, call: CallId) -> QueryResult<Vec<UserId>> {
+    diesel::delete(call_rings::table.filter(call_rings::call_id.eq(call)))
+        .returning(call_rings::user_id)
+        .get_results(conn)
+        .await
 }
 
 pub async fn rings_for_anybody(conn: &mut Connection, call: CallId) -> QueryResult<bool> {

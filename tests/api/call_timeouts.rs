@@ -50,13 +50,17 @@ async fn in_a_group_only_the_ring_ends() {
     let group = ada.create_group("Late", &[&bob, &eve]).await;
     let call = ada.start_call(&group).await.call();
     let id = call["id"].as_str().unwrap();
+    let mut rung = eve.call_events().await;
     bob.accept_call(id).await.data();
     let query = "query ($id: ID!) { node(id: $id) { ... on Call { createdAt ringsUntil } } }";
     let times = ada.query(query, json!({"id": id})).await["node"].clone();
     let time = |field: &str| times[field].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     assert_eq!((time("ringsUntil") - time("createdAt")).num_seconds(), 1);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    // She subscribes too late, and hears the next call first.
+    rung.expect("CallRinging").await;
+    rung.expect("CallAnswered").await;
+    let silenced = rung.expect("CallEnded").await;
+    assert_eq!((&silenced["call"]["id"], &silenced["call"]["state"]), (&json!(id), &json!("ONGOING")));
+    // Then she subscribes too late, and hears the next call first.
     let mut late = eve.call_events().await;
     let direct = ada.open_direct(&eve).await;
     ada.leave_call(id).await.data();
