@@ -26,10 +26,11 @@ pub struct CallSettings {
     /// Signals that one device may send in a second, saved up for four; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub call_signals_per_second: u32,
-    /// Signals kept for one device, those of the last 20 seconds that it has included; one more gets RATE_LIMITED
-    #[arg(long, env, default_value = "256", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
+    /// Signals kept for one device, those of the last minute or so that it has included; one more gets RATE_LIMITED
+    #[arg(long, env, default_value = "512", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
     pub call_max_pending_signals: i64,
-    /// Seconds a signal waits for a device that does not subscribe to callEvents
-    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    /// Seconds a signal waits for a device that does not subscribe to callEvents; longer than twice a socket's ping and pong
+    /// time, so that one that was sent into a dead socket comes again
+    #[arg(long, env, default_value = "90", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub call_signal_ttl: Duration,
 }

@@ -12,14 +12,14 @@ use super::calls::Calls;
 use super::error::Result;
 use super::{App, Viewer};
 use crate::apart::Apart;
+use crate::config::Socket;
 use crate::error::RETRY;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::{Change, Event, Interest, Item};
 use crate::store::call_signals::{self, Pending};
 use crate::store::calls;
 
-/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
-/// connection is broken.
+/// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
 /// Tries until it succeeds: no ring and no signal is lost because Postgres is away.
@@ -44,6 +44,12 @@ pub enum CallEvent {
     Signal(Pending),
 }
 
+/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
+/// connection is known to be broken, for a socket that does not answer a ping in time is dropped.
+pub(super) fn handed_over(socket: &Socket) -> Duration {
+    HANDED_OVER.max(socket.socket_ping_interval + socket.socket_pong_timeout)
+}
+
 impl CallEvent {
     /// None for what is of no call, and for the word that signals are waiting.
     pub fn of(change: &Change) -> Option<Self> {
@@ -59,7 +65,7 @@ impl CallEvent {
 
 impl Calls<'_> {
     /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
-    /// once, in the order in which they were sent; those of the last 20 seconds come again on the next subscription,
+    /// once, in the order in which they were sent; those of the last minute or so come again on the next subscription,
     /// because nothing tells whether they had arrived. It is never over.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
@@ -142,7 +148,8 @@ struct Handover {
 
 impl Handover {
     fn new(app: App, viewer: Viewer) -> Self {
-        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at: Instant::now() + HANDED_OVER }
+        let look_at = Instant::now() + app.parts.handed_over;
+        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at }
     }
 
     /// Whether some were handed over that are not deleted.
@@ -153,7 +160,7 @@ impl Handover {
     /// Those that are waiting.
     async fn next(&mut self) -> Vec<Pending> {
         if !self.is_open() {
-            self.look_at = Instant::now() + HANDED_OVER;
+            self.look_at = Instant::now() + self.app.parts.handed_over;
         }
         let signals = patiently!(self.app.calls().signals(self.viewer, self.given));
         self.given = signals.last().map_or(self.given, |last| last.seq);
@@ -167,7 +174,7 @@ impl Handover {
             self.deleted = self.arrived;
         }
         self.arrived = self.given;
-        self.look_at = Instant::now() + HANDED_OVER;
+        self.look_at = Instant::now() + self.app.parts.handed_over;
     }
 }
 

@@ -53,6 +53,7 @@ mod watch;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,8 @@ struct Parts {
     random: Random,
     limits: Limits,
     calls: CallSettings,
+    /// After which a signal has reached its device, or the device's connection is known to be broken.
+    handed_over: Duration,
     webrtc: Webrtc,
     passwords: Passwords,
     tokens: Tokens,
@@ -161,6 +164,7 @@ impl App {
             random,
             limits,
             calls,
+            handed_over: call_events::handed_over(&config.socket),
             webrtc,
             passwords,
             tokens,

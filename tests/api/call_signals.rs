@@ -151,6 +151,19 @@ async fn they_wait_for_who_does_not_listen_yet() {
     drop(node);
 }
 
+/// A phone that has lost its network has a socket for as long as the server has not missed a pong.
+#[tokio::test]
+async fn a_signal_into_a_dead_socket_comes_again() {
+    let Scene { node, ada, bob, call } = scene(Node::start().await).await;
+    let mut dead = bob.call_events().await;
+    ada.send_candidate(&call, &bob, CANDIDATE).await.data();
+    assert_eq!(candidate(&mut dead).await, CANDIDATE);
+    // Less than the time in which the socket is known to be dead.
+    tokio::time::sleep(Duration::from_secs(22)).await;
+    assert_eq!(candidate(&mut bob.call_events().await).await, CANDIDATE);
+    drop((node, dead));
+}
+
 #[tokio::test]
 async fn so_many_wait_and_no_longer_than_so_long() {
     let node = Node::build().flag("--call-max-pending-signals=3").flag("--call-signal-ttl=1").start_alone().await;
