@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::call_state::Held;
@@ -55,24 +56,28 @@ impl CallKeeper {
         }
     }
 
-    /// Begins with what is due already.
+    /// Begins with what is due already. Nobody is taken for gone before every node has had the time to see who is there:
+    /// after a start devices have yet to come back, and while Postgres was away nobody was seen.
     pub(super) async fn run(self) {
         let sighting = self.settings.call_absence_timeout / SIGHTINGS;
+        let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
-            match self.look(sighting).await {
+            match self.look(sighting, Instant::now() >= steady_from).await {
                 Ok(Some(wait)) => tokio::time::sleep(wait.max(BUSY).min(sighting).min(LOOK_INTERVAL)).await,
                 // Over by the time or by the word of a new one, which is all the same.
                 Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.call()).await),
                 Err(error) => {
                     warn!(?error, after = ?RETRY, "calls are not looked after; trying again");
+                    steady_from = steady_from.max(Instant::now() + sighting + RETRY + LOOK_INTERVAL);
                     tokio::time::sleep(RETRY).await;
                 }
             }
         }
     }
 
-    /// Tells how long it is until the next has rung for long enough; None where there is no call.
-    async fn look(&self, sighting: Duration) -> Result<Option<Duration>> {
+    /// Tells how long it is until the next has rung for long enough; None where there is no call. `steady` is whether
+    /// those who were not seen are gone.
+    async fn look(&self, sighting: Duration, steady: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
         // First those who are here, so that nobody is taken for gone because this node was away.
@@ -81,9 +86,9 @@ impl CallKeeper {
             call_participants::see(&mut connection, &here, sighting.as_secs_f64()).await?;
         }
         call_signals::delete_old(&mut connection, self.settings.call_signal_ttl.as_secs_f64()).await?;
-        let absence = self.settings.call_absence_timeout.as_secs_f64();
+        let absence = steady.then_some(self.settings.call_absence_timeout);
         let mut due: HashMap<ConversationId, HashSet<CallParticipantId>> = HashMap::new();
-        for lost in call_participants::lost(&mut connection, absence, BATCH).await? {
+        for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH).await? {
             let signed_out = due.entry(lost.conversation_id).or_default();
             if lost.signed_out {
                 signed_out.insert(lost.id);
@@ -97,7 +102,7 @@ impl CallKeeper {
         drop(connection);
         for (conversation, signed_out) in due {
             let mut tx = self.log.begin().await?;
-            let done = self.see_to(&mut tx, conversation, &signed_out).await;
+            let done = self.see_to(&mut tx, conversation, &signed_out, absence).await;
             // One that fails keeps no other from being seen to.
             if let Err(error) = tx.finish(done).await {
                 warn!(?error, %conversation, "a call is not seen to; trying again");
@@ -112,11 +117,12 @@ impl CallKeeper {
         tx: &mut Transaction<'_>,
         conversation: ConversationId,
         signed_out: &HashSet<CallParticipantId>,
+        absence: Option<Duration>,
     ) -> Result<()> {
         let Some(conversation) = conversations::lock(tx.conn(), conversation).await? else { return Ok(()) };
         let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
         let mut held = Held::of(tx, conversation, call).await?;
-        let absence = TimeDelta::from_std(self.settings.call_absence_timeout).unwrap_or(TimeDelta::MAX);
+        let absence = absence.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or(TimeDelta::MAX);
         let gone: Vec<_> = held
             .present
             .iter()

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Double, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Nullable, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
@@ -121,8 +121,9 @@ pub struct Lost {
     pub signed_out: bool,
 }
 
-/// Those whose device was not seen for so many seconds, or whose session has ended: a few of them.
-pub async fn lost(conn: &mut Connection, seconds: f64, limit: i64) -> QueryResult<Vec<Lost>> {
+/// Those whose device was not seen for so many seconds, which is nobody where it is None, or whose session has ended: a
+/// few of them.
+pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
     diesel::sql_query(
         "SELECT calls.conversation_id, present.id, sessions.revoked_at IS NOT NULL AS signed_out
          FROM call_participants AS present
@@ -133,7 +134,7 @@ pub async fn lost(conn: &mut Connection, seconds: f64, limit: i64) -> QueryResul
          ORDER BY present.seen_at
          LIMIT $2",
     )
-    .bind::<Double, _>(seconds)
+    .bind::<Nullable<Double>, _>(seconds)
     .bind::<BigInt, _>(limit)
     .load(conn)
     .await

@@ -135,6 +135,33 @@ async fn a_call_fails_whose_node_dies_with_both_connections() {
     assert_eq!(bob.on(&two).find_call(&call).await["participants"], json!([]));
 }
 
+/// Devices come back once there is a node to come back to.
+#[tokio::test]
+async fn a_call_outlives_a_restart_of_all_nodes() {
+    let database = TestDatabase::new().await;
+    let flags = ["--call-absence-timeout=2"];
+    let one = node(&database, &flags).await;
+    let (ada, bob) = (one.register("ada").await, one.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let sockets = (ada.call_events().await, bob.call_events().await);
+    let call = ada.start_call(&direct).await.call_id();
+    bob.accept_call(&call).await.data();
+    one.kill();
+    drop(sockets);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let two = node(&database, &flags).await;
+    let (ada, bob) = (ada.on(&two), bob.on(&two));
+    // Only one of them comes back at once.
+    let mut hers = ada.call_events().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let his = bob.call_events().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
+    // Whoever is gone from then on is so.
+    drop(his);
+    assert_eq!(end(&mut hers).await, "FAILED");
+}
+
 #[tokio::test]
 async fn who_signs_out_has_left() {
     let node = Node::start().await;
