@@ -42,6 +42,8 @@ pub enum CallEvent {
     Left(CallParticipantId),
     Ended(CallId),
     Signal(Pending),
+    /// Some were missed, and nothing follows.
+    Missed,
 }
 
 /// How often signals are looked through that were handed over: those of the look before have reached the device, or its
@@ -66,7 +68,8 @@ impl CallEvent {
 impl Calls<'_> {
     /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
     /// once, in the order in which they were sent; those of the last minute or so come again on the next subscription,
-    /// because nothing tells whether they had arrived. It is never over.
+    /// because nothing tells whether they had arrived. It is over only where some
+    /// were missed.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
         Apart::new(stream! {
@@ -84,7 +87,7 @@ impl Calls<'_> {
                 };
                 match item {
                     // From here on nothing is missed: what there is comes first.
-                    Some(Item::CaughtUp(_) | Item::ResyncRequired(_)) => {
+                    Some(Item::CaughtUp(_)) => {
                         for call in patiently!(app.calls().ringing_for(viewer.user)) {
                             if rung.insert(call) {
                                 yield CallEvent::Ringing(call);
@@ -108,6 +111,10 @@ impl Calls<'_> {
                         if let Some(event) = CallEvent::of(&change) {
                             yield event;
                         }
+                    }
+                    Some(Item::ResyncRequired(_)) => {
+                        yield CallEvent::Missed;
+                        return;
                     }
                     Some(Item::Closed) | None => return,
                 }

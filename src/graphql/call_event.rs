@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt as _};
 use super::call::{Call, CallParticipant, RingKey, VisibleCallKey};
 use super::call_signal::CallSignal;
 use super::context::ContextExt as _;
-use super::error::Result;
+use super::error::{Error, ErrorCode, Result};
 use super::event::InboxEvent;
 use super::loaders::Loaders;
 use crate::domain::call_events::CallEvent as Event;
@@ -81,6 +81,10 @@ impl CallEvent {
                 let id = signal.seq.to_string().into();
                 Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() })
             }),
+            Event::Missed => {
+                let message = "Changes were missed. Look at your calls and subscribe again.";
+                return Err(Error::new(ErrorCode::Unavailable, message));
+            }
         })
     }
 
@@ -140,6 +144,7 @@ impl CallSubscription {
     /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now and the signals
     /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the
     /// last minute or so come again, with the same id. One subscription for each session.
+    /// It ends with UNAVAILABLE where some were missed: look at the call, and subscribe again.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let events = ctx.app().calls().events(viewer);

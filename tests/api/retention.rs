@@ -235,6 +235,7 @@ async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
     let broker = Arc::new(DeafBroker::default());
     let away = Node::build().broker(broker.clone()).flag("--tail-poll-interval=60000").start_on(&database).await;
     let (mut kept, ended) = (phone.on(&away).inbox().await, laptop.on(&away).inbox().await);
+    let mut calls = phone.on(&away).call_events().await;
 
     phone.send(&group, "dropped").await;
     phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
@@ -242,6 +243,10 @@ async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
     forget_events(&database).await;
     broker.tell();
     assert_eq!(kept.next().await["__typename"], "ResyncRequired");
+    // Calls have no cursor: whoever listens for them begins anew.
+    let over = calls.socket.receive_of("calls").await;
+    assert_eq!(over["payload"]["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{over:#}");
+    assert_eq!(calls.socket.receive_of("calls").await["type"], "complete");
     assert_eq!(ended.socket.closed().await, 4403);
     let viewer = "{ viewer { id } }";
     assert_eq!(laptop.on(&away).call(viewer, json!({})).await.code(), "UNAUTHENTICATED");
