@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Until the next look where another node is at what is due.
 const BUSY: Duration = Duration::from_millis(50);
 /// Looks of the tail between two of ours while there is no call. Of one that begins the log tells; this is for one whose
-/// publication is lost, or that rings for nobody.
+/// publication is lost, or that rings for nobody. It is never so long that a device is taken for gone, or a ring is late.
 const TAIL_LOOKS: u32 = 10;
 /// How often a device is seen in the time that it may be away.
 const SIGHTINGS: u32 = 6;
@@ -52,7 +52,7 @@ impl CallKeeper {
             log: log.clone(),
             random: random.clone(),
             settings: settings.clone(),
-            idle_look: tail_look * TAIL_LOOKS,
+            idle_look: (tail_look * TAIL_LOOKS).min(settings.call_absence_timeout / 3).min(settings.call_ring_timeout),
         }
     }
 

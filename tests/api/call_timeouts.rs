@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use diesel::sql_query;
+use diesel_async::RunQueryDsl as _;
 use serde_json::json;
 
 use crate::support::{CallEvents, Node, NodeBuilder, PASSWORD, TestDatabase, User};
@@ -40,6 +42,22 @@ async fn a_call_that_nobody_answers_is_missed() {
     bob.query(query, json!({"id": ada.id})).await;
     ada.start_call(&direct).await.data();
     assert_eq!(end(&mut hers).await, "MISSED");
+}
+
+/// Nobody hears of it but the caller; nodes look for it all the same, however seldom they look at the tail.
+#[tokio::test]
+async fn who_rings_in_vain_is_not_taken_for_gone() {
+    let database = TestDatabase::new().await;
+    let node = node(&database, &["--call-absence-timeout=3", "--tail-poll-interval=60000"]).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
+    bob.query(query, json!({"id": ada.id})).await;
+    let _connected = ada.call_events().await;
+    ada.start_call(&direct).await.data();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let seen = "UPDATE call_participants SET seen_at = seen_at WHERE seen_at > now() - interval '2 seconds'";
+    assert_eq!(sql_query(seen).execute(&mut database.connection().await).await.unwrap(), 1);
 }
 
 /// One that is answered goes on, and rings for the others no longer than it may.
