@@ -42,7 +42,7 @@ CREATE TABLE call_participants (
     signals_until timestamptz NOT NULL
 );
 CREATE INDEX call_participants_by_call ON call_participants (call_id, joined_at, id);
-CREATE INDEX call_participants_by_user ON call_participants (user_id);
+CREATE INDEX call_participants_by_user ON call_participants (user_id, joined_at);
 CREATE INDEX call_participants_by_session ON call_participants (session_id);
 -- A user is in one call at a time, with one device.
 CREATE UNIQUE INDEX call_participants_live ON call_participants (user_id) WHERE left_at IS NULL;

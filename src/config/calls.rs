@@ -23,6 +23,10 @@ pub struct CallSettings {
     /// Calls that one user may start in a minute; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<i64>(1..=1000))]
     pub call_starts_per_minute: i64,
+    /// Times that one user may enter calls in a minute, by starting or accepting, however often they leave; one more gets
+    /// RATE_LIMITED
+    #[arg(long, env, default_value = "30", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
+    pub call_joins_per_minute: i64,
     /// Signals that one device may send in a second, saved up for four; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub call_signals_per_second: u32,

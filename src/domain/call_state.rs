@@ -1,5 +1,7 @@
 //! A call while it changes: what each step does to it, and who is told.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::{Error, Result, Violation};
@@ -13,6 +15,9 @@ use crate::store::call_signals;
 use crate::store::calls::{self, Call, CallEndReason, CallKind, CallState};
 use crate::store::conversations::{self, Conversation};
 use crate::store::messages::SystemEventKind;
+
+/// In which starts and joins are counted.
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
 /// Whether it does not exist or is not the viewer's to see is not told.
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
@@ -73,6 +78,14 @@ impl Held {
         // LiveKit takes any number.
         if app.parts.webrtc.livekit().is_none() && self.present.len() >= app.parts.calls.call_max_mesh {
             return Err(conflict(path, "This call is full."));
+        }
+        let limit = app.parts.calls.call_joins_per_minute;
+        if let Some(wait) = call_participants::next_join(tx.conn(), viewer.user, limit, MINUTE).await? {
+            return Err(Error::RateLimited(
+                "CALL_JOINS_PER_MINUTE",
+                wait,
+                "You have joined many calls. Wait a little.",
+            ));
         }
         let own = self.enter(tx, app, viewer, path).await?;
         calls::silence(tx.conn(), self.call.id, viewer.user).await?;

@@ -1,10 +1,8 @@
 //! Calls: starting, answering, declining and leaving them, and who sees them. `call_state` has what each does,
 //! `call_keeper` ends those that nobody ends. docs/decisions/0014-calls-in-the-log.md tells why it is so.
 
-use std::time::Duration;
-
 use super::blocks::BLOCKING;
-use super::call_state::{self, Held, conflict};
+use super::call_state::{self, Held, MINUTE, conflict};
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
 use super::{App, Viewer};
@@ -14,9 +12,6 @@ use crate::store::calls::{self, Call, CallEndReason, CallKind, CallState};
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::participants::Standing;
 use crate::store::{call_participants, participants};
-
-/// In which starts are counted.
-const MINUTE: Duration = Duration::from_mins(1);
 
 pub struct Calls<'a> {
     pub(super) app: &'a App,

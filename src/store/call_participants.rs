@@ -1,5 +1,7 @@
 //! Devices in calls: who is in one now, and since when each was last seen.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Uuid as SqlUuid};
@@ -64,6 +66,32 @@ pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> 
     let rows = call_participants::table
         .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)));
     diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
+}
+
+/// How long it is until the user may join one more call, where so many are allowed in so many seconds.
+pub async fn next_join(
+    conn: &mut Connection,
+    user: UserId,
+    limit: i64,
+    window: Duration,
+) -> QueryResult<Option<Duration>> {
+    #[derive(QueryableByName)]
+    struct Wait {
+        #[diesel(sql_type = Double)]
+        seconds: f64,
+    }
+    let row: Option<Wait> = diesel::sql_query(
+        "SELECT EXTRACT(EPOCH FROM joined_at - clock_timestamp())::float8 + $3 AS seconds
+         FROM call_participants WHERE user_id = $1 ORDER BY joined_at DESC OFFSET $2 LIMIT 1",
+    )
+    .bind::<SqlUuid, _>(user)
+    .bind::<BigInt, _>(limit - 1)
+    .bind::<Double, _>(window.as_secs_f64())
+    .get_result(conn)
+    .await
+    .optional()?;
+    let seconds = row.map(|row| row.seconds).filter(|seconds| *seconds > 0.0);
+    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
 /// They are in the call no more.

@@ -10,7 +10,11 @@ const TIMES: usize = 200;
 
 async fn two_nodes(database: &TestDatabase) -> [Node; 2] {
     let build = async || {
-        let node = Node::build().flag("--call-starts-per-minute=1000").redis(&database.name).await;
+        let node = Node::build()
+            .flag("--call-starts-per-minute=1000")
+            .flag("--call-joins-per-minute=1000")
+            .redis(&database.name)
+            .await;
         node.start_on(database).await
     };
     [build().await, build().await]

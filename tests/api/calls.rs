@@ -6,7 +6,7 @@ use crate::support::{CallEvents, Inbox, Node, PASSWORD, User};
 
 /// A node on which nobody starts too many calls.
 async fn patient_node() -> Node {
-    Node::build().flag("--call-starts-per-minute=1000").start_alone().await
+    Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000").start_alone().await
 }
 
 async fn block(user: &User, other: &User) {
@@ -523,4 +523,23 @@ async fn nobody_starts_too_many_calls() {
     // Answering is no start, nor does one's limit touch another.
     let call = bob.start_call(&direct).await.call_id();
     assert_eq!(ada.start_call(&direct).await.call_id(), call);
+}
+
+/// Each time everybody is told.
+#[tokio::test]
+async fn nobody_comes_and_goes_too_often() {
+    let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Doors", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    eve.accept_call(&call).await.data();
+    for _ in 0..3 {
+        bob.accept_call(&call).await.data();
+        bob.leave_call(&call).await.data();
+    }
+    for answer in [bob.accept_call(&call).await, bob.start_call(&group).await] {
+        assert_eq!(answer.code(), "RATE_LIMITED");
+        assert_eq!(answer.body["errors"][0]["extensions"]["limit"], "CALL_JOINS_PER_MINUTE");
+    }
+    assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
 }
