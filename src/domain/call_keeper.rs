@@ -63,7 +63,7 @@ impl CallKeeper {
         let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
             match self.look(sighting, Instant::now() >= steady_from).await {
-                Ok(Some(wait)) => tokio::time::sleep(wait.max(BUSY).min(sighting).min(LOOK_INTERVAL)).await,
+                Ok(Some(wait)) => tokio::time::sleep(wait.min(sighting)).await,
                 // Over by the time or by the word of a new one, which is all the same.
                 Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.call()).await),
                 Err(error) => {
@@ -75,7 +75,7 @@ impl CallKeeper {
         }
     }
 
-    /// Tells how long it is until the next has rung for long enough; None where there is no call. `steady` is whether
+    /// Tells how long it is until the next look is due, as where one has rung for long enough; None where there is no call. `steady` is whether
     /// those who were not seen are gone.
     async fn look(&self, sighting: Duration, steady: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
@@ -100,15 +100,17 @@ impl CallKeeper {
             }
         }
         drop(connection);
+        let mut again = BUSY;
         for (conversation, signed_out) in due {
             let mut tx = self.log.begin().await?;
             let done = self.see_to(&mut tx, conversation, &signed_out, absence).await;
             // One that fails keeps no other from being seen to.
             if let Err(error) = tx.finish(done).await {
-                warn!(?error, %conversation, "a call is not seen to; trying again");
+                warn!(?error, %conversation, after = ?RETRY, "a call is not seen to; trying again");
+                again = RETRY;
             }
         }
-        Ok(Some(wait))
+        Ok(Some(wait.min(LOOK_INTERVAL).max(again)))
     }
 
     /// Another node that is at the same waits for the lock, and then finds nothing left to do.
