@@ -36,7 +36,7 @@ impl Privacy<'_> {
     }
 
     /// Those of the others whom the user blocks, or who block the user: between them there is neither presence nor
-    /// typing, and no call.
+    /// typing. Direct calls go by the block itself, and in groups they hear each other.
     pub async fn kept_apart(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
         Ok(blocks::apart(&mut *self.app.connection().await?, user, others).await?.into_iter().collect())
     }
