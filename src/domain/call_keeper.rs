@@ -75,8 +75,8 @@ impl CallKeeper {
         }
     }
 
-    /// Tells how long it is until the next look is due, as where one has rung for long enough; None where there is no call. `steady` is whether
-    /// those who were not seen are gone.
+    /// Tells how long it is until the next look is due, as where one has rung for long enough; None where there is no
+    /// call. `steady` is whether those who were not seen are gone.
     async fn look(&self, sighting: Duration, steady: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
