@@ -68,8 +68,7 @@ impl CallEvent {
 impl Calls<'_> {
     /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
     /// once, in the order in which they were sent; those of the last minute or so come again on the next subscription,
-    /// because nothing tells whether they had arrived. It is over only where some
-    /// were missed.
+    /// because nothing tells whether they had arrived. It is over only where some were missed.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
         Apart::new(stream! {

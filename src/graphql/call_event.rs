@@ -142,9 +142,9 @@ pub struct CallSubscription;
 #[GraphqlSubscription]
 impl CallSubscription {
     /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now and the signals
-    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the
-    /// last minute or so come again, with the same id. One subscription for each session.
-    /// It ends with UNAVAILABLE where some were missed: look at the call, and subscribe again.
+    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last
+    /// minute or so come again, with the same id. One subscription for each session. It ends with UNAVAILABLE where some
+    /// were missed: look at the call, and subscribe again.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let events = ctx.app().calls().events(viewer);
