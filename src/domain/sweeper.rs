@@ -8,6 +8,7 @@ use diesel_async::AsyncConnection as _;
 use tracing::{info, warn};
 
 use super::files::{Files, Object};
+use super::uploads::REMNANTS;
 use crate::error::Result;
 use crate::store::attachments::{Attachment, AttachmentState};
 use crate::store::{Connection, Database, attachment_sweep as sweep};
@@ -28,7 +29,7 @@ struct Decided {
     looks: usize,
     /// This node's to remove.
     going: Vec<Attachment>,
-    /// They stay. Their uploads were over long ago, and what is left of these goes.
+    /// They stay. Their uploads have been over for a while, and what is left of these goes.
     staying: Vec<Attachment>,
 }
 
@@ -91,7 +92,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let taken = sweep::take(conn, &ids).await?;
     // Only now that they are taken: what refers to them cannot change any more.
     let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
-    let going = sweep::condemn(conn, &taken_ids, grace, CLAIM).await?;
+    let going = sweep::condemn(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
     let there = sweep::existing(conn, &ids).await?;
     let done = looks.iter().filter(|look| {
         let id = &look.attachment_id;
@@ -100,7 +101,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let done: Vec<_> = done.map(|look| look.id).collect();
     sweep::delete_looks(conn, &done).await?;
     let stays = |row: &Attachment| {
-        row.state == AttachmentState::Ready && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
+        row.state != AttachmentState::Pending && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
     };
     let staying = taken.into_iter().filter(stays).collect();
     Ok(Decided { looks: done.len(), going, staying })

@@ -17,9 +17,12 @@ use crate::store::users;
 
 /// How long the addresses of an upload are good.
 const URL_TTL: Duration = Duration::from_mins(15);
+/// When an upload has been over for so long, nothing is written to its addresses any more, and what was goes: once they
+/// are no longer good, and a request begun in their last moment had as long again.
+pub(super) const REMNANTS: Duration = Duration::from_mins(30);
 /// Bytes of each part but the last. S3 takes parts from 5 MiB.
 pub const PART_BYTES: usize = 16 * 1024 * 1024;
-/// Uploads that a user has at once which are not complete.
+/// Uploads that a user has at once which are not complete, or were rejected lately.
 const MAX_PENDING: i64 = 100;
 
 /// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
@@ -162,12 +165,12 @@ impl Uploads<'_> {
             }
         };
         let mut tx = self.app.log().begin().await?;
-        let written = finish_in(&mut tx, &done).await;
+        let written = finish_in(&mut tx, &done, files.settings.attachment_grace).await;
         if !tx.finish(written).await? {
             let row = attachments::own(&mut *self.app.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
-        // What is left here the sweep removes.
+        // What is left here, or stored once more by an address that is still good, the sweep removes.
         let removed = match done.state {
             AttachmentState::Rejected => files.remove(std::slice::from_ref(&claimed)).await,
             _ => files.blobs.delete(&[Object::Upload.key(done.id)]).await,
@@ -266,7 +269,9 @@ async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, q
     users::lock(tx.conn(), viewer.user).await?;
     let usage = attachments::usage(tx.conn(), viewer.user).await?;
     if usage.pending >= MAX_PENDING {
-        let message = format!("At most {MAX_PENDING} uploads can be under way at once. Complete some of them first.");
+        let message = format!(
+            "At most {MAX_PENDING} uploads can be under way or lately rejected. Complete some of them, or wait a while."
+        );
         return Err(Error::invalid("input", message));
     }
     if quota > 0 && usage.bytes + row.byte_size > quota {
@@ -278,10 +283,11 @@ async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, q
 }
 
 /// It is kept for a while from now on, until it is sent.
-async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment) -> Result<bool> {
+async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {
         attachments::look(tx.conn(), done.id).await?;
+        attachments::look_soon(tx.conn(), done.id, REMNANTS, grace).await?;
     }
     Ok(written)
 }

@@ -53,10 +53,10 @@ pub struct Attachment {
 /// How much of a user's is kept, or is to be.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Usage {
-    /// Uploads that are not complete.
+    /// Uploads that are not complete, or were rejected: to their addresses, too, can be written for a while.
     #[diesel(sql_type = BigInt)]
     pub pending: i64,
-    /// Of all that is not rejected.
+    /// Of all that is not going, as declared until it is READY.
     #[diesel(sql_type = BigInt)]
     pub bytes: i64,
 }
@@ -76,10 +76,22 @@ pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
         .map(drop)
 }
 
+/// A look at it that is due once `soon` has passed, and not all of the `grace`.
+pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
+    diesel::sql_query(
+        "INSERT INTO attachment_looks (attachment_id, since) VALUES ($1, now() - $2 * interval '1 second')",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<BigInt, _>(seconds(grace.saturating_sub(soon)))
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
 pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
     diesel::sql_query(
-        "SELECT count(*) FILTER (WHERE state = 'PENDING') AS pending, coalesce(sum(byte_size), 0)::bigint AS bytes
-         FROM attachments WHERE uploader_id = $1 AND state <> 'REJECTED' AND going_until IS NULL",
+        "SELECT count(*) FILTER (WHERE state <> 'READY') AS pending, coalesce(sum(byte_size), 0)::bigint AS bytes
+         FROM attachments WHERE uploader_id = $1 AND going_until IS NULL",
     )
     .bind::<SqlUuid, _>(user)
     .get_result(conn)
@@ -113,7 +125,7 @@ pub async fn claim(
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(user)
-    .bind::<BigInt, _>(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+    .bind::<BigInt, _>(seconds(time))
     .get_result(conn)
     .await
     .optional()
@@ -207,4 +219,8 @@ pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[AttachmentId
     .bind::<SqlUuid, _>(user)
     .load(conn)
     .await
+}
+
+pub(super) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -274,10 +274,17 @@ async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
     assert_eq!(refused.len(), 3, "200 and 200 have room");
     assert_eq!(refused[0].violations(), ["byteSize"]);
     bob.create_upload(begin(1000)).await.data();
+    // Its address is good for a while, and what it stores counts.
+    let eve = node.register("eve").await;
+    let lie = eve.try_upload("a.png", "image/png", &[7; 600]).await;
+    assert_eq!(lie["state"], "REJECTED");
+    assert_eq!(eve.create_upload(begin(401)).await.violations(), ["byteSize"]);
+    eve.create_upload(begin(400)).await.data();
 
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    let answers = join_all((0..103).map(|_| ada.create_upload(begin(1)))).await;
+    ada.try_upload("a.png", "image/png", b"lie").await;
+    let answers = join_all((0..102).map(|_| ada.create_upload(begin(1)))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 3);
     assert_eq!(refused[0].violations(), ["input"]);
