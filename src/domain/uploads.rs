@@ -28,7 +28,7 @@ const MAX_PENDING: i64 = 100;
 /// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
 const CLAIM: Duration = Duration::from_mins(5);
 /// What that may take at most, so that no node is still at it when another begins.
-const EXAMINATION: Duration = Duration::from_mins(4);
+pub(super) const EXAMINATION: Duration = Duration::from_mins(4);
 /// How long one who completes an upload waits for another who does.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks whether the other is done.
@@ -106,7 +106,8 @@ impl Uploads<'_> {
 
     /// What a broken upload lacks, with fresh addresses. One that was to be made in one request is one part.
     pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
-        let row = attachments::own(&mut *self.app.connection().await?, viewer.user, id).await?.ok_or(NO_ATTACHMENT)?;
+        // First, so that it is there as long as the addresses are good.
+        let row = keep(self.app, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
         if row.state != AttachmentState::Pending {
             return Err(Error::invalid("attachmentId", "This upload is complete."));
         }
@@ -127,8 +128,6 @@ impl Uploads<'_> {
                 _ => Vec::new(),
             },
         };
-        // It is kept as long again.
-        attachments::look(&mut *self.app.connection().await?, id).await?;
         self.remaining(row, uploaded).await
     }
 
@@ -262,6 +261,14 @@ impl Uploads<'_> {
     fn expires_at(&self) -> DateTime<Utc> {
         self.app.now() + URL_TTL
     }
+}
+
+/// The viewer's own, which the sweep leaves alone for half of the grace at least. None where it is going.
+pub(super) async fn keep(app: &App, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
+    let grace = app.parts.files.settings.attachment_grace;
+    let mut tx = app.log().begin().await?;
+    let kept = attachments::keep(tx.conn(), viewer.user, id, grace).await.map_err(Error::from);
+    tx.finish(kept).await
 }
 
 async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {

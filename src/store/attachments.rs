@@ -88,6 +88,29 @@ pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, 
     .map(drop)
 }
 
+/// The user's own, with at least half of the `grace` from now on. Of many calls few look again. Held until the
+/// transaction ends.
+pub async fn keep(
+    conn: &mut Connection,
+    user: UserId,
+    id: AttachmentId,
+    grace: Duration,
+) -> QueryResult<Option<Attachment>> {
+    let held = hold(conn, &[id]).await?.pop().filter(|row| row.uploader_id == Some(user));
+    if held.is_some() {
+        diesel::sql_query(
+            "INSERT INTO attachment_looks (attachment_id) SELECT $1 WHERE NOT EXISTS (
+                 SELECT FROM attachment_looks WHERE attachment_id = $1 AND since > now() - $2 * interval '1 second'
+             )",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<BigInt, _>(seconds(grace / 2))
+        .execute(conn)
+        .await?;
+    }
+    Ok(held)
+}
+
 pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
     diesel::sql_query(
         "SELECT count(*) FILTER (WHERE state <> 'READY') AS pending, coalesce(sum(byte_size), 0)::bigint AS bytes
@@ -171,7 +194,11 @@ pub async fn finish(conn: &mut Connection, done: &Attachment) -> QueryResult<boo
 
 /// Its thumbnails are squares from now on.
 pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
-    diesel::update(attachments::table.find(id)).set(attachments::squared.eq(true)).execute(conn).await.map(drop)
+    diesel::update(attachments::table.find(id).filter(attachments::squared.eq(false)))
+        .set(attachments::squared.eq(true))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Those of them that are not going, which from here to the end of the transaction they cannot: the sweep passes over

@@ -1,5 +1,7 @@
 //! What nothing refers to is removed, by whichever node; and nothing else.
 
+mod remnants;
+
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -105,48 +107,6 @@ async fn what_nobody_needs_goes_and_what_somebody_needs_stays() {
     }
     assert_eq!(count(&mut connection, "attachments").await, 0);
     assert_eq!(count(&mut connection, "attachment_looks").await, 0);
-}
-
-/// What an address stores after its upload is over goes soon, a rejected upload with it, and nothing else.
-#[tokio::test]
-async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
-    let database = TestDatabase::new().await;
-    let node = sweeping().start_on(&database).await;
-    let mut connection = database.connection().await;
-    let ada = node.register("ada").await;
-    let pending = ada.begin_upload("note.txt", "text/plain", 4).await;
-    assert_eq!(put(&pending, b"note".to_vec()).await, 200);
-    let mut over = Vec::new();
-    for (content_type, state) in [("text/plain", "READY"), ("image/png", "REJECTED")] {
-        let begun = ada.begin_upload("note", content_type, 4).await;
-        assert_eq!(put(&begun, b"note".to_vec()).await, 200);
-        let done = ada.complete_upload(&begun["attachment"]["id"]).await.data();
-        assert_eq!(done["completeUpload"]["attachment"]["state"], state);
-        assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the address is still good");
-        over.push(begun["attachment"]["id"].clone());
-    }
-    let all = |id: &Value| node.files().iter().filter(|path| path.contains(id.as_str().unwrap())).count();
-    let upload = |id: &Value| {
-        node.files().iter().filter(|path| path.contains(&format!("uploads/{}", id.as_str().unwrap()))).count()
-    };
-    let (ready, rejected) = (&over[0], &over[1]);
-    assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
-
-    // The oldest of these looks was made before the upload was rejected, and does not end its time.
-    connection.batch_execute("UPDATE attachment_looks SET since = since - interval '29 minutes'").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
-    connection.batch_execute("UPDATE attachment_looks SET since = since - interval '2 minutes'").await.unwrap();
-    let gone = async {
-        while upload(ready) + all(rejected) > 0 || count(&mut connection, "attachments").await > 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("it is not swept");
-    assert_eq!(ada.attachment(rejected).await, Value::Null);
-    assert_eq!(get(&ada.attachment(ready).await["url"]).await.text().await.unwrap(), "note");
-    let done = ada.complete_upload(&pending["attachment"]["id"]).await.data();
-    assert_eq!(done["completeUpload"]["attachment"]["state"], "READY");
 }
 
 #[tokio::test]
