@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use super::files::{Files, Object};
 use super::uploads::REMNANTS;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ids::AttachmentId;
 use crate::store::attachments::{Attachment, AttachmentState};
 use crate::store::{Connection, Database, attachment_sweep as sweep};
 
@@ -17,6 +18,8 @@ use crate::store::{Connection, Database, attachment_sweep as sweep};
 const BATCH: i64 = 100;
 /// How long a node has to delete the objects of what it has taken, before another does.
 const CLAIM: Duration = Duration::from_mins(5);
+/// Attachments in a row that S3 has no answer for, after which it counts as away.
+const AWAY: usize = 3;
 
 pub(super) struct Sweep {
     pub(super) database: Database,
@@ -74,11 +77,32 @@ impl Sweep {
         if going.is_empty() {
             return Ok(());
         }
-        self.files.remove(going).await?;
-        let ids: Vec<_> = going.iter().map(|row| row.id).collect();
+        let ids = match self.files.remove(going).await {
+            Ok(()) => going.iter().map(|row| row.id).collect(),
+            Err(error) => self.remove_singly(going, error).await?,
+        };
         let removed = sweep::delete(&mut *self.database.connection().await?, &ids).await?;
         info!(removed, "removed attachments that nothing refers to");
         Ok(())
+    }
+
+    /// Those that could be removed: one that cannot holds up no other, and is tried again once CLAIM has passed. Fails
+    /// with the `error` where S3 is away.
+    async fn remove_singly(&self, going: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
+        let mut removed = Vec::new();
+        let mut away = 0;
+        for row in going {
+            let result = self.files.remove(std::slice::from_ref(row)).await;
+            away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
+            match result {
+                Ok(()) => removed.push(row.id),
+                Err(error) => warn!(%error, id = %row.id, "an attachment is not removed yet"),
+            }
+            if away == AWAY {
+                break;
+            }
+        }
+        if removed.is_empty() && away > 0 { Err(error) } else { Ok(removed) }
     }
 }
 

@@ -107,3 +107,32 @@ async fn an_upload_that_is_resumed_is_kept_and_not_noted_again_and_again() {
     connection.batch_execute("UPDATE attachments SET going_until = clock_timestamp()").await.unwrap();
     assert_eq!(ada.call(query, json!({"id": id})).await.code(), "NOT_FOUND");
 }
+
+/// What S3 refuses to remove holds up nothing else.
+#[tokio::test]
+async fn one_that_cannot_be_removed_is_left_and_the_others_go() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let mut connection = database.connection().await;
+    let ada = node.register("ada").await;
+    let mut notes = Vec::new();
+    for _ in 0..3 {
+        notes.push(ada.upload_note("note").await);
+    }
+    // No S3 has an upload without a name.
+    let stuck = "UPDATE attachments SET upload_id = '' WHERE id = (SELECT id FROM attachments ORDER BY id LIMIT 1)";
+    connection.batch_execute(stuck).await.unwrap();
+    age(&mut connection).await;
+    let _other = sweeping().s3(&node.s3).start_on(&database).await;
+    let gone = async {
+        while count(&mut connection, "attachments").await > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it is not swept");
+    let left: Vec<_> = notes.iter().map(|id| objects(&node, id)).collect();
+    assert_eq!(left, [1, 0, 0]);
+    connection.batch_execute("UPDATE attachments SET upload_id = NULL, going_until = clock_timestamp()").await.unwrap();
+    swept(&mut connection).await;
+    assert_eq!(objects(&node, &notes[0]), 0);
+}
