@@ -98,7 +98,9 @@ impl Uploads<'_> {
         row.upload_id = Some(upload_id.clone());
         let inserted = self.insert(viewer, &row).await;
         if let Err(error) = inserted {
-            blobs.abort_multipart(&key, &upload_id).await?;
+            if let Err(error) = blobs.abort_multipart(&key, &upload_id).await {
+                tracing::warn!(%error, key, "an upload in parts that nobody has is not aborted");
+            }
             return Err(error);
         }
         self.remaining(row, Vec::new()).await
