@@ -10,6 +10,7 @@ use super::files::{self, Object, part_sizes};
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::blobs::{Presigned, Upload};
+use crate::config::MAX_EXAMINATION;
 use crate::ids::AttachmentId;
 use crate::log::Transaction;
 use crate::store::attachments::{self, Attachment, AttachmentState};
@@ -28,7 +29,7 @@ const MAX_PENDING: i64 = 100;
 /// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
 const CLAIM: Duration = Duration::from_mins(5);
 /// What that may take at most, so that no node is still at it when another begins.
-pub(super) const EXAMINATION: Duration = Duration::from_mins(4);
+pub(super) const EXAMINATION: Duration = Duration::from_secs(MAX_EXAMINATION);
 /// How long one who completes an upload waits for another who does.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks whether the other is done.
