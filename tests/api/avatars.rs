@@ -88,8 +88,10 @@ async fn a_change_that_fails_leaves_the_picture_as_it_was() {
     assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
     assert!(!node.files().iter().any(|path| path.contains("square-")), "nobody made squares of it");
     // Neither where it fails at its last step.
-    let query = "mutation ($id: ID!) { updateProfile(input: {avatarId: $id, username: \"ada\"}) { viewer { id } } }";
-    assert_eq!(bob.call(query, json!({"id": his})).await.code(), "CONFLICT");
+    let query = "mutation ($id: ID!, $name: String!) {
+        updateProfile(input: {avatarId: $id, username: $name}) { viewer { id } }
+    }";
+    assert_eq!(bob.call(query, json!({"id": his, "name": ada.username})).await.code(), "CONFLICT");
     assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
     assert_eq!(side(&before).await, (160, 107));
     update_profile(&bob, &his).await.data();
