@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
-pub use media::Media;
+pub use media::{MAX_EXAMINATION, Media};
 pub use s3::S3Settings;
 pub use webrtc::{LiveKit, Webrtc};
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::{seconds, within};
 
+/// Seconds that all of looking into one file takes at most, its way from and to S3 included. No single step may be
+/// allowed more.
+pub const MAX_EXAMINATION: u64 = 240;
+
 /// Looking into files that were sent. Each file costs no more than this, whatever is in it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Looking into files")]
@@ -15,7 +19,7 @@ pub struct Media {
     #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
     pub media_queue: usize,
     /// Seconds that looking into one file may take
-    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=600))]
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub media_timeout: Duration,
     /// Bytes of one picture, which is read into memory whole
     #[arg(long, env, default_value = "33554432", value_name = "BYTES", value_parser = within::<u64>(1024..=268_435_456))]
@@ -36,7 +40,7 @@ pub struct Media {
     #[arg(long, env, value_name = "ADDRESS", value_parser = clamd_address)]
     pub clamd_address: Option<String>,
     /// Seconds that clamd may be silent before it counts as away
-    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub clamd_timeout: Duration,
 }
 

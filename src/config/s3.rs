@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::media::MAX_EXAMINATION;
 use super::{milliseconds, seconds};
 
 /// Where the bytes of files are.
@@ -36,7 +37,7 @@ pub struct S3Settings {
     #[arg(long, env, default_value = "5000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
     pub s3_timeout: Duration,
     /// Seconds a whole file may take between the server and S3, when it is looked at or a thumbnail is stored
-    #[arg(long, env, default_value = "300", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, env, default_value = "120", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub s3_transfer_timeout: Duration,
     /// The server's own: its bucket is there, and it answers once the server does.
     #[arg(skip)]

@@ -192,7 +192,11 @@ async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChang
         avatars::hold(tx, viewer, avatar).await?;
     }
     tx.record(Change::UserUpdated { user: viewer.user });
-    users::update(tx.conn(), viewer.user, changes).await.map_err(taken)
+    let updated = users::update(tx.conn(), viewer.user, changes).await.map_err(taken)?;
+    if let Some(Some(avatar)) = changes.avatar_id {
+        avatars::show_square(tx, avatar).await?;
+    }
+    Ok(updated)
 }
 
 fn wrong_password(path: &str) -> Error {

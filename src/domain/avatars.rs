@@ -1,6 +1,7 @@
 //! Avatars: pictures of users and groups, for everybody to see.
 
 use super::error::{Error, Result};
+use super::uploads::{self, EXAMINATION};
 use super::{App, Viewer};
 use crate::ids::AttachmentId;
 use crate::log::Transaction;
@@ -9,21 +10,27 @@ use crate::store::attachments::{self, Attachment, AttachmentKind, AttachmentStat
 /// The field that they come in.
 const PATH: &str = "avatarId";
 
-/// Makes squares of what is to become an avatar: one of the viewer's own pictures, READY.
+const SLOW: Error = Error::Overloaded("It takes too long to make an avatar of this picture. Try again in a moment.");
+
+/// Makes squares of what is to become an avatar: one of the viewer's own pictures, READY. It is kept meanwhile, and shown
+/// as it was until `show_square`.
 pub(super) async fn prepare(app: &App, viewer: Viewer, id: AttachmentId) -> Result<()> {
-    let row = attachments::own(&mut *app.connection().await?, viewer.user, id).await?;
-    let row = check(row)?;
-    if !row.squared {
-        app.parts.files.square(&row, PATH).await?;
-        attachments::set_squared(&mut *app.connection().await?, id).await?;
+    let row = check(uploads::keep(app, viewer, id).await?)?;
+    if row.squared {
+        return Ok(());
     }
-    Ok(())
+    tokio::time::timeout(EXAMINATION, app.parts.files.square(&row, PATH)).await.unwrap_or(Err(SLOW))
 }
 
 /// From here to the end of the transaction it can be referred to.
 pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: AttachmentId) -> Result<()> {
     let row = attachments::hold(tx.conn(), &[id]).await?.pop();
     check(row.filter(|row| row.uploader_id == Some(viewer.user))).map(drop)
+}
+
+/// Its thumbnails are squares from now on. After what else is written: who deletes an account locks the user first.
+pub(super) async fn show_square(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<()> {
+    Ok(attachments::set_squared(tx.conn(), id).await?)
 }
 
 fn check(row: Option<Attachment>) -> Result<Attachment> {

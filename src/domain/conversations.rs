@@ -132,7 +132,11 @@ impl Conversations<'_> {
         if let Some(avatar) = conversation.avatar_id {
             avatars::hold(tx, viewer, avatar).await?;
         }
-        self.insert(tx, conversation, everybody).await
+        let inserted = self.insert(tx, conversation, everybody).await?;
+        if let Some(avatar) = inserted.as_ref().and_then(|group| group.avatar_id) {
+            avatars::show_square(tx, avatar).await?;
+        }
+        Ok(inserted)
     }
 
     /// What is set to what it is already changes nothing, and nobody hears of it.
@@ -146,10 +150,13 @@ impl Conversations<'_> {
         changes.title = changes.title.map(|text| check.title(&text));
         changes.topic = changes.topic.map(|text| check.topic(&text));
         check.done()?;
-        if let Some(Some(avatar)) = changes.avatar
-            && self.get(viewer, id).await?.avatar_id != Some(avatar)
-        {
-            avatars::prepare(self.app, viewer, avatar).await?;
+        if let Some(Some(avatar)) = changes.avatar {
+            // Nobody makes squares of what they may not choose.
+            let mut tx = self.app.log().begin().await?;
+            let before = check_update(&mut tx, viewer, id, &changes).await;
+            if tx.finish(before).await?.conversation.avatar_id != Some(avatar) {
+                avatars::prepare(self.app, viewer, avatar).await?;
+            }
         }
         let mut tx = self.app.log().begin().await?;
         let done = self.update_in(&mut tx, viewer, id, changes).await;
@@ -163,13 +170,7 @@ impl Conversations<'_> {
         id: ConversationId,
         changes: GroupChanges,
     ) -> Result<Conversation> {
-        let mut group = Group::lock(tx, viewer, id).await?;
-        if changes.title.is_some() || changes.topic.is_some() || changes.avatar.is_some() {
-            group.check(Action::Rename)?;
-        }
-        if changes.history_visible.is_some() {
-            group.check(Action::SetHistory)?;
-        }
+        let mut group = check_update(tx, viewer, id, &changes).await?;
         let before = group.conversation.clone();
         let conversation = &mut group.conversation;
         conversation.title = changes.title.or(conversation.title.take());
@@ -188,6 +189,9 @@ impl Conversations<'_> {
             avatars::hold(tx, viewer, avatar).await?;
         }
         conversations::update_settings(tx.conn(), conversation).await?;
+        if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
+            avatars::show_square(tx, avatar).await?;
+        }
         group.updated(tx);
         let told = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
         if renamed {
@@ -329,6 +333,23 @@ impl Conversations<'_> {
         participants::insert(tx.conn(), &rows).await?;
         Ok(Some(conversation))
     }
+}
+
+/// The group as it is, locked, if the viewer may change so much of it.
+async fn check_update(
+    tx: &mut Transaction<'_>,
+    viewer: Viewer,
+    id: ConversationId,
+    changes: &GroupChanges,
+) -> Result<Group> {
+    let group = Group::lock(tx, viewer, id).await?;
+    if changes.title.is_some() || changes.topic.is_some() || changes.avatar.is_some() {
+        group.check(Action::Rename)?;
+    }
+    if changes.history_visible.is_some() {
+        group.check(Action::SetHistory)?;
+    }
+    Ok(group)
 }
 
 /// Shows a conversation to one who was kept from it; nothing changes for anybody else.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::{Error, Result, Violation};
 use crate::blobs::{Blobs, Body, Part};
@@ -17,7 +17,7 @@ use crate::media::{self, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
 use crate::scanner::{Scanner, Verdict};
 use crate::store::attachments::{Attachment, AttachmentKind, AttachmentState};
 
-/// Files that a node has on its disk at once to look into; others wait.
+/// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is read.
 const SEATS: usize = 4;
 /// Bytes of a file whose checksum is computed.
 const HASHED_AT_ONCE: usize = 64 * 1024;
@@ -33,6 +33,14 @@ pub(super) struct Files {
     /// None where nothing is scanned.
     scanner: Option<Scanner>,
     seats: Semaphore,
+    /// Those who have a seat and those who wait for one.
+    places: Semaphore,
+}
+
+/// Room for one file on the disk.
+struct Seat<'a> {
+    _place: SemaphorePermit<'a>,
+    _seat: SemaphorePermit<'a>,
 }
 
 /// An object of an attachment.
@@ -120,12 +128,14 @@ impl From<media::Error> for Refusal {
 
 impl Files {
     pub(super) fn new(blobs: Blobs, config: &Config) -> Self {
+        let seats = SEATS.max(config.media.media_workers);
         Self {
             blobs,
             settings: config.files.clone(),
             workshop: Workshop::new(&config.media),
             scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
-            seats: Semaphore::new(SEATS),
+            seats: Semaphore::new(seats),
+            places: Semaphore::new(seats + config.media.media_queue),
         }
     }
 
@@ -159,7 +169,7 @@ impl Files {
             let reason = format!("The file has {} bytes and not {}.", head.byte_size, upload.byte_size);
             return Err(Refusal::Rejected(reason));
         }
-        let _seat = self.seats.acquire().await.map_err(|_| BUSY)?;
+        let _seat = self.seat().await?;
         let file = self.fetch(&key, upload.byte_size).await?;
         if file.as_file().metadata()?.len() != head.byte_size {
             return Err(Refusal::Rejected(REPLACED.to_owned()));
@@ -176,6 +186,13 @@ impl Files {
             return Err(Refusal::Rejected(too_large(kind, self.max_bytes(kind))));
         }
         self.store(upload, &file, found).await
+    }
+
+    /// Waits for one, unless too many do already.
+    async fn seat(&self) -> Result<Seat<'_>> {
+        let place = self.places.try_acquire().map_err(|_| BUSY)?;
+        let seat = self.seats.acquire().await.map_err(|_| BUSY)?;
+        Ok(Seat { _place: place, _seat: seat })
     }
 
     /// Puts the parts together, where it was uploaded in parts.
@@ -272,7 +289,7 @@ impl Files {
     }
 
     async fn try_square(&self, picture: &Attachment) -> Result<(), Refusal> {
-        let _seat = self.seats.acquire().await.map_err(|_| BUSY)?;
+        let _seat = self.seat().await?;
         let file = self.fetch(&Object::Original.key(picture.id), picture.byte_size).await?;
         let squares = self.workshop.square(file.path()).await?;
         Ok(self.store_all(picture.id, squares, Object::Square).await?)

@@ -8,7 +8,9 @@ use diesel_async::AsyncConnection as _;
 use tracing::{info, warn};
 
 use super::files::{Files, Object};
-use crate::error::Result;
+use super::uploads::REMNANTS;
+use crate::error::{Error, Result};
+use crate::ids::AttachmentId;
 use crate::store::attachments::{Attachment, AttachmentState};
 use crate::store::{Connection, Database, attachment_sweep as sweep};
 
@@ -16,6 +18,8 @@ use crate::store::{Connection, Database, attachment_sweep as sweep};
 const BATCH: i64 = 100;
 /// How long a node has to delete the objects of what it has taken, before another does.
 const CLAIM: Duration = Duration::from_mins(5);
+/// Attachments in a row that S3 has no answer for, after which it counts as away.
+const AWAY: usize = 3;
 
 pub(super) struct Sweep {
     pub(super) database: Database,
@@ -28,7 +32,7 @@ struct Decided {
     looks: usize,
     /// This node's to remove.
     going: Vec<Attachment>,
-    /// They stay. Their uploads were over long ago, and what is left of these goes.
+    /// They stay. Their uploads have been over for a while, and what is left of these goes.
     staying: Vec<Attachment>,
 }
 
@@ -73,11 +77,32 @@ impl Sweep {
         if going.is_empty() {
             return Ok(());
         }
-        self.files.remove(going).await?;
-        let ids: Vec<_> = going.iter().map(|row| row.id).collect();
+        let ids = match self.files.remove(going).await {
+            Ok(()) => going.iter().map(|row| row.id).collect(),
+            Err(error) => self.remove_singly(going, error).await?,
+        };
         let removed = sweep::delete(&mut *self.database.connection().await?, &ids).await?;
         info!(removed, "removed attachments that nothing refers to");
         Ok(())
+    }
+
+    /// Those that could be removed: one that cannot holds up no other, and is tried again once CLAIM has passed. Fails
+    /// with the `error` where S3 is away.
+    async fn remove_singly(&self, going: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
+        let mut removed = Vec::new();
+        let mut away = 0;
+        for row in going {
+            let result = self.files.remove(std::slice::from_ref(row)).await;
+            away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
+            match result {
+                Ok(()) => removed.push(row.id),
+                Err(error) => warn!(%error, id = %row.id, "an attachment is not removed yet"),
+            }
+            if away == AWAY {
+                break;
+            }
+        }
+        if removed.is_empty() && away > 0 { Err(error) } else { Ok(removed) }
     }
 }
 
@@ -91,7 +116,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let taken = sweep::take(conn, &ids).await?;
     // Only now that they are taken: what refers to them cannot change any more.
     let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
-    let going = sweep::condemn(conn, &taken_ids, grace, CLAIM).await?;
+    let going = sweep::condemn(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
     let there = sweep::existing(conn, &ids).await?;
     let done = looks.iter().filter(|look| {
         let id = &look.attachment_id;
@@ -100,7 +125,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let done: Vec<_> = done.map(|look| look.id).collect();
     sweep::delete_looks(conn, &done).await?;
     let stays = |row: &Attachment| {
-        row.state == AttachmentState::Ready && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
+        row.state != AttachmentState::Pending && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
     };
     let staying = taken.into_iter().filter(stays).collect();
     Ok(Decided { looks: done.len(), going, staying })

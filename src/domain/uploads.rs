@@ -10,6 +10,7 @@ use super::files::{self, Object, part_sizes};
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::blobs::{Presigned, Upload};
+use crate::config::MAX_EXAMINATION;
 use crate::ids::AttachmentId;
 use crate::log::Transaction;
 use crate::store::attachments::{self, Attachment, AttachmentState};
@@ -17,15 +18,18 @@ use crate::store::users;
 
 /// How long the addresses of an upload are good.
 const URL_TTL: Duration = Duration::from_mins(15);
+/// When an upload has been over for so long, nothing is written to its addresses any more, and what was goes: once they
+/// are no longer good, and a request begun in their last moment had as long again.
+pub(super) const REMNANTS: Duration = Duration::from_mins(30);
 /// Bytes of each part but the last. S3 takes parts from 5 MiB.
 pub const PART_BYTES: usize = 16 * 1024 * 1024;
-/// Uploads that a user has at once which are not complete.
+/// Uploads that a user has at once which are not complete, or were rejected lately.
 const MAX_PENDING: i64 = 100;
 
 /// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
 const CLAIM: Duration = Duration::from_mins(5);
 /// What that may take at most, so that no node is still at it when another begins.
-const EXAMINATION: Duration = Duration::from_mins(4);
+pub(super) const EXAMINATION: Duration = Duration::from_secs(MAX_EXAMINATION);
 /// How long one who completes an upload waits for another who does.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks whether the other is done.
@@ -95,7 +99,9 @@ impl Uploads<'_> {
         row.upload_id = Some(upload_id.clone());
         let inserted = self.insert(viewer, &row).await;
         if let Err(error) = inserted {
-            blobs.abort_multipart(&key, &upload_id).await?;
+            if let Err(error) = blobs.abort_multipart(&key, &upload_id).await {
+                tracing::warn!(%error, key, "an upload in parts that nobody has is not aborted");
+            }
             return Err(error);
         }
         self.remaining(row, Vec::new()).await
@@ -103,7 +109,8 @@ impl Uploads<'_> {
 
     /// What a broken upload lacks, with fresh addresses. One that was to be made in one request is one part.
     pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
-        let row = attachments::own(&mut *self.app.connection().await?, viewer.user, id).await?.ok_or(NO_ATTACHMENT)?;
+        // First, so that it is there as long as the addresses are good.
+        let row = keep(self.app, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
         if row.state != AttachmentState::Pending {
             return Err(Error::invalid("attachmentId", "This upload is complete."));
         }
@@ -124,8 +131,6 @@ impl Uploads<'_> {
                 _ => Vec::new(),
             },
         };
-        // It is kept as long again.
-        attachments::look(&mut *self.app.connection().await?, id).await?;
         self.remaining(row, uploaded).await
     }
 
@@ -162,12 +167,12 @@ impl Uploads<'_> {
             }
         };
         let mut tx = self.app.log().begin().await?;
-        let written = finish_in(&mut tx, &done).await;
+        let written = finish_in(&mut tx, &done, files.settings.attachment_grace).await;
         if !tx.finish(written).await? {
             let row = attachments::own(&mut *self.app.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
-        // What is left here the sweep removes.
+        // What is left here, or stored once more by an address that is still good, the sweep removes.
         let removed = match done.state {
             AttachmentState::Rejected => files.remove(std::slice::from_ref(&claimed)).await,
             _ => files.blobs.delete(&[Object::Upload.key(done.id)]).await,
@@ -261,12 +266,22 @@ impl Uploads<'_> {
     }
 }
 
+/// The viewer's own, which the sweep leaves alone for half of the grace at least. None where it is going.
+pub(super) async fn keep(app: &App, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
+    let grace = app.parts.files.settings.attachment_grace;
+    let mut tx = app.log().begin().await?;
+    let kept = attachments::keep(tx.conn(), viewer.user, id, grace).await.map_err(Error::from);
+    tx.finish(kept).await
+}
+
 async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
     // One at a time, so that they are counted right.
     users::lock(tx.conn(), viewer.user).await?;
     let usage = attachments::usage(tx.conn(), viewer.user).await?;
     if usage.pending >= MAX_PENDING {
-        let message = format!("At most {MAX_PENDING} uploads can be under way at once. Complete some of them first.");
+        let message = format!(
+            "At most {MAX_PENDING} uploads can be under way or lately rejected. Complete some of them, or wait a while."
+        );
         return Err(Error::invalid("input", message));
     }
     if quota > 0 && usage.bytes + row.byte_size > quota {
@@ -278,10 +293,11 @@ async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, q
 }
 
 /// It is kept for a while from now on, until it is sent.
-async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment) -> Result<bool> {
+async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {
         attachments::look(tx.conn(), done.id).await?;
+        attachments::look_soon(tx.conn(), done.id, REMNANTS, grace).await?;
     }
     Ok(written)
 }

@@ -166,7 +166,8 @@ impl Check {
     pub(super) fn file_name(&mut self, text: &str) -> String {
         let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
         // Those that turn the direction of writing hide what a name ends in.
-        let hides = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let turns = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let hides = |c: char| c.is_control() || turns(c);
         if name.is_empty() || name == "." || name == ".." {
             self.fail("fileName", "A file needs a name.");
         } else if name.len() > MAX_FILE_NAME {

@@ -10,7 +10,7 @@ use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
-use super::attachments::Attachment;
+use super::attachments::{Attachment, seconds};
 use super::schema::{attachment_looks, attachments};
 use crate::ids::AttachmentId;
 
@@ -54,15 +54,16 @@ pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResul
 }
 
 /// Marks those that nothing refers to as going, and gives them to the caller for `time`. They must be taken, by a
-/// statement before this one. One that has a younger look is left to that.
+/// statement before this one. One that has a look younger than `grace`, or `soon` where it is REJECTED, is left to that.
 pub async fn condemn(
     conn: &mut Connection,
     ids: &[AttachmentId],
     grace: Duration,
+    soon: Duration,
     time: Duration,
 ) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
-        "UPDATE attachments SET going_until = clock_timestamp() + $3 * interval '1 second'
+        "UPDATE attachments SET going_until = clock_timestamp() + $4 * interval '1 second'
          WHERE id = ANY($1) AND going_until IS NULL
              AND NOT EXISTS (SELECT FROM message_attachments WHERE attachment_id = attachments.id)
              AND NOT EXISTS (SELECT FROM scheduled_message_attachments WHERE attachment_id = attachments.id)
@@ -70,12 +71,14 @@ pub async fn condemn(
              AND NOT EXISTS (SELECT FROM conversations WHERE avatar_id = attachments.id)
              AND NOT EXISTS (
                  SELECT FROM attachment_looks
-                 WHERE attachment_id = attachments.id AND since > now() - $2 * interval '1 second'
+                 WHERE attachment_id = attachments.id
+                     AND since > now() - CASE state WHEN 'REJECTED' THEN $3 ELSE $2 END * interval '1 second'
              )
          RETURNING *",
     )
     .bind::<Array<SqlUuid>, _>(ids)
     .bind::<BigInt, _>(seconds(grace))
+    .bind::<BigInt, _>(seconds(soon))
     .bind::<BigInt, _>(seconds(time))
     .load(conn)
     .await
@@ -106,8 +109,4 @@ pub async fn delete(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<
     diesel::delete(attachments::table.filter(attachments::id.eq_any(ids).and(attachments::going_until.is_not_null())))
         .execute(conn)
         .await
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -53,10 +53,10 @@ pub struct Attachment {
 /// How much of a user's is kept, or is to be.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Usage {
-    /// Uploads that are not complete.
+    /// Uploads that are not complete, or were rejected: to their addresses, too, can be written for a while.
     #[diesel(sql_type = BigInt)]
     pub pending: i64,
-    /// Of all that is not rejected.
+    /// Of all that is not going, as declared until it is READY.
     #[diesel(sql_type = BigInt)]
     pub bytes: i64,
 }
@@ -76,10 +76,45 @@ pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
         .map(drop)
 }
 
+/// A look at it that is due once `soon` has passed, and not all of the `grace`.
+pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
+    diesel::sql_query(
+        "INSERT INTO attachment_looks (attachment_id, since) VALUES ($1, now() - $2 * interval '1 second')",
+    )
+    .bind::<SqlUuid, _>(id)
+    .bind::<BigInt, _>(seconds(grace.saturating_sub(soon)))
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// The user's own, with at least half of the `grace` from now on. Of many calls few look again. Held until the
+/// transaction ends.
+pub async fn keep(
+    conn: &mut Connection,
+    user: UserId,
+    id: AttachmentId,
+    grace: Duration,
+) -> QueryResult<Option<Attachment>> {
+    let held = hold(conn, &[id]).await?.pop().filter(|row| row.uploader_id == Some(user));
+    if held.is_some() {
+        diesel::sql_query(
+            "INSERT INTO attachment_looks (attachment_id) SELECT $1 WHERE NOT EXISTS (
+                 SELECT FROM attachment_looks WHERE attachment_id = $1 AND since > now() - $2 * interval '1 second'
+             )",
+        )
+        .bind::<SqlUuid, _>(id)
+        .bind::<BigInt, _>(seconds(grace / 2))
+        .execute(conn)
+        .await?;
+    }
+    Ok(held)
+}
+
 pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
     diesel::sql_query(
-        "SELECT count(*) FILTER (WHERE state = 'PENDING') AS pending, coalesce(sum(byte_size), 0)::bigint AS bytes
-         FROM attachments WHERE uploader_id = $1 AND state <> 'REJECTED' AND going_until IS NULL",
+        "SELECT count(*) FILTER (WHERE state <> 'READY') AS pending, coalesce(sum(byte_size), 0)::bigint AS bytes
+         FROM attachments WHERE uploader_id = $1 AND going_until IS NULL",
     )
     .bind::<SqlUuid, _>(user)
     .get_result(conn)
@@ -113,7 +148,7 @@ pub async fn claim(
     )
     .bind::<SqlUuid, _>(id)
     .bind::<SqlUuid, _>(user)
-    .bind::<BigInt, _>(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+    .bind::<BigInt, _>(seconds(time))
     .get_result(conn)
     .await
     .optional()
@@ -159,7 +194,11 @@ pub async fn finish(conn: &mut Connection, done: &Attachment) -> QueryResult<boo
 
 /// Its thumbnails are squares from now on.
 pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
-    diesel::update(attachments::table.find(id)).set(attachments::squared.eq(true)).execute(conn).await.map(drop)
+    diesel::update(attachments::table.find(id).filter(attachments::squared.eq(false)))
+        .set(attachments::squared.eq(true))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Those of them that are not going, which from here to the end of the transaction they cannot: the sweep passes over
@@ -207,4 +246,8 @@ pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[AttachmentId
     .bind::<SqlUuid, _>(user)
     .load(conn)
     .await
+}
+
+pub(super) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -78,6 +78,27 @@ async fn an_avatar_is_ones_own_picture() {
 }
 
 #[tokio::test]
+async fn a_change_that_fails_leaves_the_picture_as_it_was() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let group = ada.create_group("Group", &[&bob]).await;
+    let his = bob.upload("me.jpg", "image/jpeg", &picture(300, 200)).await["id"].clone();
+    let before = bob.attachment(&his).await["thumbnailUrl"].clone();
+    assert_eq!(bob.update_group(&group, json!({"avatarId": his})).await.code(), "FORBIDDEN");
+    assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
+    assert!(!node.files().iter().any(|path| path.contains("square-")), "nobody made squares of it");
+    // Neither where it fails at its last step.
+    let query = "mutation ($id: ID!, $name: String!) {
+        updateProfile(input: {avatarId: $id, username: $name}) { viewer { id } }
+    }";
+    assert_eq!(bob.call(query, json!({"id": his, "name": ada.username})).await.code(), "CONFLICT");
+    assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
+    assert_eq!(side(&before).await, (160, 107));
+    update_profile(&bob, &his).await.data();
+    assert_eq!(side(&bob.attachment(&his).await["thumbnailUrl"]).await, (96, 96));
+}
+
+#[tokio::test]
 async fn a_group_has_a_picture_that_its_admins_choose() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);

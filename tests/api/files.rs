@@ -1,6 +1,8 @@
 //! Files: from the wish to send one to an attachment that is ready.
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,6 +92,9 @@ async fn what_cannot_be_sent_cannot_be_uploaded() {
         ("a\nb", "text/plain", 1, "fileName"),
         ("nul\0", "text/plain", 1, "fileName"),
         ("\u{202E}gpj.exe", "text/plain", 1, "fileName"),
+        ("a\u{200E}gpj.exe", "text/plain", 1, "fileName"),
+        ("a\u{200F}gpj.exe", "text/plain", 1, "fileName"),
+        ("a\u{061C}gpj.exe", "text/plain", 1, "fileName"),
         (&long, "text/plain", 1, "fileName"),
         ("a", "", 1, "contentType"),
         ("a", "image", 1, "contentType"),
@@ -274,10 +279,17 @@ async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
     assert_eq!(refused.len(), 3, "200 and 200 have room");
     assert_eq!(refused[0].violations(), ["byteSize"]);
     bob.create_upload(begin(1000)).await.data();
+    // Its address is good for a while, and what it stores counts.
+    let eve = node.register("eve").await;
+    let lie = eve.try_upload("a.png", "image/png", &[7; 600]).await;
+    assert_eq!(lie["state"], "REJECTED");
+    assert_eq!(eve.create_upload(begin(401)).await.violations(), ["byteSize"]);
+    eve.create_upload(begin(400)).await.data();
 
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    let answers = join_all((0..103).map(|_| ada.create_upload(begin(1)))).await;
+    ada.try_upload("a.png", "image/png", b"lie").await;
+    let answers = join_all((0..102).map(|_| ada.create_upload(begin(1)))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 3);
     assert_eq!(refused[0].violations(), ["input"]);
@@ -324,6 +336,35 @@ async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_rea
         assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
     }
     assert_eq!(ada.attachment(&begun["attachment"]["id"]).await["state"], "PENDING");
+}
+
+#[tokio::test]
+async fn so_many_files_wait_to_be_looked_into_and_no_more() {
+    // It takes files and says nothing of them, until it hangs up.
+    let scanner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("--clamd-address={}", scanner.local_addr().unwrap());
+    let node = Node::build().flag("--media-queue=1").flag(&address).start_alone().await;
+    let ada = node.register("ada").await;
+    let mut begun = Vec::new();
+    for _ in 0..6 {
+        let upload = ada.begin_upload("a", "text/plain", 4).await;
+        put(&upload, b"note".to_vec()).await;
+        begun.push(upload["attachment"]["id"].clone());
+    }
+    // Four are looked into, one waits, and one is turned away while all of them go on.
+    let mut answers: FuturesUnordered<_> = begun.iter().map(|id| ada.complete_upload(id)).collect();
+    let turned_away = answers.next().await.unwrap();
+    assert_eq!(turned_away.code(), "UNAVAILABLE");
+    assert!(turned_away.body.to_string().contains("Too many files"), "{}", turned_away.body);
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(scanner.accept().await.unwrap());
+    }
+    drop((streams, scanner));
+    while let Some(answer) = answers.next().await {
+        assert_eq!(answer.code(), "UNAVAILABLE");
+        assert!(answer.body.to_string().contains("cannot be scanned"), "{}", answer.body);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What nothing refers to is removed, by whichever node; and nothing else.
 
+mod remnants;
+
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
