@@ -14,7 +14,7 @@ use crate::config::{Config, Files as Settings};
 use crate::error::Error as Internal;
 use crate::ids::AttachmentId;
 use crate::media::{self, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
-use crate::scanner::{Scanner, Verdict};
+use crate::scanner::{self, Scanner, Verdict};
 use crate::store::attachments::{Attachment, AttachmentKind, AttachmentState};
 
 /// Files that a node has on its disk at once to look into; others wait.
@@ -23,6 +23,10 @@ const SEATS: usize = 4;
 const HASHED_AT_ONCE: usize = 64 * 1024;
 
 const REPLACED: &str = "The file was replaced while it was looked into.";
+
+/// It would be so at the next try, too.
+const NOT_SCANNED: &str =
+    "The virus scanner cannot look through this file: it is too large, or too much is packed into it.";
 
 const BUSY: Error = Error::Overloaded("Too many files are being looked at just now. Try again in a moment.");
 
@@ -215,6 +219,10 @@ impl Files {
         match scanner.scan(&mut file).await {
             Ok(Verdict::Clean) => Ok(()),
             Ok(Verdict::Infected(name)) => Err(Rejection::Infected(name).into()),
+            Err(error @ scanner::Error::TooLarge) => {
+                tracing::warn!(%error, "a file was not scanned");
+                Err(Refusal::Rejected(NOT_SCANNED.to_owned()))
+            }
             Err(error) => {
                 tracing::warn!(?error, "a file was not scanned");
                 Err(Error::Overloaded("The file cannot be scanned just now. Try again in a moment.").into())

@@ -313,6 +313,13 @@ async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_rea
     assert!(found["rejection"].as_str().unwrap().contains("Eicar-Test"), "{found}");
     assert!(node.files().iter().all(|path| !path.contains("att_")));
 
+    for beyond in ["stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", "INSTREAM size limit exceeded. ERROR\0"] {
+        let node = Node::build().flag(&clamd(beyond).await).start_alone().await;
+        let refused = node.register("ada").await.try_upload("a", "text/plain", b"large").await;
+        assert_eq!(refused["state"], "REJECTED");
+        assert!(refused["rejection"].as_str().unwrap().contains("too large"), "{refused}");
+    }
+
     let node = Node::build().flag(&clamd("stream: OK\0").await).start_alone().await;
     node.register("ada").await.upload_note("clean").await;
 
