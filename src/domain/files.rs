@@ -186,8 +186,11 @@ impl Files {
     async fn assemble(&self, upload: &Attachment) -> Result<(), Refusal> {
         let Some(upload_id) = &upload.upload_id else { return Ok(()) };
         let key = Object::Upload.key(upload.id);
-        // None where they were put together before.
-        let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else { return Ok(()) };
+        let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
+            // They were put together before; an S3 that died right after that may still have some.
+            self.not_lost(upload.id).await?;
+            return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
+        };
         let expected = part_sizes(upload.byte_size);
         let missing_parts: Vec<_> = expected
             .iter()
@@ -200,6 +203,14 @@ impl Files {
         let parts: Vec<_> =
             parts.into_iter().filter(|part| part.number <= expected.len().try_into().unwrap_or(i32::MAX)).collect();
         Ok(self.blobs.complete_multipart(&key, upload_id, &parts).await?)
+    }
+
+    /// An error where S3 has neither an upload's parts nor their whole: it may have died while it put them together.
+    pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
+        match self.blobs.head(&Object::Upload.key(id)).await? {
+            Some(_) => Ok(()),
+            None => Err(missing("What was uploaded of this file is lost. Please send it anew.")),
+        }
     }
 
     /// The object on this machine's disk, where it stays as it is.

@@ -224,6 +224,27 @@ async fn a_large_file_goes_in_parts_by_another_s3() {
     in_parts(&second_s3().start_alone().await).await;
 }
 
+/// S3 may die while it puts the parts together, and have neither them nor the whole.
+#[tokio::test]
+async fn an_upload_that_is_lost_is_called_so() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = "mutation { createMultipartUpload(input: {fileName: \"a\", contentType: \"text/plain\", byteSize: 4}) {
+        attachment { id } parts { url method headers { name value } }
+    } }";
+    let begun = ada.query(query, json!({})).await["createMultipartUpload"].clone();
+    let id = &begun["attachment"]["id"];
+    assert_eq!(put(&begun["parts"][0], b"note".to_vec()).await, 200);
+    let files = node.files();
+    node.lose_file(files.iter().find(|name| name.starts_with("s3/.upload-")).unwrap());
+    let resume = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) { uploaded } }";
+    for answer in [ada.call(resume, json!({"id": id})).await, ada.complete_upload(id).await] {
+        assert_eq!(answer.code(), "CONFLICT");
+        assert_eq!(answer.violations(), ["attachmentId"]);
+        assert!(answer.body["errors"].to_string().contains("is lost"), "{}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn an_upload_is_looked_into_once_however_many_complete_it() {
     let database = TestDatabase::new().await;
