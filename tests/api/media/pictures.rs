@@ -115,6 +115,17 @@ fn nothing_behind_the_end_of_a_picture_is_passed_on() {
 }
 
 #[test]
+fn the_thumbnail_inside_a_jpeg_goes_and_its_density_stays() {
+    let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
+    // SOI, then JFIF's segment of 16 bytes and the marker before them; the last two are the thumbnail's sides.
+    assert_eq!((&plain[6..11], &plain[18..20]), (b"JFIF\0".as_slice(), [0, 0].as_slice()));
+    let thumbnail = b"was cut off ";
+    let segment = [&[0, 16 + 12], &plain[6..18], &[2, 2], thumbnail].concat();
+    let with = [&plain[..4], &segment, &plain[20..]].concat();
+    assert_eq!(inspected(&with, "image/jpeg").cleaned.unwrap(), plain);
+}
+
+#[test]
 fn a_colour_profile_is_kept() {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
     let profile = b"ICC_PROFILE\0\x01\x01a profile";
