@@ -180,6 +180,24 @@ fn frames_are_counted() {
     assert_eq!(rejected(&large, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
 }
 
+/// A PNG of 8 by 8 pixels with frames of this size.
+fn framed(frames: usize, side: u32) -> Vec<u8> {
+    let plain = encoded(RgbImage::new(8, 8), ImageFormat::Png);
+    let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
+    let frame = [&[0, 0, 0, 26], b"fcTL".as_slice(), &[0; 4], &sides, &[0; 14], &[0; 4]].concat();
+    let (pixels, end) = plain.split_at(plain.len() - 12);
+    [pixels, &frame.repeat(frames), end].concat()
+}
+
+#[test]
+fn frames_lie_within_their_picture() {
+    assert_eq!(rejected(&framed(21, 8), "image/png"), Rejection::TooManyFrames { allowed: 20 });
+    // So many pixels that no number would hold them all.
+    for side in [9, u32::MAX] {
+        assert_eq!(rejected(&framed(20, side), "image/png"), Rejection::Unreadable, "{side}");
+    }
+}
+
 #[test]
 fn squares_are_the_middle() {
     let picture =
