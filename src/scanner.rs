@@ -13,6 +13,8 @@ const CHUNK: usize = 64 * 1024;
 const MAX_ANSWER: u64 = 4096;
 /// For a daemon that runs on this machine, or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What clamd's `AlertExceedsMax` calls a file that goes beyond one of its limits, such as `MaxFileSize`.
+const BEYOND_LIMITS: &str = "Heuristics.Limits.Exceeded";
 
 /// The way to a clamd.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub enum Verdict {
 pub enum Error {
     #[error("clamd is away: {0}")]
     Away(#[from] io::Error),
-    #[error("the file is larger than clamd's StreamMaxLength")]
+    #[error("the file goes beyond clamd's StreamMaxLength, MaxFileSize or another of its limits")]
     TooLarge,
     #[error("clamd answers: {0}")]
     Refused(String),
@@ -118,7 +120,8 @@ fn verdict(answer: &[u8]) -> Option<Result<Verdict, Error>> {
     Some(if said == "OK" {
         Ok(Verdict::Clean)
     } else if let Some(name) = said.strip_suffix(" FOUND") {
-        Ok(Verdict::Infected(name.to_owned()))
+        // Nothing was found: it was not looked through.
+        if name.starts_with(BEYOND_LIMITS) { Err(Error::TooLarge) } else { Ok(Verdict::Infected(name.to_owned())) }
     } else if said.contains("size limit exceeded") {
         Err(Error::TooLarge)
     } else {

@@ -23,7 +23,9 @@ impl Blobs {
         let mut after = None;
         loop {
             let list = parts.client.list_parts().bucket(&parts.bucket).key(key).upload_id(upload_id);
-            let page = match parts.outcome(list.set_part_number_marker(after).send().await) {
+            // The server's own reads every part for it.
+            let list = list.set_part_number_marker(after).customize().config_override(transfer(parts.transfer_timeout));
+            let page = match parts.outcome(list.send().await) {
                 Ok(page) => page,
                 Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => return Ok(None),
                 Err(failure) => return Err(failure.into()),

@@ -14,7 +14,7 @@ use crate::config::{Config, Files as Settings};
 use crate::error::Error as Internal;
 use crate::ids::AttachmentId;
 use crate::media::{self, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
-use crate::scanner::{Scanner, Verdict};
+use crate::scanner::{self, Scanner, Verdict};
 use crate::store::attachments::{Attachment, AttachmentKind, AttachmentState};
 
 /// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is read.
@@ -23,6 +23,10 @@ const SEATS: usize = 4;
 const HASHED_AT_ONCE: usize = 64 * 1024;
 
 const REPLACED: &str = "The file was replaced while it was looked into.";
+
+/// It would be so at the next try, too.
+const NOT_SCANNED: &str =
+    "The virus scanner cannot look through this file: it is too large, or too much is packed into it.";
 
 const BUSY: Error = Error::Overloaded("Too many files are being looked at just now. Try again in a moment.");
 
@@ -199,8 +203,11 @@ impl Files {
     async fn assemble(&self, upload: &Attachment) -> Result<(), Refusal> {
         let Some(upload_id) = &upload.upload_id else { return Ok(()) };
         let key = Object::Upload.key(upload.id);
-        // None where they were put together before.
-        let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else { return Ok(()) };
+        let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
+            // They were put together before; an S3 that died right after that may still have some.
+            self.not_lost(upload.id).await?;
+            return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
+        };
         let expected = part_sizes(upload.byte_size);
         let missing_parts: Vec<_> = expected
             .iter()
@@ -213,6 +220,14 @@ impl Files {
         let parts: Vec<_> =
             parts.into_iter().filter(|part| part.number <= expected.len().try_into().unwrap_or(i32::MAX)).collect();
         Ok(self.blobs.complete_multipart(&key, upload_id, &parts).await?)
+    }
+
+    /// An error where S3 has neither an upload's parts nor their whole: it may have died while it put them together.
+    pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
+        match self.blobs.head(&Object::Upload.key(id)).await? {
+            Some(_) => Ok(()),
+            None => Err(missing("What was uploaded of this file is lost. Please send it anew.")),
+        }
     }
 
     /// The object on this machine's disk, where it stays as it is.
@@ -232,6 +247,10 @@ impl Files {
         match scanner.scan(&mut file).await {
             Ok(Verdict::Clean) => Ok(()),
             Ok(Verdict::Infected(name)) => Err(Rejection::Infected(name).into()),
+            Err(error @ scanner::Error::TooLarge) => {
+                tracing::warn!(%error, "a file was not scanned");
+                Err(Refusal::Rejected(NOT_SCANNED.to_owned()))
+            }
             Err(error) => {
                 tracing::warn!(?error, "a file was not scanned");
                 Err(Error::Overloaded("The file cannot be scanned just now. Try again in a moment.").into())

@@ -123,8 +123,13 @@ impl Uploads<'_> {
                     .filter(|&(number, size)| files::is_there(&parts, number, size))
                     .map(|(number, _)| number)
                     .collect(),
-                // They were put together already.
-                None => part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect(),
+                // They were put together already, or are just now by whoever has claimed it.
+                None => {
+                    if row.claimed_until.is_none_or(|until| until <= self.app.now()) {
+                        self.app.parts.files.not_lost(id).await?;
+                    }
+                    part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect()
+                }
             },
             None => match blobs.head(&key).await? {
                 Some(head) if head.byte_size == row.byte_size.unsigned_abs() => vec![1],

@@ -1,6 +1,8 @@
 //! The server's own S3, for whoever has a signed URL. What it answers comes from the server's own origin, so that
 //! browsers are told to run none of it.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::error_handling::HandleError;
@@ -18,6 +20,9 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use super::cors;
 use crate::config::Config;
 use crate::embedded::s3::S3;
+
+/// For a whole request, however steadily its body comes: whoever sends a byte now and then holds a file open.
+const REQUEST_TIME: Duration = Duration::from_mins(30);
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -54,7 +59,8 @@ async fn signed_only(mut request: Request, next: Next) -> Response {
         *request.body_mut() = Body::empty();
     }
     let mut response = if signed && !form {
-        next.run(request).await
+        let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+        answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
     } else {
         (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/xml")], REFUSAL).into_response()
     };

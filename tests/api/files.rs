@@ -229,6 +229,27 @@ async fn a_large_file_goes_in_parts_by_another_s3() {
     in_parts(&second_s3().start_alone().await).await;
 }
 
+/// S3 may die while it puts the parts together, and have neither them nor the whole.
+#[tokio::test]
+async fn an_upload_that_is_lost_is_called_so() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let query = "mutation { createMultipartUpload(input: {fileName: \"a\", contentType: \"text/plain\", byteSize: 4}) {
+        attachment { id } parts { url method headers { name value } }
+    } }";
+    let begun = ada.query(query, json!({})).await["createMultipartUpload"].clone();
+    let id = &begun["attachment"]["id"];
+    assert_eq!(put(&begun["parts"][0], b"note".to_vec()).await, 200);
+    let files = node.files();
+    node.lose_file(files.iter().find(|name| name.starts_with("s3/.upload-")).unwrap());
+    let resume = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) { uploaded } }";
+    for answer in [ada.call(resume, json!({"id": id})).await, ada.complete_upload(id).await] {
+        assert_eq!(answer.code(), "CONFLICT");
+        assert_eq!(answer.violations(), ["attachmentId"]);
+        assert!(answer.body["errors"].to_string().contains("is lost"), "{}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn an_upload_is_looked_into_once_however_many_complete_it() {
     let database = TestDatabase::new().await;
@@ -324,6 +345,13 @@ async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_rea
     assert_eq!(found["state"], "REJECTED");
     assert!(found["rejection"].as_str().unwrap().contains("Eicar-Test"), "{found}");
     assert!(node.files().iter().all(|path| !path.contains("att_")));
+
+    for beyond in ["stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", "INSTREAM size limit exceeded. ERROR\0"] {
+        let node = Node::build().flag(&clamd(beyond).await).start_alone().await;
+        let refused = node.register("ada").await.try_upload("a", "text/plain", b"large").await;
+        assert_eq!(refused["state"], "REJECTED");
+        assert!(refused["rejection"].as_str().unwrap().contains("too large"), "{refused}");
+    }
 
     let node = Node::build().flag(&clamd("stream: OK\0").await).start_alone().await;
     node.register("ada").await.upload_note("clean").await;

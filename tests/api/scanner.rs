@@ -19,6 +19,8 @@ const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIV
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that this clamd takes.
 const MAX_STREAM: usize = 1024 * 1024;
+/// Bytes that it looks through.
+const MAX_FILE: usize = 512 * 1024;
 
 struct Clamd {
     directory: TempDir,
@@ -40,7 +42,7 @@ impl Clamd {
         let here = place.display();
         let settings = format!(
             "Foreground yes\nDatabaseDirectory {here}\nLocalSocket {here}/socket\nTCPSocket {port}\nTCPAddr 127.0.0.1\n\
-             StreamMaxLength {MAX_STREAM}\n{user}"
+             StreamMaxLength {MAX_STREAM}\nMaxFileSize {MAX_FILE}\nAlertExceedsMax yes\n{user}"
         );
         fs::write(place.join("clamd.conf"), settings).unwrap();
         let process = Command::new(program())
@@ -110,7 +112,8 @@ async fn a_file_is_clean_or_infected() {
 async fn a_file_that_clamd_does_not_take_is_not_clean() {
     let clamd = Clamd::start().await;
     for scanner in [clamd.over_socket(), clamd.over_tcp()] {
-        for bytes in [MAX_STREAM + 1, 20 * MAX_STREAM] {
+        // It takes the first, and does not look through it.
+        for bytes in [MAX_FILE + 1, MAX_STREAM + 1, 20 * MAX_STREAM] {
             let result = scanner.scan(&mut file(&vec![0; bytes]).await).await;
             assert!(matches!(result, Err(Error::TooLarge)), "{bytes} bytes: {result:?}");
         }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{CompletedMultipartUpload, ETag, Part, Timestamp};
 use s3s::{S3Error, S3Result, s3_error};
@@ -22,6 +24,7 @@ pub(super) struct Uploads {
 
 pub(super) struct Upload {
     root: PathBuf,
+    id: Uuid,
     /// What the names of its parts begin with.
     prefix: String,
     /// There as long as the upload is neither completed nor aborted.
@@ -34,13 +37,19 @@ impl Uploads {
     }
 
     pub(super) fn find(&self, id: &str) -> S3Result<Upload> {
+        let upload = self.find_any(id)?;
+        if upload.exists() { Ok(upload) } else { Err(s3_error!(NoSuchUpload)) }
+    }
+
+    /// Also one without its mark: s3s-fs removes that before it copies the parts, and may be stopped in between.
+    pub(super) fn find_any(&self, id: &str) -> S3Result<Upload> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
-        let upload = Upload {
+        Ok(Upload {
             root: self.root.clone(),
             prefix: format!(".upload_id-{id}.part-"),
             mark: self.root.join(format!(".upload-{id}.json")),
-        };
-        if upload.exists() { Ok(upload) } else { Err(s3_error!(NoSuchUpload)) }
+            id,
+        })
     }
 }
 
@@ -82,6 +91,15 @@ impl Upload {
             return Err(s3_error!(EntityTooSmall));
         }
         Ok(())
+    }
+
+    /// The mark first: a part that is still coming looks for it, and goes without it.
+    pub(super) async fn forget(&self, bucket: &str, key: &str) -> S3Result<()> {
+        removed(fs::remove_file(&self.mark).await)?;
+        let [bucket, key] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
+        let metadata = format!(".bucket-{bucket}.object-{key}.upload-{}.metadata.json", self.id);
+        removed(fs::remove_file(self.root.join(metadata)).await)?;
+        self.remove_parts().await
     }
 
     pub(super) async fn remove_part(&self, number: i32) -> S3Result<()> {

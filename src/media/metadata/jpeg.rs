@@ -2,11 +2,16 @@
 
 use image::metadata::Orientation;
 
+use std::borrow::Cow;
+
 use super::{Parts, Reader, exif};
 
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
+const JFIF: u8 = 0xe0;
+/// Bytes of JFIF's segment up to its thumbnail's size: its name, version and density.
+const JFIF_HEAD: usize = 12;
 
 pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     let mut reader = Reader(bytes);
@@ -19,15 +24,15 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         }
         let length = usize::from(u16::from_be_bytes(reader.array()?));
         let content = reader.take(length.checked_sub(2)?)?;
-        let keeps = shows(marker, content);
+        let kept = kept(marker, content);
         // JFIF has to be first where it is.
-        if marker != 0xe0
+        if marker != JFIF
             && let Some(exif) = exif.take()
         {
             segment(&mut cleaned, 0xe1, &[b"Exif\0\0", exif.as_slice()].concat())?;
         }
-        if keeps {
-            segment(&mut cleaned, marker, content)?;
+        if let Some(kept) = kept {
+            segment(&mut cleaned, marker, &kept)?;
         }
         if marker == SCAN {
             cleaned.extend(scan(&mut reader));
@@ -59,15 +64,19 @@ fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Whether a segment is needed to show the picture: its tables and frames, its colours, and JFIF's density.
-fn shows(marker: u8, content: &[u8]) -> bool {
-    match marker {
+/// What of a segment is needed to show the picture: its tables and frames, its colours, and JFIF's density.
+fn kept(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let shows = match marker {
         0xc0..=0xcf | 0xda..=0xdf => true,
-        0xe0 => content.starts_with(b"JFIF\0"),
+        // Its thumbnail may show what was cut off the picture. This one has 0 by 0 pixels.
+        JFIF if content.starts_with(b"JFIF\0") => {
+            return Some([content.get(..JFIF_HEAD)?, &[0, 0]].concat().into());
+        }
         0xe2 => content.starts_with(b"ICC_PROFILE\0"),
         0xee => content.starts_with(b"Adobe"),
         _ => false,
-    }
+    };
+    shows.then_some(content.into())
 }
 
 /// The packed pixels behind a scan's header, up to the next marker that is not a restart.

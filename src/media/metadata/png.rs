@@ -17,6 +17,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
     (reader.take(8)? == SIGNATURE).then(|| parts.cleaned.extend(SIGNATURE))?;
     let mut exif = exif(orientation);
+    let mut canvas = None;
     loop {
         let whole = reader.0;
         let length = u32::from_be_bytes(reader.array()?) as usize;
@@ -28,10 +29,15 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         {
             chunk(&mut parts.cleaned, *b"eXIf", &exif)?;
         }
+        if &kind == b"IHDR" {
+            canvas = Some((number(content, 0)?, number(content, 4)?));
+        }
         if &kind == b"fcTL" {
-            let size = |at: usize| content.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+            let (width, height) = (number(content, 4)?, number(content, 8)?);
+            // A frame lies within the picture, whose own size was looked at.
+            canvas.filter(|canvas| width <= canvas.0 && height <= canvas.1)?;
             parts.frames = parts.frames.saturating_add(1);
-            parts.frame_pixels += u64::from(size(4)?) * u64::from(size(8)?);
+            parts.frame_pixels = parts.frame_pixels.saturating_add(u64::from(width) * u64::from(height));
         }
         if SHOWN.contains(&&kind) {
             parts.cleaned.extend(&whole[..whole.len() - reader.0.len()]);
@@ -41,6 +47,10 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
             return Some(parts);
         }
     }
+}
+
+fn number(content: &[u8], at: usize) -> Option<u32> {
+    content.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 fn chunk(cleaned: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {

@@ -33,7 +33,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
                 )
             };
             parts.frames = parts.frames.saturating_add(1);
-            parts.frame_pixels += size(6)? * size(9)?;
+            parts.frame_pixels = parts.frame_pixels.saturating_add(size(6)? * size(9)?);
         }
         if &kind == b"VP8X" {
             let mut header = content.to_vec();

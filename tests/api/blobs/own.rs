@@ -77,6 +77,20 @@ async fn what_is_deleted_or_refused_leaves_nothing_behind() {
     assert_eq!(place.node.files().into_iter().filter(first_of_all).collect::<Vec<_>>(), before);
 }
 
+/// As it is after a crash in the middle of completing it.
+#[tokio::test]
+async fn an_upload_that_lost_its_mark_leaves_nothing_behind() {
+    let place = Place::own().await;
+    let before = place.node.files();
+    let id = place.blobs().create_multipart("a", "text/plain").await.unwrap();
+    let part = place.blobs().presign_part("a", &id, 1, TEXT.len() as u64, EXPIRES).await.unwrap();
+    assert_eq!(place.send(&part, TEXT).await, StatusCode::OK);
+    place.node.lose_file(&format!("s3/.upload-{id}.json"));
+    assert_eq!(place.blobs().list_parts("a", &id).await.unwrap(), None);
+    place.blobs().abort_multipart("a", &id).await.unwrap();
+    assert_eq!(place.node.files(), before);
+}
+
 #[tokio::test]
 async fn no_key_leads_out_of_the_bucket() {
     let place = Place::own().await;

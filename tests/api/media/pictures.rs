@@ -115,6 +115,17 @@ fn nothing_behind_the_end_of_a_picture_is_passed_on() {
 }
 
 #[test]
+fn the_thumbnail_inside_a_jpeg_goes_and_its_density_stays() {
+    let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
+    // SOI, then JFIF's segment of 16 bytes and the marker before them; the last two are the thumbnail's sides.
+    assert_eq!((&plain[6..11], &plain[18..20]), (b"JFIF\0".as_slice(), [0, 0].as_slice()));
+    let thumbnail = b"was cut off ";
+    let segment = [&[0, 16 + 12], &plain[6..18], &[2, 2], thumbnail].concat();
+    let with = [&plain[..4], &segment, &plain[20..]].concat();
+    assert_eq!(inspected(&with, "image/jpeg").cleaned.unwrap(), plain);
+}
+
+#[test]
 fn a_colour_profile_is_kept() {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
     let profile = b"ICC_PROFILE\0\x01\x01a profile";
@@ -167,6 +178,24 @@ fn frames_are_counted() {
     // Each has fewer pixels than a picture may have; together they have more than ten times as many.
     let large = animation(12, 950);
     assert_eq!(rejected(&large, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
+}
+
+/// A PNG of 8 by 8 pixels with frames of this size.
+fn framed(frames: usize, side: u32) -> Vec<u8> {
+    let plain = encoded(RgbImage::new(8, 8), ImageFormat::Png);
+    let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
+    let frame = [&[0, 0, 0, 26], b"fcTL".as_slice(), &[0; 4], &sides, &[0; 14], &[0; 4]].concat();
+    let (pixels, end) = plain.split_at(plain.len() - 12);
+    [pixels, &frame.repeat(frames), end].concat()
+}
+
+#[test]
+fn frames_lie_within_their_picture() {
+    assert_eq!(rejected(&framed(21, 8), "image/png"), Rejection::TooManyFrames { allowed: 20 });
+    // So many pixels that no number would hold them all.
+    for side in [9, u32::MAX] {
+        assert_eq!(rejected(&framed(20, side), "image/png"), Rejection::Unreadable, "{side}");
+    }
 }
 
 #[test]

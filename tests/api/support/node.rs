@@ -85,6 +85,11 @@ impl Node {
         Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config.s3
     }
 
+    /// What its own S3 keeps under this name is gone, as after a crash.
+    pub fn lose_file(&self, name: &str) {
+        std::fs::remove_file(self.files.path().join(name)).unwrap();
+    }
+
     /// Every file and directory of its own S3.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
