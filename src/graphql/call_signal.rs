@@ -92,7 +92,7 @@ pub struct CallSignalMutation;
 
 #[Object]
 impl CallSignalMutation {
-    /// From one device in a call to another, in order. It waits for 60 seconds until that subscribes to `callEvents`.
+    /// From one device in a call to another, in order. It waits for 90 seconds until that subscribes to `callEvents`.
     /// NOT_FOUND where the other is not in the call, FORBIDDEN where this device is not.
     async fn send_call_signal(&self, ctx: &Context<'_>, input: SendCallSignalInput) -> Result<SendCallSignalPayload> {
         let viewer = ctx.viewer()?;
