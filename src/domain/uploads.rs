@@ -123,13 +123,7 @@ impl Uploads<'_> {
                     .filter(|&(number, size)| files::is_there(&parts, number, size))
                     .map(|(number, _)| number)
                     .collect(),
-                // They were put together already, or are just now by whoever has claimed it.
-                None => {
-                    if row.claimed_until.is_none_or(|until| until <= self.app.now()) {
-                        self.app.parts.files.not_lost(id).await?;
-                    }
-                    part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect()
-                }
+                None => self.put_together(&row).await?,
             },
             None => match blobs.head(&key).await? {
                 Some(head) if head.byte_size == row.byte_size.unsigned_abs() => vec![1],
@@ -137,6 +131,14 @@ impl Uploads<'_> {
             },
         };
         self.remaining(row, uploaded).await
+    }
+
+    /// All of its parts. They are one already, or will be soon where somebody has claimed the upload.
+    async fn put_together(&self, row: &Attachment) -> Result<Vec<i32>> {
+        if row.claimed_until.is_none_or(|until| until <= self.app.now()) {
+            self.app.parts.files.not_lost(row.id).await?;
+        }
+        Ok(part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect())
     }
 
     /// Looks into what was uploaded: READY or REJECTED. Once more it answers the same.

@@ -1,8 +1,8 @@
 //! The segments of JPEG (ITU-T T.81, annex B).
 
-use image::metadata::Orientation;
-
 use std::borrow::Cow;
+
+use image::metadata::Orientation;
 
 use super::{Parts, Reader, exif};
 
