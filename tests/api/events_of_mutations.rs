@@ -260,8 +260,7 @@ fn rows() -> Vec<Row> {
             ada ["ConversationUpdated", "MessageAdded"],
             bob ["MembershipUpdated", "ConversationUpdated", "MessageAdded"],
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
-        row!("startCall", log ["call_ringing", "conversation_updated"], ada ["ConversationUpdated"],
-            bob ["CallRinging", "ConversationUpdated"],
+        row!("startCall", log ["call_ringing", "membership_updated"], ada ["MembershipUpdated"], bob ["CallRinging"],
             |world| world.ada.start_call(&world.direct).await.data()),
         row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
             world.toward_bob("blockUser", "user { id }").await;
