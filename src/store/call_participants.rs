@@ -7,8 +7,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::Connection;
 use super::schema::call_participants;
+use super::{Connection, calls};
 use crate::ids::{CallId, CallParticipantId, ConversationId, SessionId, UserId};
 
 #[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
@@ -75,23 +75,8 @@ pub async fn next_join(
     limit: i64,
     window: Duration,
 ) -> QueryResult<Option<Duration>> {
-    #[derive(QueryableByName)]
-    struct Wait {
-        #[diesel(sql_type = Double)]
-        seconds: f64,
-    }
-    let row: Option<Wait> = diesel::sql_query(
-        "SELECT EXTRACT(EPOCH FROM joined_at - clock_timestamp())::float8 + $3 AS seconds
-         FROM call_participants WHERE user_id = $1 ORDER BY joined_at DESC OFFSET $2 LIMIT 1",
-    )
-    .bind::<SqlUuid, _>(user)
-    .bind::<BigInt, _>(limit - 1)
-    .bind::<Double, _>(window.as_secs_f64())
-    .get_result(conn)
-    .await
-    .optional()?;
-    let seconds = row.map(|row| row.seconds).filter(|seconds| *seconds > 0.0);
-    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    let times = "SELECT joined_at AS at FROM call_participants WHERE user_id = $1";
+    calls::next_after(conn, times, user, limit, window).await
 }
 
 /// They are in the call no more.

@@ -48,12 +48,6 @@ struct Time {
     now: DateTime<Utc>,
 }
 
-#[derive(QueryableByName)]
-struct Wait {
-    #[diesel(sql_type = Nullable<Double>)]
-    seconds: Option<f64>,
-}
-
 /// Postgres's own time, which calls go by: any node may be the one that ends a call.
 pub async fn now(conn: &mut Connection) -> QueryResult<DateTime<Utc>> {
     let time: Time = diesel::sql_query("SELECT clock_timestamp() AS now").get_result(conn).await?;
@@ -120,17 +114,35 @@ pub async fn next_start(
     limit: i64,
     window: Duration,
 ) -> QueryResult<Option<Duration>> {
-    let row: Option<Wait> = diesel::sql_query(
-        "SELECT EXTRACT(EPOCH FROM created_at - clock_timestamp())::float8 + $3 AS seconds
-         FROM calls WHERE started_by = $1 ORDER BY created_at DESC OFFSET $2 LIMIT 1",
-    )
+    let times = "SELECT created_at AS at FROM calls WHERE started_by = $1";
+    next_after(conn, times, user, limit, window).await
+}
+
+/// How long it is until the user may do once more what is allowed so often in so many seconds. `times` selects `at`, when
+/// the user, $1, has done it before.
+pub(super) async fn next_after(
+    conn: &mut Connection,
+    times: &str,
+    user: UserId,
+    limit: i64,
+    window: Duration,
+) -> QueryResult<Option<Duration>> {
+    #[derive(QueryableByName)]
+    struct Wait {
+        #[diesel(sql_type = Double)]
+        seconds: f64,
+    }
+    let row: Option<Wait> = diesel::sql_query(format!(
+        "SELECT EXTRACT(EPOCH FROM at - clock_timestamp())::float8 + $3 AS seconds
+         FROM ({times}) AS times ORDER BY at DESC OFFSET $2 LIMIT 1",
+    ))
     .bind::<SqlUuid, _>(user)
     .bind::<BigInt, _>(limit - 1)
     .bind::<Double, _>(window.as_secs_f64())
     .get_result(conn)
     .await
     .optional()?;
-    let seconds = row.and_then(|row| row.seconds).filter(|seconds| *seconds > 0.0);
+    let seconds = row.map(|row| row.seconds).filter(|seconds| *seconds > 0.0);
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
