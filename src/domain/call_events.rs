@@ -6,14 +6,12 @@ use std::time::Duration;
 use async_stream::stream;
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
 
 use super::calls::Calls;
 use super::error::Result;
 use super::{App, Viewer};
-use crate::apart::Apart;
+use crate::apart;
 use crate::config::Socket;
-use crate::error::RETRY;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::{Change, Event, Interest, Item};
 use crate::store::call_signals::{self, Pending};
@@ -22,16 +20,13 @@ use crate::store::calls;
 /// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
-/// Tries until it succeeds: no ring and no signal is lost because Postgres is away.
+/// No ring and no signal is lost because Postgres is away.
 macro_rules! patiently {
-    ($work:expr) => {
-        loop {
-            match $work.await {
-                Ok(value) => break value,
-                Err(error) => warn!(?error, "a device cannot hear of its calls; trying again"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+    (|$app:ident| $work:expr) => {
+        apart::patiently!("a device cannot hear of its calls", {
+            let $app = $app.clone();
+            async move { $work.await }
+        })
     };
 }
 
@@ -71,7 +66,7 @@ impl Calls<'_> {
     /// because nothing tells whether they had arrived. It is over only where some were missed.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
-        Apart::new(stream! {
+        stream! {
             let mut log = app.log().follow(viewer.user, Interest::Calls(viewer.session), None);
             let mut rung = HashSet::new();
             let mut handover = Handover::new(app.clone(), viewer);
@@ -87,7 +82,7 @@ impl Calls<'_> {
                 match item {
                     // From here on nothing is missed: what there is comes first.
                     Some(Item::CaughtUp(_)) => {
-                        for call in patiently!(app.calls().ringing_for(viewer.user)) {
+                        for call in patiently!(|app| app.calls().ringing_for(viewer.user)) {
                             if rung.insert(call) {
                                 yield CallEvent::Ringing(call);
                             }
@@ -97,7 +92,7 @@ impl Calls<'_> {
                         }
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
-                        if patiently!(still_rings(&app, user, call)) && rung.insert(call) {
+                        if patiently!(|app| still_rings(&app, user, call)) && rung.insert(call) {
                             yield CallEvent::Ringing(call);
                         }
                     }
@@ -118,7 +113,7 @@ impl Calls<'_> {
                     Some(Item::Closed) | None => return,
                 }
             }
-        })
+        }
     }
 
     /// Those of the calls that ring for the user beside them now.
@@ -168,7 +163,9 @@ impl Handover {
         if !self.is_open() {
             self.look_at = Instant::now() + self.app.parts.handed_over;
         }
-        let signals = patiently!(self.app.calls().signals(self.viewer, self.given));
+        let Self { app, viewer, given, .. } = self;
+        let (viewer, given) = (*viewer, *given);
+        let signals = patiently!(|app| app.calls().signals(viewer, given));
         self.given = signals.last().map_or(self.given, |last| last.seq);
         signals
     }
@@ -176,7 +173,9 @@ impl Handover {
     /// Deletes those that have arrived.
     async fn look(&mut self) {
         if self.arrived > self.deleted {
-            patiently!(self.app.calls().forget_signals(self.viewer, self.arrived));
+            let Self { app, viewer, arrived, .. } = self;
+            let (viewer, arrived) = (*viewer, *arrived);
+            patiently!(|app| app.calls().forget_signals(viewer, arrived));
             self.deleted = self.arrived;
         }
         self.arrived = self.given;
