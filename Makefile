@@ -13,7 +13,7 @@ SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-with-services soak fuzz lint generate check-generated release-builds bench load clean
+.PHONY: help run cli test test-with-services soak fuzz lint generate check-generated release-builds bench load clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ help: ## this list
 run: ## build and start the server; ARGS="--listen-addr 0.0.0.0:8080" adds flags
 	@scripts/setup run
 	cargo run --release --locked --bin parlance -- serve $(ARGS)
+
+cli: ## any other command of the same binary, such as make cli ARGS="seed --users 100 --append"
+	@scripts/setup run
+	cargo run --release --locked --bin parlance -- $(ARGS)
 
 test: lint ## everything a change must pass: format, lints, all tests
 	cargo build --workspace --locked

@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result};
 use parlance::clock::Clock;
 use parlance::domain::export::export;
 
+use super::database::Database;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     #[command(flatten)]
-    database: super::Database,
+    database: Database,
     /// A username, or an id such as usr_01h455vb4pex5vsknk084sn02q
     #[arg(value_name = "USER")]
     user: String,
@@ -22,7 +24,11 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self) -> Result<()> {
-        let (url, now) = (&self.database.database_url, Clock::system().now());
+        self.database.use_for(async |url| self.write(url).await).await
+    }
+
+    async fn write(&self, url: &str) -> Result<()> {
+        let now = Clock::system().now();
         match &self.output {
             Some(path) => {
                 // Never over a file that is there, which may be another archive.

@@ -1,5 +1,6 @@
 //! The commands, and what each does.
 
+mod database;
 mod export;
 mod health;
 mod seed;
@@ -8,6 +9,7 @@ mod serve;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+use database::Database;
 use parlance::config::Config;
 use parlance::random::Random;
 
@@ -26,7 +28,7 @@ enum Command {
     /// Run the server
     Serve(Box<Config>),
     /// Bring the database's schema up to date
-    Migrate(Database),
+    Migrate(Migrate),
     /// After restoring a backup: make every client that holds a cursor fetch its state anew
     ResetCursors(Database),
     /// Write a user's own data as a JSON archive
@@ -39,8 +41,9 @@ enum Command {
     Health(health::Health),
 }
 
+/// A private Postgres is migrated by its server, at each start.
 #[derive(Debug, clap::Args)]
-struct Database {
+struct Migrate {
     /// Postgres, as postgres://user:password@host:port/name
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     database_url: String,
@@ -53,9 +56,10 @@ impl Cli {
                 print!("{}", parlance::graphql::sdl());
                 Ok(())
             }
-            Command::Migrate(database) => runtime()?.block_on(migrate(&database.database_url)),
+            Command::Migrate(command) => runtime()?.block_on(migrate(&command.database_url)),
             Command::ResetCursors(database) => {
-                runtime()?.block_on(parlance::log::reset_cursors(&database.database_url, &Random::system()))?;
+                let reset = async |url: &str| Ok(parlance::log::reset_cursors(url, &Random::system()).await?);
+                runtime()?.block_on(database.use_for(reset))?;
                 println!("Cursors from before are void. Restart the nodes.");
                 Ok(())
             }

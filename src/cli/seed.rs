@@ -10,10 +10,12 @@ use parlance::config::Auth;
 use parlance::domain::seed::{self, Plan};
 use parlance::random::Random;
 
+use super::database::Database;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Seed {
     #[command(flatten)]
-    database: super::Database,
+    database: Database,
     #[command(flatten)]
     plan: Plan,
 }
@@ -27,8 +29,11 @@ struct Costs {
 
 impl Seed {
     pub(super) async fn run(self) -> Result<()> {
+        self.database.use_for(async |url| self.fill(url).await).await
+    }
+
+    async fn fill(&self, url: &str) -> Result<()> {
         let auth = Costs::try_parse_from(["parlance"])?.auth;
-        let url = &self.database.database_url;
         parlance::store::migrate(url).await.context("DATABASE_URL")?;
         let bar = ProgressBar::new(self.plan.messages);
         bar.set_style(ProgressStyle::with_template(

@@ -83,12 +83,21 @@ fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     Some(format!("{} and {} exclude each other: set one of them", env_name(one?), env_name(other?)))
 }
 
-/// A setting that another one needs.
+/// A setting that is missing, be it because another one needs it. What is no setting is clap's to tell.
 fn omission(command: &Command, error: &clap::Error) -> Option<String> {
     let Some(ContextValue::Strings(flags)) = error.get(ContextKind::InvalidArg) else { return None };
     // Clap writes them with their values, such as `--turn-secret <SECRET>`.
-    let names: Option<Vec<_>> = flags.iter().map(|flag| named(command, flag).map(env_name)).collect();
-    Some(format!("{} must be set too: another setting needs it", names?.join(" and ")))
+    let args: Vec<_> = flags.iter().map(|flag| named(command, flag)).collect::<Option<_>>()?;
+    if args.iter().any(|arg| arg.get_env().is_none()) {
+        return None;
+    }
+    let names = args.iter().map(|arg| env_name(arg)).collect::<Vec<_>>().join(" and ");
+    let always = all_args(command).any(|arg| arg.is_required_set() && flags.contains(&arg.to_string()));
+    Some(if always {
+        format!("{names} must be set")
+    } else {
+        format!("{names} must be set too: another setting needs it")
+    })
 }
 
 /// The setting that clap's errors call by this flag.

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use binaries::Binaries;
+use pidfile::Seen;
 use place::Place;
 
 pub use binaries::Origin;
@@ -61,12 +62,28 @@ impl Postgres {
             cluster::create(&place, &binaries, &password).await?;
         }
         let server = postmaster::ensure(&place, &binaries).await?;
-        Ok(Self {
-            url: format!("postgres://{ROLE}:{password}@127.0.0.1:{}/{ROLE}", server.port),
-            adopted: server.adopted,
-            place,
-            binaries,
-            _locks: locks,
+        Ok(Self { url: address(&password, server.port), adopted: server.adopted, place, binaries, _locks: locks })
+    }
+
+    /// Whether a start on `data_dir` finds a cluster, and makes none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the directory cannot be read.
+    pub fn exists(data_dir: &Path) -> Result<bool, Error> {
+        place::has_cluster(data_dir)
+    }
+
+    /// The address of the cluster of `data_dir` while a server runs on it; None while it takes no connections.
+    ///
+    /// # Errors
+    /// Those of [`Postgres::start`].
+    pub async fn url_of_running(data_dir: &Path) -> Result<Option<String>, Error> {
+        let data_dir = place::prepare(data_dir)?;
+        let place = Place::find(&data_dir).await?;
+        let password = place::password(&data_dir, Some(place.cluster()))?;
+        Ok(match pidfile::look(place.cluster())? {
+            Seen::Ready { port } => Some(address(&password, port)),
+            _ => None,
         })
     }
 
@@ -115,6 +132,10 @@ impl Postgres {
     pub async fn stop(self) -> Result<(), Error> {
         postmaster::stop(&self.place, &self.binaries).await
     }
+}
+
+fn address(password: &str, port: u16) -> String {
+    format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}")
 }
 
 impl fmt::Debug for Postgres {

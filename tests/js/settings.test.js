@@ -78,6 +78,19 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     const line = await refusal({ env: { TURN_URLS: 'turn:turn.example.org' } });
     assert.match(line, /TURN_SECRET must be set too/);
   });
+
+  test('is a database that a command beside the server has not been told of', async () => {
+    for (const [args, code, message] of [
+      [['migrate'], 2, /^DATABASE_URL must be set$/],
+      [['seed'], 1, /DATABASE_URL must be set, or DATA_DIR be the directory of a server/],
+      [['export', 'ada'], 1, /DATABASE_URL must be set, or DATA_DIR/],
+      [['export'], 2, /<USER>/],
+    ]) {
+      const child = launch(args, { dir: await freshDirectory() });
+      assert.equal((await inTime(child.exited, 'the exit')).code, code);
+      assert.match(child.stderr.join('\n'), message);
+    }
+  });
 });
 
 describe('a start that the settings allow', { concurrency: 2 }, () => {

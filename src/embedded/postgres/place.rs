@@ -127,6 +127,12 @@ impl Place {
     }
 }
 
+/// Whether a cluster has been made for `data_dir`.
+pub(super) fn has_cluster(data_dir: &Path) -> Result<bool, Error> {
+    let home = noted(data_dir)?.unwrap_or_else(|| data_dir.to_owned());
+    Ok(home.join("postgres").exists())
+}
+
 /// The home the note in `data_dir` names.
 fn noted(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     let path = data_dir.join(NOTE);

@@ -1,0 +1,41 @@
+//! The database that a command works on.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use parlance::embedded::postgres::{Error, Postgres};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Database {
+    /// Postgres, as postgres://user:password@host:port/name; without it the private one that a server has made
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// Directory of the private Postgres
+    #[arg(long, env, default_value = ".parlance", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+impl Database {
+    /// Does the work on the database at that address. The private one is started for it, unless a server runs on it; it
+    /// is never made, for that would be an empty one in the place of the one that was meant.
+    pub(super) async fn use_for<T>(&self, work: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
+        if let Some(url) = &self.database_url {
+            return work(url).await;
+        }
+        if !Postgres::exists(&self.data_dir)? {
+            bail!("DATABASE_URL must be set, or DATA_DIR be the directory of a server with a private Postgres");
+        }
+        match Postgres::start(&self.data_dir).await {
+            Ok(postgres) => {
+                let done = work(postgres.url()).await;
+                let stopped = postgres.stop().await.context("stopping the private Postgres");
+                done.and_then(|done| stopped.map(|()| done))
+            }
+            Err(held @ Error::Held { .. }) => match Postgres::url_of_running(&self.data_dir).await? {
+                Some(url) => work(&url).await,
+                None => Err(held.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+}
