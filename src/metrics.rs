@@ -34,8 +34,8 @@ struct Parts {
     at_head: Mutex<Instant>,
     log_position: Gauge,
     log_lag: Seconds,
-    log_events_published: Counter,
-    log_events_read: Counter,
+    /// By [`Source`].
+    log_events: [Counter; 2],
     log_delay: Histogram,
     log_holes_filled: Counter,
     log_unpublished: Counter,
@@ -47,11 +47,10 @@ struct Parts {
     subscriptions: Gauge,
     operations: Counters<2>,
     errors: Counters<1>,
-    renders_shared: Counter,
-    renders_personal: Counter,
-    live_presence: Counter,
-    live_typing: Counter,
-    live_room: Counter,
+    /// Shared, and personal.
+    renders: [Counter; 2],
+    /// By [`LiveKind`].
+    live: [Counter; 3],
     s3_requests: Counters<1>,
 }
 
@@ -59,7 +58,7 @@ struct Parts {
 struct Entry {
     name: &'static str,
     kind: &'static str,
-    labels: &'static str,
+    labels: String,
     help: &'static str,
 }
 
@@ -121,119 +120,113 @@ impl Builder {
     }
 
     fn counter(&mut self, name: &'static str, help: &'static str) -> Counter {
-        self.add(Entry { name, kind: "counter", labels: "", help }, Counter::default())
+        self.add(Entry { name, kind: "counter", labels: String::new(), help }, Counter::default())
     }
 
     fn counters<const N: usize>(
         &mut self,
         name: &'static str,
-        labels: &'static str,
+        labels: impl Into<String>,
         help: &'static str,
     ) -> Counters<N> {
-        self.add(Entry { name, kind: "counter", labels, help }, Counters::default())
+        self.add(Entry { name, kind: "counter", labels: labels.into(), help }, Counters::default())
+    }
+
+    /// A counter for each value of its one label.
+    fn counters_of<const N: usize>(
+        &mut self,
+        name: &'static str,
+        (label, values): (&'static str, [&'static str; N]),
+        help: &'static str,
+    ) -> [Counter; N] {
+        let labels = format!("`{label}`: {}", values.join(", "));
+        let family = self.counters::<1>(name, labels, help);
+        values.map(|value| family.get_or_create_owned(&[(label, value)]))
     }
 
     fn gauge<G: Metric + Clone + Default>(&mut self, name: &'static str, help: &'static str) -> G {
-        self.add(Entry { name, kind: "gauge", labels: "", help }, G::default())
+        self.add(Entry { name, kind: "gauge", labels: String::new(), help }, G::default())
     }
 
     fn histogram<const N: usize>(&mut self, name: &'static str, help: &'static str, buckets: [f64; N]) -> Histogram {
-        self.add(Entry { name, kind: "histogram", labels: "", help }, Histogram::new(buckets))
+        self.add(Entry { name, kind: "histogram", labels: String::new(), help }, Histogram::new(buckets))
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut new = Builder { registry: Registry::default(), catalogue: Vec::new() };
-        let log_position = new.gauge("parlance_log_position", "The newest event that this node's tail has dispatched.");
-        let log_lag = new.gauge(
-            "parlance_log_lag_seconds",
-            "How long ago this node's tail was last known to be at the head of the log. In good health it stays below \
-             about TAIL_POLL_INTERVAL.",
-        );
-        let events = new.counters::<1>(
-            "parlance_log_events_total",
-            "`source`: published, read",
-            "Events dispatched by the tail, as published by a node or as read from Postgres.",
-        );
-        let log_delay = new.histogram(
-            "parlance_log_delay_seconds",
-            "From the creation of a message to its dispatch by this node's tail, as far as the nodes' clocks agree.",
-            DELAYS,
-        );
-        let log_holes_filled = new.counter(
-            "parlance_log_holes_filled_total",
-            "Times that later events had come and those missing before them were read from Postgres.",
-        );
-        let log_unpublished = new.counter(
-            "parlance_log_events_unpublished_total",
-            "Events of this node whose publication failed or found its queue full: tails read them from Postgres.",
-        );
-        let stream_overflows = new.counter(
-            "parlance_stream_overflows_total",
-            "Streams whose queue was full, and that were let go to read the log instead.",
-        );
-        let writer_queue = new.gauge("parlance_writer_queue_length", "Requests that wait to be committed.");
-        let writer_batch =
-            new.histogram("parlance_writer_batch_size", "Requests committed in one transaction.", BATCH_SIZES);
-        let messages_stored = new.counter("parlance_messages_stored_total", "Messages stored by this node.");
-        let sockets = new.gauge("parlance_sockets_open", "WebSocket connections.");
-        let subscriptions = new.gauge("parlance_subscriptions_open", "Subscriptions, over whatever transport.");
-        let operations = new.counters(
-            "parlance_operations_total",
-            "`kind`: query, mutation, subscription; `transport`: http, event_stream, websocket",
-            "Operations begun.",
-        );
-        let errors = new.counters(
-            "parlance_errors_total",
-            "`code`: as in errors.md",
-            "Errors answered to clients, by their code.",
-        );
-        let renders = new.counters::<1>(
-            "parlance_renders_total",
-            "`rendering`: shared, personal",
-            "Events rendered for subscriptions: once for all with the same document, or for one viewer.",
-        );
-        let live = new.counters::<1>(
-            "parlance_live_published_total",
-            "`kind`: presence, typing, room",
-            "Changes of what does not outlive the moment that this node has told the others: users who came, went or \
-             turned away, who type, who enter and leave a room.",
-        );
-        let s3_requests = new.counters::<1>(
-            "parlance_s3_requests_total",
-            "`outcome`: done, refused, away",
-            "Requests of the server to S3. Clients up- and download by themselves. `refused` is also what is looked for \
-             and is not there; `away` is an S3 that does not answer, or has no time.",
-        );
-        Self {
-            parts: Arc::new(Parts {
-                log_position,
-                log_lag,
-                log_events_published: events.get_or_create_owned(&[("source", "published")]),
-                log_events_read: events.get_or_create_owned(&[("source", "read")]),
-                log_delay,
-                log_holes_filled,
-                log_unpublished,
-                stream_overflows,
-                writer_queue,
-                writer_batch,
-                messages_stored,
-                sockets,
-                subscriptions,
-                operations,
-                errors,
-                renders_shared: renders.get_or_create_owned(&[("rendering", "shared")]),
-                renders_personal: renders.get_or_create_owned(&[("rendering", "personal")]),
-                live_presence: live.get_or_create_owned(&[("kind", "presence")]),
-                live_typing: live.get_or_create_owned(&[("kind", "typing")]),
-                live_room: live.get_or_create_owned(&[("kind", "room")]),
-                s3_requests,
-                at_head: Mutex::new(Instant::now()),
-                registry: new.registry,
-                catalogue: new.catalogue,
-            }),
-        }
+        let parts = Parts {
+            log_position: new.gauge("parlance_log_position", "The newest event that this node's tail has dispatched."),
+            log_lag: new.gauge(
+                "parlance_log_lag_seconds",
+                "How long ago this node's tail was last known to be at the head of the log. In good health it stays \
+                 below about TAIL_POLL_INTERVAL.",
+            ),
+            log_events: new.counters_of(
+                "parlance_log_events_total",
+                ("source", ["published", "read"]),
+                "Events dispatched by the tail, as published by a node or as read from Postgres.",
+            ),
+            log_delay: new.histogram(
+                "parlance_log_delay_seconds",
+                "From the creation of a message to its dispatch by this node's tail, as far as the nodes' clocks \
+                 agree.",
+                DELAYS,
+            ),
+            log_holes_filled: new.counter(
+                "parlance_log_holes_filled_total",
+                "Times that later events had come and those missing before them were read from Postgres.",
+            ),
+            log_unpublished: new.counter(
+                "parlance_log_events_unpublished_total",
+                "Events of this node whose publication failed or found its queue full: tails read them from Postgres.",
+            ),
+            stream_overflows: new.counter(
+                "parlance_stream_overflows_total",
+                "Streams whose queue was full, and that were let go to read the log instead.",
+            ),
+            writer_queue: new.gauge("parlance_writer_queue_length", "Requests that wait to be committed."),
+            writer_batch: new.histogram(
+                "parlance_writer_batch_size",
+                "Requests committed in one transaction.",
+                BATCH_SIZES,
+            ),
+            messages_stored: new.counter("parlance_messages_stored_total", "Messages stored by this node."),
+            sockets: new.gauge("parlance_sockets_open", "WebSocket connections."),
+            subscriptions: new.gauge("parlance_subscriptions_open", "Subscriptions, over whatever transport."),
+            operations: new.counters(
+                "parlance_operations_total",
+                "`kind`: query, mutation, subscription; `transport`: http, event_stream, websocket",
+                "Operations begun.",
+            ),
+            errors: new.counters(
+                "parlance_errors_total",
+                "`code`: as in errors.md",
+                "Errors answered to clients, by their code.",
+            ),
+            renders: new.counters_of(
+                "parlance_renders_total",
+                ("rendering", ["shared", "personal"]),
+                "Events rendered for subscriptions: once for all with the same document, or for one viewer.",
+            ),
+            live: new.counters_of(
+                "parlance_live_published_total",
+                ("kind", ["presence", "typing", "room"]),
+                "Changes of what does not outlive the moment that this node has told the others: users who came, went \
+                 or turned away, who type, who enter and leave a room.",
+            ),
+            s3_requests: new.counters::<1>(
+                "parlance_s3_requests_total",
+                "`outcome`: done, refused, away",
+                "Requests of the server to S3. Clients up- and download by themselves. `refused` is also what is \
+                 looked for and is not there; `away` is an S3 that does not answer, or has no time.",
+            ),
+            at_head: Mutex::new(Instant::now()),
+            registry: new.registry,
+            catalogue: new.catalogue,
+        };
+        Self { parts: Arc::new(parts) }
     }
 }
 
@@ -284,10 +277,7 @@ impl Metrics {
     }
 
     pub fn event_dispatched(&self, source: Source) {
-        match source {
-            Source::Published => self.parts.log_events_published.inc(),
-            Source::Read => self.parts.log_events_read.inc(),
-        };
+        self.parts.log_events[source as usize].inc();
     }
 
     pub fn message_dispatched(&self, after: Duration) {
@@ -357,20 +347,12 @@ impl Metrics {
     }
 
     pub fn live_published(&self, kind: LiveKind) {
-        match kind {
-            LiveKind::Presence => self.parts.live_presence.inc(),
-            LiveKind::Typing => self.parts.live_typing.inc(),
-            LiveKind::Room => self.parts.live_room.inc(),
-        };
+        self.parts.live[kind as usize].inc();
     }
 
     /// An event was rendered for a subscription.
     pub fn renders(&self, shared: bool) {
-        if shared {
-            self.parts.renders_shared.inc()
-        } else {
-            self.parts.renders_personal.inc()
-        };
+        self.parts.renders[usize::from(!shared)].inc();
     }
 }
 
