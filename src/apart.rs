@@ -17,7 +17,7 @@ pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 /// Runs work apart until it succeeds: for a stream that loses nothing because Postgres is away. The first argument says
 /// what cannot be done meanwhile. A macro, because it cannot be said of a closure's future that it is Send.
 macro_rules! patiently {
-    ($what:literal, $work:expr) => {
+    ($what:expr, $work:expr) => {
         loop {
             match $crate::apart::run($work).await {
                 Ok(value) => break value,

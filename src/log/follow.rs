@@ -1,7 +1,7 @@
 //! A client's stream: the log from its cursor, then the tail, nothing lost and nothing twice.
 
 use std::collections::{HashMap, HashSet};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use async_stream::stream;
@@ -18,6 +18,9 @@ use crate::apart::patiently;
 use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::{Connection, messages, participants};
+
+/// What the log says while Postgres is away.
+const CANNOT_READ: &str = "a stream cannot read on";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
@@ -129,7 +132,7 @@ impl Reading {
             };
             'from_the_log: loop {
                 let departures = log.streams.departures();
-                let snapshot = patiently!("a stream cannot read on", snapshot(log.clone(), user));
+                let snapshot = patiently!(CANNOT_READ, snapshot(log.clone(), user));
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
                 if std::mem::take(&mut resync) {
@@ -137,30 +140,19 @@ impl Reading {
                     yield Step::Item(Item::ResyncRequired(head));
                 }
                 if let Some(from) = position {
-                    let Some(mut missed) = patiently!("a stream cannot read on", Missed::new(log.clone(), user, snapshot.clone(), from)) else {
-                        resync = true;
-                        continue;
-                    };
-                    loop {
-                        let (rest, page) = patiently!("a stream cannot read on", missed.clone().page(log.clone()));
-                        missed = rest;
-                        let events = match page {
-                            Page::Events(events) => events,
-                            Page::End => break,
-                            Page::Forgotten => {
-                                resync = true;
-                                continue 'from_the_log;
-                            }
+                    let mut missed = pin!(missed(log.clone(), user, snapshot.clone(), from));
+                    while let Some(event) = missed.next().await {
+                        let Ok(event) = event else {
+                            resync = true;
+                            continue 'from_the_log;
                         };
-                        for event in events {
-                            // Whoever reads slowly may have left meanwhile.
-                            if log.streams.departures() != departures {
-                                continue 'from_the_log;
-                            }
-                            position = Some(event.seq);
-                            if interest.wants(&event.change) && may_see(&snapshot, &event.change) {
-                                yield Step::Item(Item::Event(event));
-                            }
+                        // Whoever reads slowly may have left meanwhile.
+                        if log.streams.departures() != departures {
+                            continue 'from_the_log;
+                        }
+                        position = Some(event.seq);
+                        if interest.wants(&event.change) && may_see(&snapshot, &event.change) {
+                            yield Step::Item(Item::Event(event));
                         }
                     }
                 }
@@ -196,12 +188,32 @@ fn may_see(snapshot: &Snapshot, change: &Change) -> bool {
     }
 }
 
-enum Page {
-    Events(Vec<Event>),
-    /// The head is reached.
-    End,
-    /// Some that should come next were dropped.
-    Forgotten,
+/// Events that should come next are in the log no more.
+struct Forgotten;
+
+/// What the user may receive of the events after a place, up to the head of the snapshot.
+fn missed(
+    log: Log,
+    user: UserId,
+    snapshot: Snapshot,
+    from: Seq,
+) -> impl Stream<Item = std::result::Result<Event, Forgotten>> + Send {
+    stream! {
+        let Some(mut missed) = patiently!(CANNOT_READ, Missed::new(log.clone(), user, snapshot.clone(), from)) else {
+            yield Err(Forgotten);
+            return;
+        };
+        while missed.position < missed.head {
+            let Some((rest, events)) = patiently!(CANNOT_READ, missed.clone().page(log.clone())) else {
+                yield Err(Forgotten);
+                return;
+            };
+            for event in events {
+                yield Ok(event);
+            }
+            missed = rest;
+        }
+    }
 }
 
 /// What a stream has missed, read page by page.
@@ -254,17 +266,14 @@ impl Missed {
         Ok(Some(Self { user, position, head: snapshot.head, conversations, ever, returned }))
     }
 
-    /// The next events for the user, and what is left.
-    async fn page(mut self, log: Log) -> Result<(Self, Page)> {
-        if self.position >= self.head {
-            return Ok((self, Page::End));
-        }
+    /// The next events for the user, and what is left. None where some that should come next were dropped.
+    async fn page(mut self, log: Log) -> Result<Option<(Self, Vec<Event>)>> {
         let limit = log.settings.catch_up_page;
         let mut connection = log.database.connection().await?;
         let mut events =
             read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
         if !read::is_whole_after(&mut connection, self.position).await? {
-            return Ok((self, Page::Forgotten));
+            return Ok(None);
         }
         self.position = events.last().map_or(self.head, |last| last.seq);
         events.retain(|event| {
@@ -276,7 +285,7 @@ impl Missed {
         });
         let concealed = concealed(&mut connection, self.user, &events).await?;
         events.retain(|event| event.change.message().is_none_or(|message| !concealed.contains(&message)));
-        Ok((self, Page::Events(events)))
+        Ok(Some((self, events)))
     }
 }
 
