@@ -150,14 +150,14 @@ impl Client {
         }
         #[derive(Deserialize)]
         struct Attachment {
-            status: String,
+            state: String,
             url: Option<String>,
         }
         let document = "mutation ($input: CompleteUploadInput!) {
-            completed: completeUpload(input: $input) { attachment { status url } } }";
+            completed: completeUpload(input: $input) { attachment { state url } } }";
         let data: Data = self.ask(Some(viewer), document, &json!({ "attachmentId": id })).await?;
-        let Attachment { status, url } = data.completed.attachment;
-        url.with_context(|| format!("the attachment is {status}"))
+        let Attachment { state, url } = data.completed.attachment;
+        url.with_context(|| format!("the attachment is {state}"))
     }
 
     /// Returns the message's number.
