@@ -63,7 +63,7 @@ pub struct Places {
     /// Address and port to listen on
     #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     pub listen_addr: SocketAddr,
-    /// Directory of the private Postgres and of the key made at first start
+    /// Directory of the private Postgres, of files without S3_ENDPOINT, and of keys and passwords made at first start
     #[arg(long, env, default_value = ".parlance", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Postgres 14 or newer, as postgres://user:password@host:port/name; without it a private one is started in the data directory

@@ -1,7 +1,6 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way: `http ─▶ graphql ─▶ domain ─▶ log · live · blobs · media · scanner ─▶ store · redis ─▶ config ·
-//! error · ids · clock · random · metrics · kept · apart`; see docs/ARCHITECTURE.md.
+//! Imports run one way, from `http` by `graphql` and `domain` to `log` and `store`; see docs/ARCHITECTURE.md.
 
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
