@@ -25,6 +25,8 @@ pub struct Config {
     #[command(flatten)]
     pub places: Places,
     #[command(flatten)]
+    pub process: Process,
+    #[command(flatten)]
     pub postgres: Postgres,
     #[command(flatten)]
     pub s3: S3Settings,
@@ -81,6 +83,12 @@ pub struct Places {
     /// Run missing migrations at start; always done for the private Postgres
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,
+}
+
+/// How the process tells of itself, and ends.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Log, metrics and shutdown")]
+pub struct Process {
     /// What is written to the log, in the syntax of tracing's EnvFilter
     #[arg(long, env, default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log_level: String,

@@ -119,11 +119,11 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 
 fn start_logging(config: &Config) -> Result<()> {
     // s3s calls every request that it refuses an error, and shows whole requests. LOG_LEVEL may say otherwise.
-    let filter = format!("s3s=off,s3s_fs=off,{}", config.places.log_level);
+    let filter = format!("s3s=off,s3s_fs=off,{}", config.process.log_level);
     let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    match config.places.log_format {
+    match config.process.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }

@@ -159,7 +159,7 @@ impl Batch {
             conversations::lock_many(conn, &ids),
             participants::among(conn, &pairs),
             messages::by_client_ids(conn, &sent),
-            messages::sights(conn, &answers),
+            messages::visibilities(conn, &answers),
             mention_rows::named(conn, &written),
             attachments::hold(conn, &sent_with),
         )?;
@@ -176,8 +176,8 @@ impl Batch {
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
             answerable: answerable
                 .into_iter()
-                .filter(|sight| sight.visible)
-                .map(|sight| ((sight.user_id, sight.message_id), sight.conversation_id))
+                .filter(|visibility| visibility.visible)
+                .map(|visibility| ((visibility.user_id, visibility.message_id), visibility.conversation_id))
                 .collect(),
             attachments: held.into_iter().collect(),
             new: Vec::with_capacity(sends.len()),

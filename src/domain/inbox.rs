@@ -16,7 +16,7 @@ use crate::log::{Cursor, Follow, Interest, Item};
 
 /// What a subscription is made of before it is rendered: the same for everybody who may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Happening {
+pub enum InboxItem {
     Logged(Item),
     /// The stamp keeps apart what happens twice.
     Typing(Typing, Stamp),
@@ -24,7 +24,7 @@ pub enum Happening {
     Presence(UserId, Status, Stamp),
 }
 
-impl From<Item> for Happening {
+impl From<Item> for InboxItem {
     fn from(item: Item) -> Self {
         Self::Logged(item)
     }
@@ -60,11 +60,11 @@ impl App {
 }
 
 impl Stream for Inbox {
-    type Item = Happening;
+    type Item = InboxItem;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Happening>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<InboxItem>> {
         if let Poll::Ready(item) = self.log.poll_next_unpin(cx) {
-            return Poll::Ready(item.map(Happening::Logged));
+            return Poll::Ready(item.map(InboxItem::Logged));
         }
         loop {
             if let Some(asking) = &mut self.asking {
@@ -73,7 +73,7 @@ impl Stream for Inbox {
                 let Some((typing, stamp)) = asked else { continue };
                 let key = (typing.conversation, typing.user);
                 if if typing.typing { self.typing.insert(key) } else { self.typing.remove(&key) } {
-                    return Poll::Ready(Some(Happening::Typing(typing, stamp)));
+                    return Poll::Ready(Some(InboxItem::Typing(typing, stamp)));
                 }
             }
             match ready!(self.watch.poll_changed(cx)) {
@@ -83,7 +83,7 @@ impl Stream for Inbox {
                 (Subject::Presence(user), stamp) => {
                     let status = self.app.live().status(user);
                     if std::mem::replace(&mut self.status, status) != status {
-                        return Poll::Ready(Some(Happening::Presence(user, status, stamp)));
+                        return Poll::Ready(Some(InboxItem::Presence(user, status, stamp)));
                     }
                 }
                 (Subject::Room(..), _) => {}

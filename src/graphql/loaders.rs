@@ -20,7 +20,7 @@ use crate::store::attachments::Attachment;
 use crate::store::contacts::{self, Relation};
 use crate::store::conversations::{self, Conversation};
 use crate::store::mentions;
-use crate::store::messages::{self, Message, Sight};
+use crate::store::messages::{self, Message, Visibility};
 use crate::store::participants::{self, Participant};
 use crate::store::receipts::{self, Progress};
 use crate::store::users::{self, User};
@@ -67,7 +67,7 @@ pub struct VisibleKey(pub UserId, pub MessageId);
 
 /// How a message stands to a user; nothing where they take no part in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SightKey(pub UserId, pub MessageId);
+pub struct VisibilityKey(pub UserId, pub MessageId);
 
 /// The users named in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -249,15 +249,15 @@ impl Loader<VisibleKey> for Rows {
     }
 }
 
-impl Loader<SightKey> for Rows {
-    type Value = Sight;
+impl Loader<VisibilityKey> for Rows {
+    type Value = Visibility;
     type Error = Error;
 
-    async fn load(&self, keys: &[SightKey]) -> Result<HashMap<SightKey, Sight>> {
-        let pairs: Vec<_> = keys.iter().map(|&SightKey(user, id)| (user, id)).collect();
+    async fn load(&self, keys: &[VisibilityKey]) -> Result<HashMap<VisibilityKey, Visibility>> {
+        let pairs: Vec<_> = keys.iter().map(|&VisibilityKey(user, id)| (user, id)).collect();
         let connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::sights(&connection, &pairs).await.map_err(failed)?;
-        Ok(rows.into_iter().map(|row| (SightKey(row.user_id, row.message_id), row)).collect())
+        let rows = messages::visibilities(&connection, &pairs).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (VisibilityKey(row.user_id, row.message_id), row)).collect())
     }
 }
 

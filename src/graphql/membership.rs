@@ -1,12 +1,68 @@
-//! What a participant changes about its own state in a conversation.
+//! A participant's own state in a conversation, as it alone sees and changes it.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::Result;
+use super::loaders::NumberKey;
+use super::message::Message;
+use super::participant::ParticipantRole;
 use super::scalars::{DateTime, parse_id};
-use crate::store::participants::MembershipChanges;
+use crate::ids::MembershipId;
+use crate::store::participants::{MembershipChanges, Participant as Row};
+
+/// A participant's own state in a conversation.
+pub struct Membership {
+    pub row: Row,
+    /// The number of the conversation's newest message.
+    pub last_message_number: i32,
+}
+
+#[Object]
+impl Membership {
+    async fn id(&self) -> ID {
+        MembershipId(self.row.id.0).to_string().into()
+    }
+
+    async fn role(&self) -> ParticipantRole {
+        self.row.role.into()
+    }
+
+    /// Messages of others after the last one read and since joining; SYSTEM messages and deleted ones do not count.
+    async fn unread_count(&self) -> i32 {
+        self.row.unread(self.last_message_number)
+    }
+
+    /// Those of them that mention the viewer, by `@username` or `@all`.
+    async fn unread_mention_count(&self) -> i32 {
+        self.row.unread_mentions
+    }
+
+    async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
+        let key = NumberKey(self.row.user_id, self.row.conversation_id, self.row.last_read_number);
+        ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
+    }
+
+    /// Stays so when a new message comes.
+    async fn archived(&self) -> bool {
+        self.row.archived
+    }
+
+    /// For the client to show first: lists are in the same order all the same.
+    async fn pinned(&self) -> bool {
+        self.row.pinned
+    }
+
+    /// Muted while in the future.
+    async fn muted_until(&self) -> Option<DateTime> {
+        self.row.muted_until.map(Into::into)
+    }
+
+    async fn joined_at(&self) -> DateTime {
+        self.row.joined_at.into()
+    }
+}
 
 /// `mutedUntil: null` unmutes; what is left out stays.
 #[derive(InputObject)]

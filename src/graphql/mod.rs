@@ -33,6 +33,7 @@ mod scheduled_message;
 mod search;
 mod server_info;
 mod session;
+mod subscription;
 mod typing;
 mod upload;
 mod user;
@@ -47,13 +48,13 @@ use async_graphql::{
     MergedObject, MergedSubscription, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables,
 };
 
-pub use crate::domain::inbox::Happening;
+pub use crate::domain::inbox::InboxItem;
 pub use batch::Batches;
 pub use context::{Caller, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
-pub use event::{Items, Opened, Turn};
 pub use loaders::Loaders;
 pub use page::{MAX_PAGE_SIZE, page_sizes};
+pub use subscription::{Items, Opened, Phase};
 pub use validation::OnValid;
 
 use crate::config::Operations;
@@ -99,7 +100,7 @@ pub struct Mutation(
 
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(
-    event::LogSubscription,
+    subscription::LogSubscription,
     call_event::CallSubscription,
     presence::PresenceSubscription,
     room::RoomSubscription,

@@ -45,7 +45,7 @@ pub struct TypingMutation;
 
 #[Object]
 impl TypingMutation {
-    /// Lapses by itself after 8 seconds; a client that goes on says so again before.
+    /// Lapses by itself after 8 seconds, unless the server is set otherwise; a client that goes on says so again before.
     async fn set_typing(&self, ctx: &Context<'_>, input: SetTypingInput) -> Result<SetTypingPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;

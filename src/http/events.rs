@@ -20,12 +20,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Server;
 use super::accept::Stream;
+use super::connection_limit::Permit;
 use super::drain::Drain;
 use super::lifetime::{Lifetime, Over};
 use super::operation::Parsed;
 use super::render::Rendered;
 use super::response::Body;
-use super::seats::Seat;
 use crate::domain::presence::Connected;
 use crate::graphql::{Error, ErrorCode, Identity};
 use crate::metrics::Transport;
@@ -43,10 +43,8 @@ pub(super) async fn respond(
         return Err(Error::new(ErrorCode::Unavailable, "The server restarts. Try again in a moment."));
     }
     let (caller, lifetime) = server.watched_caller(headers, peer).await?;
-    let seat = match caller.identity {
-        Identity::SignedIn(viewer) => {
-            Some((server.take_seat(viewer.user)?, server.app.presences().connect(viewer.user)))
-        }
+    let permit = match caller.identity {
+        Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
         _ => None,
     };
     server.count_operation(parsed.kind, Transport::EventStream);
@@ -64,7 +62,7 @@ pub(super) async fn respond(
         over: endless.then(|| (lifetime, server.drain.clone())),
         heartbeat: settings.socket_ping_interval,
         patience: settings.socket_write_timeout,
-        seat,
+        permit,
     };
     let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(connection.run(sender));
@@ -84,7 +82,7 @@ struct Connection {
     /// How long a client may leave a chunk unread.
     patience: Duration,
     /// One of those that the user may have; while it is taken the user is there.
-    seat: Option<(Seat, Connected)>,
+    permit: Option<(Permit, Connected)>,
 }
 
 /// What is next to be sent.
@@ -97,8 +95,8 @@ enum Next {
 impl Connection {
     /// Sends what the operation brings until that is over, or the client has gone or does not read.
     async fn run(self, chunks: mpsc::Sender<String>) {
-        let Self { form, mut events, over, heartbeat, patience, seat } = self;
-        let _seat = seat;
+        let Self { form, mut events, over, heartbeat, patience, permit } = self;
+        let _permit = permit;
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
         let mut over = pin!(ended(over));
         let mut next = form.beginning().to_owned();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod caller;
+mod connection_limit;
 mod cost;
 mod documents;
 mod drain;
@@ -15,7 +16,6 @@ mod metrics;
 mod operation;
 mod render;
 mod response;
-mod seats;
 mod socket;
 mod subscription;
 
@@ -44,11 +44,11 @@ use crate::domain::App;
 use crate::embedded::s3::S3;
 use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
 use crate::ids::UserId;
+use connection_limit::{ConnectionLimit, Permit};
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use render::Plans;
-use seats::{Seat, Seats};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use socket::fuzzing;
@@ -71,7 +71,7 @@ pub struct Parts {
     plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Costs,
-    seats: Seats,
+    connection_limit: ConnectionLimit,
     config: Config,
     drain: Drain,
     /// The server's own, where it has one.
@@ -105,7 +105,7 @@ impl Server {
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
-            seats: Seats::default(),
+            connection_limit: ConnectionLimit::default(),
             drain: Drain::default(),
             config,
             app,
@@ -114,9 +114,9 @@ impl Server {
     }
 
     /// Counts a connection of the user's until it is dropped; RATE_LIMITED where there are too many.
-    fn take_seat(&self, user: UserId) -> Result<Seat, Error> {
+    fn admit(&self, user: UserId) -> Result<Permit, Error> {
         let max = self.config.socket.socket_max_per_user;
-        self.seats.take(user, max).ok_or_else(|| {
+        self.connection_limit.take(user, max).ok_or_else(|| {
             let message = format!("At most {max} connections of one user at once.");
             Error::limited("SOCKET_MAX_PER_USER", Duration::from_secs(30), message)
         })
@@ -127,7 +127,7 @@ impl Server {
 /// what is in flight, closes the sockets with 1012, and returns within the drain's delay and timeout.
 pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
-    let (delay, timeout) = (server.config.places.drain_delay, server.config.places.drain_timeout);
+    let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
     // An event must not wait until the client has confirmed the one before.
     let listener = listener.tap_io(|stream| {
@@ -168,7 +168,7 @@ fn router(server: Server) -> Router {
         .and(NotForContentType::const_new("multipart/mixed"));
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let router =
-        if server.config.places.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
+        if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
     router
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(count_refusal))

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::Server;
 use super::cost::Costs;
 use super::documents::{Documents, Found, Validated};
-use super::render::Way;
+use super::render::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
@@ -44,7 +44,7 @@ pub(super) struct Parsed {
     request: Request,
     pub(super) kind: OperationType,
     /// How a subscription shares what it renders.
-    way: Option<Way>,
+    wanted: Option<PlanRequest>,
 }
 
 impl TryFrom<Map<String, Value>> for Operation {
@@ -120,8 +120,8 @@ impl Operation {
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
-        let way = match kind {
-            OperationType::Subscription => Way::new(&document, operation, name.as_deref(), &variables),
+        let wanted = match kind {
+            OperationType::Subscription => PlanRequest::new(&document, operation, name.as_deref(), &variables),
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
@@ -131,7 +131,7 @@ impl Operation {
             let documents = Arc::clone(&server.documents);
             request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, kind, way })
+        Ok(Parsed { schema: schema.clone(), request, kind, wanted })
     }
 
     /// As far as its own text goes, without the schema.
@@ -187,7 +187,7 @@ impl Parsed {
 
     /// Runs a subscription, as long as the stream is polled.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Subscription {
-        Subscription::new(server, &self.schema, self.request, self.way, caller)
+        Subscription::new(server, &self.schema, self.request, self.wanted, caller)
     }
 }
 

@@ -18,7 +18,7 @@ use quick_cache::sync::Cache;
 use super::documents::{Digest, Validated};
 use super::response::Body;
 use crate::clock::Clock;
-use crate::graphql::{Caller, Happening, Identity, Loaders, Schema, Sharing, Turn};
+use crate::graphql::{Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing};
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
@@ -56,7 +56,7 @@ pub(super) struct Plans {
     next_id: AtomicU64,
     clock: Clock,
     /// By plan, event, and the state of what it shows.
-    rendered: Cache<(u64, Happening, Seq), Kept, Weight>,
+    rendered: Cache<(u64, InboxItem, Seq), Kept, Weight>,
 }
 
 /// What was rendered for all.
@@ -84,14 +84,14 @@ struct Key {
 }
 
 /// A way of asking, before it is known whether it is right.
-pub(super) struct Way {
+pub(super) struct PlanRequest {
     key: Key,
     document: Arc<Validated>,
     /// Those that the operation declares.
     variables: Variables,
 }
 
-impl Way {
+impl PlanRequest {
     /// None for what is no single field, and is rendered for its subscriber alone.
     pub(super) fn new(
         document: &Arc<Validated>,
@@ -136,8 +136,8 @@ pub(super) struct Plan {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<(u64, Happening, Seq), Kept> for Weight {
-    fn weight(&self, _: &(u64, Happening, Seq), kept: &Kept) -> u64 {
+impl Weighter<(u64, InboxItem, Seq), Kept> for Weight {
+    fn weight(&self, _: &(u64, InboxItem, Seq), kept: &Kept) -> u64 {
         let text = match &kept.rendered {
             Some(Rendered::Next(json)) => json.len(),
             Some(Rendered::Failed(_)) | None => 0,
@@ -171,8 +171,8 @@ impl Plans {
 
     /// The plan of those who ask in this way. Only for who was let in, with variables that were found right: the first
     /// one's are everybody's.
-    pub(super) fn enter(self: &Arc<Self>, way: Way) -> Arc<Plan> {
-        let Way { key, document, variables } = way;
+    pub(super) fn enter(self: &Arc<Self>, wanted: PlanRequest) -> Arc<Plan> {
+        let PlanRequest { key, document, variables } = wanted;
         let mut known = self.lock();
         if let Some(plan) = known.get(&key).and_then(Weak::upgrade) {
             return plan;
@@ -197,7 +197,7 @@ impl Plans {
 impl Plan {
     /// The same where it has been rendered for all, without waiting for anything.
     #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
-    pub(super) fn rendered(&self, item: Happening) -> Option<Option<Rendered>> {
+    pub(super) fn rendered(&self, item: InboxItem) -> Option<Option<Rendered>> {
         if self.is_personal() {
             return None;
         }
@@ -207,7 +207,7 @@ impl Plan {
     }
 
     /// The item as its subscribers see it; None where what it tells of is gone.
-    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: Happening) -> Option<Rendered> {
+    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: InboxItem) -> Option<Rendered> {
         if !self.is_personal() {
             match self.share(item).await {
                 Ok(rendered) => return rendered,
@@ -222,7 +222,7 @@ impl Plan {
 
     /// The others wait for who comes first. Where that is not done at once it goes on in a task of its own: this
     /// subscriber may be stuck with a client that does not read.
-    async fn share(self: &Arc<Self>, item: Happening) -> Result<Option<Rendered>, Unshared> {
+    async fn share(self: &Arc<Self>, item: InboxItem) -> Result<Option<Rendered>, Unshared> {
         let plan = Arc::clone(self);
         let mut sharing = Box::pin(async move {
             let (kept, place) = (&plan.plans.rendered, plan.place(item));
@@ -238,7 +238,7 @@ impl Plan {
         }
     }
 
-    async fn render_shared(&self, item: Happening) -> Result<Kept, Unshared> {
+    async fn render_shared(&self, item: InboxItem) -> Result<Kept, Unshared> {
         // Those who have waited for the first to find out need not find out again.
         if self.is_personal() {
             return Err(Unshared::Personal);
@@ -258,10 +258,10 @@ impl Plan {
     }
 
     /// Under which it is kept: what shows a message is rendered anew once that has changed.
-    fn place(&self, item: Happening) -> (u64, Happening, Seq) {
+    fn place(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
         let state = match &item {
-            Happening::Logged(item) => self.plans.log.state_of(item),
-            Happening::Typing(..) | Happening::Presence(..) => 0,
+            InboxItem::Logged(item) => self.plans.log.state_of(item),
+            InboxItem::Typing(..) | InboxItem::Presence(..) => 0,
         };
         (self.id, item, state)
     }
@@ -270,11 +270,11 @@ impl Plan {
         self.personal.load(Ordering::SeqCst)
     }
 
-    fn request(&self, item: Happening) -> Request {
+    fn request(&self, item: InboxItem) -> Request {
         let mut request = Request::new(&*self.document.text).variables(self.variables.clone());
         request.operation_name.clone_from(&self.key.operation);
         request.set_parsed_query(self.document.document.clone());
-        request.data(Turn::Render(item)).data(self.plans.loaders.clone())
+        request.data(Phase::Render(item)).data(self.plans.loaders.clone())
     }
 
     async fn execute(&self, request: Request) -> Option<Body> {

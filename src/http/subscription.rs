@@ -11,10 +11,10 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Server;
-use super::render::{Plan, Plans, Rendered, Way};
+use super::render::{Plan, PlanRequest, Plans, Rendered};
 use super::response::Body;
 use crate::apart::{self, Apart};
-use crate::graphql::{Caller, Happening, Items, Opened, Schema, Turn};
+use crate::graphql::{Caller, InboxItem, Items, Opened, Phase, Schema};
 use crate::metrics::{Metrics, Open};
 
 /// Events that are rendered side by side, where so many are waiting.
@@ -40,7 +40,7 @@ struct Opening {
     responses: Apart<Response>,
     opened: Opened,
     plans: Arc<Plans>,
-    way: Way,
+    wanted: PlanRequest,
     caller: Caller,
 }
 
@@ -54,15 +54,27 @@ struct Live {
 }
 
 impl Subscription {
-    pub(super) fn new(server: &Server, schema: &Schema, request: Request, way: Option<Way>, caller: Caller) -> Self {
+    pub(super) fn new(
+        server: &Server,
+        schema: &Schema,
+        request: Request,
+        wanted: Option<PlanRequest>,
+        caller: Caller,
+    ) -> Self {
         let request = request.data(server.plans.loaders.clone()).data(caller.clone());
         let metrics = server.app.metrics().clone();
-        let stage = match way {
+        let stage = match wanted {
             None => Stage::Alone(Apart::new(schema.execute_stream(request))),
-            Some(way) => {
+            Some(wanted) => {
                 let opened = Opened::default();
-                let responses = Apart::new(schema.execute_stream(request.data(Turn::Open(opened.clone()))));
-                Stage::Opening(Box::new(Opening { responses, opened, plans: Arc::clone(&server.plans), way, caller }))
+                let responses = Apart::new(schema.execute_stream(request.data(Phase::Open(opened.clone()))));
+                Stage::Opening(Box::new(Opening {
+                    responses,
+                    opened,
+                    plans: Arc::clone(&server.plans),
+                    wanted,
+                    caller,
+                }))
             }
         };
         Self { _open: metrics.subscription(), metrics, stage }
@@ -73,7 +85,7 @@ impl Subscription {
         if let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Over)
             && let Some(items) = opening.opened.take()
         {
-            let (plan, rendered) = (opening.plans.enter(opening.way), Vec::new().into_iter());
+            let (plan, rendered) = (opening.plans.enter(opening.wanted), Vec::new().into_iter());
             self.stage = Stage::Live(Live { items, plan, caller: opening.caller, rendering: None, rendered });
         }
     }
@@ -146,6 +158,6 @@ impl Live {
     }
 }
 
-async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<Happening>) -> Vec<Option<Rendered>> {
+async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<InboxItem>) -> Vec<Option<Rendered>> {
     join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await
 }

@@ -44,16 +44,16 @@ pub enum Body {
 pub enum Change {
     Present {
         user: UserId,
-        mood: Mood,
+        activity: Activity,
     },
     Absent {
         user: UserId,
         seen: DateTime<Utc>,
     },
     /// Of the user on whichever node.
-    Mood {
+    Activity {
         user: UserId,
-        mood: Mood,
+        activity: Activity,
     },
     Entered {
         conversation: ConversationId,
@@ -73,7 +73,7 @@ pub enum Change {
 
 /// Whether a user who is there is away. The newest word counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Mood {
+pub struct Activity {
     /// Milliseconds since 1970.
     pub at: i64,
     pub away: bool,
@@ -82,7 +82,7 @@ pub struct Mood {
 /// What there is on one node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
-    pub present: Vec<(UserId, Mood)>,
+    pub present: Vec<(UserId, Activity)>,
     pub rooms: Vec<(ConversationId, UserId)>,
 }
 

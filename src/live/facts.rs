@@ -3,36 +3,36 @@
 use std::collections::HashMap;
 
 use super::Status;
-use super::exchange::{Facts as OfNode, Mood, NodeId};
+use super::exchange::{Activity, Facts as OfNode, NodeId};
 use crate::ids::{ConversationId, UserId};
 
 #[derive(Default)]
 pub(super) struct Facts {
     /// On which nodes a user is connected.
-    present: HashMap<UserId, Vec<(NodeId, Mood)>>,
+    present: HashMap<UserId, Vec<(NodeId, Activity)>>,
     /// On which nodes a user has a conversation open.
     rooms: HashMap<ConversationId, HashMap<UserId, Vec<NodeId>>>,
 }
 
 impl Facts {
     pub(super) fn status(&self, user: UserId) -> Status {
-        match self.mood(user) {
+        match self.activity(user) {
             None => Status::Offline,
-            Some(mood) if mood.away => Status::Away,
+            Some(activity) if activity.away => Status::Away,
             Some(_) => Status::Online,
         }
     }
 
     /// The newest of the user's; None where the user is not there.
-    pub(super) fn mood(&self, user: UserId) -> Option<Mood> {
-        self.present.get(&user)?.iter().map(|(_, mood)| *mood).max()
+    pub(super) fn activity(&self, user: UserId) -> Option<Activity> {
+        self.present.get(&user)?.iter().map(|(_, activity)| *activity).max()
     }
 
-    pub(super) fn set_present(&mut self, node: NodeId, user: UserId, mood: Mood) {
+    pub(super) fn set_present(&mut self, node: NodeId, user: UserId, activity: Activity) {
         let nodes = self.present.entry(user).or_default();
         match nodes.iter_mut().find(|(there, _)| *there == node) {
-            Some((_, known)) => *known = mood.max(*known),
-            None => nodes.push((node, mood)),
+            Some((_, known)) => *known = activity.max(*known),
+            None => nodes.push((node, activity)),
         }
     }
 
@@ -46,9 +46,9 @@ impl Facts {
     }
 
     /// On every node where the user is connected.
-    pub(super) fn set_mood(&mut self, user: UserId, mood: Mood) {
+    pub(super) fn set_activity(&mut self, user: UserId, activity: Activity) {
         for (_, known) in self.present.get_mut(&user).into_iter().flatten() {
-            *known = mood.max(*known);
+            *known = activity.max(*known);
         }
     }
 
@@ -87,7 +87,9 @@ impl Facts {
     pub(super) fn of(&self, node: NodeId) -> OfNode {
         let mut facts = OfNode::default();
         for (user, nodes) in &self.present {
-            facts.present.extend(nodes.iter().filter(|(there, _)| *there == node).map(|(_, mood)| (*user, *mood)));
+            facts
+                .present
+                .extend(nodes.iter().filter(|(there, _)| *there == node).map(|(_, activity)| (*user, *activity)));
         }
         for (conversation, room) in &self.rooms {
             let users = room.iter().filter(|(_, nodes)| nodes.contains(&node));
@@ -103,8 +105,8 @@ impl Facts {
         for &(conversation, user) in &known.rooms {
             self.leave(node, conversation, user);
         }
-        for &(user, mood) in &now.present {
-            self.set_present(node, user, mood);
+        for &(user, activity) in &now.present {
+            self.set_present(node, user, activity);
         }
         for &(conversation, user) in &now.rooms {
             self.enter(node, conversation, user);

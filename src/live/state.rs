@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::exchange::{Change, Mood, NodeId, To};
+use super::exchange::{Activity, Change, NodeId, To};
 use super::facts::Facts;
 use super::peers::Peer;
 use super::watch::{Stamp, Subject, Topic, Watchers};
@@ -112,8 +112,8 @@ impl State {
         connections.count += 1;
         connections.closed = None;
         if !known {
-            let mood = self.facts.mood(user).unwrap_or(Mood { at: self.millis(), away: false });
-            self.say(Change::Present { user, mood });
+            let activity = self.facts.activity(user).unwrap_or(Activity { at: self.millis(), away: false });
+            self.say(Change::Present { user, activity });
         }
     }
 
@@ -130,11 +130,11 @@ impl State {
 
     /// Of a user who is there; of another there is nothing to keep.
     pub(super) fn set_away(&mut self, user: UserId, away: bool) {
-        if let Some(mood) = self.facts.mood(user)
-            && mood.away != away
+        if let Some(activity) = self.facts.activity(user)
+            && activity.away != away
         {
-            let at = self.millis().max(mood.at + 1);
-            self.say(Change::Mood { user, mood: Mood { at, away } });
+            let at = self.millis().max(activity.at + 1);
+            self.say(Change::Activity { user, activity: Activity { at, away } });
         }
     }
 
@@ -224,7 +224,7 @@ impl State {
     fn say(&mut self, change: Change) {
         self.apply(self.me, change);
         self.parts.metrics.live_published(match change {
-            Change::Present { .. } | Change::Absent { .. } | Change::Mood { .. } => LiveKind::Presence,
+            Change::Present { .. } | Change::Absent { .. } | Change::Activity { .. } => LiveKind::Presence,
             Change::Entered { .. } | Change::Left { .. } => LiveKind::Room,
             Change::Typing { .. } => LiveKind::Typing,
         });
@@ -237,15 +237,15 @@ impl State {
 
     pub(super) fn apply(&mut self, node: NodeId, change: Change) {
         match change {
-            Change::Present { user, mood } => {
+            Change::Present { user, activity } => {
                 self.seen.remove(&user);
-                self.alter(&[user], &[], |facts| facts.set_present(node, user, mood));
+                self.alter(&[user], &[], |facts| facts.set_present(node, user, activity));
             }
             Change::Absent { user, seen } => {
                 self.alter(&[user], &[], |facts| facts.set_absent(node, user));
                 self.keep_seen(user, seen);
             }
-            Change::Mood { user, mood } => self.alter(&[user], &[], |facts| facts.set_mood(user, mood)),
+            Change::Activity { user, activity } => self.alter(&[user], &[], |facts| facts.set_activity(user, activity)),
             Change::Entered { conversation, user } => {
                 self.alter(&[], &[(conversation, user)], |facts| facts.enter(node, conversation, user));
             }

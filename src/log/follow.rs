@@ -312,6 +312,10 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
 /// The messages among the events that are not for this user, though the conversation is.
 async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
     let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
-    let sights = messages::sights(conn, &shown).await?;
-    Ok(sights.into_iter().filter(|sight| !sight.visible).map(|sight| sight.message_id).collect())
+    let visibilities = messages::visibilities(conn, &shown).await?;
+    Ok(visibilities
+        .into_iter()
+        .filter(|visibility| !visibility.visible)
+        .map(|visibility| visibility.message_id)
+        .collect())
 }

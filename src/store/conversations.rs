@@ -220,5 +220,5 @@ pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc
 /// As `Participant::unread` has it.
 #[diesel::dsl::auto_type]
 fn unread() -> _ {
-    conversations::last_message_number - participants::last_read_number - participants::own_unread
+    conversations::last_message_number - participants::last_read_number - participants::uncounted
 }

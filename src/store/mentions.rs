@@ -5,6 +5,7 @@ use diesel::sql_types::{Array, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::schema::{mentions, users};
+use super::unread::UNREAD_TO;
 use super::users::User;
 use super::{Connection, Prepared};
 use crate::ids::{ConversationId, MessageId, UserId};
@@ -107,7 +108,7 @@ pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> 
 /// Takes back what `insert` has done for messages. Their conversations must be locked.
 pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
     // All of it sees the message and its mentions as they were before.
-    diesel::sql_query(
+    diesel::sql_query(format!(
         "WITH named AS (
              DELETE FROM mentions WHERE message_id = ANY($1) RETURNING message_id, user_id
          ), flagged AS (
@@ -117,18 +118,13 @@ pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResul
              FROM messages JOIN participants USING (conversation_id)
              WHERE messages.id = ANY($1)
                  AND (messages.mentions_all OR (messages.id, participants.user_id) IN (SELECT * FROM named))
-                 AND participants.user_id IS DISTINCT FROM messages.sender_id
-                 AND messages.number > participants.last_read_number
-                 AND NOT EXISTS (
-                     SELECT FROM message_hidden AS hidden
-                     WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
-                 )
+                 AND {UNREAD_TO}
              GROUP BY conversation_id, participants.user_id
          )
          UPDATE participants SET unread_mentions = unread_mentions - gone.messages
          FROM gone
          WHERE participants.conversation_id = gone.conversation_id AND participants.user_id = gone.user_id",
-    )
+    ))
     .bind::<Array<SqlUuid>, _>(messages)
     .execute(conn)
     .await

@@ -104,7 +104,7 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
          ), own AS (
              SELECT conversation_id, sender_id, count(*) AS messages FROM new GROUP BY conversation_id, sender_id
          )
-         UPDATE participants SET own_unread = own_unread + own.messages
+         UPDATE participants SET uncounted = uncounted + own.messages
          FROM own
          WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.sender_id",
     )
@@ -199,7 +199,7 @@ pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, 
          ), counted AS (
              SELECT user_id, conversation_id, count(*) AS messages FROM hidden GROUP BY user_id, conversation_id
          )
-         UPDATE participants SET own_unread = own_unread + counted.messages
+         UPDATE participants SET uncounted = uncounted + counted.messages
          FROM counted
          WHERE participants.conversation_id = counted.conversation_id AND participants.user_id = counted.user_id",
     )
@@ -213,7 +213,7 @@ pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, 
 
 /// How a message stands to a user who takes part in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
-pub struct Sight {
+pub struct Visibility {
     #[diesel(sql_type = SqlUuid)]
     pub user_id: UserId,
     #[diesel(sql_type = SqlUuid)]
@@ -225,7 +225,7 @@ pub struct Sight {
 }
 
 /// The same for pairs of a user and a message, of those in conversations that the user takes part in.
-pub async fn sights(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Sight>> {
+pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Visibility>> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }

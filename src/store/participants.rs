@@ -23,7 +23,7 @@ pub struct Participant {
     pub last_read_number: i32,
     /// How many of the messages after `last_read_number` do not count as unread: the participant's own, SYSTEM messages,
     /// those deleted for everybody, and those that are not the participant's to see.
-    pub own_unread: i32,
+    pub uncounted: i32,
     pub archived: bool,
     pub pinned: bool,
     /// Muted while in the future.
@@ -51,7 +51,7 @@ impl Participant {
             joined_at,
             last_delivered_number: 0,
             last_read_number: 0,
-            own_unread: 0,
+            uncounted: 0,
             archived: false,
             pinned: false,
             muted_until: None,
@@ -62,7 +62,7 @@ impl Participant {
 
     /// How many messages are unread, where the newest has this number.
     pub fn unread(&self, last_message_number: i32) -> i32 {
-        (last_message_number - self.last_read_number - self.own_unread).max(0)
+        (last_message_number - self.last_read_number - self.uncounted).max(0)
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn advance(
         "UPDATE participants AS old
          SET last_delivered_number = greatest(old.last_delivered_number, new.delivered),
              last_read_number = greatest(old.last_read_number, new.read),
-             own_unread = CASE WHEN new.read <= old.last_read_number OR old.own_unread = 0 THEN old.own_unread ELSE (
+             uncounted = CASE WHEN new.read <= old.last_read_number OR old.uncounted = 0 THEN old.uncounted ELSE (
                  SELECT count(*) FROM messages
                  WHERE conversation_id = new.conversation_id AND sender_id = new.user_id
                      AND number > new.read

@@ -241,7 +241,7 @@ diesel::table! {
         joined_at -> Timestamptz,
         last_delivered_number -> Int4,
         last_read_number -> Int4,
-        own_unread -> Int4,
+        uncounted -> Int4,
         archived -> Bool,
         pinned -> Bool,
         muted_until -> Nullable<Timestamptz>,

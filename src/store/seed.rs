@@ -33,7 +33,7 @@ const USERS: &str = "COPY users (id, username, display_name, about, password_has
 const CONVERSATIONS: &str = "COPY conversations (id, kind, title, topic, created_by, created_at, last_activity_at,
     last_message_id, last_message_number, revision, participant_count, direct_low, direct_high) FROM STDIN";
 const PARTICIPANTS: &str = "COPY participants (conversation_id, user_id, id, role, joined_at, last_delivered_number,
-    last_read_number, own_unread) FROM STDIN";
+    last_read_number, uncounted) FROM STDIN";
 const MESSAGES: &str =
     "COPY messages (id, conversation_id, number, revision, sender_id, kind, body, created_at) FROM STDIN";
 

@@ -9,14 +9,22 @@ use diesel_async::RunQueryDsl;
 use super::{Connection, mentions};
 use crate::ids::{ConversationId, MessageId, UserId};
 
+/// In SQL: the participant has not read the message, which is another's. SYSTEM messages are unread to nobody.
+pub(super) const UNREAD_TO: &str = "participants.user_id IS DISTINCT FROM messages.sender_id
+    AND messages.number > participants.last_read_number
+    AND NOT EXISTS (
+        SELECT FROM message_hidden AS hidden
+        WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
+    )";
+
 /// For each conversation once more: one new message in it is unread to nobody. The conversations must be locked.
 pub async fn uncount_for_all(conn: &mut Connection, conversations: &[ConversationId]) -> QueryResult<()> {
     sql_query(
-        "UPDATE participants SET own_unread = own_unread + uncounted.messages
+        "UPDATE participants SET uncounted = uncounted + new.messages
          FROM (
-             SELECT conversation_id, count(*) AS messages FROM unnest($1) AS new (conversation_id) GROUP BY 1
-         ) AS uncounted
-         WHERE participants.conversation_id = uncounted.conversation_id",
+             SELECT conversation_id, count(*) AS messages FROM unnest($1) AS ids (conversation_id) GROUP BY 1
+         ) AS new
+         WHERE participants.conversation_id = new.conversation_id",
     )
     .bind::<Array<SqlUuid>, _>(conversations)
     .execute(conn)
@@ -28,22 +36,16 @@ pub async fn uncount_for_all(conn: &mut Connection, conversations: &[Conversatio
 /// unread have one less, and nobody is mentioned by it any more. To be called once for a message.
 pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
     mentions::remove(conn, messages).await?;
-    sql_query(
-        "UPDATE participants SET own_unread = own_unread + gone.messages
+    sql_query(format!(
+        "UPDATE participants SET uncounted = uncounted + gone.messages
          FROM (
              SELECT conversation_id, participants.user_id, count(*) AS messages
              FROM messages JOIN participants USING (conversation_id)
-             WHERE messages.id = ANY($1) AND messages.kind <> 'SYSTEM'
-                 AND participants.user_id IS DISTINCT FROM messages.sender_id
-                 AND messages.number > participants.last_read_number
-                 AND NOT EXISTS (
-                     SELECT FROM message_hidden AS hidden
-                     WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
-                 )
+             WHERE messages.id = ANY($1) AND messages.kind <> 'SYSTEM' AND {UNREAD_TO}
              GROUP BY conversation_id, participants.user_id
          ) AS gone
          WHERE participants.conversation_id = gone.conversation_id AND participants.user_id = gone.user_id",
-    )
+    ))
     .bind::<Array<SqlUuid>, _>(messages)
     .execute(conn)
     .await
@@ -54,7 +56,7 @@ pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResu
 pub async fn uncount_for(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<()> {
     sql_query(
         "UPDATE participants
-         SET own_unread = own_unread + 1,
+         SET uncounted = uncounted + 1,
              unread_mentions = unread_mentions - CASE
                  WHEN messages.mentions_all OR EXISTS (
                      SELECT FROM mentions WHERE mentions.message_id = messages.id AND mentions.user_id = $1

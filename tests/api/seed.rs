@@ -56,7 +56,7 @@ const RULES: [&str; 12] = [
         AND 1 <> (SELECT count(*) FROM participants WHERE conversation_id = c.id AND role = 'OWNER')",
     "conversations c WHERE kind = 'DIRECT' AND 2 <> (SELECT count(*) FROM participants
         WHERE conversation_id = c.id AND role = 'MEMBER' AND user_id IN (direct_low, direct_high))",
-    "participants p WHERE own_unread <> (SELECT count(*) FROM messages
+    "participants p WHERE uncounted <> (SELECT count(*) FROM messages
         WHERE conversation_id = p.conversation_id AND sender_id = p.user_id AND number > p.last_read_number)",
     "participants p JOIN conversations c ON c.id = p.conversation_id
         WHERE NOT (0 <= last_read_number AND last_read_number <= last_delivered_number

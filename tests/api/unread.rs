@@ -26,7 +26,7 @@ struct Counts {
 async fn check(conn: &mut AsyncPgConnection, step: &str) {
     let rows: Vec<Counts> = sql_query(
         "SELECT username, kept.unread_mentions AS kept_mentions,
-             last_message_number - last_read_number - own_unread AS kept_unread,
+             last_message_number - last_read_number - uncounted AS kept_unread,
              count(messages.id) AS unread,
              count(messages.id) FILTER (WHERE mentions_all OR EXISTS (
                  SELECT 1 FROM mentions WHERE message_id = messages.id AND user_id = kept.user_id

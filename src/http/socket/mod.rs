@@ -1,12 +1,12 @@
 //! GraphQL over WebSocket: graphql-transport-ws and the older graphql-ws, by a loop of our own.
 
-mod allowance;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod operations;
 mod outlet;
 mod protocol;
 mod session;
+mod token_bucket;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -17,19 +17,19 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 use tungstenite::error::ProtocolError;
 
-use super::allowance::Allowance;
 use super::operations::{Operations, Output, Running};
 use super::outlet::written;
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
+use super::token_bucket::TokenBucket;
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
+use crate::http::connection_limit::Permit;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
-use crate::http::seats::Seat;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -56,11 +56,11 @@ pub(super) struct Session {
     caller: Caller,
     pub(super) lifetime: Lifetime,
     /// One of those that the viewer may have.
-    seat: Option<Seat>,
+    permit: Option<Permit>,
     /// While it is open the viewer is there.
     connected: Option<Connected>,
     _open: Open,
-    allowance: Allowance,
+    bucket: TokenBucket,
     pub(super) operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
     ping_at: Instant,
@@ -83,10 +83,10 @@ impl Session {
         let settings = &server.config.socket;
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
-            seat: None,
+            permit: None,
             connected: None,
             _open: server.app.metrics().socket(),
-            allowance: Allowance::new(settings.socket_operations_per_second, Instant::now()),
+            bucket: TokenBucket::new(settings.socket_operations_per_second, Instant::now()),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
             socket,
@@ -165,8 +165,8 @@ impl Session {
     async fn authenticate(&mut self, payload: Option<&Map<String, Value>>, token: Option<String>) -> Result<(), End> {
         let Some(token) = token_in(payload)?.or(token) else { return Ok(()) };
         let viewer = self.read_token(&token)?;
-        let seat = self.server.take_seat(viewer.user);
-        self.seat = Some(seat.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
+        let permit = self.server.admit(viewer.user);
+        self.permit = Some(permit.map_err(|_| End::Close(Close::TOO_MANY_SOCKETS))?);
         self.lifetime = Lifetime::of(&self.server, viewer);
         check_session(&self.server, viewer).await?;
         self.connected = Some(self.server.app.presences().connect(viewer.user));
@@ -322,7 +322,7 @@ impl Session {
             let message = format!("At most {max} operations at once on one socket.");
             return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
         }
-        self.allowance.take(Instant::now()).map_err(|wait| {
+        self.bucket.take(Instant::now()).map_err(|wait| {
             let message =
                 format!("At most {} operations a second on one socket.", settings.socket_operations_per_second);
             Error::limited("SOCKET_OPERATIONS_PER_SECOND", wait, message)

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::ids::UserId;
 
 #[derive(Clone, Default)]
-pub(super) struct Seats(Arc<Mutex<HashMap<UserId, usize>>>);
+pub(super) struct ConnectionLimit(Arc<Mutex<HashMap<UserId, usize>>>);
 
 /// One connection, counted until it is dropped.
-pub(super) struct Seat {
-    seats: Seats,
+pub(super) struct Permit {
+    connection_limit: ConnectionLimit,
     user: UserId,
 }
 
-impl Seats {
+impl ConnectionLimit {
     /// None where the user has `max` already.
-    pub(super) fn take(&self, user: UserId, max: usize) -> Option<Seat> {
+    pub(super) fn take(&self, user: UserId, max: usize) -> Option<Permit> {
         let mut taken = self.lock();
         let count = taken.entry(user).or_default();
         if *count >= max {
@@ -24,7 +24,7 @@ impl Seats {
         }
         *count += 1;
         drop(taken);
-        Some(Seat { seats: self.clone(), user })
+        Some(Permit { connection_limit: self.clone(), user })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
@@ -32,9 +32,9 @@ impl Seats {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.seats.lock();
+        let mut taken = self.connection_limit.lock();
         if let Some(count) = taken.get_mut(&self.user) {
             *count -= 1;
             if *count == 0 {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) struct Allowance {
+pub(super) struct TokenBucket {
     per_second: f64,
     left: f64,
     filled_at: Instant,
 }
 
-impl Allowance {
+impl TokenBucket {
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second);
         Self { per_second, left: per_second, filled_at: now }
@@ -36,15 +36,15 @@ mod tests {
     #[test]
     fn it_is_spent_and_fills_again() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(2, start);
-        assert_eq!([allowance.take(start), allowance.take(start)], [Ok(()), Ok(())]);
-        assert_eq!(allowance.take(start), Err(Duration::from_millis(500)));
+        let mut bucket = TokenBucket::new(2, start);
+        assert_eq!([bucket.take(start), bucket.take(start)], [Ok(()), Ok(())]);
+        assert_eq!(bucket.take(start), Err(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);
-        assert_eq!(allowance.take(later), Ok(()));
-        assert!(allowance.take(later).is_err());
+        assert_eq!(bucket.take(later), Ok(()));
+        assert!(bucket.take(later).is_err());
         // No more is saved up than one second's worth.
         let much_later = start + Duration::from_mins(1);
-        assert_eq!([allowance.take(much_later), allowance.take(much_later)], [Ok(()), Ok(())]);
-        assert!(allowance.take(much_later).is_err());
+        assert_eq!([bucket.take(much_later), bucket.take(much_later)], [Ok(()), Ok(())]);
+        assert!(bucket.take(much_later).is_err());
     }
 }
