@@ -156,7 +156,7 @@ impl Files {
             blobs,
             settings: config.files.clone(),
             addresses: Cache::with_weighter(ADDRESSES, ADDRESS_BYTES, Weight),
-            workshop: Workshop::new(&config.media),
+            workshop: Workshop::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
             scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
             seats: Semaphore::new(seats),
             places: Semaphore::new(seats + config.media.media_queue),
