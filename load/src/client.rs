@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::scan;
 
-/// Long enough for any answer that is still of use.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than OPERATION_TIMEOUT, after which a server answers that it takes longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub const PASSWORD: &str = "seven quaint otters juggle";
 const SEND: &str =
@@ -42,6 +42,25 @@ pub struct Upload {
     pub url: String,
     pub headers: Vec<(String, String)>,
 }
+
+/// What a server has answered in place of data.
+#[derive(Debug)]
+pub struct Refused(Vec<Value>);
+
+impl Refused {
+    /// Whether the same may do a little later.
+    pub fn is_unavailable(&self) -> bool {
+        self.0.iter().any(|error| error["extensions"]["code"] == "UNAVAILABLE")
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", Value::from(self.0.clone()))
+    }
+}
+
+impl std::error::Error for Refused {}
 
 #[derive(Deserialize)]
 struct Answer<T> {
@@ -138,7 +157,7 @@ impl Client {
         Ok(Upload { id: created.attachment.id, url: created.url, headers })
     }
 
-    /// Returns where it can be downloaded.
+    /// Returns where it can be downloaded. `Refused` while the server is at it, or at too many others.
     pub async fn complete_upload(&mut self, viewer: &Account, id: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct Data {
@@ -180,7 +199,7 @@ impl Client {
             serde_json::from_slice(&bytes).with_context(|| String::from_utf8_lossy(&bytes).into_owned())?;
         match answer.data {
             Some(data) if answer.errors.is_empty() => Ok(data),
-            _ => bail!("{}", Value::from(answer.errors)),
+            _ => Err(Refused(answer.errors).into()),
         }
     }
 

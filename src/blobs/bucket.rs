@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The one region that AWS does not want named when a bucket is made.
 const NAMELESS_REGION: &str = "us-east-1";
+/// The id of our rule in the bucket.
+const RULE: &str = "parlance";
+/// What a page may do.
+const METHODS: [&str; 3] = ["GET", "HEAD", "PUT"];
 /// What browsers let a page read, beside the few that they always do.
 const EXPOSED: [&str; 3] = ["ETag", "Content-Disposition", "x-amz-checksum-sha256"];
 /// Seconds a browser remembers the answer to a preflight.
@@ -71,26 +75,61 @@ async fn make(parts: &Parts) -> Result<()> {
     }
 }
 
-/// Rules that are there are the operator's.
+/// One rule, which follows the settings. Rules that are there beside it or in its place are the operator's.
 async fn allow_browsers(parts: &Parts) -> Result<()> {
-    match parts.outcome(parts.client.get_bucket_cors().bucket(&parts.bucket).send().await) {
-        Ok(there) if !there.cors_rules().is_empty() => return Ok(()),
-        Ok(_) | Err(Failure::Missing(_)) => {}
+    let there = match parts.outcome(parts.client.get_bucket_cors().bucket(&parts.bucket).send().await) {
+        Ok(there) => there.cors_rules.unwrap_or_default(),
+        Err(Failure::Missing(_)) => Vec::new(),
         Err(failure) => return Err(failure.into()),
-    }
+    };
     let origins: Vec<_> = parts.origins.iter().filter(|origin| *origin != "none").cloned().collect();
-    if origins.is_empty() {
+    if there.iter().any(|rule| rule.id() != Some(RULE)) {
+        let kept_out: Vec<_> =
+            origins.iter().filter(|origin| !METHODS.iter().all(|it| allow(&there, origin, it))).collect();
+        if !kept_out.is_empty() {
+            tracing::warn!(
+                ?kept_out,
+                "the bucket has CORS rules that are not ours, and keep out pages of CORS_ORIGINS"
+            );
+        }
         return Ok(());
     }
-    let rule = CorsRule::builder()
+    if origins.is_empty() {
+        if !there.is_empty() {
+            parts.outcome(parts.client.delete_bucket_cors().bucket(&parts.bucket).send().await)?;
+        }
+        return Ok(());
+    }
+    let rule = rule(origins)?;
+    if there == [rule.clone()] {
+        return Ok(());
+    }
+    let rules = CorsConfiguration::builder().cors_rules(rule).build().map_err(|error| Error::S3(error.to_string()))?;
+    parts.outcome(parts.client.put_bucket_cors().bucket(&parts.bucket).cors_configuration(rules).send().await)?;
+    Ok(())
+}
+
+fn rule(origins: Vec<String>) -> Result<CorsRule> {
+    CorsRule::builder()
+        .id(RULE)
         .set_allowed_origins(Some(origins))
-        .set_allowed_methods(Some(["GET", "HEAD", "PUT"].map(str::to_owned).to_vec()))
+        .set_allowed_methods(Some(METHODS.map(str::to_owned).to_vec()))
         .allowed_headers("*")
         .set_expose_headers(Some(EXPOSED.map(str::to_owned).to_vec()))
         .max_age_seconds(REMEMBERED)
         .build()
-        .map_err(|error| Error::S3(error.to_string()))?;
-    let rules = CorsConfiguration::builder().cors_rules(rule).build().map_err(|error| Error::S3(error.to_string()))?;
-    parts.outcome(parts.client.put_bucket_cors().bucket(&parts.bucket).cors_configuration(rules).send().await)?;
-    Ok(())
+        .map_err(|error| Error::S3(error.to_string()))
+}
+
+fn allow(rules: &[CorsRule], origin: &str, method: &str) -> bool {
+    // One star in a rule's origin stands for anything.
+    let fits = |allowed: &String| match allowed.split_once('*') {
+        Some((begin, end)) => {
+            origin.len() >= begin.len() + end.len() && origin.starts_with(begin) && origin.ends_with(end)
+        }
+        None => allowed == origin,
+    };
+    rules.iter().any(|rule| {
+        rule.allowed_methods().iter().any(|allowed| allowed == method) && rule.allowed_origins().iter().any(fits)
+    })
 }

@@ -11,8 +11,8 @@ pub struct Files {
     /// Bytes in a file of any kind
     #[arg(long, env, default_value = "104857600", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]
     pub max_upload_bytes: i64,
-    /// Bytes in a picture
-    #[arg(long, env, default_value = "33554432", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]
+    /// Bytes in a picture, which is read into memory whole
+    #[arg(long, env, default_value = "33554432", value_name = "BYTES", value_parser = within::<i64>(1024..=268_435_456))]
     pub max_image_bytes: i64,
     /// Bytes in a video
     #[arg(long, env, default_value = "104857600", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]

@@ -21,9 +21,6 @@ pub struct Media {
     /// Seconds that looking into one file may take
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub media_timeout: Duration,
-    /// Bytes of one picture, which is read into memory whole
-    #[arg(long, env, default_value = "33554432", value_name = "BYTES", value_parser = within::<u64>(1024..=268_435_456))]
-    pub media_max_picture_bytes: u64,
     /// Pixels of one picture; the default is what phones with 50 megapixels take
     #[arg(long, env, default_value = "50000000", value_name = "PIXELS", value_parser = within::<u64>(1..=1_000_000_000))]
     pub media_max_pixels: u64,

@@ -1,6 +1,7 @@
 //! Attachments: who sees them, their addresses, and what messages have of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
@@ -17,7 +18,7 @@ use crate::store::attachments::{self, Attachment, AttachmentKind, AttachmentStat
 use crate::store::messages::MessageKind;
 
 /// Attachments of one message.
-pub(super) const MAX_ATTACHMENTS: usize = 10;
+pub const MAX_ATTACHMENTS: u16 = 10;
 
 /// How long an address stays the same, so that browsers keep what they got by it.
 const ADDRESS_WINDOW: TimeDelta = TimeDelta::minutes(30);
@@ -46,7 +47,7 @@ pub struct Attachments<'a> {
 /// Where something can be downloaded.
 #[derive(Clone, Debug)]
 pub struct Address {
-    pub url: String,
+    pub url: Arc<str>,
     /// From then on there is another, which is good for longer.
     pub fresh_until: DateTime<Utc>,
 }
@@ -82,8 +83,14 @@ impl Attachments<'_> {
     async fn signed(&self, download: &Download<'_>) -> Result<Address> {
         let now = self.app.now();
         let at = now.duration_trunc(ADDRESS_WINDOW).unwrap_or(now);
-        let url = self.app.parts.files.blobs.presign_get(download, at, ADDRESS_TTL).await?;
-        Ok(Address { url, fresh_until: at + ADDRESS_WINDOW })
+        let files = &self.app.parts.files;
+        let (key, fresh_until) = ((download.key.to_owned(), at), at + ADDRESS_WINDOW);
+        if let Some(url) = files.addresses.get(&key) {
+            return Ok(Address { url, fresh_until });
+        }
+        let url: Arc<str> = files.blobs.presign_get(download, at, ADDRESS_TTL).await?.into();
+        files.addresses.insert(key, Arc::clone(&url));
+        Ok(Address { url, fresh_until })
     }
 }
 
@@ -97,15 +104,15 @@ fn disposition(file_name: &str, content_type: &str) -> String {
 
 /// The attachments that messages are to be sent with, which are held until the transaction ends.
 #[derive(Default)]
-pub(super) struct Held(HashMap<AttachmentId, Attachment>);
+pub(super) struct HeldAttachments(HashMap<AttachmentId, Attachment>);
 
-impl FromIterator<Attachment> for Held {
+impl FromIterator<Attachment> for HeldAttachments {
     fn from_iter<I: IntoIterator<Item = Attachment>>(rows: I) -> Self {
         Self(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }
 
-impl Held {
+impl HeldAttachments {
     /// The kind of a message that the sender sends with these: that of all of them, or FILE. Somebody else's must have
     /// come by a message that the sender sees.
     pub(super) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::attachments::{Held, uses};
+use super::attachments::{HeldAttachments, uses};
 use super::blocks::BLOCKING;
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result, Violation};
@@ -118,7 +118,7 @@ struct Batch {
     /// Which messages the senders may answer, and in which conversation.
     answerable: HashMap<(UserId, MessageId), ConversationId>,
     /// Those that messages are sent with. They cannot go until the transaction ends.
-    attachments: Held,
+    attachments: HeldAttachments,
     new: Vec<Message>,
     /// The attachments of the new messages.
     uses: Vec<Use<MessageId>>,

@@ -215,7 +215,7 @@ struct Content {
 /// A body, or attachments, or both; each attachment counts once.
 pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &mut Vec<AttachmentId>, max: usize) {
     keep_first(attachments);
-    check.at_most("attachmentIds", "attachments", attachments.len(), MAX_ATTACHMENTS);
+    check.at_most("attachmentIds", "attachments", attachments.len(), MAX_ATTACHMENTS.into());
     if attachments.is_empty() {
         check.body(body, max);
     } else {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
-use super::attachments::{Held, uses};
+use super::attachments::{HeldAttachments, uses};
 use super::conversations::UNKNOWN;
 use super::error::{Error, Result};
 use super::messages::check_content;
@@ -91,7 +91,7 @@ async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[Att
         return Err(Error::invalid("conversationId", message));
     }
     if !with.is_empty() {
-        let held: Held = attachments::hold(tx.conn(), with).await?.into_iter().collect();
+        let held: HeldAttachments = attachments::hold(tx.conn(), with).await?.into_iter().collect();
         held.kind(row.sender_id, with, false)?;
     }
     scheduled_messages::insert(tx.conn(), row).await?;

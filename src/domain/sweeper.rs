@@ -11,7 +11,7 @@ use super::files::{Files, Object};
 use super::uploads::REMNANTS;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
-use crate::store::attachments::{Attachment, AttachmentState};
+use crate::store::attachments::{self, Attachment, AttachmentState};
 use crate::store::{Connection, Database, attachment_sweep as sweep};
 
 /// Attachments that are looked at in one transaction at most.
@@ -61,15 +61,28 @@ impl Sweep {
             let mut connection = self.database.connection().await?;
             let decided = connection.transaction(async |conn| decide(conn, grace).await).await?;
             drop(connection);
+            let cleared = self.clear(&decided.staying).await;
             self.remove(&decided.going).await?;
-            let uploads: Vec<_> = decided.staying.iter().map(|row| Object::Upload.key(row.id)).collect();
-            if !uploads.is_empty() {
-                self.files.blobs.delete(&uploads).await?;
-            }
+            cleared?;
             if decided.looks == 0 {
                 return Ok(());
             }
         }
+    }
+
+    /// What clients have stored for those that stay is tried again soon where it cannot be deleted: their looks are over.
+    async fn clear(&self, staying: &[Attachment]) -> Result<()> {
+        let uploads: Vec<_> = staying.iter().map(|row| Object::Upload.key(row.id)).collect();
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        let Err(error) = self.files.blobs.delete(&uploads).await else { return Ok(()) };
+        let grace = self.files.settings.attachment_grace;
+        let mut connection = self.database.connection().await?;
+        for row in staying {
+            attachments::look_soon(&mut connection, row.id, REMNANTS, grace).await?;
+        }
+        Err(error)
     }
 
     /// The objects first: a row without objects is found again, and objects without a row are not.

@@ -117,7 +117,7 @@ impl Attachment {
 fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
     Some(address.map_err(Error::from).map(|address| {
         ctx.fades(address.fresh_until);
-        address.url
+        address.url.to_string()
     }))
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, Result};
+use crate::domain::attachments::MAX_ATTACHMENTS;
 use crate::domain::reactions::MAX_KINDS;
 
 /// Items on one page at most. The contract names it, so it is no setting.
@@ -111,8 +112,9 @@ pub fn page_sizes() -> HashMap<String, u16> {
         }
     }
     sizes.extend(lists.usual());
-    // A list that is no connection, because it cannot grow beyond this.
+    // Lists that are no connections, because they cannot grow beyond this.
     sizes.insert("reactions".to_owned(), MAX_KINDS);
+    sizes.insert("attachments".to_owned(), MAX_ATTACHMENTS);
     sizes
 }
 

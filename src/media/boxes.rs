@@ -1,13 +1,24 @@
-//! The boxes of MP4 and QuickTime (ISO/IEC 14496-12): whether the file is whole, and how its video is turned, which
-//! symphonia does not tell.
+//! The boxes of MP4 and QuickTime (ISO/IEC 14496-12): whether the file is whole, how its video is turned, which symphonia
+//! does not tell, and what symphonia would keep of it, which it does not bound.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
+use super::recording::MAX_TRACKS;
 use super::{Deadline, Error, Rejection};
 
 /// Bytes of a `moov` box. Hours of video need one megabyte.
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
+/// Bytes that symphonia may keep of fragments until it is done with the file. A second of video in a fragment of
+/// its own takes 2 KiB, so that this is hours.
+const MAX_KEPT: u64 = 64 * 1024 * 1024;
+/// What it keeps of a fragment, for each track of the file in each fragment, and of a box in a fragment, whatever is in
+/// them. What is in them comes on top.
+const FRAGMENT_COST: u64 = 200;
+const TRACK_COST: u64 = 40;
+const BOX_COST: u64 = 120;
+/// Samples in all fragments: symphonia counts to their number, also where nothing is said of each.
+const MAX_SAMPLES: u64 = 100_000_000;
 
 /// What is found in the boxes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,35 +32,54 @@ pub struct Movie {
 /// Reads the boxes. All have to be whole, but the last fragment of a recording that broke off.
 pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     let end = file.metadata()?.len();
-    let (mut at, mut movie, mut seen) = (0, Movie::default(), false);
+    let (mut at, mut movie, mut named, mut tracks) = (0, Movie::default(), false, None);
+    let mut fragments = Fragments::default();
     while at < end {
         deadline.check()?;
-        let Some((kind, header, size)) = header(file, at, end)? else { break };
-        let whole = size >= header && at.checked_add(size).is_some_and(|next| next <= end);
+        let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
+        // symphonia takes one without a size for a box like any other, and reads on in it: that may be what is played.
+        let played = kind == *b"mdat" && named && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
+        if size.is_none() && !played {
+            return Err(Rejection::Unreadable.into());
+        }
+        let size = size.unwrap_or(end - at);
+        let whole = size >= length && at.checked_add(size).is_some_and(|next| next <= end);
+        let mut content = |most| read_all(file, size.saturating_sub(length), most);
         match &kind {
-            b"moof" => movie.fragmented = true,
-            b"moov" if whole && size - header <= MAX_MOVIE => {
-                seen = true;
-                let mut bytes = Vec::new();
-                file.take(size - header).read_to_end(&mut bytes)?;
+            b"ftyp" => named = true,
+            b"moof" if whole => fragments.count(&content(MAX_KEPT)?)?,
+            b"moov" if whole => {
+                let bytes = content(MAX_MOVIE)?;
                 movie.video = video(&bytes);
+                tracks = Some(Tracks::of(&bytes)?);
             }
             b"moov" => return Err(Rejection::Unreadable.into()),
             _ => {}
         }
+        movie.fragmented |= kind == *b"moof";
+        fragments.check(tracks)?;
         if !whole {
-            if movie.fragmented && size >= header {
+            if movie.fragmented && size >= length {
                 break;
             }
             return Err(Rejection::Unreadable.into());
         }
         at += size;
     }
-    if seen { Ok(movie) } else { Err(Rejection::Unreadable.into()) }
+    if tracks.is_some() { Ok(movie) } else { Err(Rejection::Unreadable.into()) }
 }
 
-/// The kind of the box at this place, the size of its header and its whole size. The file stands behind the header.
-fn header(file: &mut File, at: u64, end: u64) -> Result<Option<([u8; 4], u64, u64)>, Error> {
+/// Of a box, behind which the file stands.
+struct Header {
+    kind: [u8; 4],
+    /// Bytes of the header itself.
+    length: u64,
+    /// Bytes of the whole box; None to the end of the file.
+    size: Option<u64>,
+}
+
+/// None where there is not all of it.
+fn header(file: &mut File, at: u64, end: u64) -> Result<Option<Header>, Error> {
     if end - at < 8 {
         return Ok(None);
     }
@@ -58,34 +88,106 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<Option<([u8; 4], u64, u6
     file.read_exact(&mut size)?;
     file.read_exact(&mut kind)?;
     match u32::from_be_bytes(size) {
-        // To the end of the file.
-        0 => Ok(Some((kind, 8, end - at))),
+        0 => Ok(Some(Header { kind, length: 8, size: None })),
         1 if end - at < 16 => Ok(None),
         1 => {
             let mut large = [0; 8];
             file.read_exact(&mut large)?;
-            Ok(Some((kind, 16, u64::from_be_bytes(large))))
+            Ok(Some(Header { kind, length: 16, size: Some(u64::from_be_bytes(large)) }))
         }
-        size => Ok(Some((kind, 8, u64::from(size)))),
+        size => Ok(Some(Header { kind, length: 8, size: Some(size.into()) })),
+    }
+}
+
+fn read_all(file: &mut File, bytes: u64, most: u64) -> Result<Vec<u8>, Error> {
+    if bytes > most {
+        return Err(Rejection::Unreadable.into());
+    }
+    let mut content = Vec::new();
+    file.take(bytes).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// What symphonia comes to keep of them, and to count.
+#[derive(Default)]
+struct Fragments {
+    many: u64,
+    samples: u64,
+    /// Bytes, but for what comes with each track.
+    kept: u64,
+}
+
+impl Fragments {
+    fn count(&mut self, fragment: &[u8]) -> Result<(), Rejection> {
+        self.many += 1;
+        self.kept += FRAGMENT_COST + fragment.len() as u64;
+        for (kind, content) in children(fragment) {
+            self.kept += BOX_COST;
+            let of_track = if kind == b"traf" { content } else { &[] };
+            for (kind, content) in children(of_track) {
+                self.kept += BOX_COST;
+                if kind == b"trun" {
+                    // Section 8.8.8: how many there are comes after version and flags.
+                    self.samples += u64::from(number(content, 4).ok_or(Rejection::Unreadable)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, tracks: Option<Tracks>) -> Result<(), Rejection> {
+        let tracks = tracks.map_or(0, |tracks| tracks.count as u64);
+        let kept = self.kept + self.many * tracks * TRACK_COST;
+        if kept > MAX_KEPT || self.samples > MAX_SAMPLES { Err(Rejection::Unreadable) } else { Ok(()) }
+    }
+}
+
+/// Those that a movie's header tells of.
+#[derive(Clone, Copy)]
+struct Tracks {
+    count: usize,
+    /// Whether there may be fragments.
+    in_fragments: bool,
+}
+
+impl Tracks {
+    fn of(movie: &[u8]) -> Result<Self, Rejection> {
+        let count = all(movie, *b"trak").count();
+        if count > MAX_TRACKS {
+            return Err(Rejection::Unreadable);
+        }
+        Ok(Self { count, in_fragments: child(movie, *b"mvex").is_some() })
     }
 }
 
 /// The boxes within one, up to the first that is not whole.
 fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
-        let size = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-        let (kind, content) = (bytes.get(4..8)?, bytes.get(8..size)?);
+        let (header, size) = match number(bytes, 0)? {
+            1 => (16, usize::try_from(u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?)).ok()?),
+            size => (8, size as usize),
+        };
+        let (kind, content) = (bytes.get(4..8)?, bytes.get(header..size)?);
         bytes = bytes.get(size..)?;
         Some((kind, content))
     })
 }
 
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// Those of one kind.
+fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
+    children(bytes).filter(move |(found, _)| *found == kind).map(|(_, content)| content)
+}
+
 fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
-    children(bytes).find(|(found, _)| *found == kind).map(|(_, content)| content)
+    all(bytes, kind).next()
 }
 
 fn video(movie: &[u8]) -> Option<(u32, u32)> {
-    children(movie).filter(|(kind, _)| kind == b"trak").find_map(|(_, track)| {
+    all(movie, *b"trak").find_map(|track| {
         // Section 8.4.3: the handler's type comes after version, flags and a field that is not used.
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?;
         (handler.get(8..12)? == b"vide").then_some(())?;
@@ -100,9 +202,9 @@ fn shown(header: &[u8]) -> Option<(u32, u32)> {
         1 => 52,
         _ => return None,
     };
-    let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
-    let (a, b, c, d) = (number(matrix)?, number(matrix + 4)?, number(matrix + 12)?, number(matrix + 16)?);
-    let (width, height) = (number(matrix + 36)? >> 16, number(matrix + 40)? >> 16);
+    let field = |at: usize| number(header, matrix + at);
+    let (a, b, c, d) = (field(0)?, field(4)?, field(12)?, field(16)?);
+    let (width, height) = (field(36)? >> 16, field(40)? >> 16);
     if width == 0 || height == 0 {
         return None;
     }

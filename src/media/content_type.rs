@@ -4,6 +4,9 @@ use image::ImageFormat;
 
 use super::{Kind, Rejection};
 
+/// Of a file that nothing is said of.
+const PASSED_ON: &str = "application/octet-stream";
+
 /// What a file has turned out to be, and so who reads on.
 pub enum Found {
     Picture(ImageFormat),
@@ -125,7 +128,7 @@ pub fn is_inline_safe(content_type: &str) -> bool {
 pub fn canonical(content_type: &str) -> String {
     let essence = essence(content_type);
     let name = match essence.as_str() {
-        "" => "application/octet-stream",
+        "" => PASSED_ON,
         "image/jpg" | "image/pjpeg" | "image/x-citrix-jpeg" => "image/jpeg",
         "image/x-png" | "image/apng" | "image/vnd.mozilla.apng" => "image/png",
         "image/heic-sequence" | "image/heif" | "image/heif-sequence" => "image/heic",
@@ -183,13 +186,14 @@ pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
     infer::get(head).and_then(|found| called_picture(found.mime_type()))
 }
 
-/// What the file is, provided that it is what it is called.
+/// What the file is, provided that what it is called agrees with that where either of them is a picture or a recording
+/// that we read. Of all else nothing is shown, and where the two differ, nothing is claimed either.
 ///
 /// Whoever calls a file `application/octet-stream` gets it passed on as it is, to be downloaded: that is how a picture is
 /// sent as a file.
 pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     let declared = canonical(declared);
-    if declared == "application/octet-stream" {
+    if declared == PASSED_ON {
         return Ok(Found::Other(declared));
     }
     let picture = picture_format(head);
@@ -217,13 +221,17 @@ pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     if picture.is_some() || recording {
         return differs();
     }
-    if is_same(&declared, other.as_deref(), head) { Ok(Found::Other(declared)) } else { differs() }
+    let kept = is_same(&declared, other.as_deref(), head);
+    Ok(Found::Other(if kept { declared } else { PASSED_ON.to_owned() }))
 }
 
 /// What else a file is by its magic number, where that is long enough to be believed.
 fn sniff(head: &[u8]) -> Option<String> {
     if is_svg(head) {
         return Some("image/svg+xml".to_owned());
+    }
+    if is_transport_stream(head) {
+        return Some("video/mp2t".to_owned());
     }
     let found = canonical(infer::get(head)?.mime_type());
     let weak = ["application/x-x509-ca-cert", "application/x-executable", "audio/mpeg", "audio/aac"];
@@ -265,13 +273,24 @@ fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
             "image/svg+xml" => is_svg(head),
             declared => free || !media && may_be_text(declared),
         },
+        // Cameras' own formats are TIFF with more in it, and their names are many.
+        Some("image/tiff") => declared.starts_with("image/") && !infer::is_mime_supported(declared),
         Some(found) => {
             both(&ZIP, found)
                 || both(&OLE, found)
-                || free && [declared, found].iter().all(|name| name.starts_with("application/"))
+                || free && !declared.starts_with("text/") && found.starts_with("application/")
         }
         None => free || declared.starts_with("text/"),
     }
+}
+
+/// ISO/IEC 13818-1, section 2.4.3: packets of 188 bytes that begin alike. Cameras put four bytes before each.
+fn is_transport_stream(head: &[u8]) -> bool {
+    const SYNC: u8 = 0x47;
+    [(0, 188), (4, 192)].iter().any(|&(first, packet)| {
+        let starts = head.iter().skip(first).step_by(packet).take(5);
+        starts.clone().count() == 5 && starts.clone().all(|byte| *byte == SYNC)
+    })
 }
 
 fn may_be_text(declared: &str) -> bool {

@@ -59,10 +59,10 @@ pub struct Limits {
     pub max_work: Duration,
 }
 
-impl From<&config::Media> for Limits {
-    fn from(settings: &config::Media) -> Self {
+impl Limits {
+    pub fn new(settings: &config::Media, max_picture_bytes: u64) -> Self {
         Self {
-            max_picture_bytes: settings.media_max_picture_bytes,
+            max_picture_bytes,
             max_pixels: settings.media_max_pixels,
             max_frames: settings.media_max_frames,
             max_memory: settings.media_max_memory,

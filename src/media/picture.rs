@@ -154,9 +154,10 @@ fn shrunk(image: &DynamicImage, longest: u32) -> DynamicImage {
     if (new_width, new_height) == (width, height) {
         return image.clone();
     }
-    // Averages first, which is fast, and a better filter for the rest.
-    if width / 2 > new_width && height / 2 > new_height {
-        let rough = image.thumbnail_exact(new_width * 2, new_height * 2);
+    // Averages first, which is fast, and a better filter for the rest, which takes four times the memory: also of what is
+    // long and thin, and has been as thin as it gets.
+    if width / 2 > new_width || height / 2 > new_height {
+        let rough = image.thumbnail_exact((new_width * 2).min(width), (new_height * 2).min(height));
         return rough.resize_exact(new_width, new_height, FilterType::CatmullRom);
     }
     image.resize_exact(new_width, new_height, FilterType::CatmullRom)

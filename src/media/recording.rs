@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -24,12 +24,17 @@ use super::source::{self, Budget};
 use super::waveform::Waveform;
 use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
 
-/// Bytes of a container's header and tables. Hours of video need one megabyte.
+/// Bytes of a container's header and tables. Hours of video need one megabyte, and a cover some more.
 const MAX_TABLES: u64 = 16 * 1024 * 1024;
+/// The same where a reader keeps some ten times as much: of WebM's elements and Ogg's comments, which may be a few bytes.
+const MAX_ELEMENTS: u64 = 2 * 1024 * 1024;
+const MAX_COMMENTS: u64 = 4 * 1024 * 1024;
+/// What is kept of a block of FLAC's header, whatever is in it.
+const BLOCK_COST: u64 = 64;
 /// Bytes read for one packet of sound or video, with what lies between it and the one before.
 const MAX_PACKET: u64 = 16 * 1024 * 1024;
 /// Tracks of a recording; one of video, and one of sound for each language.
-const MAX_TRACKS: usize = 64;
+pub const MAX_TRACKS: usize = 16;
 /// Longest duration that is believed: what milliseconds in 32 bits hold, some 24 days.
 const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
 
@@ -44,13 +49,21 @@ type Reader = Box<dyn FormatReader>;
 
 /// Reads a recording.
 pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
-    let movie = match container {
-        Container::Mp4 | Container::QuickTime => boxes::read(&mut file, deadline)?,
-        _ => boxes::Movie::default(),
-    };
+    let is_movie = matches!(container, Container::Mp4 | Container::QuickTime);
+    let movie = if is_movie { boxes::read(&mut file, deadline)? } else { boxes::Movie::default() };
+    if container == Container::Flac && flac_comments(&mut file)? > MAX_COMMENTS {
+        return Err(Rejection::Unreadable.into());
+    }
     let start = if container == Container::Mp3 { behind_tag(&mut file)? } else { 0 };
-    let (stream, budget) = source::stream(file, start, MAX_TABLES, deadline)?;
-    let mut reader = open(stream, container).map_err(|error| failure(error, deadline))?;
+    let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
+    let mut reader = match open(stream, container) {
+        Ok(reader) => reader,
+        // It is whole, and browsers may know more than symphonia does.
+        Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
+            return Ok(unread(container, movie.video));
+        }
+        Err(error) => return Err(failure(error, deadline)),
+    };
     let tracks = reader.tracks();
     if tracks.is_empty() || tracks.len() > MAX_TRACKS {
         return Err(Rejection::Unreadable.into());
@@ -68,16 +81,53 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
         None
     };
     Ok(Inspected {
-        content_type: container.content_type(kind == Kind::Video).to_owned(),
-        kind,
-        width: video.map(|(width, _)| width),
-        height: video.map(|(_, height)| height),
         duration: told.or(walked).filter(|duration| *duration <= MAX_DURATION),
-        blurhash: None,
         waveform: sound.and_then(Sound::finish),
-        thumbnails: Vec::new(),
-        cleaned: None,
+        ..of_kind(container, kind, video)
     })
+}
+
+/// One of which no more is known than its boxes tell.
+fn unread(container: Container, video: Option<(u32, u32)>) -> Inspected {
+    of_kind(container, if video.is_some() { Kind::Video } else { Kind::Audio }, video)
+}
+
+fn of_kind(container: Container, kind: Kind, video: Option<(u32, u32)>) -> Inspected {
+    let (width, height) = video.unzip();
+    let content_type = container.content_type(kind == Kind::Video).to_owned();
+    Inspected { kind, width, height, ..Inspected::file(content_type) }
+}
+
+fn max_header(container: Container) -> u64 {
+    match container {
+        Container::WebM | Container::Matroska => MAX_ELEMENTS,
+        Container::Ogg => MAX_COMMENTS,
+        _ => MAX_TABLES,
+    }
+}
+
+/// Bytes of a FLAC file's header, but for what may well be large and is kept as it is, pictures above all: RFC 9639,
+/// section 8.1.
+fn flac_comments(file: &mut File) -> io::Result<u64> {
+    const PADDING: u8 = 1;
+    const APPLICATION: u8 = 2;
+    const PICTURE: u8 = 6;
+    file.seek(SeekFrom::Start(4))?;
+    let mut bytes = 0;
+    loop {
+        let mut header = Vec::new();
+        file.take(4).read_to_end(&mut header)?;
+        let [kind, length @ ..] = header.as_slice() else { return Ok(bytes) };
+        let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        bytes += match kind & 0x7f {
+            PADDING | APPLICATION | PICTURE => BLOCK_COST,
+            _ => BLOCK_COST + length,
+        };
+        if kind & 0x80 != 0 || bytes > MAX_COMMENTS {
+            return Ok(bytes);
+        }
+        file.seek(SeekFrom::Current(length.cast_signed()))?;
+    }
 }
 
 /// Where a song begins behind its tags, a picture of its cover among them, which nobody asks for: ID3v2.4, section 3.1.

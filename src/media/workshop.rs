@@ -23,9 +23,9 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    pub fn new(settings: &config::Media) -> Self {
+    pub fn new(settings: &config::Media, max_picture_bytes: u64) -> Self {
         Self {
-            limits: Arc::new(Limits::from(settings)),
+            limits: Arc::new(Limits::new(settings, max_picture_bytes)),
             workers: Arc::new(Semaphore::new(settings.media_workers)),
             places: Arc::new(Semaphore::new(settings.media_workers + settings.media_queue)),
         }

@@ -16,7 +16,7 @@ use crate::ids::AttachmentId;
 
 /// An attachment that something stopped referring to.
 #[derive(Clone, Copy, Debug, QueryableByName)]
-pub struct Look {
+pub struct SweepCandidate {
     #[diesel(sql_type = BigInt)]
     pub id: i64,
     #[diesel(sql_type = SqlUuid)]
@@ -25,7 +25,7 @@ pub struct Look {
 
 /// Takes looks that are older than `grace`, the oldest first, until the transaction ends; what another has taken is
 /// passed over.
-pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<Look>> {
+pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
     diesel::sql_query(
         "SELECT id, attachment_id FROM attachment_looks WHERE since <= now() - $1 * interval '1 second'
          ORDER BY since, id LIMIT $2 FOR UPDATE SKIP LOCKED",

@@ -1,14 +1,15 @@
 //! Files: from the wish to send one to an attachment that is ready.
 
-use futures_util::StreamExt as _;
+mod completing;
+mod parts;
+mod scanning;
+
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
+use parlance::config::S3Settings;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 
-use crate::support::{Node, NodeBuilder, TestDatabase, User, get, picture, put, unique};
+use crate::support::{Node, NodeBuilder, User, get, picture, put, unique};
 
 /// The S3 that is not the server's own.
 fn second_s3() -> NodeBuilder {
@@ -79,11 +80,12 @@ async fn a_picture_goes_the_whole_way_by_another_s3() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_cannot_be_uploaded() {
-    let flags = ["--max-upload-bytes=1000", "--max-image-bytes=500", "--max-video-bytes=800", "--max-audio-bytes=5000"];
+    let flags =
+        ["--max-upload-bytes=4000", "--max-image-bytes=2000", "--max-video-bytes=3000", "--max-audio-bytes=5000"];
     let node = flags.into_iter().fold(Node::build(), NodeBuilder::flag).start_alone().await;
     let ada = node.register("ada").await;
     let info = node.call(None, "{ serverInfo { maxUploadBytes } }", json!({})).await.data();
-    assert_eq!(info["serverInfo"]["maxUploadBytes"], 1000);
+    assert_eq!(info["serverInfo"]["maxUploadBytes"], 4000);
     let long = "x".repeat(256);
     for (name, content_type, size, path) in [
         ("", "text/plain", 1, "fileName"),
@@ -102,10 +104,10 @@ async fn what_cannot_be_sent_cannot_be_uploaded() {
         ("a", "text/plain\r\nx: y", 1, "contentType"),
         ("a", "text/plain", 0, "byteSize"),
         ("a", "text/plain", -1, "byteSize"),
-        ("a", "text/plain", 1001, "byteSize"),
-        ("a", "image/png", 501, "byteSize"),
-        ("a", "video/mp4", 801, "byteSize"),
-        ("a", "audio/mpeg", 1001, "byteSize"),
+        ("a", "text/plain", 4001, "byteSize"),
+        ("a", "image/png", 2001, "byteSize"),
+        ("a", "video/mp4", 3001, "byteSize"),
+        ("a", "audio/mpeg", 4001, "byteSize"),
     ] {
         let input = json!({"fileName": name, "contentType": content_type, "byteSize": size});
         assert_eq!(ada.create_upload(input.clone()).await.violations(), [path], "{input}");
@@ -173,122 +175,6 @@ async fn a_checksum_binds_the_upload() {
     }
 }
 
-async fn in_parts(node: &Node) {
-    const PART: usize = 16 * 1024 * 1024;
-    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    let bytes: Vec<u8> = (0..2 * PART + 1000).map(|place| u8::try_from(place % 251).unwrap()).collect();
-    let sha256 = sha256(&bytes);
-    let query = "mutation ($input: CreateMultipartUploadInput!) { createMultipartUpload(input: $input) {
-        attachment { id state } partBytes parts { number byteSize url method headers { name value } } expiresAt
-    } }";
-    let input = json!({
-        "fileName": "large.bin", "contentType": "application/octet-stream", "byteSize": bytes.len(), "sha256": sha256,
-    });
-    let begun = ada.query(query, json!({"input": input})).await["createMultipartUpload"].clone();
-    let id = &begun["attachment"]["id"];
-    assert_eq!(begun["partBytes"], PART);
-    let parts = begun["parts"].as_array().unwrap();
-    let sizes: Vec<_> = parts.iter().map(|part| (part["number"].clone(), part["byteSize"].clone())).collect();
-    assert_eq!(sizes, [(json!(1), json!(PART)), (json!(2), json!(PART)), (json!(3), json!(1000))]);
-    let part = |number: usize| bytes.chunks(PART).nth(number - 1).unwrap().to_vec();
-    assert_ne!(put(&parts[1], part(3)).await, 200, "its length is signed");
-    for number in [3, 1] {
-        assert_eq!(put(&parts[number - 1], part(number)).await, 200);
-    }
-    // It broke off here. Another device goes on.
-    let resume = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) {
-        uploaded parts { number byteSize url method headers { name value } }
-    } }";
-    assert_eq!(ada.complete_upload(id).await.code(), "CONFLICT");
-    assert_eq!(bob.call(resume, json!({"id": id})).await.code(), "NOT_FOUND");
-    let rest = ada.query(resume, json!({"id": id})).await["resumeUpload"].clone();
-    assert_eq!(rest["uploaded"], json!([1, 3]));
-    assert_eq!(rest["parts"].as_array().unwrap().len(), 1);
-    assert_eq!(put(&rest["parts"][0], part(2)).await, 200);
-    let ready = ada.complete_upload(id).await.data()["completeUpload"]["attachment"].clone();
-    assert_eq!((&ready["state"], &ready["byteSize"]), (&json!("READY"), &json!(bytes.len())), "{ready:#}");
-    assert!(get(&ready["url"]).await.bytes().await.unwrap() == bytes);
-    assert_eq!(ada.call(resume, json!({"id": id})).await.violations(), ["attachmentId"]);
-
-    // One that goes in a single request is one part.
-    let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
-    let rest = ada.query(resume, json!({"id": begun["attachment"]["id"]})).await["resumeUpload"].clone();
-    assert_eq!((&rest["uploaded"], &rest["parts"][0]["byteSize"]), (&json!([]), &json!(4)));
-    assert_eq!(put(&rest["parts"][0], b"note".to_vec()).await, 200);
-    let rest = ada.query(resume, json!({"id": begun["attachment"]["id"]})).await["resumeUpload"].clone();
-    assert_eq!((&rest["uploaded"], &rest["parts"]), (&json!([1]), &json!([])));
-}
-
-#[tokio::test]
-async fn a_large_file_goes_in_parts_and_is_resumed() {
-    in_parts(&Node::start().await).await;
-}
-
-#[tokio::test]
-async fn a_large_file_goes_in_parts_by_another_s3() {
-    in_parts(&second_s3().start_alone().await).await;
-}
-
-/// S3 may die while it puts the parts together, and have neither them nor the whole.
-#[tokio::test]
-async fn an_upload_that_is_lost_is_called_so() {
-    let node = Node::start().await;
-    let ada = node.register("ada").await;
-    let query = "mutation { createMultipartUpload(input: {fileName: \"a\", contentType: \"text/plain\", byteSize: 4}) {
-        attachment { id } parts { url method headers { name value } }
-    } }";
-    let begun = ada.query(query, json!({})).await["createMultipartUpload"].clone();
-    let id = &begun["attachment"]["id"];
-    assert_eq!(put(&begun["parts"][0], b"note".to_vec()).await, 200);
-    let files = node.files();
-    node.lose_file(files.iter().find(|name| name.starts_with("s3/.upload-")).unwrap());
-    let resume = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) { uploaded } }";
-    for answer in [ada.call(resume, json!({"id": id})).await, ada.complete_upload(id).await] {
-        assert_eq!(answer.code(), "CONFLICT");
-        assert_eq!(answer.violations(), ["attachmentId"]);
-        assert!(answer.body["errors"].to_string().contains("is lost"), "{}", answer.body);
-    }
-}
-
-#[tokio::test]
-async fn an_upload_is_looked_into_once_however_many_complete_it() {
-    let database = TestDatabase::new().await;
-    let one = Node::build().start_on(&database).await;
-    let other = Node::build().s3(&one.s3).start_on(&database).await;
-    let ada = one.register("ada").await;
-    let bytes = picture(900, 900);
-    let begun = ada.begin_upload("a.jpg", "image/jpeg", bytes.len()).await;
-    put(&begun, bytes).await;
-    let id = &begun["attachment"]["id"];
-    let answers = join_all((0..8).map(|place| {
-        let user = if place % 2 == 0 { ada.clone() } else { ada.on(&other) };
-        async move { user.complete_upload(id).await.data()["completeUpload"]["attachment"].clone() }
-    }))
-    .await;
-    for answer in &answers {
-        assert_eq!((&answer["state"], &answer["blurhash"]), (&json!("READY"), &answers[0]["blurhash"]));
-    }
-    let eve = one.register("eve").await;
-    assert_eq!(eve.complete_upload(id).await.code(), "NOT_FOUND");
-    assert_eq!(ada.complete_upload(&json!("att_x")).await.violations(), ["attachmentId"]);
-}
-
-/// A node that dies while it looks into a file holds it up for a while, and not for ever.
-#[tokio::test]
-async fn what_a_dying_node_was_looking_into_another_looks_into() {
-    use diesel_async::SimpleAsyncConnection as _;
-    let database = TestDatabase::new().await;
-    let node = Node::build().start_on(&database).await;
-    let ada = node.register("ada").await;
-    let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
-    put(&begun, b"note".to_vec()).await;
-    let mut connection = database.connection().await;
-    let claim = "UPDATE attachments SET claimed_until = clock_timestamp() + interval '2 seconds'";
-    connection.batch_execute(claim).await.unwrap();
-    let ready = ada.complete_upload(&begun["attachment"]["id"]).await.data();
-    assert_eq!(ready["completeUpload"]["attachment"]["state"], "READY");
-}
-
 #[tokio::test]
 async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
     let node = Node::build().flag("--storage-quota-bytes=1000").start_alone().await;
@@ -316,85 +202,6 @@ async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
     assert_eq!(refused[0].violations(), ["input"]);
 }
 
-/// Answers each file with the line.
-async fn clamd(line: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = [0; 10];
-            stream.read_exact(&mut head).await.unwrap();
-            loop {
-                let length = stream.read_u32().await.unwrap();
-                if length == 0 {
-                    break;
-                }
-                stream.read_exact(&mut vec![0; length.try_into().unwrap()]).await.unwrap();
-            }
-            stream.write_all(line.as_bytes()).await.unwrap();
-        }
-    });
-    format!("--clamd-address={address}")
-}
-
-#[tokio::test]
-async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_ready() {
-    let node = Node::build().flag(&clamd("stream: Eicar-Test FOUND\0").await).start_alone().await;
-    let ada = node.register("ada").await;
-    let found = ada.try_upload("a", "text/plain", b"eicar").await;
-    assert_eq!(found["state"], "REJECTED");
-    assert!(found["rejection"].as_str().unwrap().contains("Eicar-Test"), "{found}");
-    assert!(node.files().iter().all(|path| !path.contains("att_")));
-
-    for beyond in ["stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", "INSTREAM size limit exceeded. ERROR\0"] {
-        let node = Node::build().flag(&clamd(beyond).await).start_alone().await;
-        let refused = node.register("ada").await.try_upload("a", "text/plain", b"large").await;
-        assert_eq!(refused["state"], "REJECTED");
-        assert!(refused["rejection"].as_str().unwrap().contains("too large"), "{refused}");
-    }
-
-    let node = Node::build().flag(&clamd("stream: OK\0").await).start_alone().await;
-    node.register("ada").await.upload_note("clean").await;
-
-    let node = Node::build().flag("--clamd-address=127.0.0.1:1").start_alone().await;
-    let ada = node.register("ada").await;
-    let begun = ada.begin_upload("a", "text/plain", 4).await;
-    put(&begun, b"note".to_vec()).await;
-    for _ in 0..2 {
-        assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
-    }
-    assert_eq!(ada.attachment(&begun["attachment"]["id"]).await["state"], "PENDING");
-}
-
-#[tokio::test]
-async fn so_many_files_wait_to_be_looked_into_and_no_more() {
-    // It takes files and says nothing of them, until it hangs up.
-    let scanner = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("--clamd-address={}", scanner.local_addr().unwrap());
-    let node = Node::build().flag("--media-queue=1").flag(&address).start_alone().await;
-    let ada = node.register("ada").await;
-    let mut begun = Vec::new();
-    for _ in 0..6 {
-        let upload = ada.begin_upload("a", "text/plain", 4).await;
-        put(&upload, b"note".to_vec()).await;
-        begun.push(upload["attachment"]["id"].clone());
-    }
-    // Four are looked into, one waits, and one is turned away while all of them go on.
-    let mut answers: FuturesUnordered<_> = begun.iter().map(|id| ada.complete_upload(id)).collect();
-    let turned_away = answers.next().await.unwrap();
-    assert_eq!(turned_away.code(), "UNAVAILABLE");
-    assert!(turned_away.body.to_string().contains("Too many files"), "{}", turned_away.body);
-    let mut streams = Vec::new();
-    for _ in 0..4 {
-        streams.push(scanner.accept().await.unwrap());
-    }
-    drop((streams, scanner));
-    while let Some(answer) = answers.next().await {
-        assert_eq!(answer.code(), "UNAVAILABLE");
-        assert!(answer.body.to_string().contains("cannot be scanned"), "{}", answer.body);
-    }
-}
-
 #[tokio::test]
 async fn without_s3_files_are_unavailable_and_all_else_is_there() {
     let flags = ["--s3-endpoint=http://127.0.0.1:1", "--s3-access-key-id=a", "--s3-secret-access-key=b"];
@@ -404,4 +211,30 @@ async fn without_s3_files_are_unavailable_and_all_else_is_there() {
     ada.send(&direct, "hello").await;
     let begun = ada.begin_upload("a", "text/plain", 4).await;
     assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
+}
+
+/// Clients reach the S3 by another name than the server does: what is signed for one is not for the other.
+#[tokio::test]
+async fn addresses_have_the_name_that_clients_know() {
+    let own = Node::start().await;
+    let second = second_s3().start_alone().await;
+    for settings in [&own.s3, &second.s3] {
+        let endpoint = settings.s3_endpoint.clone().unwrap();
+        let public = endpoint.replace("127.0.0.1", "localhost");
+        assert_ne!(public, endpoint);
+        let settings = S3Settings { s3_public_endpoint: Some(public.clone()), ..settings.clone() };
+        let node = Node::build().s3(&settings).start_alone().await;
+        let ada = node.register("ada").await;
+        let mut begun = ada.begin_upload("note.txt", "text/plain", 4).await;
+        let url = begun["url"].as_str().unwrap().to_owned();
+        assert!(url.starts_with(&public), "{url}");
+        begun["url"] = json!(url.replace(&public, &endpoint));
+        assert_eq!(put(&begun, b"note".to_vec()).await, 403, "the name is signed");
+        begun["url"] = json!(url);
+        assert_eq!(put(&begun, b"note".to_vec()).await, 200);
+        let ready = ada.complete_upload(&begun["attachment"]["id"]).await.data();
+        let url = &ready["completeUpload"]["attachment"]["url"];
+        assert!(url.as_str().unwrap().starts_with(&public), "{url}");
+        assert_eq!(get(url).await.text().await.unwrap(), "note");
+    }
 }

@@ -18,6 +18,7 @@ async fn each_limit_on_an_operation_holds() {
         .start_alone()
         .await;
     let ada = node.register("ada").await;
+    let group = ada.create_group("Files", &[]).await;
     let aliases =
         |n: usize| format!("{{ {} }}", (0..n).map(|i| format!("a{i}: __typename ")).collect::<Vec<_>>().concat());
     let directives = |n: usize| format!("{{ __typename {} }}", "@include(if: true) ".repeat(n));
@@ -28,6 +29,10 @@ async fn each_limit_on_an_operation_holds() {
     let list = |size: &str| format!("{{ viewer {{ conversations{size} {{ nodes {{ id title }} }} }} }}");
     let messages = |size: &str| {
         format!("{{ viewer {{ conversations(first: 3) {{ nodes {{ messages{size} {{ nodes {{ id }} }} }} }} }} }}")
+    };
+    let attachments = |last: usize| {
+        let messages = format!("messages(last: {last}) {{ nodes {{ attachments {{ id }} }} }}");
+        format!("{{ conversation(id: \"{group}\") {{ {messages} }} }}")
     };
     let deep = "{ viewer { conversations(first: 1) { nodes { lastMessage { sender { id } } } } } }";
     let deeper =
@@ -53,6 +58,9 @@ async fn each_limit_on_an_operation_holds() {
         // 20 of them where nothing else is said, and 50 messages of each of 3.
         (messages(""), true),
         (messages("(last: 80)"), true),
+        // Ten of them, as many as a message may have: 12 for each message.
+        (attachments(41), true),
+        (attachments(42), false),
         (messages("(last: 90)"), false),
         (messages("(last: 2000000000)"), false),
         (

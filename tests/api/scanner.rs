@@ -15,21 +15,21 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{Child, Command};
 
 /// In two parts, so that no scanner takes this file for it.
-const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
+pub const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that this clamd takes.
 const MAX_STREAM: usize = 1024 * 1024;
 /// Bytes that it looks through.
 const MAX_FILE: usize = 512 * 1024;
 
-struct Clamd {
+pub struct Clamd {
     directory: TempDir,
     port: u16,
     _process: Child,
 }
 
 impl Clamd {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let place = directory.path();
         // clamd gives up root's rights where it has them, and must still read this.
@@ -69,8 +69,12 @@ impl Clamd {
         tokio::time::timeout(TIMEOUT, ready).await.expect("clamd does not start");
     }
 
+    pub fn socket(&self) -> String {
+        self.directory.path().join("socket").to_str().unwrap().to_owned()
+    }
+
     fn over_socket(&self) -> Scanner {
-        Scanner::new(self.directory.path().join("socket").to_str().unwrap(), TIMEOUT)
+        Scanner::new(&self.socket(), TIMEOUT)
     }
 
     fn over_tcp(&self) -> Scanner {

@@ -1,18 +1,51 @@
 // Files, by the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { after, before, describe, test } from 'node:test';
 import { crc32, deflateSync } from 'node:zlib';
 import { documented, place } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { pair } from './support.mjs';
+import { gate, pair } from './support.mjs';
 
 const { sendFile, uploadInParts } = await documented('files.mjs');
 
-let server;
+/** Bytes of two parts. */
+const LARGE = 17 * 1024 * 1024;
+
+let server, slow, clamd;
+const scanned = gate();
 before(async () => {
-  [server] = await startNodes({});
+  clamd = createServer(scan);
+  await once(clamd.listen(0, '127.0.0.1'), 'listening');
+  const scans = { CLAMD_ADDRESS: `127.0.0.1:${clamd.address().port}`, OPERATION_TIMEOUT: '2' };
+  [server, slow] = await startNodes({}, scans);
 });
+after(() => clamd.close());
+
+/** A clamd that takes a file, and finds nothing in it once the gate is open. */
+function scan(socket) {
+  let last = Buffer.alloc(0);
+  socket.on('data', async (data) => {
+    last = Buffer.concat([last, data]).subarray(-4);
+    // The end of a file is a piece without bytes.
+    if (!last.equals(Buffer.alloc(4))) return;
+    await scanned.opened;
+    socket.end('stream: OK\0');
+  });
+}
+
+/** Runs with another `fetch`, which is given the real one. */
+async function withFetch(other, work) {
+  const real = globalThis.fetch;
+  globalThis.fetch = (url, init) => other(real, url, init);
+  try {
+    return await work();
+  } finally {
+    globalThis.fetch = real;
+  }
+}
 
 /** The attachments of a message, as the person sees it. */
 async function attachmentsOf(person, id) {
@@ -65,25 +98,60 @@ describe('files', () => {
   test('a large file goes in parts, and goes on after a break', async () => {
     const { alice, conversation } = await pair(server);
     const at = place(server, alice);
-    const bytes = Buffer.alloc(17 * 1024 * 1024, 'parlance ');
+    const bytes = Buffer.alloc(LARGE, 'parlance ');
     const file = new File([bytes], 'large.bin');
     let id;
-    // The last part does not get through.
-    const whole = globalThis.fetch;
+    // The last part does not get through, and not at the second try.
     let puts = 0;
-    globalThis.fetch = (url, init) => {
-      if (init?.method === 'PUT' && ++puts === 2) return Promise.reject(new TypeError('fetch failed'));
-      return whole(url, init);
+    const broken = (real, url, init) => {
+      if (init?.method === 'PUT' && ++puts > 1) return Promise.reject(new TypeError('fetch failed'));
+      return real(url, init);
     };
-    try {
-      await assert.rejects(uploadInParts(at, file, { onBegin: (begun) => (id = begun) }), /fetch failed/);
-    } finally {
-      globalThis.fetch = whole;
-    }
+    const begun = () => uploadInParts(at, file, { onBegin: (begun) => (id = begun) });
+    await withFetch(broken, () => assert.rejects(begun(), /fetch failed/));
     assert.equal(await uploadInParts(at, file, { attachmentId: id }), id);
     const sent = await sendFile({ ...at, conversationId: conversation, file });
     const back = Buffer.from(await (await fetch(sent.attachments[0].url)).arrayBuffer());
     assert.ok(back.equals(bytes));
+  });
+
+  test('an address that has run out is replaced, and no part is sent twice', async () => {
+    const { alice } = await pair(server);
+    const file = new File([Buffer.alloc(LARGE, 'parlance ')], 'large.bin');
+    let sent;
+    const late = (fails) => (real, url, init) => {
+      if (init?.method !== 'PUT') return real(url, init);
+      const [part] = /partNumber=\d+/.exec(url);
+      const bad = fails(part);
+      sent.push(`${part} ${bad ? 'bad' : 'good'}`);
+      return real(bad ? url.replace(/(?<=X-Amz-Signature=)\w+/, '0'.repeat(64)) : url, init);
+    };
+    const send = () => uploadInParts(place(server, alice), file);
+    sent = [];
+    await withFetch(late((part) => part === 'partNumber=2' && !sent.includes('partNumber=2 bad')), send);
+    assert.deepEqual(sent, ['partNumber=1 good', 'partNumber=2 bad', 'partNumber=2 good']);
+
+    // One that is refused while it is sent may end without an answer.
+    sent = [];
+    await withFetch(late(() => true), () => assert.rejects(send(), /refused: 403|fetch failed/));
+    assert.deepEqual(sent, ['partNumber=1 bad', 'partNumber=1 bad']);
+  });
+
+  test('a file that takes longer than an answer is waited for', async () => {
+    const { alice, conversation } = await pair(server);
+    const codes = [];
+    const watched = async (real, url, init) => {
+      const response = await real(url, init);
+      const { errors } = await response.clone().json().catch(() => ({}));
+      if (errors) codes.push(errors[0].extensions.code);
+      if (codes.length === 2) scanned.open();
+      return response;
+    };
+    const file = new File(['a long story'], 'story.txt', { type: 'text/plain' });
+    const send = () => sendFile({ ...place(slow, alice), conversationId: conversation, file });
+    const sent = await withFetch(watched, send);
+    assert.equal(sent.attachments[0].fileName, 'story.txt');
+    assert.deepEqual(new Set(codes), new Set(['UNAVAILABLE']));
   });
 
   test('what is no picture is not sent as one', async () => {

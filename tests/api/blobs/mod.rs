@@ -2,6 +2,7 @@
 
 mod away;
 mod own;
+mod rules;
 mod scenarios;
 
 use std::time::Duration;

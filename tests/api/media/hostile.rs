@@ -7,7 +7,7 @@ use parlance::media::{Error, Limits, Rejection, inspect, square};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::{bytes_of, file, inspected, limits, rejected, try_inspect};
+use super::{PICTURES, VIDEOS, VOICES, bytes_of, file, inspected, limits, rejected, sized_box, try_inspect};
 
 /// A PNG's chunk; a checksum that is wrong is refused later than what these tests look at.
 fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
@@ -102,11 +102,6 @@ fn time_for_a_file_is_bounded() {
     }
 }
 
-fn sized_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(content.len() + 8).unwrap();
-    [&length.to_be_bytes(), kind.as_slice(), content].concat()
-}
-
 #[test]
 fn tables_that_tell_of_more_than_there_is_take_no_memory() {
     let started = Instant::now();
@@ -131,35 +126,9 @@ fn tables_that_tell_of_more_than_there_is_take_no_memory() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
-#[test]
-fn tags_without_end_are_not_kept_in_memory() {
-    // 20 MiB of elements of three bytes, each of which a reader may keep as some hundred.
-    let bytes = bytes_of("voice.webm");
-    let segment = bytes.windows(4).position(|part| part == [0x18, 0x53, 0x80, 0x67]).unwrap();
-    let tag: Vec<u8> = b"\x67\xc8\x80".repeat(7 * 1024 * 1024);
-    let tags =
-        [b"\x12\x54\xc3\x67\x01\0\0\0".as_slice(), &u32::try_from(tag.len()).unwrap().to_be_bytes(), &tag].concat();
-    let hostile = [&bytes[..segment + 12], &tags, &bytes[segment + 12..]].concat();
-    let result = try_inspect(&hostile, "audio/webm");
-    assert_eq!(result.unwrap_err(), Rejection::Unreadable);
+fn samples() -> Vec<(&'static str, &'static str)> {
+    [PICTURES.as_slice(), &VOICES, &VIDEOS].concat()
 }
-
-const SAMPLES: [(&str, &str); 14] = [
-    ("portrait.jpg", "image/jpeg"),
-    ("portrait.png", "image/png"),
-    ("portrait.webp", "image/webp"),
-    ("voice.ogg", "audio/ogg"),
-    ("voice.webm", "audio/webm"),
-    ("voice.m4a", "audio/mp4"),
-    ("fragmented.mp4", "audio/mp4"),
-    ("voice.mp3", "audio/mpeg"),
-    ("voice.flac", "audio/flac"),
-    ("voice.aac", "audio/aac"),
-    ("vorbis.ogg", "audio/ogg"),
-    ("portrait.mp4", "video/mp4"),
-    ("landscape.mov", "video/quicktime"),
-    ("video.webm", "video/webm"),
-];
 
 /// The first bytes of every format, and what it would be called.
 const MAGIC: [(&[u8], &str); 14] = [
@@ -221,12 +190,11 @@ proptest! {
 
     #[test]
     fn damaged_files_are_survived(
-        which in 0..SAMPLES.len(),
+        (name, declared) in prop::sample::select(samples()),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         end in any::<prop::sample::Index>(),
         whole in any::<bool>(),
     ) {
-        let (name, declared) = SAMPLES[which];
         let mut bytes = bytes_of(name);
         for (place, value) in damage {
             let place = place.index(bytes.len());
@@ -241,10 +209,9 @@ proptest! {
     /// Headers are a small part of a file, and the part that parsers believe.
     #[test]
     fn damaged_headers_are_survived(
-        which in 0..SAMPLES.len(),
+        (name, declared) in prop::sample::select(samples()),
         damage in prop::collection::vec((8_usize..600, prop::sample::select(vec![0, 1, 0x7f, 0x80, 0xfe, 0xff])), 1..5),
     ) {
-        let (name, declared) = SAMPLES[which];
         let mut bytes = bytes_of(name);
         for (place, value) in damage {
             if let Some(byte) = bytes.get_mut(place) {
@@ -257,7 +224,7 @@ proptest! {
 
 #[test]
 fn the_samples_are_what_they_are_called() {
-    for (name, declared) in SAMPLES {
+    for (name, declared) in samples() {
         inspected(&bytes_of(name), declared);
     }
 }

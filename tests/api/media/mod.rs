@@ -2,6 +2,7 @@
 
 mod documents;
 mod hostile;
+mod memory;
 mod pictures;
 mod recordings;
 mod workshop;
@@ -13,6 +14,22 @@ use std::time::Duration;
 
 use parlance::media::{Error, Inspected, Limits, Rejection, inspect};
 use tempfile::NamedTempFile;
+
+const PICTURES: [(&str, &str); 3] =
+    [("portrait.jpg", "image/jpeg"), ("portrait.png", "image/png"), ("portrait.webp", "image/webp")];
+/// One second of silence, then one of a tone.
+const VOICES: [(&str, &str); 8] = [
+    ("voice.ogg", "audio/ogg"),
+    ("voice.webm", "audio/webm"),
+    ("voice.m4a", "audio/mp4"),
+    ("fragmented.mp4", "audio/mp4"),
+    ("voice.mp3", "audio/mpeg"),
+    ("voice.flac", "audio/flac"),
+    ("voice.aac", "audio/aac"),
+    ("vorbis.ogg", "audio/ogg"),
+];
+const VIDEOS: [(&str, &str); 3] =
+    [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("video.webm", "video/webm")];
 
 /// Smaller than the defaults, so that what goes beyond is small too.
 fn limits() -> Limits {
@@ -55,4 +72,10 @@ fn inspected(bytes: &[u8], declared: &str) -> Inspected {
 #[track_caller]
 fn rejected(bytes: &[u8], declared: &str) -> Rejection {
     try_inspect(bytes, declared).map(|found| format!("taken for {}", found.content_type)).unwrap_err()
+}
+
+/// A box of MP4.
+fn sized_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len() + 8).unwrap();
+    [&length.to_be_bytes(), kind.as_slice(), content].concat()
 }

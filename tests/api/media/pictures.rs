@@ -7,10 +7,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, Frame, ImageDecoder as _, ImageFormat, ImageReader, Rgb, RgbImage, Rgba, RgbaImage};
 use parlance::media::{Error, Kind, Rejection, SQUARE_SIDES, Size, THUMBNAIL_SIDES, Thumbnail, inspect, square};
 
-use super::{bytes_of, file, inspected, limits, rejected, sample};
-
-const FORMATS: [(&str, &str); 3] =
-    [("portrait.jpg", "image/jpeg"), ("portrait.png", "image/png"), ("portrait.webp", "image/webp")];
+use super::{PICTURES, bytes_of, file, inspected, limits, rejected, sample};
 
 fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -67,7 +64,7 @@ fn a_small_picture_is_not_scaled_up() {
 
 #[test]
 fn a_turned_picture_is_shown_upright() {
-    for (name, content_type) in FORMATS {
+    for (name, content_type) in PICTURES {
         let found = inspected(&bytes_of(name), content_type);
         // 96 by 64 as the camera held it; red is left then, and above when it is turned.
         assert_eq!((found.width, found.height), (Some(64), Some(96)), "{name}");
@@ -79,7 +76,7 @@ fn a_turned_picture_is_shown_upright() {
 
 #[test]
 fn what_others_get_tells_neither_place_nor_camera() {
-    for (name, content_type) in FORMATS {
+    for (name, content_type) in PICTURES {
         let original = bytes_of(name);
         let told: [&[u8]; 4] = [b"Camera", b"Somebody", b"GPS", b"xpacket"];
         assert!(told.iter().any(|word| contains(&original, word)), "{name} tells nothing to begin with");
@@ -106,7 +103,7 @@ fn what_others_get_tells_neither_place_nor_camera() {
 #[test]
 fn nothing_behind_the_end_of_a_picture_is_passed_on() {
     // Telephones put a short film there, with its place.
-    for (name, content_type) in FORMATS {
+    for (name, content_type) in PICTURES {
         let original = [bytes_of(name), b"ftypmp42 and where it was filmed".to_vec()].concat();
         let cleaned = inspected(&original, content_type).cleaned.unwrap();
         assert!(!contains(&cleaned, b"ftyp"), "{name}");

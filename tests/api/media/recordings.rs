@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlance::media::{Kind, Rejection, WAVEFORM_PEAKS};
 
-use super::{bytes_of, inspected, limits, rejected, try_inspect};
+use super::{VOICES, bytes_of, inspected, limits, rejected, try_inspect};
 
 fn is_about(duration: Option<Duration>, milliseconds: u64) -> bool {
     // Encoders add the length of a packet or two.
@@ -13,21 +13,11 @@ fn is_about(duration: Option<Duration>, milliseconds: u64) -> bool {
 
 #[test]
 fn sound_has_a_duration_and_a_waveform_in_every_format() {
-    for (name, content_type) in [
-        ("voice.ogg", "audio/ogg"),
-        ("voice.webm", "audio/webm"),
-        ("voice.m4a", "audio/mp4"),
-        ("fragmented.mp4", "audio/mp4"),
-        ("voice.mp3", "audio/mpeg"),
-        ("voice.flac", "audio/flac"),
-        ("voice.aac", "audio/aac"),
-        ("vorbis.ogg", "audio/ogg"),
-    ] {
+    for (name, content_type) in VOICES {
         let found = inspected(&bytes_of(name), content_type);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Audio), "{name}");
         assert!(is_about(found.duration, 2000), "{name}: {:?}", found.duration);
         assert_eq!((found.width, found.height), (None, None), "{name}");
-        // One second of silence, then one of a tone.
         let waveform = found.waveform.unwrap_or_else(|| panic!("{name} has no waveform"));
         assert_eq!(waveform.len(), WAVEFORM_PEAKS, "{name}");
         let (silence, tone) = waveform.split_at(WAVEFORM_PEAKS / 2);
@@ -82,6 +72,22 @@ fn video_has_its_size_as_it_is_shown() {
         assert_eq!(found.width.zip(found.height), Some(size), "{name}");
         assert!(is_about(found.duration, 1000), "{name}: {:?}", found.duration);
         assert!(found.waveform.is_none() && found.thumbnails.is_empty() && found.cleaned.is_none());
+    }
+}
+
+/// As some cameras describe their samples in two ways, which symphonia does not read.
+#[test]
+fn a_film_that_is_whole_is_taken_with_its_size_alone() {
+    for (name, content_type, size) in
+        [("portrait.mp4", "video/mp4", (48, 64)), ("landscape.mov", "video/quicktime", (64, 48))]
+    {
+        let mut bytes = bytes_of(name);
+        let descriptions = bytes.windows(4).position(|part| part == b"stsd").unwrap();
+        // Behind version and flags there is how many there are.
+        bytes[descriptions + 11] = 2;
+        let found = inspected(&bytes, content_type);
+        assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
+        assert_eq!((found.width.zip(found.height), found.duration), (Some(size), None), "{name}");
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Parser;
 use parlance::config::Media;
 use parlance::media::{Error, Kind, Rejection, Workshop};
 
-use super::{file, sample};
+use super::{file, limits, sample};
 
 #[derive(Parser)]
 struct Settings {
@@ -13,7 +13,7 @@ struct Settings {
 }
 
 fn workshop(settings: &[&str]) -> Workshop {
-    Workshop::new(&Settings::parse_from(["test"].iter().chain(settings)).media)
+    Workshop::new(&Settings::parse_from(["test"].iter().chain(settings)).media, limits().max_picture_bytes)
 }
 
 #[tokio::test]

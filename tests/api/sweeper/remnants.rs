@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use parlance::config::S3Settings;
 use serde_json::{Value, json};
 
 use super::{Count, age, count, objects, sweeping, swept};
@@ -48,6 +49,52 @@ async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
     assert_eq!(get(&ada.attachment(ready).await["url"]).await.text().await.unwrap(), "note");
     let done = ada.complete_upload(&pending["attachment"]["id"]).await.data();
     assert_eq!(done["completeUpload"]["attachment"]["state"], "READY");
+}
+
+/// S3 is away when an upload is looked at that was stored once more: it is looked at again.
+#[tokio::test]
+async fn what_is_left_of_uploads_goes_once_s3_is_there_again() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let mut connection = database.connection().await;
+    let ada = node.register("ada").await;
+    let begun = ada.begin_upload("note", "text/plain", 4).await;
+    assert_eq!(put(&begun, b"note".to_vec()).await, 200);
+    let id = begun["attachment"]["id"].clone();
+    ada.complete_upload(&id).await.data();
+    assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the address is still good");
+    // One that goes, and cannot either.
+    ada.upload_note("unsent").await;
+    let group = ada.create_group("Files", &[]).await;
+    ada.send_with(&group, None, &[&id]).await;
+
+    age(&mut connection).await;
+    let away = S3Settings { s3_endpoint: Some("http://127.0.0.1:1".to_owned()), ..node.s3.clone() };
+    let other = sweeping().s3(&away).start_on(&database).await;
+    let again = "attachment_looks WHERE since > now() - interval '1 day'";
+    let noted = async {
+        while count(&mut connection, again).await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noted).await.expect("it is looked at again");
+    other.stop();
+    let path = format!("uploads/{}", id.as_str().unwrap());
+    let uploads = || node.files().iter().filter(|name| name.contains(&path)).count();
+    assert!(uploads() > 0, "{:?}", node.files());
+
+    age(&mut connection).await;
+    // What went has waited for long enough, too.
+    let over = "UPDATE attachments SET going_until = clock_timestamp() WHERE going_until IS NOT NULL";
+    connection.batch_execute(over).await.unwrap();
+    let _third = sweeping().s3(&node.s3).start_on(&database).await;
+    let gone = async {
+        while uploads() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it is not removed");
+    assert_eq!(get(&ada.attachment(&id).await["url"]).await.text().await.unwrap(), "note");
 }
 
 /// Squares are made of a picture while it comes to its last moment: it is chosen, or gone with all its objects.

@@ -1,15 +1,16 @@
 //! What files take of the server's memory while many clients move large ones at once, by an S3 apart from it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use parlance_load::client::Account;
+use parlance_load::client::{Account, Refused};
 use parlance_load::numbers::float;
 use parlance_load::process::{clear_peak, peak_kib, resident_kib};
 use parlance_load::report::{aligned, decimal};
 use parlance_load::transfer;
 use serde::Serialize;
+use tokio::time::sleep;
 
 use super::options::{Options, S3};
 use super::report::Goal;
@@ -18,6 +19,9 @@ use super::stage::{Scratch, Stage};
 const MIB: u64 = 1024 * 1024;
 /// What the answers, the connections and the rounding of an allocator may take.
 const GOAL_MIB: f64 = 16.0;
+/// For all files together to be looked into, and between two times that a client asks for its own.
+const PATIENCE: Duration = Duration::from_mins(5);
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 pub(super) struct Files {
@@ -60,21 +64,29 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
     let uploads = try_join_all(accounts.iter().map(create)).await?;
     let put = uploads.iter().map(|upload| transfer::put(&upload.url, &upload.headers, bytes));
     phases.push(phase(stage, "uploads", try_join_all(put)).await?.0);
-    // One after the other: the server looks into a few at once, and refuses more for the moment.
-    let complete = async {
-        let mut urls = Vec::new();
-        for (account, upload) in accounts.iter().zip(&uploads) {
-            urls.push(stage.client().await?.complete_upload(account, &upload.id).await?);
-        }
-        anyhow::Ok(urls)
-    };
-    let (completed, urls) = phase(stage, "what was uploaded is looked into", complete).await?;
+    let complete = accounts.iter().zip(&uploads).map(|(account, upload)| complete(stage, account, &upload.id));
+    let (completed, urls) = phase(stage, "what was uploaded is looked into", try_join_all(complete)).await?;
     phases.push(completed);
     let (downloaded, sizes) =
         phase(stage, "downloads", try_join_all(urls.iter().map(|url| transfer::get(url)))).await?;
     phases.push(downloaded);
     ensure!(sizes.iter().all(|&size| size == bytes), "{mib} MiB were uploaded, and {sizes:?} bytes came back");
     Ok(Files { clients, mib, phases })
+}
+
+/// Asks again where the server looks into a few, and others have to wait.
+async fn complete(stage: &Stage, account: &Account, id: &str) -> Result<String> {
+    let begin = Instant::now();
+    loop {
+        match stage.client().await?.complete_upload(account, id).await {
+            Err(error) if begin.elapsed() < PATIENCE && is_unavailable(&error) => sleep(PAUSE).await,
+            completed => return completed,
+        }
+    }
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(Refused::is_unavailable)
 }
 
 async fn up_and_down(stage: &Stage, account: &Account, bytes: u64) -> Result<()> {

@@ -1,0 +1,70 @@
+//! What a scanner says of an upload.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::scanner::{Clamd, EICAR};
+use crate::support::{Node, put};
+
+#[tokio::test]
+async fn what_clamd_itself_finds_is_rejected_and_removed() {
+    let clamd = Clamd::start().await;
+    let node = Node::build().flag(&format!("--clamd-address={}", clamd.socket())).start_alone().await;
+    let ada = node.register("ada").await;
+    let found = ada.try_upload("test.txt", "text/plain", EICAR.concat().as_bytes()).await;
+    assert_eq!((&found["state"], &found["url"]), (&json!("REJECTED"), &Value::Null));
+    assert!(found["rejection"].as_str().unwrap().contains("Eicar-Test"), "{found}");
+    assert!(node.files().iter().all(|path| !path.contains("att_")), "{:?}", node.files());
+    ada.upload_note("clean").await;
+}
+
+/// Answers each file with the line.
+async fn clamd(line: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 10];
+            stream.read_exact(&mut head).await.unwrap();
+            loop {
+                let length = stream.read_u32().await.unwrap();
+                if length == 0 {
+                    break;
+                }
+                stream.read_exact(&mut vec![0; length.try_into().unwrap()]).await.unwrap();
+            }
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    });
+    format!("--clamd-address={address}")
+}
+
+#[tokio::test]
+async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_ready() {
+    let node = Node::build().flag(&clamd("stream: Eicar-Test FOUND\0").await).start_alone().await;
+    let ada = node.register("ada").await;
+    let found = ada.try_upload("a", "text/plain", b"eicar").await;
+    assert_eq!(found["state"], "REJECTED");
+    assert!(found["rejection"].as_str().unwrap().contains("Eicar-Test"), "{found}");
+    assert!(node.files().iter().all(|path| !path.contains("att_")));
+
+    for beyond in ["stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0", "INSTREAM size limit exceeded. ERROR\0"] {
+        let node = Node::build().flag(&clamd(beyond).await).start_alone().await;
+        let refused = node.register("ada").await.try_upload("a", "text/plain", b"large").await;
+        assert_eq!(refused["state"], "REJECTED");
+        assert!(refused["rejection"].as_str().unwrap().contains("too large"), "{refused}");
+    }
+
+    let node = Node::build().flag(&clamd("stream: OK\0").await).start_alone().await;
+    node.register("ada").await.upload_note("clean").await;
+
+    let node = Node::build().flag("--clamd-address=127.0.0.1:1").start_alone().await;
+    let ada = node.register("ada").await;
+    let begun = ada.begin_upload("a", "text/plain", 4).await;
+    put(&begun, b"note".to_vec()).await;
+    for _ in 0..2 {
+        assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
+    }
+    assert_eq!(ada.attachment(&begun["attachment"]["id"]).await["state"], "PENDING");
+}
