@@ -47,6 +47,11 @@ impl Calls<'_> {
         tx.finish(done).await
     }
 
+    /// The one that the viewer is in, with whichever device.
+    pub async fn current(&self, viewer: Viewer) -> Result<Option<Call>> {
+        Ok(calls::of_user(&mut *self.app.connection().await?, viewer.user).await?)
+    }
+
     /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
