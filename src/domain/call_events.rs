@@ -20,6 +20,9 @@ use crate::store::calls;
 /// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
+/// Signals that are read at once. The next ones are read when the client has room for them.
+const PAGE: i64 = 32;
+
 #[derive(Clone, Debug)]
 pub enum CallEvent {
     Ringing(CallId),
@@ -88,9 +91,7 @@ impl Calls<'_> {
                             yield CallEvent::Ringing(call);
                         }
                         yield CallEvent::CaughtUp(snapshot);
-                        for signal in handover.next().await {
-                            yield CallEvent::Signal(signal);
-                        }
+                        handover.more = true;
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
                         let rings = patiently(&app, move |app| async move { app.calls().rings(call, user).await }).await;
@@ -98,11 +99,7 @@ impl Calls<'_> {
                             yield CallEvent::Ringing(call);
                         }
                     }
-                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => {
-                        for signal in handover.next().await {
-                            yield CallEvent::Signal(signal);
-                        }
-                    }
+                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => handover.more = true,
                     Some(Item::Event(Event { change, .. })) => {
                         if let Some(event) = CallEvent::of(&change) {
                             yield event;
@@ -113,6 +110,11 @@ impl Calls<'_> {
                         return;
                     }
                     Some(Item::Closed) | None => return,
+                }
+                while handover.more {
+                    for signal in handover.page().await {
+                        yield CallEvent::Signal(signal);
+                    }
                 }
             }
         }
@@ -137,7 +139,7 @@ impl Calls<'_> {
 
     async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
         let age = self.app.parts.calls.call_signal_ttl.as_secs_f64();
-        Ok(call_signals::pending(&mut *self.app.connection().await?, viewer.session, after, age).await?)
+        Ok(call_signals::pending(&mut *self.app.connection().await?, viewer.session, after, age, PAGE).await?)
     }
 
     async fn forget_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
@@ -149,6 +151,8 @@ impl Calls<'_> {
 struct Handover {
     app: App,
     viewer: Viewer,
+    /// Whether some may be waiting that were not read.
+    more: bool,
     /// The last one that was handed over; the last one at the look before; the last one that is deleted.
     given: i64,
     arrived: i64,
@@ -159,7 +163,7 @@ struct Handover {
 impl Handover {
     fn new(app: App, viewer: Viewer) -> Self {
         let look_at = Instant::now() + app.parts.handed_over;
-        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at }
+        Self { app, viewer, more: false, given: 0, arrived: 0, deleted: 0, look_at }
     }
 
     /// Whether some were handed over that are not deleted.
@@ -167,14 +171,15 @@ impl Handover {
         self.given > self.deleted
     }
 
-    /// Those that are waiting.
-    async fn next(&mut self) -> Vec<Pending> {
+    /// The next ones that are waiting.
+    async fn page(&mut self) -> Vec<Pending> {
         if !self.is_open() {
             self.look_at = Instant::now() + self.app.parts.handed_over;
         }
         let (viewer, given) = (self.viewer, self.given);
         let read = move |app: App| async move { app.calls().signals(viewer, given).await };
         let signals = patiently(&self.app, read).await;
+        self.more = i64::try_from(signals.len()) == Ok(PAGE);
         self.given = signals.last().map_or(self.given, |last| last.seq);
         signals
     }
