@@ -31,8 +31,9 @@ CREATE UNIQUE INDEX calls_by_message ON calls (message_id);
 CREATE TABLE call_participants (
     id uuid PRIMARY KEY,
     call_id uuid NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
-    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    -- No references: that somebody has left is told to the others also where the account is deleted.
+    user_id uuid NOT NULL,
+    session_id uuid NOT NULL,
     joined_at timestamptz NOT NULL,
     -- Null while in the call. One who declined was never in it: both times are the same.
     left_at timestamptz,

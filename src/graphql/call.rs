@@ -135,9 +135,9 @@ pub struct CallParticipant(pub ParticipantRow);
 
 #[Object]
 impl CallParticipant {
-    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        let row = ctx.loaders().user(self.0.user_id).await?;
-        row.map(User).ok_or_else(|| crate::domain::Error::NotFound("The account is gone.").into())
+    /// Null for a deleted account, as in the CallLeft that its end comes to.
+    async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().user(self.0.user_id).await.map(|row| row.map(User)).transpose()
     }
 
     async fn session_id(&self) -> ID {

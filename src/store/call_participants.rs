@@ -16,6 +16,7 @@ use crate::ids::{CallId, CallParticipantId, ConversationId, SessionId, UserId};
 pub struct CallParticipant {
     pub id: CallParticipantId,
     pub call_id: CallId,
+    /// One whose account may be deleted since.
     pub user_id: UserId,
     pub session_id: SessionId,
     pub joined_at: DateTime<Utc>,
@@ -138,12 +139,12 @@ pub struct Lost {
 /// few of them.
 pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
     diesel::sql_query(
-        "SELECT calls.conversation_id, present.id, sessions.revoked_at IS NOT NULL AS signed_out
+        "SELECT calls.conversation_id, present.id, live.id IS NULL AS signed_out
          FROM call_participants AS present
          JOIN calls ON calls.id = present.call_id
-         JOIN sessions ON sessions.id = present.session_id
+         LEFT JOIN sessions AS live ON live.id = present.session_id AND live.revoked_at IS NULL
          WHERE present.left_at IS NULL
-             AND (present.seen_at < now() - $1 * interval '1 second' OR sessions.revoked_at IS NOT NULL)
+             AND (present.seen_at < now() - $1 * interval '1 second' OR live.id IS NULL)
          ORDER BY present.seen_at
          LIMIT $2",
     )
