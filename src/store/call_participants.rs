@@ -62,21 +62,24 @@ pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<Us
         .await
 }
 
-/// Whether the device was ever in the call.
+/// Whether the device was ever in the call, which one that declined was not.
 pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> QueryResult<bool> {
     let rows = call_participants::table
-        .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)));
+        .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)))
+        .filter(call_participants::left_at.is_distinct_from(call_participants::joined_at.nullable()));
     diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
 }
 
-/// How long it is until the user may join one more call, where so many are allowed in so many seconds.
+/// How long it is until the user may join one more call, where so many are allowed in so many seconds. To decline is not
+/// to join.
 pub async fn next_join(
     conn: &mut Connection,
     user: UserId,
     limit: i64,
     window: Duration,
 ) -> QueryResult<Option<Duration>> {
-    let times = "SELECT joined_at AS at FROM call_participants WHERE user_id = $1";
+    let times = "SELECT joined_at AS at FROM call_participants
+                 WHERE user_id = $1 AND left_at IS DISTINCT FROM joined_at";
     calls::next_after(conn, times, user, limit, window).await
 }
 

@@ -604,3 +604,20 @@ async fn nobody_comes_and_goes_too_often() {
     }
     assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
 }
+
+/// Neither is it counted as coming, nor is who has declined one who was there.
+#[tokio::test]
+async fn who_declines_was_never_in_the_call() {
+    let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Not now", &[&bob, &eve]).await;
+    for _ in 0..2 {
+        let call = ada.start_call(&group).await.call_id();
+        bob.decline_call(&call).await.data();
+        assert_eq!(bob.leave_call(&call).await.code(), "CONFLICT");
+        ada.leave_call(&call).await.data();
+    }
+    let call = ada.start_call(&group).await.call_id();
+    bob.decline_call(&call).await.data();
+    assert_eq!(bob.accept_call(&call).await.call_state().0, "ONGOING");
+}
