@@ -127,7 +127,8 @@ async fn who_has_no_connection_for_so_long_has_left() {
     drop(others);
     assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], eve.session.as_str());
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(1500) && took < Duration::from_secs(8), "{took:?}");
+    // Never before its time; a third of it and a look later at most, on a machine that has time for it.
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
     drop(his);
     assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], bob.session.as_str());
     assert_eq!(end(&mut hers).await, "FAILED");
