@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::call_state::Held;
+use super::call_state::HeldCall;
 use super::error::Result;
 use crate::config::CallSettings;
 use crate::error::RETRY;
@@ -132,7 +132,7 @@ impl CallKeeper {
     ) -> Result<()> {
         let Some(conversation) = conversations::lock(tx.conn(), conversation).await? else { return Ok(()) };
         let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-        let mut held = Held::of(tx, conversation, call).await?;
+        let mut held = HeldCall::of(tx, conversation, call).await?;
         let absence = absence.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or(TimeDelta::MAX);
         let gone: Vec<_> = held
             .present

@@ -35,7 +35,7 @@ async fn of_two_devices_that_accept_at_once_one_is_in_the_call() {
         let winner = usize::from(first.body.get("errors").is_some());
         let (won, lost, device) = if winner == 0 { (first, second, &phone) } else { (second, first, &tablet) };
         assert_eq!(won.call_state().0, "ONGOING");
-        assert_eq!(lost.code(), "CONFLICT");
+        assert_eq!(lost.conflict(), "ON_ANOTHER_DEVICE");
         wins[winner] += 1;
         ada.leave_call(&call).await.data();
         // Once, and by the one.
@@ -70,7 +70,7 @@ async fn an_answer_and_a_cancel_at_once_come_to_one_of_the_two() {
             assert_eq!(reason, "HUNG_UP");
             answered += 1;
         } else {
-            assert_eq!((accepted.code(), reason), ("CONFLICT", json!("MISSED")));
+            assert_eq!((accepted.conflict(), reason), ("CALL_OVER", json!("MISSED")));
         }
     }
     println!("answered {answered} of {TIMES}");
@@ -120,7 +120,7 @@ async fn a_group_that_comes_and_goes_at_once_stays_in_order() {
         .await;
         for answer in &answers {
             let failed = answer.body.get("errors").is_some();
-            assert!(!failed || answer.code() == "CONFLICT", "{:#}", answer.body);
+            assert!(!failed || answer.conflict() == "IN_ANOTHER_CALL", "{:#}", answer.body);
         }
         let (first, other) = (users[0].call_in(&group).await, users[0].call_in(&second).await);
         let mut present: Vec<_> = [&first, &other]

@@ -259,7 +259,7 @@ async fn only_devices_in_the_call_signal_each_other() {
     assert_eq!(ada.send_offer("cal_x", &bob, OFFER).await.violations(), ["callId"]);
     bob.send_offer(&call, &ada, OFFER).await.data();
     bob.leave_call(&call).await.data();
-    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.code(), "CONFLICT");
+    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.conflict(), "CALL_OVER");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn a_call_that_nobody_answers_is_missed() {
     assert_eq!([end(&mut hers).await, end(&mut his).await], ["MISSED", "MISSED"]);
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(bob.accept_call(&call).await.code(), "CONFLICT");
+    assert_eq!(bob.accept_call(&call).await.conflict(), "CALL_OVER");
     assert_eq!(bob.told(&direct).await[0][3], "Missed video call");
     // Also one that rings for nobody.
     let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";

@@ -45,13 +45,18 @@ fn sessions(call: &Value) -> Vec<&str> {
 enum Outcome {
     Is(&'static str, Option<&'static str>),
     Fails(&'static str),
+    /// With CONFLICT, for this reason.
+    Conflicts(&'static str),
 }
 
-use Outcome::{Fails, Is};
+use Outcome::{Conflicts, Fails, Is};
 
 const RINGING: Outcome = Is("RINGING", None);
 const ONGOING: Outcome = Is("ONGOING", None);
-const CONFLICT: Outcome = Fails("CONFLICT");
+const ELSEWHERE: Outcome = Conflicts("ON_ANOTHER_DEVICE");
+const OVER: Outcome = Conflicts("CALL_OVER");
+const INSIDE: Outcome = Conflicts("IN_THIS_CALL");
+const OUTSIDE: Outcome = Conflicts("NOT_IN_THIS_CALL");
 const UNKNOWN: [Outcome; 4] = [Fails("NOT_FOUND"); 4];
 
 fn ended(reason: &'static str) -> Outcome {
@@ -67,18 +72,19 @@ async fn each_step_in_each_state_by_each_device() {
         (User::login(&node, &ada.username, PASSWORD).await, User::login(&node, &bob.username, PASSWORD).await);
     let direct = ada.open_direct(&bob).await;
     let devices = [&ada, &ada_too, &bob, &bob_too, &eve];
-    let called = [ONGOING, ONGOING, ended("DECLINED"), CONFLICT];
-    let over = [RINGING, CONFLICT, CONFLICT, ended("HUNG_UP")];
+    let called = [ONGOING, ONGOING, ended("DECLINED"), OUTSIDE];
+    let over = [RINGING, OVER, OVER, ended("HUNG_UP")];
+    let too = [ELSEWHERE, ELSEWHERE, INSIDE, OUTSIDE];
     let table: [(&str, [[Outcome; 4]; 5]); 3] = [
         // The caller, the caller's other device, the callee's two, and a stranger.
-        ("RINGING", [[RINGING, RINGING, CONFLICT, ended("MISSED")], [CONFLICT; 4], called, called, UNKNOWN]),
+        ("RINGING", [[RINGING, RINGING, INSIDE, ended("MISSED")], too, called, called, UNKNOWN]),
         (
             "ONGOING",
             [
-                [ONGOING, ONGOING, CONFLICT, ended("HUNG_UP")],
-                [CONFLICT; 4],
-                [ONGOING, ONGOING, CONFLICT, ended("HUNG_UP")],
-                [CONFLICT; 4],
+                [ONGOING, ONGOING, INSIDE, ended("HUNG_UP")],
+                too,
+                [ONGOING, ONGOING, INSIDE, ended("HUNG_UP")],
+                too,
                 UNKNOWN,
             ],
         ),
@@ -104,6 +110,7 @@ async fn each_step_in_each_state_by_each_device() {
                 match outcome {
                     Is(state, reason) => assert_eq!(answer.call_state(), (state.to_owned(), json!(reason)), "{place}"),
                     Fails(code) => assert_eq!(answer.code(), code, "{place}"),
+                    Conflicts(reason) => assert_eq!(answer.conflict(), reason, "{place}"),
                 }
                 // So that the next one begins anew.
                 for device in devices {
@@ -150,7 +157,7 @@ async fn a_call_rings_is_answered_and_ends_on_all_devices() {
     }
     assert_eq!(kinds(&mut inbox, 1).await, ["CallAnswered"]);
     let late = tablet.accept_call(id).await;
-    assert_eq!((late.code(), late.violations()), ("CONFLICT", vec!["callId"]));
+    assert_eq!((late.conflict(), late.violations()), ("ON_ANOTHER_DEVICE", vec!["callId"]));
 
     ada.leave_call(id).await.data();
     for device in [&mut caller, &mut phone, &mut other] {
@@ -233,14 +240,14 @@ async fn who_is_in_a_call_is_busy() {
     assert_eq!(bob.told(&other).await.last().unwrap()[3], "Missed video call, busy");
     // The caller who waits for an answer is busy, too; and nobody is in two calls.
     let answer = bob.start_call(&other).await;
-    assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["conversationId"]));
+    assert_eq!((answer.conflict(), answer.violations()), ("IN_ANOTHER_CALL", vec!["conversationId"]));
     let group = eve.create_group("All", &[&ada, &bob]).await;
     let answer = eve.start_call(&group).await;
     assert_eq!(answer.call_state(), ("ENDED".to_owned(), json!("BUSY")), "all the others are in another call");
     ada.leave_call(&call).await.data();
     let ringing = eve.start_call(&group).await.call_id();
     let second = bob.start_call(&direct).await.call_id();
-    assert_eq!(bob.accept_call(&ringing).await.code(), "CONFLICT", "leave the other one first");
+    assert_eq!(bob.accept_call(&ringing).await.conflict(), "IN_ANOTHER_CALL", "leave the other one first");
     bob.leave_call(&second).await.data();
     bob.accept_call(&ringing).await.data();
 }
@@ -268,7 +275,7 @@ async fn in_a_group_it_rings_on_for_the_others() {
     let joined = tablet.start_call(&group).await.call();
     assert_eq!(joined["id"], call.as_str());
     assert_eq!(sessions(&joined), [ada.session.as_str(), eve.session.as_str(), tablet.session.as_str()]);
-    assert_eq!(bob.accept_call(&call).await.code(), "CONFLICT", "with one device");
+    assert_eq!(bob.accept_call(&call).await.conflict(), "ON_ANOTHER_DEVICE", "with one device");
     assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING");
     assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "once more changes nothing");
     assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "and back");
@@ -285,7 +292,7 @@ async fn it_is_declined_once_everybody_has_declined() {
     let call = ada.start_call(&group).await.call_id();
     bob.decline_call(&call).await.data();
     assert_eq!(eve.decline_call(&call).await.call_state(), ("ENDED".to_owned(), json!("DECLINED")));
-    assert_eq!(ada.accept_call(&call).await.code(), "CONFLICT");
+    assert_eq!(ada.accept_call(&call).await.conflict(), "CALL_OVER");
 }
 
 #[tokio::test]
@@ -296,7 +303,7 @@ async fn a_mesh_has_room_for_so_many() {
     let call = ada.start_call(&group).await.call_id();
     bob.accept_call(&call).await.data();
     let full = eve.accept_call(&call).await;
-    assert_eq!((full.code(), full.violations()), ("CONFLICT", vec!["callId"]));
+    assert_eq!((full.conflict(), full.violations()), ("CALL_FULL", vec!["callId"]));
     let dora = node.register("dora").await;
     let larger = ada.create_group("Four", &[&bob, &eve, &dora]).await;
     assert_eq!(eve.start_call(&larger).await.violations(), ["conversationId"]);
@@ -614,7 +621,7 @@ async fn who_declines_was_never_in_the_call() {
     for _ in 0..2 {
         let call = ada.start_call(&group).await.call_id();
         bob.decline_call(&call).await.data();
-        assert_eq!(bob.leave_call(&call).await.code(), "CONFLICT");
+        assert_eq!(bob.leave_call(&call).await.conflict(), "NOT_IN_THIS_CALL");
         ada.leave_call(&call).await.data();
     }
     let call = ada.start_call(&group).await.call_id();

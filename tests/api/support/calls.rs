@@ -31,6 +31,13 @@ impl Answer {
         let call = self.call();
         (call["state"].as_str().unwrap().to_owned(), call["endReason"].clone())
     }
+
+    /// The reason of a CONFLICT.
+    #[track_caller]
+    pub fn conflict(&self) -> &str {
+        assert_eq!(self.code(), "CONFLICT", "{:#}", self.body);
+        self.body["errors"][0]["extensions"]["reason"].as_str().unwrap()
+    }
 }
 
 impl User {
