@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CallEvents, Inbox, Node, PASSWORD, User};
+use crate::support::{Inbox, Node, PASSWORD, User, call_sessions as sessions};
 
 /// A node on which nobody starts too many calls.
 async fn patient_node() -> Node {
@@ -33,11 +33,6 @@ async fn hears_nothing_but(inbox: &mut Inbox, sender: &User, conversation: &str)
     sender.send(conversation, "the next").await;
     let event = inbox.next().await;
     assert_eq!(event["message"]["body"], "the next", "{event:#}");
-}
-
-fn sessions(call: &Value) -> Vec<&str> {
-    let participants = call["participants"].as_array().unwrap();
-    participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
 }
 
 /// What a step comes to: a state with its reason, or an error's code.
@@ -252,68 +247,6 @@ async fn who_is_in_a_call_is_busy() {
     bob.accept_call(&ringing).await.data();
 }
 
-/// Of the callee's devices all stop, and the others go on.
-#[tokio::test]
-async fn in_a_group_it_rings_on_for_the_others() {
-    let node = Node::start().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let tablet = User::login(&node, &bob.username, PASSWORD).await;
-    let group = ada.create_group("Call me", &[&bob, &eve]).await;
-    let (mut his, mut hers) = (tablet.call_events().await, eve.call_events().await);
-    let call = ada.start_call(&group).await.call_id();
-    his.expect("CallRinging").await;
-    hers.expect("CallRinging").await;
-    assert_eq!(bob.decline_call(&call).await.call_state(), ("RINGING".to_owned(), Value::Null));
-    let left = his.expect("CallLeft").await;
-    assert_eq!(left["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
-    assert_eq!(bob.decline_call(&call).await.call_state().0, "RINGING", "once more changes nothing");
-    assert_eq!(eve.accept_call(&call).await.call_state().0, "ONGOING");
-    // Declining was his own affair.
-    assert_eq!(hers.expect("CallAnswered").await["participant"]["user"]["id"], eve.id.as_str());
-    his.expect("CallAnswered").await;
-    // Who has declined may still come, by accepting or by starting.
-    let joined = tablet.start_call(&group).await.call();
-    assert_eq!(joined["id"], call.as_str());
-    assert_eq!(sessions(&joined), [ada.session.as_str(), eve.session.as_str(), tablet.session.as_str()]);
-    assert_eq!(bob.accept_call(&call).await.conflict(), "ON_ANOTHER_DEVICE", "with one device");
-    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING");
-    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "once more changes nothing");
-    assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "and back");
-    tablet.leave_call(&call).await.data();
-    ada.leave_call(&call).await.data();
-    assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
-}
-
-#[tokio::test]
-async fn it_is_declined_once_everybody_has_declined() {
-    let node = Node::start().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let group = ada.create_group("Not now", &[&bob, &eve]).await;
-    let call = ada.start_call(&group).await.call_id();
-    bob.decline_call(&call).await.data();
-    assert_eq!(eve.decline_call(&call).await.call_state(), ("ENDED".to_owned(), json!("DECLINED")));
-    assert_eq!(ada.accept_call(&call).await.conflict(), "CALL_OVER");
-}
-
-#[tokio::test]
-async fn a_mesh_has_room_for_so_many() {
-    let node = Node::build().flag("--call-max-mesh=2").flag("--call-max-group-size=3").start_alone().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let group = ada.create_group("Three", &[&bob, &eve]).await;
-    let call = ada.start_call(&group).await.call_id();
-    bob.accept_call(&call).await.data();
-    let full = eve.accept_call(&call).await;
-    assert_eq!((full.conflict(), full.violations()), ("CALL_FULL", vec!["callId"]));
-    let dora = node.register("dora").await;
-    let larger = ada.create_group("Four", &[&bob, &eve, &dora]).await;
-    assert_eq!(eve.start_call(&larger).await.violations(), ["conversationId"]);
-    let alone = ada.create_group("Alone", &[]).await;
-    assert_eq!(dora.start_call(&larger).await.code(), "BAD_USER_INPUT");
-    assert_eq!(ada.start_call(&alone).await.violations(), ["conversationId"]);
-    assert_eq!(ada.start_call("cnv_x").await.violations(), ["conversationId"]);
-    assert_eq!(ada.accept_call("cal_x").await.violations(), ["callId"]);
-}
-
 #[tokio::test]
 async fn who_leaves_the_group_or_is_removed_leaves_its_call() {
     let node = Node::start().await;
@@ -484,96 +417,6 @@ async fn nobody_outside_the_conversation_learns_of_a_call() {
     assert_eq!(node.call(None, anonymous, json!({"id": mine})).await.code(), "UNAUTHENTICATED");
 }
 
-/// A phone that is woken by a push, and one that was away.
-#[tokio::test]
-async fn only_what_rings_now_rings_for_who_comes_late() {
-    let node = Node::start().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let tablet = User::login(&node, &bob.username, PASSWORD).await;
-    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
-    let cursor = bob.inbox().await.cursor;
-    let over = ada.start_call(&direct).await.call_id();
-    ada.leave_call(&over).await.data();
-    let call = eve.start_call(&other).await.call_id();
-    let mut late = bob.call_events().await;
-    assert_eq!(late.expect("CallRinging").await["call"]["id"], call.as_str());
-    let rung = |events: &[Value]| -> Vec<Value> {
-        let rings = events.iter().filter(|event| event["__typename"] == "CallRinging");
-        rings.map(|event| event["call"]["id"].clone()).collect()
-    };
-    let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
-    assert_eq!(rung(&missed), [call.as_str()]);
-    let ended = missed.iter().filter(|event| event["__typename"] == "CallEnded").count();
-    assert_eq!(ended, 1);
-    // Also where a rendering of the ring is kept.
-    bob.accept_call(&call).await.data();
-    assert_eq!(rung(&tablet.inbox_after(cursor.as_deref()).await.missed().await), Vec::<Value>::new());
-    let mut events: CallEvents = tablet.call_events().await;
-    bob.leave_call(&call).await.data();
-    assert_ne!(events.next().await["__typename"], "CallRinging");
-}
-
-/// What a page that was reloaded, or whose socket broke, has to go by.
-#[tokio::test]
-async fn who_subscribes_is_told_what_there_is() {
-    let node = Node::start().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let tablet = User::login(&node, &bob.username, PASSWORD).await;
-    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
-    let nothing = json!({"__typename": "CallsCaughtUp", "ringing": [], "current": null});
-    assert_eq!(bob.call_events().await.caught_up, nothing);
-    assert_eq!(bob.current_call().await, Value::Null);
-    let call = ada.start_call(&direct).await.call_id();
-    let mut rung = bob.call_events().await;
-    assert_eq!(rung.caught_up["ringing"], json!([{"id": call}]));
-    assert_eq!(rung.expect("CallRinging").await["call"]["id"], call.as_str());
-    // Who rings waits in the call.
-    assert_eq!(ada.call_events().await.caught_up["current"]["id"], call.as_str());
-
-    bob.accept_call(&call).await.data();
-    let second = eve.start_call(&other).await;
-    assert_eq!(second.call_state(), ("ENDED".to_owned(), json!("BUSY")));
-    for user in [&ada, &bob] {
-        let caught_up = user.call_events().await.caught_up;
-        assert_eq!(caught_up["ringing"], json!([]));
-        assert_eq!(caught_up["current"]["id"], call.as_str());
-        assert_eq!(sessions(&caught_up["current"]), [ada.session.as_str(), bob.session.as_str()]);
-    }
-    // Of another device of his it is none, and he finds it all the same.
-    assert_eq!(tablet.call_events().await.caught_up, nothing);
-    assert_eq!(tablet.current_call().await["id"], call.as_str());
-    assert_eq!(eve.current_call().await, Value::Null);
-    bob.leave_call(&call).await.data();
-    assert_eq!(ada.call_events().await.caught_up, nothing);
-    assert_eq!((ada.current_call().await, tablet.current_call().await), (Value::Null, Value::Null));
-}
-
-/// Whatever is not in what it begins with comes as an event: of a call that ends while somebody subscribes, either the
-/// one says so or the other.
-#[tokio::test]
-async fn nothing_is_lost_between_what_there_is_and_what_comes() {
-    let node = patient_node().await;
-    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    let direct = ada.open_direct(&bob).await;
-    let mut shown = 0;
-    for round in 0..50 {
-        let call = ada.start_call(&direct).await.call_id();
-        bob.accept_call(&call).await.data();
-        let leave = async {
-            // The subscription takes some milliseconds; so each of its moments is met.
-            tokio::time::sleep(std::time::Duration::from_micros(round * 200)).await;
-            ada.leave_call(&call).await.data()
-        };
-        let (mut events, _) = tokio::join!(bob.call_events(), leave);
-        if events.caught_up["current"].is_null() {
-            continue;
-        }
-        shown += 1;
-        while events.next().await["__typename"] != "CallEnded" {}
-    }
-    println!("{shown} of 50 subscriptions began before the end");
-}
-
 #[tokio::test]
 async fn nobody_starts_too_many_calls() {
     let node = Node::build().flag("--call-starts-per-minute=2").start_alone().await;
@@ -591,40 +434,4 @@ async fn nobody_starts_too_many_calls() {
     // Answering is no start, nor does one's limit touch another.
     let call = bob.start_call(&direct).await.call_id();
     assert_eq!(ada.start_call(&direct).await.call_id(), call);
-}
-
-/// Each time everybody is told.
-#[tokio::test]
-async fn nobody_comes_and_goes_too_often() {
-    let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let group = ada.create_group("Doors", &[&bob, &eve]).await;
-    let call = ada.start_call(&group).await.call_id();
-    eve.accept_call(&call).await.data();
-    for _ in 0..3 {
-        bob.accept_call(&call).await.data();
-        bob.leave_call(&call).await.data();
-    }
-    for answer in [bob.accept_call(&call).await, bob.start_call(&group).await] {
-        assert_eq!(answer.code(), "RATE_LIMITED");
-        assert_eq!(answer.body["errors"][0]["extensions"]["limit"], "CALL_JOINS_PER_MINUTE");
-    }
-    assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
-}
-
-/// Neither is it counted as coming, nor is who has declined one who was there.
-#[tokio::test]
-async fn who_declines_was_never_in_the_call() {
-    let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let group = ada.create_group("Not now", &[&bob, &eve]).await;
-    for _ in 0..2 {
-        let call = ada.start_call(&group).await.call_id();
-        bob.decline_call(&call).await.data();
-        assert_eq!(bob.leave_call(&call).await.conflict(), "NOT_IN_THIS_CALL");
-        ada.leave_call(&call).await.data();
-    }
-    let call = ada.start_call(&group).await.call_id();
-    bob.decline_call(&call).await.data();
-    assert_eq!(bob.accept_call(&call).await.call_state().0, "ONGOING");
 }

@@ -11,6 +11,12 @@ use super::socket::Socket;
 const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
     participants { user { id } sessionId }";
 
+/// Those in a call, the first to join first.
+pub fn call_sessions(call: &Value) -> Vec<&str> {
+    let participants = call["participants"].as_array().unwrap();
+    participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
+}
+
 impl Answer {
     /// Of the call that it shows.
     #[track_caller]
