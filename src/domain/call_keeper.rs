@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::call_state::HeldCall;
 use super::error::Result;
+use super::tasks;
 use crate::config::CallSettings;
 use crate::error::RETRY;
 use crate::ids::{CallParticipantId, ConversationId};
@@ -65,16 +66,11 @@ impl CallKeeper {
     pub(super) async fn run(self) {
         let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
-            match self.look(Instant::now() >= steady_from).await {
-                Ok(Some(wait)) => tokio::time::sleep(wait.min(self.sighting)).await,
-                // Over by the time or by the word of a new one, which is all the same.
-                Ok(None) => drop(tokio::time::timeout(self.idle_look, self.log.call()).await),
-                Err(error) => {
-                    warn!(?error, after = ?RETRY, "calls are not looked after; trying again");
-                    steady_from = steady_from.max(Instant::now() + self.sighting + RETRY + LOOK_INTERVAL);
-                    tokio::time::sleep(RETRY).await;
-                }
+            let looked = self.look(Instant::now() >= steady_from).await;
+            if looked.is_err() {
+                steady_from = steady_from.max(Instant::now() + self.sighting + RETRY + LOOK_INTERVAL);
             }
+            tasks::rest(looked, self.idle_look, self.log.call(), "calls are not looked after").await;
         }
     }
 
@@ -113,7 +109,7 @@ impl CallKeeper {
                 again = RETRY;
             }
         }
-        Ok(Some(wait.min(LOOK_INTERVAL).max(again)))
+        Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
     }
 
     /// Since when a device was not seen that is gone. It may have been there for a while after it was last seen, as long
