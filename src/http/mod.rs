@@ -130,15 +130,15 @@ impl Server {
 pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.places.drain_delay, server.config.places.drain_timeout);
+    let settings = &server.config.socket;
+    let patience = settings.socket_ping_interval + settings.socket_pong_timeout;
     let listener = listener.tap_io(move |stream| {
-        // An event must not wait until the client has confirmed the one before. Otherwise the connection is slower, and
+        // An event must not wait until the client has confirmed the one before. Without it the connection is slower, and
         // right.
         let _ = stream.set_nodelay(true);
         give_up_after(stream, patience);
     });
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    let socket = &server.config.socket;
-    let patience = socket.socket_ping_interval + socket.socket_pong_timeout;
     let closing = drain.clone();
     let mut serving = tokio::spawn(
         axum::serve(listener, service).with_graceful_shutdown(async move { closing.closing().await }).into_future(),
