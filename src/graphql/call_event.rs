@@ -49,7 +49,8 @@ pub struct CallEnded {
 pub struct CallsCaughtUp {
     /// Those that ring for the viewer, each of which CallRinging has told of just before.
     ringing: Vec<Call>,
-    /// The one that this session takes part in. A page that was loaded anew has nothing of it left: leave it.
+    /// The one that this session takes part in. Where a page knows nothing of it the page was loaded anew, or another tab
+    /// has it: offer to leave it.
     current: Option<Call>,
 }
 
