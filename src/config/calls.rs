@@ -33,6 +33,9 @@ pub struct CallSettings {
     /// Signals kept for one device, those of the last minute or so that it has included; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "512", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
     pub call_max_pending_signals: i64,
+    /// Bytes of the descriptions and candidates kept for one device, which a reconnect reads all of; more get RATE_LIMITED
+    #[arg(long, env, default_value = "1048576", value_name = "131072..67108864", value_parser = within::<usize>(131_072..=67_108_864))]
+    pub call_max_pending_bytes: usize,
     /// Seconds a signal waits for a device that does not subscribe to callEvents; longer than twice a socket's ping and pong
     /// time, so that one that was sent into a dead socket comes again
     #[arg(long, env, default_value = "90", value_name = "SECONDS", value_parser = seconds(1..=3600))]

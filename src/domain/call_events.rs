@@ -20,15 +20,8 @@ use crate::store::calls;
 /// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
-/// No ring and no signal is lost because Postgres is away.
-macro_rules! patiently {
-    (|$app:ident| $work:expr) => {
-        apart::patiently!("a device cannot hear of its calls", {
-            let $app = $app.clone();
-            async move { $work.await }
-        })
-    };
-}
+/// Signals that are read at once. The next ones are read when the client has room for them.
+const PAGE: i64 = 32;
 
 #[derive(Clone, Debug)]
 pub enum CallEvent {
@@ -36,9 +29,19 @@ pub enum CallEvent {
     Answered(CallParticipantId),
     Left(CallParticipantId),
     Ended(CallId),
+    /// What there is as the stream goes live: whatever changes from here on is told.
+    CaughtUp(Snapshot),
     Signal(Pending),
     /// Some were missed, and nothing follows.
     Missed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What rings for the user, the first that began first.
+    pub ringing: Vec<CallId>,
+    /// The one that the device takes part in.
+    pub current: Option<CallId>,
 }
 
 /// How often signals are looked through that were handed over: those of the look before have reached the device, or its
@@ -61,9 +64,9 @@ impl CallEvent {
 }
 
 impl Calls<'_> {
-    /// First what rings for the viewer now and the signals that wait for this device, then what comes. Each signal
-    /// once, in the order in which they were sent; those of the last minute or so come again on the next subscription,
-    /// because nothing tells whether they had arrived. It is over only where some were missed.
+    /// First what rings for the viewer now, what there is, and the signals that wait for this device, then what comes.
+    /// Each signal once, in the order in which they were sent; those of the last minute or so come again on the next
+    /// subscription, because nothing tells whether they had arrived. It is over only where some were missed.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let app = self.app.clone();
         stream! {
@@ -80,27 +83,23 @@ impl Calls<'_> {
                     }
                 };
                 match item {
-                    // From here on nothing is missed: what there is comes first.
+                    // The stream has its place at the tail: what changes while this is read comes after it.
                     Some(Item::CaughtUp(_)) => {
-                        for call in patiently!(|app| app.calls().ringing_for(viewer.user)) {
-                            if rung.insert(call) {
-                                yield CallEvent::Ringing(call);
-                            }
+                        let snapshot = patiently(&app, move |app| async move { app.calls().snapshot(viewer).await }).await;
+                        rung.extend(snapshot.ringing.iter().copied());
+                        for &call in &snapshot.ringing {
+                            yield CallEvent::Ringing(call);
                         }
-                        for signal in handover.next().await {
-                            yield CallEvent::Signal(signal);
-                        }
+                        yield CallEvent::CaughtUp(snapshot);
+                        handover.more = true;
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
-                        if patiently!(|app| still_rings(&app, user, call)) && rung.insert(call) {
+                        let rings = patiently(&app, move |app| async move { app.calls().rings(call, user).await }).await;
+                        if rings && rung.insert(call) {
                             yield CallEvent::Ringing(call);
                         }
                     }
-                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => {
-                        for signal in handover.next().await {
-                            yield CallEvent::Signal(signal);
-                        }
-                    }
+                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => handover.more = true,
                     Some(Item::Event(Event { change, .. })) => {
                         if let Some(event) = CallEvent::of(&change) {
                             yield event;
@@ -112,6 +111,11 @@ impl Calls<'_> {
                     }
                     Some(Item::Closed) | None => return,
                 }
+                while handover.more {
+                    for signal in handover.page().await {
+                        yield CallEvent::Signal(signal);
+                    }
+                }
             }
         }
     }
@@ -122,13 +126,20 @@ impl Calls<'_> {
         Ok(calls::still_ringing(&connection, pairs).await?)
     }
 
-    async fn ringing_for(&self, user: UserId) -> Result<Vec<CallId>> {
-        Ok(calls::ringing_for(&mut *self.app.connection().await?, user).await?)
+    async fn rings(&self, call: CallId, user: UserId) -> Result<bool> {
+        Ok(!self.still_ringing(&[(call, user)]).await?.is_empty())
+    }
+
+    async fn snapshot(&self, viewer: Viewer) -> Result<Snapshot> {
+        let mut connection = self.app.connection().await?;
+        let ringing = calls::ringing_for(&mut connection, viewer.user).await?;
+        let current = calls::of_session(&mut connection, viewer.session).await?;
+        Ok(Snapshot { ringing, current })
     }
 
     async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
         let age = self.app.parts.calls.call_signal_ttl.as_secs_f64();
-        Ok(call_signals::pending(&mut *self.app.connection().await?, viewer.session, after, age).await?)
+        Ok(call_signals::pending(&mut *self.app.connection().await?, viewer.session, after, age, PAGE).await?)
     }
 
     async fn forget_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
@@ -140,6 +151,8 @@ impl Calls<'_> {
 struct Handover {
     app: App,
     viewer: Viewer,
+    /// Whether some may be waiting that were not read.
+    more: bool,
     /// The last one that was handed over; the last one at the look before; the last one that is deleted.
     given: i64,
     arrived: i64,
@@ -150,7 +163,7 @@ struct Handover {
 impl Handover {
     fn new(app: App, viewer: Viewer) -> Self {
         let look_at = Instant::now() + app.parts.handed_over;
-        Self { app, viewer, given: 0, arrived: 0, deleted: 0, look_at }
+        Self { app, viewer, more: false, given: 0, arrived: 0, deleted: 0, look_at }
     }
 
     /// Whether some were handed over that are not deleted.
@@ -158,14 +171,15 @@ impl Handover {
         self.given > self.deleted
     }
 
-    /// Those that are waiting.
-    async fn next(&mut self) -> Vec<Pending> {
+    /// The next ones that are waiting.
+    async fn page(&mut self) -> Vec<Pending> {
         if !self.is_open() {
             self.look_at = Instant::now() + self.app.parts.handed_over;
         }
-        let Self { app, viewer, given, .. } = self;
-        let (viewer, given) = (*viewer, *given);
-        let signals = patiently!(|app| app.calls().signals(viewer, given));
+        let (viewer, given) = (self.viewer, self.given);
+        let read = move |app: App| async move { app.calls().signals(viewer, given).await };
+        let signals = patiently(&self.app, read).await;
+        self.more = i64::try_from(signals.len()) == Ok(PAGE);
         self.given = signals.last().map_or(self.given, |last| last.seq);
         signals
     }
@@ -173,9 +187,9 @@ impl Handover {
     /// Deletes those that have arrived.
     async fn look(&mut self) {
         if self.arrived > self.deleted {
-            let Self { app, viewer, arrived, .. } = self;
-            let (viewer, arrived) = (*viewer, *arrived);
-            patiently!(|app| app.calls().forget_signals(viewer, arrived));
+            let (viewer, arrived) = (self.viewer, self.arrived);
+            let forget = move |app: App| async move { app.calls().forget_signals(viewer, arrived).await };
+            patiently(&self.app, forget).await;
             self.deleted = self.arrived;
         }
         self.arrived = self.given;
@@ -183,6 +197,11 @@ impl Handover {
     }
 }
 
-async fn still_rings(app: &App, user: UserId, call: CallId) -> Result<bool> {
-    Ok(!app.calls().still_ringing(&[(call, user)]).await?.is_empty())
+/// No ring and no signal is lost because Postgres is away.
+async fn patiently<T, F>(app: &App, work: impl Fn(App) -> F + Send) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    apart::patiently!("a device cannot hear of its calls", work(app.clone()))
 }

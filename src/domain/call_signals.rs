@@ -9,10 +9,11 @@ use super::call_state;
 use super::calls::Calls;
 use super::error::{Error, Result};
 use super::validate::Check;
+use crate::config::CallSettings;
 use crate::ids::{CallId, SessionId};
 use crate::log::{Change, Transaction};
 use crate::store::call_participants::{self, CallParticipant};
-use crate::store::call_signals::{self, Content, SdpType};
+use crate::store::call_signals::{self, Content, SdpType, Waiting};
 
 /// Bytes of a session description; one of a browser with every codec has some 10 KiB.
 const MAX_SDP: usize = 64 * 1024;
@@ -56,10 +57,7 @@ impl Calls<'_> {
         let from = from.ok_or(Error::Forbidden("Only a device in the call can send signals."))?;
         let to = held.of_session(signal.to).ok_or(Error::NotFound("That device is not in the call."))?;
         let until = next_signal(from, held.now, settings.call_signals_per_second)?;
-        if call_signals::count(tx.conn(), to.id).await? >= settings.call_max_pending_signals {
-            let full = "Too many signals are waiting for that device.";
-            return Err(Error::RateLimited("CALL_MAX_PENDING_SIGNALS", FULL_WAIT, full));
-        }
+        check_room(call_signals::waiting(tx.conn(), to.id).await?, &signal.content, settings)?;
         call_participants::set_signals_until(tx.conn(), from.id, until).await?;
         call_signals::insert(tx.conn(), from.id, to.id, &signal.content, held.now).await?;
         tx.record(Change::CallSignalled { user: to.user_id, session: to.session_id });
@@ -79,6 +77,20 @@ fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> R
         }
         _ => Ok(until),
     }
+}
+
+/// Whether one more may wait for a device.
+fn check_room(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
+    if waiting.count >= settings.call_max_pending_signals {
+        let full = "Too many signals are waiting for that device.";
+        return Err(Error::RateLimited("CALL_MAX_PENDING_SIGNALS", FULL_WAIT, full));
+    }
+    let bytes = usize::try_from(waiting.bytes).unwrap_or(usize::MAX).saturating_add(content.bytes());
+    if bytes > settings.call_max_pending_bytes {
+        let full = "The signals that are waiting for that device are too large for one more.";
+        return Err(Error::RateLimited("CALL_MAX_PENDING_BYTES", FULL_WAIT, full));
+    }
+    Ok(())
 }
 
 fn check_content(check: &mut Check, content: &Content) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::error::{Error, Result, Violation};
+use super::error::{CallConflict, Error, Result, Violation};
 use super::system::{self, SystemEvent};
 use super::{App, Viewer};
 use crate::ids::{CallId, CallParticipantId, SessionId, UserId};
@@ -23,7 +23,7 @@ pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
 /// A call that the transaction has to itself: its conversation is locked.
-pub(super) struct Held {
+pub(super) struct HeldCall {
     pub(super) call: Call,
     pub(super) conversation: Conversation,
     /// Who is in it, the first to join first.
@@ -33,19 +33,28 @@ pub(super) struct Held {
 }
 
 /// Fails where the viewer may not see the call.
-pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Held> {
+pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<HeldCall> {
     let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
     // Now that it is locked, it stays as it is.
     let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
-    Held::of(tx, conversation, call).await
+    HeldCall::of(tx, conversation, call).await
 }
 
-pub(super) fn conflict(path: &str, message: &str) -> Error {
-    Error::Conflict(Violation::new(path, message))
+/// `path` is the field of the input that named the call.
+pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
+    let message = match reason {
+        CallConflict::Over => "This call is over.",
+        CallConflict::Full => "This call is full.",
+        CallConflict::OnAnotherDevice => "You are in this call with another device.",
+        CallConflict::InAnotherCall => "You are in another call. Leave it first.",
+        CallConflict::InThisCall => "You are in this call: leave it.",
+        CallConflict::NotInThisCall => "This device is not in the call.",
+    };
+    Error::CallConflict(reason, Violation::new(path, message))
 }
 
-impl Held {
+impl HeldCall {
     /// The conversation must be locked.
     pub(super) async fn of(tx: &mut Transaction<'_>, conversation: Conversation, call: Call) -> Result<Self> {
         let present = call_participants::present(tx.conn(), &[call.id]).await?;
@@ -63,7 +72,7 @@ impl Held {
 
     pub(super) fn check_live(&self) -> Result<()> {
         match self.call.state {
-            CallState::Ended => Err(conflict("callId", "This call is over.")),
+            CallState::Ended => Err(conflict(CallConflict::Over, "callId")),
             CallState::Ringing | CallState::Ongoing => Ok(()),
         }
     }
@@ -72,12 +81,12 @@ impl Held {
     pub(super) async fn join(&mut self, tx: &mut Transaction<'_>, app: &App, viewer: Viewer, path: &str) -> Result<()> {
         match self.of_user(viewer.user) {
             Some(own) if own.session_id == viewer.session => return Ok(()),
-            Some(_) => return Err(conflict(path, "You are in this call with another device.")),
+            Some(_) => return Err(conflict(CallConflict::OnAnotherDevice, path)),
             None => {}
         }
         // LiveKit takes any number.
         if app.parts.webrtc.livekit().is_none() && self.present.len() >= app.parts.calls.call_max_mesh {
-            return Err(conflict(path, "This call is full."));
+            return Err(conflict(CallConflict::Full, path));
         }
         let limit = app.parts.calls.call_joins_per_minute;
         if let Some(wait) = call_participants::next_join(tx.conn(), viewer.user, limit, MINUTE).await? {
@@ -110,7 +119,7 @@ impl Held {
     ) -> Result<CallParticipantId> {
         let own = self.participant(app, viewer, None);
         if !call_participants::insert(tx.conn(), &own).await? {
-            return Err(conflict(path, "You are in another call. Leave it first."));
+            return Err(conflict(CallConflict::InAnotherCall, path));
         }
         let id = own.id;
         self.present.push(own);

@@ -2,9 +2,9 @@
 //! `call_keeper` ends those that nobody ends. docs/decisions/0014-calls-in-the-log.md tells why it is so.
 
 use super::blocks::BLOCKING;
-use super::call_state::{self, Held, MINUTE, conflict};
+use super::call_state::{self, HeldCall, MINUTE, conflict};
 use super::conversations::UNKNOWN;
-use super::error::{Error, Result};
+use super::error::{CallConflict, Error, Result};
 use super::{App, Viewer};
 use crate::ids::{CallId, ConversationId, UserId};
 use crate::log::{Audience, Change, Transaction};
@@ -47,6 +47,11 @@ impl Calls<'_> {
         tx.finish(done).await
     }
 
+    /// The one that the viewer is in, with whichever device.
+    pub async fn current(&self, viewer: Viewer) -> Result<Option<Call>> {
+        Ok(calls::of_user(&mut *self.app.connection().await?, viewer.user).await?)
+    }
+
     /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
@@ -65,7 +70,7 @@ impl Calls<'_> {
             return Err(BLOCKING);
         }
         if let Some(call) = calls::live_of(tx.conn(), id).await? {
-            let mut held = Held::of(tx, conversation, call).await?;
+            let mut held = HeldCall::of(tx, conversation, call).await?;
             held.join(tx, self.app, viewer, "conversationId").await?;
             return Ok(held.call);
         }
@@ -125,7 +130,7 @@ impl Calls<'_> {
         };
         calls::insert(tx.conn(), &call).await?;
         let (id, direct) = (conversation.id, conversation.kind == ConversationKind::Direct);
-        let mut held = Held::of(tx, conversation, call).await?;
+        let mut held = HeldCall::of(tx, conversation, call).await?;
         held.enter(tx, self.app, viewer, "conversationId").await?;
         if direct {
             // To the caller's devices alone, so that a block looks like any call; to the other CallRinging says it all.
@@ -161,7 +166,7 @@ impl Calls<'_> {
         let mut held = call_state::hold(tx, viewer, id).await?;
         held.check_live()?;
         if held.of_user(viewer.user).is_some() {
-            return Err(conflict("callId", "You are in this call: leave it."));
+            return Err(conflict(CallConflict::InThisCall, "callId"));
         }
         held.decline(tx, self.app, viewer).await?;
         Ok(held.call)
@@ -175,7 +180,7 @@ impl Calls<'_> {
         match held.of_session(viewer.session).map(|own| own.id) {
             Some(own) => held.leave(tx, &self.app.parts.random, own, CallEndReason::HungUp).await?,
             None if call_participants::was_in(tx.conn(), id, viewer.session).await? => {}
-            None => return Err(conflict("callId", "This device is not in the call.")),
+            None => return Err(conflict(CallConflict::NotInThisCall, "callId")),
         }
         Ok(held.call)
     }
@@ -189,7 +194,7 @@ pub(super) async fn take_out(
     user: UserId,
 ) -> Result<()> {
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-    let mut held = Held::of(tx, conversation.clone(), call).await?;
+    let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
     // To the user as well: what the conversation is told reaches nobody who takes no part in it any more.
     let to = Audience::User(user);
     if let Some(participant) = held.of_user(user).map(|own| own.id) {
@@ -211,7 +216,7 @@ pub(super) async fn cut(
 ) -> Result<()> {
     debug_assert_eq!(conversation.kind, ConversationKind::Direct, "groups go on as before");
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-    let mut held = Held::of(tx, conversation.clone(), call).await?;
+    let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
     match held.of_user(blocker).map(|own| own.id) {
         Some(own) => held.leave(tx, &app.parts.random, own, CallEndReason::HungUp).await,
         None => held.silence(tx, &app.parts.random, blocker, CallEndReason::Declined).await.map(drop),

@@ -19,11 +19,29 @@ pub enum Error {
     NotFound(&'static str),
     /// Already taken, or changed meanwhile.
     Conflict(Violation),
+    /// A conflict of calls, which clients tell from others by its reason.
+    CallConflict(CallConflict, Violation),
     /// More than a setting allows: its name, when it is worth trying again, and why.
     RateLimited(&'static str, Duration, &'static str),
     /// More than the server can do now.
     Overloaded(&'static str),
     Internal(Internal),
+}
+
+/// Why a step does not fit the state of a call, or of its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallConflict {
+    Over,
+    Full,
+    OnAnotherDevice,
+    InAnotherCall,
+    InThisCall,
+    NotInThisCall,
+}
+
+impl CallConflict {
+    pub const ALL: [Self; 6] =
+        [Self::Over, Self::Full, Self::OnAnotherDevice, Self::InAnotherCall, Self::InThisCall, Self::NotInThisCall];
 }
 
 /// One rule broken by one field of the input.

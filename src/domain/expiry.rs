@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tracing::warn;
-
-use super::change;
+use super::{change, tasks};
 use crate::clock::Clock;
-use crate::error::{RETRY, Result};
+use crate::error::Result;
 use crate::log::{Log, Transaction};
 use crate::store::{Database, conversations, tombstones};
 
@@ -33,19 +31,12 @@ impl Reaper {
     pub(super) async fn run(self) {
         let idle_look = self.tail_look * TAIL_LOOKS;
         loop {
-            match self.reap().await {
-                Ok(Some(wait)) => tokio::time::sleep(wait.min(LOOK_INTERVAL)).await,
-                // Over by the time or by the word of a new one, which is all the same.
-                Ok(None) => drop(tokio::time::timeout(idle_look, self.log.expiring_message()).await),
-                Err(error) => {
-                    warn!(%error, after = ?RETRY, "deleting expired messages failed; trying again");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
+            let looked = self.reap().await;
+            tasks::rest(looked, idle_look, self.log.expiring_message(), "expired messages are not deleted").await;
         }
     }
 
-    /// Deletes what is due, and tells how long it is until the next; None where none is pending.
+    /// Deletes what is due, and tells how long it is until the next look; None where none is pending.
     async fn reap(&self) -> Result<Option<Duration>> {
         loop {
             match tombstones::until_next(&mut *self.database.connection().await?).await? {
@@ -54,7 +45,7 @@ impl Reaper {
                     let done = self.reap_batch(&mut tx).await;
                     tx.finish(done).await?;
                 }
-                wait => return Ok(wait),
+                wait => return Ok(wait.map(|wait| wait.min(LOOK_INTERVAL))),
             }
         }
     }

@@ -59,7 +59,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use call_keeper::CallKeeper;
-pub use error::{Error, Result, Violation};
+pub use error::{CallConflict, Error, Result, Violation};
 use expiry::Reaper;
 use files::Files;
 use housekeeping::Housekeeper;

@@ -135,9 +135,9 @@ pub struct CallParticipant(pub ParticipantRow);
 
 #[Object]
 impl CallParticipant {
-    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        let row = ctx.loaders().user(self.0.user_id).await?;
-        row.map(User).ok_or_else(|| crate::domain::Error::NotFound("The account is gone.").into())
+    /// Null for a deleted account, as in the CallLeft that its end comes to.
+    async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        ctx.loaders().user(self.0.user_id).await.map(|row| row.map(User)).transpose()
     }
 
     async fn session_id(&self) -> ID {
@@ -298,9 +298,10 @@ pub struct CallMutation;
 
 #[Object]
 impl CallMutation {
-    /// Rings everybody else in the conversation, for 60 seconds. Where there is a call in it already the viewer answers
-    /// that one, whoever started it: two who call each other at once are in one call. ENDED with BUSY where everybody
-    /// else is in another call. The device stays in the call as long as it has a connection open.
+    /// Rings everybody else in the conversation, until `ringsUntil`. Where there is a call in it already the viewer
+    /// answers that one, whoever started it: two who call each other at once are in one call. ENDED with BUSY where
+    /// everybody else is in another call. The device stays in the call as long as it has a connection open. CONFLICT has
+    /// the reason IN_ANOTHER_CALL, and where it comes to an answer those of `acceptCall`.
     async fn start_call(&self, ctx: &Context<'_>, input: StartCallInput) -> Result<StartCallPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
@@ -309,21 +310,23 @@ impl CallMutation {
     }
 
     /// Of a user's devices the first one wins; the others get CONFLICT, and CallAnswered. A newcomer sends an offer to
-    /// each of the other sessions in `participants`.
+    /// each of the other sessions in `participants`. CONFLICT has the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or
+    /// IN_ANOTHER_CALL.
     async fn accept_call(&self, ctx: &Context<'_>, input: AcceptCallInput) -> Result<AcceptCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().accept(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(AcceptCallPayload { call: row.into() })
     }
 
-    /// For all of the viewer's devices. It ends a direct call, and one that everybody else has declined, too.
+    /// For all of the viewer's devices. It ends a direct call, and one that everybody else has declined, too. CONFLICT
+    /// has the reason CALL_OVER or IN_THIS_CALL.
     async fn decline_call(&self, ctx: &Context<'_>, input: DeclineCallInput) -> Result<DeclineCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().decline(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(DeclineCallPayload { call: row.into() })
     }
 
-    /// Leaves; the call ends when fewer than two sessions are left.
+    /// Leaves; the call ends when fewer than two sessions are left. CONFLICT has the reason NOT_IN_THIS_CALL.
     async fn leave_call(&self, ctx: &Context<'_>, input: LeaveCallInput) -> Result<LeaveCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().leave(viewer, parse_id(&input.call_id, "callId")?).await?;

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, SimpleObject, Subscription as GraphqlSubscription, Union};
 use async_stream::stream;
+use futures_util::future::try_join_all;
 use futures_util::{Stream, StreamExt as _};
 
 use super::call::{Call, CallParticipant, RingKey, VisibleCallKey};
@@ -42,6 +43,17 @@ pub struct CallEnded {
     call: Call,
 }
 
+/// What there is as the subscription goes live: whatever changes from here on is an event. What a device takes for a ring
+/// or for its call, and is not in here, is over.
+#[derive(SimpleObject)]
+pub struct CallsCaughtUp {
+    /// Those that ring for the viewer, each of which CallRinging has told of just before.
+    ringing: Vec<Call>,
+    /// The one that this session takes part in. Where a page knows nothing of it the page was loaded anew, or another tab
+    /// has it: offer to leave it.
+    current: Option<Call>,
+}
+
 /// For this session alone.
 #[derive(SimpleObject)]
 pub struct CallSignalReceived {
@@ -58,6 +70,7 @@ pub enum CallEvent {
     Answered(CallAnswered),
     Left(CallLeft),
     Ended(CallEnded),
+    CaughtUp(CallsCaughtUp),
     Signal(CallSignalReceived),
 }
 
@@ -77,12 +90,21 @@ impl CallEvent {
                 let found = participant(loaders, id).await?;
                 found.map(|(call, participant)| Self::Left(CallLeft { call, participant }))
             }
+            Event::CaughtUp(snapshot) => {
+                let ringing = try_join_all(snapshot.ringing.into_iter().map(|id| loaders.load(id))).await?;
+                let current = match snapshot.current {
+                    Some(id) => loaders.load(id).await?,
+                    None => None,
+                };
+                let ringing = ringing.into_iter().flatten().map(Call::from).collect();
+                Some(Self::CaughtUp(CallsCaughtUp { ringing, current: current.map(Call::from) }))
+            }
             Event::Signal(signal) => participant(loaders, signal.from_id).await?.map(|(call, from)| {
                 let id = signal.seq.to_string().into();
                 Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() })
             }),
             Event::Missed => {
-                let message = "Changes were missed. Look at your calls and subscribe again.";
+                let message = "Changes were missed. Subscribe again.";
                 return Err(Error::new(ErrorCode::Unavailable, message));
             }
         })
@@ -106,7 +128,7 @@ impl CallEvent {
             Self::Answered(event) => event.into(),
             Self::Left(event) => event.into(),
             Self::Ended(event) => event.into(),
-            Self::Signal(_) => return None,
+            Self::CaughtUp(_) | Self::Signal(_) => return None,
         })
     }
 }
@@ -141,10 +163,10 @@ pub struct CallSubscription;
 #[expect(clippy::unused_async, reason = "the macro takes no other")]
 #[GraphqlSubscription]
 impl CallSubscription {
-    /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now and the signals
-    /// that wait for this session, then live. Signals are in order, each once; after a reconnect those of the last
-    /// minute or so come again, with the same id. One subscription for each session. It ends with UNAVAILABLE where some
-    /// were missed: look at the call, and subscribe again.
+    /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now, CallsCaughtUp,
+    /// and the signals that wait for this session, then live. Signals are in order, each once; after a reconnect those
+    /// of the last minute or so come again, with the same id. One subscription for each session. It ends with
+    /// UNAVAILABLE where some were missed: subscribe again.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let events = ctx.app().calls().events(viewer);

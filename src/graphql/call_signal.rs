@@ -92,8 +92,9 @@ pub struct CallSignalMutation;
 
 #[Object]
 impl CallSignalMutation {
-    /// From one device in a call to another, in order. It waits for 90 seconds until that subscribes to `callEvents`.
-    /// NOT_FOUND where the other is not in the call, FORBIDDEN where this device is not.
+    /// From one device in a call to another, in order. It waits until that subscribes to `callEvents`, for 90 seconds
+    /// unless the server is set otherwise. NOT_FOUND where the other is not in the call, FORBIDDEN where this device is
+    /// not; CONFLICT has the reason CALL_OVER.
     async fn send_call_signal(&self, ctx: &Context<'_>, input: SendCallSignalInput) -> Result<SendCallSignalPayload> {
         let viewer = ctx.viewer()?;
         let call_id = input.call_id.clone();

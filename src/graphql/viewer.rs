@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Utc;
 
+use super::call::Call;
 use super::contact::{ContactRequest, ContactRequestDirection};
 use super::context::ContextExt as _;
 use super::conversation::{Conversation, ConversationKind};
@@ -128,6 +129,12 @@ impl Viewer {
         let page = Forward::<(chrono::DateTime<Utc>, ScheduledMessageId)>::new(first, after.as_deref())?;
         let rows = ctx.app().scheduled_messages().list(self.identity, page.after, page.limit()).await?;
         Ok(page.connection(rows, |row| (row.send_at, row.id), ScheduledMessage))
+    }
+
+    /// The call that this user is in, with whichever device.
+    async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
+        let row = ctx.app().calls().current(self.identity).await;
+        row.map(|row| row.map(Call::from)).map_err(Into::into).transpose()
     }
 
     /// The devices that are signed in, last used first.

@@ -31,7 +31,9 @@ use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router, extract::State};
 use jsonwebtoken::jwk::JwkSet;
-use tokio::net::TcpListener;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
@@ -128,12 +130,15 @@ impl Server {
 pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
-    let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    // An event must not wait until the client has confirmed the one before.
-    let listener = listener.tap_io(|stream| {
-        // Without it the connection is slower, and right.
+    let settings = &server.config.socket;
+    let patience = settings.socket_ping_interval + settings.socket_pong_timeout;
+    let listener = listener.tap_io(move |stream| {
+        // An event must not wait until the client has confirmed the one before. Without it the connection is slower, and
+        // right.
         let _ = stream.set_nodelay(true);
+        give_up_after(stream, patience);
     });
+    let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
     let closing = drain.clone();
     let mut serving = tokio::spawn(
         axum::serve(listener, service).with_graceful_shutdown(async move { closing.closing().await }).into_future(),
@@ -159,6 +164,18 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
     serving.abort();
     Ok(())
 }
+
+/// The connection breaks once what was sent on it is unconfirmed for so long: the other side is gone without a word, as
+/// a phone that has lost its network. A WebSocket is pinged, but an event stream would be there for another 15 minutes.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, patience: Duration) {
+    // Where it cannot be set the system's own time holds.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+}
+
+/// The system's own time holds.
+#[cfg(not(target_os = "linux"))]
+const fn give_up_after(_: &TcpStream, _: Duration) {}
 
 fn router(server: Server) -> Router {
     let limits = &server.config.limits;

@@ -16,6 +16,7 @@ use crate::ids::{CallId, CallParticipantId, ConversationId, SessionId, UserId};
 pub struct CallParticipant {
     pub id: CallParticipantId,
     pub call_id: CallId,
+    /// One whose account may be deleted since.
     pub user_id: UserId,
     pub session_id: SessionId,
     pub joined_at: DateTime<Utc>,
@@ -61,21 +62,24 @@ pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<Us
         .await
 }
 
-/// Whether the device was ever in the call.
+/// Whether the device was ever in the call, which one that declined was not.
 pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> QueryResult<bool> {
     let rows = call_participants::table
-        .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)));
+        .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)))
+        .filter(call_participants::left_at.is_distinct_from(call_participants::joined_at.nullable()));
     diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
 }
 
-/// How long it is until the user may join one more call, where so many are allowed in so many seconds.
+/// How long it is until the user may join one more call, where so many are allowed in so many seconds. To decline is not
+/// to join.
 pub async fn next_join(
     conn: &mut Connection,
     user: UserId,
     limit: i64,
     window: Duration,
 ) -> QueryResult<Option<Duration>> {
-    let times = "SELECT joined_at AS at FROM call_participants WHERE user_id = $1";
+    let times = "SELECT joined_at AS at FROM call_participants
+                 WHERE user_id = $1 AND left_at IS DISTINCT FROM joined_at";
     calls::next_after(conn, times, user, limit, window).await
 }
 
@@ -138,12 +142,12 @@ pub struct Lost {
 /// few of them.
 pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
     diesel::sql_query(
-        "SELECT calls.conversation_id, present.id, sessions.revoked_at IS NOT NULL AS signed_out
+        "SELECT calls.conversation_id, present.id, live.id IS NULL AS signed_out
          FROM call_participants AS present
          JOIN calls ON calls.id = present.call_id
-         JOIN sessions ON sessions.id = present.session_id
+         LEFT JOIN sessions AS live ON live.id = present.session_id AND live.revoked_at IS NULL
          WHERE present.left_at IS NULL
-             AND (present.seen_at < now() - $1 * interval '1 second' OR sessions.revoked_at IS NOT NULL)
+             AND (present.seen_at < now() - $1 * interval '1 second' OR live.id IS NULL)
          ORDER BY present.seen_at
          LIMIT $2",
     )

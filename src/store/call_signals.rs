@@ -36,6 +36,13 @@ pub struct Pending {
     pub content: Content,
 }
 
+impl Content {
+    /// Of what is sent, as `Waiting` counts them.
+    pub fn bytes(&self) -> usize {
+        self.sdp.as_ref().or(self.candidate.as_ref()).map_or(0, String::len)
+    }
+}
+
 pub async fn insert(
     conn: &mut Connection,
     from: CallParticipantId,
@@ -47,24 +54,47 @@ pub async fn insert(
     diesel::insert_into(call_signals::table).values((content, places)).execute(conn).await.map(drop)
 }
 
-/// How many are waiting for a participant.
-pub async fn count(conn: &mut Connection, to: CallParticipantId) -> QueryResult<i64> {
-    call_signals::table.filter(call_signals::to_id.eq(to)).count().get_result(conn).await
+/// What is waiting for a participant: how many, and the bytes of their descriptions and candidates.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct Waiting {
+    #[diesel(sql_type = BigInt)]
+    pub count: i64,
+    #[diesel(sql_type = BigInt)]
+    pub bytes: i64,
 }
 
-/// Those that wait for a device, in the order in which they were sent, after one; no older than so many seconds.
-pub async fn pending(conn: &mut Connection, session: SessionId, after: i64, seconds: f64) -> QueryResult<Vec<Pending>> {
+pub async fn waiting(conn: &mut Connection, to: CallParticipantId) -> QueryResult<Waiting> {
+    diesel::sql_query(
+        "SELECT count(*) AS count, coalesce(sum(octet_length(coalesce(sdp, candidate))), 0) AS bytes
+         FROM call_signals WHERE to_id = $1",
+    )
+    .bind::<SqlUuid, _>(to)
+    .get_result(conn)
+    .await
+}
+
+/// The first ones that wait for a device, in the order in which they were sent, after one; no older than so many
+/// seconds.
+pub async fn pending(
+    conn: &mut Connection,
+    session: SessionId,
+    after: i64,
+    seconds: f64,
+    limit: i64,
+) -> QueryResult<Vec<Pending>> {
     diesel::sql_query(
         "SELECT signal.*, receiver.call_id
          FROM call_participants AS receiver
          JOIN call_signals AS signal ON signal.to_id = receiver.id
          WHERE receiver.session_id = $1 AND receiver.left_at IS NULL
              AND signal.seq > $2 AND signal.created_at > now() - $3 * interval '1 second'
-         ORDER BY signal.seq",
+         ORDER BY signal.seq
+         LIMIT $4",
     )
     .bind::<SqlUuid, _>(session)
     .bind::<BigInt, _>(after)
     .bind::<Double, _>(seconds)
+    .bind::<BigInt, _>(limit)
     .load(conn)
     .await
 }

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::schema::{call_rings, calls, participants};
+use super::schema::{call_participants, call_rings, calls, participants};
 use super::{Connection, text_enum};
-use crate::ids::{CallId, ConversationId, MessageId, UserId};
+use crate::ids::{CallId, ConversationId, MessageId, SessionId, UserId};
 
 text_enum!(CallKind { Audio = "AUDIO", Video = "VIDEO" });
 text_enum!(CallState { Ringing = "RINGING", Ongoing = "ONGOING", Ended = "ENDED" });
@@ -178,6 +178,27 @@ pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec
         .select(calls::id)
         .load(conn)
         .await
+}
+
+/// The one that a device is in now.
+pub async fn of_session(conn: &mut Connection, session: SessionId) -> QueryResult<Option<CallId>> {
+    call_participants::table
+        .filter(call_participants::session_id.eq(session).and(call_participants::left_at.is_null()))
+        .select(call_participants::call_id)
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// The one that the user is in now, with whichever device.
+pub async fn of_user(conn: &mut Connection, user: UserId) -> QueryResult<Option<Call>> {
+    calls::table
+        .inner_join(call_participants::table)
+        .filter(call_participants::user_id.eq(user).and(call_participants::left_at.is_null()))
+        .select(Call::as_select())
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// Those of the calls that ring for the user beside them.

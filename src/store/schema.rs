@@ -312,8 +312,6 @@ diesel::table! {
 }
 
 diesel::joinable!(call_participants -> calls (call_id));
-diesel::joinable!(call_participants -> sessions (session_id));
-diesel::joinable!(call_participants -> users (user_id));
 diesel::joinable!(call_rings -> calls (call_id));
 diesel::joinable!(call_rings -> users (user_id));
 diesel::joinable!(calls -> conversations (conversation_id));

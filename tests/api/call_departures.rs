@@ -33,6 +33,33 @@ async fn who_is_removed_hears_that_they_are_out_of_its_call() {
     assert_eq!(out_of(&mut his, "CallLeft").await["participant"]["sessionId"], bob.session.as_str());
 }
 
+/// The others close their connections to it, though there is nobody any more whom it was of.
+#[tokio::test]
+async fn the_others_hear_that_a_deleted_account_has_left() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    for user in [&bob, &eve] {
+        user.accept_call(&call).await.data();
+    }
+    let (mut hers, mut his, mut inbox) = (ada.call_events().await, bob.call_events().await, bob.inbox().await);
+    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+    eve.query(delete, json!({"password": PASSWORD})).await;
+    for events in [&mut hers, &mut his] {
+        let left = events.expect("CallLeft").await;
+        assert_eq!(left["participant"], json!({"user": null, "sessionId": eve.session}));
+        assert_eq!((&left["call"]["id"], &left["call"]["state"]), (&json!(call), &json!("ONGOING")));
+    }
+    while inbox.next().await["__typename"] != "CallLeft" {}
+    let inside = ada.find_call(&call).await["participants"].clone();
+    let session = |user: &User| json!({"user": {"id": user.id}, "sessionId": user.session});
+    assert_eq!(inside, json!([session(&ada), session(&bob)]));
+    ada.leave_call(&call).await.data();
+    his.expect("CallLeft").await;
+    his.expect("CallEnded").await;
+}
+
 /// The next event of this type for whom the conversation is none of theirs.
 async fn out_of(events: &mut CallEvents, kind: &str) -> Value {
     loop {

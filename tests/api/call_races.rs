@@ -3,7 +3,7 @@
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::support::{Node, PASSWORD, TestDatabase, User};
+use crate::support::{CallEvents, Node, PASSWORD, TestDatabase, User};
 
 /// How often each race is run.
 const TIMES: usize = 200;
@@ -35,7 +35,7 @@ async fn of_two_devices_that_accept_at_once_one_is_in_the_call() {
         let winner = usize::from(first.body.get("errors").is_some());
         let (won, lost, device) = if winner == 0 { (first, second, &phone) } else { (second, first, &tablet) };
         assert_eq!(won.call_state().0, "ONGOING");
-        assert_eq!(lost.code(), "CONFLICT");
+        assert_eq!(lost.conflict(), "ON_ANOTHER_DEVICE");
         wins[winner] += 1;
         ada.leave_call(&call).await.data();
         // Once, and by the one.
@@ -59,24 +59,48 @@ async fn an_answer_and_a_cancel_at_once_come_to_one_of_the_two() {
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let direct = ada.open_direct(&bob).await;
+    let (mut hers, mut his) = (ada.call_events().await, bob.call_events().await);
     let mut answered = 0;
     for _ in 0..TIMES {
         let call = ada.start_call(&direct).await.call_id();
         let (accepted, left) = join(bob.accept_call(&call), ada.leave_call(&call)).await;
         let (state, reason) = left.call_state();
         assert_eq!(state, "ENDED");
+        let told = [heard(&mut hers).await, heard(&mut his).await];
+        assert_eq!(told[0], told[1], "both hear the same");
+        let kinds: Vec<_> = told[0].iter().map(|(kind, ..)| kind.as_str()).collect();
+        assert_eq!(told[0].last().unwrap().2, reason);
         if accepted.body.get("errors").is_none() {
             // First he answered, then she left.
             assert_eq!(reason, "HUNG_UP");
+            assert_eq!(kinds, ["CallAnswered", "CallLeft", "CallEnded"]);
             answered += 1;
         } else {
-            assert_eq!((accepted.code(), reason), ("CONFLICT", json!("MISSED")));
+            assert_eq!((accepted.conflict(), reason), ("CALL_OVER", json!("MISSED")));
+            assert_eq!(kinds, ["CallLeft", "CallEnded"]);
         }
     }
     println!("answered {answered} of {TIMES}");
     let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { number } } }";
     let data = ada.query(query, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["lastMessage"]["number"], TIMES, "each end is told once");
+}
+
+/// What a side hears of a call up to its end, but for its ring: of each event the type, the session, and why it ended.
+async fn heard(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
+    let mut heard = Vec::new();
+    loop {
+        let event = events.next().await;
+        let kind = event["__typename"].as_str().unwrap().to_owned();
+        if kind == "CallRinging" {
+            continue;
+        }
+        let is_over = kind == "CallEnded";
+        heard.push((kind, event["participant"]["sessionId"].clone(), event["call"]["endReason"].clone()));
+        if is_over {
+            return heard;
+        }
+    }
 }
 
 #[tokio::test]
@@ -120,7 +144,7 @@ async fn a_group_that_comes_and_goes_at_once_stays_in_order() {
         .await;
         for answer in &answers {
             let failed = answer.body.get("errors").is_some();
-            assert!(!failed || answer.code() == "CONFLICT", "{:#}", answer.body);
+            assert!(!failed || answer.conflict() == "IN_ANOTHER_CALL", "{:#}", answer.body);
         }
         let (first, other) = (users[0].call_in(&group).await, users[0].call_in(&second).await);
         let mut present: Vec<_> = [&first, &other]

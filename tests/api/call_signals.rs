@@ -186,6 +186,42 @@ async fn so_many_wait_and_no_longer_than_so_long() {
     drop(node);
 }
 
+/// Of the largest descriptions two have room in 128 KiB.
+#[tokio::test]
+async fn so_many_bytes_wait_and_no_more() {
+    let node = Node::build().flag("--call-max-pending-bytes=131072").start_alone().await;
+    let Scene { node, ada, bob, call } = scene(node).await;
+    let large = format!("v=0\r\n{}", "a".repeat(64 * 1024 - 5));
+    for _ in 0..2 {
+        ada.send_offer(&call, &bob, &large).await.data();
+    }
+    let full = ada.send_candidate(&call, &bob, CANDIDATE).await;
+    assert_eq!(limit(&full), "CALL_MAX_PENDING_BYTES");
+    // The other way there is room.
+    bob.send_offer(&call, &ada, &large).await.data();
+    drop(node);
+}
+
+/// However many, they are read page by page, and none is left out.
+#[tokio::test]
+async fn many_that_wait_come_in_order_and_once() {
+    let node = Node::build().flag("--call-signals-per-second=1000").start_alone().await;
+    let Scene { node, ada, bob, call } = scene(node).await;
+    // Two pages that are full, and no third.
+    for number in 0..64 {
+        ada.send_candidate(&call, &bob, &numbered(number)).await.data();
+    }
+    let mut events = bob.call_events().await;
+    for number in 0..64 {
+        assert_eq!(candidate(&mut events).await, numbered(number));
+    }
+    for number in 64..100 {
+        ada.send_candidate(&call, &bob, &numbered(number)).await.data();
+        assert_eq!(candidate(&mut events).await, numbered(number));
+    }
+    drop(node);
+}
+
 #[tokio::test]
 async fn a_device_sends_no_more_than_so_many_a_second() {
     let node = Node::build().flag("--call-signals-per-second=1").start_alone().await;
@@ -223,7 +259,7 @@ async fn only_devices_in_the_call_signal_each_other() {
     assert_eq!(ada.send_offer("cal_x", &bob, OFFER).await.violations(), ["callId"]);
     bob.send_offer(&call, &ada, OFFER).await.data();
     bob.leave_call(&call).await.data();
-    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.code(), "CONFLICT");
+    assert_eq!(ada.send_offer(&call, &bob, OFFER).await.conflict(), "CALL_OVER");
 }
 
 #[tokio::test]

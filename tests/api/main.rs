@@ -17,6 +17,8 @@ mod blobs;
 mod blocks;
 mod call_access;
 mod call_departures;
+mod call_events;
+mod call_groups;
 mod call_races;
 mod call_signals;
 mod call_timeouts;

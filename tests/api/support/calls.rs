@@ -1,5 +1,7 @@
 //! Calling, as a device does it.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use super::client::{Answer, User};
@@ -8,6 +10,12 @@ use super::socket::Socket;
 /// What the tests ask of a call.
 const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
     participants { user { id } sessionId }";
+
+/// Those in a call, the first to join first.
+pub fn call_sessions(call: &Value) -> Vec<&str> {
+    let participants = call["participants"].as_array().unwrap();
+    participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
+}
 
 impl Answer {
     /// Of the call that it shows.
@@ -28,6 +36,13 @@ impl Answer {
     pub fn call_state(self) -> (String, Value) {
         let call = self.call();
         (call["state"].as_str().unwrap().to_owned(), call["endReason"].clone())
+    }
+
+    /// The reason of a CONFLICT.
+    #[track_caller]
+    pub fn conflict(&self) -> &str {
+        assert_eq!(self.code(), "CONFLICT", "{:#}", self.body);
+        self.body["errors"][0]["extensions"]["reason"].as_str().unwrap()
     }
 }
 
@@ -82,7 +97,12 @@ impl User {
         self.send_signal(call, to, json!({"description": {"type": "OFFER", "sdp": sdp}})).await
     }
 
-    /// `callEvents` on a socket of its own.
+    /// The call that the user is in, with whichever device.
+    pub async fn current_call(&self) -> Value {
+        self.query(&format!("{{ viewer {{ call {{ {CALL} }} }} }}"), json!({})).await["viewer"]["call"].clone()
+    }
+
+    /// `callEvents` on a socket of its own, once it is live.
     pub async fn call_events(&self) -> CallEvents {
         let mut socket = self.socket().await;
         let query = "subscription { callEvents {
@@ -91,21 +111,42 @@ impl User {
             ... on CallAnswered { call { id state } participant { user { id } sessionId } }
             ... on CallLeft { call { id state conversation { id } participants { sessionId } } participant { user { id } sessionId } }
             ... on CallEnded { call { id state endReason conversation { id } participants { sessionId } } }
+            ... on CallsCaughtUp { ringing { id } current { id state participants { sessionId } } }
             ... on CallSignalReceived { id call { id } from { user { id } sessionId } signal {
                 description { type sdp } candidate { candidate sdpMid sdpMLineIndex usernameFragment }
             } }
         } }";
         socket.subscribe("calls", query, json!({})).await;
-        CallEvents { socket }
+        let mut events = CallEvents { socket, rung: VecDeque::new(), caught_up: Value::Null };
+        while events.caught_up.is_null() {
+            let event = events.receive().await;
+            match event["__typename"].as_str().unwrap() {
+                "CallRinging" => events.rung.push_back(event),
+                "CallsCaughtUp" => events.caught_up = event,
+                other => panic!("{other} before the subscription is live"),
+            }
+        }
+        events
     }
 }
 
 pub struct CallEvents {
     pub socket: Socket,
+    /// What rang already, and is still to be read.
+    rung: VecDeque<Value>,
+    /// What there was as it went live.
+    pub caught_up: Value,
 }
 
 impl CallEvents {
     pub async fn next(&mut self) -> Value {
+        match self.rung.pop_front() {
+            Some(event) => event,
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Value {
         let message = self.socket.receive_of("calls").await;
         assert_eq!(message["type"], "next", "{message:#}");
         assert!(message["payload"].get("errors").is_none(), "{message:#}");

@@ -14,7 +14,7 @@ mod scale;
 mod socket;
 
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
-pub use calls::CallEvents;
+pub use calls::{CallEvents, call_sessions};
 pub use client::{Answer, Api, User};
 pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};

@@ -5,7 +5,7 @@ import { openSocket } from './socket.mjs';
 import { Tokens } from './tokens.mjs';
 
 /** Calls in their order; `problems` is empty where all goes well, and `asking` counts the requests under way. */
-const phone = (window.phone = { rings: [], quiet: [], ended: [], gone: [], problems: [], asking: 0 });
+const phone = (window.phone = { rings: [], quiet: [], ended: [], gone: [], elsewhere: [], problems: [], asking: 0 });
 
 /** Resolves once the server sends this session its events. */
 phone.signIn = ({ url, socketUrl, auth, rtc }) => {
@@ -20,7 +20,7 @@ phone.signIn = ({ url, socketUrl, auth, rtc }) => {
     const headers = { 'Content-Type': 'application/json', ...(await tokens.freshHeaders()) };
     const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ query, variables }) });
     const { data, errors } = await response.json();
-    if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code });
+    if (errors) throw Object.assign(new Error(errors[0].message), { extensions: errors[0].extensions });
     return data;
   };
   const socket = openSocket({ url: socketUrl, tokens });
@@ -34,6 +34,7 @@ phone.signIn = ({ url, socketUrl, auth, rtc }) => {
       ringing: (call) => phone.rings.push(call),
       quiet: (call) => phone.quiet.push(call),
       ended: (call) => phone.ended.push(call),
+      elsewhere: (call) => phone.elsewhere.push(call),
       gone: (sessionId) => {
         phone.gone.push(sessionId);
         document.getElementById(sessionId)?.remove();

@@ -1,0 +1,98 @@
+//! What a device hears of calls: first what there is, then whatever changes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
+
+/// A phone that is woken by a push, and one that was away.
+#[tokio::test]
+async fn only_what_rings_now_rings_for_who_comes_late() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
+    let cursor = bob.inbox().await.cursor;
+    let over = ada.start_call(&direct).await.call_id();
+    ada.leave_call(&over).await.data();
+    let call = eve.start_call(&other).await.call_id();
+    let mut late = bob.call_events().await;
+    assert_eq!(late.expect("CallRinging").await["call"]["id"], call.as_str());
+    let rung = |events: &[Value]| -> Vec<Value> {
+        let rings = events.iter().filter(|event| event["__typename"] == "CallRinging");
+        rings.map(|event| event["call"]["id"].clone()).collect()
+    };
+    let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
+    assert_eq!(rung(&missed), [call.as_str()]);
+    let ended = missed.iter().filter(|event| event["__typename"] == "CallEnded").count();
+    assert_eq!(ended, 1);
+    // Also where a rendering of the ring is kept.
+    bob.accept_call(&call).await.data();
+    assert_eq!(rung(&tablet.inbox_after(cursor.as_deref()).await.missed().await), Vec::<Value>::new());
+    let mut events = tablet.call_events().await;
+    bob.leave_call(&call).await.data();
+    assert_ne!(events.next().await["__typename"], "CallRinging");
+}
+
+/// What a page that was reloaded, or whose socket broke, has to go by.
+#[tokio::test]
+async fn who_subscribes_is_told_what_there_is() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
+    let nothing = json!({"__typename": "CallsCaughtUp", "ringing": [], "current": null});
+    assert_eq!(bob.call_events().await.caught_up, nothing);
+    assert_eq!(bob.current_call().await, Value::Null);
+    let call = ada.start_call(&direct).await.call_id();
+    let mut rung = bob.call_events().await;
+    assert_eq!(rung.caught_up["ringing"], json!([{"id": call}]));
+    assert_eq!(rung.expect("CallRinging").await["call"]["id"], call.as_str());
+    // Who rings waits in the call.
+    assert_eq!(ada.call_events().await.caught_up["current"]["id"], call.as_str());
+
+    bob.accept_call(&call).await.data();
+    let second = eve.start_call(&other).await;
+    assert_eq!(second.call_state(), ("ENDED".to_owned(), json!("BUSY")));
+    for user in [&ada, &bob] {
+        let caught_up = user.call_events().await.caught_up;
+        assert_eq!(caught_up["ringing"], json!([]));
+        assert_eq!(caught_up["current"]["id"], call.as_str());
+        assert_eq!(sessions(&caught_up["current"]), [ada.session.as_str(), bob.session.as_str()]);
+    }
+    // Of another device of his it is none, and he finds it all the same.
+    assert_eq!(tablet.call_events().await.caught_up, nothing);
+    assert_eq!(tablet.current_call().await["id"], call.as_str());
+    assert_eq!(eve.current_call().await, Value::Null);
+    bob.leave_call(&call).await.data();
+    assert_eq!(ada.call_events().await.caught_up, nothing);
+    assert_eq!((ada.current_call().await, tablet.current_call().await), (Value::Null, Value::Null));
+}
+
+/// Whatever is not in what it begins with comes as an event: of a call that ends while somebody subscribes, either the
+/// one says so or the other.
+#[tokio::test]
+async fn nothing_is_lost_between_what_there_is_and_what_comes() {
+    let node = Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000");
+    let node = node.start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let direct = ada.open_direct(&bob).await;
+    let mut shown = 0;
+    for round in 0..50 {
+        let call = ada.start_call(&direct).await.call_id();
+        bob.accept_call(&call).await.data();
+        let leave = async {
+            // The subscription takes some milliseconds; so each of its moments is met.
+            tokio::time::sleep(Duration::from_micros(round * 200)).await;
+            ada.leave_call(&call).await.data()
+        };
+        let (mut events, _) = tokio::join!(bob.call_events(), leave);
+        if events.caught_up["current"].is_null() {
+            continue;
+        }
+        shown += 1;
+        while events.next().await["__typename"] != "CallEnded" {}
+    }
+    println!("{shown} of 50 subscriptions began before the end");
+}

@@ -1,0 +1,132 @@
+//! Calls in groups: who comes, who declines, and how many have room.
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
+
+/// Of the callee's devices all stop, and the others go on.
+#[tokio::test]
+async fn in_a_group_it_rings_on_for_the_others() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let tablet = User::login(&node, &bob.username, PASSWORD).await;
+    let group = ada.create_group("Call me", &[&bob, &eve]).await;
+    let (mut his, mut hers) = (tablet.call_events().await, eve.call_events().await);
+    let call = ada.start_call(&group).await.call_id();
+    his.expect("CallRinging").await;
+    hers.expect("CallRinging").await;
+    assert_eq!(bob.decline_call(&call).await.call_state(), ("RINGING".to_owned(), Value::Null));
+    let left = his.expect("CallLeft").await;
+    assert_eq!(left["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
+    assert_eq!(bob.decline_call(&call).await.call_state().0, "RINGING", "once more changes nothing");
+    assert_eq!(eve.accept_call(&call).await.call_state().0, "ONGOING");
+    // Declining was his own affair.
+    assert_eq!(hers.expect("CallAnswered").await["participant"]["user"]["id"], eve.id.as_str());
+    his.expect("CallAnswered").await;
+    // Who has declined may still come, by accepting or by starting.
+    let joined = tablet.start_call(&group).await.call();
+    assert_eq!(joined["id"], call.as_str());
+    assert_eq!(sessions(&joined), [ada.session.as_str(), eve.session.as_str(), tablet.session.as_str()]);
+    assert_eq!(bob.accept_call(&call).await.conflict(), "ON_ANOTHER_DEVICE", "with one device");
+    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING");
+    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "once more changes nothing");
+    assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "and back");
+    tablet.leave_call(&call).await.data();
+    ada.leave_call(&call).await.data();
+    assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
+}
+
+#[tokio::test]
+async fn it_is_declined_once_everybody_has_declined() {
+    let node = Node::start().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Not now", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    bob.decline_call(&call).await.data();
+    assert_eq!(eve.decline_call(&call).await.call_state(), ("ENDED".to_owned(), json!("DECLINED")));
+    assert_eq!(ada.accept_call(&call).await.conflict(), "CALL_OVER");
+}
+
+/// As many as there are unless the server is set otherwise. Each newcomer is told whom to send offers to.
+#[tokio::test]
+async fn eight_are_in_a_mesh_and_the_ninth_is_refused() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(node.register("other").await);
+    }
+    let group = ada.create_group("Nine", &others.iter().collect::<Vec<_>>()).await;
+    let call = ada.start_call(&group).await.call_id();
+    let mut inside = vec![ada.session.as_str()];
+    let (ninth, others) = others.split_last().unwrap();
+    for other in others {
+        inside.push(&other.session);
+        let joined = other.accept_call(&call).await.call();
+        assert_eq!(sessions(&joined), inside, "those before, and the newcomer last");
+    }
+    let mut waiting = ninth.call_events().await;
+    for refused in [ninth.accept_call(&call).await, ninth.start_call(&group).await] {
+        assert_eq!(refused.conflict(), "CALL_FULL");
+    }
+    // For the ninth it rings on, until there is room.
+    assert_eq!(waiting.expect("CallRinging").await["call"]["id"], call.as_str());
+    others[0].leave_call(&call).await.data();
+    assert_eq!(waiting.expect("CallLeft").await["participant"]["sessionId"], others[0].session.as_str());
+    assert_eq!(sessions(&ninth.accept_call(&call).await.call()).len(), 8);
+}
+
+#[tokio::test]
+async fn a_mesh_has_room_for_so_many() {
+    let node = Node::build().flag("--call-max-mesh=2").flag("--call-max-group-size=3").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    bob.accept_call(&call).await.data();
+    let full = eve.accept_call(&call).await;
+    assert_eq!((full.conflict(), full.violations()), ("CALL_FULL", vec!["callId"]));
+    let dora = node.register("dora").await;
+    let larger = ada.create_group("Four", &[&bob, &eve, &dora]).await;
+    assert_eq!(eve.start_call(&larger).await.violations(), ["conversationId"]);
+    let alone = ada.create_group("Alone", &[]).await;
+    assert_eq!(dora.start_call(&larger).await.code(), "BAD_USER_INPUT");
+    assert_eq!(ada.start_call(&alone).await.violations(), ["conversationId"]);
+    assert_eq!(ada.start_call("cnv_x").await.violations(), ["conversationId"]);
+    assert_eq!(ada.accept_call("cal_x").await.violations(), ["callId"]);
+}
+
+/// Each time everybody is told.
+#[tokio::test]
+async fn nobody_comes_and_goes_too_often() {
+    let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Doors", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    eve.accept_call(&call).await.data();
+    for _ in 0..3 {
+        bob.accept_call(&call).await.data();
+        bob.leave_call(&call).await.data();
+    }
+    for answer in [bob.accept_call(&call).await, bob.start_call(&group).await] {
+        assert_eq!(answer.code(), "RATE_LIMITED");
+        assert_eq!(answer.body["errors"][0]["extensions"]["limit"], "CALL_JOINS_PER_MINUTE");
+    }
+    assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
+}
+
+/// Neither is it counted as coming, nor is who has declined one who was there.
+#[tokio::test]
+async fn who_declines_was_never_in_the_call() {
+    let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Not now", &[&bob, &eve]).await;
+    for _ in 0..2 {
+        let call = ada.start_call(&group).await.call_id();
+        bob.decline_call(&call).await.data();
+        assert_eq!(bob.leave_call(&call).await.conflict(), "NOT_IN_THIS_CALL");
+        ada.leave_call(&call).await.data();
+    }
+    let call = ada.start_call(&group).await.call_id();
+    bob.decline_call(&call).await.data();
+    assert_eq!(bob.accept_call(&call).await.call_state().0, "ONGOING");
+}
