@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 #[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 
-use crate::support::{CallEvents, Node, NodeBuilder, PASSWORD, TestDatabase, User};
+use crate::support::{CallEvents, Node, NodeBuilder, PASSWORD, PATIENCE, TestDatabase, User};
 
 async fn node(database: &TestDatabase, flags: &[&str]) -> Node {
     let builder = flags.iter().fold(Node::build(), |builder: NodeBuilder, flag| builder.flag(flag));
@@ -220,7 +220,9 @@ async fn who_is_gone_without_a_word_has_left_though_an_event_stream_was_open() {
     let early = tokio::time::timeout(Duration::from_secs(3), hers.next()).await;
     assert!(early.is_err(), "as long as it is open he is there: {early:?}");
     SockRef::from(&stream).attach_filter(&[DROP_ALL]).unwrap();
-    assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], bob.session.as_str());
+    // By itself TCP would try for a quarter of an hour.
+    let left = tokio::time::timeout(PATIENCE, hers.expect("CallLeft")).await.unwrap();
+    assert_eq!(left["participant"]["sessionId"], bob.session.as_str());
     assert_eq!(end(&mut hers).await, "FAILED");
 }
 
