@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::loaders::{Rows, failed, grouped};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
+use crate::domain::Error as Domain;
 use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, UserId};
 use crate::store::call_participants::{self, CallParticipant as ParticipantRow};
 use crate::store::calls::{
@@ -135,9 +136,9 @@ pub struct CallParticipant(pub ParticipantRow);
 
 #[Object]
 impl CallParticipant {
-    /// Null for a deleted account, as in the CallLeft that its end comes to.
-    async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        ctx.loaders().user(self.0.user_id).await.map(|row| row.map(User)).transpose()
+    async fn user(&self, ctx: &Context<'_>) -> Result<User> {
+        // There for certain, as long as the device takes part.
+        ctx.loaders().user(self.0.user_id).await?.map(User).ok_or_else(|| Domain::NotFound("It is gone.").into())
     }
 
     async fn session_id(&self) -> ID {

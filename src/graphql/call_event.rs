@@ -43,6 +43,13 @@ pub struct CallEnded {
     call: Call,
 }
 
+/// As CallLeft, of a device whose account was deleted.
+#[derive(SimpleObject)]
+pub struct CallSessionGone {
+    call: Call,
+    session_id: ID,
+}
+
 /// What there is as the subscription goes live: whatever changes from here on is an event. What a device takes for a ring
 /// or for its call, and is not in here, is over.
 #[derive(SimpleObject)]
@@ -69,6 +76,7 @@ pub enum CallEvent {
     Ringing(CallRinging),
     Answered(CallAnswered),
     Left(CallLeft),
+    Gone(CallSessionGone),
     Ended(CallEnded),
     CaughtUp(CallsCaughtUp),
     Signal(CallSignalReceived),
@@ -87,8 +95,13 @@ impl CallEvent {
                 found.map(|(call, participant)| Self::Answered(CallAnswered { call, participant }))
             }
             Event::Left(id) => {
-                let found = participant(loaders, id).await?;
-                found.map(|(call, participant)| Self::Left(CallLeft { call, participant }))
+                let Some((call, participant)) = participant(loaders, id).await? else { return Ok(None) };
+                Some(if loaders.user(participant.0.user_id).await?.is_some() {
+                    Self::Left(CallLeft { call, participant })
+                } else {
+                    let session_id = participant.0.session_id.to_string().into();
+                    Self::Gone(CallSessionGone { call, session_id })
+                })
             }
             Event::CaughtUp(snapshot) => {
                 let ringing = try_join_all(snapshot.ringing.into_iter().map(|id| loaders.load(id))).await?;
@@ -113,7 +126,9 @@ impl CallEvent {
     /// As the viewer may see it: whoever was removed hears that they are out of the call, and nothing else of it.
     async fn load_for(loaders: &Loaders, viewer: UserId, event: Event) -> Result<Option<Self>> {
         let Some(mut loaded) = Self::load(loaders, event).await? else { return Ok(None) };
-        if let Self::Left(CallLeft { call, .. }) | Self::Ended(CallEnded { call }) = &mut loaded
+        if let Self::Left(CallLeft { call, .. })
+        | Self::Gone(CallSessionGone { call, .. })
+        | Self::Ended(CallEnded { call }) = &mut loaded
             && loaders.load(VisibleCallKey(viewer, call.call_id())).await?.is_none()
         {
             call.reduce();
@@ -127,6 +142,7 @@ impl CallEvent {
             Self::Ringing(event) => event.into(),
             Self::Answered(event) => event.into(),
             Self::Left(event) => event.into(),
+            Self::Gone(event) => event.into(),
             Self::Ended(event) => event.into(),
             Self::CaughtUp(_) | Self::Signal(_) => return None,
         })

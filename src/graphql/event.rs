@@ -2,7 +2,7 @@
 
 use async_graphql::{ID, Interface, SimpleObject, Union};
 
-use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging};
+use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging, CallSessionGone};
 use super::conversation::Conversation;
 use super::error::Result;
 use super::loaders::{Loaders, MembershipKey};
@@ -105,6 +105,7 @@ pub enum InboxEvent {
     CallRinging(CallRinging),
     CallAnswered(CallAnswered),
     CallLeft(CallLeft),
+    CallSessionGone(CallSessionGone),
     CallEnded(CallEnded),
     CaughtUp(CaughtUp),
     ResyncRequired(ResyncRequired),

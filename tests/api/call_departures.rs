@@ -47,11 +47,11 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
     let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
     eve.query(delete, json!({"password": PASSWORD})).await;
     for events in [&mut hers, &mut his] {
-        let left = events.expect("CallLeft").await;
-        assert_eq!(left["participant"], json!({"user": null, "sessionId": eve.session}));
+        let left = events.expect("CallSessionGone").await;
+        assert_eq!(left["sessionId"], eve.session.as_str());
         assert_eq!((&left["call"]["id"], &left["call"]["state"]), (&json!(call), &json!("ONGOING")));
     }
-    while inbox.next().await["__typename"] != "CallLeft" {}
+    while inbox.next().await["__typename"] != "CallSessionGone" {}
     let inside = ada.find_call(&call).await["participants"].clone();
     let session = |user: &User| json!({"user": {"id": user.id}, "sessionId": user.session});
     assert_eq!(inside, json!([session(&ada), session(&bob)]));

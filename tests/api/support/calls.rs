@@ -109,6 +109,7 @@ impl User {
             __typename
             ... on CallRinging { call { id state kind startedBy { id } } }
             ... on CallAnswered { call { id state } participant { user { id } sessionId } }
+            ... on CallSessionGone { call { id state } sessionId }
             ... on CallLeft { call { id state conversation { id } participants { sessionId } } participant { user { id } sessionId } }
             ... on CallEnded { call { id state endReason conversation { id } participants { sessionId } } }
             ... on CallsCaughtUp { ringing { id } current { id state participants { sessionId } } }
