@@ -92,6 +92,16 @@ fn a_film_that_is_whole_is_taken_with_its_size_alone() {
 }
 
 #[test]
+fn a_film_may_end_where_its_file_does() {
+    let mut bytes = bytes_of("landscape.mov");
+    let data = bytes.windows(4).position(|part| part == b"mdat").unwrap() - 4;
+    bytes[data..data + 4].fill(0);
+    let found = inspected(&bytes, "video/quicktime");
+    assert_eq!(found.width.zip(found.height), Some((64, 48)));
+    assert!(is_about(found.duration, 1000), "{:?}", found.duration);
+}
+
+#[test]
 fn the_tracks_tell_what_a_container_holds() {
     for (name, declared, content_type, kind) in [
         ("voice.m4a", "video/mp4", "audio/mp4", Kind::Audio),
