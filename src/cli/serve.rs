@@ -51,7 +51,7 @@ async fn serve_on(
     };
     // Streams outlive the signal: the drain ends them.
     let tail_stop = CancellationToken::new();
-    let _ends_tail = tail_stop.clone().drop_guard();
+    let ends_tail = tail_stop.clone().drop_guard();
     let opened = async {
         prepare_schema(&config, url, postgres.is_some()).await?;
         open(&config, url, tail_stop).await
@@ -63,6 +63,8 @@ async fn serve_on(
     let _ = print_banner(&config, postgres, s3.as_ref(), &listener);
     http::serve(server, listener, stop).await?;
     app.close().await;
+    // Before the runtime goes, in which a subscription to Redis would seem to have been closed by Redis.
+    drop(ends_tail);
     tracing::info!("stopped");
     Ok(())
 }
