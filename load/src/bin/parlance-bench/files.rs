@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Files {
     clients: u32,
     mib: u64,
+    /// Resident memory of the server in KiB, after as many small files.
+    before_kib: Option<i64>,
     phases: Vec<Phase>,
 }
 
@@ -35,8 +37,7 @@ pub(super) struct Files {
 struct Phase {
     name: &'static str,
     seconds: f64,
-    /// Resident memory of the server in KiB: before it, and the most while it went on.
-    before_kib: Option<i64>,
+    /// The most resident memory of the server while it went on, in KiB.
     peak_kib: Option<i64>,
 }
 
@@ -57,8 +58,9 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
     let (clients, mib) = (options.file_clients, options.file_mib);
     let bytes = mib * MIB;
     let accounts = stage.accounts("files", clients).await?;
-    // Whatever a first file takes once and for all.
-    up_and_down(stage, &accounts[0], MIB).await.context("a first file")?;
+    // What files take whatever their size: all of the clients at once, with small ones.
+    try_join_all(accounts.iter().map(|account| up_and_down(stage, account, MIB))).await.context("small files")?;
+    let before_kib = resident_kib(stage.server.pid().as_slice());
     let mut phases = Vec::new();
     let create = async |account: &Account| stage.client().await?.create_upload(account, "file.bin", bytes).await;
     let uploads = try_join_all(accounts.iter().map(create)).await?;
@@ -71,7 +73,7 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
         phase(stage, "downloads", try_join_all(urls.iter().map(|url| transfer::get(url)))).await?;
     phases.push(downloaded);
     ensure!(sizes.iter().all(|&size| size == bytes), "{mib} MiB were uploaded, and {sizes:?} bytes came back");
-    Ok(Files { clients, mib, phases })
+    Ok(Files { clients, mib, before_kib, phases })
 }
 
 /// Asks again where the server looks into a few, and others have to wait.
@@ -93,28 +95,25 @@ async fn up_and_down(stage: &Stage, account: &Account, bytes: u64) -> Result<()>
     let mut client = stage.client().await?;
     let upload = client.create_upload(account, "file.bin", bytes).await?;
     transfer::put(&upload.url, &upload.headers, bytes).await?;
-    let url = client.complete_upload(account, &upload.id).await?;
+    let url = complete(stage, account, &upload.id).await?;
     transfer::get(&url).await.map(|_| ())
 }
 
 async fn phase<T>(stage: &Stage, name: &'static str, work: impl Future<Output = Result<T>>) -> Result<(Phase, T)> {
-    let before_kib = resident_kib(stage.server.pid().as_slice());
     stage.server.pid().and_then(clear_peak);
     let begin = Instant::now();
     let done = work.await.context(name)?;
     let seconds = begin.elapsed().as_secs_f64();
-    Ok((Phase { name, seconds, before_kib, peak_kib: stage.server.pid().and_then(peak_kib) }, done))
+    Ok((Phase { name, seconds, peak_kib: stage.server.pid().and_then(peak_kib) }, done))
 }
 
 impl Files {
     pub(super) fn table(&self) -> String {
-        let columns = ["seconds", "MiB before", "MiB at most", "growth"].map(str::to_owned);
-        let [seconds, before, most, growth] = columns;
-        let head = [format!("{} clients, {} MiB each", self.clients, self.mib), seconds, before, most, growth];
+        let [seconds, most, growth] = ["seconds", "MiB at most", "growth"].map(str::to_owned);
+        let head = [format!("{} clients, {} MiB each", self.clients, self.mib), seconds, most, growth];
         let line = |phase: &Phase| {
-            let mib = |kib: Option<i64>| decimal(kib.map_or(f64::NAN, mib), 1);
-            let growth = decimal(phase.growth_mib(), 1);
-            [phase.name.to_owned(), decimal(phase.seconds, 1), mib(phase.before_kib), mib(phase.peak_kib), growth]
+            let most = decimal(phase.peak_kib.map_or(f64::NAN, mib), 1);
+            [phase.name.to_owned(), decimal(phase.seconds, 1), most, decimal(self.growth_mib(phase), 1)]
         };
         let lines: Vec<_> = std::iter::once(head).chain(self.phases.iter().map(line)).collect();
         aligned(&lines)
@@ -124,15 +123,13 @@ impl Files {
         let (clients, mib) = (self.clients, self.mib);
         let goal = |phase: &Phase| {
             let name = format!("MiB more memory of the server, {}: {clients} clients, {mib} MiB each", phase.name);
-            Goal::at_most(name, phase.growth_mib(), GOAL_MIB)
+            Goal::at_most(name, self.growth_mib(phase), GOAL_MIB)
         };
         self.phases.iter().map(goal).collect()
     }
-}
 
-impl Phase {
-    fn growth_mib(&self) -> f64 {
-        self.peak_kib.zip(self.before_kib).map_or(f64::NAN, |(peak, before)| mib(peak - before))
+    fn growth_mib(&self, phase: &Phase) -> f64 {
+        phase.peak_kib.zip(self.before_kib).map_or(f64::NAN, |(peak, before)| mib(peak - before))
     }
 }
 
