@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use parlance::embedded::postgres::{Error, Postgres};
+use parlance::embedded::postgres::{Error, Holder, Postgres};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
@@ -98,7 +98,7 @@ fn is_root() -> bool {
 /// Fails a test whose start is slower than anybody would wait.
 async fn start_within(limit: Duration, data_dir: &Path) -> Postgres {
     let began = Instant::now();
-    let postgres = Postgres::start(data_dir).await.unwrap();
+    let postgres = Postgres::start(data_dir, Holder::Server).await.unwrap();
     let took = began.elapsed();
     println!("started in {took:?}: {} from {}", postgres.version(), postgres.origin());
     assert!(took < limit, "{took:?}");
@@ -128,7 +128,7 @@ async fn what_was_written_is_there_after_a_stop() {
 #[tokio::test]
 async fn it_is_private_durable_and_speaks_utf_8() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     for (query, expected) in [
         ("SHOW fsync", "on"),
         ("SHOW synchronous_commit", "on"),
@@ -161,7 +161,7 @@ async fn it_is_private_durable_and_speaks_utf_8() {
 #[cfg(target_os = "linux")]
 async fn it_runs_in_a_session_of_its_own_and_without_privileges() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let process = Path::new("/proc").join(postmaster(postgres.directory()));
     let session = |process: &Path| {
         let stat = fs::read_to_string(process.join("stat")).unwrap();
@@ -205,7 +205,7 @@ async fn a_killed_server_leaves_postgres_to_the_next() {
 #[tokio::test]
 async fn a_killed_postgres_recovers() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     write(postgres.url(), "a").await;
     kill_9(&postmaster(postgres.directory()));
     drop(postgres);
@@ -239,7 +239,7 @@ async fn it_recovers_when_both_are_killed_with_a_query_under_way() {
 #[tokio::test]
 async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     write(postgres.url(), "a").await;
     let cluster = postgres.directory().to_owned();
     kill_9(&postmaster(&cluster));
@@ -265,7 +265,7 @@ async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
 #[tokio::test]
 async fn an_empty_pid_file_is_no_obstacle() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let cluster = postgres.directory().to_owned();
     postgres.stop().await.unwrap();
     fs::write(pid_file(&cluster), "").unwrap();
@@ -278,13 +278,15 @@ async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
     let mut server = Server::spawn(data_dir.path());
     let holder = server.process.id().to_string();
     server.url();
-    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
     assert!(matches!(&refused, Error::Held { pid, .. } if *pid == holder), "{refused}");
     server.kill();
 
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Command).await.unwrap();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
+    assert!(matches!(&refused, Error::Held { by: Holder::Command, .. }), "{refused}");
     postgres.stop().await.unwrap();
-    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+    Postgres::start(data_dir.path(), Holder::Server).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -339,7 +341,7 @@ async fn a_data_directory_the_account_cannot_enter_is_stood_in_for() {
     let copy = closed.path().join("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(data_dir.join("postgres.location"), copy.join("postgres.location")).unwrap();
-    assert!(matches!(Postgres::start(&copy).await, Err(Error::Held { .. })));
+    assert!(matches!(Postgres::start(&copy, Holder::Server).await, Err(Error::Held { .. })));
     postgres.stop().await.unwrap();
 
     // It stays where it is when the directory is opened, or moved.
@@ -358,39 +360,39 @@ async fn a_database_that_became_unreachable_is_not_replaced_by_an_empty_one() {
         return;
     }
     let data_dir = open_directory();
-    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+    Postgres::start(data_dir.path(), Holder::Server).await.unwrap().stop().await.unwrap();
     fs::set_permissions(data_dir.path(), Permissions::from_mode(0o700)).unwrap();
-    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
     assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
 }
 
 #[tokio::test]
 async fn a_lost_password_is_named() {
     let data_dir = open_directory();
-    Postgres::start(data_dir.path()).await.unwrap().stop().await.unwrap();
+    Postgres::start(data_dir.path(), Holder::Server).await.unwrap().stop().await.unwrap();
     fs::remove_file(data_dir.path().join("postgres.password")).unwrap();
-    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
     assert!(matches!(refused, Error::PasswordMissing { .. }), "{refused}");
 }
 
 #[tokio::test]
 async fn a_server_setting_that_is_wrong_is_told_from_the_log() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let cluster = postgres.directory().to_owned();
     postgres.stop().await.unwrap();
     fs::write(cluster.join("postgresql.auto.conf"), "work_mem = 'plenty'\n").unwrap();
-    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
     assert!(refused.to_string().contains("work_mem"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_cluster_of_another_major_version_is_refused() {
     let data_dir = open_directory();
-    let postgres = Postgres::start(data_dir.path()).await.unwrap();
+    let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let cluster = postgres.directory().to_owned();
     postgres.stop().await.unwrap();
     fs::write(cluster.join("PG_VERSION"), "99\n").unwrap();
-    let refused = Postgres::start(data_dir.path()).await.unwrap_err();
+    let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
     assert!(matches!(refused, Error::OtherMajor { wanted: 99, .. }), "{refused}");
 }

@@ -83,7 +83,7 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
         Err(failure) => return Err(failure.into()),
     };
     let origins: Vec<_> = parts.origins.iter().filter(|origin| *origin != "none").cloned().collect();
-    if there.iter().any(|rule| rule.id() != Some(RULE)) {
+    if there.iter().any(|rule| !is_ours(rule)) {
         let kept_out: Vec<_> =
             origins.iter().filter(|origin| !METHODS.iter().all(|it| allow(&there, origin, it))).collect();
         if !kept_out.is_empty() {
@@ -100,7 +100,7 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
         }
         return Ok(());
     }
-    let rule = rule(origins)?;
+    let rule = rule(Some(RULE), origins)?;
     if there == [rule.clone()] {
         return Ok(());
     }
@@ -109,9 +109,14 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-fn rule(origins: Vec<String>) -> Result<CorsRule> {
+/// Also where an S3 keeps no ids: nobody else would write the same.
+fn is_ours(found: &CorsRule) -> bool {
+    found.id() == Some(RULE) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|ours| ours == *found)
+}
+
+fn rule(id: Option<&str>, origins: Vec<String>) -> Result<CorsRule> {
     CorsRule::builder()
-        .id(RULE)
+        .set_id(id.map(str::to_owned))
         .set_allowed_origins(Some(origins))
         .set_allowed_methods(Some(METHODS.map(str::to_owned).to_vec()))
         .allowed_headers("*")
@@ -130,6 +135,8 @@ fn allow(rules: &[CorsRule], origin: &str, method: &str) -> bool {
         None => allowed == origin,
     };
     rules.iter().any(|rule| {
-        rule.allowed_methods().iter().any(|allowed| allowed == method) && rule.allowed_origins().iter().any(fits)
+        rule.allowed_methods().iter().any(|allowed| allowed == method)
+            && rule.allowed_headers().iter().any(|allowed| allowed == "*")
+            && rule.allowed_origins().iter().any(fits)
     })
 }

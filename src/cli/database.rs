@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use parlance::embedded::postgres::{Error, Postgres};
+use parlance::embedded::postgres::{Error, Holder, Postgres};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Database {
@@ -25,13 +25,14 @@ impl Database {
         if !Postgres::exists(&self.data_dir)? {
             bail!("DATABASE_URL must be set, or DATA_DIR be the directory of a server with a private Postgres");
         }
-        match Postgres::start(&self.data_dir).await {
+        match Postgres::start(&self.data_dir, Holder::Command).await {
             Ok(postgres) => {
                 let done = work(postgres.url()).await;
                 let stopped = postgres.stop().await.context("stopping the private Postgres");
                 done.and_then(|done| stopped.map(|()| done))
             }
-            Err(held @ Error::Held { .. }) => match Postgres::url_of_running(&self.data_dir).await? {
+            Err(held @ Error::Held { by: Holder::Server, .. }) => match Postgres::url_of_running(&self.data_dir).await?
+            {
                 Some(url) => work(&url).await,
                 None => Err(held.into()),
             },

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
 use parlance::domain::App;
-use parlance::embedded::postgres::Postgres;
+use parlance::embedded::postgres::{Holder, Postgres};
 use parlance::embedded::s3::S3;
 use parlance::http::{self, Server};
 use parlance::live::{Exchange, MemoryExchange, RedisExchange};
@@ -30,7 +30,7 @@ pub(super) async fn serve(config: Config) -> Result<()> {
     if config.places.database_url.is_some() {
         return serve_on(&config, None, listener, stop).await;
     }
-    let postgres = Postgres::start(&config.places.data_dir).await?;
+    let postgres = Postgres::start(&config.places.data_dir, Holder::Server).await?;
     let served = serve_on(&config, Some(&postgres), listener, stop).await;
     let stopped = postgres.stop().await.context("stopping the private Postgres");
     served.and(stopped)

@@ -45,7 +45,8 @@ pub struct Snapshot {
 }
 
 /// How often signals are looked through that were handed over: those of the look before have reached the device, or its
-/// connection is known to be broken, for a socket that does not answer a ping in time is dropped.
+/// connection is known to be broken: a socket that does not answer a ping in time is dropped, and so is an event stream
+/// that TCP has no answer of, unless a proxy stands between.
 pub(super) fn handed_over(socket: &Socket) -> Duration {
     HANDED_OVER.max(socket.socket_ping_interval + socket.socket_pong_timeout)
 }

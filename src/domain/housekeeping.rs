@@ -1,5 +1,5 @@
 //! What each node does by the hour, one of them at a time: partitions for the days to come, an end to old events,
-//! and to what is left of sessions that have expired.
+//! and to what is left of sessions that have expired and of accounts that were deleted.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::config::Housekeeping as Settings;
 use crate::error::Result;
 use crate::log::Log;
-use crate::store::{Connection, Database, locks, sessions};
+use crate::store::{Connection, Database, call_participants, locks, sessions};
 
 /// Until the next try after a failure, unless the interval is shorter.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
@@ -44,22 +44,22 @@ impl Housekeeper {
     }
 
     async fn sweep(&self) -> Result<()> {
-        let days = self.settings.session_retention;
         let mut connection = self.database.connection().await?;
-        while connection.transaction(async |conn| sweep_batch(conn, days).await).await? {}
+        while connection.transaction(async |conn| sweep_batch(conn, &self.settings).await).await? {}
         Ok(())
     }
 }
 
 /// Whether there may be more to delete.
-async fn sweep_batch(conn: &mut Connection, days: i32) -> Result<bool> {
+async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool> {
     if !locks::take(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }
     let tokens = sessions::delete_expired_tokens(conn, SWEEP_BATCH).await?;
-    let sessions = sessions::delete_expired(conn, days, SWEEP_BATCH).await?;
-    if tokens + sessions > 0 {
-        info!(tokens, sessions, "deleted what had expired");
+    let sessions = sessions::delete_expired(conn, settings.session_retention, SWEEP_BATCH).await?;
+    let calls = call_participants::delete_orphans(conn, settings.event_retention, SWEEP_BATCH).await?;
+    if tokens + sessions + calls > 0 {
+        info!(tokens, sessions, calls, "deleted what had expired");
     }
-    Ok(tokens == SWEEP_BATCH || sessions == SWEEP_BATCH)
+    Ok([tokens, sessions, calls].contains(&SWEEP_BATCH))
 }

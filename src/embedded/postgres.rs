@@ -23,7 +23,7 @@ use pidfile::Seen;
 use place::Place;
 
 pub use binaries::Origin;
-pub use error::Error;
+pub use error::{Error, Holder};
 
 /// The role we connect as, and the name of its database.
 const ROLE: &str = "parlance";
@@ -47,13 +47,13 @@ impl Postgres {
     ///
     /// # Errors
     /// Each tells what to do about it; see [`Error`].
-    pub async fn start(data_dir: &Path) -> Result<Self, Error> {
+    pub async fn start(data_dir: &Path, holder: Holder) -> Result<Self, Error> {
         let data_dir = place::prepare(data_dir)?;
-        let mut locks = vec![lock::take(&data_dir)?];
+        let mut locks = vec![lock::take(&data_dir, holder)?];
         let place = Place::find(&data_dir).await?;
         if place.home() != data_dir {
             // A copied data directory names the same home: it must be locked too.
-            locks.push(lock::take(place.home())?);
+            locks.push(lock::take(place.home(), holder)?);
         }
         let made_by = place.cluster_major()?;
         let password = place::password(&data_dir, made_by.map(|_| place.cluster()))?;

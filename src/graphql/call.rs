@@ -137,7 +137,7 @@ pub struct CallParticipant(pub ParticipantRow);
 #[Object]
 impl CallParticipant {
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        // There for certain, as long as the device takes part.
+        // There for certain, as long as the device takes part; of one whose account is deleted no event is shown.
         ctx.loaders().user(self.0.user_id).await?.map(User).ok_or_else(|| Domain::NotFound("It is gone.").into())
     }
 

@@ -90,19 +90,14 @@ impl CallEvent {
                 loaders.load(call).await?.map(|row| Self::Ringing(CallRinging { call: row.into() }))
             }
             Event::Ended(call) => loaders.load(call).await?.map(|row| Self::Ended(CallEnded { call: row.into() })),
-            Event::Answered(id) => {
-                let found = participant(loaders, id).await?;
-                found.map(|(call, participant)| Self::Answered(CallAnswered { call, participant }))
-            }
-            Event::Left(id) => {
-                let Some((call, participant)) = participant(loaders, id).await? else { return Ok(None) };
-                Some(if loaders.user(participant.0.user_id).await?.is_some() {
-                    Self::Left(CallLeft { call, participant })
-                } else {
-                    let session_id = participant.0.session_id.to_string().into();
-                    Self::Gone(CallSessionGone { call, session_id })
-                })
-            }
+            Event::Answered(id) => match device(loaders, id).await? {
+                Some(Device::Of(call, participant)) => Some(Self::Answered(CallAnswered { call, participant })),
+                _ => None,
+            },
+            Event::Left(id) => device(loaders, id).await?.map(|device| match device {
+                Device::Of(call, participant) => Self::Left(CallLeft { call, participant }),
+                Device::Gone(call, session_id) => Self::Gone(CallSessionGone { call, session_id }),
+            }),
             Event::CaughtUp(snapshot) => {
                 let ringing = try_join_all(snapshot.ringing.into_iter().map(|id| loaders.load(id))).await?;
                 let current = match snapshot.current {
@@ -112,10 +107,13 @@ impl CallEvent {
                 let ringing = ringing.into_iter().flatten().map(Call::from).collect();
                 Some(Self::CaughtUp(CallsCaughtUp { ringing, current: current.map(Call::from) }))
             }
-            Event::Signal(signal) => participant(loaders, signal.from_id).await?.map(|(call, from)| {
-                let id = signal.seq.to_string().into();
-                Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() })
-            }),
+            Event::Signal(signal) => match device(loaders, signal.from_id).await? {
+                Some(Device::Of(call, from)) => {
+                    let id = signal.seq.to_string().into();
+                    Some(Self::Signal(CallSignalReceived { id, call, from, signal: signal.content.into() }))
+                }
+                _ => None,
+            },
             Event::Missed => {
                 let message = "Changes were missed. Subscribe again.";
                 return Err(Error::new(ErrorCode::Unavailable, message));
@@ -167,10 +165,21 @@ pub(super) async fn concerns(loaders: &Loaders, user: UserId, change: &Change) -
     loaders.load(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
 }
 
-async fn participant(loaders: &Loaders, id: CallParticipantId) -> Result<Option<(Call, CallParticipant)>> {
+/// What a call had or has of a device.
+enum Device {
+    Of(Call, CallParticipant),
+    /// The session of an account that is deleted.
+    Gone(Call, ID),
+}
+
+async fn device(loaders: &Loaders, id: CallParticipantId) -> Result<Option<Device>> {
     let Some(row) = loaders.load(id).await? else { return Ok(None) };
     let id: CallId = row.call_id;
-    Ok(loaders.load(id).await?.map(|call| (call.into(), CallParticipant(row))))
+    let Some(call) = loaders.load(id).await?.map(Call::from) else { return Ok(None) };
+    Ok(Some(match loaders.user(row.user_id).await? {
+        Some(_) => Device::Of(call, CallParticipant(row)),
+        None => Device::Gone(call, row.session_id.to_string().into()),
+    }))
 }
 
 #[derive(Default)]

@@ -167,6 +167,7 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
 
 /// The connection breaks once what was sent on it is unconfirmed for so long: the other side is gone without a word, as
 /// a phone that has lost its network. A WebSocket is pinged, but an event stream would be there for another 15 minutes.
+/// Who is there and reads nothing for so long is cut off as well, and asks for the rest of a file by a range.
 #[cfg(target_os = "linux")]
 fn give_up_after(stream: &TcpStream, patience: Duration) {
     // Where it cannot be set the system's own time holds.

@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::recording::MAX_TRACKS;
 use super::{Deadline, Error, Rejection};
 
+/// Tracks of a movie, each of which costs something in each fragment.
+const MAX_TRACKS: usize = 16;
 /// Bytes of a `moov` box. Hours of video need one megabyte.
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
 /// Bytes that symphonia may keep of fragments until it is done with the file. A second of video in a fragment of

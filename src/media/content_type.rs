@@ -5,7 +5,7 @@ use image::ImageFormat;
 use super::{Kind, Rejection};
 
 /// Of a file that nothing is said of.
-const PASSED_ON: &str = "application/octet-stream";
+pub const PASSED_ON: &str = "application/octet-stream";
 
 /// What a file has turned out to be, and so who reads on.
 pub enum Found {
@@ -274,7 +274,9 @@ fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
             declared => free || !media && may_be_text(declared),
         },
         // Cameras' own formats are TIFF with more in it, and their names are many.
-        Some("image/tiff") => declared.starts_with("image/") && !infer::is_mime_supported(declared),
+        Some("image/tiff") => {
+            declared.starts_with("image/") && declared != "image/svg+xml" && !infer::is_mime_supported(declared)
+        }
         Some(found) => {
             both(&ZIP, found)
                 || both(&OLE, found)

@@ -20,21 +20,23 @@ use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReade
 use symphonia::default::register_enabled_codecs;
 
 use super::content_type::Container;
+use super::content_type::PASSED_ON;
 use super::source::{self, Budget};
 use super::waveform::Waveform;
 use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
 
 /// Bytes of a container's header and tables. Hours of video need one megabyte, and a cover some more.
 const MAX_TABLES: u64 = 16 * 1024 * 1024;
-/// The same where a reader keeps some ten times as much: of WebM's elements and Ogg's comments, which may be a few bytes.
+/// The same where a reader keeps some ten times as much: of WebM's elements, WAV's tags and Ogg's comments, which may be
+/// a few bytes.
 const MAX_ELEMENTS: u64 = 2 * 1024 * 1024;
 const MAX_COMMENTS: u64 = 4 * 1024 * 1024;
 /// What is kept of a block of FLAC's header, whatever is in it.
 const BLOCK_COST: u64 = 64;
 /// Bytes read for one packet of sound or video, with what lies between it and the one before.
 const MAX_PACKET: u64 = 16 * 1024 * 1024;
-/// Tracks of a recording; one of video, and one of sound for each language.
-pub const MAX_TRACKS: usize = 16;
+/// Tracks of a recording; one of video, and one of sound and one of subtitles for each language.
+const MAX_TRACKS: usize = 64;
 /// Longest duration that is believed: what milliseconds in 32 bits hold, some 24 days.
 const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
 
@@ -50,6 +52,7 @@ type Reader = Box<dyn FormatReader>;
 /// Reads a recording.
 pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
     let is_movie = matches!(container, Container::Mp4 | Container::QuickTime);
+    let is_matroska = matches!(container, Container::WebM | Container::Matroska);
     let movie = if is_movie { boxes::read(&mut file, deadline)? } else { boxes::Movie::default() };
     if container == Container::Flac && flac_comments(&mut file)? > MAX_COMMENTS {
         return Err(Rejection::Unreadable.into());
@@ -61,6 +64,10 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
         // It is whole, and browsers may know more than symphonia does.
         Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
             return Ok(unread(container, movie.video));
+        }
+        // Fonts and covers come before the first packet.
+        Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
+            return Ok(Inspected::file(PASSED_ON.to_owned()));
         }
         Err(error) => return Err(failure(error, deadline)),
     };
@@ -100,7 +107,7 @@ fn of_kind(container: Container, kind: Kind, video: Option<(u32, u32)>) -> Inspe
 
 fn max_header(container: Container) -> u64 {
     match container {
-        Container::WebM | Container::Matroska => MAX_ELEMENTS,
+        Container::WebM | Container::Matroska | Container::Wav => MAX_ELEMENTS,
         Container::Ogg => MAX_COMMENTS,
         _ => MAX_TABLES,
     }

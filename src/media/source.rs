@@ -24,7 +24,7 @@ impl Budget {
         self.0.store(left, Ordering::Relaxed);
     }
 
-    fn is_spent(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 }

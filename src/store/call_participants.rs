@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Double, Nullable, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::schema::call_participants;
@@ -81,6 +81,20 @@ pub async fn next_join(
     let times = "SELECT joined_at AS at FROM call_participants
                  WHERE user_id = $1 AND left_at IS DISTINCT FROM joined_at";
     calls::next_after(conn, times, user, limit, window).await
+}
+
+/// Deletes what is left of deleted accounts, once no event tells of it any more: so many days after they have left.
+pub async fn delete_orphans(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM call_participants WHERE id = ANY(ARRAY(
+             SELECT id FROM call_participants WHERE left_at < now() - $1 * interval '24 hours'
+             AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id) LIMIT $2
+         ))",
+    )
+    .bind::<Integer, _>(days)
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
 }
 
 /// They are in the call no more.

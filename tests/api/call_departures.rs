@@ -39,6 +39,7 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let before = bob.inbox().await.cursor;
     let call = ada.start_call(&group).await.call_id();
     for user in [&bob, &eve] {
         user.accept_call(&call).await.data();
@@ -52,6 +53,11 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
         assert_eq!((&left["call"]["id"], &left["call"]["state"]), (&json!(call), &json!("ONGOING")));
     }
     while inbox.next().await["__typename"] != "CallSessionGone" {}
+    // Whoever catches up hears of no answer of an account that is gone.
+    let missed = bob.inbox_after(before.as_deref()).await.missed().await;
+    let of_calls: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
+    assert_eq!(of_calls.iter().filter(|kind| **kind == "CallAnswered").count(), 1, "Bob's own: {of_calls:?}");
+    assert_eq!(of_calls.iter().filter(|kind| **kind == "CallSessionGone").count(), 1, "{of_calls:?}");
     let inside = ada.find_call(&call).await["participants"].clone();
     let session = |user: &User| json!({"user": {"id": user.id}, "sessionId": user.session});
     assert_eq!(inside, json!([session(&ada), session(&bob)]));

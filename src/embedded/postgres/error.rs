@@ -1,5 +1,23 @@
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Who uses a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Server,
+    /// Which ends, and stops its PostgreSQL, when it is done.
+    Command,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Server => "server",
+            Self::Command => "command",
+        })
+    }
+}
 
 /// Why the private PostgreSQL is not there. The messages are for whoever starts
 /// the server, and each says what to do.
@@ -7,10 +25,10 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     #[error(
-        "another server (pid {pid}) is using {}: stop it, or set DATA_DIR to another directory",
+        "another {by} (pid {pid}) is using {}: stop it, or set DATA_DIR to another directory",
         .directory.display()
     )]
-    Held { directory: PathBuf, pid: String },
+    Held { directory: PathBuf, pid: String, by: Holder },
 
     #[error(
         "DATA_DIR {} has a character that PostgreSQL's own tools cannot take (one of \" $ ` \\ \

@@ -2,11 +2,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 
-use super::Error;
+use super::{Error, Holder};
 
 /// Locks `directory/lock` for as long as the returned file is open. The kernel
 /// releases it with the process, however that ends.
-pub(super) fn take(directory: &Path) -> Result<File, Error> {
+pub(super) fn take(directory: &Path, holder: Holder) -> Result<File, Error> {
     let path = directory.join("lock");
     // Not truncated before it is ours: it names the holder.
     let mut file =
@@ -16,17 +16,19 @@ pub(super) fn take(directory: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => return Err(held(directory, file)),
         Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
     }
-    let named = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let named =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{} {holder}", std::process::id()));
     named.map_err(Error::at(&path))?;
     Ok(file)
 }
 
 fn held(directory: &Path, mut file: File) -> Error {
-    let mut pid = String::new();
+    let mut text = String::new();
     // Between the holder's lock and its writing of the pid the file is empty.
-    let pid = match file.read_to_string(&mut pid) {
-        Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
-        _ => "unknown".to_owned(),
+    let (pid, holder) = match file.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().split_once(' ').unwrap_or((text.trim(), "server")),
+        _ => ("unknown", "server"),
     };
-    Error::Held { directory: directory.to_owned(), pid }
+    let by = if holder == "command" { Holder::Command } else { Holder::Server };
+    Error::Held { directory: directory.to_owned(), pid: pid.to_owned(), by }
 }

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{CorsConfiguration, CorsRule};
 use parlance::config::S3Settings;
 
@@ -30,7 +31,11 @@ async fn start(settings: &S3Settings, origins: &str) -> Node {
 /// The origins of each rule.
 async fn rules(settings: &S3Settings) -> Vec<Vec<String>> {
     let found = client(settings).get_bucket_cors().bucket(&settings.s3_bucket).send().await;
-    let rules = found.map(|found| found.cors_rules.unwrap_or_default()).unwrap_or_default();
+    let rules = match found.map_err(SdkError::into_service_error) {
+        Ok(found) => found.cors_rules.unwrap_or_default(),
+        Err(error) if error.meta().code() == Some("NoSuchCORSConfiguration") => Vec::new(),
+        Err(error) => panic!("{error:?}"),
+    };
     rules.into_iter().map(|rule| rule.allowed_origins).collect()
 }
 

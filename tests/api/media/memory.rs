@@ -230,8 +230,25 @@ fn tags_without_end_are_not_kept_in_memory() {
         let tags = [b"\x12\x54\xc3\x67\x01\0\0\0".as_slice(), &length, &tags].concat();
         [&bytes[..segment + 12], &tags, &bytes[segment + 12..]].concat()
     };
-    is_refused(&with(7 * MIB), "audio/webm");
+    // Such as one that brings its fonts along: it is passed on as it is.
+    takes_little(&with(7 * MIB), "audio/webm");
     takes_little(&with(600 * KIB), "audio/webm");
+}
+
+/// RIFF's INFO chunks of eight bytes, each of which a reader keeps as a tag.
+#[test]
+fn tags_of_wav_are_not_kept_by_the_million() {
+    let chunk = |kind: &[u8; 4], content: &[u8]| {
+        let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+        [kind, length.as_slice(), content].concat()
+    };
+    let format = chunk(b"fmt ", &[1, 0, 1, 0, 0x80, 0xbb, 0, 0, 0, 0x77, 1, 0, 2, 0, 16, 0]);
+    let with = |tags: usize| {
+        let info = chunk(b"LIST", &[b"INFO".to_vec(), chunk(b"INAM", b"").repeat(tags)].concat());
+        chunk(b"RIFF", &[b"WAVE".to_vec(), format.clone(), info, chunk(b"data", &[0; 9600])].concat())
+    };
+    is_refused(&with(2_000_000), "audio/wav");
+    takes_little(&with(200_000), "audio/wav");
 }
 
 /// As many pixels as a picture may have, all of them black, and by themselves within MEDIA_MAX_MEMORY.

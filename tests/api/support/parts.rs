@@ -12,7 +12,7 @@ use diesel::sql_types::{Integer, Text};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use parlance::embedded::postgres::Postgres;
+use parlance::embedded::postgres::{Holder, Postgres};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -167,7 +167,7 @@ impl OwnPostgres {
         let directory = tempfile::tempdir().unwrap();
         // The account it runs as must get there.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let postgres = Postgres::start(directory.path()).await.unwrap();
+        let postgres = Postgres::start(directory.path(), Holder::Server).await.unwrap();
         // Its processes end, the machine does not.
         let mut connection = AsyncPgConnection::establish(postgres.url()).await.unwrap();
         connection.batch_execute("ALTER SYSTEM SET fsync = off").await.unwrap();
