@@ -1,4 +1,5 @@
-//! What is deleted when it is old: events by the day, expired sessions and their tokens.
+//! What is deleted when it is old: events by the day, expired sessions and their tokens, what calls have of deleted
+//! accounts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -368,4 +369,27 @@ async fn expired_sessions_and_tokens_are_swept_and_no_others() {
     // The spent token still shows that it was stolen.
     assert_eq!(tidy.call(None, refresh, json!({"token": phone.refresh_token})).await.code(), "UNAUTHENTICATED");
     assert_eq!(again.call("{ viewer { id } }", json!({})).await.code(), "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn the_places_of_deleted_accounts_in_calls_go_with_the_events() {
+    let database = TestDatabase::new().await;
+    let node = tidy_node(&database).await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let call = ada.start_call(&group).await.call_id();
+    eve.accept_call(&call).await.data();
+    bob.accept_call(&call).await.data();
+    bob.leave_call(&call).await.data();
+    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+    eve.query(delete, json!({"password": PASSWORD})).await;
+
+    let places = "SELECT count(*) FROM call_participants";
+    let old = |days: i32| format!("UPDATE call_participants SET left_at = now() - interval '{days} days'");
+    execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(6))).await;
+    // Long enough for what should not go to be looked at.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(number(&database, places).await, 3);
+    execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(8))).await;
+    becomes(&database, places, 2).await;
 }
