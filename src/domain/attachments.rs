@@ -1,12 +1,10 @@
 //! Attachments: who sees them, their addresses, and what messages have of them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::addresses::Address;
 use super::error::{Error, Result, Violation};
 use super::files::Object;
 use super::{App, Viewer};
@@ -19,11 +17,6 @@ use crate::store::messages::MessageKind;
 
 /// Attachments of one message.
 pub const MAX_ATTACHMENTS: u16 = 10;
-
-/// How long an address stays the same, so that browsers keep what they got by it.
-const ADDRESS_WINDOW: TimeDelta = TimeDelta::minutes(30);
-/// How long an address is good, from the beginning of its window: for the rest of that and half an hour more.
-const ADDRESS_TTL: Duration = Duration::from_hours(1);
 
 /// What RFC 8187 lets stand in a file name as it is: its attr-char.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -42,14 +35,6 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 pub struct Attachments<'a> {
     pub(super) app: &'a App,
-}
-
-/// Where something can be downloaded.
-#[derive(Clone, Debug)]
-pub struct Address {
-    pub url: Arc<str>,
-    /// From then on there is another, which is good for longer.
-    pub fresh_until: DateTime<Utc>,
 }
 
 impl Attachments<'_> {
@@ -81,16 +66,8 @@ impl Attachments<'_> {
     }
 
     async fn signed(&self, download: &Download<'_>) -> Result<Address> {
-        let now = self.app.now();
-        let at = now.duration_trunc(ADDRESS_WINDOW).unwrap_or(now);
         let files = &self.app.parts.files;
-        let (key, fresh_until) = ((download.key.to_owned(), at), at + ADDRESS_WINDOW);
-        if let Some(url) = files.addresses.get(&key) {
-            return Ok(Address { url, fresh_until });
-        }
-        let url: Arc<str> = files.blobs.presign_get(download, at, ADDRESS_TTL).await?.into();
-        files.addresses.insert(key, Arc::clone(&url));
-        Ok(Address { url, fresh_until })
+        files.addresses.of(&files.blobs, download, self.app.now()).await
     }
 }
 

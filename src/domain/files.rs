@@ -3,15 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
-use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::addresses::Addresses;
 use super::error::{Error, Result, Violation};
 use crate::blobs::{Blobs, Body, Part};
 use crate::config::{Config, Files as Settings};
@@ -26,10 +23,6 @@ const SEATS: usize = 4;
 /// Bytes of a file whose checksum is computed.
 const HASHED_AT_ONCE: usize = 64 * 1024;
 
-/// Bytes of addresses that a node keeps until there are others, and how many that are about.
-const ADDRESS_BYTES: u64 = 8 * 1024 * 1024;
-const ADDRESSES: usize = 8 * 1024;
-
 const REPLACED: &str = "The file was replaced while it was looked into.";
 
 /// It would be so at the next try, too.
@@ -41,23 +34,13 @@ const BUSY: Error = Error::Overloaded("Too many files are being looked at just n
 pub(super) struct Files {
     pub(super) blobs: Blobs,
     pub(super) settings: Settings,
-    /// Where an object can be downloaded, by its key and the beginning of the time in which its address is the same.
-    pub(super) addresses: Cache<(String, DateTime<Utc>), Arc<str>, Weight>,
+    pub(super) addresses: Addresses,
     workshop: Workshop,
     /// None where nothing is scanned.
     scanner: Option<Scanner>,
     seats: Semaphore,
     /// Those who have a seat and those who wait for one.
     places: Semaphore,
-}
-
-#[derive(Clone)]
-pub(super) struct Weight;
-
-impl Weighter<(String, DateTime<Utc>), Arc<str>> for Weight {
-    fn weight(&self, (key, _): &(String, DateTime<Utc>), url: &Arc<str>) -> u64 {
-        (key.len() + url.len()) as u64
-    }
 }
 
 /// Room for one file on the disk.
@@ -155,7 +138,7 @@ impl Files {
         Self {
             blobs,
             settings: config.files.clone(),
-            addresses: Cache::with_weighter(ADDRESSES, ADDRESS_BYTES, Weight),
+            addresses: Addresses::new(),
             workshop: Workshop::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
             scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
             seats: Semaphore::new(seats),

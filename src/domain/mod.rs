@@ -1,6 +1,7 @@
 //! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
 
 pub mod accounts;
+pub mod addresses;
 pub mod attachments;
 mod avatars;
 mod batch;

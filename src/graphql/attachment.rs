@@ -9,7 +9,7 @@ use super::context::ContextExt as _;
 use super::error::{Error, Result};
 use super::loaders::{Rows, failed, grouped};
 use super::scalars::DateTime;
-use crate::domain::attachments::Address;
+use crate::domain::addresses::Address;
 use crate::ids::{AttachmentId, MessageId, ScheduledMessageId};
 use crate::media::Size;
 use crate::store::attachment_uses;
