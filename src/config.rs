@@ -4,6 +4,7 @@ mod calls;
 mod docs;
 mod files;
 mod media;
+mod process;
 mod s3;
 mod webrtc;
 
@@ -16,6 +17,7 @@ pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::{MAX_EXAMINATION, Media};
+pub use process::{LogFormat, Process};
 pub use s3::S3Settings;
 pub use webrtc::{LiveKit, Webrtc};
 
@@ -83,27 +85,6 @@ pub struct Places {
     /// Run missing migrations at start; always done for the private Postgres
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,
-}
-
-/// How the process tells of itself, and ends.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Log, metrics and shutdown")]
-pub struct Process {
-    /// What is written to the log, in the syntax of tracing's EnvFilter
-    #[arg(long, env, default_value = "info", value_name = "FILTER", value_parser = log_filter)]
-    pub log_level: String,
-    /// Form of the log: text for people, json for machines
-    #[arg(long, env, default_value = "text", value_name = "text|json")]
-    pub log_format: LogFormat,
-    /// Answer GET /metrics, for Prometheus; a public proxy should not pass it on
-    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
-    pub metrics: bool,
-    /// Seconds between turning not ready and closing the port, for load balancers to notice
-    #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
-    pub drain_delay: Duration,
-    /// Seconds that requests in flight may take at shutdown before the process exits all the same
-    #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
-    pub drain_timeout: Duration,
 }
 
 /// How this node uses Postgres.
@@ -322,13 +303,6 @@ pub struct Socket {
     pub socket_write_timeout: Duration,
 }
 
-/// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 impl Web {
     pub fn allows_any_origin(&self) -> bool {
         self.cors_origins.iter().any(|origin| origin == "*")
@@ -367,13 +341,6 @@ fn redis_url(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("allowed is an address such as redis://host:6379".to_owned())
-    }
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("allowed is a filter such as info, or warn,parlance=debug".to_owned()),
     }
 }
 

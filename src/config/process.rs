@@ -1,0 +1,40 @@
+//! The settings of the log, of metrics and of the shutdown.
+
+use std::time::Duration;
+
+use super::seconds;
+
+/// How the process tells of itself, and ends.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Log, metrics and shutdown")]
+pub struct Process {
+    /// What is written to the log, in the syntax of tracing's EnvFilter
+    #[arg(long, env, default_value = "info", value_name = "FILTER", value_parser = log_filter)]
+    pub log_level: String,
+    /// Form of the log: text for people, json for machines
+    #[arg(long, env, default_value = "text", value_name = "text|json")]
+    pub log_format: LogFormat,
+    /// Answer GET /metrics, for Prometheus; a public proxy should not pass it on
+    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
+    pub metrics: bool,
+    /// Seconds between turning not ready and closing the port, for load balancers to notice
+    #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
+    pub drain_delay: Duration,
+    /// Seconds that requests in flight may take at shutdown before the process exits all the same
+    #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    pub drain_timeout: Duration,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("allowed is a filter such as info, or warn,parlance=debug".to_owned()),
+    }
+}
