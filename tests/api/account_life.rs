@@ -7,24 +7,19 @@ use parlance::domain::export::{ExportError, export};
 use parlance::ids::UserId;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
+use crate::support::{Node, PASSWORD, TestDatabase, User};
 
 const HISTORY: &str = "query ($id: ID!) { conversation(id: $id) {
     participantCount createdBy { id } participants { nodes { role user { id } } }
     messages(last: 10) { nodes { kind body sender { id } systemEvent { kind actor { id } } } }
 } }";
 
-async fn delete(user: &User, password: Option<&str>) -> Answer {
-    let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
-    user.call(query, json!({"password": password})).await
-}
-
 #[tokio::test]
 async fn nothing_is_deleted_without_the_password() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for password in [None, Some("another password"), Some("")] {
-        let answer = delete(&ada, password).await;
+        let answer = ada.delete_account(password).await;
         assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["password"]));
     }
     let query = "mutation { deleteAccount(input: {password: \"x\"}) { userId } }";
@@ -45,7 +40,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
     ada.send(&group, "once more").await;
     assert_eq!(inbox.message().await["sender"]["id"], ada.id.as_str());
 
-    assert_eq!(delete(&ada, Some(PASSWORD)).await.data()["deleteAccount"]["userId"], ada.id.as_str());
+    assert_eq!(ada.delete_account(Some(PASSWORD)).await.data()["deleteAccount"]["userId"], ada.id.as_str());
 
     let data = bob.query(HISTORY, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["participantCount"], 1);
@@ -101,7 +96,7 @@ async fn every_session_ends_at_once() {
     let ada = node.register("ada").await;
     let phone = User::login(&node, &ada.username, PASSWORD).await;
     let (one, two) = (ada.inbox().await, phone.inbox().await);
-    delete(&ada, Some(PASSWORD)).await.data();
+    ada.delete_account(Some(PASSWORD)).await.data();
     assert_eq!(one.socket.closed().await, 4403);
     assert_eq!(two.socket.closed().await, 4403);
     for device in [&ada, &phone] {
@@ -126,7 +121,7 @@ async fn who_is_added_to_groups_meanwhile_is_in_none_of_them() {
     let creating = futures_util::future::join_all((0..20).map(|_| bob.call(create, input.clone())));
     let deleting = async {
         loop {
-            let answer = delete(&ada, Some(PASSWORD)).await;
+            let answer = ada.delete_account(Some(PASSWORD)).await;
             if answer.body.get("errors").is_none() {
                 return;
             }
@@ -188,7 +183,7 @@ async fn no_table_keeps_what_was_the_users_own() {
     ada.send(&ada.open_direct(&bob).await, "hello").await;
     let group = ada.create_group("Hers", &[&bob]).await;
     ada.start_call(&group).await.call_id();
-    delete(&ada, Some(PASSWORD)).await.data();
+    ada.delete_account(Some(PASSWORD)).await.data();
 
     let uuid = ada.id.parse::<UserId>().unwrap().0;
     let columns = "SELECT table_name || '.' || column_name AS name FROM information_schema.columns

@@ -45,8 +45,7 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
         user.accept_call(&call).await.data();
     }
     let (mut hers, mut his, mut inbox) = (ada.call_events().await, bob.call_events().await, bob.inbox().await);
-    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
-    eve.query(delete, json!({"password": PASSWORD})).await;
+    eve.delete_account(Some(PASSWORD)).await.data();
     for events in [&mut hers, &mut his] {
         let left = events.expect("CallSessionGone").await;
         assert_eq!(left["sessionId"], eve.session.as_str());

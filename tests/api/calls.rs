@@ -294,14 +294,13 @@ async fn an_account_that_goes_takes_its_calls_along() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (first, second) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
-    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
     // Bob is rung while Ada talks to nobody else.
     let call = ada.start_call(&first).await.call_id();
-    bob.query(delete, json!({"password": PASSWORD})).await;
+    bob.delete_account(Some(PASSWORD)).await.data();
     assert_eq!(ada.find_call(&call).await["endReason"], "MISSED");
     let call = eve.start_call(&second).await.call_id();
     ada.accept_call(&call).await.data();
-    ada.query(delete, json!({"password": PASSWORD})).await;
+    ada.delete_account(Some(PASSWORD)).await.data();
     assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
     assert_eq!(eve.start_call(&second).await.violations(), ["conversationId"], "there is nobody to call");
 }

@@ -153,8 +153,7 @@ fn rows() -> Vec<Row> {
         row!("deleteAccount",
         log ["user_updated", "conversation_removed", "conversation_updated", "message_added", "session_revoked"],
         ada [], bob ["ConversationUpdated", "ConversationUpdated", "MessageAdded"], |world| {
-            let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
-            world.ada.query(query, json!({"password": PASSWORD})).await
+            world.ada.delete_account(Some(PASSWORD)).await.data()
         }),
         row!("deleteMessage", log ["message_added", "message_updated", "message_removed"], ada ["MessageAdded", "MessageUpdated", "MessageRemoved"], bob ["MessageAdded", "MessageUpdated"], |world| {
             let query = "mutation ($id: ID!, $scope: DeleteScope!) {

@@ -381,8 +381,7 @@ async fn the_places_of_deleted_accounts_in_calls_go_with_the_events() {
     eve.accept_call(&call).await.data();
     bob.accept_call(&call).await.data();
     bob.leave_call(&call).await.data();
-    let delete = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
-    eve.query(delete, json!({"password": PASSWORD})).await;
+    eve.delete_account(Some(PASSWORD)).await.data();
 
     let places = "SELECT count(*) FROM call_participants";
     let old = |days: i32| format!("UPDATE call_participants SET left_at = now() - interval '{days} days'");

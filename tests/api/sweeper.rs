@@ -124,9 +124,8 @@ async fn what_was_forwarded_outlives_what_it_was_forwarded_from() {
     swept(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
     // The account that sent it goes: what was sent stays.
-    let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
     let unsent = ada.upload_note("unsent").await;
-    ada.query(query, json!({"password": PASSWORD})).await;
+    ada.delete_account(Some(PASSWORD)).await.data();
     age(&mut connection).await;
     swept(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");

@@ -183,6 +183,11 @@ impl User {
         Socket::open(&self.api.url, &self.access_token).await
     }
 
+    pub async fn delete_account(&self, password: Option<&str>) -> Answer {
+        let query = "mutation ($password: String) { deleteAccount(input: {password: $password}) { userId } }";
+        self.call(query, json!({"password": password})).await
+    }
+
     /// The inbox on a socket of its own, caught up.
     pub async fn inbox(&self) -> Inbox {
         let mut inbox = self.inbox_after(None).await;
