@@ -101,7 +101,7 @@ impl Blobs {
             public: clients.public,
             bucket: settings.s3_bucket.clone(),
             region: settings.s3_region.clone(),
-            origins: web.cors_origins.clone(),
+            origins: web.bucket_origins(),
             transfer_timeout: settings.s3_transfer_timeout,
             clock,
             metrics,

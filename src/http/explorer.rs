@@ -1,34 +1,44 @@
 //! GraphiQL and GraphQL Playground, whose files are inside the binary: nothing is loaded from elsewhere.
 
+use axum::Router;
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use rust_embed::RustEmbed;
 
 /// What the page may load and connect to: this origin alone. Monaco, its editor, sets styles inline.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-    img-src 'self' data:; font-src 'self'; connect-src 'self' ws: wss:; worker-src 'self'; base-uri 'none'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
 #[derive(RustEmbed)]
 #[folder = "web/explorer/dist"]
 struct Files;
 
-pub(super) async fn page() -> Response {
+pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/graphiql", get(page))
+        .route("/graphiql/{*path}", get(asset))
+        .route("/playground", get(playground))
+        .route("/playground/{*path}", get(playground_asset))
+}
+
+async fn page() -> Response {
     file("index.html", "no-cache")
 }
 
 /// The names of the assets hold a hash of their content.
-pub(super) async fn asset(Path(path): Path<String>) -> Response {
+async fn asset(Path(path): Path<String>) -> Response {
     file(&path, "public, max-age=31536000, immutable")
 }
 
 /// The older one, which speaks the older of the two WebSocket protocols.
-pub(super) async fn playground() -> Response {
+async fn playground() -> Response {
     file("playground/index.html", "no-cache")
 }
 
-pub(super) async fn playground_asset(Path(path): Path<String>) -> Response {
+async fn playground_asset(Path(path): Path<String>) -> Response {
     file(&format!("playground/{path}"), "public, max-age=3600")
 }
 

@@ -60,7 +60,7 @@ fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
     let Some(origin) = text(header::ORIGIN) else { return true };
     let web = &server.config.web;
     let own = origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host));
-    own || web.allows_any_origin() || web.cors_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    own || web.allows(origin)
 }
 
 /// Tells the client why, and waits a moment for its own close: a connection that is reset with unread input
