@@ -5,7 +5,9 @@ mod docs;
 mod files;
 mod media;
 mod process;
+mod rates;
 mod s3;
+mod web;
 mod webrtc;
 
 use std::net::SocketAddr;
@@ -18,7 +20,9 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::{MAX_EXAMINATION, Media};
 pub use process::{LogFormat, Process};
+pub use rates::{Allowance, Rates};
 pub use s3::S3Settings;
+pub use web::Web;
 pub use webrtc::{LiveKit, Webrtc};
 
 /// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
@@ -36,6 +40,8 @@ pub struct Config {
     pub auth: Auth,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub rates: Rates,
     #[command(flatten)]
     pub operations: Operations,
     #[command(flatten)]
@@ -192,18 +198,6 @@ pub struct Operations {
     pub document_cache_bytes: u64,
 }
 
-/// Browsers and proxies.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Web")]
-pub struct Web {
-    /// Origins whose pages may call the server, such as https://chat.example.org, separated by commas; * is any, for development, and none is none but the server's own
-    #[arg(long, env, default_value = "*", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
-    pub cors_origins: Vec<String>,
-    /// Seconds a CDN may keep the answer to a query by GET that nobody is signed in for; 0 is not at all
-    #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = within::<u32>(0..=86_400))]
-    pub public_max_age: u32,
-}
-
 /// The writers of messages and receipts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Writing")]
@@ -303,12 +297,6 @@ pub struct Socket {
     pub socket_write_timeout: Duration,
 }
 
-impl Web {
-    pub fn allows_any_origin(&self) -> bool {
-        self.cors_origins.iter().any(|origin| origin == "*")
-    }
-}
-
 fn within<T>(range: std::ops::RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: FromStr + PartialOrd + std::fmt::Display + Clone + Send + Sync,
@@ -341,20 +329,6 @@ fn redis_url(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("allowed is an address such as redis://host:6379".to_owned())
-    }
-}
-
-/// RFC 6454, section 6.2: scheme, host and, where it is not the scheme's own, port.
-fn origin(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let (scheme, authority) = text.split_once("://").unwrap_or_default();
-    // The pages inside a phone's app have schemes of their own, such as capacitor://localhost.
-    let fits = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*', ' ']);
-    // No browser sends `none` as an origin, so that it allows nothing.
-    if matches!(text, "*" | "none") || fits {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("allowed are *, none, or origins such as https://chat.example.org without a path".to_owned())
     }
 }
 

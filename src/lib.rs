@@ -16,6 +16,7 @@ pub mod graphql;
 pub mod http;
 pub mod ids;
 pub mod kept;
+pub mod limiter;
 pub mod live;
 pub mod log;
 pub mod media;

@@ -11,12 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
-use parlance::domain::App;
+use parlance::domain::{App, Cluster};
 use parlance::embedded::postgres::{Holder, Postgres};
 use parlance::embedded::s3::S3;
 use parlance::http::{self, Server};
-use parlance::live::{Exchange, MemoryExchange, RedisExchange};
-use parlance::log::{Broker, MemoryBroker, RedisBroker};
+use parlance::limiter::Limiter;
+use parlance::live::{MemoryExchange, RedisExchange};
+use parlance::log::{MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use parlance::store;
 
@@ -93,14 +94,19 @@ fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
 async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App> {
     let random = Random::system();
     let prefix = &config.places.redis_prefix;
-    let (broker, exchange): (Arc<dyn Broker>, Arc<dyn Exchange>) = match &config.places.redis_url {
-        Some(url) => (
-            Arc::new(RedisBroker::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
-            Arc::new(RedisExchange::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
-        ),
-        None => (Arc::new(MemoryBroker::default()), Arc::new(MemoryExchange::default())),
+    let cluster = match &config.places.redis_url {
+        Some(url) => Cluster {
+            broker: Arc::new(RedisBroker::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
+            exchange: Arc::new(RedisExchange::connect(url, prefix, random.clone()).await.context("REDIS_URL")?),
+            limiter: Limiter::shared(&config.rates, url, prefix, stop.clone()).context("REDIS_URL")?,
+        },
+        None => Cluster {
+            broker: Arc::new(MemoryBroker::default()),
+            exchange: Arc::new(MemoryExchange::default()),
+            limiter: Limiter::alone(&config.rates),
+        },
     };
-    Ok(App::open(config, url, broker, exchange, Clock::system(), random, stop).await?)
+    Ok(App::open(config, url, cluster, Clock::system(), random, stop).await?)
 }
 
 /// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.

@@ -7,6 +7,7 @@ use super::conversations::announce_in;
 use super::error::{Error, Result};
 use super::{App, Viewer, calls};
 use crate::ids::UserId;
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::Conversation;
 use crate::store::users::User;
@@ -25,6 +26,7 @@ impl Blocks<'_> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot block yourself."));
         }
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.add_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await
@@ -32,6 +34,7 @@ impl Blocks<'_> {
 
     /// What the other sent meanwhile stays hidden.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.remove_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await

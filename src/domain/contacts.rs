@@ -6,6 +6,7 @@ use super::blocks::BLOCKING;
 use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::ids::{ContactRequestId, UserId};
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::contacts::{self, ContactRequest, Direction};
 use crate::store::users::{self, User};
@@ -32,6 +33,7 @@ impl Contacts<'_> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot be a contact of your own."));
         }
+        self.app.take(Rate::ContactRequests, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.ask_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await

@@ -13,6 +13,7 @@ use super::users::check_existing;
 use super::validate::Check;
 use super::{App, Viewer, avatars, privacy};
 use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind, Filter};
 use crate::store::messages::SystemEventKind;
@@ -73,6 +74,7 @@ impl Conversations<'_> {
             return Err(Error::NotFound("No such user."));
         }
         drop(connection);
+        self.app.take(Rate::DirectConversations, viewer, 1)?;
         let direct = Conversation {
             direct_low: Some(low),
             direct_high: Some(high),
@@ -100,6 +102,8 @@ impl Conversations<'_> {
             check.fail("participantIds", format!("A group has at most {max} participants."));
         }
         check.done()?;
+        self.app.take(Rate::Groups, viewer, 1)?;
+        self.app.take(Rate::Additions, viewer, others.len())?;
         let mut connection = self.app.connection().await?;
         check_existing(&mut connection, &group.participants, "participantIds").await?;
         privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
@@ -150,6 +154,7 @@ impl Conversations<'_> {
         changes.title = changes.title.map(|text| check.title(&text));
         changes.topic = changes.topic.map(|text| check.topic(&text));
         check.done()?;
+        self.app.take(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar {
             // Nobody makes squares of what they may not choose.
             let mut tx = self.app.log().begin().await?;

@@ -11,6 +11,7 @@ use super::system::{self, SystemEvent};
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, InviteId};
+use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation, ConversationKind};
@@ -47,6 +48,7 @@ impl Invites<'_> {
             check.fail("maxUses", "An invite has one use at least.");
         }
         check.done()?;
+        self.app.take(Rate::Invites, viewer, 1)?;
         let invite = Invite {
             id: InviteId::new(now, &self.app.parts.random),
             code: URL_SAFE_NO_PAD.encode(self.app.parts.random.bytes::<CODE_BYTES>()),
@@ -72,6 +74,7 @@ impl Invites<'_> {
 
     /// Who takes part already stays as they are, and uses nothing: a join may be tried again.
     pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
+        self.app.take(Rate::Joins, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.join_in(&mut tx, viewer, code).await;
         tx.finish(done).await

@@ -4,6 +4,7 @@ use super::conversations::UNKNOWN;
 use super::error::Result;
 use super::{App, Viewer};
 use crate::ids::ConversationId;
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation};
 use crate::store::participants::{self, MembershipChanges};
@@ -15,6 +16,7 @@ pub struct Memberships<'a> {
 impl Memberships<'_> {
     /// A new message leaves it as it is. What was so already is no change, and told to nobody.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = update_in(&mut tx, viewer, id, &changes).await;
         tx.finish(done).await

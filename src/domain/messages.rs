@@ -8,6 +8,7 @@ use super::mentions;
 use super::validate::{Check, NO_BODY};
 use super::{App, Viewer};
 use crate::ids::{AttachmentId, ConversationId, MessageId};
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::attachment_uses;
 use crate::store::conversations::{self, ConversationKind};
@@ -53,6 +54,7 @@ impl Messages<'_> {
             check.expires_in(seconds);
         }
         check.done()?;
+        self.app.take(Rate::Messages, viewer, 1)?;
         self.app.parts.writers.send(Outgoing { sender: viewer.user, message }).await
     }
 
@@ -72,6 +74,7 @@ impl Messages<'_> {
         let mut check = Check::default();
         check.caption(&body, self.app.limits().max_message_length);
         check.done()?;
+        self.app.take(Rate::Edits, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.edit_in(&mut tx, viewer, id, body).await;
         tx.finish(done).await
@@ -105,6 +108,7 @@ impl Messages<'_> {
 
     /// Leaves a tombstone, with its number. Doing it once more changes nothing.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
+        self.app.take(Rate::Edits, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.delete_in(&mut tx, viewer, id).await;
         tx.finish(done).await
@@ -125,6 +129,7 @@ impl Messages<'_> {
 
     /// Hides a message from the viewer alone, on all their devices. Doing it once more changes nothing.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
+        self.app.take(Rate::Edits, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = hide_in(&mut tx, viewer, id).await;
         tx.finish(done).await
@@ -144,6 +149,7 @@ impl Messages<'_> {
         check.count("messageIds", "messages", ids.len(), MAX_FORWARDED);
         check.count("conversationIds", "conversations", to.len(), MAX_FORWARDED_TO);
         check.done()?;
+        self.app.take(Rate::Forwards, viewer, ids.len() * to.len())?;
         let contents = self.contents(viewer, &ids).await?;
         let copies: Vec<_> = to
             .iter()

@@ -25,6 +25,7 @@ pub mod ice_servers;
 pub mod inbox;
 pub mod invites;
 mod last_seen;
+mod limits;
 pub mod memberships;
 pub mod mentions;
 pub mod messages;
@@ -71,6 +72,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{CallSettings, Config, Limits, Webrtc};
 use crate::ids::{SessionId, UserId};
+use crate::limiter::Limiter;
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
@@ -93,6 +95,7 @@ struct Parts {
     clock: Clock,
     random: Random,
     limits: Limits,
+    limiter: Limiter,
     calls: CallSettings,
     /// After which a signal has reached its device, or the device's connection is known to be broken.
     handed_over: Duration,
@@ -125,17 +128,24 @@ pub struct Viewer {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What connects a node with the others.
+pub struct Cluster {
+    pub broker: Arc<dyn Broker>,
+    pub exchange: Arc<dyn Exchange>,
+    pub limiter: Limiter,
+}
+
 impl App {
     /// Puts a node together: its database, its tail on the log, its keys. It runs until `stop` is cancelled.
     pub async fn open(
         config: &Config,
         database_url: &str,
-        broker: Arc<dyn Broker>,
-        exchange: Arc<dyn Exchange>,
+        cluster: Cluster,
         clock: Clock,
         random: Random,
         stop: CancellationToken,
     ) -> Result<Self, OpenError> {
+        let Cluster { broker, exchange, limiter } = cluster;
         let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
         let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
@@ -164,6 +174,7 @@ impl App {
             clock,
             random,
             limits,
+            limiter,
             calls,
             handed_over: call_events::handed_over(&config.socket),
             webrtc,

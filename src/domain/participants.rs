@@ -9,6 +9,7 @@ use super::system::{self, SystemEvent};
 use super::users::check_existing;
 use super::{App, Viewer, calls, privacy};
 use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::messages::SystemEventKind;
@@ -29,6 +30,7 @@ impl Participants<'_> {
         if wanted.len() > self.app.limits().max_group_size {
             return Err(self.too_many());
         }
+        self.app.take(Rate::Additions, viewer, wanted.len())?;
         let mut tx = self.app.log().begin().await?;
         let done = self.add_in(&mut tx, viewer, conversation, users, wanted).await;
         tx.finish(done).await
@@ -79,6 +81,7 @@ impl Participants<'_> {
         user: UserId,
         role: ParticipantRole,
     ) -> Result<Conversation> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.set_role_in(&mut tx, viewer, conversation, user, role).await;
         tx.finish(done).await

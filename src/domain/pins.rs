@@ -6,6 +6,7 @@ use super::permissions::{self, Action};
 use super::system::{self, SystemEvent};
 use super::{App, Viewer};
 use crate::ids::MessageId;
+use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::store::messages::{Message, SystemEventKind};
 use crate::store::pins;
@@ -20,6 +21,7 @@ pub struct Pins<'a> {
 impl Pins<'_> {
     /// Pinning what is pinned changes nothing.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
+        self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.pin_in(&mut tx, viewer, message).await;
         tx.finish(done).await
@@ -49,6 +51,7 @@ impl Pins<'_> {
 
     /// Unpinning what is not pinned changes nothing.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
+        self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = unpin_in(&mut tx, viewer, message).await;
         tx.finish(done).await

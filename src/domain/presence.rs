@@ -13,6 +13,7 @@ use super::users::check_existing;
 use super::{App, Viewer};
 use crate::apart::patiently;
 use crate::ids::UserId;
+use crate::limiter::Rate;
 pub use crate::live::{Connected, Status};
 use crate::live::{Live, Subject, Topic};
 use crate::store::users;
@@ -48,6 +49,7 @@ impl Presences<'_> {
         if status == Status::Offline {
             return Err(Error::invalid("status", "ONLINE or AWAY; OFFLINE comes of having no connection."));
         }
+        self.app.take(Rate::Announcements, viewer, 1)?;
         self.app.live().set_away(viewer.user, status == Status::Away);
         let mut presences = self.of(viewer.user, &[viewer.user]).await?;
         Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))

@@ -6,6 +6,7 @@ use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::apart::patiently;
 use crate::ids::UserId;
+use crate::limiter::Rate;
 use crate::log::Change;
 use crate::store::privacy::{self, PrivacyChanges, Setting};
 use crate::store::users::User;
@@ -23,6 +24,7 @@ impl Privacy<'_> {
         if changes == PrivacyChanges::default() {
             return self.app.users().get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let updated = privacy::update(tx.conn(), viewer.user, &changes).await.map_err(Error::from);
         tx.record(Change::UserUpdated { user: viewer.user });

@@ -4,6 +4,7 @@ use super::change;
 use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::ids::MessageId;
+use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::store::messages::Message;
 use crate::store::reactions::{self, Reaction};
@@ -19,6 +20,7 @@ impl Reactions<'_> {
     /// Adding what is there changes nothing.
     pub async fn add(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
+        self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = add_in(&mut tx, viewer, message, emoji).await;
         tx.finish(done).await
@@ -27,6 +29,7 @@ impl Reactions<'_> {
     /// Removing what is not there changes nothing.
     pub async fn remove(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
+        self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = remove_in(&mut tx, viewer, message, emoji).await;
         tx.finish(done).await

@@ -9,6 +9,7 @@ use super::error::Result;
 use super::watch::ConversationWatch;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
 use crate::live::{Subject, Topic};
 
 pub struct Rooms<'a> {
@@ -31,6 +32,7 @@ impl Rooms<'_> {
         viewer: Viewer,
         conversation: ConversationId,
     ) -> Result<impl Stream<Item = Result<RoomEvent>> + Send + use<>> {
+        self.app.take(Rate::Announcements, viewer, 1)?;
         let mut watch = ConversationWatch::open(self.app, viewer, conversation, Topic::Room).await?;
         let app = self.app.clone();
         let entered = app.live().enter(conversation, viewer.user);

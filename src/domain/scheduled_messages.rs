@@ -9,6 +9,7 @@ use super::messages::check_content;
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{AttachmentId, ConversationId, ScheduledMessageId};
+use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::scheduled_messages::{self, ScheduledMessage};
 use crate::store::{attachment_uses, attachments, participants, users};
@@ -50,6 +51,7 @@ impl ScheduledMessages<'_> {
             send_at: new.send_at.trunc_subsecs(6),
             created_at: now,
         };
+        self.app.take(Rate::Messages, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = insert_in(&mut tx, &row, &new.attachments).await;
         tx.finish(done).await?;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::error::{Error, Result};
 use super::{App, Viewer};
 use crate::ids::MessageId;
+use crate::limiter::Rate;
 use crate::store::messages::Message;
 use crate::store::search;
 
@@ -29,6 +30,7 @@ impl Searches<'_> {
         if search.query.chars().count() > MAX_QUERY {
             return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
         }
+        self.app.take(Rate::Searches, viewer, 1)?;
         // No message holds it, and Postgres takes it nowhere.
         search.query = search.query.replace('\0', " ");
         if let Some(conversation) = search.conversation {

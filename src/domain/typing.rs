@@ -9,6 +9,7 @@ use super::error::Result;
 use super::watch::ConversationWatch;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
 use crate::live::{Subject, Topic};
 
 pub struct Typings<'a> {
@@ -26,6 +27,7 @@ pub struct Typing {
 impl Typings<'_> {
     /// It lapses after TYPING_TIMEOUT, unless said again; who says it again is no event.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
+        self.app.take(Rate::Announcements, viewer, 1)?;
         // Whose streams come here needs no look at Postgres.
         if !self.app.log().is_listener(viewer.user, conversation) {
             self.app.conversations().get(viewer, conversation).await?;

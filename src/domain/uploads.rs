@@ -12,6 +12,7 @@ use super::{App, Viewer};
 use crate::blobs::{Presigned, Upload};
 use crate::config::MAX_EXAMINATION;
 use crate::ids::AttachmentId;
+use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::store::attachments::{self, Attachment, AttachmentState};
 use crate::store::users;
@@ -85,6 +86,7 @@ impl Uploads<'_> {
     /// For an upload in one request.
     pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
         let row = self.checked(viewer, new)?;
+        self.app.take(Rate::Uploads, viewer, 1)?;
         let request = self.presign(&row).await?;
         self.insert(viewer, &row).await?;
         Ok(Started { expires_at: self.expires_at(), attachment: row, request })
@@ -93,6 +95,7 @@ impl Uploads<'_> {
     /// For an upload in parts, which can be resumed.
     pub async fn create_multipart(&self, viewer: Viewer, new: NewUpload) -> Result<Remaining> {
         let mut row = self.checked(viewer, new)?;
+        self.app.take(Rate::Uploads, viewer, 1)?;
         let blobs = &self.app.parts.files.blobs;
         let key = Object::Upload.key(row.id);
         let upload_id = blobs.create_multipart(&key, &row.content_type).await?;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::error::{Error, Result, Violation};
 use super::{App, Viewer, validate};
 use crate::ids::UserId;
+use crate::limiter::Rate;
 use crate::store::Connection;
 use crate::store::users::{self, Found, User};
 
@@ -46,6 +47,7 @@ impl Users<'_> {
         if query.is_empty() || query.chars().count() > MAX_QUERY || query.contains('\0') {
             return Err(Error::invalid("query", format!("A search has 1 to {MAX_QUERY} characters.")));
         }
+        self.app.take(Rate::Searches, viewer, 1)?;
         let contact_point = contact_point.as_deref();
         let mut connection = self.app.connection().await?;
         Ok(users::search(&mut connection, viewer.user, &query, contact_point, after, limit).await?)

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method};
+use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::map_response_with_state;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
@@ -190,10 +192,7 @@ fn router(server: Server) -> Router {
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
     router
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(count_refusal))
-        .route("/graphiql", get(explorer::page))
-        .route("/graphiql/{*path}", get(explorer::asset))
-        .route("/playground", get(explorer::playground))
-        .route("/playground/{*path}", get(explorer::playground_asset))
+        .merge(if server.config.web.explorers { explorer::router() } else { Router::new() })
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
@@ -201,10 +200,17 @@ fn router(server: Server) -> Router {
         .layer(RequestBodyTimeoutLayer::new(limits.request_read_timeout))
         .layer(CompressionLayer::new().compress_when(compressed))
         .layer(cors(&server.config.web))
+        .layer(header(REFERRER_POLICY, "no-referrer"))
+        .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // A 503 while draining is no failure; what is one is logged where it happens.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
         .merge(files)
+}
+
+/// Sets a header of every response that has none of that name.
+fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
 /// Tokens travel in a header that no browser adds by itself, so that any other header may come along.
@@ -213,7 +219,8 @@ fn cors(web: &Web) -> CorsLayer {
     let origins = if web.allows_any_origin() {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(web.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        let web = web.clone();
+        AllowOrigin::predicate(move |origin, _| origin.to_str().is_ok_and(|origin| web.allows(origin)))
     };
     CorsLayer::new()
         .allow_origin(origins)

@@ -8,7 +8,7 @@ const ROWS: [&[&str]; 6] = [
     &["http"],
     &["graphql"],
     &["domain"],
-    &["log", "live", "blobs", "media", "scanner", "embedded"],
+    &["log", "live", "limiter", "blobs", "media", "scanner", "embedded"],
     &["store", "redis"],
     &["config", "error", "ids", "clock", "random", "metrics", "kept", "apart"],
 ];

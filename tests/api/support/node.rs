@@ -7,9 +7,10 @@ use std::sync::Arc;
 use clap::Parser;
 use parlance::clock::Clock;
 use parlance::config::{Config, S3Settings};
-use parlance::domain::App;
+use parlance::domain::{App, Cluster};
 use parlance::embedded::s3::S3;
 use parlance::http::Server;
+use parlance::limiter::Limiter;
 use parlance::live::{Exchange, MemoryExchange, RedisExchange};
 use parlance::log::{Broker, MemoryBroker, RedisBroker};
 use parlance::random::Random;
@@ -45,6 +46,8 @@ pub struct Node {
 pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
     exchange: Arc<dyn Exchange>,
+    /// The prefix in the tests' Redis under which it shares its limits.
+    limits_prefix: Option<String>,
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
@@ -53,6 +56,7 @@ pub struct NodeBuilder {
 }
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Flags {
     #[command(flatten)]
     config: Config,
@@ -68,8 +72,10 @@ impl Node {
         NodeBuilder {
             broker: Arc::new(MemoryBroker::default()),
             exchange: Arc::new(MemoryExchange::default()),
+            limits_prefix: None,
             clock: Clock::system(),
-            flags: Vec::new(),
+            // One address calls for everybody. Tests of limits turn them on.
+            flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
             data_dir: None,
             s3: None,
@@ -153,7 +159,13 @@ impl NodeBuilder {
     pub async fn redis(self, prefix: &str) -> Self {
         let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         let exchange = RedisExchange::connect(&redis_url(), prefix, Random::system()).await.unwrap();
-        self.broker(Arc::new(broker)).exchange(Arc::new(exchange))
+        let shared = self.broker(Arc::new(broker)).exchange(Arc::new(exchange));
+        Self { limits_prefix: Some(prefix.to_owned()), ..shared }
+    }
+
+    /// With rates, and limits for each address.
+    pub fn limited(self) -> Self {
+        self.flag("--rate-limits=on")
     }
 
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -225,8 +237,12 @@ impl NodeBuilder {
         }
         let s3_settings = config.s3.clone();
         let tail = CancellationToken::new();
-        let (broker, exchange) = (self.broker, self.exchange);
-        let app = App::open(&config, database_url, broker, exchange, self.clock, Random::system(), tail.clone());
+        let limiter = match &self.limits_prefix {
+            Some(prefix) => Limiter::shared(&config.rates, &redis_url(), prefix, tail.clone()).unwrap(),
+            None => Limiter::alone(&config.rates),
+        };
+        let cluster = Cluster { broker: self.broker, exchange: self.exchange, limiter };
+        let app = App::open(&config, database_url, cluster, self.clock, Random::system(), tail.clone());
         let app = app.await.unwrap();
         let server = Server::new(app.clone(), config, s3).unwrap();
         let stop = CancellationToken::new();

@@ -1,0 +1,162 @@
+//! The settings of the rate limiter.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{seconds, within};
+
+/// How often one user or one address may do something. The nodes share these counts through Redis. What goes beyond a
+/// rate gets RATE_LIMITED with the name of the setting and the seconds to wait.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Rates")]
+pub struct Rates {
+    /// Whether the rates below and the limits for each address apply; off is for tests and load programs
+    #[arg(long, env, default_value = "on", value_name = "on|off", action = clap::ArgAction::Set, value_parser = switch)]
+    pub rate_limits: bool,
+    /// Requests of one address: HTTP requests to /graphql, and operations on its sockets
+    #[arg(long, env, default_value = "12000/1m", value_name = "COUNT/TIME")]
+    pub rate_requests: Allowance,
+    /// Operations of one user, or of one address where nobody is signed in
+    #[arg(long, env, default_value = "3000/1m", value_name = "COUNT/TIME")]
+    pub rate_operations: Allowance,
+    /// Fields that one user may ask for, or one address where nobody is signed in, counted as for OPERATION_MAX_COMPLEXITY
+    #[arg(long, env, default_value = "250000/15s", value_name = "COUNT/TIME")]
+    pub rate_cost: Allowance,
+    /// Accounts registered from one address
+    #[arg(long, env, default_value = "20/1h", value_name = "COUNT/TIME")]
+    pub rate_registrations: Allowance,
+    /// Messages that one user sends or schedules
+    #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
+    pub rate_messages: Allowance,
+    /// Copies that one user makes by forwarding: messages times conversations
+    #[arg(long, env, default_value = "2000/10m", value_name = "COUNT/TIME")]
+    pub rate_forwards: Allowance,
+    /// Messages that one user edits, deletes or hides
+    #[arg(long, env, default_value = "120/1m", value_name = "COUNT/TIME")]
+    pub rate_edits: Allowance,
+    /// Reactions and pins that one user adds or removes
+    #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
+    pub rate_reactions: Allowance,
+    /// Changes of typing, presence and open conversations that one user announces
+    #[arg(long, env, default_value = "240/1m", value_name = "COUNT/TIME")]
+    pub rate_announcements: Allowance,
+    /// Groups that one user creates
+    #[arg(long, env, default_value = "30/1h", value_name = "COUNT/TIME")]
+    pub rate_groups: Allowance,
+    /// Direct conversations that one user is the first to open
+    #[arg(long, env, default_value = "200/1h", value_name = "COUNT/TIME")]
+    pub rate_direct_conversations: Allowance,
+    /// People that one user adds to groups, those of a new group included
+    #[arg(long, env, default_value = "2000/1h", value_name = "COUNT/TIME")]
+    pub rate_additions: Allowance,
+    /// Contact requests that one user sends
+    #[arg(long, env, default_value = "60/1h", value_name = "COUNT/TIME")]
+    pub rate_contact_requests: Allowance,
+    /// Invites that one user creates
+    #[arg(long, env, default_value = "60/1h", value_name = "COUNT/TIME")]
+    pub rate_invites: Allowance,
+    /// Groups that one user joins by invite
+    #[arg(long, env, default_value = "60/1h", value_name = "COUNT/TIME")]
+    pub rate_joins: Allowance,
+    /// Uploads that one user starts
+    #[arg(long, env, default_value = "600/1h", value_name = "COUNT/TIME")]
+    pub rate_uploads: Allowance,
+    /// Searches of one user, for messages or for people
+    #[arg(long, env, default_value = "120/1m", value_name = "COUNT/TIME")]
+    pub rate_searches: Allowance,
+    /// Changes that one user makes to profile, privacy, groups and own memberships
+    #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
+    pub rate_changes: Allowance,
+    /// Wrong passwords for one account before each further try has to wait, twice as long each time
+    #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
+    pub password_tries_per_account: u32,
+    /// Wrong passwords from one address before each further try has to wait, twice as long each time
+    #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
+    pub password_tries_per_address: u32,
+    /// Longest wait in seconds after wrong passwords; the first is 1 second
+    #[arg(long, env, default_value = "900", value_name = "SECONDS", value_parser = seconds(1..=86_400))]
+    pub password_max_delay: Duration,
+}
+
+/// How many within how long: `300/1m` are 300 at once, and then one every 200 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Written `off`.
+    Unlimited,
+    Limited {
+        count: NonZeroU32,
+        time: Duration,
+    },
+}
+
+impl Allowance {
+    /// The longest time that an allowance may be for.
+    const MAX_TIME: Duration = Duration::from_hours(24 * 30);
+}
+
+/// Units of time, in seconds.
+const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+
+impl std::str::FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Unlimited);
+        }
+        let limited = || {
+            let (count, time) = text.split_once('/')?;
+            let (unit, seconds) = UNITS.into_iter().find(|(unit, _)| time.ends_with(unit))?;
+            let number: u64 = time.strip_suffix(unit)?.parse().ok().filter(|number| *number > 0)?;
+            let time = Duration::from_secs(number.checked_mul(seconds)?);
+            let count: NonZeroU32 = count.parse().ok()?;
+            (time <= Self::MAX_TIME).then_some(Self::Limited { count, time })
+        };
+        limited().ok_or_else(|| "allowed are off, or a count and a time of up to 30 days such as 300/1m".to_owned())
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("off"),
+            Self::Limited { count, time } => write!(f, "{count}/{}s", time.as_secs()),
+        }
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("allowed are on and off".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_is_a_count_and_a_time() {
+        let limited = |count, seconds| Allowance::Limited {
+            count: NonZeroU32::new(count).unwrap(),
+            time: Duration::from_secs(seconds),
+        };
+        for (text, expected) in [
+            ("300/1m", limited(300, 60)),
+            ("1/1s", limited(1, 1)),
+            ("20/2h", limited(20, 7200)),
+            ("5/30d", limited(5, 30 * 86_400)),
+            ("off", Allowance::Unlimited),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for wrong in
+            ["", "300", "300/", "/1m", "0/1m", "300/0m", "300/1w", "300/m", "-1/1m", "1/31d", "1/99999999999999d"]
+        {
+            assert!(wrong.parse::<Allowance>().is_err(), "{wrong}");
+        }
+    }
+}

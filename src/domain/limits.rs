@@ -1,0 +1,48 @@
+//! Rate limits, in the words of the domain.
+
+use super::error::{Error, Result};
+use super::{App, Viewer};
+use crate::limiter::{Exceeded, Key, Limiter, Rate};
+
+impl App {
+    /// Counts what the viewer does. RATE_LIMITED where it is more than the rate allows now.
+    pub(super) fn take(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
+        self.take_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Counts what `key` does. RATE_LIMITED where it is more than the rate allows now.
+    pub fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
+        self.limiter().take(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
+    }
+
+    pub fn limiter(&self) -> &Limiter {
+        &self.parts.limiter
+    }
+}
+
+pub(super) const fn limited(exceeded: Exceeded, message: &'static str) -> Error {
+    Error::RateLimited(exceeded.setting, exceeded.retry_after, message)
+}
+
+const fn message(rate: Rate) -> &'static str {
+    match rate {
+        Rate::Requests => "There are too many requests from this address. Try again later.",
+        Rate::Operations => "There are too many operations in a short time. Try again later.",
+        Rate::Cost => "These operations ask for too many fields in a short time. Ask for less, or try again later.",
+        Rate::Registrations => "Too many accounts were registered from this address. Try again later.",
+        Rate::Messages => "You send too many messages. Try again in a moment.",
+        Rate::Forwards => "You forward too many messages. Try again later.",
+        Rate::Edits => "You change too many messages. Try again in a moment.",
+        Rate::Reactions => "You change too many reactions or pins. Try again in a moment.",
+        Rate::Announcements => "Your typing or presence changes too often. Try again in a moment.",
+        Rate::Groups => "You create too many groups. Try again later.",
+        Rate::DirectConversations => "You open too many new conversations. Try again later.",
+        Rate::Additions => "You add too many people to groups. Try again later.",
+        Rate::ContactRequests => "You send too many contact requests. Try again later.",
+        Rate::Invites => "You create too many invites. Try again later.",
+        Rate::Joins => "You join too many groups. Try again later.",
+        Rate::Uploads => "You start too many uploads. Try again later.",
+        Rate::Searches => "You search too often. Try again in a moment.",
+        Rate::Changes => "You change your settings or groups too often. Try again later.",
+    }
+}

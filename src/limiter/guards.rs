@@ -1,0 +1,139 @@
+//! Guards against guessing: waits that grow with each failure.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+
+use super::{Exceeded, Key};
+use crate::config::Rates;
+
+/// The wait after the first failure that is not free.
+pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Failures are forgotten after this time without another try.
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// Keys kept in memory, of about 150 bytes each; the least used are forgotten first.
+const MAX_KEYS: usize = 100_000;
+
+/// What is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// The password of one account. A success forgets all failures.
+    Account,
+    /// Passwords tried from one network. A success takes back only itself: whoever guesses may have an account too.
+    Network,
+}
+
+impl Guard {
+    /// The name of the setting that says how many failures are free.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Account => "PASSWORD_TRIES_PER_ACCOUNT",
+            Self::Network => "PASSWORD_TRIES_PER_ADDRESS",
+        }
+    }
+
+    pub(super) const fn forgets_all(self) -> bool {
+        matches!(self, Self::Account)
+    }
+}
+
+/// How the waits of a guard grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// Failures without a wait.
+    pub(super) free: u32,
+    pub(super) max_delay: Duration,
+}
+
+impl Rule {
+    /// The wait after so many failures in a row.
+    fn delay(self, failures: u32) -> Duration {
+        match failures.checked_sub(self.free) {
+            None => Duration::ZERO,
+            Some(beyond) => FIRST_DELAY.saturating_mul(2_u32.saturating_pow(beyond)).min(self.max_delay),
+        }
+    }
+}
+
+/// The failures that this node has seen.
+pub(super) struct Guards {
+    account: Rule,
+    network: Rule,
+    tries: Cache<(Guard, Key), Arc<Mutex<Tries>>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tries {
+    failures: u32,
+    /// When the next try is allowed, and when the last one was.
+    times: Option<(Instant, Instant)>,
+}
+
+impl Guards {
+    pub(super) fn new(settings: &Rates) -> Self {
+        let max_delay = settings.password_max_delay;
+        Self {
+            account: Rule { free: settings.password_tries_per_account, max_delay },
+            network: Rule { free: settings.password_tries_per_address, max_delay },
+            tries: Cache::new(MAX_KEYS),
+        }
+    }
+
+    pub(super) const fn rule(&self, guard: Guard) -> Rule {
+        match guard {
+            Guard::Account => self.account,
+            Guard::Network => self.network,
+        }
+    }
+
+    pub(super) fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
+        let tries = self.of(guard, key);
+        let (mut tries, now) = (lock(&tries), Instant::now());
+        match tries.times {
+            Some((_, last)) if now.duration_since(last) >= FORGOTTEN_AFTER => *tries = Tries::default(),
+            Some((next, _)) if now < next => {
+                return Err(Exceeded { setting: guard.setting(), retry_after: next - now });
+            }
+            _ => {}
+        }
+        tries.failures = tries.failures.saturating_add(1);
+        tries.times = Some((now + self.rule(guard).delay(tries.failures), now));
+        Ok(())
+    }
+
+    pub(super) fn passed(&self, guard: Guard, key: Key) {
+        if guard.forgets_all() {
+            self.tries.remove(&(guard, key));
+            return;
+        }
+        let tries = self.of(guard, key);
+        let mut tries = lock(&tries);
+        tries.failures = tries.failures.saturating_sub(1);
+        let now = Instant::now();
+        tries.times = Some((now, now));
+    }
+
+    fn of(&self, guard: Guard, key: Key) -> Arc<Mutex<Tries>> {
+        // The closure cannot fail; if the cache did, this try would not be counted.
+        let made = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
+        made.unwrap_or_default()
+    }
+}
+
+fn lock(tries: &Mutex<Tries>) -> MutexGuard<'_, Tries> {
+    tries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let rule = Rule { free: 3, max_delay: Duration::from_secs(10) };
+        let delays = (1..=8).map(|failures| rule.delay(failures).as_secs());
+        assert_eq!(delays.collect::<Vec<_>>(), [0, 0, 1, 2, 4, 8, 10, 10]);
+        assert_eq!(rule.delay(u32::MAX), Duration::from_secs(10));
+    }
+}

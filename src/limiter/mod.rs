@@ -1,0 +1,140 @@
+//! The rate limiter: how often a user or an address may do something.
+//!
+//! Two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371, appendix I). A
+//! [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the one before.
+//!
+//! A node decides about rates from its own memory, and tells the other nodes through Redis what it has allowed, many
+//! counts at once. So a check costs no round trip, and nodes may together allow a little more than one node alone during
+//! [`redis::SYNC_INTERVAL`]. A guard asks Redis before each try, because it protects passwords. Where Redis is away,
+//! both go by the node's own counts.
+
+mod guards;
+mod rate;
+mod redis;
+mod states;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Allowance, Rates};
+use crate::error::Result;
+use crate::ids::UserId;
+pub use guards::Guard;
+use guards::Guards;
+pub use rate::Rate;
+use redis::Shared;
+use states::Counts;
+
+/// Whom a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    User(UserId),
+    /// The network of a client's address: an IPv4 address, or the /64 of an IPv6 address.
+    Network(IpAddr),
+    /// A user, seen from one network.
+    UserFrom(UserId, IpAddr),
+    /// The first half of the SHA-256 of a name that belongs to nobody.
+    Name([u8; 16]),
+}
+
+/// A limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Name of the setting.
+    pub setting: &'static str,
+    /// Time until the same is allowed.
+    pub retry_after: Duration,
+}
+
+/// Counts what users and addresses do. Cheap to clone.
+#[derive(Clone)]
+pub struct Limiter(Arc<Parts>);
+
+struct Parts {
+    enabled: bool,
+    /// By [`Rate`]; None is unlimited.
+    counts: [Option<Counts>; Rate::ALL.len()],
+    guards: Guards,
+    shared: Option<Shared>,
+}
+
+impl Limiter {
+    /// Counts on this node alone.
+    pub fn alone(settings: &Rates) -> Self {
+        Self(Arc::new(Parts::new(settings, None)))
+    }
+
+    /// Shares its counts with the other nodes through Redis, until `stop` is cancelled. `prefix` starts each of its keys.
+    /// Redis may be away.
+    pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
+        let (shared, outbox) = Shared::open(url, prefix)?;
+        let limiter = Self(Arc::new(Parts::new(settings, Some(shared))));
+        tokio::spawn(stop.run_until_cancelled_owned(outbox.run(limiter.clone())));
+        Ok(limiter)
+    }
+
+    /// Whether limits apply at all. Those for each address follow it, wherever they are.
+    pub fn is_enabled(&self) -> bool {
+        self.0.enabled
+    }
+
+    /// Counts `count` actions, or none where they are more than the rate allows now.
+    pub fn take(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
+        let (Some(counts), Some(count)) = (&self.0.counts[rate as usize], NonZeroU32::new(count)) else {
+            return Ok(());
+        };
+        counts.take(&key, count).map_err(|retry_after| Exceeded { setting: rate.setting(), retry_after })?;
+        if let Some(shared) = &self.0.shared {
+            shared.tell(rate, key, count);
+        }
+        Ok(())
+    }
+
+    /// Counts a try as failed, or tells how long the next one has to wait. [`Limiter::passed`] takes it back.
+    pub async fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
+        if !self.0.enabled {
+            return Ok(());
+        }
+        self.0.guards.attempt(guard, key)?;
+        match &self.0.shared {
+            Some(shared) => shared.attempt(guard, self.0.guards.rule(guard), key).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The try has succeeded.
+    pub async fn passed(&self, guard: Guard, key: Key) {
+        if !self.0.enabled {
+            return;
+        }
+        self.0.guards.passed(guard, key);
+        if let Some(shared) = &self.0.shared {
+            shared.passed(guard, key).await;
+        }
+    }
+
+    /// Another node has allowed actions: those counted in all need so long to be forgotten.
+    fn learn(&self, rate: Rate, key: &Key, backlog: Duration) {
+        if let Some(counts) = &self.0.counts[rate as usize] {
+            counts.learn(key, backlog);
+        }
+    }
+}
+
+impl Parts {
+    fn new(settings: &Rates, shared: Option<Shared>) -> Self {
+        let counts = Rate::ALL.map(|rate| match rate.allowance(settings) {
+            Allowance::Limited { count, time } if settings.rate_limits => Some(Counts::new(count, time)),
+            _ => None,
+        });
+        Self { enabled: settings.rate_limits, counts, guards: Guards::new(settings), shared }
+    }
+
+    fn interval(&self, rate: Rate) -> Option<Duration> {
+        Some(self.counts[rate as usize].as_ref()?.interval())
+    }
+}

@@ -1,0 +1,58 @@
+//! The rates there are, one for each setting.
+
+use crate::config::{Allowance, Rates};
+
+macro_rules! rates {
+    ($($(#[$doc:meta])* $name:ident = $setting:literal, $field:ident;)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Rate {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Rate {
+            pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
+
+            /// The name of its setting.
+            pub const fn setting(self) -> &'static str {
+                match self {
+                    $(Self::$name => $setting,)*
+                }
+            }
+
+            pub(super) const fn allowance(self, settings: &Rates) -> Allowance {
+                match self {
+                    $(Self::$name => settings.$field,)*
+                }
+            }
+        }
+    };
+}
+
+rates! {
+    Requests = "RATE_REQUESTS", rate_requests;
+    Operations = "RATE_OPERATIONS", rate_operations;
+    Cost = "RATE_COST", rate_cost;
+    Registrations = "RATE_REGISTRATIONS", rate_registrations;
+    Messages = "RATE_MESSAGES", rate_messages;
+    /// Copies: messages times conversations.
+    Forwards = "RATE_FORWARDS", rate_forwards;
+    /// Edits, deletions and hidden messages.
+    Edits = "RATE_EDITS", rate_edits;
+    /// Reactions and pins.
+    Reactions = "RATE_REACTIONS", rate_reactions;
+    /// Typing, presence and open conversations.
+    Announcements = "RATE_ANNOUNCEMENTS", rate_announcements;
+    Groups = "RATE_GROUPS", rate_groups;
+    DirectConversations = "RATE_DIRECT_CONVERSATIONS", rate_direct_conversations;
+    /// People added to groups.
+    Additions = "RATE_ADDITIONS", rate_additions;
+    ContactRequests = "RATE_CONTACT_REQUESTS", rate_contact_requests;
+    Invites = "RATE_INVITES", rate_invites;
+    /// Joins by invite.
+    Joins = "RATE_JOINS", rate_joins;
+    Uploads = "RATE_UPLOADS", rate_uploads;
+    Searches = "RATE_SEARCHES", rate_searches;
+    /// Changes of profile, privacy, groups and memberships.
+    Changes = "RATE_CHANGES", rate_changes;
+}

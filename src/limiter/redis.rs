@@ -1,0 +1,236 @@
+//! What the nodes tell each other about limits, through Redis.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, RedisResult, Script};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::guards::{FIRST_DELAY, FORGOTTEN_AFTER, Rule};
+use super::{Exceeded, Guard, Key, Limiter, Rate};
+use crate::error::Result;
+
+/// Time between two exchanges of counts. The nodes together may allow this much more than one node alone.
+pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a guard waits for Redis before it goes by the node's own counts.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time until Redis is tried again after it was away.
+const BACKOFF: Duration = Duration::from_secs(1);
+/// Counts that may wait for an exchange. Beyond them the other nodes are not told.
+const MAX_WAITING: usize = 20_000;
+
+/// Adds `ARGV[1]` microseconds to the time by which the actions of a key are forgotten, and returns how far that time is
+/// away, in microseconds.
+static ADD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local time = redis.call('TIME')
+        local now = time[1] * 1000000 + time[2]
+        local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + tonumber(ARGV[1])
+        local backlog = arrival - now
+        redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', math.ceil(backlog / 1000) + 1)
+        return math.ceil(backlog)
+        ",
+    )
+});
+
+/// Counts a failure, or returns the milliseconds that the next try has to wait. `ARGV`: free failures, and the first
+/// delay, the longest delay and the time until all is forgotten in milliseconds.
+static ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        local state = redis.call('HMGET', KEYS[1], 'failures', 'next')
+        local failures, next = tonumber(state[1] or 0), tonumber(state[2] or 0)
+        if now < next then return next - now end
+        failures = failures + 1
+        local beyond = failures - tonumber(ARGV[1])
+        local delay = 0
+        if beyond >= 0 then
+            delay = math.min(tonumber(ARGV[2]) * 2 ^ math.min(beyond, 40), tonumber(ARGV[3]))
+        end
+        redis.call('HSET', KEYS[1], 'failures', failures, 'next', string.format('%.0f', now + delay))
+        redis.call('PEXPIRE', KEYS[1], ARGV[4])
+        return 0
+        ",
+    )
+});
+
+/// Takes one failure back.
+static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or 0)
+        if failures > 1 then
+            redis.call('HSET', KEYS[1], 'failures', failures - 1, 'next', 0)
+        else
+            redis.call('DEL', KEYS[1])
+        end
+        return 0
+        ",
+    )
+});
+
+/// The connection to the other nodes.
+pub(super) struct Shared {
+    redis: ConnectionManager,
+    prefix: Arc<str>,
+    waiting: Arc<Waiting>,
+    /// Whether Redis failed last time, so that the log says it once.
+    away: AtomicBool,
+}
+
+/// Counts on their way to Redis.
+pub(super) struct Outbox {
+    redis: ConnectionManager,
+    prefix: Arc<str>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    counts: Mutex<HashMap<(Rate, Key), u64>>,
+    some: Notify,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Rate, Key), u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Connects when it is first needed.
+    pub(super) fn open(url: &str, prefix: &str) -> Result<(Self, Outbox)> {
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT));
+        let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
+        let (prefix, waiting): (Arc<str>, _) = (prefix.into(), Arc::<Waiting>::default());
+        let outbox = Outbox { redis: redis.clone(), prefix: Arc::clone(&prefix), waiting: Arc::clone(&waiting) };
+        Ok((Self { redis, prefix, waiting, away: AtomicBool::new(false) }, outbox))
+    }
+
+    /// Tells the other nodes soon.
+    pub(super) fn tell(&self, rate: Rate, key: Key, count: NonZeroU32) {
+        let mut counts = self.waiting.lock();
+        let room = counts.len() < MAX_WAITING;
+        match counts.get_mut(&(rate, key)) {
+            Some(waiting) => *waiting += u64::from(count.get()),
+            None if room => {
+                counts.insert((rate, key), count.get().into());
+            }
+            None => {}
+        }
+        drop(counts);
+        self.waiting.some.notify_one();
+    }
+
+    pub(super) async fn attempt(&self, guard: Guard, rule: Rule, key: Key) -> Result<(), Exceeded> {
+        let mut call = ATTEMPT.key(guard_name(&self.prefix, guard, key));
+        call.arg(rule.free).arg(millis(FIRST_DELAY)).arg(millis(rule.max_delay)).arg(millis(FORGOTTEN_AFTER));
+        let wait: RedisResult<u64> = call.invoke_async(&mut self.redis.clone()).await;
+        match self.heard(wait) {
+            None | Some(0) => Ok(()),
+            Some(wait) => Err(Exceeded { setting: guard.setting(), retry_after: Duration::from_millis(wait) }),
+        }
+    }
+
+    pub(super) async fn passed(&self, guard: Guard, key: Key) {
+        let (mut redis, name) = (self.redis.clone(), guard_name(&self.prefix, guard, key));
+        let done: RedisResult<u64> = if guard.forgets_all() {
+            redis::cmd("DEL").arg(name).query_async(&mut redis).await
+        } else {
+            FORGIVE.key(name).invoke_async(&mut redis).await
+        };
+        self.heard(done);
+    }
+
+    /// None where Redis is away.
+    fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
+        match answer {
+            Ok(value) => {
+                if self.away.swap(false, Ordering::Relaxed) {
+                    info!("limits are shared through Redis again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !self.away.swap(true, Ordering::Relaxed) {
+                    warn!(%error, "Redis is away; limits go by this node's own counts");
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// Sends what waits, one exchange after the other, and passes on what the nodes together have allowed.
+    pub(super) async fn run(mut self, limiter: Limiter) {
+        loop {
+            self.waiting.some.notified().await;
+            let counts: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+            let pause = match self.exchange(&limiter, &counts).await {
+                Ok(()) => SYNC_INTERVAL,
+                Err(_) => BACKOFF,
+            };
+            sleep(pause).await;
+        }
+    }
+
+    async fn exchange(&mut self, limiter: &Limiter, counts: &[((Rate, Key), u64)]) -> RedisResult<()> {
+        let mut pipe = redis::pipe();
+        let mut asked = Vec::with_capacity(counts.len());
+        for &((rate, key), count) in counts {
+            let Some(interval) = limiter.0.interval(rate) else { continue };
+            let added = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count).div_ceil(1000);
+            let mut call = ADD.key(rate_name(&self.prefix, rate, key));
+            pipe.invoke_script(call.arg(added));
+            asked.push((rate, key));
+        }
+        let backlogs: RedisResult<Vec<u64>> = pipe.query_async(&mut self.redis).await;
+        let backlogs = match backlogs {
+            // A Redis that was started anew does not know the script.
+            Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
+                ADD.prepare_invoke().load_async(&mut self.redis).await?;
+                pipe.query_async(&mut self.redis).await?
+            }
+            backlogs => backlogs?,
+        };
+        for ((rate, key), backlog) in asked.into_iter().zip(backlogs) {
+            limiter.learn(rate, &key, Duration::from_micros(backlog));
+        }
+        Ok(())
+    }
+}
+
+fn rate_name(prefix: &str, rate: Rate, key: Key) -> String {
+    format!("{prefix}:{}:{}", rate.setting(), key_name(key))
+}
+
+fn guard_name(prefix: &str, guard: Guard, key: Key) -> String {
+    format!("{prefix}:{}:{}", guard.setting(), key_name(key))
+}
+
+fn key_name(key: Key) -> String {
+    match key {
+        Key::User(user) => user.to_string(),
+        Key::Network(network) => network.to_string(),
+        Key::UserFrom(user, network) => format!("{user}@{network}"),
+        Key::Name(hash) => hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
