@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::address::TrustedProxies;
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
@@ -85,9 +86,9 @@ pub struct Places {
     /// Prefix of every Redis channel, so that several Parlances can share one Redis
     #[arg(long, env, default_value = "parlance", value_name = "NAME")]
     pub redis_prefix: String,
-    /// Take a client's address from the last entry of X-Forwarded-For; only behind a proxy that writes it
-    #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
-    pub trust_forwarded_for: bool,
+    /// Networks and addresses of the proxies in front of the server, separated by commas, such as 10.0.0.0/8; loopback and private are words for those networks. A client's address is read from X-Forwarded-For, or else from Forwarded, where such a proxy connects
+    #[arg(long, env, default_value = "none", value_name = "NETWORK,…")]
+    pub trusted_proxies: TrustedProxies,
     /// Run missing migrations at start; always done for the private Postgres
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,

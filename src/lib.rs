@@ -5,6 +5,7 @@
 /// Another checkout than the last that was built is a change, although none of its files may be newer.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
+pub mod address;
 pub mod apart;
 pub mod blobs;
 pub mod clock;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Error, Result};
 use super::validate::Check;
 use super::{App, Viewer};
+use crate::address::ClientAddress;
 use crate::ids::{SessionId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::sessions::{self, RefreshToken, Revoke, Session};
@@ -24,7 +25,7 @@ pub struct Sessions<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Device {
     pub name: Option<String>,
-    pub ip_address: Option<String>,
+    pub ip_address: Option<ClientAddress>,
 }
 
 impl Device {
@@ -75,7 +76,7 @@ impl Sessions<'_> {
     }
 
     /// Spends the refresh token for a new pair. One that was spent before ends its session: somebody else has it.
-    pub async fn refresh(&self, refresh_token: &str, ip_address: Option<&str>) -> Result<SignedIn> {
+    pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
         let hash = Sha256::digest(refresh_token);
         let mut tx = self.app.log().begin().await?;
         let done = self.rotate(&mut tx, &hash, ip_address).await;
@@ -125,7 +126,7 @@ impl Sessions<'_> {
             id: SessionId::new(now, &self.app.parts.random),
             user_id: user,
             device_name: device.name,
-            ip_address: device.ip_address,
+            ip_address: device.ip_address.map(|address| address.to_string()),
             created_at: now,
             last_used_at: now,
             expires_at: now + self.app.tokens().refresh_ttl,
@@ -140,7 +141,7 @@ impl Sessions<'_> {
         &self,
         tx: &mut Transaction<'_>,
         hash: &[u8],
-        ip_address: Option<&str>,
+        ip_address: Option<ClientAddress>,
     ) -> Result<Option<SignedIn>> {
         let now = self.app.now();
         let Some(token) = sessions::lock_refresh_token(tx.conn(), hash).await? else { return Ok(None) };
@@ -154,7 +155,8 @@ impl Sessions<'_> {
         }
         sessions::spend_refresh_token(tx.conn(), &token, now).await?;
         let expires_at = now + self.app.tokens().refresh_ttl;
-        let session = sessions::touch(tx.conn(), session.id, now, expires_at, ip_address).await?;
+        let ip_address = ip_address.map(|address| address.to_string());
+        let session = sessions::touch(tx.conn(), session.id, now, expires_at, ip_address.as_deref()).await?;
         self.issue(tx, session, now).await.map(Some)
     }
 

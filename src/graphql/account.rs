@@ -126,7 +126,7 @@ impl AccountMutation {
 
     /// Spends the refresh token and returns a new pair. A token used twice ends its session.
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
-        let ip_address = ctx.caller().ip_address.as_deref();
+        let ip_address = ctx.caller().ip_address;
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
     }
 
@@ -153,7 +153,7 @@ impl AccountMutation {
 }
 
 fn device(ctx: &Context<'_>, name: Option<String>) -> Device {
-    Device { name, ip_address: ctx.caller().ip_address.clone() }
+    Device { name, ip_address: ctx.caller().ip_address }
 }
 
 impl TryFrom<UpdateProfileInput> for ProfileChanges {

@@ -8,13 +8,15 @@ use chrono::{DateTime, Utc};
 
 use super::error::{Error, Result};
 use super::loaders::Loaders;
+use crate::address::ClientAddress;
 use crate::domain::{App, Viewer};
 
 /// Who sent the request, and from where.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
-    pub ip_address: Option<String>,
+    /// None for an execution that no request asked for.
+    pub ip_address: Option<ClientAddress>,
 }
 
 #[derive(Clone, Copy, Debug)]

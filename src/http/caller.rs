@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use axum::http::{HeaderMap, header};
 
 use super::Server;
+use super::forwarded::client_address;
 use super::lifetime::Lifetime;
+use crate::address::ClientAddress;
 use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
 
@@ -39,16 +41,9 @@ impl Server {
         }
     }
 
-    /// Behind a proxy that writes it, the last entry of X-Forwarded-For is what that proxy saw;
-    /// those before it are the client's own claims.
-    pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> String {
-        let forwarded = headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .next_back()
-            .filter(|_| self.config.places.trust_forwarded_for)
-            .and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok());
-        forwarded.unwrap_or_else(|| peer.ip()).to_canonical().to_string()
+    /// Address of the client that sends a request with these headers over a connection from `peer`.
+    pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
+        client_address(headers, peer, &self.config.places.trusted_proxies)
     }
 }
 

@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod explorer;
 mod files;
+mod forwarded;
 mod graphql;
 mod health;
 mod lifetime;

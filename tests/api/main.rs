@@ -10,6 +10,7 @@
 
 mod account_life;
 mod accounts;
+mod addresses;
 mod attachments;
 mod avatars;
 mod bad_input;

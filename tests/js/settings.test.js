@@ -31,7 +31,7 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     ['DATABASE_POOL_SIZE', 'many', '1', '1000'],
     ['LOG_FORMAT', 'xml', 'text', 'json'],
     ['LOG_LEVEL', 'parlance=loud', 'info'],
-    ['TRUST_FORWARDED_FOR', 'perhaps', 'true', 'false'],
+    ['TRUSTED_PROXIES', 'proxy.example.org', 'loopback', '10.0.0.0/8'],
     ['ACCESS_TOKEN_TTL', '9', '10', '86400'],
     ['DRAIN_DELAY', '-1', '0', '300'],
     ['PASSWORD_MEMORY_KIB', '1024', '19456'],

@@ -1,0 +1,161 @@
+//! Addresses of clients, and the networks of the proxies in front of the server.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Number of leading bits that the addresses of one IPv6 customer share. A provider assigns at least a /64 to each of
+/// them, so a single customer can use any of its addresses.
+const IPV6_PREFIX: u32 = 64;
+
+/// Prefix length of `::ffff:0:0/96`, which holds the IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
+/// IP address of a client. An IPv4-mapped IPv6 address is stored as the IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientAddress(IpAddr);
+
+/// Key that limits count by: one IPv4 address, or one IPv6 network of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientNetwork(IpAddr);
+
+impl ClientAddress {
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
+    /// The key to count this client by.
+    pub fn network(self) -> ClientNetwork {
+        ClientNetwork(match self.0 {
+            IpAddr::V4(_) => self.0,
+            IpAddr::V6(address) => {
+                let prefix = u128::MAX << (Ipv6Addr::BITS - IPV6_PREFIX);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & prefix))
+            }
+        })
+    }
+}
+
+impl From<IpAddr> for ClientAddress {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical())
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Writes `203.0.113.7` or `2001:db8::/64`.
+impl fmt::Display for ClientNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => write!(f, "{address}/{IPV6_PREFIX}"),
+        }
+    }
+}
+
+/// Networks of proxies whose headers about the client's address are believed. The default has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    pub fn contains(&self, address: ClientAddress) -> bool {
+        self.0.iter().any(|network| network.contains(&address.0))
+    }
+}
+
+/// Reads networks in CIDR notation, single addresses, `loopback`, `private` and `none`, separated by commas.
+impl FromStr for TrustedProxies {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut networks = Vec::new();
+        for word in text.split(',').map(str::trim) {
+            match word {
+                "none" => {}
+                "loopback" => networks.extend(parsed(&["127.0.0.0/8", "::1/128"])),
+                // RFC 1918 and RFC 4193.
+                "private" => networks.extend(parsed(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"])),
+                _ => networks.push(network(word).ok_or(
+                    "allowed are none, loopback, private, addresses such as 10.0.0.7, and networks such as 10.0.0.0/8",
+                )?),
+            }
+        }
+        Ok(Self(networks))
+    }
+}
+
+fn parsed(networks: &[&str]) -> impl Iterator<Item = IpNet> {
+    networks.iter().filter_map(|text| network(text))
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse().ok()?,
+    };
+    Some(canonical(network).trunc())
+}
+
+/// The IPv4 network that an IPv4-mapped one stands for, because client addresses are compared in that form.
+fn canonical(network: IpNet) -> IpNet {
+    if let IpNet::V6(mapped) = network
+        && let Some(address) = mapped.addr().to_ipv4_mapped()
+        && let Some(prefix) = mapped.prefix_len().checked_sub(MAPPED_PREFIX)
+        && let Ok(network) = Ipv4Net::new(address, prefix)
+    {
+        return network.into();
+    }
+    network
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> ClientAddress {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn addresses_are_canonical_and_counted_by_network() {
+        for (text, shown, network) in [
+            ("203.0.113.7", "203.0.113.7", "203.0.113.7"),
+            ("::ffff:203.0.113.7", "203.0.113.7", "203.0.113.7"),
+            ("2001:DB8:0:1::7", "2001:db8:0:1::7", "2001:db8:0:1::/64"),
+            ("2001:db8:0:1:ffff::", "2001:db8:0:1:ffff::", "2001:db8:0:1::/64"),
+            ("2001:db8:0:2::7", "2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ] {
+            assert_eq!(address(text).to_string(), shown);
+            assert_eq!(address(text).network().to_string(), network);
+        }
+        assert_eq!(address("2001:db8::1").network(), address("2001:db8::ffff:1").network());
+        assert_ne!(address("2001:db8::1").network(), address("2001:db8:0:1::1").network());
+    }
+
+    #[test]
+    fn trusted_proxies_are_networks_addresses_and_words() {
+        for (setting, inside, outside) in [
+            ("none", &[][..], &["127.0.0.1", "10.0.0.1", "::1"][..]),
+            ("10.0.0.7", &["10.0.0.7", "::ffff:10.0.0.7"], &["10.0.0.8"]),
+            ("10.1.2.3/8, 2001:db8::/32", &["10.200.0.1", "2001:db8:1::1"], &["11.0.0.1", "2001:db9::1", "::1"]),
+            ("loopback", &["127.0.0.1", "127.8.0.1", "::1"], &["10.0.0.1", "::2"]),
+            ("private", &["10.0.0.1", "172.31.0.1", "192.168.3.4", "fd00::1"], &["127.0.0.1", "172.32.0.1", "fe80::1"]),
+            ("::ffff:10.0.0.0/104", &["10.9.9.9"], &["11.0.0.1"]),
+            ("0.0.0.0/0", &["203.0.113.7"], &["2001:db8::1"]),
+        ] {
+            let trusted: TrustedProxies = setting.parse().unwrap();
+            assert!(inside.iter().all(|text| trusted.contains(address(text))), "{setting}");
+            assert!(!outside.iter().any(|text| trusted.contains(address(text))), "{setting}");
+        }
+        for wrong in ["", "10.0.0.0/33", "10.0.0", "proxy.example.org", "10.0.0.1,,10.0.0.2", "fe80::1%eth0"] {
+            assert!(wrong.parse::<TrustedProxies>().unwrap_err().starts_with("allowed"), "{wrong}");
+        }
+    }
+}
