@@ -30,6 +30,7 @@ pub mod memberships;
 pub mod mentions;
 pub mod messages;
 pub mod participants;
+mod password_tries;
 mod passwords;
 pub mod permissions;
 pub mod pins;

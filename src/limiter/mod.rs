@@ -13,13 +13,13 @@ mod rate;
 mod redis;
 mod states;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::address::ClientNetwork;
 use crate::config::{Allowance, Rates};
 use crate::error::Result;
 use crate::ids::UserId;
@@ -33,10 +33,9 @@ use states::Counts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     User(UserId),
-    /// The network of a client's address: an IPv4 address, or the /64 of an IPv6 address.
-    Network(IpAddr),
+    Network(ClientNetwork),
     /// A user, seen from one network.
-    UserFrom(UserId, IpAddr),
+    UserFrom(UserId, ClientNetwork),
     /// The first half of the SHA-256 of a name that belongs to nobody.
     Name([u8; 16]),
 }

@@ -58,6 +58,13 @@ impl Api {
         Self { url, http: reqwest::Client::new() }
     }
 
+    /// Calls from 127.0.0.`last`, so that it counts as another address.
+    pub fn from_address(node: &Node, last: u8) -> Self {
+        let address = std::net::Ipv4Addr::new(127, 0, 0, last).into();
+        let http = reqwest::Client::builder().local_address(Some(address)).build().unwrap();
+        Self { url: node.url("/graphql"), http }
+    }
+
     pub async fn call(&self, token: Option<&str>, query: &str, variables: Value) -> Answer {
         self.try_call(token, query, variables).await.unwrap()
     }

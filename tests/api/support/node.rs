@@ -46,8 +46,8 @@ pub struct Node {
 pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
     exchange: Arc<dyn Exchange>,
-    /// The prefix in the tests' Redis under which it shares its limits.
-    limits_prefix: Option<String>,
+    /// The Redis over which it shares its limits, and the prefix of its keys.
+    limits: Option<(String, String)>,
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
@@ -72,7 +72,7 @@ impl Node {
         NodeBuilder {
             broker: Arc::new(MemoryBroker::default()),
             exchange: Arc::new(MemoryExchange::default()),
-            limits_prefix: None,
+            limits: None,
             clock: Clock::system(),
             // One address calls for everybody. Tests of limits turn them on.
             flags: vec!["--rate-limits=off".to_owned()],
@@ -159,8 +159,13 @@ impl NodeBuilder {
     pub async fn redis(self, prefix: &str) -> Self {
         let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         let exchange = RedisExchange::connect(&redis_url(), prefix, Random::system()).await.unwrap();
-        let shared = self.broker(Arc::new(broker)).exchange(Arc::new(exchange));
-        Self { limits_prefix: Some(prefix.to_owned()), ..shared }
+        self.broker(Arc::new(broker)).exchange(Arc::new(exchange)).limits_over(&redis_url(), prefix)
+    }
+
+    /// Shares its limits over the Redis of this URL, under this prefix.
+    pub fn limits_over(mut self, url: &str, prefix: &str) -> Self {
+        self.limits = Some((url.to_owned(), prefix.to_owned()));
+        self
     }
 
     /// With rates, and limits for each address.
@@ -237,8 +242,8 @@ impl NodeBuilder {
         }
         let s3_settings = config.s3.clone();
         let tail = CancellationToken::new();
-        let limiter = match &self.limits_prefix {
-            Some(prefix) => Limiter::shared(&config.rates, &redis_url(), prefix, tail.clone()).unwrap(),
+        let limiter = match &self.limits {
+            Some((url, prefix)) => Limiter::shared(&config.rates, url, prefix, tail.clone()).unwrap(),
             None => Limiter::alone(&config.rates),
         };
         let cluster = Cluster { broker: self.broker, exchange: self.exchange, limiter };

@@ -1,0 +1,168 @@
+//! The table of limits in the documentation.
+
+use std::fmt::Write as _;
+
+/// A setting that bounds what clients may do or keep.
+struct Limit {
+    setting: &'static str,
+    unit: &'static str,
+    /// What would suffer without it.
+    protects: &'static str,
+    /// What a client gets beyond it.
+    answer: &'static str,
+}
+
+const fn limit(setting: &'static str, unit: &'static str, protects: &'static str, answer: &'static str) -> Limit {
+    Limit { setting, unit, protects, answer }
+}
+
+const RATE_LIMITED: &str = "RATE_LIMITED, 429";
+const TOO_COMPLEX: &str = "OPERATION_TOO_COMPLEX";
+const BAD_INPUT: &str = "BAD_USER_INPUT";
+const UNAVAILABLE: &str = "UNAVAILABLE, 503";
+const REJECTED: &str = "the file becomes REJECTED";
+const CLOSED: &str = "the connection is closed";
+
+/// Each group has a heading. Their settings are in the order of `.env.example`.
+const GROUPS: [(&str, &[Limit]); 9] = [
+    (
+        "How often",
+        &[
+            limit("RATE_REQUESTS", "requests of an address", "the node from floods", RATE_LIMITED),
+            limit("RATE_OPERATIONS", "operations of a user or address", "the node from one client", RATE_LIMITED),
+            limit("RATE_COST", "fields for a user or address", "processors and Postgres from costly documents", RATE_LIMITED),
+            limit("RATE_REGISTRATIONS", "accounts from an address", "the service from accounts made by machines", RATE_LIMITED),
+            limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
+            limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
+            limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
+            limit("RATE_REACTIONS", "reactions and pins by a user", "recipients and the log", RATE_LIMITED),
+            limit("RATE_ANNOUNCEMENTS", "changes of typing and presence by a user", "recipients and Redis", RATE_LIMITED),
+            limit("RATE_GROUPS", "groups by a user", "Postgres", RATE_LIMITED),
+            limit("RATE_DIRECT_CONVERSATIONS", "new conversations by a user", "people from unwanted messages", RATE_LIMITED),
+            limit("RATE_ADDITIONS", "people added by a user", "people from unwanted groups", RATE_LIMITED),
+            limit("RATE_CONTACT_REQUESTS", "requests by a user", "people from unwanted requests", RATE_LIMITED),
+            limit("RATE_INVITES", "invites by a user", "Postgres", RATE_LIMITED),
+            limit("RATE_JOINS", "joins by a user", "groups from people who come and go", RATE_LIMITED),
+            limit("RATE_UPLOADS", "uploads of a user", "S3 and the workers that inspect files", RATE_LIMITED),
+            limit("RATE_SEARCHES", "searches of a user", "Postgres", RATE_LIMITED),
+            limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
+            limit("PASSWORD_TRIES_PER_ACCOUNT", "wrong passwords", "passwords from guessing", RATE_LIMITED),
+            limit("PASSWORD_TRIES_PER_ADDRESS", "wrong passwords", "passwords from guessing", RATE_LIMITED),
+            limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED),
+            limit("CALL_STARTS_PER_MINUTE", "calls by a user", "people from ringing phones", RATE_LIMITED),
+            limit("CALL_JOINS_PER_MINUTE", "calls entered by a user", "the log", RATE_LIMITED),
+            limit("CALL_SIGNALS_PER_SECOND", "signals of a device", "Postgres", RATE_LIMITED),
+        ],
+    ),
+    (
+        "Passwords",
+        &[
+            limit("PASSWORD_THREADS", "threads", "processors and memory", "the request waits"),
+            limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
+        ],
+    ),
+    (
+        "Requests and operations",
+        &[
+            limit("MAX_REQUEST_BYTES", "bytes", "memory", "413"),
+            limit("REQUEST_READ_TIMEOUT", "seconds", "memory from requests that stand still", "408, or the connection is closed"),
+            limit("OPERATION_MAX_TOKENS", "tokens of a document", "processors", TOO_COMPLEX),
+            limit("OPERATION_MAX_NESTING", "levels", "the stack", TOO_COMPLEX),
+            limit("OPERATION_MAX_DEPTH", "fields within each other", "Postgres", TOO_COMPLEX),
+            limit("OPERATION_MAX_ALIASES", "aliases", "processors and Postgres", TOO_COMPLEX),
+            limit("OPERATION_MAX_DIRECTIVES", "directives", "processors", TOO_COMPLEX),
+            limit("OPERATION_MAX_COMPLEXITY", "fields", "processors and Postgres", TOO_COMPLEX),
+            limit("OPERATION_MAX_BATCH", "operations in a list", "processors and Postgres", "413"),
+            limit("OPERATION_TIMEOUT", "seconds", "connections to Postgres", "OPERATION_TOO_COMPLEX for a query, UNAVAILABLE for a mutation"),
+            limit("DOCUMENT_CACHE_BYTES", "bytes", "memory", "the document is parsed again"),
+        ],
+    ),
+    (
+        "WebSockets and event streams",
+        &[
+            limit("SOCKET_INIT_TIMEOUT", "seconds", "memory from sockets that do nothing", "close code 4408"),
+            limit("SOCKET_PONG_TIMEOUT", "seconds", "memory from sockets that are dead", CLOSED),
+            limit("SOCKET_MAX_OPERATIONS", "operations on a socket", "memory", RATE_LIMITED),
+            limit("SOCKET_OPERATIONS_PER_SECOND", "operations on a socket", "processors", RATE_LIMITED),
+            limit("SOCKET_MAX_PER_USER", "connections of a user", "memory", "close code 4410, or 429"),
+            limit("SOCKET_MAX_MESSAGE_BYTES", "bytes", "memory", "close code 1009"),
+            limit("SOCKET_WRITE_TIMEOUT", "seconds", "memory from clients that do not read", CLOSED),
+        ],
+    ),
+    (
+        "Content",
+        &[
+            limit("MAX_MESSAGE_LENGTH", "Unicode scalar values", "readers", BAD_INPUT),
+            limit("MAX_GROUP_SIZE", "participants", "the nodes from events that go to too many", "BAD_USER_INPUT or CONFLICT"),
+            limit("CALL_MAX_MESH", "devices in a call", "phones from too many streams", "CONFLICT with CALL_FULL"),
+            limit("CALL_MAX_GROUP_SIZE", "participants", "people from ringing phones", BAD_INPUT),
+            limit("CALL_MAX_PENDING_SIGNALS", "signals for a device", "Postgres", RATE_LIMITED),
+            limit("CALL_MAX_PENDING_BYTES", "bytes for a device", "memory", RATE_LIMITED),
+        ],
+    ),
+    (
+        "Files",
+        &[
+            limit("MAX_UPLOAD_BYTES", "bytes", "S3", BAD_INPUT),
+            limit("MAX_IMAGE_BYTES", "bytes", "memory", "BAD_USER_INPUT, or the file becomes REJECTED"),
+            limit("MAX_VIDEO_BYTES", "bytes", "S3", "BAD_USER_INPUT, or the file becomes REJECTED"),
+            limit("MAX_AUDIO_BYTES", "bytes", "S3", "BAD_USER_INPUT, or the file becomes REJECTED"),
+            limit("STORAGE_QUOTA_BYTES", "bytes of a user", "S3", "FORBIDDEN"),
+            limit("MEDIA_WORKERS", "files", "processors and memory", "the request waits"),
+            limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
+            limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED),
+            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED),
+            limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED),
+            limit("MEDIA_MAX_MEMORY", "bytes", "memory", REJECTED),
+            limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform"),
+        ],
+    ),
+    (
+        "Connections",
+        &[],
+    ),
+    (
+        "Subscriptions",
+        &[
+            limit("STREAM_QUEUE", "events", "memory from clients that are slow", "the stream reads them from Postgres"),
+        ],
+    ),
+    (
+        "Writers and Postgres",
+        &[
+            limit("WRITE_QUEUE", "messages and receipts", "memory", UNAVAILABLE),
+            limit("DATABASE_POOL_SIZE", "connections", "Postgres", "the request waits"),
+            limit("DATABASE_STATEMENT_TIMEOUT", "seconds", "Postgres", UNAVAILABLE),
+            limit("DATABASE_IDLE_TIMEOUT", "seconds", "other nodes from a node that stopped", UNAVAILABLE),
+        ],
+    ),
+];
+
+/// Settings with a number that bounds nothing a client does.
+#[cfg(test)]
+const NO_LIMITS: [&str; 0] = [];
+
+/// Docs: every limit, its default and unit, what it protects, and what a client gets beyond it. `default` looks a setting
+/// up.
+pub fn limits_table() -> String {
+    let mut text = String::from(
+        "# Limits\n\n\
+         What a client may do, and what it gets beyond that. Each limit is a setting; docs/configuration.md says more of\n\
+         it. RATE_LIMITED has `extensions.limit`, the name of the setting, and `extensions.retryAfter` in seconds; over\n\
+         HTTP its status is 429 with `Retry-After`, where nothing was done. A rate such as `300/1m` allows 300 at once and\n\
+         then one every 200 ms, by the generic cell rate algorithm. Nodes share rates through Redis: each decides by\n\
+         itself, and they tell each other every 20 ms. An address is an IPv4 address or an IPv6 network of 64 bits.\n\
+         `RATE_LIMITS=off` turns off the rates and all limits for each address. Generated by `make generate`.\n",
+    );
+    for (heading, limits) in GROUPS {
+        let _ = write!(
+            text,
+            "\n## {heading}\n\n| limit | default | unit | what it protects | beyond it |\n|---|---|---|---|---|\n"
+        );
+        for Limit { setting, unit, protects, answer } in limits {
+            let default = super::docs::default_of(setting).unwrap_or_default();
+            let _ = writeln!(text, "| `{setting}` | `{default}` | {unit} | {protects} | {answer} |");
+        }
+    }
+    text
+}

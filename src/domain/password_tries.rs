@@ -1,0 +1,90 @@
+//! Slows down who guesses passwords, without locking out who knows them.
+//!
+//! Each try counts as failed until it has succeeded, so that many tries at once gain nothing. Tries count for the account
+//! and for the network that they come from. A stranger who guesses makes everybody wait who signs in to that account,
+//! its owner included. Networks in which the owner has a live session are therefore counted apart.
+
+use sha2::{Digest as _, Sha256};
+
+use super::error::Result;
+use super::limits::limited;
+use super::App;
+use crate::address::{ClientAddress, ClientNetwork};
+use crate::ids::UserId;
+use crate::limiter::{Guard, Key};
+use crate::store::sessions;
+
+const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
+
+/// A try that counts as failed.
+pub(super) struct PasswordTry<'a> {
+    app: &'a App,
+    account: Key,
+    network: Option<Key>,
+}
+
+/// The account whose password is tried.
+pub(super) enum Account<'a> {
+    Known(UserId),
+    /// No account has this name. It is counted all the same, so that nobody can tell.
+    Unknown(&'a str),
+}
+
+impl App {
+    /// RATE_LIMITED where too many tries have failed.
+    pub(super) async fn password_try(
+        &self,
+        account: Account<'_>,
+        from: Option<ClientAddress>,
+    ) -> Result<PasswordTry<'_>> {
+        let network = from.map(ClientAddress::network);
+        if let Some(network) = network {
+            self.guard(Guard::Network, Key::Network(network)).await?;
+        }
+        let key = match account {
+            Account::Known(user) => Key::User(user),
+            Account::Unknown(name) => Key::Name(half_hash(name)),
+        };
+        let account = match (self.guard(Guard::Account, key).await, account, network) {
+            (Ok(()), ..) => key,
+            (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user, network).await? => {
+                let key = Key::UserFrom(user, network);
+                self.guard(Guard::Account, key).await?;
+                key
+            }
+            (Err(error), ..) => return Err(error),
+        };
+        Ok(PasswordTry { app: self, account, network: network.map(Key::Network) })
+    }
+
+    async fn guard(&self, guard: Guard, key: Key) -> Result<()> {
+        self.limiter().attempt(guard, key).await.map_err(|exceeded| limited(exceeded, TOO_MANY))
+    }
+
+    /// Whether the user has a live session that was last used in this network.
+    async fn is_at_home(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
+        let live = sessions::live_of(&mut *self.connection().await?, user, self.now()).await?;
+        let networks = live.iter().filter_map(|session| {
+            let address: std::net::IpAddr = session.ip_address.as_ref()?.parse().ok()?;
+            Some(ClientAddress::from(address).network())
+        });
+        Ok(networks.into_iter().any(|own| own == network))
+    }
+}
+
+impl PasswordTry<'_> {
+    /// The password was right.
+    pub(super) async fn passed(self) {
+        let limiter = self.app.limiter();
+        limiter.passed(Guard::Account, self.account).await;
+        if let Some(network) = self.network {
+            limiter.passed(Guard::Network, network).await;
+        }
+    }
+}
+
+fn half_hash(name: &str) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&Sha256::digest(name)[..16]);
+    half
+}

@@ -1,0 +1,45 @@
+//! Who may ask now: the rates of an address, and of whoever is signed in.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Server;
+use super::accept::Accept;
+use crate::address::ClientAddress;
+use crate::graphql::{Caller, Error, Identity};
+use crate::limiter::{Key, Rate};
+
+impl Server {
+    /// Counts a request of the address. RATE_LIMITED where there are too many.
+    pub(super) fn admit_request(&self, address: ClientAddress) -> Result<(), Error> {
+        Ok(self.app.take_for(Rate::Requests, Key::Network(address.network()), 1)?)
+    }
+
+    /// Counts an operation of the user, or of the address where nobody is signed in, and the fields that it asks for.
+    /// RATE_LIMITED where there are too many.
+    pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
+        let key = match (caller.identity, caller.ip_address) {
+            (Identity::SignedIn(viewer), _) => Key::User(viewer.user),
+            (_, Some(address)) => Key::Network(address.network()),
+            (_, None) => return Ok(()),
+        };
+        self.app.take_for(Rate::Operations, key, 1)?;
+        Ok(self.app.take_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
+    }
+}
+
+/// Refuses requests of an address that sends too many, before their bodies are read.
+pub(super) async fn limit_requests(
+    State(server): State<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match server.admit_request(server.address(request.headers(), peer)) {
+        Ok(()) => next.run(request).await,
+        Err(error) => Accept::read(request.headers()).media_of_errors().fail(error),
+    }
+}

@@ -1,0 +1,98 @@
+//! Floods: strangers and accounts that send as much as they can. Everybody else is served meanwhile.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{Api, Node, User};
+
+/// Time within which another user's message is stored during each flood.
+const BOUND: Duration = Duration::from_millis(500);
+/// Requests of a flood that are under way at the same time.
+const WIDTH: usize = 32;
+
+/// Calls of one client at an address of its own, as many as it can make. They end when this is dropped.
+struct Flood(JoinSet<()>);
+
+impl Flood {
+    fn start(node: &Node, token: Option<&str>, query: &str, variables: &Value) -> Self {
+        let (api, mut calls) = (Api::from_address(node, 2), JoinSet::new());
+        for _ in 0..WIDTH {
+            let (api, token) = (api.clone(), token.map(str::to_owned));
+            let (query, variables) = (query.to_owned(), variables.clone());
+            calls.spawn(async move {
+                while api.try_call(token.as_deref(), &query, variables.clone()).await.is_ok() {}
+            });
+        }
+        Self(calls)
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_join_next().is_none()
+    }
+}
+
+/// The longest time that a message took, of some sent while the flood goes on.
+async fn longest_send(user: &User, conversation: &str) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let begun = Instant::now();
+        user.send(conversation, "hello").await;
+        longest = longest.max(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    longest
+}
+
+/// Two users who talk while others flood, and a third who may flood.
+async fn start() -> (Node, User, String, User) {
+    let node = Node::build().limited().start_alone().await;
+    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
+    let conversation = ada.open_direct(&bob).await;
+    (node, ada, conversation, eve)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn costly_documents_of_one_account_hold_up_nobody() {
+    let (node, ada, conversation, eve) = start().await;
+    let group = eve.create_group("Group", &[]).await;
+    for number in 0..50 {
+        eve.send(&group, &format!("message {number}")).await;
+    }
+    let query = "{ viewer { conversations(first: 50) { nodes { id title messages(last: 100) { nodes {
+        id number body createdAt status sender { id username displayName } reactionGroups { emoji count }
+    } } } } } }";
+    let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({}));
+    let longest = longest_send(&ada, &conversation).await;
+    assert!(longest < BOUND, "{longest:?}");
+    assert!(flood.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_one_account_hold_up_nobody() {
+    let (node, ada, conversation, eve) = start().await;
+    let group = eve.create_group("Group", &[]).await;
+    let query = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"flood\"}) { message { id } } }";
+    let mut flood = Flood::start(&node, Some(&eve.access_token), query, &json!({"id": group}));
+    let longest = longest_send(&ada, &conversation).await;
+    assert!(longest < BOUND, "{longest:?}");
+    assert!(flood.is_running());
+    // The node stops although it goes on.
+    node.stop();
+    let begun = Instant::now();
+    node.stopped().await;
+    assert!(begun.elapsed() < Duration::from_secs(21), "DRAIN_DELAY + DRAIN_TIMEOUT, and not {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_a_stranger_hold_up_nobody() {
+    let (node, ada, conversation, _) = start().await;
+    let invalid = format!("{{ {} }}", "a { b } ".repeat(400));
+    for query in ["{ __schema { types { name fields { name type { name } } } } }", &invalid] {
+        let mut flood = Flood::start(&node, None, query, &json!({}));
+        let longest = longest_send(&ada, &conversation).await;
+        assert!(longest < BOUND, "{longest:?}");
+        assert!(flood.is_running());
+    }
+}

@@ -1,0 +1,466 @@
+//! Rates: how often a user or an address may do something, on one node and on several.
+
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Node, NodeBuilder, PASSWORD, Redis, TestDatabase, User, http};
+
+/// A node that limits, with these rates.
+fn limited(flags: &[&str]) -> NodeBuilder {
+    flags.iter().fold(Node::build().limited(), |node, flag| node.flag(flag))
+}
+
+/// The setting that the one error names, and the seconds to wait.
+#[track_caller]
+fn exceeded(body: &Value) -> (&str, u64) {
+    let extensions = &body["errors"][0]["extensions"];
+    assert_eq!(extensions["code"], "RATE_LIMITED", "{body:#}");
+    (extensions["limit"].as_str().unwrap(), extensions["retryAfter"].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn a_rate_answers_429_and_says_when_to_try_again() {
+    let node = limited(&["--rate-messages=3/1m"]).start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    for body in ["one", "two", "three"] {
+        ada.send(&conversation, body).await;
+    }
+    let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
+    let body = json!({"query": query, "variables": {"input": {"conversationId": conversation, "body": "four"}}});
+    for accept in ["application/graphql-response+json", "application/json"] {
+        let request = http::post(&node, &body).bearer_auth(&ada.access_token).header("accept", accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 429, "{accept}");
+        let retry_after: u64 = response.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(exceeded(&body), ("RATE_MESSAGES", retry_after));
+        assert!((1..=20).contains(&retry_after), "{retry_after}");
+    }
+    // Nobody else waits for it.
+    bob.send(&conversation, "me too").await;
+}
+
+#[tokio::test]
+async fn an_operation_that_was_partly_done_answers_200() {
+    let node = limited(&["--rate-messages=1/1m"]).start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let query = "mutation ($id: ID!) {
+        setTyping(input: {conversationId: $id, typing: true}) { conversationId }
+        sendMessage(input: {conversationId: $id, body: \"one\"}) { message { id } }
+    }";
+    assert_eq!(ada.call(query, json!({"id": conversation})).await.status, 200);
+}
+
+/// Each rate, by an action that it counts: allowed as often as it says, and then refused by its name.
+#[tokio::test]
+async fn each_rate_of_a_user_counts_its_own_actions() {
+    let node = limited(&[
+        "--rate-forwards=4/1h",
+        "--rate-edits=2/1h",
+        "--rate-reactions=2/1h",
+        "--rate-announcements=2/1h",
+        "--rate-groups=5/1h",
+        "--rate-direct-conversations=2/1h",
+        "--rate-additions=6/1h",
+        "--rate-contact-requests=2/1h",
+        "--rate-invites=3/1h",
+        "--rate-joins=2/1h",
+        "--rate-uploads=2/1h",
+        "--rate-searches=2/1h",
+        "--rate-changes=2/1h",
+    ])
+    .start_alone()
+    .await;
+    let ada = node.register("ada").await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(node.register("other").await);
+    }
+    let conversation = ada.open_direct(&others[0]).await;
+    let message = ada.send(&conversation, "hello").await["id"].clone();
+    // Three of the six people that may be added.
+    let group = ada.create_group("Group", &[&others[0], &others[1], &others[2]]).await;
+    let other = others[1].id.as_str();
+    let bob = &others[2];
+    let invite = "mutation ($id: ID!) { createInvite(input: {conversationId: $id}) { invite { code } } }";
+    let code = ada.query(invite, json!({"id": group})).await["createInvite"]["invite"]["code"].clone();
+    let upload = json!({"fileName": "a.txt", "contentType": "text/plain", "byteSize": 1});
+    for (rate, allowed, who, query, variables) in [
+        (
+            "RATE_FORWARDS",
+            2,
+            &ada,
+            "mutation ($message: ID!, $to: [ID!]!) {
+                forwardMessages(input: {messageIds: [$message], conversationIds: $to}) { messages { id } }
+            }",
+            json!({"message": message, "to": [conversation, group]}),
+        ),
+        (
+            "RATE_EDITS",
+            2,
+            &ada,
+            "mutation ($message: ID!) { editMessage(input: {messageId: $message, body: \"bye\"}) { message { id } } }",
+            json!({"message": message}),
+        ),
+        (
+            "RATE_REACTIONS",
+            2,
+            &ada,
+            "mutation ($message: ID!) { addReaction(input: {messageId: $message, emoji: \"👍\"}) { message { id } } }",
+            json!({"message": message}),
+        ),
+        (
+            "RATE_ANNOUNCEMENTS",
+            2,
+            &ada,
+            "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }",
+            json!({"id": conversation}),
+        ),
+        (
+            "RATE_GROUPS",
+            4,
+            &ada,
+            "mutation { createGroup(input: {title: \"Group\", participantIds: []}) { conversation { id } } }",
+            json!({}),
+        ),
+        (
+            "RATE_ADDITIONS",
+            3,
+            &ada,
+            "mutation ($id: ID!, $user: ID!) {
+                addParticipants(input: {conversationId: $id, userIds: [$user]}) { conversation { id } }
+            }",
+            json!({"id": group, "user": other}),
+        ),
+        (
+            "RATE_CONTACT_REQUESTS",
+            2,
+            &ada,
+            "mutation ($user: ID!) { sendContactRequest(input: {userId: $user}) { __typename } }",
+            json!({"user": other}),
+        ),
+        ("RATE_INVITES", 2, &ada, invite, json!({"id": group})),
+        (
+            "RATE_JOINS",
+            2,
+            bob,
+            "mutation ($code: String!) { joinByInvite(input: {code: $code}) { conversation { id } } }",
+            json!({"code": code}),
+        ),
+        (
+            "RATE_UPLOADS",
+            2,
+            &ada,
+            "mutation ($upload: CreateUploadInput!) { createUpload(input: $upload) { attachment { id } } }",
+            json!({"upload": upload}),
+        ),
+        (
+            "RATE_SEARCHES",
+            2,
+            &ada,
+            "{ searchMessages(query: \"hello\") { nodes { id } } }",
+            json!({}),
+        ),
+        (
+            "RATE_CHANGES",
+            2,
+            &ada,
+            "mutation { updateProfile(input: {about: \"Hi\"}) { viewer { user { id } } } }",
+            json!({}),
+        ),
+    ] {
+        for _ in 0..allowed {
+            let answer = who.call(query, variables.clone()).await;
+            assert!(answer.body.get("errors").is_none(), "{rate}: {:#}", answer.body);
+        }
+        let answer = who.call(query, variables).await;
+        assert_eq!(exceeded(&answer.body).0, rate, "{:#}", answer.body);
+    }
+    // The first of two was opened above.
+    bob.open_direct(&others[1]).await;
+    ada.open_direct(&others[1]).await;
+    let third = ada.call(
+        "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }",
+        json!({"id": bob.id}),
+    );
+    assert_eq!(exceeded(&third.await.body).0, "RATE_DIRECT_CONVERSATIONS");
+    // One that is there is opened as often as one likes.
+    ada.open_direct(&others[0]).await;
+}
+
+#[tokio::test]
+async fn requests_operations_and_cost_are_limited() {
+    let node = limited(&["--rate-requests=20/1h", "--rate-operations=6/1h", "--rate-cost=300/1h"]).start_alone().await;
+    let ada = node.register("ada").await;
+    let list = "{ viewer { conversations(first: 40) { nodes { id title } } } }";
+    assert_eq!(ada.call(list, json!({})).await.status, 200);
+    assert_eq!(ada.call(list, json!({})).await.status, 200);
+    let answer = ada.call(list, json!({})).await;
+    assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_COST"));
+    // What costs little still runs, as often as operations may.
+    for _ in 0..3 {
+        assert_eq!(ada.call("{ serverInfo { version } }", json!({})).await.status, 200);
+    }
+    let answer = ada.call("{ serverInfo { version } }", json!({})).await;
+    assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_OPERATIONS"));
+    // Over a socket it is the same count, and the socket goes on.
+    let mut socket = ada.socket().await;
+    socket.subscribe("1", "{ serverInfo { version } }", json!({})).await;
+    let error = socket.receive().await;
+    assert_eq!(error["type"], "error", "{error:#}");
+    assert_eq!(error["payload"][0]["extensions"]["limit"], "RATE_OPERATIONS");
+    // Whoever calls from that address is counted together.
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = node.call(None, "{ serverInfo { version } }", json!({})).await;
+        if answer.status == 429 {
+            refused = Some(exceeded(&answer.body).0.to_owned());
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("RATE_REQUESTS"));
+}
+
+#[tokio::test]
+async fn registrations_are_limited_by_network() {
+    let node = limited(&["--rate-registrations=2/1h", "--trusted-proxies=loopback"]).start_alone().await;
+    let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
+    let register = async |name: &str, password: &str, address: &str| {
+        let variables = json!({"input": {"username": name, "password": password}});
+        let body = json!({"query": query, "variables": variables});
+        http::send(http::post(&node, &body).header("x-forwarded-for", address)).await
+    };
+    // What is refused at once does not count.
+    for _ in 0..3 {
+        assert_ne!(register("!", PASSWORD, "2001:db8::1").await.0, 429);
+    }
+    assert_eq!(register("ada", PASSWORD, "2001:db8::1").await.0, 200);
+    assert_eq!(register("bob", PASSWORD, "2001:db8::2").await.0, 200);
+    // The same /64.
+    let (status, body) = register("eve", PASSWORD, "2001:db8::ffff:3").await;
+    assert_eq!((status, exceeded(&body).0), (429, "RATE_REGISTRATIONS"));
+    assert_eq!(register("eve", PASSWORD, "2001:db8:0:1::3").await.0, 200);
+}
+
+#[tokio::test]
+async fn limits_can_be_turned_off() {
+    let node = limited(&["--rate-messages=1/1h", "--rate-requests=1/1h", "--rate-limits=off"]).start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    for _ in 0..3 {
+        ada.send(&conversation, "again").await;
+    }
+    let node = limited(&["--rate-messages=off"]).start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    for _ in 0..3 {
+        ada.send(&conversation, "again").await;
+    }
+}
+
+/// Sends until the rate refuses, and returns how many were sent.
+async fn send_until_refused(user: &User, conversation: &str) -> usize {
+    for sent in 0..100 {
+        let answer = user.try_send(conversation, "again", None).await;
+        if answer.status == 429 {
+            return sent;
+        }
+        answer.data();
+    }
+    panic!("nothing was refused");
+}
+
+#[tokio::test]
+async fn nodes_share_their_counts() {
+    let database = TestDatabase::new().await;
+    let start = async || limited(&["--rate-messages=10/1h"]).redis(&database.name).await.start_on(&database).await;
+    let (one, other) = (start().await, start().await);
+    let (ada, bob) = (one.register("ada").await, one.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    for _ in 0..7 {
+        ada.send(&conversation, "hello").await;
+    }
+    // They tell each other every 20 ms, when one of them counts.
+    sleep(Duration::from_millis(300)).await;
+    let on_other = ada.on(&other);
+    on_other.send(&conversation, "hello").await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(send_until_refused(&on_other, &conversation).await, 2);
+    assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 200, "this node has not heard of them yet");
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_node_goes_by_its_own_counts_while_redis_is_away() {
+    let database = TestDatabase::new().await;
+    let mut redis = Redis::start().await;
+    let node = limited(&["--rate-messages=5/1h", "--password-tries-per-account=2"])
+        .limits_over(&redis.url(), &database.name)
+        .start_on(&database)
+        .await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    redis.kill().await;
+    assert_eq!(send_until_refused(&ada, &conversation).await, 5);
+    let begun = Instant::now();
+    assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+    assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+    assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "RATE_LIMITED");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    redis.restart().await;
+    // Those sent meanwhile still count here.
+    assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
+    bob.send(&conversation, "hello").await;
+}
+
+/// The code of the error and the seconds to wait, or `OK`.
+async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64) {
+    try_login_from(node, username, password, None).await
+}
+
+async fn try_login_from(node: &Node, username: &str, password: &str, address: Option<&str>) -> (String, u64) {
+    let query = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+    let variables = json!({"input": {"identifier": username, "password": password}});
+    let mut request = http::post(node, &json!({"query": query, "variables": variables}));
+    if let Some(address) = address {
+        request = request.header("x-forwarded-for", address);
+    }
+    let (_, body) = http::send(request).await;
+    let extensions = &body["errors"][0]["extensions"];
+    let code = extensions["code"].as_str().unwrap_or("OK").to_owned();
+    (code, extensions["retryAfter"].as_u64().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn guessing_a_password_waits_twice_as_long_each_time() {
+    let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
+    let ada = node.register("ada").await;
+    for name in [ada.username.as_str(), "nobody_has_this_name"] {
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 1), "{name}");
+        sleep(Duration::from_millis(1050)).await;
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 2), "{name}");
+        sleep(Duration::from_millis(2050)).await;
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 4), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_right_password_forgets_the_wrong_ones() {
+    let node = limited(&["--password-tries-per-account=3"]).start_alone().await;
+    let ada = node.register("ada").await;
+    for _ in 0..3 {
+        for _ in 0..2 {
+            assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+        }
+        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK");
+    }
+}
+
+#[tokio::test]
+async fn many_tries_at_once_gain_nothing() {
+    let node = limited(&["--password-tries-per-account=5"]).start_alone().await;
+    let ada = node.register("ada").await;
+    let tries = (0..30).map(|_| try_login(&node, &ada.username, "wrong"));
+    let answers = futures_util::future::join_all(tries).await;
+    assert_eq!(answers.iter().filter(|(code, _)| code == "UNAUTHENTICATED").count(), 5);
+    assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 25);
+}
+
+/// Whoever guesses keeps out strangers, and not the owner where the owner is signed in.
+#[tokio::test]
+async fn the_owner_signs_in_from_home_while_others_guess() {
+    let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
+    let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
+    let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
+    let request = http::post(&node, &json!({"query": query, "variables": variables}));
+    http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
+    for _ in 0..2 {
+        try_login_from(&node, "ada", "wrong", Some("203.0.113.7")).await;
+    }
+    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("203.0.113.7")).await.0, "RATE_LIMITED");
+    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("198.51.100.1")).await.0, "RATE_LIMITED");
+    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "OK");
+    // A guess at home counts as well.
+    for _ in 0..2 {
+        assert_eq!(try_login_from(&node, "ada", "wrong", Some("2001:db8::2")).await.0, "UNAUTHENTICATED");
+    }
+    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "RATE_LIMITED");
+}
+
+/// One network tries many accounts, some of them its own.
+#[tokio::test]
+async fn guessing_from_one_network_is_slowed_down() {
+    let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
+    let ada = node.register("ada").await;
+    for name in ["first", "second", "third"] {
+        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
+        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
+    }
+    assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
+    assert_eq!(try_login(&node, "fifth", "wrong").await.0, "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn nodes_share_wrong_passwords() {
+    let database = TestDatabase::new().await;
+    let start =
+        async || limited(&["--password-tries-per-account=4"]).redis(&database.name).await.start_on(&database).await;
+    let (one, other) = (start().await, start().await);
+    let ada = one.register("ada").await;
+    for node in [&one, &other, &one, &other] {
+        assert_eq!(try_login(node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+    }
+    assert_eq!(try_login(&one, &ada.username, "wrong").await.0, "RATE_LIMITED");
+    assert_eq!(try_login(&other, &ada.username, "wrong").await.0, "RATE_LIMITED");
+    sleep(Duration::from_millis(1100)).await;
+    assert_eq!(try_login(&other, &ada.username, PASSWORD).await.0, "OK");
+    assert_eq!(try_login(&one, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn other_password_checks_are_guarded_too() {
+    let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
+    let ada = node.register("ada").await;
+    let change = "mutation ($new: String!) {
+        changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
+    }";
+    let new = json!({"new": "another loom of one's own"});
+    assert_eq!(ada.call(change, new.clone()).await.code(), "BAD_USER_INPUT");
+    assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");
+    assert_eq!(ada.call(change, new).await.code(), "RATE_LIMITED");
+    assert_eq!(ada.delete_account(Some("wrong")).await.code(), "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn a_request_checks_one_password() {
+    let node = Node::start().await;
+    let ada = node.register("ada").await;
+    let login = format!("login(input: {{identifier: \"{}\", password: \"wrong\"}}) {{ accessToken }}", ada.username);
+    let register = "register(input: {username: \"bob_1\", password: \"a loom of one's own\"}) { accessToken }";
+    for document in [
+        format!("mutation {{ a: {login} b: {login} }}"),
+        format!("mutation {{ {login} {register} }}"),
+        format!("mutation {{ ...F ...G }} fragment F on Mutation {{ a: {login} }} fragment G on Mutation {{ b: {login} }}"),
+        format!("mutation {{ ... on Mutation {{ a: {login} }} b: {login} }}"),
+    ] {
+        let answer = node.call(None, &document, json!({})).await;
+        assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX", "{document}");
+    }
+    let one = json!({"query": format!("mutation {{ {login} }}")});
+    let (_, body) = http::send(http::post(&node, &json!([one, one]))).await;
+    for answer in body.as_array().unwrap() {
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "OPERATION_TOO_COMPLEX", "{body:#}");
+    }
+    let harmless = json!({"query": "{ serverInfo { version } }"});
+    let (_, body) = http::send(http::post(&node, &json!([harmless, one]))).await;
+    assert_eq!(body[1]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{body:#}");
+}
