@@ -3,6 +3,7 @@
 mod calls;
 mod docs;
 mod files;
+mod limits;
 mod media;
 mod process;
 mod rates;
@@ -19,6 +20,7 @@ use crate::address::TrustedProxies;
 pub use calls::CallSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
+pub use limits::limits_table;
 pub use media::{MAX_EXAMINATION, Media};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, Rates};

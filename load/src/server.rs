@@ -72,7 +72,7 @@ impl Server {
             .env("JWT_SECRET", JWT_SECRET)
             // No measurement is to outlive its tokens.
             .env("ACCESS_TOKEN_TTL", "86400")
-            // One address registers and sends for all.
+            // All users share one address.
             .env("RATE_LIMITS", "off")
             // Registering is not what is measured.
             .env("PASSWORD_MEMORY_KIB", "19456")

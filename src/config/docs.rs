@@ -125,6 +125,19 @@ fn settings() -> Vec<(Option<String>, Arg)> {
         .collect()
 }
 
+/// The default of the setting with this name; empty where it has none.
+pub(super) fn default_of(name: &str) -> Option<String> {
+    let (_, arg) = settings().into_iter().find(|(_, arg)| env_name(arg) == name)?;
+    Some(default(&arg).unwrap_or_default())
+}
+
+/// The names of the settings whose default is a number, or a rate.
+#[cfg(test)]
+pub(super) fn numeric_settings() -> Vec<String> {
+    let numeric = |arg: &Arg| default(arg).is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
+    settings().into_iter().filter(|(_, arg)| numeric(arg)).map(|(_, arg)| env_name(&arg)).collect()
+}
+
 fn env_name(arg: &Arg) -> String {
     arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -30,15 +30,35 @@ const GROUPS: [(&str, &[Limit]); 9] = [
         &[
             limit("RATE_REQUESTS", "requests of an address", "the node from floods", RATE_LIMITED),
             limit("RATE_OPERATIONS", "operations of a user or address", "the node from one client", RATE_LIMITED),
-            limit("RATE_COST", "fields for a user or address", "processors and Postgres from costly documents", RATE_LIMITED),
-            limit("RATE_REGISTRATIONS", "accounts from an address", "the service from accounts made by machines", RATE_LIMITED),
+            limit(
+                "RATE_COST",
+                "fields for a user or address",
+                "processors and Postgres from costly documents",
+                RATE_LIMITED,
+            ),
+            limit(
+                "RATE_REGISTRATIONS",
+                "accounts from an address",
+                "the service from accounts made by machines",
+                RATE_LIMITED,
+            ),
             limit("RATE_MESSAGES", "messages of a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_FORWARDS", "copies by a user", "recipients and the log", RATE_LIMITED),
             limit("RATE_EDITS", "changes by a user", "the log", RATE_LIMITED),
             limit("RATE_REACTIONS", "reactions and pins by a user", "recipients and the log", RATE_LIMITED),
-            limit("RATE_ANNOUNCEMENTS", "changes of typing and presence by a user", "recipients and Redis", RATE_LIMITED),
+            limit(
+                "RATE_ANNOUNCEMENTS",
+                "changes of typing and presence by a user",
+                "recipients and Redis",
+                RATE_LIMITED,
+            ),
             limit("RATE_GROUPS", "groups by a user", "Postgres", RATE_LIMITED),
-            limit("RATE_DIRECT_CONVERSATIONS", "new conversations by a user", "people from unwanted messages", RATE_LIMITED),
+            limit(
+                "RATE_DIRECT_CONVERSATIONS",
+                "new conversations by a user",
+                "people from unwanted messages",
+                RATE_LIMITED,
+            ),
             limit("RATE_ADDITIONS", "people added by a user", "people from unwanted groups", RATE_LIMITED),
             limit("RATE_CONTACT_REQUESTS", "requests by a user", "people from unwanted requests", RATE_LIMITED),
             limit("RATE_INVITES", "invites by a user", "Postgres", RATE_LIMITED),
@@ -65,7 +85,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
         "Requests and operations",
         &[
             limit("MAX_REQUEST_BYTES", "bytes", "memory", "413"),
-            limit("REQUEST_READ_TIMEOUT", "seconds", "memory from requests that stand still", "408, or the connection is closed"),
+            limit(
+                "REQUEST_READ_TIMEOUT",
+                "seconds",
+                "memory from requests that stand still",
+                "408, or the connection is closed",
+            ),
             limit("OPERATION_MAX_TOKENS", "tokens of a document", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_NESTING", "levels", "the stack", TOO_COMPLEX),
             limit("OPERATION_MAX_DEPTH", "fields within each other", "Postgres", TOO_COMPLEX),
@@ -73,7 +98,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("OPERATION_MAX_DIRECTIVES", "directives", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_COMPLEXITY", "fields", "processors and Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_BATCH", "operations in a list", "processors and Postgres", "413"),
-            limit("OPERATION_TIMEOUT", "seconds", "connections to Postgres", "OPERATION_TOO_COMPLEX for a query, UNAVAILABLE for a mutation"),
+            limit(
+                "OPERATION_TIMEOUT",
+                "seconds",
+                "connections to Postgres",
+                "OPERATION_TOO_COMPLEX for a query, UNAVAILABLE for a mutation",
+            ),
             limit("DOCUMENT_CACHE_BYTES", "bytes", "memory", "the document is parsed again"),
         ],
     ),
@@ -93,7 +123,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
         "Content",
         &[
             limit("MAX_MESSAGE_LENGTH", "Unicode scalar values", "readers", BAD_INPUT),
-            limit("MAX_GROUP_SIZE", "participants", "the nodes from events that go to too many", "BAD_USER_INPUT or CONFLICT"),
+            limit(
+                "MAX_GROUP_SIZE",
+                "participants",
+                "the nodes from events that go to too many",
+                "BAD_USER_INPUT or CONFLICT",
+            ),
             limit("CALL_MAX_MESH", "devices in a call", "phones from too many streams", "CONFLICT with CALL_FULL"),
             limit("CALL_MAX_GROUP_SIZE", "participants", "people from ringing phones", BAD_INPUT),
             limit("CALL_MAX_PENDING_SIGNALS", "signals for a device", "Postgres", RATE_LIMITED),
@@ -117,15 +152,10 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform"),
         ],
     ),
-    (
-        "Connections",
-        &[],
-    ),
+    ("Connections", &[]),
     (
         "Subscriptions",
-        &[
-            limit("STREAM_QUEUE", "events", "memory from clients that are slow", "the stream reads them from Postgres"),
-        ],
+        &[limit("STREAM_QUEUE", "events", "memory from clients that are slow", "the stream reads them from Postgres")],
     ),
     (
         "Writers and Postgres",
@@ -138,12 +168,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
     ),
 ];
 
-/// Settings with a number that bounds nothing a client does.
-#[cfg(test)]
-const NO_LIMITS: [&str; 0] = [];
-
-/// Docs: every limit, its default and unit, what it protects, and what a client gets beyond it. `default` looks a setting
-/// up.
+/// Docs: every limit, its default and unit, what it protects, and what a client gets beyond it.
 pub fn limits_table() -> String {
     let mut text = String::from(
         "# Limits\n\n\
@@ -165,4 +190,67 @@ pub fn limits_table() -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::docs::{default_of, numeric_settings};
+    use super::*;
+
+    /// Settings with a number that bounds nothing a client does: addresses, intervals, lifetimes and the work of a node.
+    const NO_LIMITS: [&str; 33] = [
+        "LISTEN_ADDR",
+        "DRAIN_DELAY",
+        "DRAIN_TIMEOUT",
+        "S3_CONNECT_TIMEOUT",
+        "S3_TIMEOUT",
+        "S3_TRANSFER_TIMEOUT",
+        "ACCESS_TOKEN_TTL",
+        "REFRESH_TOKEN_TTL",
+        "PASSWORD_MEMORY_KIB",
+        "PASSWORD_PASSES",
+        "WRITE_BATCH",
+        "WRITERS",
+        "SCHEDULE_POLL_INTERVAL",
+        "TAIL_HOLE_WAIT",
+        "TAIL_POLL_INTERVAL",
+        "TAIL_MEMORY",
+        "CATCH_UP_PAGE",
+        "TYPING_TIMEOUT",
+        "PRESENCE_GRACE",
+        "PRESENCE_NODE_TTL",
+        "CALL_RING_TIMEOUT",
+        "CALL_ABSENCE_TIMEOUT",
+        "CALL_SIGNAL_TTL",
+        "TURN_TTL",
+        "EVENT_RETENTION",
+        "SESSION_RETENTION",
+        "HOUSEKEEPING_INTERVAL",
+        "ATTACHMENT_GRACE",
+        "ATTACHMENT_SWEEP_INTERVAL",
+        "CLAMD_TIMEOUT",
+        "SOCKET_PING_INTERVAL",
+        "PUBLIC_MAX_AGE",
+        "",
+    ];
+
+    fn names() -> impl Iterator<Item = &'static str> {
+        GROUPS.iter().flat_map(|(_, limits)| limits.iter().map(|limit| limit.setting))
+    }
+
+    #[test]
+    fn each_limit_is_a_setting() {
+        for name in names() {
+            assert!(default_of(name).is_some(), "{name} is no setting");
+        }
+    }
+
+    #[test]
+    fn each_number_among_the_settings_is_a_limit_or_is_said_to_be_none() {
+        for name in numeric_settings() {
+            let limit = names().filter(|other| *other == name).count();
+            let other = usize::from(NO_LIMITS.contains(&name.as_str()));
+            assert_eq!(limit + other, 1, "{name} belongs either to GROUPS or to NO_LIMITS");
+        }
+    }
 }

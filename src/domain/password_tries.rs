@@ -1,8 +1,8 @@
-//! Slows down who guesses passwords, without locking out who knows them.
+//! Slows down clients that guess passwords, and does not lock out the owner of an account.
 //!
-//! Each try counts as failed until it has succeeded, so that many tries at once gain nothing. Tries count for the account
-//! and for the network that they come from. A stranger who guesses makes everybody wait who signs in to that account,
-//! its owner included. Networks in which the owner has a live session are therefore counted apart.
+//! Each try counts as failed until it has succeeded. Parallel tries therefore gain nothing. Tries count for the account
+//! and for the network of the client. A stranger who guesses makes every client of that account wait, the owner
+//! included. Networks in which the owner has a live session therefore have counts of their own.
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +26,7 @@ pub(super) struct PasswordTry<'a> {
 /// The account whose password is tried.
 pub(super) enum Account<'a> {
     Known(UserId),
-    /// No account has this name. It is counted all the same, so that nobody can tell.
+    /// No account has this name. Its tries count as well, so that clients cannot find out which accounts exist.
     Unknown(&'a str),
 }
 

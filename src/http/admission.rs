@@ -1,4 +1,4 @@
-//! Who may ask now: the rates of an address, and of whoever is signed in.
+//! The rates of requests and operations, by address and by user.
 
 use std::net::SocketAddr;
 
@@ -13,13 +13,13 @@ use crate::graphql::{Caller, Error, Identity};
 use crate::limiter::{Key, Rate};
 
 impl Server {
-    /// Counts a request of the address. RATE_LIMITED where there are too many.
+    /// Counts a request of the address. Returns RATE_LIMITED if the rate is exceeded.
     pub(super) fn admit_request(&self, address: ClientAddress) -> Result<(), Error> {
         Ok(self.app.take_for(Rate::Requests, Key::Network(address.network()), 1)?)
     }
 
-    /// Counts an operation of the user, or of the address where nobody is signed in, and the fields that it asks for.
-    /// RATE_LIMITED where there are too many.
+    /// Counts an operation and the fields that it asks for. They count for the user, or for the address of an anonymous
+    /// client. Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
         let key = match (caller.identity, caller.ip_address) {
             (Identity::SignedIn(viewer), _) => Key::User(viewer.user),

@@ -15,12 +15,12 @@ pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 /// Keys kept in memory, of about 150 bytes each; the least used are forgotten first.
 const MAX_KEYS: usize = 100_000;
 
-/// What is guarded.
+/// Kind of tries that a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// The password of one account. A success forgets all failures.
     Account,
-    /// Passwords tried from one network. A success takes back only itself: whoever guesses may have an account too.
+    /// Passwords tried from one network. A success forgets only its own try, because an attacker can have an account, too.
     Network,
 }
 
@@ -38,7 +38,7 @@ impl Guard {
     }
 }
 
-/// How the waits of a guard grow.
+/// How the wait of a guard grows with failures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     /// Failures without a wait.
@@ -47,7 +47,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// The wait after so many failures in a row.
+    /// Wait after this number of failures in a row.
     fn delay(self, failures: u32) -> Duration {
         match failures.checked_sub(self.free) {
             None => Duration::ZERO,
@@ -66,7 +66,7 @@ pub(super) struct Guards {
 #[derive(Clone, Copy, Default)]
 struct Tries {
     failures: u32,
-    /// When the next try is allowed, and when the last one was.
+    /// Time of the next allowed try, and time of the last try.
     times: Option<(Instant, Instant)>,
 }
 
@@ -115,7 +115,7 @@ impl Guards {
     }
 
     fn of(&self, guard: Guard, key: Key) -> Arc<Mutex<Tries>> {
-        // The closure cannot fail; if the cache did, this try would not be counted.
+        // The closure cannot fail.
         let made = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
         made.unwrap_or_default()
     }

@@ -1,12 +1,12 @@
 //! The rate limiter: how often a user or an address may do something.
 //!
-//! Two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371, appendix I). A
-//! [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the one before.
+//! There are two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371, appendix
+//! I). A [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the one before.
 //!
-//! A node decides about rates from its own memory, and tells the other nodes through Redis what it has allowed, many
-//! counts at once. So a check costs no round trip, and nodes may together allow a little more than one node alone during
-//! [`redis::SYNC_INTERVAL`]. A guard asks Redis before each try, because it protects passwords. Where Redis is away,
-//! both go by the node's own counts.
+//! A node checks rates in its own memory. It then adds the counts of many checks to Redis in one pipeline, where the other
+//! nodes read them. A check therefore costs no round trip. During [`redis::SYNC_INTERVAL`] the nodes together can allow
+//! more than one node alone. A guard asks Redis before each try, because it protects passwords. While Redis is
+//! unavailable, both use the node's own counts.
 
 mod guards;
 mod rate;
@@ -29,14 +29,14 @@ pub use rate::Rate;
 use redis::Shared;
 use states::Counts;
 
-/// Whom a limit counts.
+/// Client or name that a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     User(UserId),
     Network(ClientNetwork),
     /// A user, seen from one network.
     UserFrom(UserId, ClientNetwork),
-    /// The first half of the SHA-256 of a name that belongs to nobody.
+    /// First 16 bytes of the SHA-256 of a name that no account has.
     Name([u8; 16]),
 }
 
@@ -67,8 +67,8 @@ impl Limiter {
         Self(Arc::new(Parts::new(settings, None)))
     }
 
-    /// Shares its counts with the other nodes through Redis, until `stop` is cancelled. `prefix` starts each of its keys.
-    /// Redis may be away.
+    /// Shares its counts with the other nodes through Redis until `stop` is cancelled. Each key in Redis starts with
+    /// `prefix`. Redis can be unavailable, at the start and later.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
         let (shared, outbox) = Shared::open(url, prefix)?;
         let limiter = Self(Arc::new(Parts::new(settings, Some(shared))));
@@ -76,12 +76,12 @@ impl Limiter {
         Ok(limiter)
     }
 
-    /// Whether limits apply at all. Those for each address follow it, wherever they are.
+    /// False if RATE_LIMITS is off. Limits for each address elsewhere in the server follow it.
     pub fn is_enabled(&self) -> bool {
         self.0.enabled
     }
 
-    /// Counts `count` actions, or none where they are more than the rate allows now.
+    /// Counts `count` actions. Counts none and fails if they are more than the rate allows now.
     pub fn take(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
         let (Some(counts), Some(count)) = (&self.0.counts[rate as usize], NonZeroU32::new(count)) else {
             return Ok(());
@@ -93,7 +93,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts a try as failed, or tells how long the next one has to wait. [`Limiter::passed`] takes it back.
+    /// Counts a try as failed. Fails if the try has to wait. [`Limiter::passed`] takes the failure back.
     pub async fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
         if !self.0.enabled {
             return Ok(());
@@ -116,7 +116,7 @@ impl Limiter {
         }
     }
 
-    /// Another node has allowed actions: those counted in all need so long to be forgotten.
+    /// Takes over the counts of all nodes: the actions of the key are forgotten after `backlog`.
     fn learn(&self, rate: Rate, key: &Key, backlog: Duration) {
         if let Some(counts) = &self.0.counts[rate as usize] {
             counts.learn(key, backlog);

@@ -4,7 +4,7 @@ use crate::config::{Allowance, Rates};
 
 macro_rules! rates {
     ($($(#[$doc:meta])* $name:ident = $setting:literal, $field:ident;)*) => {
-        /// What is counted.
+        /// Kind of actions that a rate counts.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Rate {
             $($(#[$doc])* $name,)*

@@ -1,4 +1,4 @@
-//! What the nodes tell each other about limits, through Redis.
+//! The counts that the nodes share through Redis.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -18,10 +18,10 @@ use crate::error::Result;
 
 /// Time between two exchanges of counts. The nodes together may allow this much more than one node alone.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a guard waits for Redis before it goes by the node's own counts.
+/// Time that a guard waits for Redis before it uses the node's own counts.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time until Redis is tried again after it was away.
+/// Wait before the next exchange after Redis failed.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// Counts that may wait for an exchange. Beyond them the other nodes are not told.
 const MAX_WAITING: usize = 20_000;
@@ -84,7 +84,7 @@ pub(super) struct Shared {
     redis: ConnectionManager,
     prefix: Arc<str>,
     waiting: Arc<Waiting>,
-    /// Whether Redis failed last time, so that the log says it once.
+    /// True while Redis fails, so that the log reports a failure once.
     away: AtomicBool,
 }
 
@@ -120,7 +120,7 @@ impl Shared {
         Ok((Self { redis, prefix, waiting, away: AtomicBool::new(false) }, outbox))
     }
 
-    /// Tells the other nodes soon.
+    /// Queues a count for the next exchange.
     pub(super) fn tell(&self, rate: Rate, key: Key, count: NonZeroU32) {
         let mut counts = self.waiting.lock();
         let room = counts.len() < MAX_WAITING;
@@ -155,7 +155,7 @@ impl Shared {
         self.heard(done);
     }
 
-    /// None where Redis is away.
+    /// Value of the answer, or None if Redis is unavailable.
     fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
         match answer {
             Ok(value) => {
@@ -166,7 +166,7 @@ impl Shared {
             }
             Err(error) => {
                 if !self.away.swap(true, Ordering::Relaxed) {
-                    warn!(%error, "Redis is away; limits go by this node's own counts");
+                    warn!(%error, "Redis is unavailable; this node uses its own counts for limits");
                 }
                 None
             }
@@ -175,7 +175,7 @@ impl Shared {
 }
 
 impl Outbox {
-    /// Sends what waits, one exchange after the other, and passes on what the nodes together have allowed.
+    /// Sends the waiting counts, one exchange after the other, and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
             self.waiting.some.notified().await;

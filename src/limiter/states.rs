@@ -49,7 +49,7 @@ impl Counts {
         self.interval
     }
 
-    /// Fails with the time to wait. More than may ever come at once count as the most that may.
+    /// Fails with the time to wait. A `count` above the burst counts as the whole burst.
     pub(super) fn take(&self, key: &Key, count: NonZeroU32) -> Result<(), Duration> {
         match self.limiter.check_key_n(key, count.min(self.burst)) {
             Ok(Ok(())) => Ok(()),
@@ -58,9 +58,9 @@ impl Counts {
         }
     }
 
-    /// Counts what other nodes have allowed: the key's next action is `backlog` away from now at the least.
+    /// Takes over the count of all nodes: the actions of the key are forgotten after `backlog`.
     pub(super) fn learn(&self, key: &Key, backlog: Duration) {
-        // Never beyond what the rate itself would count.
+        // The rate itself never counts further ahead than its time.
         let arrival = self.started.elapsed() + backlog.min(self.time);
         let arrival = u64::try_from(arrival.as_nanos()).unwrap_or(u64::MAX);
         self.states.of(key).fetch_max(arrival, Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl Counts {
 
 impl States {
     fn of(&self, key: &Key) -> Arc<AtomicU64> {
-        // The closure cannot fail; if the cache did, this action would not be counted.
+        // The closure cannot fail.
         let made = self.0.get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::default()));
         made.unwrap_or_default()
     }
@@ -85,7 +85,7 @@ impl StateStore for States {
         let state = self.of(key);
         let mut before = state.load(Ordering::Relaxed);
         loop {
-            // Zero is the start, before which nothing was counted.
+            // Zero means that the key has no actions yet.
             let (decision, after) = decide(Some(before).filter(|&nanos| nanos > 0).map(Nanos::new))?;
             match state.compare_exchange_weak(before, after.into(), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(decision),

@@ -1,4 +1,4 @@
-//! Floods: strangers and accounts that send as much as they can. Everybody else is served meanwhile.
+//! Floods: strangers and accounts that send as much as they can. Other users are served meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ impl Flood {
     }
 }
 
-/// The longest time that a message took, of some sent while the flood goes on.
+/// Sends messages during a flood, and returns the longest time that one of them took.
 async fn longest_send(user: &User, conversation: &str) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
@@ -78,7 +78,7 @@ async fn messages_of_one_account_hold_up_nobody() {
     let longest = longest_send(&ada, &conversation).await;
     assert!(longest < BOUND, "{longest:?}");
     assert!(flood.is_running());
-    // The node stops although it goes on.
+    // The flood continues while the node stops.
     node.stop();
     let begun = Instant::now();
     node.stopped().await;

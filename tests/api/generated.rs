@@ -32,6 +32,11 @@ fn generated_settings_table() {
 }
 
 #[test]
+fn generated_limits_table() {
+    generated("docs/limits.md", &parlance::config::limits_table());
+}
+
+#[test]
 fn generated_error_table() {
     generated("docs/errors.md", &ErrorCode::table());
 }

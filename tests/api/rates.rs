@@ -40,7 +40,7 @@ async fn a_rate_answers_429_and_says_when_to_try_again() {
         assert_eq!(exceeded(&body), ("RATE_MESSAGES", retry_after));
         assert!((1..=20).contains(&retry_after), "{retry_after}");
     }
-    // Nobody else waits for it.
+    // Other users do not wait.
     bob.send(&conversation, "me too").await;
 }
 
@@ -56,7 +56,7 @@ async fn an_operation_that_was_partly_done_answers_200() {
     assert_eq!(ada.call(query, json!({"id": conversation})).await.status, 200);
 }
 
-/// Each rate, by an action that it counts: allowed as often as it says, and then refused by its name.
+/// Each row has a rate and an action that it counts. The action is allowed as often as the rate says, and then refused.
 #[tokio::test]
 async fn each_rate_of_a_user_counts_its_own_actions() {
     let node = limited(&[
@@ -181,7 +181,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
         let answer = who.call(query, variables).await;
         assert_eq!(exceeded(&answer.body).0, rate, "{:#}", answer.body);
     }
-    // The first of two was opened above.
+    // The test has opened the first of two above.
     bob.open_direct(&others[1]).await;
     ada.open_direct(&others[1]).await;
     let third = ada.call(
@@ -189,7 +189,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
         json!({"id": bob.id}),
     );
     assert_eq!(exceeded(&third.await.body).0, "RATE_DIRECT_CONVERSATIONS");
-    // One that is there is opened as often as one likes.
+    // Opening a conversation that exists is not counted.
     ada.open_direct(&others[0]).await;
 }
 
@@ -202,19 +202,19 @@ async fn requests_operations_and_cost_are_limited() {
     assert_eq!(ada.call(list, json!({})).await.status, 200);
     let answer = ada.call(list, json!({})).await;
     assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_COST"));
-    // What costs little still runs, as often as operations may.
+    // Cheap operations still run until their own rate is reached.
     for _ in 0..3 {
         assert_eq!(ada.call("{ serverInfo { version } }", json!({})).await.status, 200);
     }
     let answer = ada.call("{ serverInfo { version } }", json!({})).await;
     assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_OPERATIONS"));
-    // Over a socket it is the same count, and the socket goes on.
+    // A socket shares the count, and stays open.
     let mut socket = ada.socket().await;
     socket.subscribe("1", "{ serverInfo { version } }", json!({})).await;
     let error = socket.receive().await;
     assert_eq!(error["type"], "error", "{error:#}");
     assert_eq!(error["payload"][0]["extensions"]["limit"], "RATE_OPERATIONS");
-    // Whoever calls from that address is counted together.
+    // All clients of an address share one count.
     let mut refused = None;
     for _ in 0..20 {
         let answer = node.call(None, "{ serverInfo { version } }", json!({})).await;
@@ -234,13 +234,13 @@ async fn registrations_are_limited_by_network() {
         let body = json!({"query": query, "variables": variables});
         http::send(http::post(&node, &body).header("x-forwarded-for", address)).await
     };
-    // What is refused at once does not count.
+    // Input that breaks a rule does not count.
     for _ in 0..3 {
         assert_ne!(register("!", PASSWORD, "2001:db8::1").await.0, 429);
     }
     assert_eq!(register("ada", PASSWORD, "2001:db8::1").await.0, 200);
     assert_eq!(register("bob", PASSWORD, "2001:db8::2").await.0, 200);
-    // The same /64.
+    // This address is in the same /64.
     let (status, body) = register("eve", PASSWORD, "2001:db8::ffff:3").await;
     assert_eq!((status, exceeded(&body).0), (429, "RATE_REGISTRATIONS"));
     assert_eq!(register("eve", PASSWORD, "2001:db8:0:1::3").await.0, 200);
@@ -284,7 +284,7 @@ async fn nodes_share_their_counts() {
     for _ in 0..7 {
         ada.send(&conversation, "hello").await;
     }
-    // They tell each other every 20 ms, when one of them counts.
+    // Nodes exchange their counts every 20 ms.
     sleep(Duration::from_millis(300)).await;
     let on_other = ada.on(&other);
     on_other.send(&conversation, "hello").await;
@@ -313,7 +313,7 @@ async fn a_node_goes_by_its_own_counts_while_redis_is_away() {
     assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "RATE_LIMITED");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     redis.restart().await;
-    // Those sent meanwhile still count here.
+    // The messages sent meanwhile still count on this node.
     assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
     bob.send(&conversation, "hello").await;
 }
@@ -375,7 +375,7 @@ async fn many_tries_at_once_gain_nothing() {
     assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 25);
 }
 
-/// Whoever guesses keeps out strangers, and not the owner where the owner is signed in.
+/// An attacker makes other networks wait, but not the network where the owner is signed in.
 #[tokio::test]
 async fn the_owner_signs_in_from_home_while_others_guess() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
@@ -396,7 +396,7 @@ async fn the_owner_signs_in_from_home_while_others_guess() {
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "RATE_LIMITED");
 }
 
-/// One network tries many accounts, some of them its own.
+/// An attacker tries many accounts, and signs in to an account of its own in between.
 #[tokio::test]
 async fn guessing_from_one_network_is_slowed_down() {
     let node = limited(&["--password-tries-per-address=4"]).start_alone().await;

@@ -117,7 +117,7 @@ export function launch(args, { dir, env = {} }) {
   const { PATH, HOME, TMPDIR, LANG } = process.env;
   const child = spawn(BINARY, args, {
     cwd: dir,
-    // One address calls for everybody.
+    // All users of a test share one address.
     env: { PATH, HOME, TMPDIR, LANG, RATE_LIMITS: 'off', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -74,7 +74,7 @@ impl Node {
             exchange: Arc::new(MemoryExchange::default()),
             limits: None,
             clock: Clock::system(),
-            // One address calls for everybody. Tests of limits turn them on.
+            // All users of a test share one address. Tests of limits turn limits on.
             flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
             data_dir: None,
