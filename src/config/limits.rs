@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 struct Limit {
     setting: &'static str,
     unit: &'static str,
-    /// What would suffer without it.
+    /// Part of the service that suffers without the limit.
     protects: &'static str,
-    /// What a client gets beyond it.
+    /// Answer to a client that exceeds the limit.
     answer: &'static str,
 }
 
@@ -23,7 +23,7 @@ const UNAVAILABLE: &str = "UNAVAILABLE, 503";
 const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
-/// Each group has a heading. Their settings are in the order of `.env.example`.
+/// Headings of the table, each with its limits in the order of `.env.example`.
 const GROUPS: [(&str, &[Limit]); 9] = [
     (
         "How often",
@@ -168,7 +168,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
     ),
 ];
 
-/// Docs: every limit, its default and unit, what it protects, and what a client gets beyond it.
+/// Markdown table of every limit with its default, its unit, the part that it protects, and the answer beyond it.
 pub fn limits_table() -> String {
     let mut text = String::from(
         "# Limits\n\n\

@@ -17,10 +17,10 @@ pub struct Rates {
     /// Requests of one address: HTTP requests to /graphql, and operations on its sockets
     #[arg(long, env, default_value = "12000/1m", value_name = "COUNT/TIME")]
     pub rate_requests: Allowance,
-    /// Operations of one user, or of one address where nobody is signed in
+    /// Operations of one user, or of all anonymous clients of one address
     #[arg(long, env, default_value = "3000/1m", value_name = "COUNT/TIME")]
     pub rate_operations: Allowance,
-    /// Fields that one user may ask for, or one address where nobody is signed in, counted as for OPERATION_MAX_COMPLEXITY
+    /// Fields that one user may ask for, or all anonymous clients of one address, counted as for OPERATION_MAX_COMPLEXITY
     #[arg(long, env, default_value = "250000/15s", value_name = "COUNT/TIME")]
     pub rate_cost: Allowance,
     /// Accounts registered from one address

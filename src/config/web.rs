@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::within;
 
-/// Stands for every origin of this machine.
+/// Word for every origin of this machine.
 const LOOPBACK: &str = "loopback";
-/// The same in the rules of a bucket, where a star stands for any text.
+/// Patterns for the origins of this machine in the rules of an S3 bucket. A star matches any text.
 const LOOPBACK_PATTERNS: [&str; 4] =
     ["http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"];
 
@@ -20,7 +20,7 @@ pub struct Web {
     /// Serve the explorers at /graphiql and /playground
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub explorers: bool,
-    /// Seconds a CDN may keep the answer to a query by GET that nobody is signed in for; 0 is not at all
+    /// Seconds that a CDN may cache the answer to an anonymous query by GET; 0 turns caching off
     #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = within::<u32>(0..=86_400))]
     pub public_max_age: u32,
 }

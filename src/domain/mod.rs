@@ -129,7 +129,7 @@ pub struct Viewer {
     pub expires_at: DateTime<Utc>,
 }
 
-/// What connects a node with the others.
+/// Connections of a node to the other nodes.
 pub struct Cluster {
     pub broker: Arc<dyn Broker>,
     pub exchange: Arc<dyn Exchange>,
