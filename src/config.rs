@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod calls;
+mod connections;
 mod docs;
 mod files;
 mod media;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::address::TrustedProxies;
 pub use calls::CallSettings;
+pub use connections::ConnectionSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::{MAX_EXAMINATION, Media};
@@ -55,6 +57,8 @@ pub struct Config {
     pub files: Files,
     #[command(flatten)]
     pub media: Media,
+    #[command(flatten)]
+    pub connections: ConnectionSettings,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]
