@@ -23,7 +23,7 @@ export const BINARY =
   process.env.PARLANCE_BIN || join(process.env.CARGO_TARGET_DIR || join(cache, 'target'), 'debug', 'parlance');
 
 /** Hashes as cheap as the settings allow, and no wait for load balancers that are not there. */
-const QUICK = { PASSWORD_MEMORY_KIB: '19456', PASSWORD_PASSES: '2', DRAIN_DELAY: '0' };
+const QUICK = { PASSWORD_MEMORY_KIB: '19456', PASSWORD_PASSES: '2', DRAIN_DELAY: '0', LIMIT_ADDRESSES: 'false' };
 
 /** A server that was told nothing but its port: it runs in a new directory, with its own Postgres. */
 export async function startUnconfigured() {

@@ -50,6 +50,7 @@ pub struct NodeBuilder {
     real_hashes: bool,
     data_dir: Option<TempDir>,
     s3: Option<S3Settings>,
+    limits_by_address: bool,
 }
 
 #[derive(Parser)]
@@ -73,6 +74,7 @@ impl Node {
             real_hashes: false,
             data_dir: None,
             s3: None,
+            limits_by_address: false,
         }
     }
 
@@ -173,6 +175,12 @@ impl NodeBuilder {
         self
     }
 
+    /// With the limits that count by address. Most tests have one address for all their clients.
+    pub fn limits_by_address(mut self) -> Self {
+        self.limits_by_address = true;
+        self
+    }
+
     /// A setting as on the command line, such as `--max-group-size=5`.
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
@@ -209,6 +217,7 @@ impl NodeBuilder {
             None if config.auth.jwt_private_key_file.is_some() => {}
             None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
         }
+        config.connections.limit_addresses = self.limits_by_address;
         // Below what the settings allow: tests sign in by the hundred, and few of them are about the hash.
         if !self.real_hashes {
             config.auth.password_memory_kib = 64;
