@@ -1,6 +1,7 @@
 //! Every setting, read once from flags, the environment and `.env`.
 
 mod calls;
+mod connections;
 mod docs;
 mod files;
 mod limits;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crate::address::TrustedProxies;
 pub use calls::CallSettings;
+pub use connections::ConnectionSettings;
 pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use limits::limits_table;
@@ -63,6 +65,8 @@ pub struct Config {
     pub files: Files,
     #[command(flatten)]
     pub media: Media,
+    #[command(flatten)]
+    pub connections: ConnectionSettings,
     #[command(flatten)]
     pub socket: Socket,
     #[command(flatten)]

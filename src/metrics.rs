@@ -1,5 +1,7 @@
 //! What a node counts and measures, in Prometheus' text format.
 
+mod connections;
+
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+
+pub use connections::{ConnectionMetrics, Refusal};
 
 /// Messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
@@ -52,6 +56,7 @@ struct Parts {
     /// By [`LiveKind`].
     live: [Counter; 3],
     s3_requests: Counters<1>,
+    connections: ConnectionMetrics,
 }
 
 /// What the table in the documentation says about a metric.
@@ -193,6 +198,7 @@ impl Default for Metrics {
                 BATCH_SIZES,
             ),
             messages_stored: new.counter("parlance_messages_stored_total", "Messages stored by this node."),
+            connections: ConnectionMetrics::new(&mut new),
             sockets: new.gauge("parlance_sockets_open", "WebSocket connections."),
             subscriptions: new.gauge("parlance_subscriptions_open", "Subscriptions, over whatever transport."),
             operations: new.counters(
@@ -314,6 +320,11 @@ impl Metrics {
 
     pub fn messages_stored(&self, messages: usize) {
         self.parts.messages_stored.inc_by(messages as u64);
+    }
+
+    /// Cheap to clone.
+    pub fn connections(&self) -> ConnectionMetrics {
+        self.parts.connections.clone()
     }
 
     pub fn socket(&self) -> Open {

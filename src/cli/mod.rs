@@ -3,6 +3,7 @@
 mod database;
 mod export;
 mod health;
+mod open_files;
 mod seed;
 mod serve;
 

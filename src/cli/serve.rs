@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use super::open_files;
 use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
 use parlance::domain::{App, Cluster};
@@ -21,8 +22,9 @@ use parlance::log::{MemoryBroker, RedisBroker};
 use parlance::random::Random;
 use parlance::store;
 
-pub(super) async fn serve(config: Config) -> Result<()> {
+pub(super) async fn serve(mut config: Config) -> Result<()> {
     start_logging(&config)?;
+    open_files::make_room(&mut config);
     let stop = stop_on_signal()?;
     // Before the minutes that a first start may take: an address in use is worth knowing at once.
     let listener = TcpListener::bind(config.places.listen_addr)

@@ -6,9 +6,9 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::App;
 use super::error::Result;
 use super::limits::limited;
-use super::App;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::ids::UserId;
 use crate::limiter::{Guard, Key};

@@ -15,17 +15,21 @@ use crate::limiter::{Key, Rate};
 impl Server {
     /// Counts a request of the address. Returns RATE_LIMITED if the rate is exceeded.
     pub(super) fn admit_request(&self, address: ClientAddress) -> Result<(), Error> {
-        Ok(self.app.take_for(Rate::Requests, Key::Network(address.network()), 1)?)
+        match self.connections.network(address) {
+            Some(network) => Ok(self.app.take_for(Rate::Requests, Key::Network(network), 1)?),
+            None => Ok(()),
+        }
     }
 
     /// Counts an operation and the fields that it asks for. They count for the user, or for the address of an anonymous
     /// client. Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
-        let key = match (caller.identity, caller.ip_address) {
-            (Identity::SignedIn(viewer), _) => Key::User(viewer.user),
-            (_, Some(address)) => Key::Network(address.network()),
-            (_, None) => return Ok(()),
+        let network = || self.connections.network(caller.ip_address?).map(Key::Network);
+        let key = match caller.identity {
+            Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),
+            _ => network(),
         };
+        let Some(key) = key else { return Ok(()) };
         self.app.take_for(Rate::Operations, key, 1)?;
         Ok(self.app.take_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
     }

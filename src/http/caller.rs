@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use axum::http::{HeaderMap, header};
 
 use super::Server;
-use super::forwarded::client_address;
 use super::lifetime::Lifetime;
 use crate::address::ClientAddress;
 use crate::domain::Error;
@@ -43,7 +42,7 @@ impl Server {
 
     /// Address of the client that sends a request with these headers over a connection from `peer`.
     pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
-        client_address(headers, peer, &self.config.places.trusted_proxies)
+        self.connections.client_address(headers, peer)
     }
 }
 

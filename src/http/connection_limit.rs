@@ -1,44 +1,57 @@
-//! How many connections each user has open on this node.
+//! How many connections each user, or each address, has open on this node.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::ids::UserId;
-
-#[derive(Clone, Default)]
-pub(super) struct ConnectionLimit(Arc<Mutex<HashMap<UserId, usize>>>);
+/// Counts of open connections by key. Keys without connections take no memory.
+pub(super) struct ConnectionLimit<K>(Arc<Mutex<HashMap<K, usize>>>);
 
 /// One connection, counted until it is dropped.
-pub(super) struct Permit {
-    connection_limit: ConnectionLimit,
-    user: UserId,
+pub(super) struct Permit<K: Eq + Hash> {
+    connection_limit: ConnectionLimit<K>,
+    key: K,
 }
 
-impl ConnectionLimit {
-    /// None where the user has `max` already.
-    pub(super) fn take(&self, user: UserId, max: usize) -> Option<Permit> {
+impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
+    /// None where the key has `max` already.
+    pub(super) fn take(&self, key: K, max: usize) -> Option<Permit<K>> {
         let mut taken = self.lock();
-        let count = taken.entry(user).or_default();
+        let count = taken.entry(key).or_default();
         if *count >= max {
             return None;
         }
         *count += 1;
         drop(taken);
-        Some(Permit { connection_limit: self.clone(), user })
+        Some(Permit { connection_limit: self.clone(), key })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+impl<K> ConnectionLimit<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Permit {
+impl<K> Clone for ConnectionLimit<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K> Default for ConnectionLimit<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut taken = self.connection_limit.lock();
-        if let Some(count) = taken.get_mut(&self.user) {
+        if let Some(count) = taken.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.user);
+                taken.remove(&self.key);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The order in which a server goes down.
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -9,6 +9,7 @@ pub(super) struct Drain {
     begun: CancellationToken,
     closing: CancellationToken,
     expired: CancellationToken,
+    abandoned: CancellationToken,
     sockets: TaskTracker,
 }
 
@@ -39,6 +40,16 @@ impl Drain {
 
     pub(super) fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
         self.expired.clone().cancelled_owned()
+    }
+
+    /// Every connection is dropped, whatever it is doing.
+    pub(super) fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.abandoned.clone().cancelled_owned()
+    }
+
+    /// Abandons the connections once it is dropped.
+    pub(super) fn abandon_on_drop(&self) -> DropGuard {
+        self.abandoned.clone().drop_guard()
     }
 
     /// Counts a socket's session until that is dropped.

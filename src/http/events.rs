@@ -28,6 +28,7 @@ use super::render::Rendered;
 use super::response::Body;
 use crate::domain::presence::Connected;
 use crate::graphql::{Error, ErrorCode, Identity};
+use crate::ids::UserId;
 use crate::metrics::Transport;
 
 /// Runs the operation for as long as the client reads. Fails where the user has too many streams, or Postgres cannot
@@ -82,7 +83,7 @@ struct Connection {
     /// How long a client may leave a chunk unread.
     patience: Duration,
     /// One of those that the user may have; while it is taken the user is there.
-    permit: Option<(Permit, Connected)>,
+    permit: Option<(Permit<UserId>, Connected)>,
 }
 
 /// What is next to be sent.

@@ -4,10 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use async_graphql::parser::types::OperationType;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,10 +14,12 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::accept::{Accept, Media};
+use super::body::{BodyError, WholeBody};
 use super::caller::bearer;
 use super::metrics::Refused;
 use super::operation::{Operation, Parsed};
 use super::response::Body;
+use super::socket::{NoUpgrade, Upgrade};
 use super::{Server, events, socket};
 use crate::graphql::{Caller, Error, ErrorCode};
 use crate::metrics::Transport;
@@ -77,7 +76,7 @@ pub(super) async fn get_or_upgrade(
     State(server): State<Server>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrade, NoUpgrade>,
     parameters: Result<Query<Map<String, Value>>, QueryRejection>,
 ) -> Response {
     if let Ok(upgrade) = upgrade {
@@ -155,7 +154,7 @@ pub(super) async fn post(
     State(server): State<Server>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Result<WholeBody, BodyError>,
 ) -> Response {
     let accept = Accept::read(&headers);
     if accept.is_none() {
@@ -167,14 +166,8 @@ pub(super) async fn post(
         return media.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::BadUserInput, message);
     }
     let body = match body {
-        Ok(body) => body,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let message = format!("A body has at most {} bytes.", server.config.limits.max_request_bytes);
-            return media.refuse(rejection.status(), ErrorCode::OperationTooComplex, &message);
-        }
-        Err(rejection) => {
-            return media.refuse(rejection.status(), ErrorCode::BadUserInput, "The body broke off.");
-        }
+        Ok(WholeBody(body)) => body,
+        Err(error) => return refuse_body(&server, media, error),
     };
     let max_batch = server.config.operations.operation_max_batch;
     match read_body(&body, max_batch) {
@@ -192,6 +185,21 @@ pub(super) async fn post(
         Err(error) => {
             let message = format!("The body is no GraphQL request: {error}.");
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message)
+        }
+    }
+}
+
+fn refuse_body(server: &Server, media: Media, error: BodyError) -> Response {
+    match error {
+        BodyError::TooLarge => {
+            let message = format!("A body has at most {} bytes.", server.config.limits.max_request_bytes);
+            media.refuse(error.status(), ErrorCode::OperationTooComplex, &message)
+        }
+        BodyError::TimedOut => media.refuse(error.status(), ErrorCode::BadUserInput, "The body came too slowly."),
+        BodyError::BrokenOff => media.refuse(error.status(), ErrorCode::BadUserInput, "The body broke off."),
+        BodyError::NoRoom => {
+            let message = "The server has no memory for this body now. Try again in a moment.";
+            media.fail(Error::new(ErrorCode::Unavailable, message))
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, metrics, and the public keys.
 
 mod accept;
+mod body;
 mod caller;
 mod connection_limit;
+mod connections;
 mod cost;
 mod documents;
 mod drain;
@@ -15,33 +17,28 @@ mod health;
 mod lifetime;
 mod metrics;
 mod operation;
+mod refusal;
 mod render;
 mod response;
 mod socket;
 mod subscription;
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::map_response_with_state;
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router, extract::State};
 use jsonwebtoken::jwk::JwkSet;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::config::{Config, Web};
@@ -50,6 +47,7 @@ use crate::embedded::s3::S3;
 use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
 use crate::ids::UserId;
 use connection_limit::{ConnectionLimit, Permit};
+use connections::{Connections, Listener};
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
@@ -76,7 +74,8 @@ pub struct Parts {
     plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Costs,
-    connection_limit: ConnectionLimit,
+    connection_limit: ConnectionLimit<UserId>,
+    connections: Connections,
     config: Config,
     drain: Drain,
     /// The server's own, where it has one.
@@ -111,6 +110,7 @@ impl Server {
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
             connection_limit: ConnectionLimit::default(),
+            connections: Connections::new(&config, app.metrics()),
             drain: Drain::default(),
             config,
             app,
@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// Counts a connection of the user's until it is dropped; RATE_LIMITED where there are too many.
-    fn admit(&self, user: UserId) -> Result<Permit, Error> {
+    fn admit(&self, user: UserId) -> Result<Permit<UserId>, Error> {
         let max = self.config.socket.socket_max_per_user;
         self.connection_limit.take(user, max).ok_or_else(|| {
             let message = format!("At most {max} connections of one user at once.");
@@ -135,19 +135,12 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
     let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
     let settings = &server.config.socket;
     let patience = settings.socket_ping_interval + settings.socket_pong_timeout;
-    let listener = listener.tap_io(move |stream| {
-        // An event must not wait until the client has confirmed the one before. Without it the connection is slower, and
-        // right.
-        let _ = stream.set_nodelay(true);
-        give_up_after(stream, patience);
-    });
-    let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    let closing = drain.clone();
-    let mut serving = tokio::spawn(
-        axum::serve(listener, service).with_graceful_shutdown(async move { closing.closing().await }).into_future(),
-    );
+    let _abandons = drain.abandon_on_drop();
+    let connections = server.connections.clone();
+    let listener = Listener::new(listener, router(server), connections, drain.clone(), patience);
+    let mut serving = tokio::spawn(listener.run());
     tokio::select! {
-        ended = &mut serving => return ended.map_err(std::io::Error::other)?,
+        ended = &mut serving => return ended.map_err(std::io::Error::other),
         () = stop.cancelled() => drain.begin(),
     }
     tracing::info!("draining");
@@ -158,31 +151,16 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
         (&mut serving).await
     };
     if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(EXPIRY_GRACE), finished).await {
-        return ended.map_err(std::io::Error::other)?;
+        return ended.map_err(std::io::Error::other);
     }
     tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
     drain.expire();
     // Long enough for the sockets to say so.
     let _ = tokio::time::timeout(EXPIRY_GRACE, drain.sockets_closed()).await;
-    serving.abort();
     Ok(())
 }
 
-/// The connection breaks once what was sent on it is unconfirmed for so long: the other side is gone without a word, as
-/// a phone that has lost its network. A WebSocket is pinged, but an event stream would be there for another 15 minutes.
-/// Who is there and reads nothing for so long is cut off as well, and asks for the rest of a file by a range.
-#[cfg(target_os = "linux")]
-fn give_up_after(stream: &TcpStream, patience: Duration) {
-    // Where it cannot be set the system's own time holds.
-    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
-}
-
-/// The system's own time holds.
-#[cfg(not(target_os = "linux"))]
-const fn give_up_after(_: &TcpStream, _: Duration) {}
-
 fn router(server: Server) -> Router {
-    let limits = &server.config.limits;
     // What a stream sends must not wait for the compressor.
     let compressed = DefaultPredicate::new()
         .and(SizeAbove::new(COMPRESSED_FROM))
@@ -197,8 +175,6 @@ fn router(server: Server) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
-        .layer(DefaultBodyLimit::max(limits.max_request_bytes))
-        .layer(RequestBodyTimeoutLayer::new(limits.request_read_timeout))
         .layer(CompressionLayer::new().compress_when(compressed))
         .layer(cors(&server.config.web))
         .layer(header(REFERRER_POLICY, "no-referrer"))

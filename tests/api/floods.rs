@@ -21,9 +21,8 @@ impl Flood {
         for _ in 0..WIDTH {
             let (api, token) = (api.clone(), token.map(str::to_owned));
             let (query, variables) = (query.to_owned(), variables.clone());
-            calls.spawn(async move {
-                while api.try_call(token.as_deref(), &query, variables.clone()).await.is_ok() {}
-            });
+            calls
+                .spawn(async move { while api.try_call(token.as_deref(), &query, variables.clone()).await.is_ok() {} });
         }
         Self(calls)
     }

@@ -24,6 +24,7 @@ mod call_races;
 mod call_signals;
 mod call_timeouts;
 mod calls;
+mod connection_limits;
 mod connections;
 mod contacts;
 mod contract;

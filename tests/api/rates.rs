@@ -159,13 +159,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
             "mutation ($upload: CreateUploadInput!) { createUpload(input: $upload) { attachment { id } } }",
             json!({"upload": upload}),
         ),
-        (
-            "RATE_SEARCHES",
-            2,
-            &ada,
-            "{ searchMessages(query: \"hello\") { nodes { id } } }",
-            json!({}),
-        ),
+        ("RATE_SEARCHES", 2, &ada, "{ searchMessages(query: \"hello\") { nodes { id } } }", json!({})),
         (
             "RATE_CHANGES",
             2,
@@ -449,7 +443,9 @@ async fn a_request_checks_one_password() {
     for document in [
         format!("mutation {{ a: {login} b: {login} }}"),
         format!("mutation {{ {login} {register} }}"),
-        format!("mutation {{ ...F ...G }} fragment F on Mutation {{ a: {login} }} fragment G on Mutation {{ b: {login} }}"),
+        format!(
+            "mutation {{ ...F ...G }} fragment F on Mutation {{ a: {login} }} fragment G on Mutation {{ b: {login} }}"
+        ),
         format!("mutation {{ ... on Mutation {{ a: {login} }} b: {login} }}"),
     ] {
         let answer = node.call(None, &document, json!({})).await;

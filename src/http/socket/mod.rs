@@ -1,24 +1,36 @@
 //! GraphQL over WebSocket: graphql-transport-ws and the older graphql-ws, by a loop of our own.
 
+mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod keep_alive;
+mod message;
 mod operations;
 mod outlet;
 mod protocol;
 mod session;
 mod token_bucket;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
+use tungstenite::Message;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
-use super::Server;
-use protocol::{Close, Protocol};
+use super::connection_limit::Permit;
+use super::{Server, refusal};
+use crate::address::{ClientAddress, ClientNetwork};
+use crate::metrics::Refusal;
+use message::MessageLimits;
+use protocol::Close;
 use session::Session;
+use upgrade::WebSocket;
+pub(super) use upgrade::{NoUpgrade, Upgrade};
 
 /// How long a client may take to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -27,30 +39,66 @@ const READ_BUFFER: usize = 1024;
 /// What is written together; a larger frame goes through all the same, and the session waits for its client.
 const WRITE_BUFFER: usize = 4096;
 
-pub(super) fn upgrade(server: Server, upgrade: WebSocketUpgrade, headers: HeaderMap, peer: SocketAddr) -> Response {
+pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer: SocketAddr) -> Response {
     if server.drain.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
     if !may_connect(&server, &headers) {
         return (StatusCode::FORBIDDEN, "pages of this origin may not connect\n").into_response();
     }
-    let max_message = server.config.socket.socket_max_message_bytes;
-    upgrade
-        .protocols(Protocol::NAMES)
+    let origin = match Origin::admit(&server, &headers, peer) {
+        Ok(origin) => origin,
+        Err(refusal) => return refusal::answer(refusal, server.connections.settings()),
+    };
+    let settings = server.connections.settings();
+    let limits = MessageLimits {
+        timeout: settings.socket_message_timeout,
+        unfinished: server.connections.unfinished().clone(),
+        network: server.connections.network(origin.address),
+    };
+    let protocol = upgrade.protocol();
+    let config = web_socket_config(server.config.socket.socket_max_message_bytes);
+    let (response, socket) = upgrade.accept(protocol, config, limits, settings.request_header_timeout);
+    tokio::spawn(async move {
+        let Some(socket) = socket.await else { return };
+        match protocol {
+            Some(protocol) => {
+                let _tracked = server.drain.track();
+                Session::run(server, socket, protocol, headers, origin).await;
+            }
+            None => close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await,
+        }
+    });
+    response
+}
+
+/// Where a socket comes from, with its places among the sockets of that address.
+struct Origin {
+    address: ClientAddress,
+    /// For a socket that a trusted proxy forwards.
+    forwarded: Option<Permit<ClientNetwork>>,
+    /// Until a user signs in.
+    anonymous: Option<Permit<ClientNetwork>>,
+}
+
+impl Origin {
+    fn admit(server: &Server, headers: &HeaderMap, peer: SocketAddr) -> Result<Self, Refusal> {
+        let connections = &server.connections;
+        let address = connections.client_address(headers, peer);
+        Ok(Self {
+            address,
+            anonymous: connections.admit_anonymous(connections.network(address))?,
+            forwarded: connections.admit_forwarded(headers, peer)?,
+        })
+    }
+}
+
+fn web_socket_config(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(max_message)
-        .max_frame_size(max_message)
-        .on_upgrade(move |socket| async move {
-            let drain = server.drain.clone();
-            match socket.protocol().and_then(|name| Protocol::of(name.to_str().ok()?)) {
-                Some(protocol) => {
-                    let _tracked = drain.track();
-                    Session::run(server, socket, protocol, headers, peer).await;
-                }
-                None => close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await,
-            }
-        })
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
 }
 
 /// Browsers ask nobody before they open a socket, so that the list of origins is looked at here. Whatever is no
@@ -66,7 +114,7 @@ fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
 /// Tells the client why, and waits a moment for its own close: a connection that is reset with unread input
 /// takes the code with it.
 async fn close(mut socket: WebSocket, close: Close) {
-    let frame = CloseFrame { code: close.code, reason: close.reason.into_owned().into() };
+    let frame = CloseFrame { code: close.code.into(), reason: close.reason.into_owned().into() };
     // Whoever does not take it is cut off.
     if let Ok(Ok(())) = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await {
         part(socket).await;
@@ -75,7 +123,7 @@ async fn close(mut socket: WebSocket, close: Close) {
 
 /// Reads to the end of a connection that one side has closed, which also answers a client's close.
 async fn part(mut socket: WebSocket) {
-    let farewell = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let farewell = async { while let Some(Ok(_)) = socket.next().await {} };
     // Whoever does not answer is cut off.
     let _ = timeout(FAREWELL, farewell).await;
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::extract::ws::Message;
 use futures_util::{FutureExt as _, SinkExt as _};
 use tokio::time::timeout;
+use tungstenite::Message;
 
 use super::operations::Output;
 use super::protocol::ServerMessage;
@@ -85,7 +85,7 @@ impl Session {
 
 /// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
 pub(super) async fn written(
-    writing: impl Future<Output = Result<(), axum::Error>>,
+    writing: impl Future<Output = tungstenite::Result<()>>,
     lifetime: &Lifetime,
     patience: Duration,
 ) -> Result<(), End> {

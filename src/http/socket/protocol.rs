@@ -86,13 +86,15 @@ struct Reason<'a> {
 }
 
 impl Protocol {
-    pub(super) const NAMES: [&'static str; 2] = ["graphql-transport-ws", "graphql-ws"];
+    /// The first that a client offers, in the server's order.
+    pub(super) fn choose(offers: impl Fn(&str) -> bool) -> Option<Self> {
+        [Self::TransportWs, Self::Legacy].into_iter().find(|protocol| offers(protocol.name()))
+    }
 
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "graphql-transport-ws" => Some(Self::TransportWs),
-            "graphql-ws" => Some(Self::Legacy),
-            _ => None,
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::TransportWs => "graphql-transport-ws",
+            Self::Legacy => "graphql-ws",
         }
     }
 
@@ -191,6 +193,8 @@ impl Close {
     pub(super) const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
     // Our own.
     pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user");
+    pub(super) const ANONYMOUS_IDLE: Self = Self::new(4411, "Nobody signed in, and no operation ran");
+    pub(super) const MESSAGE_TIMEOUT: Self = Self::new(4412, "Message not complete in time");
 
     const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason) }

@@ -1,26 +1,27 @@
 //! One connection: a loop over the client's messages, the operations' results, and the clock.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
-use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket};
 use axum::http::HeaderMap;
 use futures_util::future::ready;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
+use tungstenite::Message;
 use tungstenite::error::ProtocolError;
 
+use super::Origin;
+use super::message::Cut;
 use super::operations::{Operations, Output, Running};
-use super::outlet::written;
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
+use super::upgrade::WebSocket;
+use crate::address::ClientNetwork;
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::graphql::{Caller, Error, Identity};
@@ -30,6 +31,7 @@ use crate::http::connection_limit::Permit;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
+use crate::ids::UserId;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -53,18 +55,24 @@ pub(super) struct Session {
     pub(super) server: Server,
     pub(super) socket: WebSocket,
     pub(super) protocol: Protocol,
-    caller: Caller,
+    pub(super) caller: Caller,
     pub(super) lifetime: Lifetime,
     /// One of those that the viewer may have.
-    permit: Option<Permit>,
+    permit: Option<Permit<UserId>>,
+    /// A place among the sockets of the client's address, where a proxy forwards them.
+    _forwarded: Option<Permit<ClientNetwork>>,
+    /// A place among the sockets without a signed-in user, until one signs in.
+    anonymous: Option<Permit<ClientNetwork>>,
     /// While it is open the viewer is there.
     connected: Option<Connected>,
     _open: Open,
     bucket: TokenBucket,
     pub(super) operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
-    ping_at: Instant,
-    pong_by: Option<Instant>,
+    pub(super) ping_at: Instant,
+    pub(super) pong_by: Option<Instant>,
+    /// When a socket without a signed-in user is closed, unless it runs an operation.
+    pub(super) idle_at: Option<Instant>,
     /// Whether a fresh token has changed the lifetime.
     refreshed: bool,
     /// Whether there are more events than are written in one turn: whatever else there is comes first.
@@ -72,18 +80,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn run(
-        server: Server,
-        socket: WebSocket,
-        protocol: Protocol,
-        headers: HeaderMap,
-        peer: SocketAddr,
-    ) {
-        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(server.address(&headers, peer)) };
+    pub(super) async fn run(server: Server, socket: WebSocket, protocol: Protocol, headers: HeaderMap, origin: Origin) {
+        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(origin.address) };
         let settings = &server.config.socket;
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
             permit: None,
+            _forwarded: origin.forwarded,
+            anonymous: origin.anonymous,
             connected: None,
             _open: server.app.metrics().socket(),
             bucket: TokenBucket::new(settings.socket_operations_per_second, Instant::now()),
@@ -94,6 +98,7 @@ impl Session {
             caller,
             operations: Operations::default(),
             pong_by: None,
+            idle_at: None,
             refreshed: false,
             crowded: false,
         };
@@ -134,6 +139,7 @@ impl Session {
                 Some(ClientMessage::ConnectionTerminate) => return Err(End::Close(Close::NORMAL)),
                 Some(ClientMessage::ConnectionInit { payload }) => {
                     self.authenticate(payload.as_ref(), token).await?;
+                    self.put_off_idle_end();
                     self.send(&ServerMessage::ConnectionAck).await?;
                     // In the older protocol the first sign of life comes at once.
                     return if self.protocol == Protocol::Legacy {
@@ -171,6 +177,7 @@ impl Session {
         check_session(&self.server, viewer).await?;
         self.connected = Some(self.server.app.presences().connect(viewer.user));
         self.caller.identity = Identity::SignedIn(viewer);
+        self.anonymous = None;
         Ok(())
     }
 
@@ -239,11 +246,6 @@ impl Session {
         }
     }
 
-    /// When there is something to do though nothing comes.
-    fn alarm(&self) -> Instant {
-        self.pong_by.map_or(self.ping_at, |pong_by| pong_by.min(self.ping_at))
-    }
-
     /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
     async fn finish_requests(&mut self) {
         let answers = async {
@@ -262,7 +264,7 @@ impl Session {
         let _ = timeout(super::FAREWELL, answers).await;
     }
 
-    async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
+    pub(super) async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
         match message {
@@ -311,6 +313,7 @@ impl Session {
             Running::Request(parsed.execute(&self.server, caller).boxed())
         };
         self.operations.insert(&id, operation);
+        self.put_off_idle_end();
         Ok(())
     }
 
@@ -327,27 +330,6 @@ impl Session {
                 format!("At most {} operations a second on one socket.", settings.socket_operations_per_second);
             Error::limited("SOCKET_OPERATIONS_PER_SECOND", wait, message)
         })
-    }
-
-    /// Pings when it is time to; gives the client up that has not answered the last one.
-    async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
-        let now = Instant::now();
-        if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
-            // The answer may be here already, and the server late to look.
-            let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
-            return self.handle(message?, closing).await;
-        }
-        if self.ping_at <= now {
-            self.ping_at = now + self.server.config.socket.socket_ping_interval;
-            self.pong_by.get_or_insert(now + self.server.config.socket.socket_pong_timeout);
-            self.send(&ServerMessage::Ping).await?;
-            // The older protocol's sign of life asks for no answer.
-            if self.protocol == Protocol::Legacy {
-                let ping = self.socket.send(Message::Ping(Bytes::new()));
-                written(ping, &self.lifetime, self.server.config.socket.socket_write_timeout).await?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -377,24 +359,30 @@ async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
 }
 
 /// The client's next message; None for a frame that only shows that it is there.
-async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
-    match socket.recv().await {
+pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
+    match socket.next().await {
         Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
+        // Frames are read as messages.
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Close(_))) => Err(End::Closed),
         None => Err(End::Gone),
-        Some(Err(error)) => Err(why(error)),
+        Some(Err(error)) => Err(why(&error)),
     }
 }
 
 /// What a connection that cannot be read any further is told.
-fn why(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref() {
-        Some(tungstenite::Error::Capacity(_)) => End::Close(Close::TOO_BIG),
-        Some(tungstenite::Error::Utf8(_)) => End::Close(Close::NOT_UTF8),
-        Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
-        Some(tungstenite::Error::Protocol(_)) => End::Close(Close::PROTOCOL_ERROR),
+fn why(error: &tungstenite::Error) -> End {
+    match error {
+        tungstenite::Error::Capacity(_) => End::Close(Close::TOO_BIG),
+        tungstenite::Error::Utf8(_) => End::Close(Close::NOT_UTF8),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        tungstenite::Error::Protocol(_) => End::Close(Close::PROTOCOL_ERROR),
+        tungstenite::Error::Io(error) => match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(Cut::TimedOut) => End::Close(Close::MESSAGE_TIMEOUT),
+            Some(Cut::NoRoom) => End::Close(Close::TRY_AGAIN),
+            None => End::Gone,
+        },
         _ => End::Gone,
     }
 }

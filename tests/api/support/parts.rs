@@ -79,17 +79,52 @@ pub struct NodeProcess {
     prefix: String,
     directory: TempDir,
     process: Child,
+    /// Settings of this process alone.
+    env: Vec<(&'static str, &'static str)>,
+    max_open_files: Option<u32>,
     /// Kept, so that it can still be written to.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl NodeProcess {
+    /// A node with these settings, and with a limit of open files where there is one.
+    pub async fn with(
+        database: &TestDatabase,
+        env: &[(&'static str, &'static str)],
+        max_open_files: Option<u32>,
+    ) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (database_url, directory) = (database.url.clone(), tempfile::tempdir().unwrap());
+        let command = node_command(max_open_files, env);
+        let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
+        let (prefix, env) = (database.name.clone(), env.to_vec());
+        Self { address, database_url, prefix, directory, process, env, max_open_files, stdout }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("a process that runs")
+    }
+
+    /// Sends SIGTERM, and returns how long the process took to end.
+    pub async fn terminate(&mut self) -> Duration {
+        let begin = tokio::time::Instant::now();
+        signal(&self.process, Signal::SIGTERM);
+        timeout(PATIENCE * 2, self.process.wait()).await.expect("an end in time").unwrap();
+        begin.elapsed()
+    }
+
     pub async fn start(database: &TestDatabase, number: usize) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let database_url = url_of_node(database, number);
         let directory = tempfile::tempdir().unwrap();
-        let (process, stdout) = spawn(address, &database_url, &database.name, directory.path()).await;
-        Self { address, database_url, prefix: database.name.clone(), directory, process, stdout }
+        let command = node_command(None, &[]);
+        let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
+        let prefix = database.name.clone();
+        Self { address, database_url, prefix, directory, process, env: Vec::new(), max_open_files: None, stdout }
     }
 
     pub fn api(&self) -> Api {
@@ -102,8 +137,9 @@ impl NodeProcess {
 
     /// At the same address.
     pub async fn restart(&mut self) {
+        let command = node_command(self.max_open_files, &self.env);
         (self.process, self.stdout) =
-            spawn(self.address, &self.database_url, &self.prefix, self.directory.path()).await;
+            spawn(command, self.address, &self.database_url, &self.prefix, self.directory.path()).await;
     }
 
     pub fn pause(&self) {
@@ -115,15 +151,30 @@ impl NodeProcess {
     }
 }
 
+/// The built server, with settings that win over those of `spawn`.
+fn node_command(max_open_files: Option<u32>, env: &[(&'static str, &'static str)]) -> Command {
+    let server = env!("CARGO_BIN_EXE_parlance");
+    let mut command = match max_open_files {
+        None => Command::new(server),
+        Some(files) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), server]);
+            shell
+        }
+    };
+    command.arg("serve").env("RATE_LIMITS", "off").envs(env.iter().copied());
+    command
+}
+
 /// Waits until it is ready.
 async fn spawn(
+    mut command: Command,
     address: SocketAddr,
     database_url: &str,
     prefix: &str,
     directory: &Path,
 ) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_parlance"))
-        .arg("serve")
+    let mut process = command
         .current_dir(directory)
         .env("LISTEN_ADDR", address.to_string())
         .env("DATA_DIR", directory)

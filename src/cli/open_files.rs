@@ -1,0 +1,61 @@
+//! The number of files that the process may have open. Each connection is one.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use parlance::config::Config;
+
+/// Files besides the connections of clients and of the pool of Postgres: those of Redis and S3, the listener, the
+/// runtime, and files that are looked into.
+const OTHERS: usize = 128;
+
+/// Raises the limit of open files to the most that the process may set, and lowers MAX_CONNECTIONS where they would not
+/// leave room for other files.
+pub(super) fn make_room(config: &mut Config) {
+    let limit = match raise() {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => return tracing::warn!(%error, "the limit of open files is unknown"),
+    };
+    let wanted = config.connections.max_connections;
+    let possible = connections_within(limit, config);
+    if possible < wanted {
+        tracing::warn!(
+            limit,
+            MAX_CONNECTIONS = wanted,
+            "the limit of open files allows {possible} connections at once"
+        );
+        config.connections.max_connections = possible;
+    }
+}
+
+/// A request to the server's own S3 has a file besides its connection, so that a quarter is left for those.
+fn connections_within(files: usize, config: &Config) -> usize {
+    let postgres = usize::try_from(config.postgres.database_pool_size).unwrap_or(usize::MAX);
+    let left = files.saturating_sub(postgres.saturating_add(OTHERS));
+    (left - left / 4).max(files / 4)
+}
+
+fn raise() -> nix::Result<u64> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // macOS refuses a limit that it shows as infinite.
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most).map_or(now, |()| most))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn connections_leave_room_for_other_files() {
+        let config = Flags::parse_from(["parlance", "--database-pool-size=16"]).config;
+        for (files, connections) in [(64, 16), (256, 84), (1024, 660), (1_048_576, 786_324)] {
+            assert_eq!(connections_within(files, &config), connections, "{files}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What an HTTP connection is doing, and by when its client must do something else.
+//!
+//! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle time
+//! before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so that a
+//! connection that sends nothing stays open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::Version;
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+
+/// How long a connection without a request may stay once the node closes its connections. Long enough for a request
+/// whose headers are on their way.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Shared by the byte stream of a connection, its service and the task that drives it.
+pub(super) struct Activity {
+    state: Mutex<State>,
+    /// Whether the next byte that is read begins the headers of a request.
+    between_requests: AtomicBool,
+    /// The task that waits for the deadline.
+    pub(super) waiting: AtomicWaker,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+struct State {
+    requests: usize,
+    /// When the connection is closed unless a request begins before. None while there are requests.
+    deadline: Option<Instant>,
+    closing: bool,
+}
+
+impl Activity {
+    /// Of a connection whose first headers must be complete at `deadline`.
+    pub(super) fn new(deadline: Instant, header_timeout: Duration, idle_timeout: Duration) -> Self {
+        Self {
+            state: Mutex::new(State { requests: 0, deadline: Some(deadline), closing: false }),
+            between_requests: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
+            header_timeout,
+            idle_timeout,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.lock().deadline
+    }
+
+    /// The client has sent something.
+    pub(super) fn bytes_read(&self) {
+        if self.between_requests.load(Ordering::Relaxed) && self.between_requests.swap(false, Ordering::Relaxed) {
+            let mut state = self.lock();
+            if state.requests == 0 && !state.closing {
+                state.deadline = Some(Instant::now() + self.header_timeout);
+            }
+        }
+    }
+
+    /// The node goes down: a connection without a request ends soon.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        if state.requests == 0 {
+            let soon = Instant::now() + CLOSING;
+            state.deadline = Some(state.deadline.map_or(soon, |deadline| deadline.min(soon)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request in flight, from its headers to the end of its answer.
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    http2: bool,
+}
+
+impl InFlight {
+    pub(super) fn begin(activity: &Arc<Activity>, version: Version) -> Self {
+        activity.between_requests.store(false, Ordering::Relaxed);
+        let mut state = activity.lock();
+        state.requests += 1;
+        state.deadline = None;
+        drop(state);
+        Self { activity: Arc::clone(activity), http2: version == Version::HTTP_2 }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.activity.lock();
+        state.requests -= 1;
+        if state.requests > 0 {
+            return;
+        }
+        let time = if state.closing { CLOSING } else { self.activity.idle_timeout };
+        state.deadline = Some(Instant::now() + time);
+        drop(state);
+        if self.http2 {
+            // Pings and other frames come between requests, and the answer was written by a task of its own.
+            self.activity.waiting.wake();
+        } else {
+            self.activity.between_requests.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One connection that speaks HTTP, from its first byte to its end or its upgrade.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+
+use super::activity::Activity;
+use super::service::Service;
+use super::{ClientStream, Connections, Place};
+use crate::config::ConnectionSettings;
+use crate::http::drain::Drain;
+
+/// Bytes that hyper reads and writes at once on an HTTP/1 connection, and so what it may hold of one.
+const BUFFER: usize = 64 * 1024;
+
+/// The beginning of every HTTP/2 connection, and of no request of HTTP/1 (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI";
+
+/// The first pause before another look at a connection that has sent less than that. It doubles each time.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+
+/// hyper's settings for both versions of HTTP.
+pub(super) struct Builders {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Builders {
+    pub(super) fn new(settings: &ConnectionSettings) -> Self {
+        let max_header_bytes = usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX);
+        let mut http1 = http1::Builder::new();
+        // See `Activity`, which has timeouts for every state of a connection.
+        http1.header_read_timeout(None).max_header_size(max_header_bytes).max_buf_size(BUFFER.max(max_header_bytes));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(settings.http2_ping_interval)
+            .keep_alive_timeout(settings.http2_ping_timeout)
+            .max_concurrent_streams(settings.http2_max_streams)
+            .max_header_list_size(settings.max_header_bytes);
+        Self { http1, http2 }
+    }
+}
+
+/// A connection of hyper's.
+trait Connection: Future<Output = hyper::Result<()>> {
+    /// Takes no further requests, and ends with those in flight.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl Connection for http1::UpgradeableConnection<TokioIo<ClientStream>, Service> {
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl Connection for http2::Connection<TokioIo<ClientStream>, Service, TokioExecutor> {
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Serves the connection until it ends, is upgraded, stays silent for too long, or the node's time to drain is up.
+pub(super) async fn serve(
+    builders: Arc<Builders>,
+    router: Router,
+    connections: Connections,
+    (tcp, peer, place): (TcpStream, SocketAddr, Place),
+    drain: Drain,
+) {
+    let settings = connections.settings();
+    let (header_timeout, idle_timeout) = (settings.request_header_timeout, settings.keep_alive_timeout);
+    let metrics = connections.0.metrics.clone();
+    let deadline = Instant::now() + header_timeout;
+    let version = tokio::select! {
+        biased;
+        version = timeout(header_timeout, is_http2(&tcp)) => version,
+        () = drain.closing() => return,
+    };
+    let http2 = match version {
+        Ok(Ok(http2)) => http2,
+        // The client is gone.
+        Ok(Err(_)) => return,
+        Err(_) => return metrics.timed_out(),
+    };
+    let activity = Arc::new(Activity::new(deadline, header_timeout, idle_timeout));
+    let io = TokioIo::new(ClientStream::new(tcp, place, Arc::clone(&activity)));
+    let service = Service { router, connections, peer, activity: Arc::clone(&activity) };
+    let timed_out = if http2 {
+        drive(builders.http2.serve_connection(io, service), &activity, &drain).await
+    } else {
+        drive(builders.http1.serve_connection(io, service).with_upgrades(), &activity, &drain).await
+    };
+    if timed_out {
+        metrics.timed_out();
+    }
+}
+
+/// Waits for the first bytes, and leaves them to be read.
+async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
+    let mut pause = FIRST_LOOK;
+    loop {
+        let mut first = [0; PREFACE.len()];
+        let read = tcp.peek(&mut first).await?;
+        if read == PREFACE.len() || read == 0 || !PREFACE.starts_with(&first[..read]) {
+            return Ok(first == PREFACE);
+        }
+        // The bytes stay unread, so that the connection would be ready again at once.
+        sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// Whether the client was silent for too long.
+async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) -> bool {
+    let mut connection = pin!(connection);
+    let mut alarm = pin!(sleep_until(Instant::now()));
+    let mut closing = pin!(drain.closing());
+    let mut abandoned = pin!(drain.abandoned());
+    let mut finishing = false;
+    poll_fn(|cx| {
+        if !finishing && closing.as_mut().poll(cx).is_ready() {
+            finishing = true;
+            connection.as_mut().finish();
+            activity.close();
+        }
+        if let Poll::Ready(done) = connection.as_mut().poll(cx) {
+            if let Err(error) = done {
+                tracing::trace!(%error, "a connection ended with an error");
+            }
+            return Poll::Ready(false);
+        }
+        if abandoned.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        poll_silence(activity, alarm.as_mut(), cx).map(|()| true)
+    })
+    .await
+}
+
+/// Ready once the deadline of the connection has passed.
+fn poll_silence(activity: &Activity, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    // Before the deadline is read, so that no change of it is missed.
+    activity.waiting.register(cx.waker());
+    let Some(deadline) = activity.deadline() else { return Poll::Pending };
+    if alarm.deadline() != deadline {
+        alarm.as_mut().reset(deadline);
+    }
+    alarm.poll(cx)
+}

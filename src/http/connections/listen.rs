@@ -1,0 +1,124 @@
+//! The loop that accepts connections.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use super::Connections;
+use super::drive::{self, Builders};
+use super::seldom::Seldom;
+use crate::http::drain::Drain;
+use crate::metrics::Refusal;
+
+/// Pause after an error that repeats until something else changes, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Accepts connections and serves each of them in a task of its own.
+pub(in crate::http) struct Listener {
+    tcp: TcpListener,
+    router: Router,
+    connections: Connections,
+    drain: Drain,
+    /// How long what was sent may stay unconfirmed.
+    patience: Duration,
+    builders: Arc<Builders>,
+    tasks: TaskTracker,
+    errors: Seldom,
+    refusals: Seldom,
+}
+
+impl Listener {
+    pub(in crate::http) fn new(
+        tcp: TcpListener,
+        router: Router,
+        connections: Connections,
+        drain: Drain,
+        patience: Duration,
+    ) -> Self {
+        let builders = Arc::new(Builders::new(connections.settings()));
+        let (tasks, errors, refusals) = (TaskTracker::new(), Seldom::default(), Seldom::default());
+        Self { tcp, router, connections, drain, patience, builders, tasks, errors, refusals }
+    }
+
+    /// Accepts until the drain closes the node, and then waits for the connections to end.
+    pub(in crate::http) async fn run(mut self) {
+        let closing = self.drain.closing();
+        tokio::pin!(closing);
+        loop {
+            tokio::select! {
+                accepted = self.tcp.accept() => match accepted {
+                    Ok((tcp, peer)) => self.take(tcp, peer),
+                    Err(error) => self.pause_after(&error).await,
+                },
+                () = &mut closing => break,
+            }
+        }
+        drop(self.tcp);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn take(&mut self, tcp: TcpStream, peer: SocketAddr) {
+        let place = match self.connections.admit(peer) {
+            Ok(place) => place,
+            Err(refusal) => return self.refuse(&tcp, refusal),
+        };
+        // An event must not wait until the client has confirmed the one before. Without it the connection is slower.
+        let _ = tcp.set_nodelay(true);
+        give_up_after(&tcp, self.patience);
+        let (builders, router) = (Arc::clone(&self.builders), self.router.clone());
+        let (connections, drain) = (self.connections.clone(), self.drain.clone());
+        self.tasks.spawn(drive::serve(builders, router, connections, (tcp, peer, place), drain));
+    }
+
+    /// Answers without reading or waiting, and closes the connection.
+    fn refuse(&mut self, tcp: &TcpStream, refusal: Refusal) {
+        self.connections.refused(refusal);
+        if let Some(connections) = self.refusals.due() {
+            tracing::warn!(connections, limit = refusal.setting(), "connections were refused");
+        }
+        let status = match refusal {
+            Refusal::Total => "503 Service Unavailable",
+            Refusal::Address | Refusal::Anonymous => "429 Too Many Requests",
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n");
+        // The buffer of a new connection has room. A client that is gone needs no answer.
+        let _ = tcp.try_write(answer.as_bytes());
+    }
+
+    /// The client of a connection that could not be accepted is gone, and the next one can be accepted. Every other
+    /// error would come back at once.
+    async fn pause_after(&mut self, error: &io::Error) {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+        ) {
+            return;
+        }
+        self.connections.0.metrics.accept_failed();
+        if let Some(times) = self.errors.due() {
+            tracing::error!(%error, times, "connections cannot be accepted");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The connection breaks once what was sent on it is unconfirmed for so long: the other side is gone without a word, as
+/// a phone that has lost its network. A WebSocket is pinged, but an event stream would be there for another 15 minutes.
+/// Who is there and reads nothing for so long is cut off as well, and asks for the rest of a file by a range.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, patience: Duration) {
+    // Where it cannot be set the system's own time holds.
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+}
+
+/// The system's own time holds.
+#[cfg(not(target_os = "linux"))]
+const fn give_up_after(_: &TcpStream, _: Duration) {}

@@ -1,0 +1,141 @@
+//! TCP connections: how many there are, how long they live, and what they may hold before the server knows their users.
+
+mod activity;
+mod drive;
+mod listen;
+mod seldom;
+mod service;
+mod stream;
+mod unfinished;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::HeaderMap;
+
+use super::connection_limit::{ConnectionLimit, Permit};
+use super::forwarded::client_address;
+use crate::address::{ClientAddress, ClientNetwork, TrustedProxies};
+use crate::config::{Config, ConnectionSettings};
+use crate::metrics::{ConnectionMetrics, Metrics, Open, Refusal};
+
+pub(super) use listen::Listener;
+pub(super) use stream::ClientStream;
+pub(super) use unfinished::{NoRoom, Reservation, Unfinished};
+
+/// What all connections of a node share. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Connections(Arc<Parts>);
+
+struct Parts {
+    settings: ConnectionSettings,
+    /// RATE_LIMITS, which the limits by address follow.
+    limit_addresses: bool,
+    trusted: TrustedProxies,
+    open: Arc<AtomicUsize>,
+    /// Direct connections, and what trusted proxies forward for one client.
+    by_network: ConnectionLimit<ClientNetwork>,
+    anonymous_sockets: ConnectionLimit<ClientNetwork>,
+    unfinished: Unfinished,
+    metrics: ConnectionMetrics,
+}
+
+/// The place of one TCP connection among those of the node and of its address, until it is dropped.
+pub(super) struct Place {
+    open: Arc<AtomicUsize>,
+    _by_network: Option<Permit<ClientNetwork>>,
+    _counted: Open,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
+        let settings = config.connections.clone();
+        let metrics = metrics.connections();
+        let (max, max_per_address) = (settings.max_unfinished_bytes, settings.max_unfinished_bytes_per_address);
+        Self(Arc::new(Parts {
+            unfinished: Unfinished::new(max, max_per_address, metrics.clone()),
+            limit_addresses: config.rates.rate_limits,
+            trusted: config.places.trusted_proxies.clone(),
+            open: Arc::default(),
+            by_network: ConnectionLimit::default(),
+            anonymous_sockets: ConnectionLimit::default(),
+            metrics,
+            settings,
+        }))
+    }
+
+    pub(super) fn settings(&self) -> &ConnectionSettings {
+        &self.0.settings
+    }
+
+    /// Address of the client that sends a request with these headers over a connection from `peer`.
+    pub(super) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
+        client_address(headers, peer, &self.0.trusted)
+    }
+
+    /// The key that the limits of a client's address count by. None for a trusted proxy that speaks for itself, and
+    /// for every client where those limits are off.
+    pub(super) fn network(&self, client: ClientAddress) -> Option<ClientNetwork> {
+        (self.0.limit_addresses && !self.0.trusted.contains(client)).then(|| client.network())
+    }
+
+    pub(super) fn unfinished(&self) -> &Unfinished {
+        &self.0.unfinished
+    }
+
+    /// A place for a new TCP connection. A trusted proxy may have any number within the node's total.
+    fn admit(&self, peer: SocketAddr) -> Result<Place, Refusal> {
+        let parts = &self.0;
+        let max = parts.settings.max_connections;
+        if parts.open.fetch_add(1, Ordering::Relaxed) >= max {
+            parts.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Total);
+        }
+        // From here on the drop of the place gives the count back.
+        let mut place =
+            Place { open: Arc::clone(&parts.open), _by_network: None, _counted: parts.metrics.connection() };
+        if let Some(network) = self.network(peer.ip().into()) {
+            let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
+            place._by_network = Some(permit.ok_or(Refusal::Address)?);
+        }
+        Ok(place)
+    }
+
+    /// A place among those of a client's address for what a trusted proxy forwards: one request or one socket. None
+    /// is needed for a direct connection, which was counted when it was accepted.
+    pub(super) fn admit_forwarded(
+        &self,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<Option<Permit<ClientNetwork>>, Refusal> {
+        let parts = &self.0;
+        if !parts.trusted.contains(peer.ip().into()) {
+            return Ok(None);
+        }
+        let Some(network) = self.network(self.client_address(headers, peer)) else { return Ok(None) };
+        let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
+        permit.map(Some).ok_or_else(|| self.refused(Refusal::Address))
+    }
+
+    /// A place among the sockets of a client's address on which no user has signed in.
+    pub(super) fn admit_anonymous(
+        &self,
+        network: Option<ClientNetwork>,
+    ) -> Result<Option<Permit<ClientNetwork>>, Refusal> {
+        let Some(network) = network else { return Ok(None) };
+        let permit = self.0.anonymous_sockets.take(network, self.0.settings.socket_max_anonymous_per_address);
+        permit.map(Some).ok_or_else(|| self.refused(Refusal::Anonymous))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        self.0.metrics.refused(refusal);
+        refusal
+    }
+}

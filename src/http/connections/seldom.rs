@@ -1,0 +1,28 @@
+//! Log lines about what may happen thousands of times a second.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Time between two lines.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lets one of many equal events be logged, and counts the others.
+#[derive(Default)]
+pub(super) struct Seldom {
+    next: Option<Instant>,
+    left_out: u64,
+}
+
+impl Seldom {
+    /// The number of events since the last line, this one included. None where it is too early for another line.
+    pub(super) fn due(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        self.left_out += 1;
+        if self.next.is_some_and(|next| now < next) {
+            return None;
+        }
+        self.next = Some(now + INTERVAL);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}

@@ -1,0 +1,178 @@
+//! The frames of RFC 6455, section 5.2, as far as one must read them to know where each message ends.
+
+/// The longest header: two bytes, a length of eight and a mask of four.
+const MAX_HEADER: usize = 14;
+
+/// A place in the byte stream that a client sends. The default is the beginning.
+///
+/// It checks nothing. Bytes that break the protocol end the connection elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    header: [u8; MAX_HEADER],
+    /// Bytes of the header that are read. Zero between two frames.
+    header_read: u8,
+    /// Bytes of the payload that are still to come.
+    payload_left: u64,
+    /// Whether the last data frame was not the last of its message.
+    fragmented: bool,
+    /// Bytes that the data frames of the unfinished message have, as far as their headers are read.
+    held: u64,
+    /// Frames and messages that have ended.
+    ended: u64,
+}
+
+impl Frames {
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.payload_left > 0 {
+                let read = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.payload_left -= read as u64;
+                bytes = &bytes[read..];
+            } else {
+                self.header[usize::from(self.header_read)] = bytes[0];
+                self.header_read += 1;
+                bytes = &bytes[1..];
+                if !self.header_is_complete() {
+                    continue;
+                }
+                self.begin_payload();
+            }
+            if self.payload_left == 0 {
+                self.end_frame();
+            }
+        }
+    }
+
+    /// Whether a frame is incomplete, or a message lacks its last frame.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.header_read > 0 || self.fragmented
+    }
+
+    /// Bytes of the unfinished message. What a frame announces counts at once, because room is made for all of it.
+    pub(super) fn held(&self) -> usize {
+        usize::try_from(self.held).unwrap_or(usize::MAX)
+    }
+
+    /// Changes when a message ends, or a frame that belongs to no message.
+    pub(super) fn messages(&self) -> u64 {
+        self.ended
+    }
+
+    fn header_is_complete(&self) -> bool {
+        let read = usize::from(self.header_read);
+        read >= 2 && {
+            let mask = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
+            read == 2 + self.length_bytes() + mask
+        }
+    }
+
+    fn length_bytes(&self) -> usize {
+        match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        }
+    }
+
+    fn begin_payload(&mut self) {
+        self.payload_left = match self.length_bytes() {
+            0 => u64::from(self.header[1] & 0x7f),
+            count => self.header[2..2 + count].iter().fold(0, |length, &byte| length << 8 | u64::from(byte)),
+        };
+        if !self.is_control() {
+            self.held = self.held.saturating_add(self.payload_left);
+        }
+    }
+
+    /// Opcodes from 8 are control frames, which may stand between the frames of a message.
+    fn is_control(&self) -> bool {
+        self.header[0] & 0x08 != 0
+    }
+
+    fn end_frame(&mut self) {
+        self.header_read = 0;
+        if !self.is_control() {
+            self.fragmented = self.header[0] & 0x80 == 0;
+        }
+        if !self.fragmented {
+            self.held = 0;
+            self.ended += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST_OF_TEXT: u8 = 0x01;
+    const NEXT: u8 = 0x00;
+    const LAST: u8 = 0x80;
+    const TEXT: u8 = 0x81;
+    const PONG: u8 = 0x8a;
+
+    /// A masked frame, as clients send them.
+    fn frame(first: u8, length: usize) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match length {
+            0..126 => bytes.push(0x80 | u8::try_from(length).unwrap()),
+            126..0x1_0000 => {
+                bytes.push(0x80 | 126);
+                bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+            }
+            _ => {
+                bytes.push(0x80 | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        bytes.extend([7; 4]);
+        bytes.extend(vec![b'x'; length]);
+        bytes
+    }
+
+    /// Each text, and whether it leaves a message unfinished and how many bytes that holds.
+    #[test]
+    fn a_message_is_unfinished_until_its_last_byte() {
+        let cut = |mut bytes: Vec<u8>, left_out: usize| {
+            bytes.truncate(bytes.len() - left_out);
+            bytes
+        };
+        let table: Vec<(&str, Vec<u8>, bool, usize)> = vec![
+            ("nothing", vec![], false, 0),
+            ("a text", frame(TEXT, 5), false, 0),
+            ("an empty text", frame(TEXT, 0), false, 0),
+            ("two texts", [frame(TEXT, 200), frame(TEXT, 70_000)].concat(), false, 0),
+            ("one byte", vec![TEXT], true, 0),
+            ("a header", cut(frame(TEXT, 5), 5), true, 5),
+            ("a long header without its length", frame(TEXT, 70_000)[..9].to_vec(), true, 0),
+            ("all but the last byte", cut(frame(TEXT, 70_000), 1), true, 70_000),
+            ("a pong", frame(PONG, 0), false, 0),
+            ("half a pong", cut(frame(PONG, 5), 1), true, 0),
+            ("a fragment", frame(FIRST_OF_TEXT, 100), true, 100),
+            ("fragments", [frame(FIRST_OF_TEXT, 100), frame(NEXT, 0), frame(NEXT, 50)].concat(), true, 150),
+            ("a pong after a fragment", [frame(FIRST_OF_TEXT, 100), frame(PONG, 4)].concat(), true, 100),
+            ("all fragments", [frame(FIRST_OF_TEXT, 9), frame(PONG, 0), frame(LAST, 9)].concat(), false, 0),
+            ("a text and a fragment", [frame(TEXT, 9), frame(FIRST_OF_TEXT, 7)].concat(), true, 7),
+        ];
+        for (name, bytes, unfinished, held) in table {
+            let mut whole = Frames::default();
+            whole.advance(&bytes);
+            let mut dripped = Frames::default();
+            bytes.iter().for_each(|&byte| dripped.advance(&[byte]));
+            for frames in [whole, dripped] {
+                assert_eq!((frames.is_unfinished(), frames.held()), (unfinished, held), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_ends_is_another_than_the_next() {
+        let mut frames = Frames::default();
+        frames.advance(&frame(FIRST_OF_TEXT, 3));
+        let first = frames.messages();
+        frames.advance(&frame(PONG, 3));
+        assert_eq!(frames.messages(), first, "a pong does not end the message around it");
+        frames.advance(&[frame(LAST, 3), frame(FIRST_OF_TEXT, 3)].concat());
+        assert_ne!(frames.messages(), first);
+    }
+}

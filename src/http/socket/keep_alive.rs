@@ -1,0 +1,52 @@
+//! What a session does when its client says nothing: pings, and the end of sockets that nobody uses.
+
+use axum::body::Bytes;
+use futures_util::{FutureExt as _, SinkExt as _};
+use tokio::time::Instant;
+use tungstenite::Message;
+
+use super::outlet::written;
+use super::protocol::{Close, Protocol, ServerMessage};
+use super::session::{End, Session, receive};
+use crate::graphql::Identity;
+
+impl Session {
+    /// When there is something to do though nothing comes.
+    pub(super) fn alarm(&self) -> Instant {
+        let alarms = [Some(self.ping_at), self.pong_by, self.idle_at];
+        alarms.into_iter().flatten().min().unwrap_or(self.ping_at)
+    }
+
+    /// A socket on which no user has signed in may run no operation for a while from now on.
+    pub(super) fn put_off_idle_end(&mut self) {
+        let patience = self.server.connections.settings().socket_anonymous_timeout;
+        self.idle_at = matches!(self.caller.identity, Identity::Anonymous).then(|| Instant::now() + patience);
+    }
+
+    /// Pings when it is time to; gives the client up that has not answered the last one.
+    pub(super) async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
+        let now = Instant::now();
+        if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
+            // The answer may be here already, and the server late to look.
+            let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
+            return self.handle(message?, closing).await;
+        }
+        if self.idle_at.is_some_and(|idle_at| idle_at <= now) {
+            if self.operations.len() == 0 {
+                return Err(End::Close(Close::ANONYMOUS_IDLE));
+            }
+            self.put_off_idle_end();
+        }
+        if self.ping_at <= now {
+            self.ping_at = now + self.server.config.socket.socket_ping_interval;
+            self.pong_by.get_or_insert(now + self.server.config.socket.socket_pong_timeout);
+            self.send(&ServerMessage::Ping).await?;
+            // The older protocol's sign of life asks for no answer.
+            if self.protocol == Protocol::Legacy {
+                let ping = self.socket.send(Message::Ping(Bytes::new()));
+                written(ping, &self.lifetime, self.server.config.socket.socket_write_timeout).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The handshake of RFC 6455, section 4.2, over HTTP/1.1.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::message::{MessageLimits, Messages};
+use super::protocol::Protocol;
+use crate::http::connections::ClientStream;
+
+/// A WebSocket of a client, over the TCP connection itself.
+pub(super) type WebSocket = WebSocketStream<Messages>;
+
+/// The only version of the protocol.
+const VERSION: &str = "13";
+
+/// A request that asks for a WebSocket.
+pub(in crate::http) struct Upgrade {
+    key: HeaderValue,
+    offered: Vec<HeaderValue>,
+    on_upgrade: OnUpgrade,
+}
+
+/// The request asks for something else, or for another version of the protocol.
+pub(in crate::http) struct NoUpgrade;
+
+impl axum::response::IntoResponse for NoUpgrade {
+    fn into_response(self) -> Response {
+        StatusCode::BAD_REQUEST.into_response()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = NoUpgrade;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoUpgrade> {
+        let headers = &parts.headers;
+        let asks = parts.method == Method::GET
+            && parts.version == Version::HTTP_11
+            && lists(headers, &header::CONNECTION, "upgrade")
+            && lists(headers, &header::UPGRADE, "websocket")
+            && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION);
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks).cloned().ok_or(NoUpgrade)?;
+        let offered = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderValue::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
+        Ok(Self { key, offered, on_upgrade })
+    }
+}
+
+/// Whether a header that is a list has this word, in any case.
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    words.map(<[u8]>::trim_ascii).any(|candidate| candidate.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+impl Upgrade {
+    /// The first subprotocol of the server's that the client offers.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        Protocol::choose(|name| self.offered.iter().any(|offered| offered == name))
+    }
+
+    /// The answer that agrees, and the socket once the client has it. None where the connection ends before, or does
+    /// not become a WebSocket within `patience`.
+    pub(super) fn accept(
+        self,
+        protocol: Option<Protocol>,
+        config: WebSocketConfig,
+        limits: MessageLimits,
+        patience: Duration,
+    ) -> (Response, impl Future<Output = Option<WebSocket>> + Send + use<>) {
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        *response.body_mut() = Body::empty();
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(self.key.as_bytes())) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if let Some(protocol) = protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
+        }
+        let on_upgrade = self.on_upgrade;
+        let socket = async move {
+            let upgraded = timeout(patience, on_upgrade).await.ok()?.ok()?;
+            let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
+            let early = parts.read_buf;
+            let messages = Messages::new(parts.io.into_inner(), &early, limits);
+            Some(WebSocketStream::from_partially_read(messages, early.into(), Role::Server, Some(config)).await)
+        };
+        (response, socket)
+    }
+}

@@ -1,0 +1,100 @@
+//! Metrics of TCP connections.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{Builder, Open};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectionMetrics(Arc<Parts>);
+
+struct Parts {
+    open: Gauge,
+    /// By [`Refusal`].
+    refused: [Counter; 3],
+    timed_out: Counter,
+    accept_errors: Counter,
+    unfinished_bytes: Gauge,
+    unfinished_refused: Counter,
+}
+
+/// Which limit a connection, a request or a socket would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Of the node in all.
+    Total,
+    /// Of one client address.
+    Address,
+    /// Of the sockets of one client address on which no user has signed in.
+    Anonymous,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::Total, Self::Address, Self::Anonymous];
+
+    /// The name of the limit's setting.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Total => "MAX_CONNECTIONS",
+            Self::Address => "MAX_CONNECTIONS_PER_ADDRESS",
+            Self::Anonymous => "SOCKET_MAX_ANONYMOUS_PER_ADDRESS",
+        }
+    }
+}
+
+impl ConnectionMetrics {
+    pub(super) fn new(new: &mut Builder) -> Self {
+        Self(Arc::new(Parts {
+            open: new.gauge("parlance_connections_open", "TCP connections."),
+            refused: new.counters_of(
+                "parlance_connections_refused_total",
+                ("limit", Refusal::ALL.map(Refusal::setting)),
+                "Connections that were closed at once because a limit was reached. Behind trusted proxies also requests \
+                 and sockets that were answered with 429.",
+            ),
+            timed_out: new.counter(
+                "parlance_connections_timed_out_total",
+                "Connections that were closed because no request came, or its headers were not complete in time.",
+            ),
+            accept_errors: new.counter(
+                "parlance_accept_errors_total",
+                "Times that no connection could be accepted, such as for too many open files.",
+            ),
+            unfinished_bytes: new.gauge(
+                "parlance_unfinished_bytes",
+                "Bytes reserved for request bodies and WebSocket messages that are not complete.",
+            ),
+            unfinished_refused: new.counter(
+                "parlance_unfinished_refused_total",
+                "Request bodies and WebSocket messages that were refused for lack of MAX_UNFINISHED_BYTES.",
+            ),
+        }))
+    }
+
+    pub fn connection(&self) -> Open {
+        Open::new(&self.0.open)
+    }
+
+    pub fn refused(&self, refusal: Refusal) {
+        self.0.refused[refusal as usize].inc();
+    }
+
+    pub fn timed_out(&self) {
+        self.0.timed_out.inc();
+    }
+
+    pub fn accept_failed(&self) {
+        self.0.accept_errors.inc();
+    }
+
+    pub fn unfinished_bytes(&self, bytes: usize) {
+        self.0.unfinished_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub fn unfinished_refused(&self) {
+        self.0.unfinished_refused.inc();
+    }
+}

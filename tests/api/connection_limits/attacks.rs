@@ -1,0 +1,143 @@
+//! A node as a process, while somebody takes all that they can of it.
+
+use std::fs;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::raw::{FIN, Raw, TEXT, UPGRADE, frame, post_head, query};
+use crate::support::{NodeProcess, PASSWORD, PATIENCE, TestDatabase, User, unique};
+
+/// Another user's message during an attack.
+const SEND_BOUND: Duration = Duration::from_millis(500);
+
+/// The memory that the node has now.
+fn resident_kib(node: &NodeProcess) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What the node has had of the processors. Linux counts in hundredths of a second.
+fn processor_time(node: &NodeProcess) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(10 * ticks)
+}
+
+async fn two_users(node: &NodeProcess) -> (User, String) {
+    let name = |name: &str| format!("{name}_{}", &unique()[..8]);
+    let ada = User::register(node.api(), &name("ada"), PASSWORD).await;
+    let bob = User::register(node.api(), &name("bob"), PASSWORD).await;
+    let conversation = ada.open_direct(&bob).await;
+    (ada, conversation)
+}
+
+async fn assert_sends_are_quick(ada: &User, conversation: &str, count: usize) {
+    for n in 0..count {
+        let begin = Instant::now();
+        ada.send(conversation, &format!("message {n}")).await;
+        assert!(begin.elapsed() < SEND_BOUND, "message {n} took {:?}", begin.elapsed());
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What one connection of an attacker does, by turns.
+async fn attack(n: usize, host: u8, node: &NodeProcess) -> Option<Raw> {
+    let mut raw = Raw::try_from(host, node.address()).await.ok()?;
+    let sent = match n % 5 {
+        0 => true,
+        1 => raw.try_send(format!("POST /graphql HTTP/1.1\r\nx: {}", "a".repeat(30_000))).await,
+        2 => raw.try_send(post_head(1_000_000)).await && raw.try_send(vec![b' '; 999_999]).await,
+        3 => raw.try_send(query()).await,
+        _ => {
+            raw.try_send([format!("{UPGRADE}\r\n").as_bytes(), &frame(TEXT, &[b' '; 60_000])].concat()).await
+                && raw.try_send(frame(FIN | TEXT, &[b' '; 60_000])[..50_000].to_vec()).await
+        }
+    };
+    sent.then_some(raw)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_hold_up_nobody_and_end_in_time() {
+    const KIB_PER_MIB: i64 = 1024;
+    // 8 MiB of bodies and messages, 64 KiB of buffers for each of 400 connections, and what the allocator keeps.
+    const MEMORY_BOUND_KIB: i64 = (8 + 25 + 40) * KIB_PER_MIB;
+    let database = TestDatabase::new().await;
+    let env = [
+        ("RATE_LIMITS", "on"),
+        ("MAX_CONNECTIONS_PER_ADDRESS", "100"),
+        ("MAX_UNFINISHED_BYTES", "8388608"),
+        ("MAX_UNFINISHED_BYTES_PER_ADDRESS", "2097152"),
+        ("REQUEST_HEADER_TIMEOUT", "2"),
+        ("DRAIN_DELAY", "1"),
+        ("DRAIN_TIMEOUT", "6"),
+    ];
+    let mut node = NodeProcess::with(&database, &env, None).await;
+    let (ada, conversation) = two_users(&node).await;
+    assert_sends_are_quick(&ada, &conversation, 10).await;
+    let before = resident_kib(&node);
+
+    let hosts = [2, 3, 4, 5];
+    let wave = join_all(hosts.into_iter().flat_map(|host| (0..200).map(move |n| (n, host))).map(|(n, host)| {
+        let node = &node;
+        attack(n, host, node)
+    }));
+    let (held, ()) = tokio::join!(wave, assert_sends_are_quick(&ada, &conversation, 20));
+    let grown = resident_kib(&node) - before;
+    assert!(grown < MEMORY_BOUND_KIB, "the node grew by {grown} KiB");
+    println!("the node grew by {grown} KiB during the attack");
+
+    // Whoever sends no request is gone, and another attack begins.
+    sleep(Duration::from_secs(4)).await;
+    drop(held);
+    let held = join_all((0..400).map(|n| attack(n, 6 + u8::try_from(n % 4).unwrap(), &node))).await;
+    assert_sends_are_quick(&ada, &conversation, 5).await;
+    let took = node.terminate().await;
+    assert!(took < Duration::from_secs(1 + 6 + 3), "the node took {took:?} to end");
+    println!("the node ended in {took:?} during the attack");
+    drop(held);
+}
+
+/// A node that may open few files accepts no more connections than it can serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_runs_out_of_files_keeps_its_clients_and_recovers() {
+    let database = TestDatabase::new().await;
+    let env = [("DATABASE_POOL_SIZE", "2"), ("MAX_CONNECTIONS", "1000"), ("REQUEST_HEADER_TIMEOUT", "30")];
+    // Little more than the node itself has open: there are no files for the last connections that it would take.
+    let node = NodeProcess::with(&database, &env, Some(44)).await;
+    let (ada, conversation) = two_users(&node).await;
+    let mut socket = Raw::open_socket(1, node.address(), Some(&ada.access_token)).await;
+    assert_sends_are_quick(&ada, &conversation, 3).await;
+
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        crowd.push(Raw::try_from(2, node.address()).await);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let (begin, used) = (Instant::now(), processor_time(&node));
+    sleep(Duration::from_secs(3)).await;
+    let used = processor_time(&node) - used;
+    assert!(used < begin.elapsed() / 4, "the node used {used:?} of the processor in {:?}", begin.elapsed());
+    println!("the node used {used:?} in {:?}", begin.elapsed());
+    // On connections that are there.
+    assert_sends_are_quick(&ada, &conversation, 5).await;
+    socket.send(frame(FIN | TEXT, br#"{"type":"ping"}"#)).await;
+    assert_eq!(socket.message().await.unwrap(), r#"{"type":"pong"}"#);
+
+    drop(crowd);
+    let begin = Instant::now();
+    loop {
+        let served = match Raw::try_from(3, node.address()).await {
+            Ok(mut raw) => raw.try_send(query()).await && raw.head().await.starts_with("HTTP/1.1 200 "),
+            Err(_) => false,
+        };
+        if served {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "the node does not recover");
+        sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! Request bodies that do not end, and the memory that they hold.
+
+use std::iter::repeat_with;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::raw::{Raw, post_head, query};
+use crate::support::Node;
+
+const KIB: usize = 1024;
+
+#[tokio::test]
+async fn a_body_that_drips_is_answered_with_408() {
+    let node = Node::build().flag("--request-body-timeout=2").flag("--request-read-timeout=30").start_alone().await;
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(post_head(1000)).await;
+    let (after, answer) = raw.ends_while_sending(repeat_with(|| b" ".to_vec())).await;
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&after), "it ended after {after:?}");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("BAD_USER_INPUT"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_is_answered_with_408() {
+    let node = Node::build().flag("--request-read-timeout=1").start_alone().await;
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(post_head(1000) + "{").await;
+    let (after, answer) = raw.ends().await;
+    assert!(after < Duration::from_secs(10), "it ended after {after:?}");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+/// A body of which so much is sent and nothing more.
+async fn hold(host: u8, node: &Node, kib: usize) -> Raw {
+    let mut raw = Raw::from(host, node.address).await;
+    raw.send(post_head(1000 * KIB)).await;
+    raw.send(vec![b' '; kib * KIB]).await;
+    raw
+}
+
+#[tokio::test]
+async fn unfinished_bodies_hold_no_more_than_the_named_memory() {
+    let flags = ["--max-unfinished-bytes=1048576", "--max-unfinished-bytes-per-address=524288"];
+    let node = flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).limited();
+    let node = node.start_alone().await;
+    let held = join_all([hold(2, &node, 400), hold(3, &node, 400)]).await;
+    held_at_least(&node, 800 * KIB as u64).await;
+
+    // More than the share of the address.
+    let answer = hold(2, &node, 200).await.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("UNAVAILABLE"), "{answer}");
+    assert!(answer.contains("retry-after: 1"), "{answer}");
+    // More than there is left for all.
+    let answer = hold(4, &node, 400).await.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    // Whoever sends no more than a connection's buffer is served all the same.
+    for host in [2, 4] {
+        let mut raw = Raw::from(host, node.address).await;
+        raw.send(query()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+    }
+    drop(held);
+    while node.metric("parlance_unfinished_bytes").await > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(node.metric("parlance_unfinished_refused_total").await >= 2);
+}
+
+async fn held_at_least(node: &Node, bytes: u64) {
+    while node.metric("parlance_unfinished_bytes").await < bytes {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_pieces_is_read_whole() {
+    let node = Node::start().await;
+    let body = json!({"query": "{ serverInfo { version } }", "variables": {"x": "y".repeat(300 * KIB)}}).to_string();
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(post_head(body.len())).await;
+    for piece in body.as_bytes().chunks(50_000) {
+        raw.send(piece).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+}

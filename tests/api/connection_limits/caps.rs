@@ -1,0 +1,111 @@
+//! How many connections there may be, by address and in all.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::raw::{Raw, UPGRADE, query};
+use crate::support::{Node, PATIENCE};
+
+/// Whether a request on a new connection from this address is served.
+async fn is_served(host: u8, node: &Node) -> bool {
+    let Ok(mut raw) = Raw::try_from(host, node.address).await else { return false };
+    raw.try_send(query()).await && raw.head().await.starts_with("HTTP/1.1 200 ")
+}
+
+/// Connections that stay open, of which the server has seen each.
+async fn open(count: usize, host: u8, node: &Node) -> Vec<Raw> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut raw = Raw::from(host, node.address).await;
+        raw.send(query()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+        connections.push(raw);
+    }
+    connections
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_a_limited_number_of_connections() {
+    let node = Node::build().flag("--max-connections-per-address=5").limited().start_alone().await;
+    let mut connections = open(5, 2, &node).await;
+    let begin = Instant::now();
+    let answer = Raw::from(2, node.address).await.rest().await;
+    assert!(begin.elapsed() < Duration::from_secs(2), "it was closed after {:?}", begin.elapsed());
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(is_served(3, &node).await, "another address");
+    assert_eq!(node.metric("parlance_connections_refused_total{limit=\"MAX_CONNECTIONS_PER_ADDRESS\"}").await, 1);
+
+    connections.pop();
+    until("a closed connection makes room", async || is_served(2, &node).await).await;
+    // A WebSocket counts for as long as it is open.
+    let socket = Raw::socket(2, node.address).await;
+    assert!(!is_served(2, &node).await);
+    drop(socket);
+    until("a closed socket makes room", async || is_served(2, &node).await).await;
+}
+
+#[tokio::test]
+async fn a_node_has_a_limited_number_of_connections() {
+    let node = Node::build().flag("--max-connections=10").start_alone().await;
+    let mut connections = open(10, 2, &node).await;
+    for host in [2, 3] {
+        let answer = Raw::from(host, node.address).await.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    }
+    let first = &mut connections[0];
+    first.0.readable().await.unwrap();
+    let mut body = [0; 4096];
+    first.0.try_read(&mut body).unwrap();
+    first.send(query()).await;
+    assert!(first.head().await.starts_with("HTTP/1.1 200 "), "who is in is served");
+    connections.truncate(8);
+    until("closed connections make room", async || is_served(3, &node).await).await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_client_is_counted() {
+    let flags = ["--max-connections-per-address=2", "--trusted-proxies=127.0.0.2"];
+    let node = flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).limited();
+    let node = node.start_alone().await;
+    let forwarded = |client: &str| format!("{UPGRADE}x-forwarded-for: {client}\r\n\r\n");
+    // The proxy has as many connections as it likes.
+    let idle = open(5, 2, &node).await;
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        let mut socket = Raw::from(2, node.address).await;
+        socket.send(forwarded("2001:db8::1")).await;
+        assert!(socket.head().await.starts_with("HTTP/1.1 101 "));
+        sockets.push(socket);
+    }
+    // The same network of IPv6, and a request in place of a socket.
+    let mut third = Raw::from(2, node.address).await;
+    third.send(query().replacen("host: x", "host: x\r\nx-forwarded-for: [2001:db8::2]:4711", 1)).await;
+    assert!(third.head().await.starts_with("HTTP/1.1 429 "));
+    let mut body = [0; 4096];
+    third.0.readable().await.unwrap();
+    let read = third.0.try_read(&mut body).unwrap();
+    let answer: Value = serde_json::from_slice(&body[..read]).unwrap();
+    let extensions = &answer["errors"][0]["extensions"];
+    assert_eq!(extensions["code"], "RATE_LIMITED", "{answer}");
+    assert_eq!(extensions["limit"], "MAX_CONNECTIONS_PER_ADDRESS", "{answer}");
+
+    let mut other = Raw::from(2, node.address).await;
+    other.send(forwarded("2001:db8:0:1::1")).await;
+    assert!(other.head().await.starts_with("HTTP/1.1 101 "));
+    // A direct client may not say who it is.
+    let direct = open(2, 3, &node).await;
+    let mut claiming = Raw::from(3, node.address).await;
+    let _ = claiming.try_send(forwarded("198.51.100.7")).await;
+    assert!(claiming.head().await.starts_with("HTTP/1.1 429 "));
+    drop((idle, sockets, other, direct));
+}

@@ -1,0 +1,149 @@
+//! Connections on which no request comes, or only a part of one.
+
+use std::iter::repeat_with;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
+
+use super::raw::{Raw, UPGRADE, query};
+use crate::support::Node;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// More than any of the timeouts below, for a machine with other work.
+const LATE: Duration = Duration::from_secs(8);
+
+async fn node() -> Node {
+    let flags = ["--request-header-timeout=1", "--keep-alive-timeout=2", "--http2-ping-interval=1"];
+    flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).start_alone().await
+}
+
+fn dripped() -> impl Iterator<Item = Vec<u8>> {
+    repeat_with(|| b"a".to_vec())
+}
+
+#[tokio::test]
+async fn a_connection_without_a_whole_request_ends_in_the_header_timeout() {
+    let node = node().await;
+    let half = "POST /graphql HTTP/1.1\r\nhost: x\r\nx-padding: ";
+    for beginning in ["", "P", "PR", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "G", half] {
+        let mut raw = Raw::connect(node.address).await;
+        raw.send(beginning).await;
+        let (after, _) = raw.ends().await;
+        assert!((SECOND / 2..LATE).contains(&after), "{beginning:?} ended after {after:?}");
+    }
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(half).await;
+    let (after, _) = raw.ends_while_sending(dripped()).await;
+    assert!((SECOND / 2..LATE).contains(&after), "dripped headers ended after {after:?}");
+    assert!(node.metric("parlance_connections_timed_out_total").await >= 8);
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_in_the_keep_alive_timeout() {
+    let node = node().await;
+    let mut raw = Raw::connect(node.address).await;
+    for _ in 0..2 {
+        raw.send(query()).await;
+        assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+        // Longer than the header timeout.
+        sleep(SECOND * 3 / 2).await;
+        let mut body = [0; 4096];
+        assert!(raw.0.read(&mut body).await.unwrap() > 0);
+    }
+    let (after, rest) = raw.ends().await;
+    assert!(after < LATE, "an idle connection ended after {after:?}");
+    assert_eq!(rest, "");
+}
+
+#[tokio::test]
+async fn the_second_request_has_the_header_timeout_as_well() {
+    let node = node().await;
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(query()).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
+    raw.send("POST /graphql HTTP/1.1\r\nx: ").await;
+    let (after, _) = raw.ends_while_sending(dripped()).await;
+    assert!(after < LATE, "dripped headers ended after {after:?}");
+}
+
+#[tokio::test]
+async fn headers_have_a_limited_size() {
+    let node = Node::build().flag("--max-header-bytes=8192").start_alone().await;
+    for (padding, status) in [(4000, "200"), (20_000, "431")] {
+        let mut raw = Raw::connect(node.address).await;
+        let request = query().replacen("host: x", &format!("host: x\r\nx-padding: {}", "a".repeat(padding)), 1);
+        let _ = raw.try_send(request).await;
+        let head = raw.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{padding}: {head}");
+    }
+}
+
+/// The request has a body, which the server waits for before the connection can become a WebSocket.
+#[tokio::test]
+async fn an_upgrade_that_is_never_complete_ends() {
+    let node = node().await;
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(format!("{UPGRADE}content-length: 1000\r\n\r\n")).await;
+    let (after, _) = raw.ends_while_sending(dripped()).await;
+    assert!(after < LATE, "it ended after {after:?}");
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// GET / of the host x, in the compressed form of RFC 7541.
+const GET: [u8; 15] = [0, 0, 6, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 0x01, b'x'];
+
+/// How long the server keeps the connection of a client that answers its pings.
+async fn http2_ends(mut raw: Raw) -> Duration {
+    let begin = tokio::time::Instant::now();
+    loop {
+        let mut head = [0; 9];
+        if raw.0.read_exact(&mut head).await.is_err() {
+            return begin.elapsed();
+        }
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+        if raw.0.read_exact(&mut payload).await.is_err() {
+            return begin.elapsed();
+        }
+        // A ping that is no answer.
+        if head[3] == 6 && head[4] == 0 {
+            head[4] = 1;
+            let _ = raw.try_send([&head[..], &payload].concat()).await;
+        }
+        assert!(begin.elapsed() < LATE, "the connection is still open");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_without_requests_ends() {
+    let node = node().await;
+    let mut unused = Raw::connect(node.address).await;
+    unused.send([PREFACE, &SETTINGS].concat()).await;
+    let after = http2_ends(unused).await;
+    assert!((SECOND / 2..LATE).contains(&after), "a connection without a request ended after {after:?}");
+
+    let mut used = Raw::connect(node.address).await;
+    used.send([PREFACE, &SETTINGS, &GET].concat()).await;
+    let after = http2_ends(used).await;
+    assert!((SECOND * 3 / 2..LATE).contains(&after), "an idle connection ended after {after:?}");
+}
+
+#[tokio::test]
+async fn idle_and_unfinished_connections_do_not_delay_the_drain() {
+    let node = Node::build().flag("--drain-delay=0").start_alone().await;
+    let mut open = Vec::new();
+    for beginning in [String::new(), "P".to_owned(), "GET / HT".to_owned(), query()] {
+        let mut raw = Raw::connect(node.address).await;
+        raw.send(beginning).await;
+        open.push(raw);
+    }
+    let mut http2 = Raw::connect(node.address).await;
+    http2.send([PREFACE, &SETTINGS, &GET].concat()).await;
+    open[3].head().await;
+    sleep(SECOND / 2).await;
+    let begin = tokio::time::Instant::now();
+    node.stop();
+    node.stopped().await;
+    assert!(begin.elapsed() < SECOND * 5, "the drain took {:?}", begin.elapsed());
+}

@@ -1,0 +1,8 @@
+//! What clients may do with connections before the server knows who they are.
+
+mod attacks;
+mod bodies;
+mod caps;
+mod headers;
+mod raw;
+mod sockets;

@@ -1,0 +1,196 @@
+//! Clients that do what no library does.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::PATIENCE;
+
+/// What asks for a WebSocket.
+pub const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    sec-websocket-protocol: graphql-transport-ws\r\n";
+
+pub const FIN: u8 = 0x80;
+pub const TEXT: u8 = 0x1;
+pub const CONTINUATION: u8 = 0x0;
+pub const PONG: u8 = 0xa;
+
+/// A TCP connection.
+pub struct Raw(pub TcpStream);
+
+impl Raw {
+    pub async fn connect(server: SocketAddr) -> Self {
+        Self(TcpStream::connect(server).await.unwrap())
+    }
+
+    /// From 127.0.0.`host`: all of 127.0.0.0/8 is this machine.
+    pub async fn from(host: u8, server: SocketAddr) -> Self {
+        Self::try_from(host, server).await.unwrap()
+    }
+
+    pub async fn try_from(host: u8, server: SocketAddr) -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0)))?;
+        socket.connect(server).await.map(Self)
+    }
+
+    /// Upgraded to a WebSocket on which nothing has been said.
+    pub async fn socket(host: u8, server: SocketAddr) -> Self {
+        let mut raw = Self::from(host, server).await;
+        raw.send(format!("{UPGRADE}\r\n")).await;
+        let head = raw.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        raw
+    }
+
+    /// Acknowledged, as the owner of the token or as nobody.
+    pub async fn open_socket(host: u8, server: SocketAddr, token: Option<&str>) -> Self {
+        let mut raw = Self::socket(host, server).await;
+        let payload = token.map(|token| format!(r#","payload":{{"Authorization":"Bearer {token}"}}"#));
+        let init = format!(r#"{{"type":"connection_init"{}}}"#, payload.unwrap_or_default());
+        raw.send(frame(FIN | TEXT, init.as_bytes())).await;
+        assert_eq!(raw.message().await.unwrap(), r#"{"type":"connection_ack"}"#);
+        raw
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// False where the connection is gone.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(bytes.as_ref()).await.is_ok()
+    }
+
+    /// A response up to the end of its headers.
+    pub async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match timeout(PATIENCE, self.0.read_u8()).await.expect("an answer in time") {
+                Ok(byte) => head.push(byte),
+                Err(_) => break,
+            }
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Everything up to the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut text = Vec::new();
+        // A reset is an end as well.
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut text)).await.expect("an end in time");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// How long it takes the server to end the connection, while the client sends this every 100 ms.
+    pub async fn ends_while_sending(mut self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (Duration, String) {
+        let begin = Instant::now();
+        let mut text = Vec::new();
+        while begin.elapsed() < PATIENCE {
+            let mut buffer = [0; 4096];
+            match timeout(Duration::from_millis(100), self.0.read(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) => return (begin.elapsed(), String::from_utf8_lossy(&text).into_owned()),
+                Ok(Ok(read)) => text.extend_from_slice(&buffer[..read]),
+                Err(_) => {
+                    if let Some(bytes) = bytes.next() {
+                        // The next read tells of an end.
+                        let _ = self.try_send(bytes).await;
+                    }
+                }
+            }
+        }
+        panic!("the connection is still open; it brought {:?}", String::from_utf8_lossy(&text));
+    }
+
+    pub async fn ends(self) -> (Duration, String) {
+        self.ends_while_sending(std::iter::empty()).await
+    }
+
+    /// The next message of a WebSocket but the server's pings, which are answered; the code where it is closed.
+    pub async fn message(&mut self) -> Result<String, u16> {
+        timeout(PATIENCE, self.frames()).await.expect("a message in time")
+    }
+
+    async fn frames(&mut self) -> Result<String, u16> {
+        loop {
+            let Ok(first) = self.0.read_u8().await else { return Err(0) };
+            let length = match self.0.read_u8().await.unwrap() {
+                126 => usize::from(self.0.read_u16().await.unwrap()),
+                short => usize::from(short),
+            };
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).await.unwrap();
+            match first & 0xf {
+                8 => return Err(u16::from_be_bytes([payload[0], payload[1]])),
+                _ if payload == br#"{"type":"ping"}"# => {
+                    let _ = self.try_send(frame(FIN | TEXT, br#"{"type":"pong"}"#)).await;
+                }
+                _ => return Ok(String::from_utf8(payload).unwrap()),
+            }
+        }
+    }
+
+    /// The code that the server closes with, and when, while the client sends this every 100 ms.
+    pub async fn closes_while_sending(self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (u16, Duration) {
+        let begin = Instant::now();
+        let (read, mut write) = self.0.into_split();
+        let writing = async {
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                match bytes.next() {
+                    Some(bytes) => {
+                        let _ = write.write_all(&bytes).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let mut read = read;
+        let reading = async {
+            loop {
+                let first = read.read_u8().await.expect("a close before the end");
+                let length = usize::from(read.read_u8().await.unwrap());
+                let mut payload = vec![0; length];
+                read.read_exact(&mut payload).await.unwrap();
+                if first & 0xf == 8 {
+                    return u16::from_be_bytes([payload[0], payload[1]]);
+                }
+            }
+        };
+        let code = tokio::select! {
+            code = timeout(PATIENCE, reading) => code.expect("a close in time"),
+            () = writing => unreachable!(),
+        };
+        (code, begin.elapsed())
+    }
+}
+
+/// A frame of a client, whose mask changes nothing.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match u16::try_from(payload.len()).unwrap() {
+        short @ 0..126 => bytes.push(0x80 | u8::try_from(short).unwrap()),
+        long => {
+            bytes.push(0x80 | 126);
+            bytes.extend(long.to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// A POST to /graphql that announces a body of so many bytes, without the body.
+pub fn post_head(length: usize) -> String {
+    format!("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+}
+
+/// A whole request, on a connection that stays open.
+pub fn query() -> String {
+    let body = r#"{"query":"{ serverInfo { version } }"}"#;
+    post_head(body.len()) + body
+}

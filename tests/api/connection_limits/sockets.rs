@@ -1,0 +1,148 @@
+//! WebSockets on which a message does not end, or nobody signs in.
+
+use std::iter::repeat_with;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::raw::{CONTINUATION, FIN, PONG, Raw, TEXT, UPGRADE, frame};
+use crate::support::Node;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn a_message_that_is_not_complete_in_time_closes_its_socket() {
+    let node = Node::build().flag("--socket-message-timeout=1").flag("--socket-ping-interval=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let pongs = || repeat_with(|| [frame(FIN | PONG, b""), frame(CONTINUATION, b" "), frame(FIN | PONG, b"")].concat());
+    let bytes = || repeat_with(|| b" ".to_vec());
+    let fragment = frame(TEXT, b"{");
+    let announced = frame(FIN | TEXT, &[b' '; 1000])[..10].to_vec();
+    let attacks: [(&str, Vec<u8>, Box<dyn Iterator<Item = Vec<u8>> + Send>); 4] = [
+        ("a frame of which one byte is sent", vec![FIN | TEXT], Box::new(std::iter::empty())),
+        ("a frame that drips", announced, Box::new(bytes())),
+        ("fragments with pongs between them", fragment.clone(), Box::new(pongs())),
+        // The server reads both at once.
+        (
+            "a fragment behind a whole message",
+            [frame(FIN | TEXT, br#"{"type":"pong"}"#), fragment].concat(),
+            Box::new(repeat_with(|| frame(FIN | PONG, b""))),
+        ),
+    ];
+    for (name, beginning, rest) in attacks {
+        let mut socket = Raw::open_socket(1, node.address, Some(&ada.access_token)).await;
+        socket.send(beginning).await;
+        let (code, after) = socket.closes_while_sending(rest).await;
+        assert_eq!(code, 4412, "{name}");
+        assert!((SECOND / 2..LATE).contains(&after), "{name}: closed after {after:?}");
+    }
+}
+
+#[tokio::test]
+async fn frames_that_come_with_the_handshake_are_followed_too() {
+    let node = Node::build().flag("--socket-message-timeout=1").flag("--socket-init-timeout=30").start_alone().await;
+    let mut raw = Raw::connect(node.address).await;
+    raw.send([format!("{UPGRADE}\r\n").as_bytes(), &[FIN | TEXT]].concat()).await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
+    let (code, after) = raw.closes_while_sending(std::iter::empty()).await;
+    assert_eq!(code, 4412);
+    assert!(after < LATE, "closed after {after:?}");
+}
+
+#[tokio::test]
+async fn a_long_message_in_fragments_arrives() {
+    let node = Node::build().flag("--socket-message-timeout=1").start_alone().await;
+    let mut socket = Raw::open_socket(1, node.address, None).await;
+    let text = json!({"id": "1", "type": "subscribe", "payload": {
+        "query": "{ serverInfo { version } }", "variables": {"padding": "x".repeat(20_000)},
+    }})
+    .to_string();
+    for _ in 0..3 {
+        let (first, rest) = text.as_bytes().split_at(9000);
+        socket.send(frame(TEXT, first)).await;
+        sleep(SECOND / 2).await;
+        socket.send([frame(FIN | PONG, b"x"), frame(FIN | CONTINUATION, rest)].concat()).await;
+        assert!(socket.message().await.unwrap().contains("version"));
+        assert!(socket.message().await.unwrap().contains("complete"));
+    }
+}
+
+#[tokio::test]
+async fn unfinished_messages_hold_no_more_than_the_share_of_their_address() {
+    let node = Node::build().flag("--max-unfinished-bytes-per-address=65536").limited().start_alone().await;
+    let ada = node.register("ada").await;
+    let mut first = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
+    first.send(frame(TEXT, &[b' '; 60_000])).await;
+    while node.metric("parlance_unfinished_bytes").await == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut second = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
+    second.send(frame(TEXT, &[b' '; 10_000])).await;
+    assert_eq!(second.message().await, Err(1013));
+    let mut other = Raw::open_socket(3, node.address, Some(&ada.access_token)).await;
+    other.send(frame(TEXT, b"{\"id\": \"1\", \"type\": \"subscribe\", ")).await;
+    sleep(SECOND / 5).await;
+    other.send(frame(FIN | CONTINUATION, br#""payload": {"query": "{ serverInfo { version } }"}}"#)).await;
+    assert!(other.message().await.unwrap().contains("version"));
+}
+
+fn subscribe(id: &str) -> Vec<u8> {
+    let message = json!({"id": id, "type": "subscribe", "payload": {"query": "{ serverInfo { version } }"}});
+    frame(FIN | TEXT, message.to_string().as_bytes())
+}
+
+#[tokio::test]
+async fn an_anonymous_socket_that_runs_nothing_closes() {
+    let node = Node::build().flag("--socket-anonymous-timeout=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let mut signed_in = Raw::open_socket(1, node.address, Some(&ada.access_token)).await;
+    let silent = Raw::open_socket(1, node.address, None).await;
+    let (code, after) = silent.closes_while_sending(std::iter::empty()).await;
+    assert_eq!(code, 4411);
+    assert!((SECOND / 2..LATE).contains(&after), "closed after {after:?}");
+
+    let mut pinging = Raw::open_socket(1, node.address, None).await;
+    let begin = Instant::now();
+    let code = loop {
+        let _ = pinging.try_send(frame(FIN | TEXT, br#"{"type":"ping"}"#)).await;
+        match pinging.message().await {
+            Ok(pong) => assert_eq!(pong, r#"{"type":"pong"}"#),
+            Err(code) => break code,
+        }
+        assert!(begin.elapsed() < LATE, "pings keep a socket open");
+        sleep(SECOND / 10).await;
+    };
+    assert_eq!(code, 4411);
+
+    let mut busy = Raw::open_socket(1, node.address, None).await;
+    for id in ["1", "2", "3", "4"] {
+        busy.send(subscribe(id)).await;
+        assert!(busy.message().await.unwrap().contains("version"));
+        assert!(busy.message().await.unwrap().contains("complete"));
+        sleep(SECOND / 2).await;
+    }
+    signed_in.send(subscribe("1")).await;
+    assert!(signed_in.message().await.unwrap().contains("version"));
+}
+
+#[tokio::test]
+async fn an_address_has_few_sockets_without_a_signed_in_user() {
+    let node = Node::build().flag("--socket-max-anonymous-per-address=2").limited().start_alone().await;
+    let ada = node.register("ada").await;
+    let open = Raw::open_socket(2, node.address, None).await;
+    for _ in 0..5 {
+        // Each is anonymous for a moment.
+        drop(Raw::open_socket(2, node.address, Some(&ada.access_token)).await);
+    }
+    let silent = Raw::socket(2, node.address).await;
+    let mut third = Raw::from(2, node.address).await;
+    third.send(format!("{UPGRADE}\r\n")).await;
+    let head = third.head().await;
+    assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("retry-after: 1"), "{head}");
+    drop(Raw::open_socket(3, node.address, None).await);
+    drop((open, silent));
+    let refused = "parlance_connections_refused_total{limit=\"SOCKET_MAX_ANONYMOUS_PER_ADDRESS\"}";
+    assert_eq!(node.metric(refused).await, 1);
+}
