@@ -3,6 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::error::{Error, Result, Violation};
+use super::registration_invites::{self, Admission};
 use super::sessions::{Device, SignedIn};
 use super::validate::{self, Check};
 use super::{App, Viewer, avatars};
@@ -26,6 +27,8 @@ pub struct Registration {
     pub password: String,
     pub email: Option<String>,
     pub phone: Option<String>,
+    /// Code of a registration invite. Needed with `REGISTRATION=invite`.
+    pub invite: Option<String>,
     /// The username where there is none.
     pub display_name: Option<String>,
 }
@@ -43,6 +46,7 @@ pub struct ProfileChanges {
 
 impl Accounts<'_> {
     pub async fn register(&self, registration: Registration, device: Device) -> Result<SignedIn> {
+        let admission = registration_invites::admit(self.app, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
         let email = registration.email.map(|text| check.email(&text));
@@ -65,14 +69,16 @@ impl Accounts<'_> {
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
+            email_verified_at: None,
+            phone_verified_at: None,
             privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
-        let done = self.insert(&mut tx, &user, device).await;
+        let done = self.insert(&mut tx, &admission, &user, device).await;
         tx.finish(done).await
     }
 
-    /// By username, e-mail or phone. Tells nothing of whether the account exists, in words or in time.
+    /// By username, verified e-mail or verified phone. Tells nothing of whether the account exists, in words or in time.
     pub async fn login(&self, identifier: &str, password: String, device: Device) -> Result<SignedIn> {
         let mut check = Check::default();
         let device = device.checked(&mut check);
@@ -181,7 +187,15 @@ impl Accounts<'_> {
         self.app.sessions().open(tx, user.id, device).await
     }
 
-    async fn insert(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
+    /// Takes the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        admission: &Admission,
+        user: &User,
+        device: Device,
+    ) -> Result<SignedIn> {
+        admission.take(self.app, tx).await?;
         users::insert(tx.conn(), user).await.map_err(taken)?;
         self.app.sessions().open(tx, user.id, device).await
     }
@@ -203,14 +217,15 @@ fn wrong_password(path: &str) -> Error {
     Error::invalid(path, "This is not the present password.")
 }
 
-/// What a broken UNIQUE means to the person who chose the value.
+/// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and
+/// not unique, so they never fail.
 fn taken(error: Diesel) -> Error {
-    let Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details) = &error else { return error.into() };
-    let (path, message) = match details.constraint_name() {
-        Some("users_username_key") => ("username", "This username is taken."),
-        Some("users_email_key") => ("email", "This e-mail address belongs to another account."),
-        Some("users_phone_key") => ("phone", "This phone number belongs to another account."),
-        _ => return error.into(),
-    };
-    Error::Conflict(Violation::new(path, message))
+    match &error {
+        Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
+            if details.constraint_name() == Some("users_username_key") =>
+        {
+            Error::Conflict(Violation::new("username", "This username is taken."))
+        }
+        _ => error.into(),
+    }
 }

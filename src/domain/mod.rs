@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod addresses;
 pub mod attachments;
 mod avatars;
+pub mod bans;
 mod batch;
 pub mod blocks;
 pub mod call_access;
@@ -38,6 +39,8 @@ pub mod presence;
 pub mod privacy;
 pub mod reactions;
 pub mod receipts;
+mod refresh_tokens;
+pub mod registration_invites;
 pub mod rooms;
 pub mod scheduled_messages;
 mod scheduler;
@@ -71,7 +74,7 @@ pub use tokens::Tokens;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{CallSettings, Config, Limits, Webrtc};
+use crate::config::{CallSettings, Config, Limits, RegistrationMode, Webrtc};
 use crate::ids::{SessionId, UserId};
 use crate::limiter::Limiter;
 use crate::live::{Exchange, Live};
@@ -97,6 +100,7 @@ struct Parts {
     random: Random,
     limits: Limits,
     limiter: Limiter,
+    registration: RegistrationMode,
     calls: CallSettings,
     /// After which a signal has reached its device, or the device's connection is known to be broken.
     handed_over: Duration,
@@ -176,6 +180,7 @@ impl App {
             random,
             limits,
             limiter,
+            registration: config.registration.registration,
             calls,
             handed_over: call_events::handed_over(&config.socket),
             webrtc,
@@ -222,6 +227,10 @@ impl App {
 
     pub fn invites(&self) -> invites::Invites<'_> {
         invites::Invites { app: self }
+    }
+
+    pub fn bans(&self) -> bans::Bans<'_> {
+        bans::Bans { app: self }
     }
 
     pub fn messages(&self) -> messages::Messages<'_> {
@@ -302,6 +311,10 @@ impl App {
 
     pub fn limits(&self) -> &Limits {
         &self.parts.limits
+    }
+
+    pub fn registration(&self) -> RegistrationMode {
+        self.parts.registration
     }
 
     pub fn clock(&self) -> Clock {

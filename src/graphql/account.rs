@@ -40,17 +40,20 @@ pub struct RegisterInput {
     username: String,
     /// 8 to 128 characters that are not easily guessed.
     password: String,
+    /// Unverified at first: see `Viewer.emailVerified`. It is no error if another account has it.
     email: Option<String>,
-    /// With its country code, such as +4915112345678.
+    /// With its country code, such as +4915112345678. Unverified at first, like `email`.
     phone: Option<String>,
     /// The username where there is none.
     display_name: Option<String>,
     device_name: Option<String>,
+    /// A code of the server's operator. Needed where `ServerInfo.registration` is INVITE, ignored elsewhere.
+    invite: Option<String>,
 }
 
 #[derive(InputObject)]
 pub struct LoginInput {
-    /// A username, e-mail address or phone number.
+    /// A username, verified e-mail address or verified phone number.
     identifier: String,
     password: String,
     device_name: Option<String>,
@@ -89,7 +92,9 @@ pub struct UpdateProfileInput {
     username: MaybeUndefined<String>,
     display_name: MaybeUndefined<String>,
     about: MaybeUndefined<String>,
+    /// A changed address is unverified: see `Viewer.emailVerified`. It is no error if another account has it.
     email: MaybeUndefined<String>,
+    /// The same rules as for `email`.
     phone: MaybeUndefined<String>,
     /// One of the viewer's own pictures, READY.
     avatar_id: MaybeUndefined<ID>,
@@ -105,7 +110,9 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Makes an account and signs it in.
+    /// Makes an account and signs it in. Where `ServerInfo.registration` is CLOSED, FORBIDDEN. Where it is INVITE, a
+    /// code that is missing, unknown, spent or expired gets BAD_USER_INPUT at `invite`. CONFLICT where the username is
+    /// taken. The answer does not depend on whether another account has the e-mail or phone.
     async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
         let device = device(ctx, input.device_name);
         let registration = Registration {
@@ -113,18 +120,21 @@ impl AccountMutation {
             password: input.password,
             email: input.email,
             phone: input.phone,
+            invite: input.invite,
             display_name: input.display_name,
         };
         AuthPayload::new(ctx, ctx.app().accounts().register(registration, device).await?).await
     }
 
-    /// By username, e-mail or phone, with a password.
+    /// By username, verified e-mail or verified phone, with a password.
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
         let device = device(ctx, input.device_name);
         AuthPayload::new(ctx, ctx.app().accounts().login(&input.identifier, input.password, device).await?).await
     }
 
-    /// Spends the refresh token and returns a new pair. A token used twice ends its session.
+    /// Spends the refresh token and returns a new pair. The same token again within 10 seconds, as from two tabs of a
+    /// browser, returns the same pair, or the session's newest one if that was spent meanwhile. After that it ends the
+    /// session. UNAUTHENTICATED where the session has ended.
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
         let ip_address = ctx.caller().ip_address;
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
