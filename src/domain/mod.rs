@@ -13,6 +13,7 @@ pub mod call_signals;
 mod call_state;
 pub mod calls;
 mod change;
+pub mod client;
 pub mod contacts;
 pub mod conversations;
 mod error;

@@ -14,6 +14,8 @@ use crate::store::sessions::{self, RefreshToken, Revoke, Session};
 
 /// So that secret scanners know one when they see it.
 const REFRESH_TOKEN_PREFIX: &str = "parlance_rt_";
+/// Bytes of what may be a refresh token; the server's own have 55.
+const MAX_REFRESH_TOKEN: usize = 128;
 const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
 
 pub struct Sessions<'a> {
@@ -76,6 +78,10 @@ impl Sessions<'_> {
 
     /// Spends the refresh token for a new pair. One that was spent before ends its session: somebody else has it.
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<&str>) -> Result<SignedIn> {
+        // A hash takes time for each byte.
+        if refresh_token.len() > MAX_REFRESH_TOKEN {
+            return Err(ENDED);
+        }
         let hash = Sha256::digest(refresh_token);
         let mut tx = self.app.log().begin().await?;
         let done = self.rotate(&mut tx, &hash, ip_address).await;

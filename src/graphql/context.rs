@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 
 use super::error::{Error, Result};
 use super::loaders::Loaders;
+use crate::domain::client::Client;
 use crate::domain::{App, Viewer};
+use crate::fair::Gone;
 
 /// Who sent the request, and from where.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ impl Sharing {
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
+    /// Who waits for the answer.
+    fn client(&self) -> Client;
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED where nobody is signed in.
     fn viewer(&self) -> Result<Viewer>;
@@ -71,6 +75,10 @@ impl ContextExt for Context<'_> {
 
     fn caller(&self) -> &Caller {
         self.data_unchecked()
+    }
+
+    fn client(&self) -> Client {
+        Client { address: self.caller().ip_address.clone(), gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
     }
 
     fn loaders(&self) -> &Loaders {

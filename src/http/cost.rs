@@ -76,9 +76,9 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out; tells whether the variables count. A few fragments that spread each other
+    /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
     /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
-    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<bool, Error> {
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Checked, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
@@ -103,7 +103,7 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(sum.varies)
+        Ok(Checked { varies: sum.varies, fields: sum.complexity.saturating_add(sum.introspection) })
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
@@ -170,6 +170,15 @@ fn after_string(bytes: &[u8]) -> &[u8] {
             [] => return rest,
         };
     }
+}
+
+/// What a document costs that costs no more than it may.
+#[derive(Clone, Copy)]
+pub(super) struct Checked {
+    /// Whether the cost depends on the variables.
+    pub(super) varies: bool,
+    /// Fields to execute, those about the schema included.
+    pub(super) fields: u64,
 }
 
 /// What a selection costs with everything in it.

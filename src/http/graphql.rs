@@ -12,7 +12,6 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -21,7 +20,9 @@ use super::caller::bearer;
 use super::metrics::Refused;
 use super::operation::{Operation, Parsed};
 use super::response::Body;
-use super::{Server, events, socket};
+use super::threads::SMALL_INPUT;
+use super::{Server, events, paced, socket};
+use crate::fair::Gone;
 use crate::graphql::{Caller, Error, ErrorCode};
 use crate::metrics::Transport;
 
@@ -37,6 +38,16 @@ enum Requested {
     Batch(Vec<Operation>),
     /// A list with more operations than are run at once.
     TooMany,
+}
+
+impl Requested {
+    fn large(self) -> Self {
+        match self {
+            Self::One(operation) => Self::One(operation.large()),
+            Self::Batch(operations) => Self::Batch(operations.into_iter().map(Operation::large).collect()),
+            Self::TooMany => Self::TooMany,
+        }
+    }
 }
 
 /// Reads a list of at most so many operations, and passes over the rest without keeping it.
@@ -92,7 +103,7 @@ pub(super) async fn get_or_upgrade(
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
         }
         Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
-        Ok(operation) => match operation.parse(&server) {
+        Ok(operation) => match operation.parse(&server, &server.address(&headers, peer)).await {
             Ok(parsed) if parsed.kind == OperationType::Mutation => {
                 let message = "Mutations go by POST.";
                 let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
@@ -108,7 +119,7 @@ pub(super) async fn get_or_upgrade(
                 }
                 response
             }
-            Err(body) => media.answer_refused(&body),
+            Err(body) => media.answer_refused(body),
         },
     };
     if !response.headers().contains_key(header::CACHE_CONTROL) {
@@ -177,10 +188,20 @@ pub(super) async fn post(
         }
     };
     let max_batch = server.config.operations.operation_max_batch;
-    match read_body(&body, max_batch) {
-        Ok(Requested::One(operation)) => match operation.parse(&server) {
+    let address = server.address(&headers, peer);
+    let requested = if body.len() <= SMALL_INPUT {
+        read_body(&body, max_batch)
+    } else {
+        let read = move || read_body(&body, max_batch).map(Requested::large);
+        match server.threads.run(address.clone(), &Gone::default(), read).await {
+            Ok(requested) => requested,
+            Err(error) => return media.fail(error),
+        }
+    };
+    match requested {
+        Ok(Requested::One(operation)) => match operation.parse(&server, &address).await {
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
-            Err(body) => media.answer_refused(&body),
+            Err(body) => media.answer_refused(body),
         },
         // A list is no stream.
         Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
@@ -230,13 +251,14 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
     let body = parsed.execute(server, caller).await;
     if body.data.is_none() {
         return match body.refusal {
-            Some(ErrorCode::InternalServerError) => media.answer(StatusCode::INTERNAL_SERVER_ERROR, &body),
-            Some(ErrorCode::Unavailable) => media.answer(StatusCode::SERVICE_UNAVAILABLE, &body),
-            _ => media.answer_refused(&body),
+            Some(ErrorCode::InternalServerError) => media.answer(StatusCode::INTERNAL_SERVER_ERROR, body.into_json()),
+            Some(ErrorCode::Unavailable) => media.answer(StatusCode::SERVICE_UNAVAILABLE, body.into_json()),
+            _ => media.answer_refused(body),
         };
     }
-    let mut response = media.answer(StatusCode::OK, &body);
-    if body.errors.is_empty() {
+    let flawless = body.errors.is_empty();
+    let mut response = media.answer(StatusCode::OK, body.into_json());
+    if flawless {
         response.extensions_mut().insert(Flawless);
     }
     response
@@ -257,8 +279,9 @@ async fn execute_batch(
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
-    let run = |operation: Operation, caller: Caller| async move {
-        match operation.parse(server) {
+    let address = server.address(headers, peer);
+    let run = async |operation: Operation, caller: Caller| {
+        match operation.parse(server, &address).await {
             Ok(parsed) if parsed.kind == OperationType::Subscription => {
                 let error = Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list.");
                 Body::refused(error).counted(server.app.metrics())
@@ -271,7 +294,8 @@ async fn execute_batch(
         }
     };
     let bodies = join_all(operations.into_iter().map(|operation| run(operation, caller.clone()))).await;
-    media.answer(StatusCode::OK, &bodies)
+    let bodies: Vec<_> = bodies.into_iter().map(Body::into_json).collect();
+    media.answer(StatusCode::OK, ["[", &bodies.join(","), "]"].concat())
 }
 
 impl Accept {
@@ -283,7 +307,7 @@ impl Accept {
 impl Media {
     /// What is no GraphQL request at all, or none that is taken.
     pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
-        let mut response = self.answer(status, &Body::refused(Error::new(code, message)));
+        let mut response = self.answer(status, Body::refused(Error::new(code, message)).into_json());
         response.extensions_mut().insert(Refused(code));
         response
     }
@@ -296,28 +320,22 @@ impl Media {
         };
         let retry_after = error.retry_after().unwrap_or(RETRY_AFTER);
         let refused = Refused(error.code());
-        let mut response = self.answer(status, &Body::refused(error));
+        let mut response = self.answer(status, Body::refused(error).into_json());
         response.extensions_mut().insert(refused);
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
     /// A well-formed request whose operation never ran.
-    fn answer_refused(self, body: &Body) -> Response {
+    fn answer_refused(self, body: Body) -> Response {
         let status = match self {
             Self::Response => StatusCode::BAD_REQUEST,
             Self::Json => StatusCode::OK,
         };
-        self.answer(status, body)
+        self.answer(status, body.into_json())
     }
 
-    fn answer(self, status: StatusCode, body: &impl Serialize) -> Response {
-        match serde_json::to_vec(body) {
-            Ok(json) => (status, [(header::CONTENT_TYPE, self.content_type())], json).into_response(),
-            Err(error) => {
-                tracing::error!(%error, "a response that has no JSON form");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        }
+    fn answer(self, status: StatusCode, json: String) -> Response {
+        (status, [(header::CONTENT_TYPE, self.content_type())], paced::body(json.into_bytes())).into_response()
     }
 }
 

@@ -14,10 +14,12 @@ mod health;
 mod lifetime;
 mod metrics;
 mod operation;
+mod paced;
 mod render;
 mod response;
 mod socket;
 mod subscription;
+mod threads;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -51,6 +53,7 @@ use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use render::Plans;
+use threads::Threads;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use socket::fuzzing;
@@ -73,6 +76,7 @@ pub struct Parts {
     plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Costs,
+    threads: Threads,
     connection_limit: ConnectionLimit,
     config: Config,
     drain: Drain,
@@ -107,6 +111,7 @@ impl Server {
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
+            threads: Threads::new(&config.operations),
             connection_limit: ConnectionLimit::default(),
             drain: Drain::default(),
             config,

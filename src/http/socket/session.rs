@@ -23,6 +23,7 @@ use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
+use crate::fair::Gone;
 use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
@@ -30,6 +31,7 @@ use crate::http::connection_limit::Permit;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
+use crate::http::threads::SMALL_INPUT;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -129,8 +131,8 @@ impl Session {
                 () = sleep_until(deadline) => return Err(End::Close(Close::INIT_TIMEOUT)),
                 () = drain.closing() => return Err(End::Close(Close::RESTART)),
             };
-            match message {
-                None | Some(ClientMessage::Pong) => {}
+            match self.read(message).await? {
+                None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => {}
                 Some(ClientMessage::ConnectionTerminate) => return Err(End::Close(Close::NORMAL)),
                 Some(ClientMessage::ConnectionInit { payload }) => {
                     self.authenticate(payload.as_ref(), token).await?;
@@ -265,8 +267,8 @@ impl Session {
     async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
-        match message {
-            None | Some(ClientMessage::Pong) => Ok(()),
+        match self.read(message).await? {
+            None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => Ok(()),
             Some(ClientMessage::ConnectionTerminate) => Err(End::Close(Close::NORMAL)),
             Some(ClientMessage::ConnectionInit { .. }) => Err(End::Close(Close::TOO_MANY_INITS)),
             Some(ClientMessage::Ping { payload }) => {
@@ -299,7 +301,7 @@ impl Session {
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
         }
-        let parsed = match operation.parse(&self.server) {
+        let parsed = match operation.parse(&self.server, &self.address()).await {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
@@ -312,6 +314,23 @@ impl Session {
         };
         self.operations.insert(&id, operation);
         Ok(())
+    }
+
+    /// Reads a message whose text is large.
+    async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
+        let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
+        let (protocol, server) = (self.protocol, self.server.clone());
+        let read = move || protocol.read_large(&text);
+        match server.threads.run(self.address(), &Gone::default(), read).await {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Err(End::Close(Close::INVALID_MESSAGE)),
+            Err(_) => Err(End::Close(Close::TRY_AGAIN)),
+        }
+    }
+
+    /// The client's, as the key of what it may have large.
+    fn address(&self) -> String {
+        self.caller.ip_address.clone().unwrap_or_default()
     }
 
     /// Whether one more operation may start on this socket now.
@@ -379,6 +398,7 @@ async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
 /// The client's next message; None for a frame that only shows that it is there.
 async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
     match socket.recv().await {
+        Some(Ok(Message::Text(text))) if text.len() > SMALL_INPUT => Ok(Some(ClientMessage::Large(text))),
         Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),

@@ -1,0 +1,18 @@
+//! The client of a request, as far as the rules need to know it.
+
+use crate::fair::Gone;
+
+/// Who waits for the answer to a request.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// None for work that the server does by itself.
+    pub address: Option<String>,
+    pub gone: Gone,
+}
+
+impl Client {
+    /// The key that shares of password work are counted by.
+    pub(super) fn key(&self) -> String {
+        self.address.clone().unwrap_or_default()
+    }
+}
