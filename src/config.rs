@@ -144,9 +144,12 @@ pub struct Auth {
     /// Passwords hashed at once: bounds the memory and the processors that logins take
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub password_threads: usize,
-    /// Passwords that may wait for a thread; beyond them UNAVAILABLE is answered
+    /// Passwords that may wait for a thread; a further one gets UNAVAILABLE
     #[arg(long, env, default_value = "200", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
     pub password_queue: usize,
+    /// Passwords from one address that may wait for a thread; a further one gets RATE_LIMITED
+    #[arg(long, env, default_value = "20", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    pub password_queue_share: usize,
 }
 
 /// What clients may ask for.
@@ -198,6 +201,15 @@ pub struct Operations {
     /// Seconds a query or mutation may take; a query is then stopped, a mutation finished without telling its client
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub operation_timeout: Duration,
+    /// Threads for large requests and costly operations; without it as many as the machine has processors, and two at least
+    #[arg(long, env, value_name = "1..256", value_parser = within::<usize>(1..=256))]
+    pub operation_threads: Option<usize>,
+    /// Large requests and costly operations that may wait for a thread; a further one gets UNAVAILABLE
+    #[arg(long, env, default_value = "1000", value_name = "0..100000", value_parser = within::<usize>(0..=100_000))]
+    pub operation_queue: usize,
+    /// Large requests and costly operations from one address that may wait; a further one gets RATE_LIMITED
+    #[arg(long, env, default_value = "100", value_name = "0..100000", value_parser = within::<usize>(0..=100_000))]
+    pub operation_queue_share: usize,
     /// Answer what types and fields there are; the explorer and code generators ask for it
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub introspection: bool,

@@ -13,6 +13,7 @@ pub mod config;
 pub mod domain;
 pub mod embedded;
 pub mod error;
+pub mod fair;
 pub mod graphql;
 pub mod http;
 pub mod ids;

@@ -15,9 +15,12 @@ pub struct Media {
     /// Files looked into at once: bounds the memory and the processors that this takes
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub media_workers: usize,
-    /// Files that may wait to be looked into; beyond them UNAVAILABLE is answered
+    /// Files that may wait to be inspected; a further one gets UNAVAILABLE
     #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
     pub media_queue: usize,
+    /// Files of one user that may wait to be inspected; a further one gets RATE_LIMITED
+    #[arg(long, env, default_value = "25", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    pub media_queue_share: usize,
     /// Seconds that looking into one file may take
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub media_timeout: Duration,

@@ -2,12 +2,17 @@
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
+use super::client::Client;
 use super::error::{Error, Result, Violation};
+use super::password_tries::Account;
+use super::passwords::Candidate;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, SignedIn};
 use super::validate::{self, Check};
 use super::{App, Viewer, avatars};
+use crate::fair::Gone;
 use crate::ids::{AttachmentId, UserId};
+use crate::limiter::{Key, Rate};
 use crate::log::{Change, Transaction};
 use crate::store::privacy::Privacy;
 use crate::store::sessions::Revoke;
@@ -45,7 +50,8 @@ pub struct ProfileChanges {
 }
 
 impl Accounts<'_> {
-    pub async fn register(&self, registration: Registration, device: Device) -> Result<SignedIn> {
+    pub async fn register(&self, registration: Registration, device: Device, client: &Client) -> Result<SignedIn> {
+        admit(client)?;
         let admission = registration_invites::admit(self.app, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
@@ -53,9 +59,14 @@ impl Accounts<'_> {
         let phone = registration.phone.map(|text| check.phone(&text));
         let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
         let device = device.checked(&mut check);
-        let known = [username.as_str(), &display_name, email.as_deref().unwrap_or_default()];
-        check.password("password", &registration.password, &known);
+        check.password("password", &registration.password);
         check.done()?;
+        if let Some(address) = client.address {
+            self.app.take_for(Rate::Registrations, Key::Network(address.network()), 1)?;
+        }
+        let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
+        let candidate = Candidate { password: registration.password, path: "password", known };
+        let password_hash = self.app.parts.passwords.hash_new(candidate, client).await?;
 
         let now = self.app.now();
         let user = User {
@@ -65,7 +76,7 @@ impl Accounts<'_> {
             about: None,
             email,
             phone,
-            password_hash: self.app.parts.passwords.hash(registration.password).await?,
+            password_hash,
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
@@ -79,7 +90,14 @@ impl Accounts<'_> {
     }
 
     /// By username, verified e-mail or verified phone. Tells nothing of whether the account exists, in words or in time.
-    pub async fn login(&self, identifier: &str, password: String, device: Device) -> Result<SignedIn> {
+    pub async fn login(
+        &self,
+        identifier: &str,
+        password: String,
+        device: Device,
+        client: &Client,
+    ) -> Result<SignedIn> {
+        admit(client)?;
         let mut check = Check::default();
         let device = device.checked(&mut check);
         check.done()?;
@@ -89,8 +107,8 @@ impl Accounts<'_> {
         } else {
             users::by_identifier(&mut *self.app.connection().await?, &identifier).await?
         };
-        let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let matches = self.app.parts.passwords.verify(password, hash).await?;
+        let account = user.as_ref().map_or(Account::Unknown(&identifier), Account::Known);
+        let matches = self.app.check_password(account, password, client).await?;
         match user {
             Some(user) if matches => {
                 let mut tx = self.app.log().begin().await?;
@@ -102,21 +120,30 @@ impl Accounts<'_> {
     }
 
     /// Every other session ends: who changes a password may fear that somebody else knows it.
-    pub async fn change_password(&self, viewer: Viewer, current: String, new: String) -> Result<User> {
-        let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+    pub async fn change_password(
+        &self,
+        viewer: Viewer,
+        current: String,
+        new: String,
+        client: &Client,
+    ) -> Result<User> {
+        admit(client)?;
         let mut check = Check::default();
-        check.password("newPassword", &new, &[&user.username, &user.display_name]);
+        check.password("newPassword", &new);
         check.done()?;
-        if !self.app.parts.passwords.verify(current, Some(user.password_hash.clone())).await? {
+        let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !self.app.check_password(Account::Known(&user), current, client).await? {
             return Err(wrong_password("currentPassword"));
         }
-        let hash = self.app.parts.passwords.hash(new).await?;
+        let known = vec![user.username.clone(), user.display_name.clone()];
+        let candidate = Candidate { password: new, path: "newPassword", known };
+        let hash = self.app.parts.passwords.hash_new(candidate, client).await?;
         let mut tx = self.app.log().begin().await?;
         let done = self.replace_password(&mut tx, viewer, &user, &hash).await;
         tx.finish(done).await
     }
 
-    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges) -> Result<User> {
+    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, gone: &Gone) -> Result<User> {
         let mut check = Check::default();
         let changes = UserChanges {
             username: changes.username.map(|text| check.username(&text)),
@@ -130,8 +157,9 @@ impl Accounts<'_> {
         if changes == UserChanges::default() {
             return self.app.users().get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
+        self.app.take(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar_id {
-            avatars::prepare(self.app, viewer, avatar).await?;
+            avatars::prepare(self.app, viewer, avatar, gone).await?;
         }
         let mut tx = self.app.log().begin().await?;
         let updated = update_in(&mut tx, viewer, &changes).await;
@@ -139,14 +167,20 @@ impl Accounts<'_> {
     }
 
     /// What is personal goes; what was written stays, and names nobody. Groups are left, every session ends.
-    pub async fn delete(&self, viewer: Viewer, password: String) -> Result<()> {
+    pub async fn delete(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
+        admit(client)?;
         let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
-        if !self.app.parts.passwords.verify(password, Some(user.password_hash.clone())).await? {
+        if !self.app.check_password(Account::Known(&user), password, client).await? {
             return Err(wrong_password("password"));
         }
         let mut tx = self.app.log().begin().await?;
         let done = self.delete_in(&mut tx, &user).await;
         tx.finish(done).await
+    }
+
+    /// Password jobs of this node that run, and that wait.
+    pub fn password_load(&self) -> (usize, usize) {
+        self.app.parts.passwords.load()
     }
 
     /// The conversations first, as everybody locks them. From the lock on the user nobody can add them to another one
@@ -199,6 +233,14 @@ impl Accounts<'_> {
         users::insert(tx.conn(), user).await.map_err(taken)?;
         self.app.sessions().open(tx, user.id, device).await
     }
+}
+
+/// What each operation with a password passes before any work.
+fn admit(client: &Client) -> Result<()> {
+    if client.gone.is_gone() {
+        return Err(Error::Overloaded("The client disconnected before the operation began."));
+    }
+    Ok(())
 }
 
 async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChanges) -> Result<User> {

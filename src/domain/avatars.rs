@@ -3,6 +3,7 @@
 use super::error::{Error, Result};
 use super::uploads::{self, EXAMINATION};
 use super::{App, Viewer};
+use crate::fair::Gone;
 use crate::ids::AttachmentId;
 use crate::log::Transaction;
 use crate::store::attachments::{self, Attachment, AttachmentKind, AttachmentState};
@@ -14,12 +15,13 @@ const SLOW: Error = Error::Overloaded("It takes too long to make an avatar of th
 
 /// Makes squares of what is to become an avatar: one of the viewer's own pictures, READY. It is kept meanwhile, and shown
 /// as it was until `show_square`.
-pub(super) async fn prepare(app: &App, viewer: Viewer, id: AttachmentId) -> Result<()> {
+pub(super) async fn prepare(app: &App, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<()> {
     let row = check(uploads::keep(app, viewer, id).await?)?;
     if row.squared {
         return Ok(());
     }
-    tokio::time::timeout(EXAMINATION, app.parts.files.square(&row, PATH)).await.unwrap_or(Err(SLOW))
+    let squared = app.parts.files.square(&row, PATH, (viewer.user, gone));
+    tokio::time::timeout(EXAMINATION, squared).await.unwrap_or(Err(SLOW))
 }
 
 /// From here to the end of the transaction it can be referred to.

@@ -12,6 +12,7 @@ use super::system::{self, SystemEvent};
 use super::users::check_existing;
 use super::validate::Check;
 use super::{App, Viewer, avatars, privacy};
+use crate::fair::Gone;
 use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
@@ -91,7 +92,7 @@ impl Conversations<'_> {
         }
     }
 
-    pub async fn create_group(&self, viewer: Viewer, group: NewGroup) -> Result<Conversation> {
+    pub async fn create_group(&self, viewer: Viewer, group: NewGroup, gone: &Gone) -> Result<Conversation> {
         let mut check = Check::default();
         let title = check.title(&group.title);
         let topic = group.topic.map(|text| check.topic(&text)).filter(|text| !text.is_empty());
@@ -109,7 +110,7 @@ impl Conversations<'_> {
         privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
         drop(connection);
         if let Some(avatar) = group.avatar {
-            avatars::prepare(self.app, viewer, avatar).await?;
+            avatars::prepare(self.app, viewer, avatar, gone).await?;
         }
 
         let conversation = Conversation {
@@ -149,6 +150,7 @@ impl Conversations<'_> {
         viewer: Viewer,
         id: ConversationId,
         mut changes: GroupChanges,
+        gone: &Gone,
     ) -> Result<Conversation> {
         let mut check = Check::default();
         changes.title = changes.title.map(|text| check.title(&text));
@@ -160,7 +162,7 @@ impl Conversations<'_> {
             let mut tx = self.app.log().begin().await?;
             let before = check_update(&mut tx, viewer, id, &changes).await;
             if tx.finish(before).await?.conversation.avatar_id != Some(avatar) {
-                avatars::prepare(self.app, viewer, avatar).await?;
+                avatars::prepare(self.app, viewer, avatar, gone).await?;
             }
         }
         let mut tx = self.app.log().begin().await?;

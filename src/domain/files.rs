@@ -3,18 +3,19 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::addresses::Addresses;
 use super::error::{Error, Result, Violation};
 use crate::blobs::{Blobs, Body, Part};
 use crate::config::{Config, Files as Settings};
 use crate::error::Error as Internal;
-use crate::ids::AttachmentId;
-use crate::media::{self, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
+use crate::fair::{Bounds, Permit, Pool, Refusal as Turned};
+use crate::ids::{AttachmentId, UserId};
+use crate::media::{self, For, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
 use crate::scanner::{self, Scanner, Verdict};
 use crate::store::attachments::{Attachment, AttachmentKind, AttachmentState};
 
@@ -29,7 +30,8 @@ const REPLACED: &str = "The file was replaced while it was looked into.";
 const NOT_SCANNED: &str =
     "The virus scanner cannot look through this file: it is too large, or too much is packed into it.";
 
-const BUSY: Error = Error::Overloaded("Too many files are being looked at just now. Try again in a moment.");
+/// Seconds until a user with too many waiting files tries again: most files take less to inspect.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Files {
     pub(super) blobs: Blobs,
@@ -38,15 +40,8 @@ pub(super) struct Files {
     workshop: Workshop,
     /// None where nothing is scanned.
     scanner: Option<Scanner>,
-    seats: Semaphore,
-    /// Those who have a seat and those who wait for one.
-    places: Semaphore,
-}
-
-/// Room for one file on the disk.
-struct Seat<'a> {
-    _place: SemaphorePermit<'a>,
-    _seat: SemaphorePermit<'a>,
+    /// Room on the disk for a few files, given to the users in turn.
+    seats: Pool<UserId>,
 }
 
 /// An object of an attachment.
@@ -126,7 +121,7 @@ impl From<media::Error> for Refusal {
     fn from(error: media::Error) -> Self {
         match error {
             media::Error::Rejected(rejection) => rejection.into(),
-            media::Error::Busy => BUSY.into(),
+            media::Error::Refused(refusal) => turned_away(refusal).into(),
             media::Error::Io(error) => error.into(),
         }
     }
@@ -141,8 +136,11 @@ impl Files {
             addresses: Addresses::new(),
             workshop: Workshop::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
             scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
-            seats: Semaphore::new(seats),
-            places: Semaphore::new(seats + config.media.media_queue),
+            seats: Pool::new(Bounds {
+                workers: seats,
+                queue: config.media.media_queue,
+                share: config.media.media_queue_share,
+            }),
         }
     }
 
@@ -158,8 +156,8 @@ impl Files {
     }
 
     /// The upload as it is now: READY, with all objects in their places, or REJECTED.
-    pub(super) async fn examine(&self, upload: &Attachment) -> Result<Attachment> {
-        match self.take_in(upload).await {
+    pub(super) async fn examine(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment> {
+        match self.take_in(upload, user).await {
             Ok(ready) => Ok(ready),
             Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::Rejected(reason)) => {
@@ -168,7 +166,7 @@ impl Files {
         }
     }
 
-    async fn take_in(&self, upload: &Attachment) -> Result<Attachment, Refusal> {
+    async fn take_in(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment, Refusal> {
         self.assemble(upload).await?;
         let key = Object::Upload.key(upload.id);
         let head = self.blobs.head(&key).await?.ok_or_else(|| missing("Nothing has been uploaded yet."))?;
@@ -176,7 +174,7 @@ impl Files {
             let reason = format!("The file has {} bytes and not {}.", head.byte_size, upload.byte_size);
             return Err(Refusal::Rejected(reason));
         }
-        let _seat = self.seat().await?;
+        let _seat = self.seat(user).await?;
         let file = self.fetch(&key, upload.byte_size).await?;
         if file.as_file().metadata()?.len() != head.byte_size {
             return Err(Refusal::Rejected(REPLACED.to_owned()));
@@ -187,7 +185,7 @@ impl Files {
             return Err(Refusal::Rejected("The file's checksum is not the one that was said.".to_owned()));
         }
         self.scan(&file).await?;
-        let found = self.workshop.inspect(file.path(), &upload.content_type).await?;
+        let found = self.workshop.inspect(file.path(), &upload.content_type, user).await?;
         let kind = kind_of(found.kind);
         if upload.byte_size > self.max_bytes(kind) {
             return Err(Refusal::Rejected(too_large(kind, self.max_bytes(kind))));
@@ -195,11 +193,13 @@ impl Files {
         self.store(upload, &file, found).await
     }
 
-    /// Waits for one, unless too many do already.
-    async fn seat(&self) -> Result<Seat<'_>> {
-        let place = self.places.try_acquire().map_err(|_| BUSY)?;
-        let seat = self.seats.acquire().await.map_err(|_| BUSY)?;
-        Ok(Seat { _place: place, _seat: seat })
+    async fn seat(&self, (user, gone): For<'_>) -> Result<Permit<UserId>> {
+        self.seats.permit(user, gone).await.map_err(turned_away)
+    }
+
+    /// Files that are inspected, and files that wait.
+    pub(super) fn load(&self) -> (usize, usize) {
+        self.seats.load()
     }
 
     /// Puts the parts together, where it was uploaded in parts.
@@ -302,18 +302,18 @@ impl Files {
     }
 
     /// Makes squares of a READY picture; the error names the input's field `path`.
-    pub(super) async fn square(&self, picture: &Attachment, path: &str) -> Result<()> {
-        match self.try_square(picture).await {
+    pub(super) async fn square(&self, picture: &Attachment, path: &str, user: For<'_>) -> Result<()> {
+        match self.try_square(picture, user).await {
             Ok(()) => Ok(()),
             Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::Rejected(reason)) => Err(Error::invalid(path, reason)),
         }
     }
 
-    async fn try_square(&self, picture: &Attachment) -> Result<(), Refusal> {
-        let _seat = self.seat().await?;
+    async fn try_square(&self, picture: &Attachment, user: For<'_>) -> Result<(), Refusal> {
+        let _seat = self.seat(user).await?;
         let file = self.fetch(&Object::Original.key(picture.id), picture.byte_size).await?;
-        let squares = self.workshop.square(file.path()).await?;
+        let squares = self.workshop.square(file.path(), user).await?;
         Ok(self.store_all(picture.id, squares, Object::Square).await?)
     }
 
@@ -363,6 +363,18 @@ pub(super) fn too_large(kind: AttachmentKind, allowed: i64) -> String {
         AttachmentKind::File => "A file",
     };
     format!("{what} has at most {allowed} bytes.")
+}
+
+fn turned_away(refusal: Turned) -> Error {
+    match refusal {
+        Turned::QueueFull => Error::Overloaded("Too many files wait to be inspected. Try again in a moment."),
+        Turned::ShareFull => Error::RateLimited(
+            "MEDIA_QUEUE_SHARE",
+            RETRY_AFTER,
+            "Too many of your files wait to be inspected. Try again in a moment.",
+        ),
+        Turned::Gone => Error::Overloaded("The client disconnected before the file was inspected."),
+    }
 }
 
 fn missing(what: &str) -> Error {

@@ -7,79 +7,99 @@
 use sha2::{Digest as _, Sha256};
 
 use super::App;
+use super::client::Client;
 use super::error::Result;
 use super::limits::limited;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::ids::UserId;
 use crate::limiter::{Guard, Key};
 use crate::store::sessions;
+use crate::store::users::User;
 
 const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
 
-/// A try that counts as failed.
-pub(super) struct PasswordTry<'a> {
-    app: &'a App,
-    account: Key,
-    network: Option<Key>,
-}
-
-/// The account whose password is tried.
+/// Account whose password is tried.
+#[derive(Clone, Copy)]
 pub(super) enum Account<'a> {
-    Known(UserId),
+    Known(&'a User),
     /// No account has this name. Its tries count as well, so that clients cannot find out which accounts exist.
     Unknown(&'a str),
 }
 
+/// A try that counts as failed.
+struct PasswordTry {
+    account: Key,
+    network: Option<Key>,
+}
+
 impl App {
-    /// RATE_LIMITED where too many tries have failed.
-    pub(super) async fn password_try(
+    /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
+    pub(super) async fn check_password(
         &self,
         account: Account<'_>,
-        from: Option<ClientAddress>,
-    ) -> Result<PasswordTry<'_>> {
-        let network = from.map(ClientAddress::network);
+        password: String,
+        client: &Client,
+    ) -> Result<bool> {
+        let counted = self.count_try(account, client.address.map(ClientAddress::network)).await?;
+        let hash = match account {
+            Account::Known(user) => Some(user.password_hash.clone()),
+            Account::Unknown(_) => None,
+        };
+        let matches = self.parts.passwords.verify(password, hash, client).await;
+        match &matches {
+            Ok(false) => {}
+            Ok(true) => {
+                self.limiter().forget(Guard::Account, counted.account).await;
+                // Only this one, because an attacker can have an account, too.
+                self.forgive(Guard::Network, counted.network).await;
+            }
+            // No password was compared.
+            Err(_) => {
+                self.forgive(Guard::Account, Some(counted.account)).await;
+                self.forgive(Guard::Network, counted.network).await;
+            }
+        }
+        matches
+    }
+
+    async fn count_try(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<PasswordTry> {
         if let Some(network) = network {
             self.guard(Guard::Network, Key::Network(network)).await?;
         }
         let key = match account {
-            Account::Known(user) => Key::User(user),
+            Account::Known(user) => Key::User(user.id),
             Account::Unknown(name) => Key::Name(half_hash(name)),
         };
         let account = match (self.guard(Guard::Account, key).await, account, network) {
             (Ok(()), ..) => key,
-            (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user, network).await? => {
-                let key = Key::UserFrom(user, network);
+            (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user.id, network).await? => {
+                let key = Key::UserFrom(user.id, network);
                 self.guard(Guard::Account, key).await?;
                 key
             }
             (Err(error), ..) => return Err(error),
         };
-        Ok(PasswordTry { app: self, account, network: network.map(Key::Network) })
+        Ok(PasswordTry { account, network: network.map(Key::Network) })
     }
 
     async fn guard(&self, guard: Guard, key: Key) -> Result<()> {
         self.limiter().attempt(guard, key).await.map_err(|exceeded| limited(exceeded, TOO_MANY))
     }
 
+    async fn forgive(&self, guard: Guard, key: Option<Key>) {
+        if let Some(key) = key {
+            self.limiter().forgive(guard, key).await;
+        }
+    }
+
     /// Whether the user has a live session that was last used in this network.
     async fn is_at_home(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
         let live = sessions::live_of(&mut *self.connection().await?, user, self.now()).await?;
-        let networks = live.iter().filter_map(|session| {
+        let mut networks = live.iter().filter_map(|session| {
             let address: std::net::IpAddr = session.ip_address.as_ref()?.parse().ok()?;
             Some(ClientAddress::from(address).network())
         });
-        Ok(networks.into_iter().any(|own| own == network))
-    }
-}
-
-impl PasswordTry<'_> {
-    /// The password was right.
-    pub(super) async fn passed(self) {
-        let limiter = self.app.limiter();
-        limiter.passed(Guard::Account, self.account).await;
-        if let Some(network) = self.network {
-            limiter.passed(Guard::Network, network).await;
-        }
+        Ok(networks.any(|own| own == network))
     }
 }
 

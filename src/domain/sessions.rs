@@ -11,6 +11,8 @@ use crate::ids::{SessionId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::sessions::{self, RefreshToken, Revoke, Session};
 
+/// Bytes of what may be a refresh token; the server's own have 55.
+const MAX_REFRESH_TOKEN: usize = 128;
 const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
 
 pub struct Sessions<'a> {
@@ -74,6 +76,10 @@ impl Sessions<'_> {
     /// Spends the refresh token for a new pair. A repetition within `REPEATABLE_FOR` returns the same pair. A later one
     /// ends the session, because it counts as theft.
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
+        // A hash takes time for each byte.
+        if refresh_token.len() > MAX_REFRESH_TOKEN {
+            return Err(ENDED);
+        }
         let mut tx = self.app.log().begin().await?;
         let done = self.rotate(&mut tx, refresh_token, ip_address).await;
         // A session that ended is committed as such, and only then told to the caller.

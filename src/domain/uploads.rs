@@ -11,6 +11,7 @@ use super::validate::Check;
 use super::{App, Viewer};
 use crate::blobs::{Presigned, Upload};
 use crate::config::MAX_EXAMINATION;
+use crate::fair::Gone;
 use crate::ids::AttachmentId;
 use crate::limiter::Rate;
 use crate::log::Transaction;
@@ -83,6 +84,11 @@ impl Uploads<'_> {
         self.app.parts.files.settings.max_upload_bytes
     }
 
+    /// Files that this node inspects, and files that wait for it.
+    pub fn inspection_load(&self) -> (usize, usize) {
+        self.app.parts.files.load()
+    }
+
     /// For an upload in one request.
     pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
         let row = self.checked(viewer, new)?;
@@ -145,13 +151,13 @@ impl Uploads<'_> {
     }
 
     /// Looks into what was uploaded: READY or REJECTED. Once more it answers the same.
-    pub async fn complete(&self, viewer: Viewer, id: AttachmentId) -> Result<Attachment> {
+    pub async fn complete(&self, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<Attachment> {
         let asked = Instant::now();
         loop {
             let mut connection = self.app.connection().await?;
             if let Some(claimed) = attachments::claim(&mut connection, viewer.user, id, CLAIM).await? {
                 drop(connection);
-                return self.examine(viewer, claimed).await;
+                return self.examine(viewer, claimed, gone).await;
             }
             let row = attachments::own(&mut connection, viewer.user, id).await?.ok_or(NO_ATTACHMENT)?;
             if row.state != AttachmentState::Pending {
@@ -165,10 +171,11 @@ impl Uploads<'_> {
         }
     }
 
-    async fn examine(&self, viewer: Viewer, claimed: Attachment) -> Result<Attachment> {
+    async fn examine(&self, viewer: Viewer, claimed: Attachment, gone: &Gone) -> Result<Attachment> {
         let files = &self.app.parts.files;
         let slow = Error::Overloaded("It takes too long to look into this file. Try again in a moment.");
-        let done = match tokio::time::timeout(EXAMINATION, files.examine(&claimed)).await.unwrap_or(Err(slow)) {
+        let examined = tokio::time::timeout(EXAMINATION, files.examine(&claimed, (viewer.user, gone))).await;
+        let done = match examined.unwrap_or(Err(slow)) {
             Ok(done) => done,
             Err(error) => {
                 // It is PENDING as before, and the client may try again.

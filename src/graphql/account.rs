@@ -123,13 +123,15 @@ impl AccountMutation {
             invite: input.invite,
             display_name: input.display_name,
         };
-        AuthPayload::new(ctx, ctx.app().accounts().register(registration, device).await?).await
+        AuthPayload::new(ctx, ctx.app().accounts().register(registration, device, &ctx.client()).await?).await
     }
 
     /// By username, verified e-mail or verified phone, with a password.
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
         let device = device(ctx, input.device_name);
-        AuthPayload::new(ctx, ctx.app().accounts().login(&input.identifier, input.password, device).await?).await
+        let accounts = ctx.app().accounts();
+        let signed_in = accounts.login(&input.identifier, input.password, device, &ctx.client()).await?;
+        AuthPayload::new(ctx, signed_in).await
     }
 
     /// Spends the refresh token and returns a new pair. The same token again within 10 seconds, as from two tabs of a
@@ -143,7 +145,9 @@ impl AccountMutation {
     /// Every other session of the account ends.
     async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Result<ChangePasswordPayload> {
         let identity = ctx.viewer()?;
-        let row = ctx.app().accounts().change_password(identity, input.current_password, input.new_password).await?;
+        let ChangePasswordInput { current_password, new_password } = input;
+        let accounts = ctx.app().accounts();
+        let row = accounts.change_password(identity, current_password, new_password, &ctx.client()).await?;
         Ok(ChangePasswordPayload { viewer: Viewer { identity, row } })
     }
 
@@ -151,13 +155,13 @@ impl AccountMutation {
     /// null from then on. Every session ends.
     async fn delete_account(&self, ctx: &Context<'_>, input: DeleteAccountInput) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
-        ctx.app().accounts().delete(viewer, input.password.unwrap_or_default()).await?;
+        ctx.app().accounts().delete(viewer, input.password.unwrap_or_default(), &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
     async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
         let identity = ctx.viewer()?;
-        let row = ctx.app().accounts().update_profile(identity, input.try_into()?).await?;
+        let row = ctx.app().accounts().update_profile(identity, input.try_into()?, &ctx.client().gone).await?;
         Ok(UpdateProfilePayload { viewer: Viewer { identity, row } })
     }
 }

@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_graphql::Context;
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
-use super::error::{Error, Result};
+use super::error::{Error, ErrorCode, Result};
 use super::loaders::Loaders;
 use crate::address::ClientAddress;
+use crate::domain::client::Client;
 use crate::domain::{App, Viewer};
+use crate::fair::Gone;
 
 /// Who sent the request, and from where.
 #[derive(Clone, Debug)]
@@ -56,11 +59,18 @@ impl Sharing {
     }
 }
 
+/// Data of an execution: the time at which its client is told that it takes too long. Root fields whose turn comes later
+/// are not begun.
+#[derive(Clone, Copy)]
+pub struct Deadline(pub Instant);
+
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
+    /// Who waits for the answer.
+    fn client(&self) -> Client;
     fn loaders(&self) -> &Loaders;
-    /// UNAUTHENTICATED where nobody is signed in.
+    /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.
     fn viewer(&self) -> Result<Viewer>;
     /// What was resolved is not to be shown from then on, such as a signed address.
     fn fades(&self, at: DateTime<Utc>);
@@ -75,6 +85,10 @@ impl ContextExt for Context<'_> {
         self.data_unchecked()
     }
 
+    fn client(&self) -> Client {
+        Client { address: self.caller().ip_address, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
+    }
+
     fn loaders(&self) -> &Loaders {
         self.data_unchecked()
     }
@@ -83,6 +97,9 @@ impl ContextExt for Context<'_> {
         if let Some(Sharing(shared)) = self.data_opt() {
             shared.asked.store(true, Ordering::SeqCst);
             return Err(Error::unauthenticated("This depends on who looks."));
+        }
+        if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
+            return Err(Error::new(ErrorCode::Unavailable, "The operation has taken too long. This field was not begun."));
         }
         match self.caller().identity {
             Identity::SignedIn(viewer) => Ok(viewer),

@@ -338,7 +338,7 @@ impl ConversationMutation {
 
     async fn create_group(&self, ctx: &Context<'_>, input: CreateGroupInput) -> Result<CreateGroupPayload> {
         let viewer = ctx.viewer()?;
-        let row = ctx.app().conversations().create_group(viewer, input.try_into()?).await?;
+        let row = ctx.app().conversations().create_group(viewer, input.try_into()?, &ctx.client().gone).await?;
         Ok(CreateGroupPayload { conversation: row.into() })
     }
 
@@ -346,7 +346,7 @@ impl ConversationMutation {
     async fn update_group(&self, ctx: &Context<'_>, input: UpdateGroupInput) -> Result<UpdateGroupPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.conversation_id, "conversationId")?;
-        let row = ctx.app().conversations().update_group(viewer, id, input.try_into()?).await?;
+        let row = ctx.app().conversations().update_group(viewer, id, input.try_into()?, &ctx.client().gone).await?;
         Ok(UpdateGroupPayload { conversation: row.into() })
     }
 }

@@ -155,7 +155,7 @@ impl UploadMutation {
     async fn complete_upload(&self, ctx: &Context<'_>, input: CompleteUploadInput) -> Result<CompleteUploadPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.attachment_id, "attachmentId")?;
-        let row = ctx.app().uploads().complete(viewer, id).await?;
+        let row = ctx.app().uploads().complete(viewer, id, &ctx.client().gone).await?;
         Ok(CompleteUploadPayload { attachment: Attachment(row) })
     }
 }

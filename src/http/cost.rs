@@ -24,6 +24,12 @@ const MAX_SCHEMA_DEPTH: usize = 3;
 /// The arguments that say how many items a list has.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
+/// Mutations that check or hash a password, which takes 50 ms of a processor or more.
+const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
+
+/// Passwords that one request may check or hash. Each further guess is a request that the rates count.
+pub(super) const MAX_PASSWORDS: u64 = 1;
+
 /// Counts what documents cost, and refuses what costs too much.
 pub(super) struct Costs {
     limits: Limits,
@@ -76,9 +82,9 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out; tells whether the variables count. A few fragments that spread each other
+    /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
     /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
-    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<bool, Error> {
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Checked, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
@@ -88,6 +94,9 @@ impl Costs {
             let within = SCHEMA_LISTS.join(", ");
             let message = format!("Of {within} less than {MAX_SCHEMA_DEPTH} come within each other.");
             return Err(Error::new(ErrorCode::OperationTooComplex, message));
+        }
+        if sum.passwords > MAX_PASSWORDS {
+            return Err(too_many_passwords());
         }
         for (count, max, what) in [
             (
@@ -103,7 +112,11 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(sum.varies)
+        Ok(Checked {
+            varies: sum.varies,
+            fields: sum.complexity.saturating_add(sum.introspection),
+            passwords: sum.passwords,
+        })
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
@@ -121,6 +134,12 @@ impl Costs {
         let max = self.limits.operation_max_nesting;
         Error::new(ErrorCode::OperationTooComplex, format!("A document nests at most {max} levels deep."))
     }
+}
+
+/// The refusal of a request that checks more than one password.
+pub(super) fn too_many_passwords() -> Error {
+    let fields = PASSWORD_FIELDS.join(", ");
+    Error::new(ErrorCode::OperationTooComplex, format!("A request has at most {MAX_PASSWORDS} of the fields {fields}."))
 }
 
 fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
@@ -172,6 +191,17 @@ fn after_string(bytes: &[u8]) -> &[u8] {
     }
 }
 
+/// What a document costs that costs no more than it may.
+#[derive(Clone, Copy)]
+pub(super) struct Checked {
+    /// Whether the cost depends on the variables.
+    pub(super) varies: bool,
+    /// Fields to execute, those about the schema included.
+    pub(super) fields: u64,
+    /// Passwords to check or to hash.
+    pub(super) passwords: u64,
+}
+
 /// What a selection costs with everything in it.
 #[derive(Clone, Copy, Default)]
 struct Cost {
@@ -184,6 +214,8 @@ struct Cost {
     aliases: u64,
     directives: u64,
     complexity: u64,
+    /// Fields of `PASSWORD_FIELDS`.
+    passwords: u64,
     /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
     introspection: u64,
     /// Whether any of it depends on a variable.
@@ -200,6 +232,7 @@ impl Cost {
             aliases: self.aliases.saturating_add(other.aliases),
             directives: self.directives.saturating_add(other.directives),
             complexity: self.complexity.saturating_add(other.complexity),
+            passwords: self.passwords.saturating_add(other.passwords),
             introspection: self.introspection.saturating_add(other.introspection),
             varies: self.varies || other.varies,
         }
@@ -254,7 +287,8 @@ impl<'a> Count<'a> {
         };
         let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
         let varies = within.varies || depends_on_variables(field);
-        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, varies, ..within }))
+        let passwords = within.passwords + u64::from(PASSWORD_FIELDS.contains(&name));
+        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, passwords, introspection, varies, ..within }))
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::cost::Checked;
 use super::operation::DocumentId;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
@@ -44,8 +45,8 @@ pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
-    /// Whether what it costs depends on its variables.
-    pub(super) varies: bool,
+    /// With the variables that it was validated with.
+    pub(super) cost: Checked,
 }
 
 /// What a client's text or id leads to.
@@ -97,6 +98,11 @@ impl Documents {
             return Err(Error::new(ErrorCode::BadUserInput, "`sha256Hash` is not the hash of `query`."));
         }
         Ok(self.validated.get(&digest).map_or(Found::Text(digest, text), Found::Validated))
+    }
+
+    /// Whether a document with this text need not be parsed.
+    pub(super) fn knows(&self, text: &str) -> bool {
+        self.validated.get(&Digest::from(Sha256::digest(text))).is_some()
     }
 
     /// Keeps a document that was found valid.

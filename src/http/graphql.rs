@@ -9,18 +9,20 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::accept::{Accept, Media};
 use super::body::{BodyError, WholeBody};
 use super::caller::bearer;
+use super::cost::{MAX_PASSWORDS, too_many_passwords};
 use super::metrics::Refused;
 use super::operation::{Operation, Parsed};
 use super::response::Body;
 use super::socket::{NoUpgrade, Upgrade};
-use super::{Server, events, socket};
+use super::threads::SMALL_INPUT;
+use super::{Server, events, paced, socket};
+use crate::fair::Gone;
 use crate::graphql::{Caller, Error, ErrorCode};
 use crate::metrics::Transport;
 
@@ -36,6 +38,16 @@ enum Requested {
     Batch(Vec<Operation>),
     /// A list with more operations than are run at once.
     TooMany,
+}
+
+impl Requested {
+    fn large(self) -> Self {
+        match self {
+            Self::One(operation) => Self::One(operation.large()),
+            Self::Batch(operations) => Self::Batch(operations.into_iter().map(Operation::large).collect()),
+            Self::TooMany => Self::TooMany,
+        }
+    }
 }
 
 /// Reads a list of at most so many operations, and passes over the rest without keeping it.
@@ -91,7 +103,7 @@ pub(super) async fn get_or_upgrade(
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
         }
         Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
-        Ok(operation) => match operation.parse(&server) {
+        Ok(operation) => match operation.parse(&server, Some(server.address(&headers, peer).network())).await {
             Ok(parsed) if parsed.kind == OperationType::Mutation => {
                 let message = "Mutations go by POST.";
                 let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
@@ -107,7 +119,7 @@ pub(super) async fn get_or_upgrade(
                 }
                 response
             }
-            Err(body) => media.answer_refused(&body),
+            Err(body) => media.answer_refused(body),
         },
     };
     if !response.headers().contains_key(header::CACHE_CONTROL) {
@@ -170,10 +182,20 @@ pub(super) async fn post(
         Err(error) => return refuse_body(&server, media, error),
     };
     let max_batch = server.config.operations.operation_max_batch;
-    match read_body(&body, max_batch) {
-        Ok(Requested::One(operation)) => match operation.parse(&server) {
+    let network = Some(server.address(&headers, peer).network());
+    let requested = if body.len() <= SMALL_INPUT {
+        read_body(&body, max_batch)
+    } else {
+        let read = move || read_body(&body, max_batch).map(Requested::large);
+        match server.threads.run(network, &Gone::default(), read).await {
+            Ok(requested) => requested,
+            Err(error) => return media.fail(error),
+        }
+    };
+    match requested {
+        Ok(Requested::One(operation)) => match operation.parse(&server, network).await {
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
-            Err(body) => media.answer_refused(&body),
+            Err(body) => media.answer_refused(body),
         },
         // A list is no stream.
         Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
@@ -234,17 +256,24 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
+    if let Err(error) = server.admit_operation(&caller, parsed.cost.fields) {
+        return media.fail(error);
+    }
     server.count_operation(parsed.kind, Transport::Http);
     let body = parsed.execute(server, caller).await;
+    if let Some(seconds) = body.retry_after() {
+        return media.limited(body.into_json(), seconds);
+    }
     if body.data.is_none() {
         return match body.refusal {
-            Some(ErrorCode::InternalServerError) => media.answer(StatusCode::INTERNAL_SERVER_ERROR, &body),
-            Some(ErrorCode::Unavailable) => media.answer(StatusCode::SERVICE_UNAVAILABLE, &body),
-            _ => media.answer_refused(&body),
+            Some(ErrorCode::InternalServerError) => media.answer(StatusCode::INTERNAL_SERVER_ERROR, body.into_json()),
+            Some(ErrorCode::Unavailable) => media.answer(StatusCode::SERVICE_UNAVAILABLE, body.into_json()),
+            _ => media.answer_refused(body),
         };
     }
-    let mut response = media.answer(StatusCode::OK, &body);
-    if body.errors.is_empty() {
+    let flawless = body.errors.is_empty();
+    let mut response = media.answer(StatusCode::OK, body.into_json());
+    if flawless {
         response.extensions_mut().insert(Flawless);
     }
     response
@@ -265,21 +294,39 @@ async fn execute_batch(
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
-    let run = |operation: Operation, caller: Caller| async move {
-        match operation.parse(server) {
-            Ok(parsed) if parsed.kind == OperationType::Subscription => {
-                let error = Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list.");
-                Body::refused(error).counted(server.app.metrics())
+    let network = Some(server.address(headers, peer).network());
+    let mut parsed = join_all(operations.into_iter().map(|operation| operation.parse(server, network))).await;
+    if parsed.iter().flatten().map(|operation| operation.cost.passwords).sum::<u64>() > MAX_PASSWORDS {
+        for operation in &mut parsed {
+            if operation.as_ref().is_ok_and(|operation| operation.cost.passwords > 0) {
+                *operation = Err(Body::refused(too_many_passwords()).counted(server.app.metrics()));
             }
-            Ok(parsed) => {
-                server.count_operation(parsed.kind, Transport::Http);
-                parsed.execute(server, caller).await
-            }
-            Err(body) => body,
         }
+    }
+    let bodies = join_all(parsed.into_iter().map(|parsed| run_in_batch(server, parsed, caller.clone()))).await;
+    let waits: Option<Vec<_>> = bodies.iter().map(Body::retry_after).collect();
+    let bodies: Vec<_> = bodies.into_iter().map(Body::into_json).collect();
+    let json = ["[", &bodies.join(","), "]"].concat();
+    match waits.and_then(|waits| waits.into_iter().max()) {
+        Some(seconds) => media.limited(json, seconds),
+        None => media.answer(StatusCode::OK, json),
+    }
+}
+
+async fn run_in_batch(server: &Server, parsed: Result<Parsed, Body>, caller: Caller) -> Body {
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(body) => return body,
     };
-    let bodies = join_all(operations.into_iter().map(|operation| run(operation, caller.clone()))).await;
-    media.answer(StatusCode::OK, &bodies)
+    let refused = |error: Error| Body::refused(error).counted(server.app.metrics());
+    if parsed.kind == OperationType::Subscription {
+        return refused(Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list."));
+    }
+    if let Err(error) = server.admit_operation(&caller, parsed.cost.fields) {
+        return refused(error);
+    }
+    server.count_operation(parsed.kind, Transport::Http);
+    parsed.execute(server, caller).await
 }
 
 impl Accept {
@@ -291,41 +338,41 @@ impl Accept {
 impl Media {
     /// What is no GraphQL request at all, or none that is taken.
     pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
-        let mut response = self.answer(status, &Body::refused(Error::new(code, message)));
+        let mut response = self.answer(status, Body::refused(Error::new(code, message)).into_json());
         response.extensions_mut().insert(Refused(code));
         response
     }
 
+    /// An answer without data, because rates are exceeded.
+    fn limited(self, json: String, retry_after: u64) -> Response {
+        let response = self.answer(StatusCode::TOO_MANY_REQUESTS, json);
+        ([(header::RETRY_AFTER, retry_after)], response).into_response()
+    }
+
     /// What came before the operation and went wrong.
-    fn fail(self, error: Error) -> Response {
+    pub(super) fn fail(self, error: Error) -> Response {
         let status = match error.code() {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         let retry_after = error.retry_after().unwrap_or(RETRY_AFTER);
         let refused = Refused(error.code());
-        let mut response = self.answer(status, &Body::refused(error));
+        let mut response = self.answer(status, Body::refused(error).into_json());
         response.extensions_mut().insert(refused);
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
     /// A well-formed request whose operation never ran.
-    fn answer_refused(self, body: &Body) -> Response {
+    fn answer_refused(self, body: Body) -> Response {
         let status = match self {
             Self::Response => StatusCode::BAD_REQUEST,
             Self::Json => StatusCode::OK,
         };
-        self.answer(status, body)
+        self.answer(status, body.into_json())
     }
 
-    fn answer(self, status: StatusCode, body: &impl Serialize) -> Response {
-        match serde_json::to_vec(body) {
-            Ok(json) => (status, [(header::CONTENT_TYPE, self.content_type())], json).into_response(),
-            Err(error) => {
-                tracing::error!(%error, "a response that has no JSON form");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        }
+    fn answer(self, status: StatusCode, json: String) -> Response {
+        (status, [(header::CONTENT_TYPE, self.content_type())], paced::body(json.into_bytes())).into_response()
     }
 }
 

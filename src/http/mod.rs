@@ -1,6 +1,7 @@
 //! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, metrics, and the public keys.
 
 mod accept;
+mod admission;
 mod body;
 mod caller;
 mod connection_limit;
@@ -17,11 +18,13 @@ mod health;
 mod lifetime;
 mod metrics;
 mod operation;
+mod paced;
 mod refusal;
 mod render;
 mod response;
 mod socket;
 mod subscription;
+mod threads;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use std::time::Duration;
 
 use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::map_response_with_state;
+use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::routing::get;
 use axum::{Json, Router, extract::State};
 use jsonwebtoken::jwk::JwkSet;
@@ -52,6 +55,7 @@ use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use render::Plans;
+use threads::Threads;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use socket::fuzzing;
@@ -74,6 +78,7 @@ pub struct Parts {
     plans: Arc<Plans>,
     documents: Arc<Documents>,
     costs: Costs,
+    threads: Threads,
     connection_limit: ConnectionLimit<UserId>,
     connections: Connections,
     config: Config,
@@ -109,6 +114,7 @@ impl Server {
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
+            threads: Threads::new(&config),
             connection_limit: ConnectionLimit::default(),
             connections: Connections::new(&config, app.metrics()),
             drain: Drain::default(),
@@ -166,11 +172,12 @@ fn router(server: Server) -> Router {
         .and(SizeAbove::new(COMPRESSED_FROM))
         .and(NotForContentType::const_new("multipart/mixed"));
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
+    let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
     let router =
         if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
     router
-        .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(count_refusal))
+        .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(limit_requests).layer(count_refusal))
         .merge(if server.config.web.explorers { explorer::router() } else { Router::new() })
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -1,6 +1,7 @@
 //! One operation as a client sends it, in a body, a query string or over a socket, and its execution.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
@@ -8,15 +9,19 @@ use async_graphql::{Request, Variables};
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::Server;
-use super::cost::Costs;
+use super::cost::{Checked, Costs};
 use super::documents::{Documents, Found, Validated};
 use super::render::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
-use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use super::threads::{SMALL_COMPLEXITY, SMALL_DOCUMENT, SMALL_INPUT};
+use crate::address::{ClientAddress, ClientNetwork};
+use crate::fair::Gone;
+use crate::graphql::{Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,6 +32,8 @@ pub(super) struct Operation {
     pub(super) document: Option<DocumentId>,
     name: Option<String>,
     variables: Map<String, Value>,
+    /// Whether it came in a request that is not read on the runtime.
+    large: bool,
 }
 
 /// By what name a client calls a document that it does not send, or sends to be remembered.
@@ -42,6 +49,9 @@ pub(super) enum DocumentId {
 pub(super) struct Parsed {
     schema: Schema,
     request: Request,
+    /// Whether its execution is too much for the runtime.
+    costly: bool,
+    pub(super) cost: Checked,
     pub(super) kind: OperationType,
     /// How a subscription shares what it renders.
     wanted: Option<PlanRequest>,
@@ -63,6 +73,7 @@ impl TryFrom<Map<String, Value>> for Operation {
             // Some clients send an empty name for a document that has one operation.
             name: text(&mut members, "operationName")?.filter(|name| !name.is_empty()),
             variables: object(&mut members, "variables")?.unwrap_or_default(),
+            large: false,
         };
         if operation.query.is_none() && operation.document.is_none() {
             return Err("`query` is missing".to_owned());
@@ -100,24 +111,58 @@ pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
     /// Whether it is not known yet that it is valid.
     is_new: bool,
+    /// With these variables.
+    cost: Checked,
     name: Option<String>,
     variables: Variables,
 }
 
 impl Operation {
-    /// Finds the document and what it costs. No work has been done yet for what is refused here.
-    pub(super) fn parse(self, server: &Server) -> Result<Parsed, Body> {
-        self.try_parse(server).map_err(|body| body.counted(server.app.metrics()))
+    /// Marks an operation that came in a request which is not read on the runtime.
+    pub(super) const fn large(mut self) -> Self {
+        self.large = true;
+        self
     }
 
-    fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
-        let Admitted { document, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
+    /// Finds the document and what it costs, on a thread of its own if it is large. No work has been done yet for what
+    /// is refused here. `network` is the client's.
+    pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
+        let parsed = if self.is_small(&server.documents) {
+            self.try_parse(server, false)
+        } else {
+            let on_thread = server.clone();
+            let parsed =
+                server.threads.run(network, &Gone::default(), move || self.try_parse(&on_thread, true)).await;
+            parsed.unwrap_or_else(|error| Err(Body::refused(error)))
+        };
+        parsed.map_err(|body| body.counted(server.app.metrics()))
+    }
+
+    fn is_small(&self, documents: &Documents) -> bool {
+        let known = |query: &String| {
+            query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query)
+        };
+        !self.large && self.query.as_ref().is_none_or(known)
+    }
+
+    /// `may_block` says whether this thread may be busy for long.
+    fn try_parse(self, server: &Server, may_block: bool) -> Result<Parsed, Body> {
+        let large = self.large;
+        let Admitted { document, is_new, cost, name, variables } = self.admit(&server.documents, &server.costs)?;
+        let costly = large || cost.fields > SMALL_COMPLEXITY || is_new && document.text.len() > SMALL_DOCUMENT;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
         })?;
         let kind = operation.ty;
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
+        // A query or mutation is validated where it is executed.
+        let is_new = if is_new && may_block && kind == OperationType::Subscription {
+            validate(server, &document, name.as_deref(), variables.clone())?;
+            false
+        } else {
+            is_new
+        };
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let wanted = match kind {
@@ -131,43 +176,61 @@ impl Operation {
             let documents = Arc::clone(&server.documents);
             request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, kind, wanted })
+        Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, wanted })
     }
 
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+        let (document, is_new, cost) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
             Found::Validated(document) => {
-                if document.varies {
-                    costs.check(&document.document, &variables).map_err(Body::refused)?;
-                }
-                (document, false)
+                let cost = match document.cost {
+                    cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                    cost => cost,
+                };
+                (document, false, cost)
             }
             Found::Text(digest, text) => {
                 costs.check_text(&text).map_err(Body::refused)?;
                 let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-                let varies = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, varies }), true)
+                let cost = costs.check(&document, &variables).map_err(Body::refused)?;
+                (Arc::new(Validated { digest, text, document, cost }), true, cost)
             }
         };
-        Ok(Admitted { document, is_new, name: self.name, variables })
+        Ok(Admitted { document, is_new, cost, name: self.name, variables })
     }
 }
 
 impl Parsed {
-    /// Runs a query or mutation in a task of its own, from now on: a transaction is finished whether or not its
-    /// client waits. A query whose time is up asks Postgres for nothing more.
+    /// Runs a query or mutation in a task of its own, or on a thread if it is costly, from now on: a transaction is finished whether or not its
+    /// client waits. Work that still waits for a worker pool when the returned future is dropped never begins. A query
+    /// whose time is up asks Postgres for nothing more.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let is_query = self.kind == OperationType::Query;
         let batches = Batches::default();
-        let deadline = is_query.then(|| Instant::now() + limit);
-        let loaders = Loaders::of_request(server.app.clone(), batches.clone(), deadline);
-        let request = self.request.data(caller).data(loaders);
-        let task = tokio::spawn(async move { Body::new(batches.drive(schema.execute(request)).await) });
+        let deadline = Instant::now() + limit;
+        let loaders = Loaders::of_request(server.app.clone(), batches.clone(), is_query.then_some(deadline));
+        let (gone, waiting) = Gone::on_drop();
+        let (threads, network) = (server.threads.clone(), caller.ip_address.map(ClientAddress::network));
+        let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
+        let execution = async move { Body::new(batches.drive(schema.execute(request)).await) };
+        let costly = self.costly;
+        let task = tokio::spawn(async move {
+            let answer = if costly {
+                threads.drive(network, &gone, async { execution.await.encode() }).await
+            } else {
+                let body = execution.await.encode_if_small();
+                if body.is_encoded() {
+                    return body;
+                }
+                threads.run(network, &Gone::default(), || body.encode()).await
+            };
+            answer.unwrap_or_else(Body::refused)
+        });
         let metrics = server.app.metrics().clone();
         let answer = async move {
+            let _waiting = waiting;
             let seconds = limit.as_secs();
             match timeout(limit, task).await {
                 Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
@@ -189,6 +252,21 @@ impl Parsed {
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Subscription {
         Subscription::new(server, &self.schema, self.request, self.wanted, caller)
     }
+}
+
+/// Validates a document on this thread, and keeps it if it is valid.
+fn validate(server: &Server, document: &Arc<Validated>, name: Option<&str>, variables: Variables) -> Result<(), Body> {
+    let found_valid = Arc::new(AtomicBool::new(false));
+    let (documents, kept, flag) = (Arc::clone(&server.documents), Arc::clone(document), Arc::clone(&found_valid));
+    let mut request = Request::new(&*document.text).variables(variables).data(OnValid::new(move || {
+        flag.store(true, Ordering::SeqCst);
+        documents.keep(Arc::clone(&kept));
+    }));
+    request.operation_name = name.map(str::to_owned);
+    request.set_parsed_query(document.document.clone());
+    // The library refuses to execute a subscription in this way, after it has validated it.
+    let response = Handle::current().block_on(server.schemas.strict(&document.text).execute(request));
+    if found_valid.load(Ordering::SeqCst) { Ok(()) } else { Err(Body::new(response)) }
 }
 
 fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {

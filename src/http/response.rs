@@ -1,9 +1,13 @@
 //! GraphQL responses on their way out: every error has a code, and what never ran has no data.
 
+use std::io;
+
+use async_graphql::indexmap::IndexMap;
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use serde::Serialize;
 
 use crate::graphql::{Error, ErrorCode};
+use super::threads::SMALL_ANSWER;
 use crate::metrics::Metrics;
 
 /// Errors in an answer at most: a document can be wrong in each of its fields.
@@ -23,6 +27,26 @@ pub(super) struct Body {
     /// Why the server refused it, where it did so itself.
     #[serde(skip)]
     pub(super) refusal: Option<ErrorCode>,
+    /// The whole body as JSON, once it is encoded.
+    #[serde(skip)]
+    json: Option<String>,
+}
+
+/// Collects the JSON of an answer until it is too large for the runtime.
+struct Small(Vec<u8>);
+
+impl io::Write for Small {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > SMALL_ANSWER {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Body {
@@ -33,17 +57,54 @@ impl Body {
         let never_ran = response.data == Value::Null
             && !response.errors.is_empty()
             && response.errors.iter().all(|error| error.path.is_empty());
-        Self { errors: response.errors, data: (!never_ran).then_some(response.data), refusal: None }
+        Self { errors: response.errors, data: (!never_ran).then_some(response.data), refusal: None, json: None }
     }
 
     pub(super) fn refused(error: Error) -> Self {
         let refusal = Some(error.code());
-        Self { errors: vec![error.into()], data: None, refusal }
+        Self { errors: vec![error.into()], data: None, refusal, json: None }
     }
 
     pub(super) fn to_json(&self) -> String {
         // All of it came from JSON or was made for it.
-        serde_json::to_string(self).unwrap_or_default()
+        self.json.clone().unwrap_or_else(|| serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The same as `to_json`, without a copy.
+    pub(super) fn into_json(mut self) -> String {
+        self.json.take().unwrap_or_else(|| self.to_json())
+    }
+
+    /// Writes the JSON, unless that takes long.
+    pub(super) fn encode_if_small(mut self) -> Self {
+        let mut small = Small(Vec::new());
+        if serde_json::to_writer(&mut small, &self).is_ok() {
+            self.json = String::from_utf8(small.0).ok();
+        }
+        self
+    }
+
+    pub(super) const fn is_encoded(&self) -> bool {
+        self.json.is_some()
+    }
+
+    /// Writes the JSON, however long it takes. Data that are an object are an empty one from then on.
+    pub(super) fn encode(mut self) -> Self {
+        self.json = Some(self.to_json());
+        if let Some(Value::Object(data)) = &mut self.data {
+            *data = IndexMap::default();
+        }
+        self
+    }
+
+    /// Seconds to wait, if nothing was done because rates are exceeded.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        let nothing_done = matches!(self.data, None | Some(Value::Null));
+        let waits = self.errors.iter().map(|error| match error.extensions.as_ref()?.get("retryAfter")? {
+            Value::Number(seconds) => seconds.as_u64(),
+            _ => None,
+        });
+        waits.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|_| nothing_done)
     }
 
     /// Counts the errors by their codes.
@@ -66,7 +127,7 @@ impl Body {
     pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
         shorten(&mut error.message);
-        Self { errors: vec![error], data: None, refusal: None }
+        Self { errors: vec![error], data: None, refusal: None, json: None }
     }
 }
 

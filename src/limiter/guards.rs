@@ -18,9 +18,9 @@ const MAX_KEYS: usize = 100_000;
 /// Kind of tries that a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// The password of one account. A success forgets all failures.
+    /// Passwords tried for one account.
     Account,
-    /// Passwords tried from one network. A success forgets only its own try, because an attacker can have an account, too.
+    /// Passwords tried from one network.
     Network,
 }
 
@@ -31,10 +31,6 @@ impl Guard {
             Self::Account => "PASSWORD_TRIES_PER_ACCOUNT",
             Self::Network => "PASSWORD_TRIES_PER_ADDRESS",
         }
-    }
-
-    pub(super) const fn forgets_all(self) -> bool {
-        matches!(self, Self::Account)
     }
 }
 
@@ -102,11 +98,11 @@ impl Guards {
         Ok(())
     }
 
-    pub(super) fn passed(&self, guard: Guard, key: Key) {
-        if guard.forgets_all() {
-            self.tries.remove(&(guard, key));
-            return;
-        }
+    pub(super) fn forget(&self, guard: Guard, key: Key) {
+        self.tries.remove(&(guard, key));
+    }
+
+    pub(super) fn forgive(&self, guard: Guard, key: Key) {
         let tries = self.of(guard, key);
         let mut tries = lock(&tries);
         tries.failures = tries.failures.saturating_sub(1);

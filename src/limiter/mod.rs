@@ -93,7 +93,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts a try as failed. Fails if the try has to wait. [`Limiter::passed`] takes the failure back.
+    /// Counts a try as failed. Fails if the try has to wait.
     pub async fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
         if !self.0.enabled {
             return Ok(());
@@ -105,14 +105,25 @@ impl Limiter {
         }
     }
 
-    /// The try has succeeded.
-    pub async fn passed(&self, guard: Guard, key: Key) {
+    /// Forgets all failures of the key.
+    pub async fn forget(&self, guard: Guard, key: Key) {
         if !self.0.enabled {
             return;
         }
-        self.0.guards.passed(guard, key);
+        self.0.guards.forget(guard, key);
         if let Some(shared) = &self.0.shared {
-            shared.passed(guard, key).await;
+            shared.forget(guard, key).await;
+        }
+    }
+
+    /// Takes back the failure that one [`Limiter::attempt`] has counted, and lets the next try be made at once.
+    pub async fn forgive(&self, guard: Guard, key: Key) {
+        if !self.0.enabled {
+            return;
+        }
+        self.0.guards.forgive(guard, key);
+        if let Some(shared) = &self.0.shared {
+            shared.forgive(guard, key).await;
         }
     }
 

@@ -145,13 +145,15 @@ impl Shared {
         }
     }
 
-    pub(super) async fn passed(&self, guard: Guard, key: Key) {
-        let (mut redis, name) = (self.redis.clone(), guard_name(&self.prefix, guard, key));
-        let done: RedisResult<u64> = if guard.forgets_all() {
-            redis::cmd("DEL").arg(name).query_async(&mut redis).await
-        } else {
-            FORGIVE.key(name).invoke_async(&mut redis).await
-        };
+    pub(super) async fn forget(&self, guard: Guard, key: Key) {
+        let name = guard_name(&self.prefix, guard, key);
+        let done: RedisResult<u64> = redis::cmd("DEL").arg(name).query_async(&mut self.redis.clone()).await;
+        self.heard(done);
+    }
+
+    pub(super) async fn forgive(&self, guard: Guard, key: Key) {
+        let name = guard_name(&self.prefix, guard, key);
+        let done: RedisResult<u64> = FORGIVE.key(name).invoke_async(&mut self.redis.clone()).await;
         self.heard(done);
     }
 

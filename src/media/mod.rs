@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 pub use content_type::is_inline_safe;
 pub use picture::{BLURHASH_COMPONENTS, SQUARE_SIDES, THUMBNAIL_SIDES};
 pub use waveform::WAVEFORM_PEAKS;
-pub use workshop::Workshop;
+pub use workshop::{For, Workshop};
 
 use crate::config;
+use crate::fair::Refusal;
 use content_type::Found;
 
 /// Bytes from the beginning of a file that tell its type; the types of office documents need the most.
@@ -177,8 +178,8 @@ impl Rejection {
 pub enum Error {
     /// It is the file's fault, and will be again.
     Rejected(Rejection),
-    /// Too many files are waiting.
-    Busy,
+    /// The worker pool did not run it.
+    Refused(Refusal),
     /// The file could not be opened or read on this machine.
     Io(io::Error),
 }

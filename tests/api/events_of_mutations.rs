@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::support::{Node, PASSWORD, TestDatabase, User};
 
 /// Two who talk to each other. `ada` calls the mutation.
-struct World {
+pub struct World {
     node: Node,
-    ada: User,
-    bob: User,
+    pub ada: User,
+    pub bob: User,
     direct: String,
     /// Ada's, with Bob in it.
     group: String,
@@ -27,6 +27,13 @@ struct World {
 }
 
 impl World {
+    pub async fn new(node: Node) -> Self {
+        let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+        let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Both", &[&bob]).await);
+        let message = bob.send(&group, "hello").await;
+        Self { node, ada, bob, direct, group, message }
+    }
+
     /// Bob asks Ada to be his contact; the request.
     async fn asked(&self) -> Value {
         let query = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
@@ -63,9 +70,9 @@ impl World {
 }
 
 /// A mutation, what must be in the log after it, and what in the inboxes of Ada's other device and of Bob.
-struct Row {
-    mutation: &'static str,
-    perform: fn(&World) -> LocalBoxFuture<'_, ()>,
+pub struct Row {
+    pub mutation: &'static str,
+    pub perform: fn(&World) -> LocalBoxFuture<'_, ()>,
     log: &'static [&'static str],
     ada: &'static [&'static str],
     bob: &'static [&'static str],
@@ -93,7 +100,7 @@ macro_rules! row {
 
 /// One for each mutation, in the order of the schema's names.
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<Row> {
     vec![
         row!("acceptCall", log ["call_ringing", "call_answered"], ada ["CallAnswered"], bob ["CallAnswered"], |world| {
             let call = world.bob.start_call(&world.direct).await.call_id();

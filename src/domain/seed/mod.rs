@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
+use super::client::Client;
 use super::error::Error as Refused;
 use super::passwords::Passwords;
 use crate::clock::Clock;
@@ -99,7 +100,8 @@ pub async fn fill(
         return Err(SeedError::NotEmpty(there));
     }
     let now = clock.now();
-    let hash = Passwords::new(auth, random).await?.hash(plan.password.clone()).await.map_err(SeedError::Password)?;
+    let passwords = Passwords::new(auth, false, random).await?;
+    let hash = passwords.hash(plan.password.clone(), &Client::default()).await.map_err(SeedError::Password)?;
     let users = Users::make(plan, now, there, &hash);
     let first_user = users.first.clone();
     first.write_users(users.lines).await?;

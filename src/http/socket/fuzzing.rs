@@ -101,9 +101,10 @@ fn fate(protocol: Protocol, text: &str) -> Fate {
             }
             Fate::Message
         }
-        ClientMessage::ConnectionInit { .. } | ClientMessage::Pong | ClientMessage::ConnectionTerminate => {
-            Fate::Message
-        }
+        ClientMessage::ConnectionInit { .. }
+        | ClientMessage::Pong
+        | ClientMessage::ConnectionTerminate
+        | ClientMessage::Large(_) => Fate::Message,
     }
 }
 

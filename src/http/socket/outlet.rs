@@ -49,7 +49,7 @@ impl Session {
                 if body.data.is_none() {
                     return self.write(&ServerMessage::Error { id, payload: &body.errors }).await;
                 }
-                self.write_text(self.protocol.next(id, &body.to_json())).await?;
+                self.write_text(self.protocol.next(id, &body.into_json())).await?;
                 self.write(&ServerMessage::Complete { id }).await
             }
             Output::End => self.write(&ServerMessage::Complete { id }).await,

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use async_graphql::ServerError;
+use tungstenite::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,6 +39,8 @@ pub(super) enum ClientMessage {
     },
     /// Of the older protocol alone.
     ConnectionTerminate,
+    /// A text that takes too long to read on the runtime.
+    Large(Utf8Bytes),
 }
 
 /// A client's message before it is known to be one.
@@ -114,6 +117,14 @@ impl Protocol {
             (Self::TransportWs, "complete") | (Self::Legacy, "stop") => ClientMessage::Complete { id: identifier(id)? },
             (Self::Legacy, "connection_terminate") => ClientMessage::ConnectionTerminate,
             _ => return None,
+        })
+    }
+
+    /// The same of a large text. What it asks for is large too.
+    pub(super) fn read_large(self, text: &str) -> Option<ClientMessage> {
+        Some(match self.read(text)? {
+            ClientMessage::Subscribe { id, payload } => ClientMessage::Subscribe { id, payload: payload.large() },
+            other => other,
         })
     }
 

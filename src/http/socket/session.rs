@@ -21,9 +21,10 @@ use super::operations::{Operations, Output, Running};
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
 use super::upgrade::WebSocket;
-use crate::address::ClientNetwork;
+use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
+use crate::fair::Gone;
 use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
@@ -32,6 +33,7 @@ use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
 use crate::ids::UserId;
+use crate::http::threads::SMALL_INPUT;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -134,8 +136,8 @@ impl Session {
                 () = sleep_until(deadline) => return Err(End::Close(Close::INIT_TIMEOUT)),
                 () = drain.closing() => return Err(End::Close(Close::RESTART)),
             };
-            match message {
-                None | Some(ClientMessage::Pong) => {}
+            match self.read(message).await? {
+                None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => {}
                 Some(ClientMessage::ConnectionTerminate) => return Err(End::Close(Close::NORMAL)),
                 Some(ClientMessage::ConnectionInit { payload }) => {
                     self.authenticate(payload.as_ref(), token).await?;
@@ -267,8 +269,8 @@ impl Session {
     pub(super) async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
-        match message {
-            None | Some(ClientMessage::Pong) => Ok(()),
+        match self.read(message).await? {
+            None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => Ok(()),
             Some(ClientMessage::ConnectionTerminate) => Err(End::Close(Close::NORMAL)),
             Some(ClientMessage::ConnectionInit { .. }) => Err(End::Close(Close::TOO_MANY_INITS)),
             Some(ClientMessage::Ping { payload }) => {
@@ -301,10 +303,14 @@ impl Session {
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
         }
-        let parsed = match operation.parse(&self.server) {
+        let parsed = match operation.parse(&self.server, self.network()).await {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
+        if let Err(error) = self.server.admit_operation(&self.caller, parsed.cost.fields) {
+            let body = Body::refused(error).counted(self.server.app.metrics());
+            return self.send_error(&id, &body).await;
+        }
         self.server.count_operation(parsed.kind, Transport::WebSocket);
         let caller = self.caller.clone();
         let operation = if parsed.kind == OperationType::Subscription {
@@ -317,6 +323,23 @@ impl Session {
         Ok(())
     }
 
+    /// Reads a message whose text is large.
+    async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
+        let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
+        let (protocol, server) = (self.protocol, self.server.clone());
+        let read = move || protocol.read_large(&text);
+        match server.threads.run(self.network(), &Gone::default(), read).await {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Err(End::Close(Close::INVALID_MESSAGE)),
+            Err(_) => Err(End::Close(Close::TRY_AGAIN)),
+        }
+    }
+
+    /// Key that the share of large requests counts by.
+    fn network(&self) -> Option<ClientNetwork> {
+        self.caller.ip_address.map(ClientAddress::network)
+    }
+
     /// Whether one more operation may start on this socket now.
     fn admit(&mut self) -> Result<(), Error> {
         let settings = &self.server.config.socket;
@@ -324,6 +347,9 @@ impl Session {
         if self.operations.len() >= max {
             let message = format!("At most {max} operations at once on one socket.");
             return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
+        }
+        if let Some(address) = self.caller.ip_address {
+            self.server.admit_request(address)?;
         }
         self.bucket.take(Instant::now()).map_err(|wait| {
             let message =
@@ -361,6 +387,7 @@ async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
 /// The client's next message; None for a frame that only shows that it is there.
 pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
     match socket.next().await {
+        Some(Ok(Message::Text(text))) if text.len() > SMALL_INPUT => Ok(Some(ClientMessage::Large(text))),
         Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
         // Frames are read as messages.
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),

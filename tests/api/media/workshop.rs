@@ -2,6 +2,10 @@
 
 use clap::Parser;
 use parlance::config::Media;
+use parlance::clock::Clock;
+use parlance::fair::{Gone, Refusal};
+use parlance::ids::UserId;
+use parlance::random::Random;
 use parlance::media::{Error, Kind, Rejection, Workshop};
 
 use super::{file, limits, sample};
@@ -10,6 +14,10 @@ use super::{file, limits, sample};
 struct Settings {
     #[command(flatten)]
     media: Media,
+}
+
+fn somebody() -> UserId {
+    UserId::new(Clock::system().now(), &Random::system())
 }
 
 fn workshop(settings: &[&str]) -> Workshop {
@@ -21,23 +29,38 @@ async fn files_are_looked_into_beside_other_work() {
     let workshop = workshop(&[]);
     let portrait = sample("portrait.jpg");
     let (picture, voice) = (portrait.as_path(), sample("voice.webm"));
+    let (user, gone) = (somebody(), Gone::default());
+    let user = (user, &gone);
     let (picture, squares, voice) = tokio::join!(
-        workshop.inspect(picture, "image/jpeg"),
-        workshop.square(picture),
-        workshop.inspect(&voice, "audio/webm")
+        workshop.inspect(picture, "image/jpeg", user),
+        workshop.square(picture, user),
+        workshop.inspect(&voice, "audio/webm", user)
     );
     assert_eq!((picture.unwrap().kind, squares.unwrap().len(), voice.unwrap().kind), (Kind::Image, 3, Kind::Audio));
-    let empty = workshop.inspect(file(b"").path(), "image/png").await;
+    let empty = workshop.inspect(file(b"").path(), "image/png", user).await;
     assert!(matches!(empty, Err(Error::Rejected(Rejection::Empty))));
 }
 
 #[tokio::test]
 async fn no_more_wait_than_may_wait() {
-    let workshop = workshop(&["--media-workers", "1", "--media-queue", "1"]);
+    let workshop = workshop(&["--media-workers", "1", "--media-queue", "2", "--media-queue-share", "1"]);
     let path = sample("portrait.jpg");
-    let look = || workshop.inspect(&path, "image/jpeg");
-    let (one, two, three) = tokio::join!(look(), look(), look());
-    assert!(one.is_ok() && two.is_ok());
-    assert!(matches!(three, Err(Error::Busy)), "{three:?}");
-    assert!(look().await.is_ok(), "places come back");
+    let (ada, bob, eve) = (somebody(), somebody(), somebody());
+    let gone = Gone::default();
+    let look = |user| workshop.inspect(&path, "image/jpeg", (user, &gone));
+    let (one, two, three, four, five) = tokio::join!(look(ada), look(ada), look(ada), look(bob), look(eve));
+    assert!(one.is_ok() && two.is_ok() && four.is_ok());
+    assert!(matches!(three, Err(Error::Refused(Refusal::ShareFull))), "{three:?}");
+    assert!(matches!(five, Err(Error::Refused(Refusal::QueueFull))), "{five:?}");
+    assert!(look(ada).await.is_ok(), "places come back");
+}
+
+#[tokio::test]
+async fn a_file_whose_client_is_gone_is_not_inspected() {
+    let workshop = workshop(&["--media-workers", "1"]);
+    let path = sample("portrait.jpg");
+    let (gone, guard) = Gone::on_drop();
+    drop(guard);
+    let look = workshop.inspect(&path, "image/jpeg", (somebody(), &gone)).await;
+    assert!(matches!(look, Err(Error::Refused(Refusal::Gone))), "{look:?}");
 }

@@ -51,6 +51,7 @@ pub struct NodeBuilder {
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
+    keep_shares: bool,
     data_dir: Option<TempDir>,
     s3: Option<S3Settings>,
 }
@@ -77,6 +78,7 @@ impl Node {
             // All users of a test share one address. Tests of limits turn limits on.
             flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
+            keep_shares: false,
             data_dir: None,
             s3: None,
         }
@@ -190,6 +192,12 @@ impl NodeBuilder {
         self
     }
 
+    /// With the shares of the password queue that the settings give to each address.
+    pub fn keep_shares(mut self) -> Self {
+        self.keep_shares = true;
+        self
+    }
+
     /// A setting as on the command line, such as `--max-group-size=5`.
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
@@ -230,6 +238,10 @@ impl NodeBuilder {
         if !self.real_hashes {
             config.auth.password_memory_kib = 64;
             config.auth.password_passes = 1;
+        }
+        // All clients of a test share one address.
+        if !self.keep_shares {
+            config.auth.password_queue_share = usize::MAX;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,0 +1,226 @@
+//! A bounded worker pool that serves its keys in turn, so that a key with many waiting jobs delays the jobs of another
+//! key by one turn at most. A key stands for whoever causes the work: an address or a user.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Signals that the client of a request no longer waits for the answer. The default never signals.
+#[derive(Clone, Debug, Default)]
+pub struct Gone(CancellationToken);
+
+impl Gone {
+    /// A signal that is sent when the guard is dropped.
+    pub fn on_drop() -> (Self, DropGuard) {
+        let token = CancellationToken::new();
+        (Self(token.clone()), token.drop_guard())
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+/// How many jobs a pool runs and lets wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Jobs that run at the same time.
+    pub workers: usize,
+    /// Jobs that wait, of all keys together.
+    pub queue: usize,
+    /// Jobs of one key that wait.
+    pub share: usize,
+}
+
+/// Why a pool does not run a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many jobs wait as may wait.
+    QueueFull,
+    /// As many jobs of this key wait as may wait.
+    ShareFull,
+    /// The client disconnected before the job began.
+    Gone,
+}
+
+/// Hands out permits to run a job. Clones share their permits.
+#[derive(Debug)]
+pub struct Pool<K: Hash + Eq + Clone>(Arc<Shared<K>>);
+
+impl<K: Hash + Eq + Clone> Clone for Pool<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Shared<K> {
+    bounds: Bounds,
+    state: Mutex<State<K>>,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    running: usize,
+    waiting: usize,
+    /// The number of the next job that waits.
+    next: u64,
+    /// The jobs that wait, by key. No queue is empty.
+    queues: HashMap<K, VecDeque<Job>>,
+    /// The keys of `queues`, in the order of their turns.
+    turns: VecDeque<K>,
+}
+
+#[derive(Debug)]
+struct Job {
+    number: u64,
+    start: oneshot::Sender<()>,
+}
+
+/// The right to run one job, until it is dropped.
+#[derive(Debug)]
+pub struct Permit<K: Hash + Eq + Clone>(Arc<Shared<K>>);
+
+impl<K: Hash + Eq + Clone> Pool<K> {
+    pub fn new(bounds: Bounds) -> Self {
+        let state = State { running: 0, waiting: 0, next: 0, queues: HashMap::new(), turns: VecDeque::new() };
+        Self(Arc::new(Shared { bounds, state: Mutex::new(state) }))
+    }
+
+    /// Waits for the turn of a job of `key`. The job leaves the queue when `gone` signals or the future is dropped.
+    pub async fn permit(&self, key: K, gone: &Gone) -> Result<Permit<K>, Refusal> {
+        let mut waiting = match self.0.enter(key, gone)? {
+            Entered::Now(permit) => return Ok(permit),
+            Entered::Later(waiting) => waiting,
+        };
+        tokio::select! {
+            biased;
+            () = gone.0.cancelled() => Err(Refusal::Gone),
+            // The sender stays in the queue until it sends.
+            _ = &mut waiting.started => waiting.take().ok_or(Refusal::Gone),
+        }
+    }
+
+    /// Jobs that run, and jobs that wait.
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.0.state();
+        (state.running, state.waiting)
+    }
+}
+
+enum Entered<K: Hash + Eq + Clone> {
+    Now(Permit<K>),
+    Later(Waiting<K>),
+}
+
+impl<K: Hash + Eq + Clone> Shared<K> {
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>, key: K, gone: &Gone) -> Result<Entered<K>, Refusal> {
+        if gone.is_gone() {
+            return Err(Refusal::Gone);
+        }
+        let mut state = self.state();
+        if state.running < self.bounds.workers {
+            state.running += 1;
+            return Ok(Entered::Now(Permit(Arc::clone(self))));
+        }
+        if state.queues.get(&key).map_or(0, VecDeque::len) >= self.bounds.share {
+            return Err(Refusal::ShareFull);
+        }
+        if state.waiting >= self.bounds.queue {
+            return Err(Refusal::QueueFull);
+        }
+        let (start, started) = oneshot::channel();
+        let number = state.push(key.clone(), start);
+        Ok(Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started }))
+    }
+}
+
+impl<K: Hash + Eq + Clone> State<K> {
+    fn push(&mut self, key: K, start: oneshot::Sender<()>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.waiting += 1;
+        let queue = match self.queues.entry(key) {
+            Entry::Occupied(queue) => queue.into_mut(),
+            Entry::Vacant(vacant) => {
+                self.turns.push_back(vacant.key().clone());
+                vacant.insert(VecDeque::new())
+            }
+        };
+        queue.push_back(Job { number, start });
+        number
+    }
+
+    /// Takes a job that waits out of its queue. False if it has started.
+    fn remove(&mut self, key: &K, number: u64) -> bool {
+        let Some(queue) = self.queues.get_mut(key) else { return false };
+        let Some(place) = queue.iter().position(|job| job.number == number) else { return false };
+        queue.remove(place);
+        self.waiting -= 1;
+        if queue.is_empty() {
+            self.queues.remove(key);
+            self.turns.retain(|other| other != key);
+        }
+        true
+    }
+
+    /// A worker is free: starts the first job of the key whose turn it is.
+    fn release(&mut self) {
+        while let Some(key) = self.turns.pop_front() {
+            let Some(queue) = self.queues.get_mut(&key) else { continue };
+            let job = queue.pop_front();
+            if queue.is_empty() {
+                self.queues.remove(&key);
+            } else {
+                self.turns.push_back(key);
+            }
+            let Some(job) = job else { continue };
+            self.waiting -= 1;
+            // A job that no longer listens releases the permit when its place is dropped.
+            let _ = job.start.send(());
+            return;
+        }
+        self.running -= 1;
+    }
+}
+
+/// A place in the queue. Dropping it gives up the place, or the permit that has just been granted.
+struct Waiting<K: Hash + Eq + Clone> {
+    /// None once the permit has been taken.
+    shared: Option<Arc<Shared<K>>>,
+    key: K,
+    number: u64,
+    /// Lives as long as the place, so that starting the job never fails.
+    started: oneshot::Receiver<()>,
+}
+
+impl<K: Hash + Eq + Clone> Waiting<K> {
+    /// The permit, once the job has been started.
+    fn take(&mut self) -> Option<Permit<K>> {
+        self.shared.take().map(Permit)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Waiting<K> {
+    fn drop(&mut self) {
+        let Some(shared) = &self.shared else { return };
+        let mut state = shared.state();
+        if !state.remove(&self.key, self.number) {
+            state.release();
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Permit<K> {
+    fn drop(&mut self) {
+        self.0.state().release();
+    }
+}

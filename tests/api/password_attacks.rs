@@ -1,0 +1,290 @@
+//! Passwords cost more than anything else a stranger may ask for. Whoever asks for many, and whether they wait for the
+//! answers or not, everybody else is served.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::support::{Node, PASSWORD, PATIENCE, Socket, User};
+
+const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
+const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
+
+/// Within which another user's request is answered during each attack.
+const BOUND: Duration = Duration::from_millis(500);
+
+/// Characters that zxcvbn takes for letters in many ways: the estimate of 128 of them takes about a second.
+fn hostile_password() -> String {
+    "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect()
+}
+
+fn registrations(name: impl Fn(usize) -> String) -> Value {
+    let one = |place: usize| json!({"query": REGISTER, "variables": {"input": {
+        "username": name(place), "password": hostile_password(),
+    }}});
+    (0..10).map(one).collect()
+}
+
+/// Sends a request and reads no answer.
+async fn post_and_keep(address: SocketAddr, body: &Value) -> TcpStream {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    stream
+}
+
+/// A client at an address of its own.
+fn client_at(last: u8) -> reqwest::Client {
+    reqwest::Client::builder().local_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).build().unwrap()
+}
+
+async fn call_by(client: &reqwest::Client, node: &Node, query: &str, variables: Value) -> Value {
+    let request = client.post(node.url("/graphql")).json(&json!({"query": query, "variables": variables}));
+    request.send().await.unwrap().json().await.unwrap()
+}
+
+/// Waits until no password job runs or waits.
+async fn pool_is_idle(node: &Node, within: Duration) {
+    let begun = Instant::now();
+    while node.app.accounts().password_load() != (0, 0) {
+        assert!(begun.elapsed() < within, "{:?} jobs are left", node.app.accounts().password_load());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until so many password jobs wait.
+async fn jobs_wait(node: &Node, count: usize) {
+    let begun = Instant::now();
+    while node.app.accounts().password_load().1 < count {
+        assert!(begun.elapsed() < PATIENCE, "{:?} jobs only", node.app.accounts().password_load());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Sends for a while, and returns the longest time that a message took.
+async fn longest_send(user: &User, conversation: &str) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let begun = Instant::now();
+        user.send(conversation, "hello").await;
+        longest = longest.max(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_passwords_with_bad_names_cost_nothing() {
+    let node = Node::build().real_hashes().start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Calm", &[]).await;
+    let batch = registrations(|_| "!".to_owned());
+    let attack = join_all((0..3).map(|_| post_and_keep(node.address, &batch)));
+    drop(attack.await);
+    assert!(longest_send(&ada, &group).await < BOUND);
+    assert_eq!(node.app.accounts().password_load(), (0, 0));
+
+    let begun = Instant::now();
+    let answer = node.call(None, REGISTER, json!({"input": {
+        "username": "!", "password": "short", "email": "nowhere", "phone": "1",
+    }}));
+    let answer = answer.await;
+    assert_eq!(answer.violations(), ["username", "email", "phone", "password"]);
+    assert!(begun.elapsed() < BOUND);
+}
+
+/// The registrations wait for a thread when their clients disconnect, and never get one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registrations_are_dropped_when_their_client_hangs_up() {
+    let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Calm", &[]).await;
+    let attack = (0..3).map(async |place| {
+        let batch = registrations(|n| format!("eve.{place}.{n}"));
+        post_and_keep(node.address, &batch).await
+    });
+    let attack = join_all(attack).await;
+    jobs_wait(&node, 20).await;
+    drop(attack);
+    let (longest, ()) = tokio::join!(longest_send(&ada, &group), pool_is_idle(&node, Duration::from_secs(3)));
+    assert!(longest < BOUND, "{longest:?}");
+    assert!(registered(&ada, "eve").await < 10, "only those whose turn had come");
+}
+
+/// How many users there are whose names begin so.
+async fn registered(user: &User, name: &str) -> usize {
+    let query = "query ($name: String!) { searchUsers(query: $name, first: 100) { nodes { id } } }";
+    user.query(query, json!({"name": name})).await["searchUsers"]["nodes"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
+    let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
+    let eve = node.register("eve").await;
+    let login = json!({"input": {"identifier": eve.username, "password": PASSWORD}});
+    let request = json!({"query": LOGIN, "variables": login});
+    let waits = || jobs_wait(&node, 10);
+    let idle = || pool_is_idle(&node, Duration::from_secs(3));
+
+    // HTTP/2: the streams are reset one by one, and the connection stays.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let post = || client.post(node.url("/graphql")).json(&request).send();
+    let streams = join_all((0..12).map(|_| post()));
+    tokio::select! {
+        _ = streams => panic!("the logins are done before they wait"),
+        () = waits() => {}
+    }
+    idle().await;
+    assert_eq!(post().await.unwrap().version(), reqwest::Version::HTTP_2);
+
+    // HTTP/2: the connection is closed.
+    let streams = join_all((0..12).map(|_| post()));
+    tokio::select! {
+        _ = streams => panic!("the logins are done before they wait"),
+        () = waits() => {}
+    }
+    drop(client);
+    idle().await;
+
+    // An event stream.
+    let events = reqwest::Client::new();
+    let events = join_all((0..12).map(|_| {
+        events.post(node.url("/graphql")).header("accept", "text/event-stream").json(&request).send().map(Result::unwrap)
+    }));
+    let events = events.await;
+    waits().await;
+    drop(events);
+    idle().await;
+
+    // A socket, and single operations of a socket that stays.
+    let mut socket = Socket::raw(&node.url("/graphql")).await;
+    socket.send(json!({"type": "connection_init"})).await;
+    socket.receive().await;
+    for id in 0..12 {
+        socket.subscribe(&id.to_string(), LOGIN, login.clone()).await;
+    }
+    waits().await;
+    for id in 0..12 {
+        socket.send(json!({"type": "complete", "id": id.to_string()})).await;
+    }
+    idle().await;
+    for id in 0..12 {
+        socket.subscribe(&id.to_string(), LOGIN, login.clone()).await;
+    }
+    waits().await;
+    drop(socket);
+    idle().await;
+}
+
+/// What has begun is finished: a client that sends its requests one behind the other and hangs up gets no more than
+/// its share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_has_a_share_of_the_queue() {
+    let node = Node::build().real_hashes().keep_shares();
+    let node = node.flag("--password-threads=1").flag("--password-queue-share=3").start_alone().await;
+    let ada = node.register("ada").await;
+    let login = json!({"input": {"identifier": ada.username, "password": PASSWORD}});
+    let answers = join_all((0..20).map(|_| node.call(None, LOGIN, login.clone()))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
+    assert!(!refused.is_empty());
+    for answer in &refused {
+        let extensions = &answer.body["errors"][0]["extensions"];
+        let seen = (answer.code(), &extensions["limit"], &extensions["retryAfter"]);
+        assert_eq!(seen, ("RATE_LIMITED", &json!("PASSWORD_QUEUE_SHARE"), &json!(1)));
+    }
+    assert!(answers.len() - refused.len() >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_floods_logins_delays_another_by_one_turn() {
+    const FLOOD: usize = 200;
+    let node = Node::build().real_hashes().keep_shares();
+    let node = node.flag("--password-queue-share=200").flag("--password-queue=250").start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let login = |user: &User| json!({"input": {"identifier": user.username, "password": PASSWORD}});
+    let (floods, calm) = (client_at(1), client_at(2));
+    let mut flood: FuturesUnordered<_> =
+        (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
+    let mut finished = 0;
+    // The flood is polled all the while, so that its requests are sent.
+    let waits = async {
+        tokio::select! {
+            () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood is over"),
+            () = jobs_wait(&node, FLOOD * 3 / 4) => {}
+        }
+    };
+    waits.await;
+    finished = 0;
+    let begun = Instant::now();
+    let answer = tokio::select! {
+        () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood is over"),
+        answer = call_by(&calm, &node, LOGIN, login(&bob)) => answer,
+    };
+    assert!(answer["data"]["login"]["accessToken"].is_string(), "{answer:#}");
+    assert!(finished <= 10, "{finished} others came first");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop(flood);
+    drop(floods);
+    pool_is_idle(&node, Duration::from_secs(3)).await;
+}
+
+/// Peak memory of a process stays near what the threads need, however many passwords wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_passwords_take_no_memory() {
+    const THREADS: u64 = 2;
+    /// What a hash takes by default.
+    const HASH_KIB: u64 = 65_536;
+    let node = Node::build().real_hashes().start_alone().await;
+    let before = resident_kib();
+    let connections = join_all((0..20).map(async |place| {
+        let batch = registrations(|n| format!("eve.{place}.{n}"));
+        post_and_keep(node.address, &batch).await
+    }));
+    let connections = connections.await;
+    let begun = Instant::now();
+    let mut peak = 0;
+    while begun.elapsed() < Duration::from_secs(1) {
+        peak = peak.max(resident_kib());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(connections);
+    pool_is_idle(&node, Duration::from_secs(3)).await;
+    let grown = peak.saturating_sub(before);
+    assert!(grown < (THREADS + 1) * HASH_KIB, "{} MiB more", grown / 1024);
+}
+
+/// Memory of this process in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// A client that has sent a second request is not seen to hang up while the first runs: its jobs are bounded by its
+/// share, and finish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_requests_do_not_stop_a_node() {
+    let node = Node::build().real_hashes().keep_shares().start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Calm", &[]).await;
+    let mut connections = Vec::new();
+    for place in 0..3 {
+        let batch = registrations(|n| format!("eve.{place}.{n}"));
+        let mut stream = post_and_keep(node.address, &batch).await;
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        connections.push(stream);
+    }
+    drop(connections);
+    assert!(longest_send(&ada, &group).await < BOUND);
+    pool_is_idle(&node, Duration::from_secs(30)).await;
+}

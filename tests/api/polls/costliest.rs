@@ -1,0 +1,174 @@
+//! The costliest documents, and the largest requests, that the default limits allow.
+
+use reqwest::header::ACCEPT_ENCODING;
+use serde_json::{Value, json};
+
+use super::{COSTLIEST_BOUND, Measured, Meter, clients};
+use crate::support::{Answer, Node, User};
+
+/// Ada has 100 groups with 100 messages each, of which 20 have 50 participants.
+async fn fill(node: &Node) -> User {
+    let ada = node.register("ada").await;
+    let mut others = Vec::new();
+    for _ in 0..49 {
+        others.push(node.register("other").await);
+    }
+    let crowd: Vec<_> = others.iter().collect();
+    let mut groups = Vec::new();
+    for place in 0..100 {
+        groups.push(ada.create_group(&format!("Group {place}"), if place < 20 { &crowd } else { &[] }).await);
+    }
+    let mut messages = Vec::new();
+    for _ in 0..99 {
+        messages.push(ada.send(&groups[0], "hello world").await["id"].clone());
+    }
+    let query = "mutation ($input: ForwardMessagesInput!) { forwardMessages(input: $input) { messages { id } } }";
+    for groups in groups[1..].chunks(20) {
+        ada.query(query, json!({"input": {"messageIds": messages, "conversationIds": groups}})).await;
+    }
+    ada
+}
+
+/// Neither too complex nor otherwise refused.
+#[track_caller]
+fn answered(answer: &Answer) {
+    assert!(answer.body.get("errors").is_none(), "{:.500}", answer.body.to_string());
+}
+
+#[test]
+fn documents() {
+    let mut meter = Meter::default();
+    let measured = Measured::start(&meter, Node::build());
+    let node = &measured.node;
+    clients(async {
+        let ada = fill(node).await;
+        let introspection = include_str!("../../../src/http/introspection.graphql");
+        let list = |size: &str, fields: &str| format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ {fields} }} }} }} }}");
+        let first = list("20", "__typename id title lastMessage { __typename id body sender { __typename username } }
+            participants(first: 50) { __typename nodes { __typename id role user { __typename id username displayName } } }");
+        let aliases: String = (0..99).map(|i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} ")).collect();
+        let wide: String = "serverInfo { version } ".repeat(1200);
+        for (name, query) in [
+            ("introspection", introspection.to_owned()),
+            ("a first list of conversations with participants", first),
+            ("many messages of many conversations", list("100", "messages(last: 80) { nodes { id } }")),
+            ("many messages with fields", list("100", "messages(last: 30) { nodes { id number body kind createdAt sender { id } } }")),
+            ("many participants", list("100", "participants(first: 80) { nodes { id } }")),
+            ("many lists by aliases", format!("{{ {aliases} }}")),
+            ("as many tokens as may be", format!("{{ {wide} }}")),
+        ] {
+            for time in ["first", "again"] {
+                let answer = meter.measure(&format!("{name}, {time}"), ada.call(&query, json!({}))).await;
+                assert!(answer.body["errors"][0]["extensions"]["code"] == "OPERATION_TOO_COMPLEX" || answer.body.get("errors").is_none());
+                if name != "many lists by aliases" {
+                    answered(&answer);
+                }
+            }
+        }
+        for (name, query) in [
+            ("unknown fields", format!("{{ {} }}", "nope ".repeat(4990))),
+            ("different unknown fields", format!("{{ {} }}", (0..4900).map(|i| format!("nope{i} ")).collect::<String>())),
+            ("unknown arguments", format!("{{ {} }}", "serverInfo(a: 1) { version } ".repeat(490))),
+            ("a long list", format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(4900))),
+            ("a long text", format!("{{ node(id: \"{}\") {{ id }} }}", "x".repeat(900_000))),
+            ("fragments", {
+                let each: String = (0..400).map(|i| format!("fragment f{i} on ServerInfo {{ version }} ")).collect();
+                let spreads: String = (0..400).map(|i| format!("...f{i} ")).collect();
+                format!("{{ serverInfo {{ {spreads} }} }} {each}")
+            }),
+            ("variables", {
+                let each: String = (0..900).map(|i| format!("$v{i}: Int ")).collect();
+                format!("query ({each}) {{ serverInfo {{ version }} }}")
+            }),
+            ("operations", (0..800).map(|i| format!("query Q{i} {{ serverInfo {{ version }} }} ")).collect()),
+        ] {
+            meter.measure(name, ada.call(&query, json!({}))).await;
+        }
+    });
+    measured.end();
+    meter.assert_below(COSTLIEST_BOUND);
+}
+
+/// JSON that takes long to read for its length.
+fn dense(bytes: usize) -> Value {
+    json!(vec![json!([]); bytes / 3])
+}
+
+#[test]
+fn requests() {
+    let mut meter = Meter::default();
+    let measured = Measured::start(&meter, Node::build());
+    let node = &measured.node;
+    clients(async {
+        let ada = node.register("ada").await;
+        let query = "{ serverInfo { version } }";
+        let ids = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+        for (name, query, variables) in [
+            ("dense variables", query, json!({"a": dense(1_000_000)})),
+            ("many variables", query, (0..60_000).map(|i| (i.to_string(), json!(i))).collect()),
+            ("a long variable", query, json!({"a": "\u{1}".repeat(160_000)})),
+            ("many ids", ids, json!({"ids": vec![""; 300_000]})),
+            ("one long id", ids, json!({"ids": ["x".repeat(1_000_000)]})),
+        ] {
+            meter.measure(name, ada.call(query, variables)).await;
+        }
+        let batch: Value = (0..10).map(|_| json!({"query": query, "variables": {"a": dense(90_000)}})).collect();
+        let post = |body: &Value| node.http.post(node.url("/graphql")).json(body).send();
+        assert_eq!(meter.measure("a batch", post(&batch)).await.unwrap().status(), 200);
+        let many = json!(vec![json!({}); 300_000]);
+        assert_eq!(meter.measure("a batch of too many", post(&many)).await.unwrap().status(), 413);
+
+        let mut socket = ada.socket().await;
+        let send = async {
+            socket.subscribe("large", query, json!({"a": dense(250_000)})).await;
+            assert_eq!(socket.receive_of("large").await["type"], "next");
+        };
+        meter.measure("a message of a socket", send).await;
+        let ping = json!({"type": "ping", "payload": {"a": dense(250_000)}});
+        let send = async {
+            socket.send(ping).await;
+            assert_eq!(socket.receive().await["type"], "pong");
+        };
+        meter.measure("a ping of a socket", send).await;
+    });
+    measured.end();
+    meter.assert_below(COSTLIEST_BOUND);
+}
+
+#[test]
+fn answers() {
+    let mut meter = Meter::default();
+    let measured = Measured::start(&meter, Node::build());
+    let node = &measured.node;
+    clients(async {
+        let ada = node.register("ada").await;
+        let group = ada.create_group("Long", &[]).await;
+        for body in ["hello world ".repeat(660), "\u{1}".repeat(8000), "🦀".repeat(8000)] {
+            for _ in 0..34 {
+                ada.send(&group, &body).await;
+            }
+        }
+        let messages: String = (0..8).map(|i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} ")).collect();
+        let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ {messages} }} }}");
+        let variables = json!({"id": group});
+        answered(&meter.measure("8 times 100 long messages", ada.call(&query, variables.clone())).await);
+        for encoding in ["br", "gzip", "zstd"] {
+            let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
+            let request = request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
+            let get = async {
+                let response = request.send().await.unwrap();
+                assert_eq!(response.headers()["content-encoding"], encoding);
+                response.bytes().await.unwrap()
+            };
+            meter.measure(&format!("the same as {encoding}"), get).await;
+        }
+        let mut socket = ada.socket().await;
+        let receive = async {
+            socket.subscribe("large", &query, variables.clone()).await;
+            assert_eq!(socket.receive_of("large").await["type"], "next");
+        };
+        meter.measure("the same over a socket", receive).await;
+    });
+    measured.end();
+    meter.assert_below(COSTLIEST_BOUND);
+}

@@ -1,0 +1,121 @@
+//! How long tasks keep a thread of the runtime. A poll that takes long holds up every other task of its thread.
+//!
+//! Each node here has a runtime of its own. The runtime reports when a thread wakes and when it parks; between the two
+//! the thread polls tasks. The processor time between them is therefore an upper bound for the longest poll, and work of
+//! other processes does not count.
+
+mod costliest;
+mod tour;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{Node, NodeBuilder};
+
+/// The longest that a thread may be busy in a tour of all operations.
+const TOUR_BOUND: Duration = Duration::from_millis(10);
+/// The same for the costliest documents and the largest requests that are allowed.
+const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
+/// Time that a node has to finish what an operation leaves to be done.
+const AFTERMATH: Duration = Duration::from_millis(30);
+
+/// The longest time that a thread of a runtime was busy, and what the runtime did then.
+#[derive(Default)]
+struct Meter {
+    longest: Arc<AtomicU64>,
+    seen: Vec<(Duration, String)>,
+}
+
+thread_local! {
+    /// Processor time of this thread when it woke.
+    static WOKEN: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+impl Meter {
+    fn runtime(&self) -> Runtime {
+        let longest = Arc::clone(&self.longest);
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .on_thread_unpark(|| WOKEN.set(Some(processor_time())))
+            .on_thread_park(move || {
+                if let Some(woken) = WOKEN.take() {
+                    let busy = processor_time().saturating_sub(woken);
+                    longest.fetch_max(busy.as_micros().try_into().unwrap(), Ordering::SeqCst);
+                }
+            })
+            .build()
+            .unwrap()
+    }
+
+    /// Remembers the longest time while `work` runs on another runtime.
+    async fn measure<T>(&mut self, what: &str, work: impl Future<Output = T>) -> T {
+        self.longest.store(0, Ordering::SeqCst);
+        let done = work.await;
+        tokio::time::sleep(AFTERMATH).await;
+        let longest = Duration::from_micros(self.longest.load(Ordering::SeqCst));
+        assert!(longest > Duration::ZERO, "{what} took no time: does the meter work?");
+        self.seen.push((longest, what.to_owned()));
+        done
+    }
+
+    /// Fails if anything took longer, and lists all of it.
+    #[track_caller]
+    fn assert_below(mut self, bound: Duration) {
+        self.seen.sort_unstable_by(|one, other| other.cmp(one));
+        let list: Vec<_> = self.seen.iter().map(|(longest, what)| format!("{longest:>10.1?} {what}")).collect();
+        println!("{}", list.join("\n"));
+        let longest = self.seen.first().unwrap();
+        assert!(longest.0 < bound, "{} of {:?}:\n{}", longest.1, longest.0, list.join("\n"));
+    }
+}
+
+/// A node on a runtime of its own.
+struct Measured {
+    // First, so that nothing of the node is left on the runtime when it ends.
+    node: Node,
+    runtime: Runtime,
+}
+
+impl Measured {
+    fn start(meter: &Meter, builder: NodeBuilder) -> Self {
+        let runtime = meter.runtime();
+        let node = runtime.block_on(builder.start_alone());
+        Self { node, runtime }
+    }
+
+    fn end(self) {
+        drop(self.node);
+        self.runtime.shutdown_background();
+    }
+}
+
+/// Runs the clients of a test, on a runtime that is not measured.
+fn clients<T>(work: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// A thread that is busy is seen: otherwise nothing here could fail.
+#[test]
+fn the_meter_sees_a_long_poll() {
+    let mut meter = Meter::default();
+    let runtime = meter.runtime();
+    let busy = async {
+        let begun = processor_time();
+        while processor_time() - begun < Duration::from_millis(30) {
+            std::hint::spin_loop();
+        }
+    };
+    clients(meter.measure("a loop", async { runtime.spawn(busy).await.unwrap() }));
+    assert!(meter.seen[0].0 >= Duration::from_millis(30), "{:?}", meter.seen);
+    runtime.shutdown_background();
+}
