@@ -21,7 +21,7 @@ use crate::store::conversations::{self, Conversation};
 use crate::store::mentions as mention_rows;
 use crate::store::messages::{self, Message};
 use crate::store::participants::{self, Standing};
-use crate::store::receipts::{self, Watermarks};
+use crate::store::receipts::{self, Advanced, Watermarks};
 
 pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
@@ -95,11 +95,11 @@ pub(super) async fn store(
     if !batch.watermarks.is_empty() {
         for moved in receipts::advance(tx.conn(), &batch.watermarks).await? {
             let (conversation, user) = (moved.conversation_id, moved.user_id);
-            tx.record(if moved.shown {
-                Change::ReceiptAdvanced { conversation, user }
-            } else {
+            tx.record(match moved {
+                Advanced { delivered: true, .. } => Change::ReceiptAdvanced { conversation, user },
+                Advanced { shows_reading: true, .. } => Change::ReadAdvanced { conversation, user },
                 // The user's own devices hear of it all the same.
-                Change::MembershipUpdated { user, conversation }
+                _ => Change::MembershipUpdated { user, conversation },
             });
         }
     }

@@ -25,7 +25,14 @@ impl Privacy<'_> {
         }
         let mut tx = self.app.log().begin().await?;
         let updated = privacy::update(tx.conn(), viewer.user, &changes).await.map_err(Error::from);
-        tx.record(Change::UserUpdated { user: viewer.user });
+        let user = viewer.user;
+        tx.record(Change::UserUpdated { user });
+        match changes.read_receipts {
+            Some(true) => tx.record(Change::ReadReceiptsOn { user }),
+            // The viewer's streams filter `ReadAdvanced` events of other users from here on.
+            Some(false) => tx.record(Change::ReadReceiptsOff { user }),
+            None => {}
+        }
         tx.finish(updated).await
     }
 

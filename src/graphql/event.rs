@@ -56,6 +56,7 @@ pub struct ConversationRemoved {
     conversation_id: ID,
 }
 
+/// A participant has received or read further. A viewer with read receipts off is not told when others read.
 #[derive(SimpleObject)]
 pub struct ReceiptAdvanced {
     cursor: String,
@@ -178,7 +179,7 @@ impl InboxEvent {
                 let conversation_id = conversation.to_string().into();
                 Some(Self::ConversationRemoved(ConversationRemoved { cursor, conversation_id }))
             }
-            Change::ReceiptAdvanced { conversation, user } => {
+            Change::ReceiptAdvanced { conversation, user } | Change::ReadAdvanced { conversation, user } => {
                 let row = loaders.load(conversation).await?;
                 let participant = loaders.load(MembershipKey(user, conversation)).await?;
                 row.zip(participant).map(|(row, (participant, _))| {

@@ -18,7 +18,8 @@ pub enum Audience {
 #[derive(SimpleObject)]
 pub struct PrivacySettings {
     last_seen: Audience,
-    /// Off: others see no read receipts of the viewer's, and the viewer none of theirs.
+    /// When off, others do not see how far the viewer has read, and the viewer does not see how far others have read, in
+    /// fields or in events. Deliveries stay visible. When turned on again, the present positions are visible.
     read_receipts: bool,
     /// Who may add the viewer to a group without asking.
     group_adds: Audience,

@@ -51,9 +51,23 @@ pub enum Change {
     ConversationUpdated {
         conversation: ConversationId,
     },
-    /// The user has received or read further.
+    /// The user's delivered position advanced, and perhaps the read position too.
     ReceiptAdvanced {
         conversation: ConversationId,
+        user: UserId,
+    },
+    /// The user's read position advanced, and the delivered position did not. Other users with read receipts off do not
+    /// get this event.
+    ReadAdvanced {
+        conversation: ConversationId,
+        user: UserId,
+    },
+    /// The user has turned read receipts off.
+    ReadReceiptsOff {
+        user: UserId,
+    },
+    /// The user has turned read receipts on.
+    ReadReceiptsOn {
         user: UserId,
     },
     /// The user has archived, pinned or muted the conversation, or the like.
@@ -123,6 +137,7 @@ impl Change {
             | Self::MessageUpdated { conversation, .. }
             | Self::ConversationUpdated { conversation }
             | Self::ReceiptAdvanced { conversation, .. }
+            | Self::ReadAdvanced { conversation, .. }
             | Self::CallAnswered { conversation, .. } => Audience::Conversation(conversation),
             Self::MessageWithheld { user, .. }
             | Self::MessageRemoved { user, .. }
@@ -133,6 +148,8 @@ impl Change {
             | Self::CallRinging { user, .. }
             | Self::CallSignalled { user, .. }
             | Self::SessionRevoked { user, .. }
+            | Self::ReadReceiptsOff { user }
+            | Self::ReadReceiptsOn { user }
             | Self::UserUpdated { user } => Audience::User(user),
             Self::CallLeft { to, .. } | Self::CallEnded { to, .. } | Self::Unknown(to) => to,
         }
@@ -169,6 +186,9 @@ impl Change {
             Self::ConversationRemoved { .. } => "conversation_removed",
             Self::ConversationUpdated { .. } => "conversation_updated",
             Self::ReceiptAdvanced { .. } => "receipt_advanced",
+            Self::ReadAdvanced { .. } => "read_advanced",
+            Self::ReadReceiptsOff { .. } => "read_receipts_off",
+            Self::ReadReceiptsOn { .. } => "read_receipts_on",
             Self::MembershipUpdated { .. } => "membership_updated",
             Self::ContactsChanged { .. } => "contacts_changed",
             Self::CallRinging { .. } => "call_ringing",
@@ -193,7 +213,11 @@ impl Change {
             | Self::ConversationUpdated { conversation }
             | Self::MembershipUpdated { conversation, .. } => conversation.0,
             Self::ContactsChanged { other, .. } => other.0,
-            Self::ReceiptAdvanced { user, .. } | Self::UserUpdated { user } => user.0,
+            Self::ReceiptAdvanced { user, .. }
+            | Self::ReadAdvanced { user, .. }
+            | Self::ReadReceiptsOff { user }
+            | Self::ReadReceiptsOn { user }
+            | Self::UserUpdated { user } => user.0,
             Self::CallRinging { call, .. } | Self::CallEnded { call, .. } => call.0,
             Self::CallAnswered { participant, .. } | Self::CallLeft { participant, .. } => participant.0,
             Self::CallSignalled { session, .. } | Self::SessionRevoked { session, .. } => session.0,
@@ -217,6 +241,11 @@ impl Change {
             ("receipt_advanced", Audience::Conversation(conversation)) => {
                 Self::ReceiptAdvanced { conversation, user: UserId(subject) }
             }
+            ("read_advanced", Audience::Conversation(conversation)) => {
+                Self::ReadAdvanced { conversation, user: UserId(subject) }
+            }
+            ("read_receipts_off", Audience::User(user)) => Self::ReadReceiptsOff { user },
+            ("read_receipts_on", Audience::User(user)) => Self::ReadReceiptsOn { user },
             ("conversation_added", Audience::User(user)) => {
                 Self::ConversationAdded { user, conversation: ConversationId(subject) }
             }

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use super::Log;
 use super::cursor::Cursor;
 use super::event::{Audience, Change, Event, Seq};
-use super::interest::{Interest, receives};
+use super::interest::{Interest, receives, tells_of_reading};
 use super::read::{self, Snapshot};
 use super::streams::Joined;
 use crate::apart::patiently;
@@ -131,7 +131,7 @@ impl Reading {
                 From::Unknown => (None, true),
             };
             'from_the_log: loop {
-                let departures = log.streams.departures();
+                let losses = log.streams.losses();
                 let snapshot = patiently!(CANNOT_READ, snapshot(log.clone(), user));
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
@@ -146,12 +146,12 @@ impl Reading {
                             resync = true;
                             continue 'from_the_log;
                         };
-                        // Whoever reads slowly may have left meanwhile.
-                        if log.streams.departures() != departures {
+                        // A slow reader may have left meanwhile, or turned read receipts off.
+                        if log.streams.losses() != losses {
                             continue 'from_the_log;
                         }
                         position = Some(event.seq);
-                        if interest.wants(&event.change) && may_see(&snapshot, &event.change) {
+                        if interest.wants(&event.change) && may_see(user, &snapshot, &event.change) {
                             yield Step::Item(Item::Event(event));
                         }
                     }
@@ -174,8 +174,12 @@ impl Reading {
 }
 
 /// Whether the user still may: from a message one reads on to all of its conversation, so that who has left that
-/// gets no more of what it once was.
-fn may_see(snapshot: &Snapshot, change: &Change) -> bool {
+/// gets no more of what it once was. A user who has turned
+/// read receipts off since does not get earlier `ReadAdvanced` events of others either.
+fn may_see(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
+    if snapshot.read_receipts_off && tells_of_reading(user, change) {
+        return false;
+    }
     match *change {
         Change::ConversationRemoved { .. } => true,
         Change::ConversationAdded { conversation, .. }

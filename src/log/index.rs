@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Audience, Change, Event, Seq};
-use super::interest::{Interest, receives};
+use super::interest::{Interest, receives, tells_of_reading};
 use super::queue::Sender;
 use super::read::Snapshot;
 use crate::ids::{ConversationId, SessionId, UserId};
@@ -31,6 +31,8 @@ pub(super) struct Index {
 /// A user with at least one stream on this node.
 struct Listener {
     conversations: HashSet<ConversationId>,
+    /// Whether `ReadAdvanced` events of other users are filtered.
+    read_receipts_off: bool,
     streams: Vec<Entry>,
 }
 
@@ -101,6 +103,17 @@ impl Index {
                     self.forget(conversation, user);
                 }
             }
+            Change::ReadReceiptsOff { user } => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.read_receipts_off = true;
+                    listener.recall(event.seq - 1);
+                }
+            }
+            Change::ReadReceiptsOn { user } => {
+                if let Some(listener) = self.users.get_mut(&user) {
+                    listener.read_receipts_off = false;
+                }
+            }
             Change::SessionRevoked { session, .. } => self.revoke(session),
             Change::MessageAdded { .. }
             | Change::MessageWithheld { .. }
@@ -111,6 +124,7 @@ impl Index {
             | Change::UserUpdated { .. }
             | Change::ConversationUpdated { .. }
             | Change::ReceiptAdvanced { .. }
+            | Change::ReadAdvanced { .. }
             | Change::CallRinging { .. }
             | Change::CallAnswered { .. }
             | Change::CallLeft { .. }
@@ -121,13 +135,13 @@ impl Index {
         match event.change.audience() {
             Audience::User(user) => {
                 if let Some(listener) = self.users.get_mut(&user) {
-                    listener.deliver(event, &self.metrics);
+                    listener.deliver(user, event, &self.metrics);
                 }
             }
             Audience::Conversation(conversation) => {
-                for user in self.listeners.get(&conversation).into_iter().flatten() {
-                    if let Some(listener) = self.users.get_mut(user) {
-                        listener.deliver(event, &self.metrics);
+                for &user in self.listeners.get(&conversation).into_iter().flatten() {
+                    if let Some(listener) = self.users.get_mut(&user) {
+                        listener.deliver(user, event, &self.metrics);
                     }
                 }
             }
@@ -160,8 +174,8 @@ impl Index {
         queue: Sender,
         end: Arc<End>,
     ) -> Result<u64, Behind> {
-        let Snapshot { head, mut conversations } = snapshot;
-        self.replay(user, &mut conversations, head, interest, &queue)?;
+        let head = snapshot.head;
+        let Snapshot { conversations, read_receipts_off, .. } = self.replay(user, snapshot, interest, &queue)?;
         self.next_stream += 1;
         let id = self.next_stream;
         let listener = match self.users.entry(user) {
@@ -171,37 +185,46 @@ impl Index {
                 for &conversation in &conversations {
                     self.listeners.entry(conversation).or_default().insert(user);
                 }
-                entry.insert(Listener { conversations, streams: Vec::new() })
+                entry.insert(Listener { conversations, read_receipts_off, streams: Vec::new() })
             }
         };
         listener.streams.push(Entry { id, from: head, interest, queue: Some(queue), end });
         Ok(id)
     }
 
-    /// Queues what the tail has passed since the head that the stream has read up to.
+    /// Queues what the tail has passed since the head that the stream has read up to, and brings the snapshot up to
+    /// the tail's position.
     fn replay(
         &self,
         user: UserId,
-        conversations: &mut HashSet<ConversationId>,
-        head: Seq,
+        mut snapshot: Snapshot,
         interest: Interest,
         queue: &Sender,
-    ) -> Result<(), Behind> {
+    ) -> Result<Snapshot, Behind> {
+        let head = snapshot.head;
         if head == self.position {
-            return Ok(());
+            return Ok(snapshot);
         }
         if self.recent.front().is_none_or(|oldest| oldest.seq > head + 1) {
             return Err(Behind);
         }
         for event in self.recent.iter().filter(|event| event.seq > head) {
-            if matches!(event.change, Change::ConversationRemoved { user: gone, .. } if gone == user) {
-                return Err(Behind);
+            match event.change {
+                // Events that were read before this one may no longer be for the user.
+                Change::ConversationRemoved { user: other, .. } | Change::ReadReceiptsOff { user: other }
+                    if other == user =>
+                {
+                    return Err(Behind);
+                }
+                Change::ReadReceiptsOn { user: other } if other == user => snapshot.read_receipts_off = false,
+                _ => {}
             }
-            if receives(user, conversations, &event.change) && interest.wants(&event.change) {
+            let told = !(snapshot.read_receipts_off && tells_of_reading(user, &event.change));
+            if receives(user, &mut snapshot.conversations, &event.change) && told && interest.wants(&event.change) {
                 queue.send(*event).map_err(|_| Behind)?;
             }
         }
-        Ok(())
+        Ok(snapshot)
     }
 
     pub(super) fn leave(&mut self, user: UserId, id: u64) {
@@ -237,7 +260,7 @@ impl Index {
 }
 
 impl Listener {
-    /// What was queued while the user took part, up to a place, is not for them any more.
+    /// Recalls the queued events up to a place, because the user may no longer receive all of them.
     fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
             if stream.queue.is_some() {
@@ -249,7 +272,10 @@ impl Listener {
 
     /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood. What is
     /// in the queue can still be recalled.
-    fn deliver(&mut self, event: Event, metrics: &Metrics) {
+    fn deliver(&mut self, user: UserId, event: Event, metrics: &Metrics) {
+        if self.read_receipts_off && tells_of_reading(user, &event.change) {
+            return;
+        }
         for stream in &mut self.streams {
             if event.seq <= stream.from || !stream.interest.wants(&event.change) {
                 continue;

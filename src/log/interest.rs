@@ -27,6 +27,8 @@ impl Interest {
             (
                 _,
                 Change::UserUpdated { .. }
+                | Change::ReadReceiptsOff { .. }
+                | Change::ReadReceiptsOn { .. }
                 | Change::SessionRevoked { .. }
                 | Change::CallSignalled { .. }
                 | Change::Unknown(_),
@@ -58,6 +60,11 @@ impl Interest {
             Self::Inbox | Self::Messages(None) | Self::Calls(_) => true,
         }
     }
+}
+
+/// Whether the change is another user's `ReadAdvanced`, which a user with read receipts off does not get.
+pub(super) fn tells_of_reading(user: UserId, change: &Change) -> bool {
+    matches!(*change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
 /// Whether a user may receive an event, given what the user takes part in at that point of the log;

@@ -44,6 +44,8 @@ pub(super) struct Memory {
     changed: Cache<MessageId, Seq>,
     /// The newest of them all: what came later shows no message that has changed since.
     newest_change: AtomicI64,
+    /// Seq of the newest `ReadReceiptsOff`. Shared renderings from before it may show too much to that user.
+    newest_hiding: AtomicI64,
     /// Up to here it is not known which have changed.
     unknown_changes: AtomicI64,
     /// Told of each message that will delete itself.
@@ -83,6 +85,7 @@ impl Memory {
             messages: Cache::with_weighter(MESSAGES, MESSAGE_BYTES, Weight),
             changed: Cache::new(CHANGED_MESSAGES),
             newest_change: AtomicI64::new(0),
+            newest_hiding: AtomicI64::new(0),
             unknown_changes: AtomicI64::new(0),
             expiring: Notify::new(),
             calls: Notify::new(),
@@ -105,6 +108,7 @@ impl Memory {
                 self.tell_of(user);
                 self.tell_of(other);
             }
+            Change::ReadReceiptsOff { .. } => self.newest_hiding.store(event.seq, Ordering::SeqCst),
             Change::CallRinging { .. } | Change::CallAnswered { .. } => self.calls.notify_one(),
             Change::MessageUpdated { message, .. } => {
                 // What was carried is from before the change.
@@ -125,11 +129,18 @@ impl Memory {
     pub(super) fn skip_to(&self, seq: Seq) {
         self.unknown_changes.store(seq, Ordering::SeqCst);
         self.newest_change.store(seq, Ordering::SeqCst);
+        self.newest_hiding.store(seq, Ordering::SeqCst);
         self.clear();
     }
 
-    /// The newest change of the message that an event shows, where it came after the event; else 0.
+    /// Seq of the newest event that invalidates a shared rendering of this one: a change of its message, or a
+    /// `ReadReceiptsOff`. 0 if there is none after it.
     pub(super) fn changed_after(&self, event: &Event) -> Seq {
+        let hidden = self.newest_hiding.load(Ordering::SeqCst);
+        self.message_changed_after(event).max(if hidden > event.seq { hidden } else { 0 })
+    }
+
+    fn message_changed_after(&self, event: &Event) -> Seq {
         if event.seq >= self.newest_change.load(Ordering::SeqCst) {
             return 0;
         }

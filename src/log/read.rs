@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
@@ -25,11 +25,13 @@ pub(super) struct Head {
     pub(super) forgotten: Seq,
 }
 
-/// What a user took part in at one point of the log.
+/// A user's memberships and setting of read receipts at one point of the log.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) head: Seq,
     pub(super) conversations: HashSet<ConversationId>,
+    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered.
+    pub(super) read_receipts_off: bool,
 }
 
 #[derive(Queryable, Selectable)]
@@ -72,7 +74,7 @@ pub(super) async fn set_epoch(conn: &mut Connection, epoch: i64) -> Result<()> {
     Ok(())
 }
 
-/// In one statement, so that the memberships are those of exactly that head.
+/// In one statement, so that the memberships and the setting are those of exactly that head.
 pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snapshot> {
     #[derive(QueryableByName)]
     struct Row {
@@ -80,17 +82,21 @@ pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snap
         seq: Seq,
         #[diesel(sql_type = Array<SqlUuid>)]
         conversations: Vec<ConversationId>,
+        #[diesel(sql_type = Bool)]
+        read_receipts_off: bool,
     }
     let row: Row = diesel::sql_query(
         "SELECT seq, ARRAY(
              SELECT conversation_id FROM participants WHERE user_id = $1 AND NOT unannounced
-         ) AS conversations
+         ) AS conversations,
+         EXISTS (SELECT FROM users WHERE id = $1 AND NOT read_receipts) AS read_receipts_off
          FROM log_head WHERE lane = 0",
     )
     .bind::<SqlUuid, _>(user)
     .get_result(conn)
     .await?;
-    Ok(Snapshot { head: row.seq, conversations: row.conversations.into_iter().collect() })
+    let conversations = row.conversations.into_iter().collect();
+    Ok(Snapshot { head: row.seq, conversations, read_receipts_off: row.read_receipts_off })
 }
 
 /// The events after one place, up to and with another, at most `limit`.

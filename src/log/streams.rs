@@ -23,12 +23,12 @@ pub(super) struct Streams {
     /// How far the tail has come.
     position: watch::Sender<Seq>,
     pub(super) memory: Memory,
-    /// How many participants the tail has seen go, of any conversation.
-    departures: AtomicU64,
+    /// Number of events at the tail that reduced what a user may receive.
+    losses: AtomicU64,
 }
 
-/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation:
-/// what comes next is then in the log, after the place that the error names.
+/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation or
+/// turned read receipts off: what comes next is then in the log, after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
@@ -44,7 +44,7 @@ impl Streams {
             queue: settings.stream_queue,
             position: watch::Sender::new(position),
             memory: Memory::new(),
-            departures: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         }
     }
 
@@ -52,9 +52,9 @@ impl Streams {
         *self.position.borrow()
     }
 
-    /// Grows with each participant that the tail sees go.
-    pub(super) fn departures(&self) -> u64 {
-        self.departures.load(Ordering::SeqCst)
+    /// Grows with each participant who leaves at the tail, and each user who turns read receipts off.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// The users with a stream here who take part in the conversation.
@@ -74,8 +74,8 @@ impl Streams {
 
     /// Takes the next event of the log to every stream that wants it.
     pub(super) fn dispatch(&self, event: Event) {
-        if matches!(event.change, Change::ConversationRemoved { .. }) {
-            self.departures.fetch_add(1, Ordering::SeqCst);
+        if matches!(event.change, Change::ConversationRemoved { .. } | Change::ReadReceiptsOff { .. }) {
+            self.losses.fetch_add(1, Ordering::SeqCst);
         }
         let mut index = self.lock();
         self.memory.hear(&event);
@@ -94,7 +94,7 @@ impl Streams {
     /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
     /// reads the log again.
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
-        self.departures.fetch_add(1, Ordering::SeqCst);
+        self.losses.fetch_add(1, Ordering::SeqCst);
         let mut index = self.lock();
         // What was kept since may be from before a change that was not heard.
         self.memory.skip_to(seq);

@@ -24,9 +24,12 @@ pub struct Advanced {
     pub conversation_id: ConversationId,
     #[diesel(sql_type = SqlUuid)]
     pub user_id: UserId,
-    /// Whether others can see it: not where only more was read, by one who hides that.
+    /// Whether the delivered position advanced.
     #[diesel(sql_type = Bool)]
-    pub shown: bool,
+    pub delivered: bool,
+    /// Whether the user has read receipts on.
+    #[diesel(sql_type = Bool)]
+    pub shows_reading: bool,
 }
 
 /// Moves watermarks forward, never back, and returns whose have moved. The conversations must be locked: where more
@@ -74,12 +77,12 @@ pub async fn advance(
          WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id
              AND (old.last_delivered_number < new.delivered OR old.last_read_number < new.read)
          RETURNING old.conversation_id, old.user_id,
-             NOT EXISTS (SELECT 1 FROM users WHERE id = old.user_id AND NOT read_receipts)
-                 -- What a statement reads is as of before it.
-                 OR old.last_delivered_number > (
-                     SELECT last_delivered_number FROM participants AS before
-                     WHERE before.conversation_id = old.conversation_id AND before.user_id = old.user_id
-                 ) AS shown",
+             NOT EXISTS (SELECT 1 FROM users WHERE id = old.user_id AND NOT read_receipts) AS shows_reading,
+             -- What a statement reads is as of before it.
+             old.last_delivered_number > (
+                 SELECT last_delivered_number FROM participants AS before
+                 WHERE before.conversation_id = old.conversation_id AND before.user_id = old.user_id
+             ) AS delivered",
     )
     .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(conversation, _)| conversation).collect::<Vec<_>>())
     .bind::<Array<SqlUuid>, _>(watermarks.keys().map(|(_, user)| user).collect::<Vec<_>>())

@@ -278,7 +278,7 @@ fn rows() -> Vec<Row> {
                 }";
             world.ada.query(query, json!({"id": world.direct})).await
         }),
-        row!("updatePrivacy", log ["user_updated"], ada [], bob [], |world| {
+        row!("updatePrivacy", log ["user_updated", "read_receipts_off"], ada [], bob [], |world| {
             let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
         }),

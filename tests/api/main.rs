@@ -62,6 +62,7 @@ mod permissions;
 mod pins;
 mod privacy;
 mod reactions;
+mod read_receipts;
 mod receipts;
 mod retention;
 mod scanner;

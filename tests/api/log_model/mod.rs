@@ -33,16 +33,29 @@ fn every_stream_gets_what_the_model_says() {
 /// A stream that was let go because its queue was full still holds the queue.
 #[test]
 fn what_a_full_queue_holds_is_recalled_when_its_user_leaves() {
+    let (events, loss) = (Write::Message(CONVERSATION), Write::Leave(USER, CONVERSATION));
+    Laboratory::new().play(full_queue(events, loss)).unwrap();
+}
+
+#[test]
+fn what_a_full_queue_holds_is_recalled_when_its_user_turns_read_receipts_off() {
+    let (events, loss) = (Write::Read(CONVERSATION, USER + 1), Write::Receipts(USER, false));
+    Laboratory::new().play(full_queue(events, loss)).unwrap();
+}
+
+const USER: usize = 0;
+const CONVERSATION: usize = 0;
+
+/// A queue fills with events, and then the user may not receive them any more.
+fn full_queue(events: Write, loss: Write) -> Case {
     const STREAM: usize = 0;
-    const USER: usize = 0;
-    const CONVERSATION: usize = 0;
     let append = |write, times| vec![Step::Append { node: 0, writes: vec![write] }; times];
     let long_pause = || vec![Step::Pause; 20];
     let steps = [
         vec![Step::Subscribe { node: 0, user: USER, wanted: Wanted::Inbox, from: From::Now, items: 1 }],
         long_pause(),
-        append(Write::Message(CONVERSATION), 4),
-        append(Write::Leave(USER, CONVERSATION), 1),
+        append(events, 4),
+        append(loss, 1),
         vec![Step::Gap { node: 0 }],
         long_pause(),
         vec![Step::Read { stream: STREAM, items: 5 }],
@@ -50,8 +63,7 @@ fn what_a_full_queue_holds_is_recalled_when_its_user_leaves() {
     ]
     .concat();
     let settings = Settings { hole_wait_ms: 1, looks: false, tail_memory: 8, stream_queue: 2, catch_up_page: 5 };
-    let case = Case { settings, members: [[true; steps::CONVERSATIONS]; steps::USERS], steps };
-    Laboratory::new().play(case).unwrap();
+    Case { settings, members: [[true; steps::CONVERSATIONS]; steps::USERS], steps }
 }
 
 /// One database for many cases, each with users and conversations of its own.

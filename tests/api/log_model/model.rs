@@ -80,6 +80,16 @@ impl Model {
         (from..=upto).all(|seq| self.takes_part(user, conversation, seq))
     }
 
+    /// Whether the user has read receipts off once the event at `seq` has happened.
+    fn has_receipts_off(&self, user: UserId, seq: Seq) -> bool {
+        let own = |event: &&Event| match event.change {
+            Change::ReadReceiptsOff { user: other } | Change::ReadReceiptsOn { user: other } => other == user,
+            _ => false,
+        };
+        let last = self.events.iter().rev().filter(|event| event.seq <= seq).find(own);
+        last.is_some_and(|event| matches!(event.change, Change::ReadReceiptsOff { .. }))
+    }
+
     /// What is wrong with what the stream got.
     pub fn check(&self, listening: &Listening) -> Result<(), String> {
         let mut reader = Reader { model: self, listening, position: None, caught_up: false, closed: false };
@@ -153,7 +163,10 @@ impl Reader<'_> {
             !matches!(event.change, Change::ConversationRemoved { .. })
                 && !model.takes_part_between(user, conversation, heard.tail.max(event.seq), heard.head)
         });
-        ensure(!left, || "the node knew that the user had left".to_owned())
+        ensure(!left, || "the node knew that the user had left".to_owned())?;
+        let mut known = heard.tail.max(event.seq)..=heard.head;
+        let hidden = tells_of_reading(user, event) && known.all(|seq| model.has_receipts_off(user, seq));
+        ensure(!hidden, || "the node knew that the user had read receipts off".to_owned())
     }
 
     /// Nothing that must come lies between the position and the event at `seq`.
@@ -167,7 +180,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Of conversations that the user has left by `head` there need not be more than that.
+    /// Events of conversations that the user has left by `head` may be missing, except for the leaving itself. Reading of
+    /// others may be missing for a user who has turned read receipts off by `head`.
     fn must_come(&self, event: &Event, head: Seq) -> bool {
         let stays = || match (event.change, matter(event)) {
             (Change::ConversationRemoved { .. }, _) | (_, None) => true,
@@ -175,12 +189,21 @@ impl Reader<'_> {
                 self.model.takes_part_throughout(self.listening.user, conversation, event.seq, head)
             }
         };
-        self.wants(event) && self.sees(event) && stays()
+        let user = self.listening.user;
+        let hides = || (event.seq..=head).any(|seq| self.model.has_receipts_off(user, seq));
+        self.wants(event) && self.sees(event) && stays() && !(tells_of_reading(user, event) && hides())
     }
 
     fn wants(&self, event: &Event) -> bool {
         match (self.listening.interest, event.change) {
-            (_, Change::UserUpdated { .. } | Change::SessionRevoked { .. } | Change::Unknown(_)) => false,
+            (
+                _,
+                Change::UserUpdated { .. }
+                | Change::SessionRevoked { .. }
+                | Change::ReadReceiptsOff { .. }
+                | Change::ReadReceiptsOn { .. }
+                | Change::Unknown(_),
+            ) => false,
             (Interest::Inbox, _) | (Interest::Messages(None), Change::MessageAdded { .. }) => true,
             (Interest::Messages(Some(wanted)), Change::MessageAdded { conversation, .. })
             | (Interest::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
@@ -194,6 +217,11 @@ impl Reader<'_> {
             Audience::Conversation(id) => self.model.takes_part(self.listening.user, id, event.seq),
         }
     }
+}
+
+/// Whether the event shows how far another user has read.
+fn tells_of_reading(user: UserId, event: &Event) -> bool {
+    matches!(event.change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
 /// The conversation that an event is about.

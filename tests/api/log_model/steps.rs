@@ -88,6 +88,10 @@ pub enum Write {
     Unknown(usize),
     Join(usize, usize),
     Leave(usize, usize),
+    /// A user only reads further.
+    Read(usize, usize),
+    /// A user turns read receipts on or off.
+    Receipts(usize, bool),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +167,9 @@ fn write() -> impl Strategy<Value = Write> {
         1 => user.clone().prop_map(Write::Revoke),
         1 => conversation.clone().prop_map(Write::Unknown),
         3 => (user.clone(), conversation.clone()).prop_map(|(user, conversation)| Write::Join(user, conversation)),
-        3 => (user, conversation).prop_map(|(user, conversation)| Write::Leave(user, conversation)),
+        3 => (user.clone(), conversation.clone()).prop_map(|(user, conversation)| Write::Leave(user, conversation)),
+        2 => (conversation, user.clone()).prop_map(|(conversation, user)| Write::Read(conversation, user)),
+        1 => (user, any::<bool>()).prop_map(|(user, on)| Write::Receipts(user, on)),
     ]
 }
 

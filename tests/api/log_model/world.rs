@@ -15,6 +15,7 @@ use parlance::metrics::Metrics;
 use parlance::random::Random;
 use parlance::store::Database;
 use parlance::store::participants::{self, Participant, ParticipantRole};
+use parlance::store::privacy::{self, PrivacyChanges};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -192,6 +193,15 @@ impl World {
             }
             Write::Receipt(conversation, user) => {
                 Change::ReceiptAdvanced { conversation: self.conversations[conversation], user: self.users[user] }
+            }
+            Write::Read(conversation, user) => {
+                Change::ReadAdvanced { conversation: self.conversations[conversation], user: self.users[user] }
+            }
+            Write::Receipts(user, on) => {
+                let user = self.users[user];
+                let changes = PrivacyChanges { read_receipts: Some(on), ..PrivacyChanges::default() };
+                privacy::update(tx.conn(), user, &changes).await.unwrap();
+                if on { Change::ReadReceiptsOn { user } } else { Change::ReadReceiptsOff { user } }
             }
             Write::Revoke(user) => {
                 let session = SessionId::new(self.clock.now(), &self.random);
