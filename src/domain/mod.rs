@@ -36,6 +36,8 @@ pub mod presence;
 pub mod privacy;
 pub mod reactions;
 pub mod receipts;
+mod refresh_tokens;
+pub mod registration_invites;
 pub mod rooms;
 pub mod scheduled_messages;
 mod scheduler;

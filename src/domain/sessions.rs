@@ -1,19 +1,15 @@
 //! Sessions: a signed-in device, its access token and its refresh tokens.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use sha2::{Digest as _, Sha256};
 
 use super::error::{Error, Result};
+use super::refresh_tokens::{self, REPEATABLE_FOR};
 use super::validate::Check;
 use super::{App, Viewer};
 use crate::ids::{SessionId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::sessions::{self, RefreshToken, Revoke, Session};
 
-/// So that secret scanners know one when they see it.
-const REFRESH_TOKEN_PREFIX: &str = "parlance_rt_";
 const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
 
 pub struct Sessions<'a> {
@@ -74,11 +70,11 @@ impl Sessions<'_> {
         Ok(())
     }
 
-    /// Spends the refresh token for a new pair. One that was spent before ends its session: somebody else has it.
+    /// Spends the refresh token for a new pair. A repetition within `REPEATABLE_FOR` returns the same pair. A later one
+    /// ends the session, because it counts as theft.
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<&str>) -> Result<SignedIn> {
-        let hash = Sha256::digest(refresh_token);
         let mut tx = self.app.log().begin().await?;
-        let done = self.rotate(&mut tx, &hash, ip_address).await;
+        let done = self.rotate(&mut tx, refresh_token, ip_address).await;
         // A session that ended is committed as such, and only then told to the caller.
         tx.finish(done).await?.ok_or(ENDED)
     }
@@ -132,44 +128,92 @@ impl Sessions<'_> {
             revoked_at: None,
         };
         sessions::insert(tx.conn(), &session).await?;
-        self.issue(tx, session, now).await
+        let refresh_token = refresh_tokens::token(self.app.parts.random.bytes());
+        self.issue(tx, session, refresh_token, now).await
     }
 
-    /// None where the session is at its end.
+    /// Returns None if the session has ended. The lock on the session serialises its refreshes.
     async fn rotate(
         &self,
         tx: &mut Transaction<'_>,
-        hash: &[u8],
+        refresh_token: &str,
         ip_address: Option<&str>,
     ) -> Result<Option<SignedIn>> {
+        let hash = refresh_tokens::hash(refresh_token);
+        let Some(session) = sessions::lock_by_refresh_token(tx.conn(), &hash).await? else { return Ok(None) };
         let now = self.app.now();
-        let Some(token) = sessions::lock_refresh_token(tx.conn(), hash).await? else { return Ok(None) };
-        let Some(session) = sessions::by_id(tx.conn(), token.session_id).await? else { return Ok(None) };
+        let Some(token) = sessions::refresh_token(tx.conn(), &hash).await? else { return Ok(None) };
         if token.expires_at <= now || session.revoked_at.is_some() {
             return Ok(None);
         }
-        if token.spent_at.is_some() {
+        if let Some(spent_at) = token.spent_at {
+            if now - spent_at < REPEATABLE_FOR
+                && let Some(pair) = self.repeat(tx, &session, refresh_token, token).await?
+            {
+                return Ok(Some(pair));
+            }
             self.revoke_in(tx, session.user_id, Revoke::One(session.id)).await?;
             return Ok(None);
         }
-        sessions::spend_refresh_token(tx.conn(), &token, now).await?;
+        let salt = self.app.parts.random.bytes::<{ refresh_tokens::SECRET_BYTES }>();
+        sessions::spend_refresh_token(tx.conn(), &token, &salt, now, now - REPEATABLE_FOR).await?;
         let expires_at = now + self.app.tokens().refresh_ttl;
         let session = sessions::touch(tx.conn(), session.id, now, expires_at, ip_address).await?;
-        self.issue(tx, session, now).await.map(Some)
+        self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
     }
 
-    async fn issue(&self, tx: &mut Transaction<'_>, session: Session, now: DateTime<Utc>) -> Result<SignedIn> {
-        let secret = URL_SAFE_NO_PAD.encode(self.app.parts.random.bytes::<32>());
-        let refresh_token = format!("{REFRESH_TOKEN_PREFIX}{secret}");
+    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to the
+    /// newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be derived.
+    async fn repeat(
+        &self,
+        tx: &mut Transaction<'_>,
+        session: &Session,
+        refresh_token: &str,
+        mut token: RefreshToken,
+    ) -> Result<Option<SignedIn>> {
+        let mut refresh_token = refresh_token.to_owned();
+        while let Some(issued_at) = token.spent_at {
+            let Some(salt) = &token.successor_salt else { return Ok(None) };
+            refresh_token = refresh_tokens::successor(&refresh_token, salt);
+            let next = sessions::refresh_token(tx.conn(), &refresh_tokens::hash(&refresh_token)).await?;
+            let Some(next) = next else { return Ok(None) };
+            token = next;
+            if token.spent_at.is_none() {
+                let expires_at = token.expires_at;
+                return self.sign(session.clone(), refresh_token, expires_at, issued_at).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn issue(
+        &self,
+        tx: &mut Transaction<'_>,
+        session: Session,
+        refresh_token: String,
+        now: DateTime<Utc>,
+    ) -> Result<SignedIn> {
         let row = RefreshToken {
-            hash: Sha256::digest(&refresh_token).to_vec(),
+            hash: refresh_tokens::hash(&refresh_token),
             session_id: session.id,
             expires_at: session.expires_at,
             spent_at: None,
+            successor_salt: None,
         };
         sessions::insert_refresh_token(tx.conn(), &row).await?;
+        self.sign(session, refresh_token, row.expires_at, now)
+    }
+
+    /// Adds the access token of that time. The same arguments give the same pair.
+    fn sign(
+        &self,
+        session: Session,
+        refresh_token: String,
+        refresh_token_expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<SignedIn> {
         let (access_token, expires_at) = self.app.tokens().sign(session.user_id, session.id, now)?;
         let viewer = Viewer { user: session.user_id, session: session.id, expires_at };
-        Ok(SignedIn { viewer, access_token, refresh_token, refresh_token_expires_at: session.expires_at, session })
+        Ok(SignedIn { session, viewer, access_token, refresh_token, refresh_token_expires_at })
     }
 }

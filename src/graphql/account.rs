@@ -124,7 +124,9 @@ impl AccountMutation {
         AuthPayload::new(ctx, ctx.app().accounts().login(&input.identifier, input.password, device).await?).await
     }
 
-    /// Spends the refresh token and returns a new pair. A token used twice ends its session.
+    /// Spends the refresh token and returns a new pair. The same token again within 10 seconds, as from two tabs of a
+    /// browser, returns the same pair, or the session's newest one if that was spent meanwhile. After that it ends the
+    /// session. UNAUTHENTICATED where the session has ended.
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
         let ip_address = ctx.caller().ip_address.as_deref();
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await

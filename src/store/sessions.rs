@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
@@ -29,14 +29,24 @@ pub struct RefreshToken {
     pub session_id: SessionId,
     pub expires_at: DateTime<Utc>,
     pub spent_at: Option<DateTime<Utc>>,
+    /// The successor is derived from this salt and the spent token. None if it can no longer be repeated.
+    pub successor_salt: Option<Vec<u8>>,
 }
 
 pub async fn insert(conn: &mut Connection, session: &Session) -> QueryResult<()> {
     diesel::insert_into(sessions::table).values(session).execute(conn).await.map(drop)
 }
 
-pub async fn by_id(conn: &mut Connection, id: SessionId) -> QueryResult<Option<Session>> {
-    sessions::table.find(id).select(Session::as_select()).first(conn).await.optional()
+/// Locks the session of a refresh token. Concurrent refreshes of one session run one after the other.
+pub async fn lock_by_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<Session>> {
+    let session = refresh_tokens::table.find(hash).select(refresh_tokens::session_id).single_value();
+    sessions::table
+        .filter(sessions::id.nullable().eq(session))
+        .select(Session::as_select())
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()
 }
 
 /// The sessions of a user that can still be used, newest use first.
@@ -108,14 +118,31 @@ pub async fn insert_refresh_token(conn: &mut Connection, token: &RefreshToken) -
     diesel::insert_into(refresh_tokens::table).values(token).execute(conn).await.map(drop)
 }
 
-/// Locks the token, so that of two who spend it at once the second sees it spent.
-pub async fn lock_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<RefreshToken>> {
-    refresh_tokens::table.find(hash).select(RefreshToken::as_select()).for_update().first(conn).await.optional()
+pub async fn refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<RefreshToken>> {
+    refresh_tokens::table.find(hash).select(RefreshToken::as_select()).first(conn).await.optional()
 }
 
-/// Marks the token spent and forgets those of its session that have expired.
-pub async fn spend_refresh_token(conn: &mut Connection, token: &RefreshToken, now: DateTime<Utc>) -> QueryResult<()> {
-    diesel::update(refresh_tokens::table.find(&token.hash)).set(refresh_tokens::spent_at.eq(now)).execute(conn).await?;
+/// Marks the token spent, with the salt of its successor. Of the session's other tokens it deletes the expired ones, and
+/// the salts of those spent before `repeatable_from`. The session must be locked.
+pub async fn spend_refresh_token(
+    conn: &mut Connection,
+    token: &RefreshToken,
+    successor_salt: &[u8],
+    now: DateTime<Utc>,
+    repeatable_from: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE refresh_tokens
+         SET spent_at = coalesce(spent_at, $3), successor_salt = CASE WHEN hash = $1 THEN $4 END
+         WHERE session_id = $2 AND (hash = $1 OR successor_salt IS NOT NULL AND spent_at < $5)",
+    )
+    .bind::<Binary, _>(&token.hash)
+    .bind::<SqlUuid, _>(token.session_id)
+    .bind::<Timestamptz, _>(now)
+    .bind::<Binary, _>(successor_salt)
+    .bind::<Timestamptz, _>(repeatable_from)
+    .execute(conn)
+    .await?;
     diesel::delete(
         refresh_tokens::table
             .filter(refresh_tokens::session_id.eq(token.session_id).and(refresh_tokens::expires_at.lt(now))),

@@ -64,6 +64,8 @@ mod privacy;
 mod reactions;
 mod read_receipts;
 mod receipts;
+mod refreshes;
+mod registration;
 mod retention;
 mod scanner;
 mod scheduled_messages;

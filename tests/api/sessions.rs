@@ -32,30 +32,6 @@ async fn a_refresh_token_is_spent_for_a_new_pair() {
 }
 
 #[tokio::test]
-async fn a_spent_refresh_token_ends_its_session() {
-    let node = Node::start().await;
-    let ada = node.register("ada").await;
-    let data = node.call(None, REFRESH, json!({"token": ada.refresh_token})).await.data();
-    let again = User::from_payload(&node, &data["refreshSession"]);
-
-    let answer = node.call(None, REFRESH, json!({"token": ada.refresh_token})).await;
-    assert_eq!(answer.code(), "UNAUTHENTICATED");
-    assert!(!is_signed_in(&again).await);
-    let answer = node.call(None, REFRESH, json!({"token": again.refresh_token})).await;
-    assert_eq!(answer.code(), "UNAUTHENTICATED");
-}
-
-#[tokio::test]
-async fn of_many_who_spend_one_token_at_once_one_wins_and_the_session_ends() {
-    let node = Node::start().await;
-    let ada = node.register("ada").await;
-    let spend = || node.call(None, REFRESH, json!({"token": ada.refresh_token}));
-    let answers = futures_util::future::join_all((0..8).map(|_| spend())).await;
-    assert_eq!(answers.iter().filter(|answer| answer.body.get("errors").is_none()).count(), 1);
-    assert!(!is_signed_in(&ada).await);
-}
-
-#[tokio::test]
 async fn made_up_tokens_are_refused_and_end_nothing() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
