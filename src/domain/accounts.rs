@@ -65,6 +65,8 @@ impl Accounts<'_> {
             created_at: now,
             last_seen_at: None,
             avatar_id: None,
+            email_verified_at: None,
+            phone_verified_at: None,
             privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
@@ -72,7 +74,7 @@ impl Accounts<'_> {
         tx.finish(done).await
     }
 
-    /// By username, e-mail or phone. Tells nothing of whether the account exists, in words or in time.
+    /// By username, verified e-mail or verified phone. Tells nothing of whether the account exists, in words or in time.
     pub async fn login(&self, identifier: &str, password: String, device: Device) -> Result<SignedIn> {
         let mut check = Check::default();
         let device = device.checked(&mut check);
@@ -203,14 +205,15 @@ fn wrong_password(path: &str) -> Error {
     Error::invalid(path, "This is not the present password.")
 }
 
-/// What a broken UNIQUE means to the person who chose the value.
+/// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and
+/// not unique, so they never fail.
 fn taken(error: Diesel) -> Error {
-    let Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details) = &error else { return error.into() };
-    let (path, message) = match details.constraint_name() {
-        Some("users_username_key") => ("username", "This username is taken."),
-        Some("users_email_key") => ("email", "This e-mail address belongs to another account."),
-        Some("users_phone_key") => ("phone", "This phone number belongs to another account."),
-        _ => return error.into(),
-    };
-    Error::Conflict(Violation::new(path, message))
+    match &error {
+        Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
+            if details.constraint_name() == Some("users_username_key") =>
+        {
+            Error::Conflict(Violation::new("username", "This username is taken."))
+        }
+        _ => error.into(),
+    }
 }

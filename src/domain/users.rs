@@ -32,8 +32,8 @@ impl Users<'_> {
         Ok(users::by_username(&mut *self.app.connection().await?, &username).await?)
     }
 
-    /// By username prefix, display name, or the whole e-mail or phone of users who let the viewer: what fits exactly
-    /// first, then prefixes, then names.
+    /// By username prefix, display name, or the whole verified e-mail or phone of users who let the viewer: exact
+    /// matches first, then prefixes, then names.
     pub async fn search(
         &self,
         viewer: Viewer,

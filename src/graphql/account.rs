@@ -40,8 +40,9 @@ pub struct RegisterInput {
     username: String,
     /// 8 to 128 characters that are not easily guessed.
     password: String,
+    /// Unverified at first: see `Viewer.emailVerified`. It is no error if another account has it.
     email: Option<String>,
-    /// With its country code, such as +4915112345678.
+    /// With its country code, such as +4915112345678. Unverified at first, like `email`.
     phone: Option<String>,
     /// The username where there is none.
     display_name: Option<String>,
@@ -50,7 +51,7 @@ pub struct RegisterInput {
 
 #[derive(InputObject)]
 pub struct LoginInput {
-    /// A username, e-mail address or phone number.
+    /// A username, verified e-mail address or verified phone number.
     identifier: String,
     password: String,
     device_name: Option<String>,
@@ -89,7 +90,9 @@ pub struct UpdateProfileInput {
     username: MaybeUndefined<String>,
     display_name: MaybeUndefined<String>,
     about: MaybeUndefined<String>,
+    /// A changed address is unverified: see `Viewer.emailVerified`. It is no error if another account has it.
     email: MaybeUndefined<String>,
+    /// The same rules as for `email`.
     phone: MaybeUndefined<String>,
     /// One of the viewer's own pictures, READY.
     avatar_id: MaybeUndefined<ID>,
@@ -118,7 +121,7 @@ impl AccountMutation {
         AuthPayload::new(ctx, ctx.app().accounts().register(registration, device).await?).await
     }
 
-    /// By username, e-mail or phone, with a password.
+    /// By username, verified e-mail or verified phone, with a password.
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
         let device = device(ctx, input.device_name);
         AuthPayload::new(ctx, ctx.app().accounts().login(&input.identifier, input.password, device).await?).await

@@ -84,8 +84,8 @@ impl UserQuery {
         find(ctx, by).await.transpose()
     }
 
-    /// By username prefix, display name or, for an exact match, e-mail or phone of users who allow it. What fits exactly
-    /// comes first, then prefixes, then names.
+    /// By username prefix, display name or, for an exact match, verified e-mail or phone of users who allow it. Exact
+    /// matches come first, then prefixes, then names. Unverified e-mails and phones are not searched.
     async fn search_users(
         &self,
         ctx: &Context<'_>,

@@ -46,8 +46,19 @@ impl Viewer {
         self.row.email.as_deref()
     }
 
+    /// Whether the viewer has proved that `email` is theirs. False without an e-mail address. An unverified address is
+    /// accepted neither for login nor in searches, and other accounts may have entered the same one.
+    async fn email_verified(&self) -> bool {
+        self.row.email_verified_at.is_some()
+    }
+
     async fn phone(&self) -> Option<&str> {
         self.row.phone.as_deref()
+    }
+
+    /// Whether the viewer has proved that `phone` is theirs. The same rules as for `emailVerified`.
+    async fn phone_verified(&self) -> bool {
+        self.row.phone_verified_at.is_some()
     }
 
     /// Most recently active first; archived ones only when asked for.

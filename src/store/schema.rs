@@ -308,6 +308,8 @@ diesel::table! {
         group_adds -> Text,
         discoverable_by_contact_point -> Text,
         avatar_id -> Nullable<Uuid>,
+        email_verified_at -> Nullable<Timestamptz>,
+        phone_verified_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Users: the accounts and what others see of them.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -17,13 +18,19 @@ pub struct User {
     pub username: String,
     pub display_name: String,
     pub about: Option<String>,
+    /// Several users may have the same address; at most one of them has verified it.
     pub email: Option<String>,
+    /// The same rules as for `email`.
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
     /// When the last connection closed; None before the first.
     pub last_seen_at: Option<DateTime<Utc>>,
     pub avatar_id: Option<AttachmentId>,
+    /// None while the e-mail address is unverified: then it is accepted neither for login nor in searches.
+    pub email_verified_at: Option<DateTime<Utc>>,
+    /// The same rules as for `email_verified_at`.
+    pub phone_verified_at: Option<DateTime<Utc>>,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
@@ -55,8 +62,22 @@ pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
     diesel::insert_into(users::table).values(user).execute(conn).await.map(drop)
 }
 
+/// A changed e-mail address or phone number becomes unverified. Setting the same value again keeps it verified.
 pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) -> QueryResult<User> {
-    diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
+    // The right side of SET reads the row before the update.
+    let email_verified_at = changes.email.as_ref().map(|new| {
+        let kept = case_when(users::email.is_not_distinct_from(new.as_deref()), users::email_verified_at);
+        users::email_verified_at.eq(kept)
+    });
+    let phone_verified_at = changes.phone.as_ref().map(|new| {
+        let kept = case_when(users::phone.is_not_distinct_from(new.as_deref()), users::phone_verified_at);
+        users::phone_verified_at.eq(kept)
+    });
+    diesel::update(users::table.find(id))
+        .set((changes, email_verified_at, phone_verified_at))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
 }
 
 pub async fn by_id(conn: &mut Connection, id: UserId) -> QueryResult<Option<User>> {
@@ -71,10 +92,12 @@ pub async fn by_username(conn: &mut Connection, username: &str) -> QueryResult<O
     users::table.filter(users::username.eq(username)).select(User::as_select()).first(conn).await.optional()
 }
 
-/// Whose username, e-mail or phone is this.
+/// The user with this username, verified e-mail address or verified phone number.
 pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResult<Option<User>> {
+    let by_email = users::email.eq(identifier).and(users::email_verified_at.is_not_null());
+    let by_phone = users::phone.eq(identifier).and(users::phone_verified_at.is_not_null());
     users::table
-        .filter(users::username.eq(identifier).or(users::email.eq(identifier)).or(users::phone.eq(identifier)))
+        .filter(users::username.eq(identifier).or(by_email).or(by_phone))
         .select(User::as_select())
         .first(conn)
         .await
@@ -147,7 +170,7 @@ pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<
     users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
 }
 
-/// Users whose username begins with `query`, or whose display name holds it, or whose e-mail or phone is
+/// Users whose username begins with `query`, or whose display name holds it, or whose verified e-mail or phone is
 /// `contact_point` and who let the viewer find them by it, after the place `after` in the order (rank, username).
 /// `query` is lower case. Below three characters there is no trigram to look up, so that display names too are matched
 /// by their beginning.
@@ -166,7 +189,9 @@ pub async fn search(
     diesel::sql_query(
         "WITH owner AS MATERIALIZED (
              SELECT id FROM users
-             WHERE (email = $7 OR phone = $7) AND (
+             WHERE (
+                 email = $7 AND email_verified_at IS NOT NULL OR phone = $7 AND phone_verified_at IS NOT NULL
+             ) AND (
                  discoverable_by_contact_point = 'EVERYONE'
                  OR discoverable_by_contact_point = 'CONTACTS' AND EXISTS (
                      SELECT FROM contacts WHERE user_id = users.id AND contact_id = $8

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Node, PASSWORD, User};
+use crate::support::{Node, PASSWORD, TestDatabase, User};
 
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) {
     viewer { id email phone user { id username displayName } } session { deviceName ipAddress viewerIsCurrent }
@@ -14,7 +14,8 @@ const UPDATE: &str = "mutation ($input: UpdateProfileInput!) { updateProfile(inp
 
 #[tokio::test]
 async fn registering_makes_an_account_and_signs_it_in() {
-    let node = Node::start().await;
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
     let input = json!({
         "username": "Ada.L", "password": PASSWORD, "email": " Ada@Example.org ", "phone": "+49 151 1234-5678",
         "displayName": "Ada Lovelace", "deviceName": "Analytical Engine",
@@ -29,6 +30,7 @@ async fn registering_makes_an_account_and_signs_it_in() {
     let session = json!({"deviceName": "Analytical Engine", "ipAddress": "127.0.0.1", "viewerIsCurrent": true});
     assert_eq!(data["register"]["session"], session);
 
+    database.verify_contact_points("ada.l").await;
     for identifier in ["ada.l", "ADA.L", "ada@example.org", "+4915112345678"] {
         let input = json!({"identifier": identifier, "password": PASSWORD});
         let data = node.call(None, LOGIN, json!({"input": input})).await.data();
@@ -37,17 +39,13 @@ async fn registering_makes_an_account_and_signs_it_in() {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_a_conflict_that_names_the_field() {
+async fn a_taken_username_is_a_conflict() {
     let node = Node::start().await;
-    let first = json!({"username": "ada", "password": PASSWORD, "email": "ada@example.org", "phone": "+4915112345678"});
+    let first = json!({"username": "ada", "password": PASSWORD});
     node.call(None, REGISTER, json!({"input": first})).await.data();
-    for (field, value) in [("username", "ADA"), ("email", "ADA@example.org"), ("phone", "+49 15112345678")] {
-        let mut input = json!({"username": "bob", "password": PASSWORD});
-        input[field] = json!(value);
-        let answer = node.call(None, REGISTER, json!({"input": input})).await;
-        assert_eq!(answer.code(), "CONFLICT");
-        assert_eq!(answer.violations(), [field]);
-    }
+    let second = json!({"username": "ADA", "password": PASSWORD});
+    let answer = node.call(None, REGISTER, json!({"input": second})).await;
+    assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["username"]));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod call_signals;
 mod call_timeouts;
 mod calls;
 mod connections;
+mod contact_points;
 mod contacts;
 mod contract;
 mod conversations;

@@ -87,3 +87,48 @@ async fn events_that_are_there_move_into_partitions_and_back() {
     other.batch_execute(&format!("UPDATE log_head SET forgotten = 1; {down}")).await.unwrap();
     assert_ne!(sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count, old);
 }
+
+/// The SQL of all earlier migrations, and the two directions of this one.
+fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
+    let names = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut before: Vec<_> = names.filter(|other| other.as_str() < name).collect();
+    before.sort();
+    (before.iter().map(|name| read(name, "up.sql")).collect(), read(name, "up.sql"), read(name, "down.sql"))
+}
+
+#[tokio::test]
+async fn contact_points_of_before_count_as_verified_and_go_back_where_they_are_unique() {
+    let (before, up, down) = migrations_up_to("2026-11-29-000016_verified_contact_points");
+    let database = TestDatabase::empty().await;
+    let mut connection = database.connection().await;
+    for sql in before {
+        connection.batch_execute(&sql).await.unwrap();
+    }
+    let user = |username: &str, email: &str| {
+        format!(
+            "INSERT INTO users (id, username, display_name, email, password_hash, created_at)
+             VALUES (gen_random_uuid(), '{username}', 'name', {email}, 'hash', now());"
+        )
+    };
+    connection.batch_execute(&user("ada", "'ada@example.org'")).await.unwrap();
+    connection.batch_execute(&user("bob", "NULL")).await.unwrap();
+    connection.batch_execute(&up).await.unwrap();
+    let count = async |condition: &str| {
+        let query = format!("SELECT count(*) FROM users WHERE {condition}");
+        sql_query(query).get_result::<Count>(&mut database.connection().await).await.unwrap().count
+    };
+    assert_eq!(count("username = 'ada' AND email_verified_at IS NOT NULL AND phone_verified_at IS NULL").await, 1);
+    assert_eq!(count("username = 'bob' AND email_verified_at IS NULL").await, 1);
+    // Three accounts have the same address; one of them has verified it.
+    connection.batch_execute(&user("cem", "'ada@example.org'")).await.unwrap();
+    connection.batch_execute(&user("dee", "'ada@example.org'")).await.unwrap();
+    assert!(connection.batch_execute("UPDATE users SET email_verified_at = now()").await.is_err(), "it is unique");
+    connection.batch_execute(&down).await.unwrap();
+    assert_eq!(count("email = 'ada@example.org' AND username = 'ada'").await, 1);
+    assert_eq!(count("email IS NULL").await, 3);
+    assert!(connection.batch_execute(&user("eve", "'ada@example.org'")).await.is_err(), "it is unique again");
+    connection.batch_execute(&up).await.unwrap();
+    assert_eq!(count("email_verified_at IS NOT NULL").await, 1);
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, PASSWORD, User};
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
 
 const SETTINGS: &str = "{ viewer { privacy { lastSeen readReceipts groupAdds discoverableByContactPoint } } }";
 
@@ -85,10 +85,12 @@ async fn only_whom_one_lets_adds_one_to_groups() {
 
 #[tokio::test]
 async fn an_email_or_a_phone_finds_whoever_allows_it() {
-    let node = Node::start().await;
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let update = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { id } } }";
     ada.query(update, json!({"input": {"email": "Countess@example.org", "phone": "+441632960001"}})).await;
+    database.verify_contact_points(&ada.username).await;
     make_contacts(&ada, &bob).await;
     let search = async |user: &User, query: &str| {
         let document = "query ($query: String!) { searchUsers(query: $query) { nodes { id } } }";

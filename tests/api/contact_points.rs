@@ -1,0 +1,140 @@
+//! E-mail addresses and phone numbers: they cannot be enumerated, and only a verified one is usable.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
+
+const EMAIL: &str = "ada@example.org";
+const PHONE: &str = "+4915112345678";
+const OWN: &str = "email emailVerified phone phoneVerified";
+
+async fn register(node: &Node, username: &str, contact_points: Value) -> Answer {
+    let query = format!(
+        "mutation ($input: RegisterInput!) {{ register(input: $input) {{
+            accessToken refreshToken session {{ id }} viewer {{ {OWN} user {{ id username }} }}
+        }} }}"
+    );
+    let mut input = contact_points;
+    input["username"] = json!(username);
+    input["password"] = json!(PASSWORD);
+    node.call(None, &query, json!({"input": input})).await
+}
+
+async fn update(user: &User, input: Value) -> Answer {
+    let query =
+        format!("mutation ($input: UpdateProfileInput!) {{ updateProfile(input: $input) {{ viewer {{ {OWN} }} }} }}");
+    user.call(&query, json!({"input": input})).await
+}
+
+async fn login(node: &Node, identifier: &str) -> Answer {
+    let query = "mutation ($input: LoginInput!) { login(input: $input) { viewer { user { username } } } }";
+    node.call(None, query, json!({"input": {"identifier": identifier, "password": PASSWORD}})).await
+}
+
+async fn found(by: &User, query: &str) -> Value {
+    let document = "query ($query: String!) { searchUsers(query: $query) { nodes { username } } }";
+    by.query(document, json!({"query": query})).await["searchUsers"]["nodes"].clone()
+}
+
+/// Registers an account and verifies its e-mail address and phone number.
+async fn verified(database: &TestDatabase, node: &Node) -> User {
+    let data = register(node, "ada", json!({"email": EMAIL, "phone": PHONE})).await.data();
+    database.verify_contact_points("ada").await;
+    User::from_payload(node, &data["register"])
+}
+
+#[tokio::test]
+async fn neither_register_nor_update_profile_tells_whether_a_contact_point_is_taken() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = verified(&database, &node).await;
+    let mut answers = Vec::new();
+    for (username, email, phone) in [
+        ("taken", EMAIL, PHONE),
+        ("upper", "ADA@Example.org", "+49 151 1234-5678"),
+        ("free", "free@example.org", "+4915100000000"),
+    ] {
+        let input = json!({"email": email, "phone": phone});
+        let data = register(&node, username, input.clone()).await.data();
+        let viewer = &data["register"]["viewer"];
+        let kept = json!([email.to_lowercase(), phone.replace([' ', '-'], "")]);
+        assert_eq!(json!([viewer["email"], viewer["phone"]]), kept);
+        assert_eq!((&viewer["emailVerified"], &viewer["phoneVerified"]), (&json!(false), &json!(false)));
+        // `updateProfile` gives the same answer.
+        let other = node.register("other").await;
+        let changed = update(&other, input).await.data()["updateProfile"]["viewer"].clone();
+        assert_eq!(json!([changed["email"], changed["phone"]]), kept);
+        answers.push((changed["emailVerified"].clone(), changed["phoneVerified"].clone()));
+    }
+    assert!(answers.iter().all(|answer| *answer == (json!(false), json!(false))), "{answers:?}");
+    // The verified owner keeps them.
+    for identifier in [EMAIL, PHONE] {
+        assert_eq!(login(&node, identifier).await.data()["login"]["viewer"]["user"]["username"], "ada");
+    }
+    assert_eq!(
+        update(&ada, json!({"displayName": "Ada"})).await.data()["updateProfile"]["viewer"]["emailVerified"],
+        true
+    );
+}
+
+#[tokio::test]
+async fn an_unverified_contact_point_finds_nobody_and_signs_nobody_in() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let bob = node.register("bob").await;
+    register(&node, "ada", json!({"email": EMAIL, "phone": PHONE})).await.data();
+    let unknown = login(&node, "nobody@example.org").await;
+    for identifier in [EMAIL, PHONE] {
+        assert_eq!(found(&bob, identifier).await, json!([]));
+        let refused = login(&node, identifier).await;
+        assert_eq!(refused.body, unknown.body, "the same as for an address of nobody");
+    }
+    database.verify_contact_points("ada").await;
+    for identifier in [EMAIL, PHONE] {
+        assert_eq!(found(&bob, identifier).await, json!([{"username": "ada"}]));
+        assert_eq!(login(&node, identifier).await.data()["login"]["viewer"]["user"]["username"], "ada");
+    }
+}
+
+#[tokio::test]
+async fn another_value_is_unverified_and_the_same_one_stays_verified() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = verified(&database, &node).await;
+    let after = async |input| update(&ada, input).await.data()["updateProfile"]["viewer"].clone();
+    let viewer = after(json!({"email": " ADA@example.org", "phone": "+49 151 12345678", "about": "new"})).await;
+    assert_eq!(viewer, json!({"email": EMAIL, "emailVerified": true, "phone": PHONE, "phoneVerified": true}));
+    let viewer = after(json!({"email": "new@example.org"})).await;
+    let expected = json!({"email": "new@example.org", "emailVerified": false, "phone": PHONE, "phoneVerified": true});
+    assert_eq!(viewer, expected);
+    // Setting the former value again does not verify it again.
+    let viewer = after(json!({"email": EMAIL, "phone": null})).await;
+    assert_eq!(viewer, json!({"email": EMAIL, "emailVerified": false, "phone": null, "phoneVerified": false}));
+    for identifier in [EMAIL, PHONE] {
+        assert_eq!(login(&node, identifier).await.code(), "UNAUTHENTICATED");
+    }
+}
+
+#[tokio::test]
+async fn many_accounts_claim_the_same_contact_point_at_once() {
+    let node = Node::start().await;
+    let users = join_all((0..5).map(|_| node.register("user"))).await;
+    let input = json!({"email": EMAIL, "phone": PHONE});
+    for answer in join_all(users.iter().map(|user| update(user, input.clone()))).await {
+        assert_eq!(answer.data()["updateProfile"]["viewer"]["email"], EMAIL);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_says_since_when_a_contact_point_is_verified() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = verified(&database, &node).await;
+    update(&ada, json!({"phone": "+4915100000000"})).await.data();
+    let mut text = Vec::new();
+    parlance::domain::export::export(&database.url, "ada", chrono::DateTime::UNIX_EPOCH, &mut text).await.unwrap();
+    let archive: Value = serde_json::from_slice(&text).unwrap();
+    assert!(archive["user"]["emailVerifiedAt"].is_string());
+    assert_eq!(archive["user"]["phoneVerifiedAt"], Value::Null);
+}
