@@ -5,6 +5,7 @@ mod docs;
 mod files;
 mod media;
 mod process;
+mod registration;
 mod s3;
 mod webrtc;
 
@@ -18,6 +19,7 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::{MAX_EXAMINATION, Media};
 pub use process::{LogFormat, Process};
+pub use registration::{Registration, RegistrationMode};
 pub use s3::S3Settings;
 pub use webrtc::{LiveKit, Webrtc};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub s3: S3Settings,
     #[command(flatten)]
     pub auth: Auth,
+    #[command(flatten)]
+    pub registration: Registration,
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
@@ -142,6 +146,9 @@ pub struct Limits {
     /// Participants of a group, its owner included
     #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
     pub max_group_size: usize,
+    /// Former bodies kept of one edited message: the first one and the newest ones; those between are deleted
+    #[arg(long, env, default_value = "50", value_name = "2..10000", value_parser = within::<i32>(2..=10_000))]
+    pub max_kept_edits: i32,
     /// Bytes in the body of an HTTP request; a larger one gets 413
     #[arg(long, env, default_value = "1048576", value_name = "BYTES", value_parser = within::<usize>(1024..=67_108_864))]
     pub max_request_bytes: usize,

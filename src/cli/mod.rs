@@ -3,6 +3,7 @@
 mod database;
 mod export;
 mod health;
+mod invite;
 mod seed;
 mod serve;
 
@@ -35,6 +36,8 @@ enum Command {
     Export(export::Export),
     /// Fill a database with believable users, groups and history, for demos and load tests
     Seed(seed::Seed),
+    /// Make, list and revoke the codes that users need to register with REGISTRATION=invite
+    Invite(invite::Invite),
     /// Print the GraphQL schema
     Schema,
     /// Ask a running server whether it is ready; the exit code tells
@@ -64,6 +67,7 @@ impl Cli {
                 Ok(())
             }
             Command::Export(export) => runtime()?.block_on(export.run()),
+            Command::Invite(invite) => runtime()?.block_on(invite.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.ask(),
             Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
@@ -90,5 +94,5 @@ pub(crate) fn without_empty_env(command: clap::Command) -> clap::Command {
         Some(name) if std::env::var_os(name).is_some_and(|value| value.is_empty()) => arg.env(None),
         _ => arg,
     };
-    command.mut_subcommands(move |subcommand| subcommand.mut_args(unset))
+    command.mut_subcommands(move |subcommand| without_empty_env(subcommand.mut_args(unset)))
 }

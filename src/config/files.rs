@@ -20,8 +20,8 @@ pub struct Files {
     /// Bytes in a recording of sound
     #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<i64>(1..=2_147_483_647))]
     pub max_audio_bytes: i64,
-    /// Bytes of all files of one user together, uploads under way included; 0 is as many as they like
-    #[arg(long, env, default_value = "0", value_name = "BYTES", value_parser = within::<i64>(0..=1_099_511_627_776_000))]
+    /// Bytes of all files of one user together, uploads under way included; 0 means no limit
+    #[arg(long, env, default_value = "10737418240", value_name = "BYTES", value_parser = within::<i64>(0..=1_099_511_627_776_000))]
     pub storage_quota_bytes: i64,
     /// Seconds a file is kept that nothing refers to: not completed, not sent, or its last message gone
     #[arg(long, env, default_value = "86400", value_name = "SECONDS", value_parser = seconds(3600..=31_536_000))]

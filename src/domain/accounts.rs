@@ -3,6 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::error::{Error, Result, Violation};
+use super::registration_invites::{self, Admission};
 use super::sessions::{Device, SignedIn};
 use super::validate::{self, Check};
 use super::{App, Viewer, avatars};
@@ -26,6 +27,8 @@ pub struct Registration {
     pub password: String,
     pub email: Option<String>,
     pub phone: Option<String>,
+    /// Code of a registration invite. Needed with `REGISTRATION=invite`.
+    pub invite: Option<String>,
     /// The username where there is none.
     pub display_name: Option<String>,
 }
@@ -43,6 +46,7 @@ pub struct ProfileChanges {
 
 impl Accounts<'_> {
     pub async fn register(&self, registration: Registration, device: Device) -> Result<SignedIn> {
+        let admission = registration_invites::admit(self.app, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
         let email = registration.email.map(|text| check.email(&text));
@@ -70,7 +74,7 @@ impl Accounts<'_> {
             privacy: Privacy::default(),
         };
         let mut tx = self.app.log().begin().await?;
-        let done = self.insert(&mut tx, &user, device).await;
+        let done = self.insert(&mut tx, &admission, &user, device).await;
         tx.finish(done).await
     }
 
@@ -183,7 +187,15 @@ impl Accounts<'_> {
         self.app.sessions().open(tx, user.id, device).await
     }
 
-    async fn insert(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
+    /// Takes the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        admission: &Admission,
+        user: &User,
+        device: Device,
+    ) -> Result<SignedIn> {
+        admission.take(self.app, tx).await?;
         users::insert(tx.conn(), user).await.map_err(taken)?;
         self.app.sessions().open(tx, user.id, device).await
     }

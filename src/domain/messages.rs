@@ -66,8 +66,8 @@ impl Messages<'_> {
         Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Puts another body in the place of the message's own, which is kept for the audit. Beside attachments it may be
-    /// empty.
+    /// Replaces the message's body. The one before is kept for the audit, up to `Limits::max_kept_edits` of a message.
+    /// Beside attachments it may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
         check.caption(&body, self.app.limits().max_message_length);
@@ -95,7 +95,7 @@ impl Messages<'_> {
         let now = self.app.now();
         let (revision, before) = (held.next_revision(), std::mem::replace(&mut held.message.body, body));
         let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
-        messages::keep_edit(tx.conn(), &edit).await?;
+        messages::keep_edit(tx.conn(), &edit, self.app.limits().max_kept_edits).await?;
         held.message.edited_at = Some(now);
         held.withhold(tx).await?;
         held.write(tx).await?;

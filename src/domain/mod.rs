@@ -71,7 +71,7 @@ pub use tokens::Tokens;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{CallSettings, Config, Limits, Webrtc};
+use crate::config::{CallSettings, Config, Limits, RegistrationMode, Webrtc};
 use crate::ids::{SessionId, UserId};
 use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
@@ -95,6 +95,7 @@ struct Parts {
     clock: Clock,
     random: Random,
     limits: Limits,
+    registration: RegistrationMode,
     calls: CallSettings,
     /// After which a signal has reached its device, or the device's connection is known to be broken.
     handed_over: Duration,
@@ -166,6 +167,7 @@ impl App {
             clock,
             random,
             limits,
+            registration: config.registration.registration,
             calls,
             handed_over: call_events::handed_over(&config.socket),
             webrtc,
@@ -292,6 +294,10 @@ impl App {
 
     pub fn limits(&self) -> &Limits {
         &self.parts.limits
+    }
+
+    pub fn registration(&self) -> RegistrationMode {
+        self.parts.registration
     }
 
     pub fn clock(&self) -> Clock {

@@ -47,6 +47,8 @@ pub struct RegisterInput {
     /// The username where there is none.
     display_name: Option<String>,
     device_name: Option<String>,
+    /// A code of the server's operator. Needed where `ServerInfo.registration` is INVITE, ignored elsewhere.
+    invite: Option<String>,
 }
 
 #[derive(InputObject)]
@@ -108,7 +110,9 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Makes an account and signs it in.
+    /// Makes an account and signs it in. Where `ServerInfo.registration` is CLOSED, FORBIDDEN. Where it is INVITE, a
+    /// code that is missing, unknown, spent or expired gets BAD_USER_INPUT at `invite`. CONFLICT where the username is
+    /// taken. The answer does not depend on whether another account has the e-mail or phone.
     async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
         let device = device(ctx, input.device_name);
         let registration = Registration {
@@ -116,6 +120,7 @@ impl AccountMutation {
             password: input.password,
             email: input.email,
             phone: input.phone,
+            invite: input.invite,
             display_name: input.display_name,
         };
         AuthPayload::new(ctx, ctx.app().accounts().register(registration, device).await?).await

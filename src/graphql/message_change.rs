@@ -61,7 +61,9 @@ pub struct MessageChangeMutation;
 
 #[Object]
 impl MessageChangeMutation {
-    /// The viewer's own texts, and what is written beside attachments. Others are told where the body differs.
+    /// Replaces the body of the viewer's own message, or the text beside its attachments. Sends MessageUpdated if the body
+    /// differs. The number of edits is not limited. The server keeps former bodies for its operator: the original one and
+    /// the newest ones, 50 by default.
     async fn edit_message(&self, ctx: &Context<'_>, input: EditMessageInput) -> Result<EditMessagePayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.message_id, "messageId")?;

@@ -1,10 +1,23 @@
 //! What a client may want to know of the server.
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, Enum, Object};
 
 use super::context::ContextExt as _;
 use super::error::ErrorCode;
 use super::page::MAX_PAGE_SIZE;
+use crate::config::RegistrationMode as ModeSetting;
+
+/// How the server treats `register`.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "ModeSetting")]
+pub enum RegistrationMode {
+    /// All clients can register.
+    Open,
+    /// Clients need a code of the server's operator in `RegisterInput.invite`.
+    Invite,
+    /// Registration is refused with FORBIDDEN.
+    Closed,
+}
 
 pub struct ServerInfo;
 
@@ -31,6 +44,11 @@ impl ServerInfo {
 
     async fn max_page_size(&self) -> i32 {
         MAX_PAGE_SIZE.into()
+    }
+
+    /// How the server treats `register`. A client can decide by it which form to show.
+    async fn registration(&self, ctx: &Context<'_>) -> RegistrationMode {
+        ctx.app().registration().into()
     }
 
     /// Every value `extensions.code` can have, so that code generators make a type of it.

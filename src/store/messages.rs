@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{message_edits, message_hidden, messages};
+use super::schema::{message_hidden, messages};
 use super::{Connection, Prepared, text_enum, unread};
 use crate::ids::{ConversationId, MessageId, UserId};
 
@@ -313,8 +313,7 @@ pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()>
 }
 
 /// What a message said until it was edited.
-#[derive(Debug, Insertable)]
-#[diesel(table_name = message_edits)]
+#[derive(Debug)]
 pub struct Edit<'a> {
     pub message_id: MessageId,
     /// The message's revision that replaced the body.
@@ -323,9 +322,27 @@ pub struct Edit<'a> {
     pub until: DateTime<Utc>,
 }
 
-/// Keeps it for the audit.
-pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>) -> QueryResult<()> {
-    diesel::insert_into(message_edits::table).values(edit).execute(conn).await.map(drop)
+/// Keeps the edit for the audit, and at most `max` edits of the message: the first one, which has the original body, and
+/// the newest ones. `max` is at least 2. The conversation must be locked.
+pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> QueryResult<()> {
+    // The statement does not see the row that it inserts, so it leaves room for one.
+    let query = diesel::sql_query(
+        "WITH kept AS (
+             SELECT revision, row_number() OVER (ORDER BY revision) AS place, count(*) OVER () AS total
+             FROM message_edits WHERE message_id = $1
+         ), dropped AS (
+             DELETE FROM message_edits WHERE message_id = $1 AND revision IN (
+                 SELECT revision FROM kept WHERE place BETWEEN 2 AND total + 2 - $5
+             )
+         )
+         INSERT INTO message_edits (message_id, revision, body, until) VALUES ($1, $2, $3, $4)",
+    )
+    .bind::<SqlUuid, _>(edit.message_id)
+    .bind::<Integer, _>(edit.revision)
+    .bind::<Nullable<Text>, _>(edit.body)
+    .bind::<Timestamptz, _>(edit.until)
+    .bind::<Integer, _>(max);
+    Prepared(query).execute(conn).await.map(drop)
 }
 
 /// Hides a message from one user; returns whether it was not hidden before.

@@ -21,6 +21,8 @@ mod prepared;
 pub mod privacy;
 pub mod reactions;
 pub mod receipts;
+pub mod registration_invites;
+pub mod removed_participants;
 pub mod scheduled_messages;
 pub mod schema;
 pub mod search;

@@ -4,12 +4,13 @@ mod completing;
 mod parts;
 mod scanning;
 
+use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use parlance::config::S3Settings;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Node, NodeBuilder, User, get, picture, put, unique};
+use crate::support::{Node, NodeBuilder, TestDatabase, User, get, picture, put, unique};
 
 /// The S3 that is not the server's own.
 fn second_s3() -> NodeBuilder {
@@ -200,6 +201,22 @@ async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 3);
     assert_eq!(refused[0].violations(), ["input"]);
+}
+
+#[tokio::test]
+async fn a_user_has_ten_gib_unless_it_is_set_otherwise() {
+    const GIB: i64 = 1 << 30;
+    let database = TestDatabase::new().await;
+    let node = Node::build().start_on(&database).await;
+    let ada = node.register("ada").await;
+    ada.upload_note("one").await;
+    let begin = json!({"fileName": "a", "contentType": "text/plain", "byteSize": 10});
+    let statement = format!("UPDATE attachments SET byte_size = {}", 10 * GIB - 10);
+    database.connection().await.batch_execute(&statement).await.unwrap();
+    ada.create_upload(begin.clone()).await.data();
+    assert_eq!(ada.create_upload(begin.clone()).await.violations(), ["byteSize"]);
+    let unlimited = Node::build().flag("--storage-quota-bytes=0").s3(&node.s3).start_on(&database).await;
+    ada.on(&unlimited).create_upload(begin).await.data();
 }
 
 #[tokio::test]

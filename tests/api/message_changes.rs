@@ -50,6 +50,36 @@ async fn an_edit_changes_the_body_for_all_and_is_kept_for_the_audit() {
 }
 
 #[tokio::test]
+async fn of_many_edits_the_first_and_the_newest_are_kept() {
+    #[derive(QueryableByName)]
+    struct Edit {
+        #[diesel(sql_type = Text)]
+        body: String,
+    }
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--max-kept-edits=3").start_on(&database).await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let message = ada.send(&conversation, "0").await;
+    let other = ada.send(&conversation, "other").await;
+    ada.edit(&other, "another").await.data();
+    let kept = async || {
+        let query = sql_query("SELECT body FROM message_edits WHERE body <> 'other' ORDER BY until");
+        let edits: Vec<Edit> = query.load(&mut database.connection().await).await.unwrap();
+        edits.into_iter().map(|edit| edit.body).collect::<Vec<_>>().join(" ")
+    };
+    let expected = ["0", "0 1", "0 1 2", "0 2 3", "0 3 4", "0 4 5"];
+    for (place, expected) in expected.into_iter().enumerate() {
+        ada.edit(&message, &(place + 1).to_string()).await.data();
+        assert_eq!(kept().await, expected);
+    }
+    // A smaller setting takes effect with the next edit.
+    let smaller = Node::build().flag("--max-kept-edits=2").start_on(&database).await;
+    ada.on(&smaller).edit(&message, "7").await.data();
+    assert_eq!(kept().await, "0 6");
+}
+
+#[tokio::test]
 async fn only_ones_own_texts_are_edited_within_their_limits() {
     let node = Node::build().flag("--max-message-length=10").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { launch, startUnconfigured } from './servers.mjs';
-import { inTime, Person } from './support.mjs';
+import { ask, inTime, Person } from './support.mjs';
 
 test('export and seed find the private Postgres, whether its server runs or not', async () => {
   const server = await startUnconfigured();
@@ -26,4 +26,31 @@ test('export and seed find the private Postgres, whether its server runs or not'
   assert.equal(await exported(), alice.id);
   assert.match(await run('reset-cursors'), /void/);
   assert.equal(await server.postgresPid(), undefined, 'it is stopped again');
+});
+
+test('invites are made, listed and revoked beside a server that runs', async () => {
+  const server = await startUnconfigured({ REGISTRATION: 'invite' });
+  const run = async (...args) => {
+    const child = launch(['invite', ...args], { dir: server.dir });
+    const { code } = await inTime(child.exited, args[0], 60_000);
+    return { code, text: child.stdout.join('\n').trim(), problem: child.stderr.join('\n') };
+  };
+  const register = (invite) =>
+    ask(server, 'mutation ($input: RegisterInput!) { register(input: $input) { viewer { id } } }', {
+      input: { username: `user${Math.random().toString(36).slice(2, 10)}`, password: 'correct horse battery staple', invite },
+    });
+
+  const { text: code } = await run('create', '--uses', '2', '--expires-in', '1', '--note', 'the team');
+  assert.match(code, /^parlance_ri_[\w-]{24}$/);
+  await register(code);
+  const { text: list } = await run('list');
+  assert.match(list, /1 of 2 .* UTC +the team/);
+  assert.equal(list.includes(code), false);
+  assert.deepEqual(await run('revoke', code).then(({ code, problem }) => [code, problem]), [0, '']);
+  await assert.rejects(register(code), /invite code/);
+  assert.match((await run('revoke', code)).problem, /no such invite/);
+  for (const args of [['--uses', '0'], ['--expires-in', '0']]) {
+    assert.equal((await run('create', ...args)).code, 2);
+  }
+  await server.stop();
 });

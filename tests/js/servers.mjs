@@ -26,8 +26,8 @@ export const BINARY =
 const QUICK = { PASSWORD_MEMORY_KIB: '19456', PASSWORD_PASSES: '2', DRAIN_DELAY: '0' };
 
 /** A server that was told nothing but its port: it runs in a new directory, with its own Postgres. */
-export async function startUnconfigured() {
-  return startServer({ dir: await freshDirectory() });
+export async function startUnconfigured(env = {}) {
+  return startServer({ dir: await freshDirectory(), env });
 }
 
 /** Nodes over one new database and Redis, each with its further settings. */

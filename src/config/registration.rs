@@ -1,0 +1,21 @@
+//! The setting of registration.
+
+/// Registration of new accounts.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Accounts")]
+pub struct Registration {
+    /// Registration of new accounts: open to all, by a code of `parlance invite create`, or closed
+    #[arg(long, env, default_value = "open", value_name = "open|invite|closed")]
+    pub registration: RegistrationMode,
+}
+
+/// How the server treats `register`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RegistrationMode {
+    /// All clients can register.
+    Open,
+    /// Clients need a code that an operator made.
+    Invite,
+    /// Registration is refused.
+    Closed,
+}
