@@ -8,6 +8,7 @@ use crate::ids::{ConversationId, ParticipantId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::participants::{self, Participant, ParticipantRole};
+use crate::store::{Connection, removed_participants};
 
 pub(super) struct Group {
     pub(super) conversation: Conversation,
@@ -68,6 +69,8 @@ impl Group {
             })
             .collect();
         participants::insert(tx.conn(), &rows).await?;
+        // Joining or being added ends a removal and a ban.
+        removed_participants::forget(tx.conn(), conversation.id, users).await?;
         conversation.participant_count =
             conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
         conversations::update_participation(tx.conn(), conversation).await?;
@@ -88,6 +91,18 @@ impl Group {
     pub(super) fn updated(&self, tx: &mut Transaction<'_>) {
         tx.record(Change::ConversationUpdated { conversation: self.conversation.id });
     }
+}
+
+/// Filters the conversations to those in which the user's role in a group allows the action.
+pub(super) async fn where_may(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+    action: Action,
+) -> Result<Vec<ConversationId>> {
+    let rows = participants::of_user(conn, user, conversations).await?;
+    let allowed = rows.iter().filter(|(row, _)| permissions::may(ConversationKind::Group, row.role, action));
+    Ok(allowed.map(|(row, _)| row.conversation_id).collect())
 }
 
 async fn role_of(tx: &mut Transaction<'_>, id: ConversationId, user: UserId) -> Result<Option<ParticipantRole>> {

@@ -1,26 +1,29 @@
 //! Invites: codes that let whoever has one into a group.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 
 use super::error::{Error, Result, Violation};
-use super::groups::Group;
+use super::groups::{Group, where_may};
 use super::permissions::{self, Action};
 use super::system::{self, SystemEvent};
 use super::validate::Check;
 use super::{App, Viewer};
-use crate::ids::{ConversationId, InviteId};
+use crate::ids::{ConversationId, InviteId, UserId};
 use crate::log::Transaction;
 use crate::store::Connection;
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::invites::{self, Invite};
 use crate::store::messages::SystemEventKind;
+use crate::store::removed_participants;
 
 /// Random bytes of a code: 144 bits, which base64 writes without a rest.
 const CODE_BYTES: usize = 18;
 
-/// Whether it never was, is revoked, has expired or is used up is not told.
+/// The same for a code that is unknown, revoked, expired, used up or closed to the viewer.
 const NO_INVITE: Error = Error::NotFound("No such invite.");
 
 pub struct Invites<'a> {
@@ -89,6 +92,7 @@ impl Invites<'_> {
         // Once more, now that nobody else can use it.
         let invite = invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.app.now()));
         let invite = invite.ok_or(NO_INVITE)?;
+        refuse_removed(tx.conn(), viewer, &invite).await?;
         if !group.has_room(self.app, 1) {
             return Err(Error::Conflict(Violation::new("code", "This group is full.")));
         }
@@ -100,14 +104,33 @@ impl Invites<'_> {
         Ok(group.conversation)
     }
 
-    /// The group that a valid code leads to, for whoever has the code.
-    pub async fn preview(&self, code: &str) -> Result<Conversation> {
+    /// The group of a valid code. Fails with NOT_FOUND for a viewer who may not join by it.
+    pub async fn preview(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         let mut connection = self.app.connection().await?;
         let invite = by_code(&mut connection, code).await?;
         if !invite.is_valid(self.app.now()) {
             return Err(NO_INVITE);
         }
+        refuse_removed(&mut connection, viewer, &invite).await?;
         conversations::by_ids(&mut connection, &[invite.conversation_id]).await?.pop().ok_or(NO_INVITE)
+    }
+
+    /// A page of the invites of each conversation, newest first, including those that are used up or expired.
+    /// Conversations to which the user may not invite are missing in the result.
+    pub async fn pages(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+        after: Option<(DateTime<Utc>, InviteId)>,
+        limit: i64,
+    ) -> Result<HashMap<ConversationId, Vec<Invite>>> {
+        let mut connection = self.app.connection().await?;
+        let allowed = where_may(&mut connection, user, conversations, Action::Invite).await?;
+        let mut pages: HashMap<_, Vec<_>> = allowed.iter().map(|&id| (id, Vec::new())).collect();
+        for row in invites::pages(&mut connection, &allowed, after, limit).await? {
+            pages.entry(row.conversation_id).or_default().push(row);
+        }
+        Ok(pages)
     }
 
     /// Those into groups that the viewer may invite to.
@@ -124,6 +147,14 @@ async fn by_code(conn: &mut Connection, code: &str) -> Result<Invite> {
         return Err(NO_INVITE);
     }
     invites::by_code(conn, code).await?.ok_or(NO_INVITE)
+}
+
+/// Refuses a removed user with an invite from before the removal, and a banned user with any invite.
+async fn refuse_removed(conn: &mut Connection, viewer: Viewer, invite: &Invite) -> Result<()> {
+    match removed_participants::of_user(conn, invite.conversation_id, viewer.user).await? {
+        Some(removed) if !removed.may_use(invite) => Err(NO_INVITE),
+        _ => Ok(()),
+    }
 }
 
 async fn create_in(tx: &mut Transaction<'_>, viewer: Viewer, invite: &Invite) -> Result<()> {

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod addresses;
 pub mod attachments;
 mod avatars;
+pub mod bans;
 mod batch;
 pub mod blocks;
 pub mod call_access;
@@ -214,6 +215,10 @@ impl App {
 
     pub fn invites(&self) -> invites::Invites<'_> {
         invites::Invites { app: self }
+    }
+
+    pub fn bans(&self) -> bans::Bans<'_> {
+        bans::Bans { app: self }
     }
 
     pub fn messages(&self) -> messages::Messages<'_> {

@@ -13,6 +13,7 @@ use crate::log::{Change, Transaction};
 use crate::store::conversations::{self, Conversation, ConversationKind};
 use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, ParticipantRole};
+use crate::store::removed_participants;
 
 /// Of so many who are added at once each is told of; of more, how many they are.
 const TOLD_ONE_BY_ONE: usize = 10;
@@ -22,7 +23,7 @@ pub struct Participants<'a> {
 }
 
 impl Participants<'_> {
-    /// Those who take part already stay as they are.
+    /// Existing participants are unchanged. Bans of the added users are lifted.
     pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
         let mut seen = HashSet::new();
         let wanted: Vec<UserId> = users.iter().copied().filter(|user| seen.insert(*user)).collect();
@@ -117,17 +118,24 @@ impl Participants<'_> {
     /// takes the group along.
     pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
         let mut tx = self.app.log().begin().await?;
-        let done = self.remove_in(&mut tx, viewer, conversation, viewer.user).await;
+        let done = self.remove_in(&mut tx, viewer, conversation, viewer.user, false).await;
         tx.finish(done).await.map(drop)
     }
 
-    /// Fails where the viewer may not remove that participant; `leave` is for the viewer.
-    pub async fn remove(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
+    /// Fails where the viewer may not remove that participant; `leave` is for the viewer. Existing invites no longer work
+    /// for the user. With `ban`, later ones do not work either.
+    pub async fn remove(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        user: UserId,
+        ban: bool,
+    ) -> Result<Conversation> {
         if user == viewer.user {
             return Err(Error::invalid("userId", "To go yourself, leave the conversation."));
         }
         let mut tx = self.app.log().begin().await?;
-        let done = self.remove_in(&mut tx, viewer, conversation, user).await;
+        let done = self.remove_in(&mut tx, viewer, conversation, user, ban).await;
         tx.finish(done).await
     }
 
@@ -137,6 +145,7 @@ impl Participants<'_> {
         viewer: Viewer,
         id: ConversationId,
         user: UserId,
+        ban: bool,
     ) -> Result<Conversation> {
         let mut group = Group::lock(tx, viewer, id).await?;
         let role = group.role_of(tx, user).await?;
@@ -144,6 +153,9 @@ impl Participants<'_> {
             group.check(Action::remove(role))?;
         }
         self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
+        if user != viewer.user {
+            removed_participants::insert(tx.conn(), id, user, self.app.now(), ban).await?;
+        }
         Ok(group.conversation)
     }
 

@@ -18,6 +18,8 @@ pub enum Action {
     SetRole,
     /// Make, see and revoke invites.
     Invite,
+    /// List banned users and lift bans.
+    Ban,
     /// Pin and unpin messages.
     Pin,
 }
@@ -44,6 +46,7 @@ impl Action {
             Self::RemoveOwner => ([false, false, false], "Nobody may remove the owner."),
             Self::SetRole => ([true, false, false], "Only the owner may change roles."),
             Self::Invite => ([true, true, false], "Only the owner and admins may invite."),
+            Self::Ban => ([true, true, false], "Only the owner and admins may see and lift bans."),
             Self::Pin => ([true, true, false], "Only the owner and admins may pin messages."),
         }
     }
@@ -62,5 +65,10 @@ pub fn may(kind: ConversationKind, role: ParticipantRole, action: Action) -> boo
 
 /// FORBIDDEN where they may not.
 pub fn check(kind: ConversationKind, role: ParticipantRole, action: Action) -> Result<()> {
-    if may(kind, role, action) { Ok(()) } else { Err(Error::Forbidden(action.row().1)) }
+    if may(kind, role, action) { Ok(()) } else { Err(forbidden(action)) }
+}
+
+/// The error for a participant whose role does not allow the action.
+pub fn forbidden(action: Action) -> Error {
+    Error::Forbidden(action.row().1)
 }

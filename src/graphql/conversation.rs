@@ -6,9 +6,11 @@ use chrono::Utc;
 use tokio::sync::OnceCell;
 
 use super::attachment::{Attachment, avatar};
+use super::ban::banned;
 use super::call::{Call, LiveCallKey};
 use super::context::ContextExt as _;
 use super::error::{Error, Result};
+use super::invite::{Invite, invites};
 use super::loaders::{MembershipKey, MessagePage, ParticipantPage};
 use super::membership::Membership;
 use super::message::Message;
@@ -167,6 +169,28 @@ impl Conversation {
         pinned(ctx, self.id, &page).await
     }
 
+    /// The invites of a group, newest first, including those that are used up or expired. Visible to the owner and admins;
+    /// FORBIDDEN for other participants. Empty for a direct conversation.
+    async fn invites(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<Result<Connection<Invite>>> {
+        Some(invites(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
+    }
+
+    /// The users who are banned from a group, newest ban first. Visible to the owner and admins; FORBIDDEN for other
+    /// participants. Empty for a direct conversation.
+    async fn banned_users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<Result<Connection<User>>> {
+        Some(banned(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
+    }
+
     /// Active call, if any. One of somebody whom the viewer blocks is none.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         match ctx.viewer() {
@@ -195,6 +219,10 @@ impl Conversation {
             None => ctx.loaders().load(MembershipKey(viewer.user, self.id)).await?,
         };
         Ok(row.map(|(row, last_message_number)| Membership { row, last_message_number }))
+    }
+
+    async fn is_group(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(self.row(ctx).await?.kind == KindRow::Group)
     }
 
     async fn newest(&self, ctx: &Context<'_>) -> Result<Option<Message>> {

@@ -1,14 +1,22 @@
 //! Invites: codes that let whoever has one into a group.
 
+use std::collections::HashMap;
+
+use async_graphql::dataloader::Loader;
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use chrono::Utc;
 
 use super::attachment::{Attachment, avatar};
 use super::context::ContextExt as _;
 use super::conversation::Conversation;
 use super::error::{Error, Result};
+use super::loaders::{Rows, grouped};
+use super::page::{Connection, Forward};
 use super::scalars::{DateTime, parse_id};
 use super::user::User;
 use crate::domain::invites::NewInvite;
+use crate::domain::permissions::{self, Action};
+use crate::ids::{ConversationId, InviteId, UserId};
 use crate::store::conversations::Conversation as ConversationRow;
 use crate::store::invites::Invite as Row;
 
@@ -35,6 +43,10 @@ impl Invite {
         ctx.loaders().user(self.0.created_by?).await.map(|row| row.map(User)).transpose()
     }
 
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
+    }
+
     /// Null is never.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(Into::into)
@@ -49,6 +61,49 @@ impl Invite {
     async fn uses(&self) -> i32 {
         self.0.uses
     }
+}
+
+/// A page of a conversation's invites for this user. No value if the user may not see them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvitePage {
+    pub user: UserId,
+    pub conversation: ConversationId,
+    pub after: Option<(chrono::DateTime<Utc>, InviteId)>,
+    pub limit: i64,
+}
+
+impl Loader<InvitePage> for Rows {
+    type Value = Vec<Row>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[InvitePage]) -> Result<HashMap<InvitePage, Vec<Row>>> {
+        let mut loaded = HashMap::with_capacity(keys.len());
+        let wanted = keys.iter().map(|key| ((key.user, key.after, key.limit), key.conversation));
+        for ((user, after, limit), conversations) in grouped(wanted) {
+            let pages = self.app.invites().pages(user, &conversations, after, limit).await?;
+            let key = |conversation| InvitePage { user, conversation, after, limit };
+            loaded.extend(pages.into_iter().map(|(conversation, rows)| (key(conversation), rows)));
+        }
+        Ok(loaded)
+    }
+}
+
+/// A page of a conversation's invites.
+pub(super) async fn invites(
+    ctx: &Context<'_>,
+    conversation: ConversationId,
+    is_group: impl Future<Output = Result<bool>>,
+    first: i32,
+    after: Option<String>,
+) -> Result<Connection<Invite>> {
+    let page = Forward::<(chrono::DateTime<Utc>, InviteId)>::new(first, after.as_deref())?;
+    if !is_group.await? {
+        return Ok(Connection::new(false, false));
+    }
+    let user = ctx.viewer()?.user;
+    let key = InvitePage { user, conversation, after: page.after, limit: page.limit() };
+    let rows = ctx.loaders().load(key).await?.ok_or_else(|| permissions::forbidden(Action::Invite))?;
+    Ok(page.connection(rows, |row| (row.created_at, row.id), Invite))
 }
 
 /// What one sees of a group before joining it.
@@ -116,8 +171,8 @@ impl InviteQuery {
 }
 
 async fn preview(ctx: &Context<'_>, code: &str) -> Result<InvitePreview> {
-    ctx.viewer()?;
-    Ok(InvitePreview(ctx.app().invites().preview(code).await?))
+    let viewer = ctx.viewer()?;
+    Ok(InvitePreview(ctx.app().invites().preview(viewer, code).await?))
 }
 
 #[derive(Default)]

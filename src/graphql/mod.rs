@@ -2,6 +2,7 @@
 
 mod account;
 mod attachment;
+mod ban;
 mod batch;
 mod block;
 mod call;
@@ -85,6 +86,7 @@ pub struct Mutation(
     reaction::ReactionMutation,
     pin::PinMutation,
     participant::ParticipantMutation,
+    ban::BanMutation,
     invite::InviteMutation,
     contact::ContactMutation,
     block::BlockMutation,

@@ -72,6 +72,9 @@ pub struct LeaveConversationPayload {
 pub struct RemoveParticipantInput {
     conversation_id: ID,
     user_id: ID,
+    /// Whether to ban the user too: then no invite works for them until the ban is lifted.
+    #[graphql(default_with = "Some(false)")]
+    ban: Option<bool>,
 }
 
 #[derive(SimpleObject)]
@@ -107,7 +110,8 @@ pub struct ParticipantMutation;
 
 #[Object]
 impl ParticipantMutation {
-    /// To a group, by its owner or an admin. Who takes part already stays as they are.
+    /// Adds users to a group. Only its owner and admins may do this. Existing participants are unchanged. Bans of the added
+    /// users are lifted.
     async fn add_participants(&self, ctx: &Context<'_>, input: AddParticipantsInput) -> Result<AddParticipantsPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
@@ -129,7 +133,9 @@ impl ParticipantMutation {
         Ok(SetParticipantRolePayload { conversation: row.into() })
     }
 
-    /// The owner of a group may remove anybody, an admin its members. Their subscriptions to it end.
+    /// Removes a participant from a group. The owner may remove admins and members, an admin may remove members. The
+    /// user's subscriptions to the group end, and invites made before the removal no longer work for the user. With `ban`,
+    /// no invite works for the user until `unbanUser` or `addParticipants`.
     async fn remove_participant(
         &self,
         ctx: &Context<'_>,
@@ -138,7 +144,7 @@ impl ParticipantMutation {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let user = parse_id(&input.user_id, "userId")?;
-        let row = ctx.app().participants().remove(viewer, conversation, user).await?;
+        let row = ctx.app().participants().remove(viewer, conversation, user, input.ban.unwrap_or_default()).await?;
         Ok(RemoveParticipantPayload { conversation: row.into() })
     }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
@@ -9,7 +10,7 @@ use super::participants::ParticipantRole;
 use super::schema::{invites, participants};
 use crate::ids::{ConversationId, InviteId, UserId};
 
-#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = invites, check_for_backend(diesel::pg::Pg))]
 pub struct Invite {
     pub id: InviteId,
@@ -61,6 +62,30 @@ pub async fn visible_to(
         .select((Invite::as_select(), participants::role))
         .load(conn)
         .await
+}
+
+/// The first `limit` invites of each conversation after a place, newest first.
+pub async fn pages(
+    conn: &mut Connection,
+    conversations: &[ConversationId],
+    after: Option<(DateTime<Utc>, InviteId)>,
+    limit: i64,
+) -> QueryResult<Vec<Invite>> {
+    diesel::sql_query(
+        "SELECT page.* FROM unnest($1) AS wanted (id) CROSS JOIN LATERAL (
+             SELECT * FROM invites
+             WHERE conversation_id = wanted.id AND ($2 IS NULL OR (created_at, id) < ($2, $3))
+             ORDER BY created_at DESC, id DESC
+             LIMIT $4
+         ) AS page
+         ORDER BY page.conversation_id, page.created_at DESC, page.id DESC",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Nullable<Timestamptz>, _>(after.map(|(at, _)| at))
+    .bind::<Nullable<SqlUuid>, _>(after.map(|(_, id)| id))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
 }
 
 /// Counts one use of an invite that is locked.

@@ -257,6 +257,27 @@ diesel::table! {
         session_id -> Uuid,
         expires_at -> Timestamptz,
         spent_at -> Nullable<Timestamptz>,
+        successor_salt -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
+    registration_invites (code_hash) {
+        code_hash -> Bytea,
+        note -> Nullable<Text>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        max_uses -> Int4,
+        uses -> Int4,
+    }
+}
+
+diesel::table! {
+    removed_participants (conversation_id, user_id) {
+        conversation_id -> Uuid,
+        user_id -> Uuid,
+        removed_at -> Timestamptz,
+        banned -> Bool,
     }
 }
 
@@ -334,6 +355,8 @@ diesel::joinable!(messages -> conversations (conversation_id));
 diesel::joinable!(participants -> conversations (conversation_id));
 diesel::joinable!(participants -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(removed_participants -> conversations (conversation_id));
+diesel::joinable!(removed_participants -> users (user_id));
 diesel::joinable!(scheduled_message_attachments -> attachments (attachment_id));
 diesel::joinable!(scheduled_message_attachments -> scheduled_messages (scheduled_message_id));
 diesel::joinable!(scheduled_messages -> users (sender_id));
@@ -361,6 +384,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     messages,
     participants,
     refresh_tokens,
+    registration_invites,
+    removed_participants,
     scheduled_message_attachments,
     scheduled_messages,
     sessions,

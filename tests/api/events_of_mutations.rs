@@ -261,6 +261,11 @@ fn rows() -> Vec<Row> {
             |world| world.ada.set_role(&world.group, &world.bob, "ADMIN").await.data()),
         row!("startCall", log ["call_ringing", "membership_updated"], ada ["MembershipUpdated"], bob ["CallRinging"],
             |world| world.ada.start_call(&world.direct).await.data()),
+        row!("unbanUser", log ["conversation_removed", "conversation_updated", "message_added", "conversation_updated"],
+            ada ["ConversationUpdated", "MessageAdded", "ConversationUpdated"], bob ["ConversationRemoved"], |world| {
+            world.ada.ban(&world.group, &world.bob).await.data();
+            world.ada.unban(&world.group, &world.bob).await.data()
+        }),
         row!("unblockUser", log ["contacts_changed"; 2], ada ["ContactsChanged"; 2], bob [], |world| {
             world.toward_bob("blockUser", "user { id }").await;
             world.toward_bob("unblockUser", "user { id }").await;

@@ -165,3 +165,53 @@ async fn a_full_group_refuses_and_nothing_is_used() {
     cem.join(&made["code"]).await.data();
     assert_eq!(uses(&ada, &made).await, 2);
 }
+
+async fn list(by: &User, group: &str, first: i32, after: &Value) -> Answer {
+    let query = "query ($id: ID!, $first: Int, $after: String) { conversation(id: $id) { id
+        invites(first: $first, after: $after) {
+            nodes { id code uses maxUses expiresAt createdAt createdBy { id } }
+            pageInfo { hasNextPage endCursor }
+        }
+    } }";
+    by.call(query, json!({"id": group, "first": first, "after": after})).await
+}
+
+#[tokio::test]
+async fn the_invites_of_a_group_are_listed_newest_first() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let group = ada.create_group("Doors", &[&bob, &cem]).await;
+    ada.set_role(&group, &bob, "ADMIN").await.data();
+    let once = invite(&ada, &group, json!({"maxUses": 1})).await;
+    let tomorrow = Clock::system().now() + TimeDelta::days(1);
+    let timed = invite(&bob, &group, json!({"expiresAt": tomorrow})).await;
+    let revoked = invite(&bob, &group, json!({})).await;
+    invite(&ada, &ada.create_group("Elsewhere", &[]).await, json!({})).await;
+    revoke(&ada, &revoked).await.data();
+    node.register("dee").await.join(&once["code"]).await.data();
+
+    for admin in [&ada, &bob] {
+        let page = list(admin, &group, 1, &Value::Null).await.data()["conversation"]["invites"].clone();
+        let first = &page["nodes"][0];
+        assert_eq!((&first["id"], &first["code"], &first["uses"]), (&timed["id"], &timed["code"], &json!(0)));
+        assert_eq!((&first["createdBy"]["id"], &first["expiresAt"]), (&json!(bob.id), &timed["expiresAt"]));
+        assert!(first["createdAt"].is_string());
+        assert_eq!(page["pageInfo"]["hasNextPage"], true);
+        let rest =
+            list(admin, &group, 5, &page["pageInfo"]["endCursor"]).await.data()["conversation"]["invites"].clone();
+        // The list includes the used-up invite and not the revoked one.
+        assert_eq!(rest["nodes"].as_array().unwrap().len(), 1);
+        let used = &rest["nodes"][0];
+        assert_eq!((&used["id"], &used["uses"], &used["maxUses"]), (&once["id"], &json!(1), &json!(1)));
+        assert_eq!(rest["pageInfo"]["hasNextPage"], false);
+    }
+    let refused = list(&cem, &group, 5, &Value::Null).await;
+    assert_eq!(refused.code(), "FORBIDDEN");
+    assert_eq!(refused.body["data"]["conversation"], json!({"id": group, "invites": null}));
+    let direct = ada.open_direct(&bob).await;
+    let empty = list(&ada, &direct, 5, &Value::Null).await.data();
+    assert_eq!(empty["conversation"]["invites"]["nodes"], json!([]));
+    for (first, after) in [(0, Value::Null), (101, Value::Null), (5, json!("no cursor"))] {
+        assert_eq!(list(&ada, &group, first, &after).await.code(), "BAD_USER_INPUT");
+    }
+}

@@ -13,6 +13,7 @@ mod accounts;
 mod attachments;
 mod avatars;
 mod bad_input;
+mod bans;
 mod blobs;
 mod blocks;
 mod call_access;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, User};
 
-const ROWS: [(&str, Action); 9] = [
+const ROWS: [(&str, Action); 10] = [
     ("change the title, the topic or the avatar", Action::Rename),
     ("say whether newcomers see what was before", Action::SetHistory),
     ("add participants", Action::AddParticipant),
@@ -16,6 +16,7 @@ const ROWS: [(&str, Action); 9] = [
     ("remove the owner", Action::RemoveOwner),
     ("change roles", Action::SetRole),
     ("make, see and revoke invites", Action::Invite),
+    ("see who is banned, and lift bans", Action::Ban),
     ("pin and unpin messages", Action::Pin),
 ];
 const ROLES: [ParticipantRole; 3] = [ParticipantRole::Owner, ParticipantRole::Admin, ParticipantRole::Member];
@@ -57,22 +58,27 @@ struct Scene {
     other_admin: User,
     other_member: User,
     outsider: User,
+    banned: [User; 2],
 }
 
 impl Scene {
     async fn new(node: &Node) -> Self {
         let mut users = Vec::new();
-        for name in ["owner", "admin", "member", "other_admin", "other_member", "outsider"] {
+        for name in ["owner", "admin", "member", "other_admin", "other_member", "outsider", "banned", "banned"] {
             users.push(node.register(name).await);
         }
-        let Ok([owner, admin, member, other_admin, other_member, outsider]) = <[User; 6]>::try_from(users) else {
-            panic!("six")
+        let Ok([owner, admin, member, other_admin, other_member, outsider, one, two]) = <[User; 8]>::try_from(users)
+        else {
+            panic!("eight")
         };
-        let group = owner.create_group("Roles", &[&admin, &member, &other_admin, &other_member]).await;
+        let group = owner.create_group("Roles", &[&admin, &member, &other_admin, &other_member, &one, &two]).await;
+        for user in [&one, &two] {
+            owner.ban(&group, user).await.data();
+        }
         for user in [&admin, &other_admin] {
             owner.set_role(&group, user, "ADMIN").await.data();
         }
-        Self { group, actors: [owner, admin, member], other_admin, other_member, outsider }
+        Self { group, actors: [owner, admin, member], other_admin, other_member, outsider, banned: [one, two] }
     }
 
     async fn attempt(&self, actor: &User, action: Action) -> Answer {
@@ -86,6 +92,11 @@ impl Scene {
             Action::RemoveOwner => actor.remove(group, &self.actors[0]).await,
             Action::SetRole => actor.set_role(group, &self.other_member, "ADMIN").await,
             Action::Invite => actor.create_invite(group, json!({})).await,
+            Action::Ban => {
+                // The owner and the admin lift a ban each.
+                let banned = if actor.id == self.actors[0].id { &self.banned[0] } else { &self.banned[1] };
+                actor.unban(group, banned).await
+            }
             Action::Pin => unreachable!("another test's"),
         }
     }
@@ -130,6 +141,7 @@ async fn a_direct_conversation_is_no_group() {
         ada.add_participants(&direct, &[&cem]).await,
         ada.set_role(&direct, &bob, "ADMIN").await,
         ada.create_invite(&direct, json!({})).await,
+        ada.unban(&direct, &bob).await,
     ];
     for answer in answers {
         assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["conversationId"]));

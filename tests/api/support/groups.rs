@@ -39,6 +39,23 @@ impl User {
         self.call(query, json!({"group": group, "user": user.id})).await
     }
 
+    /// Removes and bans the user.
+    pub async fn ban(&self, group: &str, user: &Self) -> Answer {
+        let query = "mutation ($group: ID!, $user: ID!) {
+            removeParticipant(input: {conversationId: $group, userId: $user, ban: true}) {
+                conversation { participantCount }
+            }
+        }";
+        self.call(query, json!({"group": group, "user": user.id})).await
+    }
+
+    pub async fn unban(&self, group: &str, user: &Self) -> Answer {
+        let query = "mutation ($group: ID!, $user: ID!) {
+            unbanUser(input: {conversationId: $group, userId: $user}) { conversation { id } }
+        }";
+        self.call(query, json!({"group": group, "user": user.id})).await
+    }
+
     pub async fn leave(&self, group: &str) -> Answer {
         let query = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
         self.call(query, json!({"id": group})).await
