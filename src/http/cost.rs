@@ -21,6 +21,9 @@ const INTROSPECTION: &str = include_str!("introspection.graphql");
 const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 const MAX_SCHEMA_DEPTH: usize = 3;
 
+/// The mutation that writes a row for each message in each conversation.
+const FORWARD: &str = "forwardMessages";
+
 /// The arguments that say how many items a list has.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
@@ -103,7 +106,7 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(Checked { varies: sum.varies, fields: sum.complexity.saturating_add(sum.introspection) })
+        Ok(Checked { varies: sum.varies, work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows) })
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {
@@ -177,8 +180,8 @@ fn after_string(bytes: &[u8]) -> &[u8] {
 pub(super) struct Checked {
     /// Whether the cost depends on the variables.
     pub(super) varies: bool,
-    /// Fields to execute, those about the schema included.
-    pub(super) fields: u64,
+    /// Fields to execute, those about the schema included, and rows that a mutation writes.
+    pub(super) work: u64,
 }
 
 /// What a selection costs with everything in it.
@@ -195,6 +198,8 @@ struct Cost {
     complexity: u64,
     /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
     introspection: u64,
+    /// Rows that are written, which no limit of this file counts.
+    rows: u64,
     /// Whether any of it depends on a variable.
     varies: bool,
 }
@@ -210,6 +215,7 @@ impl Cost {
             directives: self.directives.saturating_add(other.directives),
             complexity: self.complexity.saturating_add(other.complexity),
             introspection: self.introspection.saturating_add(other.introspection),
+            rows: self.rows.saturating_add(other.rows),
             varies: self.varies || other.varies,
         }
     }
@@ -262,8 +268,9 @@ impl<'a> Count<'a> {
             _ => (complexity, within.introspection),
         };
         let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
+        let rows = if name == FORWARD { self.forwarded(field) } else { within.rows };
         let varies = within.varies || depends_on_variables(field);
-        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, varies, ..within }))
+        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, introspection, rows, varies, ..within }))
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
@@ -298,6 +305,24 @@ impl<'a> Count<'a> {
         asked.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
+    /// How many messages a forward writes.
+    fn forwarded(&self, field: &Field) -> u64 {
+        let Some(input) = field.get_argument("input") else { return 0 };
+        let length = |name| match &input.node {
+            Literal::Variable(variable) => match self.variables.get(variable) {
+                Some(Value::Object(members)) => members.get(name).map_or(1, list_length),
+                _ => 0,
+            },
+            Literal::Object(members) => match members.get(name) {
+                Some(Literal::List(items)) => items.len() as u64,
+                Some(Literal::Variable(variable)) => self.variables.get(variable).map_or(1, list_length),
+                _ => 1,
+            },
+            _ => 0,
+        };
+        length("messageIds").saturating_mul(length("conversationIds"))
+    }
+
     /// The value of an argument, written out or in a variable.
     fn argument(&self, field: &Field, name: &str) -> Option<Asked> {
         match &field.get_argument(name)?.node {
@@ -317,7 +342,15 @@ impl<'a> Count<'a> {
     }
 }
 
+/// One value may stand for a list of one.
+fn list_length(value: &Value) -> u64 {
+    if let Value::List(items) = value { items.len() as u64 } else { 1 }
+}
+
 fn depends_on_variables(field: &Field) -> bool {
+    if field.name.node == FORWARD {
+        return true;
+    }
     SIZES
         .iter()
         .any(|name| matches!(field.get_argument(name), Some(value) if matches!(value.node, Literal::Variable(_))))

@@ -18,7 +18,7 @@ use super::documents::{Documents, Found, Validated};
 use super::render::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
-use super::threads::{SMALL_COMPLEXITY, SMALL_DOCUMENT, SMALL_INPUT};
+use super::threads::{SMALL_WORK, SMALL_DOCUMENT, SMALL_INPUT};
 use crate::fair::Gone;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 
@@ -109,8 +109,8 @@ pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
     /// Whether it is not known yet that it is valid.
     is_new: bool,
-    /// With these variables.
-    fields: u64,
+    /// Fields to execute and rows to write, with these variables.
+    work: u64,
     name: Option<String>,
     variables: Variables,
 }
@@ -146,8 +146,8 @@ impl Operation {
     /// `may_block` says whether this thread may be busy for long.
     fn try_parse(self, server: &Server, may_block: bool) -> Result<Parsed, Body> {
         let large = self.large;
-        let Admitted { document, is_new, fields, name, variables } = self.admit(&server.documents, &server.costs)?;
-        let costly = large || fields > SMALL_COMPLEXITY || is_new && document.text.len() > SMALL_DOCUMENT;
+        let Admitted { document, is_new, work, name, variables } = self.admit(&server.documents, &server.costs)?;
+        let costly = large || work > SMALL_WORK || is_new && document.text.len() > SMALL_DOCUMENT;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
@@ -180,22 +180,22 @@ impl Operation {
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new, fields) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+        let (document, is_new, work) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
             Found::Validated(document) => {
                 let cost = match document.cost {
                     cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
                     cost => cost,
                 };
-                (document, false, cost.fields)
+                (document, false, cost.work)
             }
             Found::Text(digest, text) => {
                 costs.check_text(&text).map_err(Body::refused)?;
                 let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
                 let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, cost }), true, cost.fields)
+                (Arc::new(Validated { digest, text, document, cost }), true, cost.work)
             }
         };
-        Ok(Admitted { document, is_new, fields, name: self.name, variables })
+        Ok(Admitted { document, is_new, work, name: self.name, variables })
     }
 }
 

@@ -3,6 +3,7 @@
 mod completing;
 mod parts;
 mod scanning;
+mod turns;
 
 use futures_util::future::join_all;
 use parlance::config::S3Settings;
