@@ -21,6 +21,9 @@ const INTROSPECTION: &str = include_str!("introspection.graphql");
 const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 const MAX_SCHEMA_DEPTH: usize = 3;
 
+/// The mutation that writes a row for each message in each conversation.
+const FORWARD: &str = "forwardMessages";
+
 /// The arguments that say how many items a list has.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
@@ -114,7 +117,7 @@ impl Costs {
         }
         Ok(Checked {
             varies: sum.varies,
-            fields: sum.complexity.saturating_add(sum.introspection),
+            work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows),
             passwords: sum.passwords,
         })
     }
@@ -196,8 +199,8 @@ fn after_string(bytes: &[u8]) -> &[u8] {
 pub(super) struct Checked {
     /// Whether the cost depends on the variables.
     pub(super) varies: bool,
-    /// Fields to execute, those about the schema included.
-    pub(super) fields: u64,
+    /// Fields to execute, those about the schema included, and rows that a mutation writes.
+    pub(super) work: u64,
     /// Passwords to check or to hash.
     pub(super) passwords: u64,
 }
@@ -218,6 +221,8 @@ struct Cost {
     passwords: u64,
     /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
     introspection: u64,
+    /// Rows that are written, which no limit of this file counts.
+    rows: u64,
     /// Whether any of it depends on a variable.
     varies: bool,
 }
@@ -234,6 +239,7 @@ impl Cost {
             complexity: self.complexity.saturating_add(other.complexity),
             passwords: self.passwords.saturating_add(other.passwords),
             introspection: self.introspection.saturating_add(other.introspection),
+            rows: self.rows.saturating_add(other.rows),
             varies: self.varies || other.varies,
         }
     }
@@ -286,9 +292,19 @@ impl<'a> Count<'a> {
             _ => (complexity, within.introspection),
         };
         let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
+        let rows = if name == FORWARD { self.forwarded(field) } else { within.rows };
         let varies = within.varies || depends_on_variables(field);
         let passwords = within.passwords + u64::from(PASSWORD_FIELDS.contains(&name));
-        Ok(cost.and(Cost { depth: within.depth + 1, schema_depth, complexity, passwords, introspection, varies, ..within }))
+        Ok(cost.and(Cost {
+            depth: within.depth + 1,
+            schema_depth,
+            complexity,
+            passwords,
+            introspection,
+            rows,
+            varies,
+            ..within
+        }))
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
@@ -323,6 +339,24 @@ impl<'a> Count<'a> {
         asked.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
+    /// How many messages a forward writes.
+    fn forwarded(&self, field: &Field) -> u64 {
+        let Some(input) = field.get_argument("input") else { return 0 };
+        let length = |name| match &input.node {
+            Literal::Variable(variable) => match self.variables.get(variable) {
+                Some(Value::Object(members)) => members.get(name).map_or(1, list_length),
+                _ => 0,
+            },
+            Literal::Object(members) => match members.get(name) {
+                Some(Literal::List(items)) => items.len() as u64,
+                Some(Literal::Variable(variable)) => self.variables.get(variable).map_or(1, list_length),
+                _ => 1,
+            },
+            _ => 0,
+        };
+        length("messageIds").saturating_mul(length("conversationIds"))
+    }
+
     /// The value of an argument, written out or in a variable.
     fn argument(&self, field: &Field, name: &str) -> Option<Asked> {
         match &field.get_argument(name)?.node {
@@ -342,7 +376,15 @@ impl<'a> Count<'a> {
     }
 }
 
+/// One value may stand for a list of one.
+fn list_length(value: &Value) -> u64 {
+    if let Value::List(items) = value { items.len() as u64 } else { 1 }
+}
+
 fn depends_on_variables(field: &Field) -> bool {
+    if field.name.node == FORWARD {
+        return true;
+    }
     SIZES
         .iter()
         .any(|name| matches!(field.get_argument(name), Some(value) if matches!(value.node, Literal::Variable(_))))

@@ -48,7 +48,7 @@ pub(super) async fn respond(
         Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
         _ => None,
     };
-    server.admit_operation(&caller, parsed.cost.fields)?;
+    server.admit_operation(&caller, parsed.cost.work)?;
     server.count_operation(parsed.kind, Transport::EventStream);
     let endless = parsed.kind == OperationType::Subscription;
     let events = if endless {

@@ -256,7 +256,7 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
-    if let Err(error) = server.admit_operation(&caller, parsed.cost.fields) {
+    if let Err(error) = server.admit_operation(&caller, parsed.cost.work) {
         return media.fail(error);
     }
     server.count_operation(parsed.kind, Transport::Http);
@@ -322,7 +322,7 @@ async fn run_in_batch(server: &Server, parsed: Result<Parsed, Body>, caller: Cal
     if parsed.kind == OperationType::Subscription {
         return refused(Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list."));
     }
-    if let Err(error) = server.admit_operation(&caller, parsed.cost.fields) {
+    if let Err(error) = server.admit_operation(&caller, parsed.cost.work) {
         return refused(error);
     }
     server.count_operation(parsed.kind, Transport::Http);

@@ -18,7 +18,7 @@ use super::documents::{Documents, Found, Validated};
 use super::render::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
-use super::threads::{SMALL_COMPLEXITY, SMALL_DOCUMENT, SMALL_INPUT};
+use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::fair::Gone;
 use crate::graphql::{Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
@@ -149,7 +149,7 @@ impl Operation {
     fn try_parse(self, server: &Server, may_block: bool) -> Result<Parsed, Body> {
         let large = self.large;
         let Admitted { document, is_new, cost, name, variables } = self.admit(&server.documents, &server.costs)?;
-        let costly = large || cost.fields > SMALL_COMPLEXITY || is_new && document.text.len() > SMALL_DOCUMENT;
+        let costly = large || cost.work > SMALL_WORK || is_new && document.text.len() > SMALL_DOCUMENT;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))

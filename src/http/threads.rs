@@ -23,8 +23,8 @@ pub(super) const SMALL_INPUT: usize = 16 * 1024;
 pub(super) const SMALL_DOCUMENT: usize = 2 * 1024;
 
 /// Fields of an operation, as OPERATION_MAX_COMPLEXITY counts them, that are executed on the runtime: a few
-/// milliseconds. A page of 50 messages with all that a client shows has about 800.
-pub(super) const SMALL_COMPLEXITY: u64 = 1000;
+/// milliseconds. A page of 50 messages with all that a client shows has about 800. A row that is written counts as one.
+pub(super) const SMALL_WORK: u64 = 1000;
 
 /// Bytes of an answer that are written as JSON on the runtime: a millisecond at most.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;

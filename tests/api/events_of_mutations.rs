@@ -2,6 +2,7 @@
 //! concerned. A mutation without a row in `rows` or a place in `NOTHING_DURABLE` fails here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
@@ -16,7 +17,7 @@ use crate::support::{Node, PASSWORD, TestDatabase, User};
 
 /// Two who talk to each other. `ada` calls the mutation.
 pub struct World {
-    node: Node,
+    node: Arc<Node>,
     pub ada: User,
     pub bob: User,
     direct: String,
@@ -27,7 +28,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(node: Node) -> Self {
+    pub async fn new(node: Arc<Node>) -> Self {
         let (ada, bob) = (node.register("ada").await, node.register("bob").await);
         let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Both", &[&bob]).await);
         let message = bob.send(&group, "hello").await;
@@ -198,7 +199,7 @@ pub fn rows() -> Vec<Row> {
             |world| world.ada.leave(&world.group).await.data()),
         // A new session concerns nobody but the device that has it.
         row!("login", log [], ada [], bob [], |world| {
-            User::login(&world.node, &world.ada.username, PASSWORD).await
+            User::login(&*world.node, &world.ada.username, PASSWORD).await
         }),
         row!("logout", log ["session_revoked"], ada [], bob [], |world| {
             world.ada.query("mutation { logout { sessionId } }", json!({})).await
@@ -367,7 +368,7 @@ async fn what_changes_is_in_the_log_and_in_every_inbox_concerned() {
         let mut connection = database.connection().await;
         let before = head(&mut connection).await;
 
-        let world = World { node, ada, bob, direct, group, message };
+        let world = World { node: Arc::new(node), ada, bob, direct, group, message };
         (row.perform)(&world).await;
 
         let kinds = logged(&mut connection, before).await;

@@ -3,6 +3,7 @@
 mod completing;
 mod parts;
 mod scanning;
+mod turns;
 
 use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;

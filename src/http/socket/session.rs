@@ -307,7 +307,7 @@ impl Session {
             Ok(parsed) => parsed,
             Err(body) => return self.send_error(&id, &body).await,
         };
-        if let Err(error) = self.server.admit_operation(&self.caller, parsed.cost.fields) {
+        if let Err(error) = self.server.admit_operation(&self.caller, parsed.cost.work) {
             let body = Body::refused(error).counted(self.server.app.metrics());
             return self.send_error(&id, &body).await;
         }

@@ -3,7 +3,7 @@
 use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
 
-use super::{COSTLIEST_BOUND, Measured, Meter, clients};
+use super::{COSTLIEST_BOUND, Measured, Meter, Probed, clients};
 use crate::support::{Answer, Node, User};
 
 /// Ada has 100 groups with 100 messages each, of which 20 have 50 participants.
@@ -115,13 +115,15 @@ fn requests() {
         let batch: Value = (0..10).map(|_| json!({"query": query, "variables": {"a": dense(90_000)}})).collect();
         let post = |body: &Value| node.http.post(node.url("/graphql")).json(body).send();
         assert_eq!(meter.measure("a batch", post(&batch)).await.unwrap().status(), 200);
-        let many = json!(vec![json!({}); 300_000]);
+        let many = json!(vec![json!({"query": query}); 20_000]);
         assert_eq!(meter.measure("a batch of too many", post(&many)).await.unwrap().status(), 413);
 
         let mut socket = ada.socket().await;
         let send = async {
             socket.subscribe("large", query, json!({"a": dense(250_000)})).await;
-            assert_eq!(socket.receive_of("large").await["type"], "next");
+            for kind in ["next", "complete"] {
+                assert_eq!(socket.receive_of("large").await["type"], kind);
+            }
         };
         meter.measure("a message of a socket", send).await;
         let ping = json!({"type": "ping", "payload": {"a": dense(250_000)}});
@@ -138,8 +140,8 @@ fn requests() {
 #[test]
 fn answers() {
     let mut meter = Meter::default();
-    let measured = Measured::start(&meter, Node::build());
-    let node = &measured.node;
+    let probed = Probed::start(Node::build());
+    let node = &probed.node;
     clients(async {
         let ada = node.register("ada").await;
         let group = ada.create_group("Long", &[]).await;
@@ -148,10 +150,13 @@ fn answers() {
                 ada.send(&group, &body).await;
             }
         }
-        let messages: String = (0..8).map(|i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} ")).collect();
-        let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ {messages} }} }}");
+        let asks = |times| {
+            let each = |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} ");
+            format!("query ($id: ID!) {{ conversation(id: $id) {{ {} }} }}", (0..times).map(each).collect::<String>())
+        };
+        let query = asks(8);
         let variables = json!({"id": group});
-        answered(&meter.measure("8 times 100 long messages", ada.call(&query, variables.clone())).await);
+        answered(&probed.measure("8 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);
         for encoding in ["br", "gzip", "zstd"] {
             let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
             let request = request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
@@ -160,15 +165,16 @@ fn answers() {
                 assert_eq!(response.headers()["content-encoding"], encoding);
                 response.bytes().await.unwrap()
             };
-            meter.measure(&format!("the same as {encoding}"), get).await;
+            probed.measure(&format!("the same as {encoding}"), &mut meter, get).await;
         }
         let mut socket = ada.socket().await;
         let receive = async {
-            socket.subscribe("large", &query, variables.clone()).await;
+            socket.subscribe("large", &asks(4), variables.clone()).await;
             assert_eq!(socket.receive_of("large").await["type"], "next");
         };
-        meter.measure("the same over a socket", receive).await;
+        probed.measure("4 times 100 long messages over a socket", &mut meter, receive).await;
     });
-    measured.end();
+    drop(probed.node);
+    probed.runtime.shutdown_background();
     meter.assert_below(COSTLIEST_BOUND);
 }

@@ -46,6 +46,7 @@ impl Meter {
         Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
+            .on_thread_start(|| WOKEN.set(Some(processor_time())))
             .on_thread_unpark(|| WOKEN.set(Some(processor_time())))
             .on_thread_park(move || {
                 if let Some(woken) = WOKEN.take() {
@@ -82,14 +83,14 @@ impl Meter {
 /// A node on a runtime of its own.
 struct Measured {
     // First, so that nothing of the node is left on the runtime when it ends.
-    node: Node,
+    node: Arc<Node>,
     runtime: Runtime,
 }
 
 impl Measured {
     fn start(meter: &Meter, builder: NodeBuilder) -> Self {
         let runtime = meter.runtime();
-        let node = runtime.block_on(builder.start_alone());
+        let node = Arc::new(runtime.block_on(builder.start_alone()));
         Self { node, runtime }
     }
 
@@ -102,6 +103,42 @@ impl Measured {
 /// Runs the clients of a test, on a runtime that is not measured.
 fn clients<T>(work: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// A node whose runtime has a single thread, with a task on it that yields again and again. The processor time between
+/// two of its turns is how long it was held up: the polls of the tasks that were ready in between. It is more exact than
+/// the meter for a task that yields by itself, and keeps a processor busy.
+struct Probed {
+    node: Node,
+    runtime: Runtime,
+    longest: Arc<AtomicU64>,
+}
+
+impl Probed {
+    fn start(builder: NodeBuilder) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let node = runtime.block_on(builder.start_alone());
+        Self { node, runtime, longest: Arc::default() }
+    }
+
+    /// The longest time that the probe was held up while `work` ran on another runtime.
+    async fn measure<T>(&self, what: &str, seen: &mut Meter, work: impl Future<Output = T>) -> T {
+        let longest = Arc::clone(&self.longest);
+        longest.store(0, Ordering::SeqCst);
+        let probe = self.runtime.spawn(async move {
+            let mut before = processor_time();
+            loop {
+                tokio::task::yield_now().await;
+                let now = processor_time();
+                longest.fetch_max((now - before).as_micros().try_into().unwrap(), Ordering::SeqCst);
+                before = now;
+            }
+        });
+        let done = work.await;
+        probe.abort();
+        seen.seen.push((Duration::from_micros(self.longest.load(Ordering::SeqCst)), what.to_owned()));
+        done
+    }
 }
 
 /// A thread that is busy is seen: otherwise nothing here could fail.
@@ -118,4 +155,16 @@ fn the_meter_sees_a_long_poll() {
     clients(meter.measure("a loop", async { runtime.spawn(busy).await.unwrap() }));
     assert!(meter.seen[0].0 >= Duration::from_millis(30), "{:?}", meter.seen);
     runtime.shutdown_background();
+    let probed = Probed::start(Node::build());
+    let busy = async {
+        let begun = processor_time();
+        while processor_time() - begun < Duration::from_millis(30) {
+            std::hint::spin_loop();
+        }
+    };
+    let mut seen = Meter::default();
+    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(busy).await.unwrap() }));
+    assert!(seen.seen[0].0 >= Duration::from_millis(30), "{:?}", seen.seen);
+    drop(probed.node);
+    probed.runtime.shutdown_background();
 }
