@@ -48,6 +48,13 @@ pub(super) struct Place {
     _counted: Open,
 }
 
+/// The place of a request that a trusted proxy forwards, among those of the client's address. It is an extension of the
+/// request, so that a socket can keep it for as long as it is open.
+#[derive(Clone)]
+pub(super) struct Forwarded {
+    _permit: Arc<Permit<ClientNetwork>>,
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
@@ -108,20 +115,17 @@ impl Connections {
         Ok(place)
     }
 
-    /// A place among those of a client's address for what a trusted proxy forwards: one request or one socket. None
-    /// is needed for a direct connection, which was counted when it was accepted.
-    pub(super) fn admit_forwarded(
-        &self,
-        headers: &HeaderMap,
-        peer: SocketAddr,
-    ) -> Result<Option<Permit<ClientNetwork>>, Refusal> {
+    /// A place among those of a client's address for a request that a trusted proxy forwards. None is needed for a
+    /// direct connection, which was counted when it was accepted.
+    fn admit_forwarded(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Forwarded>, Refusal> {
         let parts = &self.0;
         if !parts.trusted.contains(peer.ip().into()) {
             return Ok(None);
         }
         let Some(network) = self.network(self.client_address(headers, peer)) else { return Ok(None) };
         let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
-        permit.map(Some).ok_or_else(|| self.refused(Refusal::Address))
+        let permit = permit.ok_or_else(|| self.refused(Refusal::Address))?;
+        Ok(Some(Forwarded { _permit: Arc::new(permit) }))
     }
 
     /// A place among the sockets of a client's address on which no user has signed in.

@@ -14,10 +14,8 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 
-use super::Connections;
 use super::activity::{Activity, InFlight};
-use crate::address::ClientNetwork;
-use crate::http::connection_limit::Permit;
+use super::{Connections, Forwarded};
 use crate::http::refusal;
 
 pub(super) struct Service {
@@ -44,6 +42,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         };
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(self.peer));
+        if let Some(forwarded) = &forwarded {
+            request.extensions_mut().insert(forwarded.clone());
+        }
         // A router is always ready, and its clone is a reference.
         let answer = self.router.clone().call(request);
         async move {
@@ -58,7 +59,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 pub(super) struct Answer {
     body: Body,
     _in_flight: InFlight,
-    _forwarded: Option<Permit<ClientNetwork>>,
+    _forwarded: Option<Forwarded>,
 }
 
 impl hyper::body::Body for Answer {

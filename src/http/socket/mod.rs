@@ -23,6 +23,7 @@ use tungstenite::Message;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use super::connection_limit::Permit;
+use super::connections::Forwarded;
 use super::{Server, refusal};
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::metrics::Refusal;
@@ -46,7 +47,7 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
     if !may_connect(&server, &headers) {
         return (StatusCode::FORBIDDEN, "pages of this origin may not connect\n").into_response();
     }
-    let origin = match Origin::admit(&server, &headers, peer) {
+    let origin = match Origin::admit(&server, &headers, peer, upgrade.forwarded()) {
         Ok(origin) => origin,
         Err(refusal) => return refusal::answer(refusal, server.connections.settings()),
     };
@@ -76,20 +77,22 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
 struct Origin {
     address: ClientAddress,
     /// For a socket that a trusted proxy forwards.
-    forwarded: Option<Permit<ClientNetwork>>,
+    forwarded: Option<Forwarded>,
     /// Until a user signs in.
     anonymous: Option<Permit<ClientNetwork>>,
 }
 
 impl Origin {
-    fn admit(server: &Server, headers: &HeaderMap, peer: SocketAddr) -> Result<Self, Refusal> {
+    fn admit(
+        server: &Server,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+        forwarded: Option<Forwarded>,
+    ) -> Result<Self, Refusal> {
         let connections = &server.connections;
         let address = connections.client_address(headers, peer);
-        Ok(Self {
-            address,
-            anonymous: connections.admit_anonymous(connections.network(address))?,
-            forwarded: connections.admit_forwarded(headers, peer)?,
-        })
+        let anonymous = connections.admit_anonymous(connections.network(address))?;
+        Ok(Self { address, forwarded, anonymous })
     }
 }
 

@@ -29,6 +29,7 @@ use crate::graphql::{Caller, Error, Identity};
 use crate::http::Server;
 use crate::http::caller::{bearer, bearer_value};
 use crate::http::connection_limit::Permit;
+use crate::http::connections::Forwarded;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::response::Body;
@@ -62,7 +63,7 @@ pub(super) struct Session {
     /// One of those that the viewer may have.
     permit: Option<Permit<UserId>>,
     /// A place among the sockets of the client's address, where a proxy forwards them.
-    _forwarded: Option<Permit<ClientNetwork>>,
+    _forwarded: Option<Forwarded>,
     /// A place among the sockets without a signed-in user, until one signs in.
     anonymous: Option<Permit<ClientNetwork>>,
     /// While it is open the viewer is there.

@@ -16,7 +16,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::message::{MessageLimits, Messages};
 use super::protocol::Protocol;
-use crate::http::connections::ClientStream;
+use crate::http::connections::{ClientStream, Forwarded};
 
 /// A WebSocket of a client, over the TCP connection itself.
 pub(super) type WebSocket = WebSocketStream<Messages>;
@@ -29,6 +29,7 @@ pub(in crate::http) struct Upgrade {
     key: HeaderValue,
     offered: Vec<HeaderValue>,
     on_upgrade: OnUpgrade,
+    forwarded: Option<Forwarded>,
 }
 
 /// The request asks for something else, or for another version of the protocol.
@@ -58,7 +59,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             .filter_map(|name| HeaderValue::from_bytes(name.trim_ascii()).ok())
             .collect();
         let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
-        Ok(Self { key, offered, on_upgrade })
+        let forwarded = parts.extensions.get().cloned();
+        Ok(Self { key, offered, on_upgrade, forwarded })
     }
 }
 
@@ -69,6 +71,11 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 }
 
 impl Upgrade {
+    /// The place that the request takes among those of its client, where a proxy forwards it.
+    pub(super) fn forwarded(&self) -> Option<Forwarded> {
+        self.forwarded.clone()
+    }
+
     /// The first subprotocol of the server's that the client offers.
     pub(super) fn protocol(&self) -> Option<Protocol> {
         Protocol::choose(|name| self.offered.iter().any(|offered| offered == name))

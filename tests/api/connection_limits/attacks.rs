@@ -127,6 +127,8 @@ async fn a_node_that_runs_out_of_files_keeps_its_clients_and_recovers() {
     socket.send(frame(FIN | TEXT, br#"{"type":"ping"}"#)).await;
     assert_eq!(socket.message().await.unwrap(), r#"{"type":"pong"}"#);
 
+    let open = fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count();
+    println!("the node has {open} files open");
     drop(crowd);
     let begin = Instant::now();
     loop {
@@ -140,4 +142,10 @@ async fn a_node_that_runs_out_of_files_keeps_its_clients_and_recovers() {
         assert!(begin.elapsed() < PATIENCE, "the node does not recover");
         sleep(Duration::from_millis(100)).await;
     }
+    let mut metrics = Raw::connect(node.address()).await;
+    metrics.send("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let metrics = metrics.rest().await;
+    let errors = metrics.lines().find_map(|line| line.strip_prefix("parlance_accept_errors_total ")).unwrap();
+    println!("connections could not be accepted {errors} times");
+    assert_ne!(errors, "0", "the node had files left");
 }
