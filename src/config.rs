@@ -5,6 +5,7 @@ mod docs;
 mod files;
 mod media;
 mod process;
+mod rendering;
 mod s3;
 mod webrtc;
 
@@ -18,6 +19,7 @@ pub use docs::{env_example, settings_table, start_error};
 pub use files::Files;
 pub use media::{MAX_EXAMINATION, Media};
 pub use process::{LogFormat, Process};
+pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use webrtc::{LiveKit, Webrtc};
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     #[command(flatten)]
     pub operations: Operations,
+    #[command(flatten)]
+    pub rendering: Rendering,
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]

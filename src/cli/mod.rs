@@ -5,6 +5,7 @@ mod export;
 mod health;
 mod seed;
 mod serve;
+mod signals;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -66,7 +67,7 @@ impl Cli {
             Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.ask(),
-            Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
+            Command::Serve(config) => serve::run(*config),
         }
     }
 }

@@ -24,6 +24,15 @@ const MAX_SCHEMA_DEPTH: usize = 3;
 /// The arguments that say how many items a list has.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
+/// What a document costs that is allowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Price {
+    /// In the unit of OPERATION_MAX_COMPLEXITY.
+    pub(super) complexity: u64,
+    /// Whether it depends on the variables.
+    pub(super) varies: bool,
+}
+
 /// Counts what documents cost, and refuses what costs too much.
 pub(super) struct Costs {
     limits: Limits,
@@ -76,9 +85,10 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out; tells whether the variables count. A few fragments that spread each other
-    /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
-    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<bool, Error> {
+    /// Refuses a document that costs too much with the fragments spread out, and returns its price. A few fragments that
+    /// spread each other twice are exponentially many fields, which the library would walk; here each fragment is counted
+    /// once.
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Price, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
@@ -103,7 +113,7 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(sum.varies)
+        Ok(Price { complexity: sum.complexity, varies: sum.varies })
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::cost::Price;
 use super::operation::DocumentId;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
@@ -44,8 +45,8 @@ pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
-    /// Whether what it costs depends on its variables.
-    pub(super) varies: bool,
+    /// With the variables that it was validated with.
+    pub(super) price: Price,
 }
 
 /// What a client's text or id leads to.

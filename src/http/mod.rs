@@ -1,6 +1,7 @@
 //! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, metrics, and the public keys.
 
 mod accept;
+mod budget;
 mod caller;
 mod connection_limit;
 mod cost;
@@ -8,16 +9,20 @@ mod documents;
 mod drain;
 mod events;
 mod explorer;
+mod fair_queue;
 mod files;
 mod graphql;
 mod health;
 mod lifetime;
 mod metrics;
 mod operation;
+mod personal;
+mod plan_request;
 mod render;
 mod response;
 mod socket;
 mod subscription;
+mod time_slice;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -44,8 +49,9 @@ use tower_http::trace::TraceLayer;
 use crate::config::{Config, Web};
 use crate::domain::App;
 use crate::embedded::s3::S3;
-use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
+use crate::graphql::{Error, ErrorCode, Schemas};
 use crate::ids::UserId;
+use budget::SubscriptionBudget;
 use connection_limit::{ConnectionLimit, Permit};
 use cost::Costs;
 use documents::Documents;
@@ -55,8 +61,12 @@ use render::Plans;
 #[doc(hidden)]
 pub use socket::fuzzing;
 
-/// The end of the drain's timeout, in which sockets that are still busy close with their code.
+/// The last part of the drain's timeout, in which sockets that are still busy close with their code: 2 s, or a quarter of a
+/// short timeout.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
+/// The time that remains after that for what the node does last, before the process is ended: half a second, or an eighth
+/// of a short timeout.
+const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
 const COMPRESSED_FROM: u64 = 1024;
@@ -74,6 +84,7 @@ pub struct Parts {
     documents: Arc<Documents>,
     costs: Costs,
     connection_limit: ConnectionLimit,
+    subscription_budget: SubscriptionBudget,
     config: Config,
     drain: Drain,
     /// The server's own, where it has one.
@@ -95,19 +106,13 @@ impl Server {
             app.metrics().expect_errors(code.as_str());
         }
         let schemas = Schemas::new(&app, &config.operations);
-        let loaders = Loaders::of_streams(app.clone());
         Ok(Self(Arc::new(Parts {
-            plans: Arc::new(Plans::new(
-                schemas.trusting().clone(),
-                loaders,
-                app.log().clone(),
-                app.metrics().clone(),
-                app.clock(),
-            )),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), &app, config.postgres.database_pool_size)),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
             connection_limit: ConnectionLimit::default(),
+            subscription_budget: SubscriptionBudget::new(config.rendering.subscription_budget),
             drain: Drain::default(),
             config,
             app,
@@ -154,13 +159,14 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
         drain.sockets_closed().await;
         (&mut serving).await
     };
-    if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(EXPIRY_GRACE), finished).await {
+    let (expiry, closing) = (EXPIRY_GRACE.min(timeout / 4), CLOSING_GRACE.min(timeout / 8));
+    if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(expiry + closing), finished).await {
         return ended.map_err(std::io::Error::other)?;
     }
     tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
     drain.expire();
     // Long enough for the sockets to say so.
-    let _ = tokio::time::timeout(EXPIRY_GRACE, drain.sockets_closed()).await;
+    let _ = tokio::time::timeout(expiry, drain.sockets_closed()).await;
     serving.abort();
     Ok(())
 }

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
 use super::Server;
-use super::cost::Costs;
+use super::cost::{Costs, Price};
 use super::documents::{Documents, Found, Validated};
-use super::render::PlanRequest;
+use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
@@ -43,6 +43,8 @@ pub(super) struct Parsed {
     schema: Schema,
     request: Request,
     pub(super) kind: OperationType,
+    /// In the unit of OPERATION_MAX_COMPLEXITY.
+    cost: u64,
     /// How a subscription shares what it renders.
     wanted: Option<PlanRequest>,
 }
@@ -98,6 +100,7 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
 /// An operation whose document may be run, as far as its own text goes.
 pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
+    cost: u64,
     /// Whether it is not known yet that it is valid.
     is_new: bool,
     name: Option<String>,
@@ -111,7 +114,7 @@ impl Operation {
     }
 
     fn try_parse(self, server: &Server) -> Result<Parsed, Body> {
-        let Admitted { document, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
+        let Admitted { document, cost, is_new, name, variables } = self.admit(&server.documents, &server.costs)?;
         let operation = operation(&document.document, name.as_deref()).ok_or_else(|| {
             let message = "operationName must name one of the document's operations.";
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
@@ -121,7 +124,9 @@ impl Operation {
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let wanted = match kind {
-            OperationType::Subscription => PlanRequest::new(&document, operation, name.as_deref(), &variables),
+            OperationType::Subscription => {
+                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost)
+            }
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
@@ -131,27 +136,28 @@ impl Operation {
             let documents = Arc::clone(&server.documents);
             request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, kind, wanted })
+        Ok(Parsed { schema: schema.clone(), request, kind, cost, wanted })
     }
 
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+        let (document, price, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
             Found::Validated(document) => {
-                if document.varies {
-                    costs.check(&document.document, &variables).map_err(Body::refused)?;
-                }
-                (document, false)
+                let price = match document.price {
+                    known @ Price { varies: false, .. } => known,
+                    _ => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                };
+                (document, price, false)
             }
             Found::Text(digest, text) => {
                 costs.check_text(&text).map_err(Body::refused)?;
                 let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-                let varies = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, varies }), true)
+                let price = costs.check(&document, &variables).map_err(Body::refused)?;
+                (Arc::new(Validated { digest, text, document, price }), price, true)
             }
         };
-        Ok(Admitted { document, is_new, name: self.name, variables })
+        Ok(Admitted { document, cost: price.complexity, is_new, name: self.name, variables })
     }
 }
 
@@ -185,9 +191,10 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Subscription {
-        Subscription::new(server, &self.schema, self.request, self.wanted, caller)
+    /// Runs a subscription, as long as the stream is polled. RATE_LIMITED where the user's others cost too much already.
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
+        let share = server.subscription_budget.take(&caller, self.cost)?;
+        Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))
     }
 }
 

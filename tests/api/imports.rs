@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "blobs", "media", "scanner", "embedded"],
     &["store", "redis"],
-    &["config", "error", "ids", "clock", "random", "metrics", "kept", "apart"],
+    &["config", "error", "ids", "clock", "random", "metrics", "kept", "apart", "watchdog"],
 ];
 
 fn row(module: &str) -> Option<usize> {

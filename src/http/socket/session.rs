@@ -293,8 +293,7 @@ impl Session {
             Protocol::Legacy => self.operations.remove(&id),
         }
         if let Err(error) = self.admit() {
-            let body = Body::refused(error).counted(self.server.app.metrics());
-            return self.send_error(&id, &body).await;
+            return self.refuse(&id, error).await;
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
@@ -306,12 +305,21 @@ impl Session {
         self.server.count_operation(parsed.kind, Transport::WebSocket);
         let caller = self.caller.clone();
         let operation = if parsed.kind == OperationType::Subscription {
-            Running::Subscription(Box::new(parsed.subscribe(&self.server, caller)))
+            match parsed.subscribe(&self.server, caller) {
+                Ok(subscription) => Running::Subscription(Box::new(subscription)),
+                Err(error) => return self.refuse(&id, error).await,
+            }
         } else {
             Running::Request(parsed.execute(&self.server, caller).boxed())
         };
         self.operations.insert(&id, operation);
         Ok(())
+    }
+
+    /// The operation ends with the error, and the socket goes on.
+    async fn refuse(&mut self, id: &str, error: Error) -> Result<(), End> {
+        let body = Body::refused(error).counted(self.server.app.metrics());
+        self.send_error(id, &body).await
     }
 
     /// Whether one more operation may start on this socket now.
