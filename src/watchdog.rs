@@ -1,7 +1,7 @@
-//! Notices a runtime that has stopped answering: one whose threads are all blocked.
+//! Notices a runtime that has stopped answering, because all of its threads are blocked.
 //!
-//! Health checks do not help there: an orchestrator may wait for long, and a plain process supervisor never asks. Such a
-//! process can do nothing by itself, so that a thread of its own has to end it.
+//! Health checks are not enough: a plain process supervisor only restarts a process that ends. A process whose runtime is
+//! blocked never ends by itself, so a thread outside of the runtime has to end it.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// Between an answer and the next question.
+/// The pause between an answer and the next question.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The timeout is waited for in as many parts. A process that was stopped for a while, by a signal or with its machine,
-/// loses one part by that, and is not taken for one that does not answer.
+/// The number of parts in which the timeout is waited for. A process that was stopped for a while, by a signal or with its
+/// machine, loses one part by that, so that the runtime has time to answer when the process continues.
 const PARTS: u32 = 10;
 
-/// Asks the runtime again and again, from a thread of its own, to run a task. Calls `on_silence` once it has not done so for
-/// `timeout`. Ends with the runtime.
+/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_silence` if the runtime has not done so within
+/// `timeout`. The thread ends with the runtime.
 pub fn watch(runtime: Handle, timeout: Duration, on_silence: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let watch = move || {
         loop {
             let (answer, answered) = mpsc::sync_channel(1);
             runtime.spawn(async move {
-                // It fails only where the question is too old to matter.
+                // Sending fails only if the watchdog no longer waits.
                 let _ = answer.send(());
             });
             match wait(&answered, timeout) {

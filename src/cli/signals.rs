@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-/// How long the last line of the log may take. Where nobody reads it, writing it would block for ever.
+/// Time limit for writing the last line of the log, which blocks if the log is a full pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at once
@@ -52,7 +52,7 @@ pub(super) fn leave(last_words: impl FnOnce() + Send + 'static) -> ! {
     if thread::Builder::new().spawn(exit).is_ok() {
         thread::sleep(LAST_WORDS);
     }
-    // Nothing in this process can hold that up.
+    // SIGKILL needs no cooperation of this process.
     let _ = kill(Pid::this(), Signal::SIGKILL);
     std::process::abort()
 }

@@ -1,8 +1,8 @@
-//! What subscriptions may cost.
+//! Settings that limit what subscriptions cost.
 
 use super::within;
 
-/// What is rendered for subscriptions.
+/// Limits of subscriptions.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Subscriptions")]
 pub struct Rendering {

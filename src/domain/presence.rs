@@ -60,7 +60,7 @@ impl Presences<'_> {
         Ok(presences.into_iter().map(|((_, user), presence)| (user, presence)).collect())
     }
 
-    /// The same for pairs of a viewer and a user.
+    /// Returns the presence for pairs of a viewer and a user, as that viewer may see it.
     pub async fn of_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Presence>> {
         let visible = self.visible(pairs).await?;
         let mut presences = HashMap::with_capacity(pairs.len());
@@ -128,7 +128,7 @@ impl Presences<'_> {
         })
     }
 
-    /// Those of the pairs where the viewer may know whether the user is there.
+    /// Returns the pairs whose viewer may see whether the user is online.
     async fn visible(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let (own, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(viewer, user)| viewer == user);
         let mut visible = match others.as_slice() {

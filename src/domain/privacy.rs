@@ -29,7 +29,7 @@ impl Privacy<'_> {
         tx.finish(updated).await
     }
 
-    /// Those of the pairs of a viewer and a user where the viewer may see whether the user is online, and since when not.
+    /// Returns the pairs of a viewer and a user whose viewer may see whether the user is online, and when they last were.
     pub async fn may_see_last_seen(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let connection = self.app.connection().await?;
         Ok(privacy::letting(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())

@@ -47,7 +47,7 @@ struct Queue<K, V> {
     is_running: bool,
 }
 
-/// Keys, and the streams that wait for the value of each, or for None where there is no such row.
+/// Keys, each with the stream that waits for its value. The value is None if there is no such row.
 type Asked<K, V> = Vec<(K, oneshot::Sender<Option<V>>)>;
 
 pub(super) trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
@@ -121,7 +121,7 @@ where
         }
     }
 
-    /// The questions for the next statement; None where there are none, and the task ends.
+    /// Takes the questions for the next statement. Returns None if nothing waits; the task ends then.
     fn next(&self) -> Option<Asked<K, <Rows as Loader<K>>::Value>> {
         let mut queue = self.lock();
         queue.waiting.retain(|(_, answer)| !answer.is_closed());
@@ -130,7 +130,7 @@ where
         queue.is_running.then(|| queue.waiting.drain(..count).collect())
     }
 
-    /// None where it fails and would fail again; the log says why.
+    /// Returns None if the statement fails for a reason that a retry does not help. The log has the reason.
     async fn load(&self, keys: Vec<K>) -> Option<HashMap<K, <Rows as Loader<K>>::Value>> {
         loop {
             match Loader::load(&*self.rows, &keys).await {

@@ -1,4 +1,4 @@
-//! What the open subscriptions of one user may cost together on this node.
+//! The budget of one user for all open subscriptions on this node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::graphql::{Caller, Error, Identity};
 use crate::ids::UserId;
 
-/// When it is worth trying again: somebody's other subscription may have ended.
+/// `retryAfter` of the refusal: another subscription of the user may have ended by then.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Counts the cost of the open subscriptions, by the user.
@@ -17,7 +17,7 @@ pub(super) struct SubscriptionBudget {
     spent: Arc<Mutex<HashMap<Owner, u64>>>,
 }
 
-/// Whose budget a subscription counts for. A caller who is not signed in has that of the address.
+/// The owner of a budget: the user, or the address of a caller who is not signed in.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Owner {
     User(UserId),
@@ -37,7 +37,7 @@ impl SubscriptionBudget {
         Self { limit, spent: Arc::default() }
     }
 
-    /// Takes the cost of one more subscription; RATE_LIMITED where the budget does not have it.
+    /// Takes the cost of one more subscription from the budget. Fails with RATE_LIMITED if not enough is left.
     pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Share, Error> {
         let owner = match caller.identity {
             Identity::SignedIn(viewer) => Owner::User(viewer.user),

@@ -24,7 +24,7 @@ const MAX_SCHEMA_DEPTH: usize = 3;
 /// The arguments that say how many items a list has.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
-/// What a document costs that is allowed.
+/// The cost of a document that is within the limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Price {
     /// In the unit of OPERATION_MAX_COMPLEXITY.

@@ -57,7 +57,7 @@ struct Parts {
     max_loads: usize,
 }
 
-/// One event of a plan for one user.
+/// Names a rendering: one event of a plan, for one user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     plan: u64,
@@ -70,9 +70,9 @@ type Answer = oneshot::Sender<Option<Rendered>>;
 #[derive(Default)]
 struct State {
     queue: FairQueue<Key>,
-    /// What is in the queue.
+    /// The renderings in the queue.
     waiting: HashMap<Key, Waiting>,
-    /// What is being rendered.
+    /// The renderings that have begun.
     running: HashMap<Key, Running>,
     /// Chunks that run now, by their plans.
     busy: HashMap<u64, usize>,
@@ -116,8 +116,8 @@ impl Personal {
     /// `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(loaders: StreamLoaders, log: Log, metrics: Metrics, connections: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        // At most half of the connections and half of the processors, so that everything else has the other half; but two
-        // chunks where possible, so that one plan never blocks the others.
+        // Half of the connections and half of the processors are left to everything else. Two chunks are the least where
+        // there are connections for them, so that one plan never blocks the others.
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
         let max_loads = LOADS_AT_ONCE.min(half);
         let max_chunks = (processors / 2).max(2).min(half / max_loads);
@@ -133,8 +133,8 @@ impl Personal {
         }))
     }
 
-    /// The items as the caller sees them, in their order. Nothing of it is done before this is called, and it need not be
-    /// polled to go on. What nobody waits for any more is not rendered.
+    /// Queues the items and returns the results in the same order. The tasks render them whether or not the result is
+    /// polled. If it is dropped, they skip what no other stream waits for.
     pub(super) fn render(
         &self,
         plan: &Arc<Plan>,
@@ -144,7 +144,7 @@ impl Personal {
         let results: Vec<_> = items.iter().map(|&item| self.enqueue(plan, caller, item)).collect();
         join_all(results.into_iter().map(|result| match result {
             Either::Left(rendered) => Either::Left(ready(rendered)),
-            // The sender is dropped where the execution has panicked; the log says more.
+            // The sender is dropped if the chunk has panicked.
             Either::Right(answer) => {
                 Either::Right(answer.map(|it| it.unwrap_or_else(|_| Some(Rendered::new(Body::crashed())))))
             }
@@ -183,7 +183,7 @@ impl Personal {
         Either::Right(answered)
     }
 
-    /// One at a time, so that the first takes what the streams ask for that the same event has woken.
+    /// Starts workers one at a time. All streams that an event wakes can then queue it before the first worker takes it.
     fn start_worker(&self, state: &mut State) {
         if !state.is_starting && state.workers < self.0.max_chunks {
             state.is_starting = true;
@@ -196,7 +196,7 @@ impl Personal {
         tokio::task::yield_now().await;
         self.lock().is_starting = false;
         while let Some((plan, jobs)) = self.next_chunk() {
-            // A panic has its own words in the log, and has failed what it belongs to.
+            // After a panic the jobs are dropped, and their streams get an error. The panic itself is in the log.
             let _ = AssertUnwindSafe(self.run(jobs)).catch_unwind().await;
             let mut state = self.lock();
             if let Some(chunks) = state.busy.get_mut(&plan) {
@@ -208,9 +208,9 @@ impl Personal {
         }
     }
 
-    /// None where there is nothing for this worker, which is gone then.
+    /// Returns None if there is no chunk that may run now. The worker is then no longer counted and must end.
     fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
-        // One plan leaves a chunk to the others.
+        // A plan never has all chunks, so that another plan need not wait for it.
         let max = (self.0.max_chunks - 1).max(1);
         let mut state = self.lock();
         let State { queue, busy, .. } = &mut *state;
@@ -228,7 +228,7 @@ impl Personal {
         Some((plan, jobs))
     }
 
-    /// None where no stream waits for it any more.
+    /// Returns None if all streams that waited for it have ended.
     fn begin(&self, state: &mut State, key: Key, position: Cursor) -> Option<Job> {
         let Waiting { plan, caller, mut answers } = state.waiting.remove(&key)?;
         answers.retain(|answer| !answer.is_closed());
@@ -261,7 +261,7 @@ impl Personal {
     }
 }
 
-/// An execution for one user. Dropped, it fails for the streams that still wait for it.
+/// A rendering that has begun. If it is dropped, the streams that wait for it get an error.
 struct Job {
     personal: Personal,
     key: Key,
@@ -276,10 +276,12 @@ impl Job {
         let parts = &self.personal.0;
         parts.metrics.renders(false);
         let execution = self.plan.execute(self.key.item, self.caller.clone(), loaders, None);
-        // One panic is one viewer's, and not the whole chunk's.
+        // A panic fails this rendering, and not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
+        // An error may be gone the next time.
+        let is_whole = body.as_ref().is_none_or(|body| body.errors.is_empty());
         let (rendered, position, at) = (body.map(Rendered::new), self.position, Instant::now());
-        if let Some(Rendered::Next(_)) | None = &rendered {
+        if is_whole {
             parts.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
         }
         self.leave();
@@ -289,7 +291,7 @@ impl Job {
         }
     }
 
-    /// From here on no stream joins.
+    /// No other stream can join from here on.
     fn leave(&self) {
         let mut state = self.personal.lock();
         if state.running.get(&self.key).is_some_and(|running| Arc::ptr_eq(&running.answers, &self.answers)) {

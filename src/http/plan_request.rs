@@ -1,4 +1,4 @@
-//! How a subscription asks, before it is known whether that is right.
+//! The plan that a subscription asks for, before it is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use async_graphql_value::Value as Literal;
 
 use super::documents::{Digest, Validated};
 
-/// Two who have it in common see every event the same.
+/// Subscribers with the same key get the same response for an event, unless it depends on the viewer.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct PlanKey {
     document: Digest,
     pub(super) operation: Option<String>,
-    /// As JSON, without those that only say what is subscribed to.
+    /// JSON of the variables, without those that only say what is subscribed to.
     variables: String,
 }
 
-/// A way of asking, before it is known whether it is right.
+/// A plan that is asked for by a subscription that has not been opened.
 pub(super) struct PlanRequest {
     pub(super) key: PlanKey,
     pub(super) document: Arc<Validated>,
-    /// Those that the operation declares.
+    /// The variables that the operation declares.
     pub(super) variables: Variables,
-    /// What one event costs, in the unit of OPERATION_MAX_COMPLEXITY.
+    /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
 }
 
 impl PlanRequest {
-    /// None for what is no single field, and is rendered for its subscriber alone.
+    /// Returns None if the operation is not a single field. It is then executed for its subscriber alone.
     pub(super) fn new(
         document: &Arc<Validated>,
         operation: &OperationDefinition,
@@ -45,7 +45,7 @@ impl PlanRequest {
             used.directives(&fragment.node.directives);
             used.set(&fragment.node.selection_set.node);
         }
-        // One that is null is not one that is left out, which has its default.
+        // A variable that is null differs from one that is left out, which has its default.
         let relevant: BTreeMap<_, _> =
             used.0.into_iter().filter_map(|name| Some((name, variables.get(name)?))).collect();
         let key = PlanKey {

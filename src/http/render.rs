@@ -89,7 +89,7 @@ impl Kept {
 /// One way of asking.
 pub(super) struct Plan {
     pub(super) id: u64,
-    /// What one event costs, in the unit of OPERATION_MAX_COMPLEXITY.
+    /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
     key: PlanKey,
     plans: Arc<Plans>,
@@ -108,7 +108,7 @@ impl Weighter<(u64, InboxItem, Seq), Kept> for Weight {
     }
 }
 
-/// What became of several items, in their order.
+/// The responses for several items, in the same order. None where the object of an event is gone.
 pub(super) type Results = Vec<Option<Rendered>>;
 
 /// Why the rendering for all is none.
@@ -138,7 +138,7 @@ impl Plans {
         }
     }
 
-    /// For one stream, whose executions `batches` must drive.
+    /// Returns loaders for one stream, whose executions `batches` must drive.
     pub(super) fn loaders(&self, batches: Batches) -> Loaders {
         self.loaders.loaders(batches)
     }
@@ -181,9 +181,8 @@ impl Plan {
         if kept.fades_at.is_some() && kept.is_faded(self.plans.clock.now()) { None } else { Some(kept.rendered) }
     }
 
-    /// The items as the caller sees them, in their order; None where the object of an event is gone. It goes on by itself
-    /// where it has to wait, also while it is not polled: the caller may be stuck with a client that does not read. It ends
-    /// when it is dropped.
+    /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may be
+    /// blocked by a client that does not read. It stops if the result is dropped.
     pub(super) fn render(self: &Arc<Self>, caller: &Caller, items: Vec<InboxItem>) -> BoxFuture<'static, Results> {
         if self.is_personal() {
             return self.plans.personal.render(self, caller, &items).boxed();
@@ -199,7 +198,7 @@ impl Plan {
         }
     }
 
-    /// For all subscribers, where that is possible; else for this one. What has to be loaded is loaded together.
+    /// Renders each item for all subscribers if possible, else for this one. All items share their loads.
     async fn render_all(self: Arc<Self>, caller: Caller, items: Vec<InboxItem>) -> Results {
         let batches = Batches::default();
         let loaders = self.plans.loaders(batches.clone());
@@ -212,7 +211,7 @@ impl Plan {
         .await
     }
 
-    /// Of the subscribers that ask at the same time the first renders, and the others wait for that.
+    /// Renders an item for all subscribers. If several ask at the same time, the first renders and the others wait.
     async fn share(&self, item: InboxItem, loaders: Loaders) -> Result<Option<Rendered>, Unshared> {
         let (kept, place) = (&self.plans.rendered, self.place(item));
         if kept.peek(&place).is_some_and(|kept| kept.is_faded(self.plans.clock.now())) {
@@ -253,7 +252,7 @@ impl Plan {
         self.personal.load(Ordering::SeqCst)
     }
 
-    /// One item is at most one response.
+    /// Executes the document for one item, which yields at most one response.
     pub(super) async fn execute(
         &self,
         item: InboxItem,

@@ -26,7 +26,7 @@ pub(super) struct Subscription {
     metrics: Metrics,
     stage: Stage,
     _open: Open,
-    /// Of the budget of its user.
+    /// The part of its user's budget that it takes.
     _share: Share,
 }
 

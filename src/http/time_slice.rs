@@ -1,4 +1,4 @@
-//! Many futures in one task that leaves the runtime to others after each slice of time.
+//! Many futures in one task that yields to the runtime after each slice of time.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use std::future::poll_fn;
 use tokio::time::Instant;
 
-/// How long one poll of the task runs, plus one poll of one of its parts.
+/// The time after which a poll of the task begins no other part.
 const SLICE: Duration = Duration::from_millis(1);
 
 /// The time that one task may take until it yields.
@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(1);
 pub(super) struct TimeSlice(Arc<Mutex<Option<Instant>>>);
 
 impl TimeSlice {
-    /// The task: each of its polls begins a slice.
+    /// Wraps the task. Each poll of it begins a slice.
     pub(super) async fn whole<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -27,7 +27,8 @@ impl TimeSlice {
         .await
     }
 
-    /// One of its parts, which waits for the next slice where this one is over. Ends early once `is_abandoned` says so.
+    /// Wraps one part of the task, which waits for the next slice when the present one is over. Ends early if `is_abandoned`
+    /// returns true.
     pub(super) async fn part(&self, is_abandoned: impl Fn() -> bool, work: impl Future<Output = ()>) {
         let mut work = Box::pin(work);
         poll_fn(|cx| {

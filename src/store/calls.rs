@@ -80,8 +80,8 @@ pub struct Seen {
     pub call: Call,
 }
 
-/// Reads the calls that go on in conversations, for pairs of a user and a conversation. Leaves out calls that the user
-/// may not see.
+/// Reads the calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
+/// see.
 pub async fn live_in(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Seen>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(
@@ -106,7 +106,7 @@ pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> Que
 }
 
 /// Reads the calls of pairs of a user and a call. Leaves out those that the user may not see: calls of conversations
-/// that the user takes no part in, and calls that ended before the user joined, where the history is hidden.
+/// without the user as a participant, and calls that ended before the user joined a group that hides its history.
 pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> QueryResult<Vec<Seen>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(
@@ -124,7 +124,7 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> Query
     .await
 }
 
-/// The same for one user.
+/// Like `visible`, for one user.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
     let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.call).collect())

@@ -74,7 +74,7 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// What a viewer has to do with another user.
+/// The relation of a viewer to another user.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Related {
     #[diesel(sql_type = SqlUuid)]

@@ -255,7 +255,7 @@ pub struct Seen {
 pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Seen>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        // One by one, as in `by_client_ids`.
+        // An index lookup for each pair, as in `by_client_ids`.
         "SELECT viewer.user_id AS viewer_id, messages.*
          FROM unnest($1, $2) AS wanted (user_id, message_id)
          CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = wanted.message_id LIMIT 1) AS messages

@@ -91,8 +91,8 @@ pub async fn memberships(
 ) -> QueryResult<Vec<Membership>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
-        // One by one: Postgres would read all of a table that has grown since it was last analysed. By name: a prepared
-        // statement fails where a later version has added a column.
+        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
+        // analysed. The columns are named because a prepared statement fails after a migration that adds one.
         "SELECT found.*, conversations.last_message_number
          FROM unnest($1, $2) AS wanted (user_id, conversation_id)
          CROSS JOIN LATERAL (

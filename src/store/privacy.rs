@@ -51,7 +51,7 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges)
     diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
 }
 
-/// Those of the pairs of two users where the setting of the second lets the first in. A block by either of the two is
+/// Returns the pairs of two users in which the setting of the second lets the first in. A block by either of the two is
 /// stronger than any setting.
 pub async fn letting(
     mut conn: &Connection,

@@ -68,7 +68,7 @@ pub async fn groups(conn: &mut Connection, messages: &[MessageId]) -> QueryResul
     .await
 }
 
-/// One emoji that a user put on a message.
+/// An emoji that a user put on a message.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Own {
     #[diesel(sql_type = SqlUuid)]

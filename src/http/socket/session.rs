@@ -29,7 +29,6 @@ use crate::http::caller::{bearer, bearer_value};
 use crate::http::connection_limit::Permit;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
-use crate::http::response::Body;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -314,12 +313,6 @@ impl Session {
         };
         self.operations.insert(&id, operation);
         Ok(())
-    }
-
-    /// The operation ends with the error, and the socket goes on.
-    async fn refuse(&mut self, id: &str, error: Error) -> Result<(), End> {
-        let body = Body::refused(error).counted(self.server.app.metrics());
-        self.send_error(id, &body).await
     }
 
     /// Whether one more operation may start on this socket now.

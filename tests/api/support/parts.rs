@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use diesel::QueryableByName;
@@ -74,26 +74,45 @@ impl Redis {
 
 /// The built server as a process: one node over a test's database and the tests' Redis.
 pub struct NodeProcess {
-    address: SocketAddr,
-    database_url: String,
-    prefix: String,
-    directory: TempDir,
+    launch: Launch,
     process: Child,
     /// Kept, so that it can still be written to.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
+/// How it is started.
+struct Launch {
+    address: SocketAddr,
+    database_url: String,
+    prefix: String,
+    directory: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
+}
+
 impl NodeProcess {
     pub async fn start(database: &TestDatabase, number: usize) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let database_url = url_of_node(database, number);
-        let directory = tempfile::tempdir().unwrap();
-        let (process, stdout) = spawn(address, &database_url, &database.name, directory.path()).await;
-        Self { address, database_url, prefix: database.name.clone(), directory, process, stdout }
+        Self::start_with(database, number, &[]).await
+    }
+
+    /// Adds settings to those of all tests. If LOG_LEVEL is among them, the log goes to a pipe that is never read.
+    pub async fn start_with(
+        database: &TestDatabase,
+        number: usize,
+        settings: &[(&'static str, &'static str)],
+    ) -> Self {
+        let launch = Launch {
+            address: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            database_url: url_of_node(database, number),
+            prefix: database.name.clone(),
+            directory: tempfile::tempdir().unwrap(),
+            settings: settings.to_vec(),
+        };
+        let (process, stdout) = launch.spawn().await;
+        Self { launch, process, stdout }
     }
 
     pub fn api(&self) -> Api {
-        Api::new(format!("http://{}/graphql", self.address))
+        Api::new(format!("http://{}/graphql", self.launch.address))
     }
 
     pub async fn kill(&mut self) {
@@ -102,8 +121,7 @@ impl NodeProcess {
 
     /// At the same address.
     pub async fn restart(&mut self) {
-        (self.process, self.stdout) =
-            spawn(self.address, &self.database_url, &self.prefix, self.directory.path()).await;
+        (self.process, self.stdout) = self.launch.spawn().await;
     }
 
     pub fn pause(&self) {
@@ -113,45 +131,61 @@ impl NodeProcess {
     pub fn resume(&self) {
         signal(&self.process, Signal::SIGCONT);
     }
+
+    /// Asks it to go down, as an orchestrator does.
+    pub fn terminate(&self) {
+        signal(&self.process, Signal::SIGTERM);
+    }
+
+    /// Whether it has ended already.
+    pub fn is_gone(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// How it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(4 * PATIENCE, self.process.wait()).await.expect("an end in time").unwrap()
+    }
 }
 
-/// Waits until it is ready.
-async fn spawn(
-    address: SocketAddr,
-    database_url: &str,
-    prefix: &str,
-    directory: &Path,
-) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_parlance"))
-        .arg("serve")
-        .current_dir(directory)
-        .env("LISTEN_ADDR", address.to_string())
-        .env("DATA_DIR", directory)
-        .env("DATABASE_URL", database_url)
-        .env("REDIS_URL", redis_url())
-        .env("REDIS_PREFIX", prefix)
-        .env("JWT_SECRET", JWT_SECRET)
-        .env("LOG_LEVEL", "warn")
-        // The least: a node that stands still in a transaction holds up the others for as long.
-        .env("DATABASE_IDLE_TIMEOUT", "1")
-        // As cheap as the settings allow.
-        .env("PASSWORD_MEMORY_KIB", "19456")
-        .env("PASSWORD_PASSES", "2")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let ready = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("is ready") {
-                return true;
-            }
+impl Launch {
+    /// Waits until it is ready.
+    async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
+        command
+            .arg("serve")
+            .current_dir(&self.directory)
+            .env("LISTEN_ADDR", self.address.to_string())
+            .env("DATA_DIR", self.directory.path())
+            .env("DATABASE_URL", &self.database_url)
+            .env("REDIS_URL", redis_url())
+            .env("REDIS_PREFIX", &self.prefix)
+            .env("JWT_SECRET", JWT_SECRET)
+            .env("LOG_LEVEL", "warn")
+            // The least: a node that stands still in a transaction holds up the others for as long.
+            .env("DATABASE_IDLE_TIMEOUT", "1")
+            // As cheap as the settings allow.
+            .env("PASSWORD_MEMORY_KIB", "19456")
+            .env("PASSWORD_PASSES", "2")
+            .envs(self.settings.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        if self.settings.iter().any(|(name, _)| *name == "LOG_LEVEL") {
+            command.stderr(Stdio::piped());
         }
-        false
-    };
-    assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
-    (process, lines)
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ready = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains("is ready") {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
+        (process, lines)
+    }
 }
 
 /// A Postgres that commits as in production, at one address.
