@@ -9,6 +9,7 @@ mod media;
 mod process;
 mod rates;
 mod registration;
+mod rendering;
 mod s3;
 mod web;
 mod webrtc;
@@ -28,6 +29,7 @@ pub use media::{MAX_EXAMINATION, Media};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, Rates};
 pub use registration::{Registration, RegistrationMode};
+pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use web::Web;
 pub use webrtc::{LiveKit, Webrtc};
@@ -53,6 +55,8 @@ pub struct Config {
     pub rates: Rates,
     #[command(flatten)]
     pub operations: Operations,
+    #[command(flatten)]
+    pub rendering: Rendering,
     #[command(flatten)]
     pub writing: Writing,
     #[command(flatten)]

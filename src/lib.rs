@@ -27,3 +27,4 @@ pub mod random;
 pub mod redis;
 pub mod scanner;
 pub mod store;
+pub mod watchdog;

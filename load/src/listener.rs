@@ -24,6 +24,12 @@ use crate::socket::Socket;
 const INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) { __typename ... on CaughtUp { cursor }
     ... on MessageAdded { cursor
         message { id number clientId body createdAt conversation { id } sender { id displayName } } } } }";
+/// Like INBOX, with fields that depend on the viewer: each event is rendered for each viewer.
+const PERSONAL_INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) {
+    __typename ... on CaughtUp { cursor }
+    ... on MessageAdded { cursor
+        message { id number clientId body createdAt
+            conversation { id viewerMembership { unreadCount } } sender { id displayName viewerIsContact } } } } }";
 const PROTOCOL: &str = "graphql-transport-ws";
 const PONG: &str = r#"{"type":"pong"}"#;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +41,8 @@ const SAMPLED: u64 = 64;
 pub struct Listener {
     place: usize,
     account: Account,
+    /// The subscription that it sends.
+    document: &'static str,
     socket: Socket,
     state: State,
 }
@@ -54,7 +62,8 @@ impl Listener {
     pub async fn connect(place: usize, address: SocketAddr, ear: &Ear) -> Result<Self> {
         let hearings = ear.rooms.iter().map(|&room| (room, Hearing::NONE)).collect();
         let mut state = State { hearings, cursor: String::new(), events: 0, pinged: false };
-        let mut socket = open(address, &ear.account, None).await?;
+        let document = if ear.personal { PERSONAL_INBOX } else { INBOX };
+        let mut socket = open(address, &ear.account, document, None).await?;
         let caught_up = async {
             while state.cursor.is_empty() {
                 socket.receive(|event| state.first(event)).await?;
@@ -62,7 +71,7 @@ impl Listener {
             anyhow::Ok(())
         };
         timeout(START_TIMEOUT, caught_up).await.context("subscribing to the inbox")??;
-        Ok(Self { place, account: ear.account.clone(), socket, state })
+        Ok(Self { place, account: ear.account.clone(), document, socket, state })
     }
 
     /// Listens until told to stop, and tells how far it has got in each room. Whenever `churn` says so it breaks its
@@ -140,7 +149,8 @@ impl Listener {
     async fn come_back(&mut self, shared: &Shared) -> Result<()> {
         for tried in 0.. {
             shared.reconnects.fetch_add(1, Ordering::Relaxed);
-            match open(shared.node(self.place, tried), &self.account, Some(&self.state.cursor)).await {
+            let address = shared.node(self.place, tried);
+            match open(address, &self.account, self.document, Some(&self.state.cursor)).await {
                 Ok(socket) => {
                     self.socket = socket;
                     return Ok(());
@@ -154,7 +164,7 @@ impl Listener {
 }
 
 /// Up to the subscription, whose first event is still to come.
-async fn open(address: SocketAddr, account: &Account, after: Option<&str>) -> Result<Socket> {
+async fn open(address: SocketAddr, account: &Account, document: &str, after: Option<&str>) -> Result<Socket> {
     let opened = async {
         let mut socket = Socket::connect(address, PROTOCOL).await?;
         let authorization = format!("Bearer {}", account.token);
@@ -169,7 +179,7 @@ async fn open(address: SocketAddr, account: &Account, after: Option<&str>) -> Re
             .await?;
         // Without the variable, so that all who have none ask for the same.
         let variables = after.map_or_else(|| json!({}), |cursor| json!({ "after": cursor }));
-        let payload = json!({ "query": INBOX, "variables": variables });
+        let payload = json!({ "query": document, "variables": variables });
         socket.send(&json!({ "type": "subscribe", "id": "inbox", "payload": payload }).to_string()).await?;
         anyhow::Ok(socket)
     };

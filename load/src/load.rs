@@ -62,6 +62,8 @@ pub struct Sender {
 pub struct Ear {
     pub account: Account,
     pub rooms: Vec<u32>,
+    /// Whether its document has fields that depend on the viewer.
+    pub personal: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ mod invite;
 mod open_files;
 mod seed;
 mod serve;
+mod signals;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -71,7 +72,7 @@ impl Cli {
             Command::Invite(invite) => runtime()?.block_on(invite.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
             Command::Health(health) => health.ask(),
-            Command::Serve(config) => runtime()?.block_on(serve::serve(*config)),
+            Command::Serve(config) => serve::run(*config),
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::open_files;
 use parlance::clock::Clock;
 use parlance::config::{Config, LogFormat};
 use parlance::domain::{App, Cluster};
@@ -20,12 +19,30 @@ use parlance::limiter::Limiter;
 use parlance::live::{MemoryExchange, RedisExchange};
 use parlance::log::{MemoryBroker, RedisBroker};
 use parlance::random::Random;
-use parlance::store;
+use parlance::{store, watchdog};
 
-pub(super) async fn serve(mut config: Config) -> Result<()> {
+use super::{open_files, signals};
+
+/// How long the private Postgres may take to stop, after the time that the drain has.
+const POSTGRES_GRACE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(mut config: Config) -> Result<()> {
     start_logging(&config)?;
     open_files::make_room(&mut config);
-    let stop = stop_on_signal()?;
+    let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
+    let stop = signals::listen(config.process.drain_delay + config.process.drain_timeout + grace)?;
+    let runtime = super::runtime()?;
+    let timeout = config.process.watchdog_timeout;
+    if !timeout.is_zero() {
+        let end = move || {
+            signals::leave(move || tracing::error!(?timeout, "the runtime does not answer: leaving at once"));
+        };
+        watchdog::watch(runtime.handle().clone(), timeout, end).context("starting the watchdog")?;
+    }
+    runtime.block_on(serve(config, stop))
+}
+
+async fn serve(config: Config, stop: CancellationToken) -> Result<()> {
     // Before the minutes that a first start may take: an address in use is worth knowing at once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
@@ -138,27 +155,6 @@ fn start_logging(config: &Config) -> Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
-fn stop_on_signal() -> Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if token.is_cancelled() {
-                tracing::warn!("second signal: leaving at once");
-                std::process::exit(1);
-            }
-            token.cancel();
-        }
-    });
-    Ok(stop)
 }
 
 /// Where everything is, what each default stands for, and how to replace it.

@@ -100,9 +100,10 @@ pub(super) async fn where_may(
     conversations: &[ConversationId],
     action: Action,
 ) -> Result<Vec<ConversationId>> {
-    let rows = participants::of_user(conn, user, conversations).await?;
-    let allowed = rows.iter().filter(|(row, _)| permissions::may(ConversationKind::Group, row.role, action));
-    Ok(allowed.map(|(row, _)| row.conversation_id).collect())
+    let pairs: Vec<_> = conversations.iter().map(|&conversation| (user, conversation)).collect();
+    let rows = participants::memberships(conn, &pairs).await?.into_iter().map(|row| row.participant);
+    let allowed = rows.filter(|row| permissions::may(ConversationKind::Group, row.role, action));
+    Ok(allowed.map(|row| row.conversation_id).collect())
 }
 
 async fn role_of(tx: &mut Transaction<'_>, id: ConversationId, user: UserId) -> Result<Option<ParticipantRole>> {

@@ -169,7 +169,9 @@ impl Participants<'_> {
             participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
         let mut locked = conversations::lock_many(tx.conn(), &ids).await?;
         // As they are now that nobody can change them.
-        for (row, _) in participants::of_user(tx.conn(), user, &ids).await? {
+        let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
+        for row in participants::memberships(tx.conn(), &pairs).await? {
+            let row = row.participant;
             if let Some(conversation) = locked.iter_mut().find(|conversation| conversation.id == row.conversation_id) {
                 self.take_out(tx, conversation, user, user, row.role).await?;
             }

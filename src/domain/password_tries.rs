@@ -34,12 +34,7 @@ struct PasswordTry {
 
 impl App {
     /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
-    pub(super) async fn check_password(
-        &self,
-        account: Account<'_>,
-        password: String,
-        client: &Client,
-    ) -> Result<bool> {
+    pub(super) async fn check_password(&self, account: Account<'_>, password: String, client: &Client) -> Result<bool> {
         let counted = self.count_try(account, client.address.map(ClientAddress::network)).await?;
         let hash = match account {
             Account::Known(user) => Some(user.password_hash.clone()),

@@ -57,22 +57,35 @@ impl Presences<'_> {
 
     /// Of each of `users`, as the viewer may see it.
     pub async fn of(&self, viewer: UserId, users: &[UserId]) -> Result<HashMap<UserId, Presence>> {
-        let visible = self.visible(viewer, users).await?;
-        let mut presences = HashMap::with_capacity(users.len());
-        let mut unknown = Vec::new();
-        for &user in users {
-            let status = if visible.contains(&user) { self.app.live().status(user) } else { Status::Offline };
-            let gone = status == Status::Offline && visible.contains(&user);
+        let pairs: Vec<_> = users.iter().map(|&user| (viewer, user)).collect();
+        let presences = self.of_pairs(&pairs).await?;
+        Ok(presences.into_iter().map(|((_, user), presence)| (user, presence)).collect())
+    }
+
+    /// Returns the presence for pairs of a viewer and a user, as that viewer may see it.
+    pub async fn of_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Presence>> {
+        let visible = self.visible(pairs).await?;
+        let mut presences = HashMap::with_capacity(pairs.len());
+        let mut unknown = HashSet::new();
+        for pair in pairs {
+            let (&(_, user), is_visible) = (pair, visible.contains(pair));
+            let status = if is_visible { self.app.live().status(user) } else { Status::Offline };
+            let gone = status == Status::Offline && is_visible;
             let last_seen_at = if gone { self.app.live().seen(user) } else { None };
             if gone && last_seen_at.is_none() {
-                unknown.push(user);
+                unknown.insert(user);
             }
-            presences.insert(user, Presence { status, last_seen_at });
+            presences.insert(*pair, Presence { status, last_seen_at });
         }
         if !unknown.is_empty() {
+            let unknown: Vec<_> = unknown.into_iter().collect();
             let seen = users::last_seen(&mut *self.app.connection().await?, &unknown).await?;
-            for (user, at) in seen {
-                presences.insert(user, Presence { status: Status::Offline, last_seen_at: Some(at) });
+            let seen: HashMap<_, _> = seen.into_iter().collect();
+            for (pair, presence) in &mut presences {
+                let unseen = presence.status == Status::Offline && presence.last_seen_at.is_none();
+                if unseen && visible.contains(pair) {
+                    presence.last_seen_at = seen.get(&pair.1).copied();
+                }
             }
         }
         Ok(presences)
@@ -117,14 +130,14 @@ impl Presences<'_> {
         })
     }
 
-    /// Those of `users` of whom the viewer may know whether they are there.
-    async fn visible(&self, viewer: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
-        let others: Vec<_> = users.iter().copied().filter(|user| *user != viewer).collect();
+    /// Returns the pairs whose viewer may see whether the user is online.
+    async fn visible(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
+        let (own, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(viewer, user)| viewer == user);
         let mut visible = match others.as_slice() {
             [] => HashSet::new(),
-            others => self.app.privacy().may_see_last_seen(viewer, others).await?,
+            others => self.app.privacy().may_see_last_seen(others).await?,
         };
-        visible.insert(viewer);
+        visible.extend(own);
         Ok(visible)
     }
 }

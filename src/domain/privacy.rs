@@ -38,10 +38,10 @@ impl Privacy<'_> {
         tx.finish(updated).await
     }
 
-    /// Those of the users of whom the viewer may see when they were last online, and whether they are.
-    pub async fn may_see_last_seen(&self, viewer: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
-        let mut connection = self.app.connection().await?;
-        Ok(privacy::letting(&mut connection, Setting::LastSeen, viewer, users).await?.into_iter().collect())
+    /// Returns the pairs of a viewer and a user whose viewer may see whether the user is online, and when they last were.
+    pub async fn may_see_last_seen(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
+        let connection = self.app.connection().await?;
+        Ok(privacy::letting(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())
     }
 
     /// Those of the others whom the user blocks, or who block the user: between them there is neither presence nor
@@ -61,7 +61,9 @@ impl Privacy<'_> {
 
 /// Those of the users whom the actor may add to a group.
 pub(super) async fn may_be_added(conn: &mut Connection, actor: UserId, users: &[UserId]) -> Result<HashSet<UserId>> {
-    Ok(privacy::letting(conn, Setting::GroupAdds, actor, users).await?.into_iter().collect())
+    let pairs: Vec<_> = users.iter().map(|&user| (actor, user)).collect();
+    let allowed = privacy::letting(conn, Setting::GroupAdds, &pairs).await?;
+    Ok(allowed.into_iter().map(|(_, user)| user).collect())
 }
 
 /// FORBIDDEN where the actor may not add one of them.

@@ -4,6 +4,7 @@
 //! a list whose rows take longer to resolve. Here the execution and its loads are polled together, and what the
 //! execution asked for is loaded once it is stalled. A list costs as many statements as it is deep.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +14,29 @@ use std::time::Duration;
 
 use async_graphql::runtime::Timer;
 use futures_util::future::{BoxFuture, ready};
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered, Stream};
 use futures_util::task::{ArcWake, AtomicWaker, FutureObj, Spawn, SpawnError, waker_ref};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 /// The loads that an execution has asked for and that have not begun.
-#[derive(Clone, Default)]
-pub struct Batches(Arc<Mutex<Vec<FutureObj<'static, ()>>>>);
+#[derive(Clone)]
+pub struct Batches {
+    queued: Arc<Mutex<Vec<FutureObj<'static, ()>>>>,
+    /// Loads that run at once, each with a connection to Postgres.
+    at_once: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self::at_most(usize::MAX)
+    }
+}
 
 /// The loads that have begun, and what tells whether the execution is stalled.
 #[derive(Default)]
 struct Driver {
+    /// Loads of the present level that wait for their turn.
+    waiting: VecDeque<FutureObj<'static, ()>>,
     running: FuturesUnordered<FutureObj<'static, ()>>,
     wakes: Arc<Wakes>,
 }
@@ -44,11 +57,23 @@ impl ArcWake for Wakes {
 }
 
 impl Batches {
+    /// Runs at most `at_once` loads at the same time.
+    pub fn at_most(at_once: usize) -> Self {
+        Self { queued: Arc::default(), at_once }
+    }
+
     /// Runs an execution together with its loads.
     pub async fn drive<T>(&self, execution: impl Future<Output = T>) -> T {
         let mut execution = pin!(execution);
         let mut driver = Driver::default();
         poll_fn(|cx| self.poll(cx, &mut driver, |cx| execution.poll_unpin(cx))).await
+    }
+
+    /// Runs a stream of executions together with their loads.
+    pub fn drive_stream<T>(self, executions: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
+        let mut executions = executions.boxed();
+        let mut driver = Driver::default();
+        stream::poll_fn(move |cx| self.poll(cx, &mut driver, |cx| executions.poll_next_unpin(cx)))
     }
 
     fn poll<T>(
@@ -57,7 +82,7 @@ impl Batches {
         driver: &mut Driver,
         mut execution: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let Driver { running, wakes } = driver;
+        let Driver { waiting, running, wakes } = driver;
         wakes.task.register(cx.waker());
         let waker = waker_ref(wakes);
         loop {
@@ -69,11 +94,17 @@ impl Batches {
                 return Poll::Pending;
             }
             // One level at a time: what the next one asks for is then asked for together.
-            if running.is_empty() {
-                running.extend(self.queued().drain(..));
+            if running.is_empty() && waiting.is_empty() {
+                waiting.extend(self.queued().drain(..));
             }
             let mut loaded = false;
-            while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {
+            loop {
+                while running.len() < self.at_once
+                    && let Some(load) = waiting.pop_front()
+                {
+                    running.push(load);
+                }
+                let Poll::Ready(Some(())) = running.poll_next_unpin(cx) else { break };
                 loaded = true;
             }
             if !loaded {
@@ -83,7 +114,7 @@ impl Batches {
     }
 
     fn queued(&self) -> MutexGuard<'_, Vec<FutureObj<'static, ()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,25 +132,5 @@ pub(super) struct NoDelay;
 impl Timer for NoDelay {
     fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
         ready(()).boxed()
-    }
-}
-
-/// For what no single execution drives: a load is a task.
-pub(super) struct Tasks;
-
-impl Spawn for Tasks {
-    fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        tokio::spawn(load);
-        Ok(())
-    }
-}
-
-/// A load begins after the tasks that are ready now, so that those woken by one event load together.
-#[derive(Clone, Copy, Default)]
-pub(super) struct NextTurn;
-
-impl Timer for NextTurn {
-    fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
-        tokio::task::yield_now().boxed()
     }
 }

@@ -205,13 +205,10 @@ impl Loader<LiveCallKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[LiveCallKey]) -> Result<HashMap<LiveCallKey, Row>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (user, ids) in grouped(keys.iter().map(|&LiveCallKey(user, id)| (user, id))) {
-            let rows = calls::live_in(&mut connection, user, &ids).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|row| (LiveCallKey(user, row.conversation_id), row)));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|&LiveCallKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = calls::live_in(&connection, &pairs).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (LiveCallKey(row.viewer_id, row.call.conversation_id), row.call)).collect())
     }
 }
 
@@ -232,13 +229,10 @@ impl Loader<VisibleCallKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[VisibleCallKey]) -> Result<HashMap<VisibleCallKey, Row>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (user, ids) in grouped(keys.iter().map(|&VisibleCallKey(user, id)| (user, id))) {
-            let rows = calls::visible_to(&mut connection, user, &ids).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|row| (VisibleCallKey(user, row.id), row)));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|&VisibleCallKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = calls::visible(&connection, &pairs).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (VisibleCallKey(row.viewer_id, row.call.id), row.call)).collect())
     }
 }
 

@@ -11,6 +11,7 @@ use super::context::ContextExt as _;
 use super::error::{Error, ErrorCode, Result};
 use super::event::InboxEvent;
 use super::loaders::Loaders;
+use super::lookups::Lookups;
 use crate::domain::call_events::CallEvent as Event;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::Change;
@@ -149,20 +150,20 @@ impl CallEvent {
 
 /// Whether the user may still hear of it: a call that was answered or is over does not ring again, and one of a
 /// conversation that the user has left is theirs no more.
-pub(super) async fn concerns(loaders: &Loaders, user: UserId, change: &Change) -> bool {
+pub(super) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
-            return loaders.load(RingKey(user, call)).await.is_ok_and(|it| it.is_some());
+            return lookups.rings().get(RingKey(user, call)).await.is_ok_and(|it| it.is_some());
         }
         Change::CallEnded { call, .. } => Some(call),
         Change::CallLeft { participant, .. } => {
-            let row = loaders.load(participant).await;
+            let row = lookups.call_participants().get(participant).await;
             row.ok().flatten().map(|row| row.call_id)
         }
         _ => return true,
     };
     let Some(call) = call else { return false };
-    loaders.load(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
+    lookups.calls().get(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
 }
 
 /// What a call had or has of a device.

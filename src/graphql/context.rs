@@ -99,7 +99,10 @@ impl ContextExt for Context<'_> {
             return Err(Error::unauthenticated("This depends on who looks."));
         }
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
-            return Err(Error::new(ErrorCode::Unavailable, "The operation has taken too long. This field was not begun."));
+            return Err(Error::new(
+                ErrorCode::Unavailable,
+                "The operation has taken too long. This field was not begun.",
+            ));
         }
         match self.caller().identity {
             Identity::SignedIn(viewer) => Ok(viewer),

@@ -10,22 +10,22 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::attachment::AvatarKey;
-use super::batch::{Batches, NextTurn, NoDelay, Tasks};
+use super::batch::{Batches, NoDelay};
 use super::error::{Error, ErrorCode, Result};
 use crate::domain::presence::Presence;
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::attachments::Attachment;
-use crate::store::contacts::{self, Relation};
+use crate::store::contacts::{self, Related, Relation};
 use crate::store::conversations::{self, Conversation};
 use crate::store::mentions;
-use crate::store::messages::{self, Message, Visibility};
+use crate::store::messages::{self, Message, Seen, Visibility};
 use crate::store::participants::{self, Participant};
 use crate::store::receipts::{self, Progress};
 use crate::store::users::{self, User};
 
-/// The loaders of a request, or of all the streams of a node. They keep nothing: each field shows the state at
+/// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state at
 /// the time it is resolved.
 #[derive(Clone)]
 pub struct Loaders {
@@ -35,11 +35,18 @@ pub struct Loaders {
     deadline: Option<Instant>,
 }
 
+/// Makes the loaders of streams, which share the caches of a node and no lock.
+#[derive(Clone)]
+pub struct StreamLoaders {
+    app: App,
+    avatars: Arc<Cache<AttachmentId, Arc<Attachment>>>,
+}
+
 pub struct Rows {
     pub(super) app: App,
-    /// Whether users are kept in mind: a stream may render one as of the tail's position, a request may not.
+    /// Whether users are cached: a stream may render a user as of the tail's position, a request may not.
     keeps_users: bool,
-    /// Of streams: those of the users that are kept. One that is READY never changes.
+    /// Streams cache the avatars of the users that are cached. An avatar that is READY never changes.
     avatars: Option<Arc<Cache<AttachmentId, Arc<Attachment>>>>,
 }
 
@@ -106,25 +113,7 @@ pub struct MessagePage {
 impl Loaders {
     /// For one request, whose execution `batches` must drive.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
-        Self {
-            rows: Arc::new(DataLoader::new(Rows { app, keeps_users: false, avatars: None }, batches, NoDelay)),
-            patient: false,
-            deadline,
-        }
-    }
-
-    /// For every stream of a node: those that render the same event at the same moment load it together. They
-    /// lose nothing because Postgres is away, but wait.
-    pub fn of_streams(app: App) -> Self {
-        Self {
-            rows: Arc::new(DataLoader::new(
-                Rows { app, keeps_users: true, avatars: Some(Arc::new(Cache::new(AVATARS))) },
-                Tasks,
-                NextTurn,
-            )),
-            patient: true,
-            deadline: None,
-        }
+        Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), patient: false, deadline }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -163,7 +152,24 @@ impl Loaders {
     }
 }
 
+impl StreamLoaders {
+    pub fn new(app: App) -> Self {
+        Self { app, avatars: Arc::new(Cache::new(AVATARS)) }
+    }
+
+    /// For events that are rendered together, or for one stream, whose executions `batches` must drive. Where Postgres is
+    /// unavailable the loads wait, so that no event is lost.
+    pub fn loaders(&self, batches: Batches) -> Loaders {
+        let rows = Rows { app: self.app.clone(), keeps_users: true, avatars: Some(Arc::clone(&self.avatars)) };
+        Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), patient: true, deadline: None }
+    }
+}
+
 impl Rows {
+    pub(super) fn of_request(app: App) -> Self {
+        Self { app, keeps_users: false, avatars: None }
+    }
+
     /// The avatar with this id, where the node has it in mind.
     pub(super) fn kept_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
         self.avatars.as_ref()?.get(&id)
@@ -224,13 +230,11 @@ impl Loader<NumberKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[NumberKey]) -> Result<HashMap<NumberKey, Message>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (user, wanted) in grouped(keys.iter().map(|&NumberKey(user, id, number)| (user, (id, number)))) {
-            let rows = messages::by_numbers(&mut connection, user, &wanted).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|row| (NumberKey(user, row.conversation_id, row.number), row)));
-        }
-        Ok(loaded)
+        let wanted: Vec<_> = keys.iter().map(|&NumberKey(user, id, number)| (user, id, number)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = messages::by_numbers(&connection, &wanted).await.map_err(failed)?;
+        let key = |row: &Seen| NumberKey(row.viewer_id, row.message.conversation_id, row.message.number);
+        Ok(rows.into_iter().map(|row| (key(&row), row.message)).collect())
     }
 }
 
@@ -239,13 +243,10 @@ impl Loader<VisibleKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[VisibleKey]) -> Result<HashMap<VisibleKey, Message>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (user, ids) in grouped(keys.iter().map(|&VisibleKey(user, id)| (user, id))) {
-            let rows = messages::visible_to(&mut connection, user, &ids).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|row| (VisibleKey(user, row.id), row)));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|&VisibleKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = messages::visible(&connection, &pairs).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| (VisibleKey(row.viewer_id, row.message.id), row.message)).collect())
     }
 }
 
@@ -266,14 +267,11 @@ impl Loader<MembershipKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[MembershipKey]) -> Result<HashMap<MembershipKey, Self::Value>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (user, conversations) in grouped(keys.iter().map(|&MembershipKey(user, id)| (user, id))) {
-            let rows = participants::of_user(&mut connection, user, &conversations).await.map_err(failed)?;
-            let key = |row: &Participant| MembershipKey(row.user_id, row.conversation_id);
-            loaded.extend(rows.into_iter().map(|(row, newest)| (key(&row), (row, newest))));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|&MembershipKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = participants::memberships(&connection, &pairs).await.map_err(failed)?;
+        let key = |row: &Participant| MembershipKey(row.user_id, row.conversation_id);
+        Ok(rows.into_iter().map(|row| (key(&row.participant), (row.participant, row.last_message_number))).collect())
     }
 }
 
@@ -282,12 +280,9 @@ impl Loader<PresenceKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[PresenceKey]) -> Result<HashMap<PresenceKey, Presence>> {
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (viewer, users) in grouped(keys.iter().map(|key| (key.viewer, key.user))) {
-            let presences = self.app.presences().of(viewer, &users).await?;
-            loaded.extend(presences.into_iter().map(|(user, presence)| (PresenceKey { viewer, user }, presence)));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|key| (key.viewer, key.user)).collect();
+        let presences = self.app.presences().of_pairs(&pairs).await?;
+        Ok(presences.into_iter().map(|((viewer, user), it)| (PresenceKey { viewer, user }, it)).collect())
     }
 }
 
@@ -296,13 +291,11 @@ impl Loader<RelationKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[RelationKey]) -> Result<HashMap<RelationKey, Relation>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded = HashMap::with_capacity(keys.len());
-        for (viewer, others) in grouped(keys.iter().map(|key| (key.viewer, key.other))) {
-            let rows = contacts::relations(&mut connection, viewer, &others).await.map_err(failed)?;
-            loaded.extend(rows.into_iter().map(|(other, relation)| (RelationKey { viewer, other }, relation)));
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|key| (key.viewer, key.other)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = contacts::relations(&connection, &pairs).await.map_err(failed)?;
+        let key = |row: &Related| RelationKey { viewer: row.viewer_id, other: row.other_id };
+        Ok(rows.into_iter().map(|row| (key(&row), row.relation)).collect())
     }
 }
 
@@ -367,13 +360,12 @@ impl Loader<MessagePage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
+        let connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
-        for ((user, range), conversations) in grouped(keys.iter().map(|key| ((key.user, key.range), key.conversation)))
-        {
-            let rows = messages::pages(&mut connection, user, &conversations, range).await.map_err(failed)?;
-            for row in rows {
-                loaded.entry(MessagePage { user, conversation: row.conversation_id, range }).or_default().push(row);
+        for (range, wanted) in grouped(keys.iter().map(|key| (key.range, (key.user, key.conversation)))) {
+            for row in messages::pages(&connection, &wanted, range).await.map_err(failed)? {
+                let key = MessagePage { user: row.viewer_id, conversation: row.message.conversation_id, range };
+                loaded.entry(key).or_default().push(row.message);
             }
         }
         Ok(loaded)

@@ -18,6 +18,7 @@ mod ice_server;
 mod inputs;
 mod invite;
 mod loaders;
+mod lookups;
 mod membership;
 mod message;
 mod message_change;
@@ -53,7 +54,7 @@ pub use crate::domain::inbox::InboxItem;
 pub use batch::Batches;
 pub use context::{Caller, Deadline, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
-pub use loaders::Loaders;
+pub use loaders::{Loaders, StreamLoaders};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
 pub use subscription::{Items, Opened, Phase};
 pub use validation::OnValid;
@@ -61,6 +62,7 @@ pub use validation::OnValid;
 use crate::config::Operations;
 use crate::domain::App;
 use inputs::Inputs;
+use lookups::Lookups;
 use validation::Validation;
 
 #[derive(MergedObject, Default)]
@@ -127,9 +129,11 @@ pub struct Schemas {
 
 impl Schemas {
     pub fn new(app: &App, settings: &Operations) -> Self {
+        let lookups = Lookups::new(app.clone());
         let build = |suggestions: bool, validation: ValidationMode| {
             // The library counts from the outermost selection on.
-            let mut builder = builder().data(app.clone()).limit_recursive_depth(settings.operation_max_nesting + 1);
+            let data = builder().data(app.clone()).data(lookups.clone());
+            let mut builder = data.limit_recursive_depth(settings.operation_max_nesting + 1);
             if !settings.introspection {
                 builder = builder.disable_introspection();
             }

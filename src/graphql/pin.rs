@@ -33,13 +33,13 @@ impl Loader<PinPage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[PinPage]) -> Result<HashMap<PinPage, Vec<Row>>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
+        let connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = HashMap::with_capacity(keys.len());
-        let wanted = keys.iter().map(|key| ((key.user, key.after, key.limit), key.conversation));
-        for ((user, after, limit), conversations) in grouped(wanted) {
-            for row in pins::pages(&mut connection, user, &conversations, after, limit).await.map_err(failed)? {
-                let key = PinPage { user, conversation: row.conversation_id, after, limit };
-                loaded.entry(key).or_default().push(row);
+        let pages = keys.iter().map(|key| ((key.after, key.limit), (key.user, key.conversation)));
+        for ((after, limit), wanted) in grouped(pages) {
+            for row in pins::pages(&connection, &wanted, after, limit).await.map_err(failed)? {
+                let key = PinPage { user: row.viewer_id, conversation: row.message.conversation_id, after, limit };
+                loaded.entry(key).or_default().push(row.message);
             }
         }
         Ok(loaded)

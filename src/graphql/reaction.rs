@@ -84,14 +84,10 @@ impl Loader<OwnReactionsKey> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[OwnReactionsKey]) -> Result<HashMap<OwnReactionsKey, Vec<String>>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let mut loaded: HashMap<_, Vec<_>> = HashMap::with_capacity(keys.len());
-        for (user, ids) in grouped(keys.iter().map(|&OwnReactionsKey(user, id)| (user, id))) {
-            for (id, emoji) in reactions::of_user(&mut connection, user, &ids).await.map_err(failed)? {
-                loaded.entry(OwnReactionsKey(user, id)).or_default().push(emoji);
-            }
-        }
-        Ok(loaded)
+        let pairs: Vec<_> = keys.iter().map(|&OwnReactionsKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = reactions::of_users(&connection, &pairs).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|row| (OwnReactionsKey(row.user_id, row.message_id), row.emoji))))
     }
 }
 

@@ -12,6 +12,7 @@ use super::context::ContextExt as _;
 use super::error::{Error, ErrorCode, Result};
 use super::event::{InboxEvent, MessageAdded, MessageUpdated};
 use super::loaders::{Loaders, VisibilityKey};
+use super::lookups::Lookups;
 use super::presence::PresenceChanged;
 use super::scalars::parse_id;
 use super::typing::TypingChanged;
@@ -137,12 +138,13 @@ fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<It
 where
     T: Into<InboxItem> + 'static,
 {
-    let loaders = ctx.loaders().clone();
+    // The stream outlives the execution that opens it, and so the loaders of that.
+    let lookups = ctx.data_unchecked::<Lookups>().clone();
     let filtered = items.map(Into::into).filter_map(move |item| match item {
         InboxItem::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {
-            let loaders = loaders.clone();
+            let visibilities = Arc::clone(lookups.visibilities());
             let look = async move {
-                let visibility = loaders.load(VisibilityKey(viewer.user, message)).await;
+                let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
                 // One that cannot be looked up is not shown: it may be one to be hidden.
                 visibility
                     .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
@@ -151,8 +153,8 @@ where
             Either::Left(look.boxed())
         }
         InboxItem::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
-            let loaders = loaders.clone();
-            let look = async move { concerns(&loaders, viewer.user, &change).await.then_some(item) };
+            let lookups = lookups.clone();
+            let look = async move { concerns(&lookups, viewer.user, &change).await.then_some(item) };
             Either::Left(look.boxed())
         }
         _ => Either::Right(ready(Some(item))),

@@ -85,8 +85,9 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out. A few fragments that spread each other
-    /// twice are exponentially many fields, which the library would walk; here each fragment is counted once.
+    /// Refuses a document that costs too much with the fragments spread out, and returns its cost. A few fragments that
+    /// spread each other twice are exponentially many fields, which the library would walk; here each fragment is counted
+    /// once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Checked, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
@@ -117,6 +118,7 @@ impl Costs {
         }
         Ok(Checked {
             varies: sum.varies,
+            complexity: sum.complexity,
             work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows),
             passwords: sum.passwords,
         })
@@ -199,6 +201,8 @@ fn after_string(bytes: &[u8]) -> &[u8] {
 pub(super) struct Checked {
     /// Whether the cost depends on the variables.
     pub(super) varies: bool,
+    /// In the unit of OPERATION_MAX_COMPLEXITY.
+    pub(super) complexity: u64,
     /// Fields to execute, those about the schema included, and rows that a mutation writes.
     pub(super) work: u64,
     /// Passwords to check or to hash.

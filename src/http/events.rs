@@ -52,7 +52,7 @@ pub(super) async fn respond(
     server.count_operation(parsed.kind, Transport::EventStream);
     let endless = parsed.kind == OperationType::Subscription;
     let events = if endless {
-        parsed.subscribe(server, caller).boxed()
+        parsed.subscribe(server, caller)?.boxed()
     } else {
         stream::once(parsed.execute(server, caller).map(Rendered::new)).boxed()
     };

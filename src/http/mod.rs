@@ -3,6 +3,7 @@
 mod accept;
 mod admission;
 mod body;
+mod budget;
 mod caller;
 mod connection_limit;
 mod connections;
@@ -11,6 +12,7 @@ mod documents;
 mod drain;
 mod events;
 mod explorer;
+mod fair_queue;
 mod files;
 mod forwarded;
 mod graphql;
@@ -19,12 +21,15 @@ mod lifetime;
 mod metrics;
 mod operation;
 mod paced;
+mod personal;
+mod plan_request;
 mod refusal;
 mod render;
 mod response;
 mod socket;
 mod subscription;
 mod threads;
+mod time_slice;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -47,21 +52,26 @@ use tower_http::trace::TraceLayer;
 use crate::config::{Config, Web};
 use crate::domain::App;
 use crate::embedded::s3::S3;
-use crate::graphql::{Error, ErrorCode, Loaders, Schemas};
+use crate::graphql::{Error, ErrorCode, Schemas};
 use crate::ids::UserId;
+use budget::SubscriptionBudget;
 use connection_limit::{ConnectionLimit, Permit};
 use connections::{Connections, Listener};
 use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use render::Plans;
-use threads::Threads;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use socket::fuzzing;
+use threads::Threads;
 
-/// The end of the drain's timeout, in which sockets that are still busy close with their code.
+/// The last part of the drain's timeout, in which sockets that are still busy close with their code: 2 s, or a quarter of a
+/// short timeout.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
+/// The time that remains after that for what the node does last, before the process is ended: half a second, or an eighth
+/// of a short timeout.
+const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
 const COMPRESSED_FROM: u64 = 1024;
@@ -81,6 +91,7 @@ pub struct Parts {
     threads: Threads,
     connection_limit: ConnectionLimit<UserId>,
     connections: Connections,
+    subscription_budget: SubscriptionBudget,
     config: Config,
     drain: Drain,
     /// The server's own, where it has one.
@@ -102,21 +113,15 @@ impl Server {
             app.metrics().expect_errors(code.as_str());
         }
         let schemas = Schemas::new(&app, &config.operations);
-        let loaders = Loaders::of_streams(app.clone());
         Ok(Self(Arc::new(Parts {
-            plans: Arc::new(Plans::new(
-                schemas.trusting().clone(),
-                loaders,
-                app.log().clone(),
-                app.metrics().clone(),
-                app.clock(),
-            )),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), &app, config.postgres.database_pool_size)),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
             threads: Threads::new(&config),
             connection_limit: ConnectionLimit::default(),
             connections: Connections::new(&config, app.metrics()),
+            subscription_budget: SubscriptionBudget::new(config.rendering.subscription_budget),
             drain: Drain::default(),
             config,
             app,
@@ -156,13 +161,14 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
         drain.sockets_closed().await;
         (&mut serving).await
     };
-    if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(EXPIRY_GRACE), finished).await {
+    let (expiry, closing) = (EXPIRY_GRACE.min(timeout / 4), CLOSING_GRACE.min(timeout / 8));
+    if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(expiry + closing), finished).await {
         return ended.map_err(std::io::Error::other);
     }
     tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
     drain.expire();
     // Long enough for the sockets to say so.
-    let _ = tokio::time::timeout(EXPIRY_GRACE, drain.sockets_closed()).await;
+    let _ = tokio::time::timeout(expiry, drain.sockets_closed()).await;
     Ok(())
 }
 

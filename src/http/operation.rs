@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::Server;
 use super::cost::{Checked, Costs};
 use super::documents::{Documents, Found, Validated};
-use super::render::PlanRequest;
+use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
@@ -131,17 +131,15 @@ impl Operation {
             self.try_parse(server, false)
         } else {
             let on_thread = server.clone();
-            let parsed =
-                server.threads.run(network, &Gone::default(), move || self.try_parse(&on_thread, true)).await;
+            let parsed = server.threads.run(network, &Gone::default(), move || self.try_parse(&on_thread, true)).await;
             parsed.unwrap_or_else(|error| Err(Body::refused(error)))
         };
         parsed.map_err(|body| body.counted(server.app.metrics()))
     }
 
     fn is_small(&self, documents: &Documents) -> bool {
-        let known = |query: &String| {
-            query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query)
-        };
+        let known =
+            |query: &String| query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query);
         !self.large && self.query.as_ref().is_none_or(known)
     }
 
@@ -166,7 +164,9 @@ impl Operation {
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let wanted = match kind {
-            OperationType::Subscription => PlanRequest::new(&document, operation, name.as_deref(), &variables),
+            OperationType::Subscription => {
+                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity)
+            }
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
@@ -182,21 +182,22 @@ impl Operation {
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new, cost) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
-            Found::Validated(document) => {
-                let cost = match document.cost {
-                    cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
-                    cost => cost,
-                };
-                (document, false, cost)
-            }
-            Found::Text(digest, text) => {
-                costs.check_text(&text).map_err(Body::refused)?;
-                let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-                let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, cost }), true, cost)
-            }
-        };
+        let (document, is_new, cost) =
+            match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+                Found::Validated(document) => {
+                    let cost = match document.cost {
+                        cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                        cost => cost,
+                    };
+                    (document, false, cost)
+                }
+                Found::Text(digest, text) => {
+                    costs.check_text(&text).map_err(Body::refused)?;
+                    let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+                    let cost = costs.check(&document, &variables).map_err(Body::refused)?;
+                    (Arc::new(Validated { digest, text, document, cost }), true, cost)
+                }
+            };
         Ok(Admitted { document, is_new, cost, name: self.name, variables })
     }
 }
@@ -248,9 +249,10 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Runs a subscription, as long as the stream is polled.
-    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Subscription {
-        Subscription::new(server, &self.schema, self.request, self.wanted, caller)
+    /// Runs a subscription, as long as the stream is polled. RATE_LIMITED where the user's others cost too much already.
+    pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
+        let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
+        Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))
     }
 }
 

@@ -3,22 +3,26 @@
 //! An event is executed without any viewer and kept for a while. Where a resolver asks for the viewer, its document is
 //! executed for each viewer from then on: what differs between viewers cannot leak, because shared execution knows none.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use async_graphql::parser::types::{Directive, Field, OperationDefinition, Selection, SelectionSet};
-use async_graphql::{Name, Positioned, Request, Value, Variables};
-use async_graphql_value::Value as Literal;
+use async_graphql::{Request, Value, Variables};
 use chrono::{DateTime, Utc};
+use futures_util::future::{BoxFuture, join_all, ready};
 use futures_util::{FutureExt as _, StreamExt as _};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::documents::{Digest, Validated};
+use super::documents::Validated;
+use super::personal::Personal;
+use super::plan_request::{PlanKey, PlanRequest};
 use super::response::Body;
 use crate::clock::Clock;
-use crate::graphql::{Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing};
+use crate::domain::App;
+use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing, StreamLoaders};
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
@@ -43,16 +47,24 @@ impl Rendered {
             Some(_) => Self::Next(body.to_json().into()),
         }
     }
+
+    /// Bytes of its text.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Next(json) => json.len(),
+            Self::Failed(_) => 0,
+        }
+    }
 }
 
 /// The ways in which the subscribers of a node ask.
 pub(super) struct Plans {
     schema: Schema,
-    /// Of every stream of the node.
-    pub(super) loaders: Loaders,
+    loaders: StreamLoaders,
+    personal: Personal,
     log: Log,
     metrics: Metrics,
-    known: Mutex<HashMap<Key, Weak<Plan>>>,
+    known: Mutex<HashMap<PlanKey, Weak<Plan>>>,
     next_id: AtomicU64,
     clock: Clock,
     /// By plan, event, and the state of what it shows.
@@ -74,58 +86,12 @@ impl Kept {
     }
 }
 
-/// Two who have it in common see every event the same.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    document: Digest,
-    operation: Option<String>,
-    /// As JSON, without those that only say what is subscribed to.
-    variables: String,
-}
-
-/// A way of asking, before it is known whether it is right.
-pub(super) struct PlanRequest {
-    key: Key,
-    document: Arc<Validated>,
-    /// Those that the operation declares.
-    variables: Variables,
-}
-
-impl PlanRequest {
-    /// None for what is no single field, and is rendered for its subscriber alone.
-    pub(super) fn new(
-        document: &Arc<Validated>,
-        operation: &OperationDefinition,
-        name: Option<&str>,
-        variables: &Variables,
-    ) -> Option<Self> {
-        let root = single_field(operation)?;
-        let mut used = Used::default();
-        used.set(&root.selection_set.node);
-        used.directives(&operation.directives);
-        for fragment in document.document.fragments.values() {
-            used.directives(&fragment.node.directives);
-            used.set(&fragment.node.selection_set.node);
-        }
-        // One that is null is not one that is left out, which has its default.
-        let relevant: BTreeMap<_, _> =
-            used.0.into_iter().filter_map(|name| Some((name, variables.get(name)?))).collect();
-        let key = Key {
-            document: document.digest,
-            operation: name.map(str::to_owned),
-            variables: serde_json::to_string(&relevant).ok()?,
-        };
-        let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
-        let declared = declared.filter_map(|name| Some((name.clone(), variables.get(name)?.clone())));
-        let variables = Variables::from_value(Value::Object(declared.collect()));
-        Some(Self { key, document: Arc::clone(document), variables })
-    }
-}
-
 /// One way of asking.
 pub(super) struct Plan {
-    id: u64,
-    key: Key,
+    pub(super) id: u64,
+    /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
+    pub(super) cost: u64,
+    key: PlanKey,
     plans: Arc<Plans>,
     document: Arc<Validated>,
     variables: Variables,
@@ -138,13 +104,12 @@ struct Weight;
 
 impl Weighter<(u64, InboxItem, Seq), Kept> for Weight {
     fn weight(&self, _: &(u64, InboxItem, Seq), kept: &Kept) -> u64 {
-        let text = match &kept.rendered {
-            Some(Rendered::Next(json)) => json.len(),
-            Some(Rendered::Failed(_)) | None => 0,
-        };
-        (text + ENTRY) as u64
+        (kept.rendered.as_ref().map_or(0, Rendered::len) + ENTRY) as u64
     }
 }
+
+/// The responses for several items, in the same order. None where the object of an event is gone.
+pub(super) type Results = Vec<Option<Rendered>>;
 
 /// Why the rendering for all is none.
 enum Unshared {
@@ -155,30 +120,40 @@ enum Unshared {
 }
 
 impl Plans {
-    pub(super) fn new(schema: Schema, loaders: Loaders, log: Log, metrics: Metrics, clock: Clock) -> Self {
+    /// `connections` is the size of the pool of connections to Postgres.
+    pub(super) fn new(schema: Schema, app: &App, connections: u32) -> Self {
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
+        let loaders = StreamLoaders::new(app.clone());
+        let (log, metrics) = (app.log().clone(), app.metrics().clone());
         Self {
             schema,
+            personal: Personal::new(loaders.clone(), log.clone(), metrics.clone(), connections),
             loaders,
             log,
             metrics,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
-            clock,
+            clock: app.clock(),
             rendered: Cache::with_weighter(entries, KEPT_BYTES, Weight),
         }
+    }
+
+    /// Returns loaders for one stream, whose executions `batches` must drive.
+    pub(super) fn loaders(&self, batches: Batches) -> Loaders {
+        self.loaders.loaders(batches)
     }
 
     /// The plan of those who ask in this way. Only for who was let in, with variables that were found right: the first
     /// one's are everybody's.
     pub(super) fn enter(self: &Arc<Self>, wanted: PlanRequest) -> Arc<Plan> {
-        let PlanRequest { key, document, variables } = wanted;
+        let PlanRequest { key, document, variables, cost } = wanted;
         let mut known = self.lock();
         if let Some(plan) = known.get(&key).and_then(Weak::upgrade) {
             return plan;
         }
         let plan = Arc::new(Plan {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            cost,
             key: key.clone(),
             plans: Arc::clone(self),
             document,
@@ -189,7 +164,7 @@ impl Plans {
         plan
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Plan>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PlanKey, Weak<Plan>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -206,46 +181,53 @@ impl Plan {
         if kept.fades_at.is_some() && kept.is_faded(self.plans.clock.now()) { None } else { Some(kept.rendered) }
     }
 
-    /// The item as its subscribers see it; None where what it tells of is gone.
-    pub(super) async fn render(self: &Arc<Self>, caller: &Caller, item: InboxItem) -> Option<Rendered> {
-        if !self.is_personal() {
-            match self.share(item).await {
-                Ok(rendered) => return rendered,
-                Err(Unshared::Failed(rendered)) => return Some(rendered),
-                Err(Unshared::Personal) => {}
-            }
+    /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may be
+    /// blocked by a client that does not read. It stops if the result is dropped.
+    pub(super) fn render(self: &Arc<Self>, caller: &Caller, items: Vec<InboxItem>) -> BoxFuture<'static, Results> {
+        if self.is_personal() {
+            return self.plans.personal.render(self, caller, &items).boxed();
         }
-        self.plans.metrics.renders(false);
-        let body = self.execute(self.request(item).data(caller.clone())).await?;
-        Some(Rendered::new(body))
-    }
-
-    /// The others wait for who comes first. Where that is not done at once it goes on in a task of its own: this
-    /// subscriber may be stuck with a client that does not read.
-    async fn share(self: &Arc<Self>, item: InboxItem) -> Result<Option<Rendered>, Unshared> {
-        let plan = Arc::clone(self);
-        let mut sharing = Box::pin(async move {
-            let (kept, place) = (&plan.plans.rendered, plan.place(item));
-            if kept.peek(&place).is_some_and(|kept| kept.is_faded(plan.plans.clock.now())) {
-                kept.remove_if(&place, |kept| kept.is_faded(plan.plans.clock.now()));
+        let mut rendering = Arc::clone(self).render_all(caller.clone(), items).boxed();
+        // Mostly there is nothing to wait for.
+        match rendering.as_mut().now_or_never() {
+            Some(results) => ready(results).boxed(),
+            None => {
+                let task = AbortOnDropHandle::new(tokio::spawn(rendering));
+                task.map(|done| done.unwrap_or_else(|error| resume_unwind(error.into_panic()))).boxed()
             }
-            Ok(kept.get_or_insert_async(&place, plan.render_shared(item)).await?.rendered)
-        });
-        match sharing.as_mut().now_or_never() {
-            Some(shared) => shared,
-            // It fails only by a panic, which the log tells of; then each renders for itself.
-            None => tokio::spawn(sharing).await.unwrap_or(Err(Unshared::Personal)),
         }
     }
 
-    async fn render_shared(&self, item: InboxItem) -> Result<Kept, Unshared> {
+    /// Renders each item for all subscribers if possible, else for this one. All items share their loads.
+    async fn render_all(self: Arc<Self>, caller: Caller, items: Vec<InboxItem>) -> Results {
+        let batches = Batches::default();
+        let loaders = self.plans.loaders(batches.clone());
+        let shared = batches.drive(join_all(items.iter().map(|&item| self.share(item, loaders.clone())))).await;
+        join_all(shared.into_iter().zip(items).map(async |(shared, item)| match shared {
+            Ok(rendered) => rendered,
+            Err(Unshared::Failed(rendered)) => Some(rendered),
+            Err(Unshared::Personal) => self.plans.personal.render(&self, &caller, &[item]).await.pop().flatten(),
+        }))
+        .await
+    }
+
+    /// Renders an item for all subscribers. If several ask at the same time, the first renders and the others wait.
+    async fn share(&self, item: InboxItem, loaders: Loaders) -> Result<Option<Rendered>, Unshared> {
+        let (kept, place) = (&self.plans.rendered, self.place(item));
+        if kept.peek(&place).is_some_and(|kept| kept.is_faded(self.plans.clock.now())) {
+            kept.remove_if(&place, |kept| kept.is_faded(self.plans.clock.now()));
+        }
+        Ok(kept.get_or_insert_async(&place, self.render_shared(item, loaders)).await?.rendered)
+    }
+
+    async fn render_shared(&self, item: InboxItem, loaders: Loaders) -> Result<Kept, Unshared> {
         // Those who have waited for the first to find out need not find out again.
         if self.is_personal() {
             return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
         let nobody = Caller { identity: Identity::Anonymous, ip_address: None };
-        let body = self.execute(self.request(item).data(nobody).data(sharing.clone())).await;
+        let body = self.execute(item, nobody, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);
             return Err(Unshared::Personal);
@@ -270,15 +252,21 @@ impl Plan {
         self.personal.load(Ordering::SeqCst)
     }
 
-    fn request(&self, item: InboxItem) -> Request {
+    /// Executes the document for one item, which yields at most one response.
+    pub(super) async fn execute(
+        &self,
+        item: InboxItem,
+        caller: Caller,
+        loaders: Loaders,
+        sharing: Option<Sharing>,
+    ) -> Option<Body> {
         let mut request = Request::new(&*self.document.text).variables(self.variables.clone());
         request.operation_name.clone_from(&self.key.operation);
         request.set_parsed_query(self.document.document.clone());
-        request.data(Phase::Render(item)).data(self.plans.loaders.clone())
-    }
-
-    async fn execute(&self, request: Request) -> Option<Body> {
-        // One item is at most one response.
+        request = request.data(Phase::Render(item)).data(loaders).data(caller);
+        if let Some(sharing) = sharing {
+            request = request.data(sharing);
+        }
         let response = self.plans.schema.execute_stream(request).next().await?;
         Some(Body::new(response).counted(&self.plans.metrics))
     }
@@ -290,61 +278,6 @@ impl Drop for Plan {
         // Another may have taken its place already.
         if known.get(&self.key).is_some_and(|plan| plan.strong_count() == 0) {
             known.remove(&self.key);
-        }
-    }
-}
-
-/// The field of an operation that has one, whatever the variables are.
-fn single_field(operation: &OperationDefinition) -> Option<&Field> {
-    match operation.selection_set.node.items.as_slice() {
-        [Positioned { node: Selection::Field(field), .. }] if field.node.directives.is_empty() => Some(&field.node),
-        _ => None,
-    }
-}
-
-/// The variables that are used in selections and directives.
-#[derive(Default)]
-struct Used<'a>(BTreeSet<&'a str>);
-
-impl<'a> Used<'a> {
-    fn set(&mut self, set: &'a SelectionSet) {
-        for selection in &set.items {
-            match &selection.node {
-                Selection::Field(field) => {
-                    let field = &field.node;
-                    self.arguments(&field.arguments);
-                    self.directives(&field.directives);
-                    self.set(&field.selection_set.node);
-                }
-                Selection::FragmentSpread(spread) => self.directives(&spread.node.directives),
-                Selection::InlineFragment(fragment) => {
-                    self.directives(&fragment.node.directives);
-                    self.set(&fragment.node.selection_set.node);
-                }
-            }
-        }
-    }
-
-    fn directives(&mut self, directives: &'a [Positioned<Directive>]) {
-        for directive in directives {
-            self.arguments(&directive.node.arguments);
-        }
-    }
-
-    fn arguments(&mut self, arguments: &'a [(Positioned<Name>, Positioned<Literal>)]) {
-        for (_, value) in arguments {
-            self.value(&value.node);
-        }
-    }
-
-    fn value(&mut self, value: &'a Literal) {
-        match value {
-            Literal::Variable(name) => {
-                self.0.insert(name);
-            }
-            Literal::List(items) => items.iter().for_each(|item| self.value(item)),
-            Literal::Object(members) => members.values().for_each(|value| self.value(value)),
-            _ => {}
         }
     }
 }

@@ -6,8 +6,8 @@ use async_graphql::indexmap::IndexMap;
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use serde::Serialize;
 
-use crate::graphql::{Error, ErrorCode};
 use super::threads::SMALL_ANSWER;
+use crate::graphql::{Error, ErrorCode};
 use crate::metrics::Metrics;
 
 /// Errors in an answer at most: a document can be wrong in each of its fields.

@@ -6,15 +6,16 @@ use std::task::{Context, Poll, ready};
 use std::vec;
 
 use async_graphql::{Request, Response};
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Server;
-use super::render::{Plan, PlanRequest, Plans, Rendered};
+use super::budget::Share;
+use super::plan_request::PlanRequest;
+use super::render::{Plan, Plans, Rendered, Results};
 use super::response::Body;
-use crate::apart::{self, Apart};
-use crate::graphql::{Caller, InboxItem, Items, Opened, Phase, Schema};
+use crate::apart::Apart;
+use crate::graphql::{Batches, Caller, Items, Opened, Phase, Schema};
 use crate::metrics::{Metrics, Open};
 
 /// Events that are rendered side by side, where so many are waiting.
@@ -25,6 +26,8 @@ pub(super) struct Subscription {
     metrics: Metrics,
     stage: Stage,
     _open: Open,
+    /// The part of its user's budget that it takes.
+    _share: Share,
 }
 
 enum Stage {
@@ -48,7 +51,7 @@ struct Live {
     items: Items,
     plan: Arc<Plan>,
     caller: Caller,
-    rendering: Option<AbortOnDropHandle<Vec<Option<Rendered>>>>,
+    rendering: Option<BoxFuture<'static, Results>>,
     /// What was rendered together with the one before.
     rendered: vec::IntoIter<Option<Rendered>>,
 }
@@ -60,14 +63,18 @@ impl Subscription {
         request: Request,
         wanted: Option<PlanRequest>,
         caller: Caller,
+        share: Share,
     ) -> Self {
-        let request = request.data(server.plans.loaders.clone()).data(caller.clone());
+        // A stream that is executed for its client alone has loaders of its own.
+        let batches = Batches::default();
+        let request = request.data(server.plans.loaders(batches.clone())).data(caller.clone());
         let metrics = server.app.metrics().clone();
+        let run = |request| Apart::new(batches.drive_stream(schema.execute_stream(request)));
         let stage = match wanted {
-            None => Stage::Alone(Apart::new(schema.execute_stream(request))),
+            None => Stage::Alone(run(request)),
             Some(wanted) => {
                 let opened = Opened::default();
-                let responses = Apart::new(schema.execute_stream(request.data(Phase::Open(opened.clone()))));
+                let responses = run(request.data(Phase::Open(opened.clone())));
                 Stage::Opening(Box::new(Opening {
                     responses,
                     opened,
@@ -77,7 +84,7 @@ impl Subscription {
                 }))
             }
         };
-        Self { _open: metrics.subscription(), metrics, stage }
+        Self { _open: metrics.subscription(), _share: share, metrics, stage }
     }
 
     /// From the checks on to the events; it is over where those were not passed.
@@ -128,7 +135,7 @@ impl Live {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rendered>> {
         loop {
             if let Some(rendering) = &mut self.rendering {
-                self.rendered = ready!(apart::poll(rendering, cx)).into_iter();
+                self.rendered = ready!(rendering.poll_unpin(cx)).into_iter();
                 self.rendering = None;
             }
             if let Some(rendered) = self.rendered.by_ref().flatten().next() {
@@ -146,18 +153,9 @@ impl Live {
                     {
                         waiting.push(item);
                     }
-                    let mut rendering = render(Arc::clone(&self.plan), self.caller.clone(), waiting).boxed();
-                    // Mostly there is nothing to wait for.
-                    match rendering.as_mut().now_or_never() {
-                        Some(rendered) => self.rendered = rendered.into_iter(),
-                        None => self.rendering = Some(AbortOnDropHandle::new(tokio::spawn(rendering))),
-                    }
+                    self.rendering = Some(self.plan.render(&self.caller, waiting));
                 }
             }
         }
     }
-}
-
-async fn render(plan: Arc<Plan>, caller: Caller, waiting: Vec<InboxItem>) -> Vec<Option<Rendered>> {
-    join_all(waiting.into_iter().map(|item| plan.render(&caller, item))).await
 }

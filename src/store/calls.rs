@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::schema::{call_participants, call_rings, calls, participants};
+use super::schema::{call_participants, call_rings, calls};
 use super::{Connection, text_enum};
 use crate::ids::{CallId, ConversationId, MessageId, SessionId, UserId};
 
@@ -71,14 +71,28 @@ pub async fn by_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResul
     calls::table.filter(calls::message_id.eq_any(ids)).select(Call::as_select()).load(conn).await
 }
 
-/// The call of each conversation that has one now, as the user may see it.
-pub async fn live_in(conn: &mut Connection, user: UserId, ids: &[ConversationId]) -> QueryResult<Vec<Call>> {
-    calls::table
-        .filter(calls::conversation_id.eq_any(ids).and(calls::state.ne(CallState::Ended)))
-        .filter(calls::withheld_from.is_null().or(calls::withheld_from.ne(user)))
-        .select(Call::as_select())
-        .load(conn)
-        .await
+/// A call, and the user who may see it.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Seen {
+    #[diesel(sql_type = SqlUuid)]
+    pub viewer_id: UserId,
+    #[diesel(embed)]
+    pub call: Call,
+}
+
+/// Reads the calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
+/// see.
+pub async fn live_in(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Seen>> {
+    let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(
+        "SELECT wanted.user_id AS viewer_id, calls.*
+         FROM unnest($1, $2) AS wanted (user_id, conversation_id) JOIN calls USING (conversation_id)
+         WHERE calls.state <> 'ENDED' AND calls.withheld_from IS DISTINCT FROM wanted.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .load(&mut conn)
+    .await
 }
 
 /// The one that the conversation has now, whoever may see it.
@@ -91,20 +105,29 @@ pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> Que
         .optional()
 }
 
-/// Those of them that the user may see, who takes part in their conversations. One that was over before the user came
-/// is hidden along with the history.
-pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
-    let in_time = participants::hidden_up_to
-        .eq(0)
-        .or(calls::ended_at.is_null())
-        .or(calls::ended_at.assume_not_null().ge(participants::joined_at));
-    calls::table
-        .inner_join(participants::table.on(participants::conversation_id.eq(calls::conversation_id)))
-        .filter(calls::id.eq_any(ids).and(participants::user_id.eq(user)).and(in_time))
-        .filter(calls::withheld_from.is_null().or(calls::withheld_from.ne(user)))
-        .select(Call::as_select())
-        .load(conn)
-        .await
+/// Reads the calls of pairs of a user and a call. Leaves out those that the user may not see: calls of conversations
+/// without the user as a participant, and calls that ended before the user joined a group that hides its history.
+pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> QueryResult<Vec<Seen>> {
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(
+        "SELECT wanted.user_id AS viewer_id, calls.*
+         FROM unnest($1, $2) AS wanted (user_id, call_id)
+         JOIN calls ON calls.id = wanted.call_id
+         JOIN participants
+             ON participants.conversation_id = calls.conversation_id AND participants.user_id = wanted.user_id
+         WHERE (participants.hidden_up_to = 0 OR calls.ended_at IS NULL OR calls.ended_at >= participants.joined_at)
+             AND calls.withheld_from IS DISTINCT FROM wanted.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
+    .await
+}
+
+/// Like `visible`, for one user.
+pub async fn visible_to(conn: &Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
+    let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
+    Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.call).collect())
 }
 
 /// How long it is until the user may start one more, where so many are allowed in so many seconds.

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::Connection;
 use super::schema::{contact_requests, contacts, users};
 use super::users::User;
+use super::{Connection, Prepared};
 use crate::ids::{ContactRequestId, UserId};
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]
@@ -74,29 +74,29 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// What the viewer has to do with each of the users.
-pub async fn relations(
-    conn: &mut Connection,
-    viewer: UserId,
-    others: &[UserId],
-) -> QueryResult<Vec<(UserId, Relation)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        id: UserId,
-        #[diesel(embed)]
-        relation: Relation,
-    }
-    let rows: Vec<Row> = diesel::sql_query(
-        "SELECT id, EXISTS (SELECT FROM contacts WHERE user_id = $1 AND contact_id = id) AS is_contact,
-             EXISTS (SELECT FROM blocks WHERE blocker_id = $1 AND blocked_id = id) AS has_blocked
-         FROM unnest($2) AS wanted (id)",
+/// The relation of a viewer to another user.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct Related {
+    #[diesel(sql_type = SqlUuid)]
+    pub viewer_id: UserId,
+    #[diesel(sql_type = SqlUuid)]
+    pub other_id: UserId,
+    #[diesel(embed)]
+    pub relation: Relation,
+}
+
+/// Reads the relations of pairs of a viewer and another user.
+pub async fn relations(mut conn: &Connection, pairs: &[(UserId, UserId)]) -> QueryResult<Vec<Related>> {
+    let (viewers, others): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let query = diesel::sql_query(
+        "SELECT viewer_id, other_id,
+             EXISTS (SELECT FROM contacts WHERE user_id = viewer_id AND contact_id = other_id) AS is_contact,
+             EXISTS (SELECT FROM blocks WHERE blocker_id = viewer_id AND blocked_id = other_id) AS has_blocked
+         FROM unnest($1, $2) AS wanted (viewer_id, other_id)",
     )
-    .bind::<SqlUuid, _>(viewer)
-    .bind::<Array<SqlUuid>, _>(others)
-    .load(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.relation)).collect())
+    .bind::<Array<SqlUuid>, _>(viewers)
+    .bind::<Array<SqlUuid>, _>(others);
+    Prepared(query).load(&mut conn).await
 }
 
 pub async fn insert_request(conn: &mut Connection, request: &ContactRequest) -> QueryResult<()> {

@@ -178,15 +178,9 @@ pub(super) const VISIBLE: &str = "(messages.number > viewer.hidden_up_to AND NOT
 ))";
 
 /// Those of the messages that the user may see.
-pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
-    diesel::sql_query(format!(
-        "SELECT messages.* FROM messages JOIN participants AS viewer USING (conversation_id)
-         WHERE messages.id = ANY($1) AND viewer.user_id = $2 AND {VISIBLE}"
-    ))
-    .bind::<Array<SqlUuid>, _>(ids)
-    .bind::<SqlUuid, _>(user)
-    .load(conn)
-    .await
+pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
+    let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
+    Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.message).collect())
 }
 
 /// Hides messages that were just inserted from one participant of each, to whom they do not count as unread.
@@ -248,51 +242,80 @@ pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) 
     .await
 }
 
-/// The messages with these numbers of these conversations, of those that the user may see.
-pub async fn by_numbers(
-    conn: &mut Connection,
-    user: UserId,
-    wanted: &[(ConversationId, i32)],
-) -> QueryResult<Vec<Message>> {
-    let (conversations, numbers): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
+/// A message, and the user who may see it.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Seen {
+    #[diesel(sql_type = SqlUuid)]
+    pub viewer_id: UserId,
+    #[diesel(embed)]
+    pub message: Message,
+}
+
+/// Reads the messages of pairs of a user and a message. Leaves out those that the user may not see.
+pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Seen>> {
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        "SELECT messages.* FROM unnest($1, $2) AS wanted (conversation_id, number)
-         JOIN messages USING (conversation_id, number)
-         JOIN participants AS viewer USING (conversation_id)
-         WHERE viewer.user_id = $3 AND {VISIBLE}"
+        // An index lookup for each pair, as in `by_client_ids`.
+        "SELECT viewer.user_id AS viewer_id, messages.*
+         FROM unnest($1, $2) AS wanted (user_id, message_id)
+         CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = wanted.message_id LIMIT 1) AS messages
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = messages.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer
+         WHERE {VISIBLE}"
     ))
-    .bind::<Array<SqlUuid>, _>(conversations)
-    .bind::<Array<Integer>, _>(numbers)
-    .bind::<SqlUuid, _>(user)
-    .load(conn)
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
     .await
 }
 
-/// The same range of each of several conversations, each in the order of the range, of what the user may see.
-pub async fn pages(
-    conn: &mut Connection,
-    user: UserId,
-    conversations: &[ConversationId],
-    range: Range,
-) -> QueryResult<Vec<Message>> {
-    let order = if range.newest_first { "DESC" } else { "ASC" };
+/// Reads the messages with these numbers, each for one user. Leaves out those that the user may not see.
+pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
     diesel::sql_query(format!(
-        "SELECT page.* FROM unnest($1) AS wanted (id)
-         JOIN participants AS viewer ON viewer.conversation_id = wanted.id AND viewer.user_id = $5
+        "SELECT viewer.user_id AS viewer_id, messages.*
+         FROM unnest($1, $2, $3) AS wanted (user_id, conversation_id, number)
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = wanted.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer
          CROSS JOIN LATERAL (
              SELECT * FROM messages
-             WHERE conversation_id = wanted.id AND number > $2 AND number < $3 AND {VISIBLE}
-             ORDER BY number {order}
-             LIMIT $4
-         ) AS page
-         ORDER BY page.conversation_id, number {order}"
+             WHERE conversation_id = wanted.conversation_id AND number = wanted.number LIMIT 1
+         ) AS messages
+         WHERE {VISIBLE}"
     ))
+    .bind::<Array<SqlUuid>, _>(wanted.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(wanted.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(wanted.iter().map(|(_, _, number)| *number).collect::<Vec<_>>())
+    .load(&mut conn)
+    .await
+}
+
+/// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out what the user
+/// may not see.
+pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], range: Range) -> QueryResult<Vec<Seen>> {
+    let order = if range.newest_first { "DESC" } else { "ASC" };
+    let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
+    diesel::sql_query(format!(
+        "SELECT viewer.user_id AS viewer_id, page.* FROM unnest($1, $2) AS wanted (user_id, conversation_id)
+         JOIN participants AS viewer
+             ON viewer.conversation_id = wanted.conversation_id AND viewer.user_id = wanted.user_id
+         CROSS JOIN LATERAL (
+             SELECT * FROM messages
+             WHERE conversation_id = wanted.conversation_id AND number > $3 AND number < $4 AND {VISIBLE}
+             ORDER BY number {order}
+             LIMIT $5
+         ) AS page
+         ORDER BY page.number {order}"
+    ))
+    .bind::<Array<SqlUuid>, _>(users)
     .bind::<Array<SqlUuid>, _>(conversations)
     .bind::<Integer, _>(range.after)
     .bind::<Integer, _>(range.before)
     .bind::<BigInt, _>(range.limit)
-    .bind::<SqlUuid, _>(user)
-    .load(conn)
+    .load(&mut conn)
     .await
 }
 

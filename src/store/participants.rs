@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::schema::{conversations, participants};
+use super::schema::participants;
 use super::{Connection, Prepared, text_enum};
 use crate::ids::{ConversationId, ParticipantId, UserId};
 
@@ -75,19 +75,37 @@ pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<
     Ok(())
 }
 
-/// The state of one user in each of several conversations, where the user takes part, with the number of the newest
-/// message at that moment.
-pub async fn of_user(
-    conn: &mut Connection,
-    user: UserId,
-    wanted: &[ConversationId],
-) -> QueryResult<Vec<(Participant, i32)>> {
-    participants::table
-        .inner_join(conversations::table)
-        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(wanted)))
-        .select((Participant::as_select(), conversations::last_message_number))
-        .load(conn)
-        .await
+/// A participant, and the number of the newest message of the conversation at that moment.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Membership {
+    #[diesel(embed)]
+    pub participant: Participant,
+    #[diesel(sql_type = Integer)]
+    pub last_message_number: i32,
+}
+
+/// Reads the participants of pairs of a user and a conversation.
+pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Membership>> {
+    let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let query = diesel::sql_query(
+        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
+        // analysed. The columns are named because a prepared statement fails after a migration that adds one.
+        "SELECT found.*, conversations.last_message_number
+         FROM unnest($1, $2) AS wanted (user_id, conversation_id)
+         CROSS JOIN LATERAL (
+             SELECT conversation_id, user_id, id, role, joined_at, last_delivered_number, last_read_number, uncounted,
+                 archived, pinned, muted_until, hidden_up_to, unread_mentions
+             FROM participants
+             WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
+             LIMIT 1
+         ) AS found
+         CROSS JOIN LATERAL (
+             SELECT last_message_number FROM conversations WHERE conversations.id = wanted.conversation_id LIMIT 1
+         ) AS conversations",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(conversations);
+    Prepared(query).load(&mut conn).await
 }
 
 /// Those of the users who take part in a conversation.

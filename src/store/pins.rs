@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
-use super::messages::{Message, VISIBLE};
+use super::messages::{Seen, VISIBLE};
 use super::schema::messages;
 use crate::ids::{ConversationId, MessageId, UserId};
 
@@ -18,32 +18,33 @@ pub async fn count(conn: &mut Connection, conversation: ConversationId) -> Query
         .await
 }
 
-/// The first `limit` pinned messages of each conversation after a place, newest pin first, of those that the user may
-/// see.
+/// Reads the first `limit` pinned messages after a place, newest pin first, for pairs of a user and a conversation. Leaves
+/// out messages that the user may not see.
 pub async fn pages(
-    conn: &mut Connection,
-    user: UserId,
-    conversations: &[ConversationId],
+    mut conn: &Connection,
+    wanted: &[(UserId, ConversationId)],
     after: Option<(DateTime<Utc>, MessageId)>,
     limit: i64,
-) -> QueryResult<Vec<Message>> {
+) -> QueryResult<Vec<Seen>> {
+    let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
     diesel::sql_query(format!(
-        "SELECT page.* FROM unnest($1) AS wanted (id)
-         JOIN participants AS viewer ON viewer.conversation_id = wanted.id AND viewer.user_id = $2
+        "SELECT viewer.user_id AS viewer_id, page.* FROM unnest($1, $2) AS wanted (user_id, conversation_id)
+         JOIN participants AS viewer
+             ON viewer.conversation_id = wanted.conversation_id AND viewer.user_id = wanted.user_id
          CROSS JOIN LATERAL (
              SELECT * FROM messages
-             WHERE conversation_id = wanted.id AND pinned_at IS NOT NULL
+             WHERE conversation_id = wanted.conversation_id AND pinned_at IS NOT NULL
                  AND ($3 IS NULL OR (pinned_at, id) < ($3, $4)) AND {VISIBLE}
              ORDER BY pinned_at DESC, id DESC
              LIMIT $5
          ) AS page
-         ORDER BY page.conversation_id, page.pinned_at DESC, page.id DESC"
+         ORDER BY page.pinned_at DESC, page.id DESC"
     ))
+    .bind::<Array<SqlUuid>, _>(users)
     .bind::<Array<SqlUuid>, _>(conversations)
-    .bind::<SqlUuid, _>(user)
     .bind::<Nullable<Timestamptz>, _>(after.map(|(at, _)| at))
     .bind::<Nullable<SqlUuid>, _>(after.map(|(_, id)| id))
     .bind::<BigInt, _>(limit)
-    .load(conn)
+    .load(&mut conn)
     .await
 }

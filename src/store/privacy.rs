@@ -51,35 +51,38 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges)
     diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
 }
 
-/// Those of the users whose setting lets `by` in: nobody is let in past a block, whoever's it is.
+/// Returns the pairs of two users in which the setting of the second lets the first in. A block by either of the two is
+/// stronger than any setting.
 pub async fn letting(
-    conn: &mut Connection,
+    mut conn: &Connection,
     setting: Setting,
-    by: UserId,
-    users: &[UserId],
-) -> QueryResult<Vec<UserId>> {
+    pairs: &[(UserId, UserId)],
+) -> QueryResult<Vec<(UserId, UserId)>> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = SqlUuid)]
-        id: UserId,
+        by_id: UserId,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
     }
     let column = match setting {
         Setting::LastSeen => "last_seen",
         Setting::GroupAdds => "group_adds",
     };
+    let (by, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let rows: Vec<Row> = diesel::sql_query(format!(
-        "SELECT id FROM users
-         WHERE id = ANY($2) AND (id = $1 OR (
+        "SELECT by_id, user_id FROM unnest($1, $2) AS wanted (by_id, user_id) JOIN users ON users.id = user_id
+         WHERE user_id = by_id OR (
              ({column} = 'EVERYONE' OR {column} = 'CONTACTS' AND EXISTS (
-                 SELECT FROM contacts WHERE user_id = users.id AND contact_id = $1
+                 SELECT FROM contacts WHERE contacts.user_id = wanted.user_id AND contact_id = by_id
              ))
-             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = users.id AND blocked_id = $1)
-             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = $1 AND blocked_id = users.id)
-         ))"
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = by_id)
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = by_id AND blocked_id = wanted.user_id)
+         )"
     ))
-    .bind::<SqlUuid, _>(by)
+    .bind::<Array<SqlUuid>, _>(by)
     .bind::<Array<SqlUuid>, _>(users)
-    .load(conn)
+    .load(&mut conn)
     .await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    Ok(rows.into_iter().map(|row| (row.by_id, row.user_id)).collect())
 }

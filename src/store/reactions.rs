@@ -68,17 +68,28 @@ pub async fn groups(conn: &mut Connection, messages: &[MessageId]) -> QueryResul
     .await
 }
 
-/// The user's own emojis on each message.
-pub async fn of_user(
-    conn: &mut Connection,
-    user: UserId,
-    messages: &[MessageId],
-) -> QueryResult<Vec<(MessageId, String)>> {
-    message_reactions::table
-        .filter(message_reactions::user_id.eq(user).and(message_reactions::message_id.eq_any(messages)))
-        .select((message_reactions::message_id, message_reactions::emoji))
-        .load(conn)
-        .await
+/// An emoji that a user put on a message.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Own {
+    #[diesel(sql_type = SqlUuid)]
+    pub user_id: UserId,
+    #[diesel(sql_type = SqlUuid)]
+    pub message_id: MessageId,
+    #[diesel(sql_type = Text)]
+    pub emoji: String,
+}
+
+/// Reads the users' own emojis, for pairs of a user and a message.
+pub async fn of_users(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Own>> {
+    let (users, messages): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(
+        "SELECT user_id, message_id, emoji
+         FROM unnest($1, $2) AS wanted (user_id, message_id) JOIN message_reactions USING (user_id, message_id)",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(messages)
+    .load(&mut conn)
+    .await
 }
 
 /// The first `limit` users after a place who reacted to each message with the emoji beside it, who did first first.

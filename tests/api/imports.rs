@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["domain"],
     &["log", "live", "limiter", "blobs", "media", "scanner", "embedded"],
     &["store", "redis"],
-    &["address", "config", "error", "ids", "clock", "random", "metrics", "kept", "apart", "fair"],
+    &["address", "config", "error", "ids", "clock", "random", "metrics", "kept", "apart", "fair", "watchdog"],
 ];
 
 fn row(module: &str) -> Option<usize> {

@@ -126,7 +126,11 @@ async fn only_whom_one_lets_sees_when_one_was_there() {
     make_contacts(&ada, &bob).await;
     let id = |user: &User| user.id.parse::<parlance::ids::UserId>().unwrap();
     let all = [id(&ada), id(&bob), id(&eve)];
-    let seen = async |user: &User| node.app.privacy().may_see_last_seen(id(user), &all).await.ok().unwrap();
+    let seen = async |user: &User| {
+        let pairs = all.map(|other| (id(user), other));
+        let seen = node.app.privacy().may_see_last_seen(&pairs).await.ok().unwrap();
+        seen.into_iter().map(|(_, other)| other).collect::<HashSet<_>>()
+    };
     assert_eq!(seen(&eve).await, HashSet::from(all));
     set(&ada, json!({"lastSeen": "CONTACTS"})).await;
     assert_eq!(seen(&bob).await, HashSet::from(all));

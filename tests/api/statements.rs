@@ -8,7 +8,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Node, NodeBuilder, TestDatabase, User};
+use crate::support::{Node, NodeBuilder, Socket, TestDatabase, User};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -395,4 +395,63 @@ async fn invites_and_bans_cost_the_same_however_many_groups_they_are_of() {
     assert_eq!(statements_of(&ada, query).await, one);
     // The viewer and the list; of invites and of bans the roles and the rows; who made the invites.
     assert_eq!(one, 7);
+}
+
+/// Opens the inbox of each user, with this selection of a message that was added or updated.
+async fn listening(users: &[User], selection: &str) -> Vec<Socket> {
+    let query = format!(
+        "subscription {{ inbox {{ __typename ... on MessageAdded {{ message {{ body {selection} }} }}
+            ... on MessageUpdated {{ message {{ body {selection} }} }} }} }}"
+    );
+    let mut sockets = join_all(users.iter().map(User::socket)).await;
+    for socket in &mut sockets {
+        socket.subscribe("it", &query, json!({})).await;
+        assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
+    }
+    sockets
+}
+
+async fn all_receive(sockets: &mut [Socket], body: &str) {
+    for socket in sockets {
+        let event = socket.receive().await["payload"]["data"]["inbox"].clone();
+        assert_eq!(event["message"]["body"], body, "{event}");
+    }
+}
+
+/// What depends on the viewer is loaded for all viewers of an event together, and so is whether they may see it.
+#[tokio::test]
+async fn an_event_costs_the_same_however_many_viewers_it_is_rendered_for() {
+    const PERSONAL: &str = "sender { username viewerIsContact presence { status } } replyTo { body }
+        reactions { emoji viewerHasReacted }
+        conversation { title viewerMembership { unreadCount lastReadMessage { body } } call { id }
+            pinnedMessages { nodes { body } } messages(last: 3) { nodes { number } } }";
+    count_statements();
+    let node = quiet().start_alone().await;
+    let ada = node.register("ada").await;
+    let mut costs = Vec::new();
+    for viewers in [2, 25] {
+        let users = join_all((0..viewers).map(|_| node.register("user"))).await;
+        let group = ada.create_group("Viewers", &users.iter().collect::<Vec<_>>()).await;
+        let first = ada.send(&group, "first").await;
+        let mut sockets = listening(&users, PERSONAL).await;
+        // After this one it is known that the document depends on the viewer.
+        ada.send(&group, "second").await;
+        all_receive(&mut sockets, "second").await;
+        let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
+        let input = json!({"input": {"conversationId": group, "body": "third", "replyToId": first["id"]}});
+        let (added, ()) = statements_while(async {
+            ada.query(send, input).await;
+            all_receive(&mut sockets, "third").await;
+        })
+        .await;
+        let edit = "mutation ($id: ID!) { editMessage(input: {messageId: $id, body: \"edited\"}) { message { id } } }";
+        let (updated, ()) = statements_while(async {
+            ada.query(edit, json!({"id": first["id"]})).await;
+            all_receive(&mut sockets, "edited").await;
+        })
+        .await;
+        costs.push((added, updated));
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0].0 < 25 && costs[0].1 < 25, "{costs:?}");
 }

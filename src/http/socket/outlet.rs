@@ -13,6 +13,7 @@ use tungstenite::Message;
 use super::operations::Output;
 use super::protocol::ServerMessage;
 use super::session::{End, Session};
+use crate::graphql::Error;
 use crate::http::lifetime::Lifetime;
 use crate::http::render::Rendered;
 use crate::http::response::Body;
@@ -54,6 +55,12 @@ impl Session {
             }
             Output::End => self.write(&ServerMessage::Complete { id }).await,
         }
+    }
+
+    /// Ends one operation with an error. The socket stays open.
+    pub(super) async fn refuse(&mut self, id: &str, error: Error) -> Result<(), End> {
+        let body = Body::refused(error).counted(self.server.app.metrics());
+        self.send_error(id, &body).await
     }
 
     pub(super) async fn send_error(&mut self, id: &str, body: &Body) -> Result<(), End> {

@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 
 use async_graphql::ServerError;
-use tungstenite::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tungstenite::Utf8Bytes;
 
 use crate::http::operation::Operation;
 

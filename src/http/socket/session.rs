@@ -32,9 +32,8 @@ use crate::http::connection_limit::Permit;
 use crate::http::connections::Forwarded;
 use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
-use crate::http::response::Body;
-use crate::ids::UserId;
 use crate::http::threads::SMALL_INPUT;
+use crate::ids::UserId;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -298,8 +297,7 @@ impl Session {
             Protocol::Legacy => self.operations.remove(&id),
         }
         if let Err(error) = self.admit() {
-            let body = Body::refused(error).counted(self.server.app.metrics());
-            return self.send_error(&id, &body).await;
+            return self.refuse(&id, error).await;
         }
         if let Identity::SignedIn(viewer) = self.caller.identity {
             check_session(&self.server, viewer).await?;
@@ -309,13 +307,15 @@ impl Session {
             Err(body) => return self.send_error(&id, &body).await,
         };
         if let Err(error) = self.server.admit_operation(&self.caller, parsed.cost.work) {
-            let body = Body::refused(error).counted(self.server.app.metrics());
-            return self.send_error(&id, &body).await;
+            return self.refuse(&id, error).await;
         }
         self.server.count_operation(parsed.kind, Transport::WebSocket);
         let caller = self.caller.clone();
         let operation = if parsed.kind == OperationType::Subscription {
-            Running::Subscription(Box::new(parsed.subscribe(&self.server, caller)))
+            match parsed.subscribe(&self.server, caller) {
+                Ok(subscription) => Running::Subscription(Box::new(subscription)),
+                Err(error) => return self.refuse(&id, error).await,
+            }
         } else {
             Running::Request(parsed.execute(&self.server, caller).boxed())
         };

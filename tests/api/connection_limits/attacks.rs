@@ -75,7 +75,7 @@ async fn slow_clients_hold_up_nobody_and_end_in_time() {
         ("DRAIN_DELAY", "1"),
         ("DRAIN_TIMEOUT", "6"),
     ];
-    let mut node = NodeProcess::with(&database, &env, None).await;
+    let mut node = NodeProcess::start_with(&database, 0, &env).await;
     let (ada, conversation) = two_users(&node).await;
     assert_sends_are_quick(&ada, &conversation, 10).await;
     let before = resident_kib(&node);
@@ -95,7 +95,10 @@ async fn slow_clients_hold_up_nobody_and_end_in_time() {
     drop(held);
     let held = join_all((0..400).map(|n| attack(n, 6 + u8::try_from(n % 4).unwrap(), &node))).await;
     assert_sends_are_quick(&ada, &conversation, 5).await;
-    let took = node.terminate().await;
+    let terminated = Instant::now();
+    node.terminate();
+    node.ended().await;
+    let took = terminated.elapsed();
     assert!(took < Duration::from_secs(1 + 6 + 3), "the node took {took:?} to end");
     println!("the node ended in {took:?} during the attack");
     drop(held);
@@ -107,7 +110,7 @@ async fn a_node_that_runs_out_of_files_keeps_its_clients_and_recovers() {
     let database = TestDatabase::new().await;
     let env = [("DATABASE_POOL_SIZE", "2"), ("MAX_CONNECTIONS", "1000"), ("REQUEST_HEADER_TIMEOUT", "30")];
     // Little more than the node itself has open: there are no files for the last connections that it would take.
-    let node = NodeProcess::with(&database, &env, Some(44)).await;
+    let node = NodeProcess::start_with_open_files(&database, &env, 44).await;
     let (ada, conversation) = two_users(&node).await;
     let mut socket = Raw::open_socket(1, node.address(), Some(&ada.access_token)).await;
     assert_sends_are_quick(&ada, &conversation, 3).await;

@@ -43,23 +43,32 @@ fn documents() {
     clients(async {
         let ada = fill(node).await;
         let introspection = include_str!("../../../src/http/introspection.graphql");
-        let list = |size: &str, fields: &str| format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ {fields} }} }} }} }}");
+        let list = |size: &str, fields: &str| {
+            format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ {fields} }} }} }} }}")
+        };
         let first = list("20", "__typename id title lastMessage { __typename id body sender { __typename username } }
             participants(first: 50) { __typename nodes { __typename id role user { __typename id username displayName } } }");
-        let aliases: String = (0..99).map(|i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} ")).collect();
+        let aliases: String =
+            (0..99).map(|i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} ")).collect();
         let wide: String = "serverInfo { version } ".repeat(1200);
         for (name, query) in [
             ("introspection", introspection.to_owned()),
             ("a first list of conversations with participants", first),
             ("many messages of many conversations", list("100", "messages(last: 80) { nodes { id } }")),
-            ("many messages with fields", list("100", "messages(last: 30) { nodes { id number body kind createdAt sender { id } } }")),
+            (
+                "many messages with fields",
+                list("100", "messages(last: 30) { nodes { id number body kind createdAt sender { id } } }"),
+            ),
             ("many participants", list("100", "participants(first: 80) { nodes { id } }")),
             ("many lists by aliases", format!("{{ {aliases} }}")),
             ("as many tokens as may be", format!("{{ {wide} }}")),
         ] {
             for time in ["first", "again"] {
                 let answer = meter.measure(&format!("{name}, {time}"), ada.call(&query, json!({}))).await;
-                assert!(answer.body["errors"][0]["extensions"]["code"] == "OPERATION_TOO_COMPLEX" || answer.body.get("errors").is_none());
+                assert!(
+                    answer.body["errors"][0]["extensions"]["code"] == "OPERATION_TOO_COMPLEX"
+                        || answer.body.get("errors").is_none()
+                );
                 if name != "many lists by aliases" {
                     answered(&answer);
                 }
@@ -67,7 +76,10 @@ fn documents() {
         }
         for (name, query) in [
             ("unknown fields", format!("{{ {} }}", "nope ".repeat(4990))),
-            ("different unknown fields", format!("{{ {} }}", (0..4900).map(|i| format!("nope{i} ")).collect::<String>())),
+            (
+                "different unknown fields",
+                format!("{{ {} }}", (0..4900).map(|i| format!("nope{i} ")).collect::<String>()),
+            ),
             ("unknown arguments", format!("{{ {} }}", "serverInfo(a: 1) { version } ".repeat(490))),
             ("a long list", format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(4900))),
             ("a long text", format!("{{ node(id: \"{}\") {{ id }} }}", "x".repeat(900_000))),
@@ -159,7 +171,8 @@ fn answers() {
         answered(&probed.measure("8 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);
         for encoding in ["br", "gzip", "zstd"] {
             let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
-            let request = request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
+            let request =
+                request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
             let get = async {
                 let response = request.send().await.unwrap();
                 assert_eq!(response.headers()["content-encoding"], encoding);

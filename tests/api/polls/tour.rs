@@ -110,7 +110,9 @@ fn mutations_with_large_inputs() {
         let input = json!({"id": message["id"], "emoji": "👩‍👩‍👧‍👦".repeat(30_000)});
         meter.measure("addReaction, refused", ada.call(react, input)).await;
         let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
-        meter.measure("refreshSession, refused", node.call(None, refresh, json!({"token": "x".repeat(1_000_000)}))).await;
+        meter
+            .measure("refreshSession, refused", node.call(None, refresh, json!({"token": "x".repeat(1_000_000)})))
+            .await;
         let hostile: String = "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect();
         let register = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
         let input = json!({"input": {"username": "eve", "password": hostile}});
@@ -198,11 +200,24 @@ fn queries_and_subscriptions() {
 
         let subscriptions = [
             ("callEvents", "subscription { callEvents { __typename } }".to_owned()),
-            ("inbox", format!("subscription ($after: String) {{ inbox(after: $after) {{
+            (
+                "inbox",
+                format!(
+                    "subscription ($after: String) {{ inbox(after: $after) {{
                 __typename ... on MessageAdded {{ message {{ {everything} }} }}
-            }} }}")),
-            ("messageAdded", format!("subscription ($after: String) {{ messageAdded(after: $after) {{ message {{ {everything} }} }} }}")),
-            ("messageUpdated", "subscription ($group: ID!) { messageUpdated(conversationId: $group) { message { body } } }".to_owned()),
+            }} }}"
+                ),
+            ),
+            (
+                "messageAdded",
+                format!(
+                    "subscription ($after: String) {{ messageAdded(after: $after) {{ message {{ {everything} }} }} }}"
+                ),
+            ),
+            (
+                "messageUpdated",
+                "subscription ($group: ID!) { messageUpdated(conversationId: $group) { message { body } } }".to_owned(),
+            ),
             ("presence", "subscription ($ids: [ID!]!) { presence(userIds: $ids) { presence { status } } }".to_owned()),
             ("room", "subscription ($group: ID!) { room(conversationId: $group) { __typename } }".to_owned()),
             ("typing", "subscription ($group: ID!) { typing(conversationId: $group) { __typename } }".to_owned()),
@@ -218,7 +233,11 @@ fn queries_and_subscriptions() {
                 // Each of them hears of one of these, or has what it began with.
                 let message = ada.send(&group, "new").await;
                 ada.edit(&message, "edited").await.data();
-                ada.query("mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }", json!({"id": group})).await;
+                ada.query(
+                    "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }",
+                    json!({"id": group}),
+                )
+                .await;
                 let heard = socket.receive_of("it").await;
                 assert_eq!(heard["type"], "next", "{heard:#}");
                 tokio::time::sleep(super::AFTERMATH).await;

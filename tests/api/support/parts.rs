@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use diesel::QueryableByName;
@@ -74,61 +74,57 @@ impl Redis {
 
 /// The built server as a process: one node over a test's database and the tests' Redis.
 pub struct NodeProcess {
-    address: SocketAddr,
-    database_url: String,
-    prefix: String,
-    directory: TempDir,
+    launch: Launch,
     process: Child,
-    /// Settings of this process alone.
-    env: Vec<(&'static str, &'static str)>,
-    max_open_files: Option<u32>,
     /// Kept, so that it can still be written to.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
+/// How it is started.
+struct Launch {
+    address: SocketAddr,
+    database_url: String,
+    prefix: String,
+    directory: TempDir,
+    /// These win over the settings of all tests.
+    settings: Vec<(&'static str, &'static str)>,
+    max_open_files: Option<u32>,
+}
+
 impl NodeProcess {
-    /// A node with these settings, and with a limit of open files where there is one.
-    pub async fn with(
+    pub async fn start(database: &TestDatabase, number: usize) -> Self {
+        Self::start_with(database, number, &[]).await
+    }
+
+    /// Adds settings to those of all tests. If LOG_LEVEL is among them, the log goes to a pipe that is never read.
+    pub async fn start_with(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
+        Self::launch(Launch::new(database, number, settings)).await
+    }
+
+    /// A node that can have this number of files and connections open.
+    pub async fn start_with_open_files(
         database: &TestDatabase,
-        env: &[(&'static str, &'static str)],
-        max_open_files: Option<u32>,
+        settings: &[(&'static str, &'static str)],
+        max_open_files: u32,
     ) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (database_url, directory) = (database.url.clone(), tempfile::tempdir().unwrap());
-        let command = node_command(max_open_files, env);
-        let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
-        let (prefix, env) = (database.name.clone(), env.to_vec());
-        Self { address, database_url, prefix, directory, process, env, max_open_files, stdout }
+        Self::launch(Launch { max_open_files: Some(max_open_files), ..Launch::new(database, 0, settings) }).await
+    }
+
+    async fn launch(launch: Launch) -> Self {
+        let (process, stdout) = launch.spawn().await;
+        Self { launch, process, stdout }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.launch.address
     }
 
     pub fn pid(&self) -> u32 {
         self.process.id().expect("a process that runs")
     }
 
-    /// Sends SIGTERM, and returns how long the process took to end.
-    pub async fn terminate(&mut self) -> Duration {
-        let begin = tokio::time::Instant::now();
-        signal(&self.process, Signal::SIGTERM);
-        timeout(PATIENCE * 2, self.process.wait()).await.expect("an end in time").unwrap();
-        begin.elapsed()
-    }
-
-    pub async fn start(database: &TestDatabase, number: usize) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let database_url = url_of_node(database, number);
-        let directory = tempfile::tempdir().unwrap();
-        let command = node_command(None, &[]);
-        let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
-        let prefix = database.name.clone();
-        Self { address, database_url, prefix, directory, process, env: Vec::new(), max_open_files: None, stdout }
-    }
-
     pub fn api(&self) -> Api {
-        Api::new(format!("http://{}/graphql", self.address))
+        Api::new(format!("http://{}/graphql", self.launch.address))
     }
 
     pub async fn kill(&mut self) {
@@ -137,9 +133,7 @@ impl NodeProcess {
 
     /// At the same address.
     pub async fn restart(&mut self) {
-        let command = node_command(self.max_open_files, &self.env);
-        (self.process, self.stdout) =
-            spawn(command, self.address, &self.database_url, &self.prefix, self.directory.path()).await;
+        (self.process, self.stdout) = self.launch.spawn().await;
     }
 
     pub fn pause(&self) {
@@ -149,60 +143,81 @@ impl NodeProcess {
     pub fn resume(&self) {
         signal(&self.process, Signal::SIGCONT);
     }
+
+    /// Asks it to go down, as an orchestrator does.
+    pub fn terminate(&self) {
+        signal(&self.process, Signal::SIGTERM);
+    }
+
+    /// Whether it has ended already.
+    pub fn is_gone(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// How it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(4 * PATIENCE, self.process.wait()).await.expect("an end in time").unwrap()
+    }
 }
 
-/// The built server, with settings that win over those of `spawn`.
-fn node_command(max_open_files: Option<u32>, env: &[(&'static str, &'static str)]) -> Command {
-    let server = env!("CARGO_BIN_EXE_parlance");
-    let mut command = match max_open_files {
-        None => Command::new(server),
-        Some(files) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), server]);
-            shell
+impl Launch {
+    fn new(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            database_url: url_of_node(database, number),
+            prefix: database.name.clone(),
+            directory: tempfile::tempdir().unwrap(),
+            settings: settings.to_vec(),
+            max_open_files: None,
         }
-    };
-    command.arg("serve").env("RATE_LIMITS", "off").envs(env.iter().copied());
-    command
-}
+    }
 
-/// Waits until it is ready.
-async fn spawn(
-    mut command: Command,
-    address: SocketAddr,
-    database_url: &str,
-    prefix: &str,
-    directory: &Path,
-) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut process = command
-        .current_dir(directory)
-        .env("LISTEN_ADDR", address.to_string())
-        .env("DATA_DIR", directory)
-        .env("DATABASE_URL", database_url)
-        .env("REDIS_URL", redis_url())
-        .env("REDIS_PREFIX", prefix)
-        .env("JWT_SECRET", JWT_SECRET)
-        .env("LOG_LEVEL", "warn")
-        // The least: a node that stands still in a transaction holds up the others for as long.
-        .env("DATABASE_IDLE_TIMEOUT", "1")
-        // As cheap as the settings allow.
-        .env("PASSWORD_MEMORY_KIB", "19456")
-        .env("PASSWORD_PASSES", "2")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let ready = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if line.contains("is ready") {
-                return true;
+    /// Waits until it is ready.
+    async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
+        let server = env!("CARGO_BIN_EXE_parlance");
+        let mut command = match self.max_open_files {
+            None => Command::new(server),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), server]);
+                shell
             }
+        };
+        command
+            .arg("serve")
+            .current_dir(&self.directory)
+            .env("LISTEN_ADDR", self.address.to_string())
+            .env("DATA_DIR", self.directory.path())
+            .env("DATABASE_URL", &self.database_url)
+            .env("REDIS_URL", redis_url())
+            .env("REDIS_PREFIX", &self.prefix)
+            .env("JWT_SECRET", JWT_SECRET)
+            .env("LOG_LEVEL", "warn")
+            .env("RATE_LIMITS", "off")
+            // The least: a node that stands still in a transaction holds up the others for as long.
+            .env("DATABASE_IDLE_TIMEOUT", "1")
+            // As cheap as the settings allow.
+            .env("PASSWORD_MEMORY_KIB", "19456")
+            .env("PASSWORD_PASSES", "2")
+            .envs(self.settings.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        if self.settings.iter().any(|(name, _)| *name == "LOG_LEVEL") {
+            command.stderr(Stdio::piped());
         }
-        false
-    };
-    assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
-    (process, lines)
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ready = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains("is ready") {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
+        (process, lines)
+    }
 }
 
 /// A Postgres that commits as in production, at one address.

@@ -1,7 +1,6 @@
 //! Deliveries a second in one conversation, beside a bare WebSocket server and beside stock async-graphql.
 
 use anyhow::{Context as _, Result};
-use parlance_load::client::{Account, Client};
 use parlance_load::ledger::Violations;
 use parlance_load::load::{Outcome, Pace};
 use parlance_load::numbers::float;
@@ -11,7 +10,8 @@ use serde::Serialize;
 
 use super::options::Options;
 use super::report::Goal;
-use super::stage::{Room, Scratch, Stage, measure, start_other};
+use super::rooms::Rooms;
+use super::stage::{self, Scratch, Stage, start_other};
 
 #[derive(Serialize)]
 pub(super) struct Fanout {
@@ -35,22 +35,19 @@ enum Serving {
     Stock,
 }
 
-/// A conversation of each size.
-struct Rooms(Vec<(u32, Room)>);
-
 pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> {
     let most = options.listeners.iter().copied().max().unwrap_or_default();
     let named = [("MAX_GROUP_SIZE", (most + 1).max(2).to_string()), ("MAX_REQUEST_BYTES", (64 << 20).to_string())];
     let stage = Stage::open(options, scratch, "fanout", None, &named).await?;
-    let rooms = Rooms::make(&stage, options, most).await?;
-    let mut rows = rooms.measure(Serving::Parlance, &stage.server, options).await?;
+    let rooms = Rooms::make(&stage, "fanout", &options.listeners).await?;
+    let mut rows = measure(&rooms, Serving::Parlance, &stage.server, options).await?;
     let (database, _) = stage.stop().await?;
 
     let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let named: Vec<_> = named.into_iter().chain(options.settings.iter().cloned()).collect();
     let directory = scratch.path().join("stock");
     let server = start_other(&["serve-stock".to_owned()], database.url(), &named, &directory).await?;
-    rows.extend(rooms.measure(Serving::Stock, &server, options).await?);
+    rows.extend(measure(&rooms, Serving::Stock, &server, options).await?);
     server.stop().await?;
 
     // As large as those of Parlance were.
@@ -58,43 +55,25 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> 
     let frame_bytes = bytes.reduce(f64::max).context("nothing was delivered")?;
     let arguments = ["serve-bare".to_owned(), format!("--frame-bytes={frame_bytes:.0}")];
     let server = start_other(&arguments, database.url(), &[], &scratch.path().join("bare")).await?;
-    rows.extend(rooms.measure(Serving::Bare, &server, options).await?);
+    rows.extend(measure(&rooms, Serving::Bare, &server, options).await?);
     server.stop().await?;
     database.remove().await?;
     Ok(Fanout { rows })
 }
 
-impl Rooms {
-    async fn make(stage: &Stage, options: &Options, most: u32) -> Result<Self> {
-        let mut accounts = stage.accounts("fanout", most + 1).await?;
-        let owner = accounts.pop().context("an owner")?;
-        let mut rooms = Vec::new();
-        for &size in &options.listeners {
-            let listeners: Vec<Account> = accounts[..usize::try_from(size)?].to_vec();
-            let mut client = Client::connect(stage.address()).await?;
-            let conversation = client.create_group(&owner, "The bench", &listeners).await?;
-            rooms.push((size, Room { conversation, senders: vec![owner.clone()], listeners }));
+async fn measure(rooms: &Rooms, serving: Serving, server: &Server, options: &Options) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for place in 0..rooms.len() {
+        for &in_flight in &options.in_flight {
+            let (listeners, room) = rooms.with_senders(place, in_flight)?;
+            let pace = Pace::Heard(in_flight.into());
+            let outcome = stage::measure(server, &[room], pace, options).await;
+            let outcome = outcome.with_context(|| format!("{}, {listeners} listeners", serving.name()))?;
+            let server_micros = outcome.server_micros();
+            rows.push(Row { serving, listeners, in_flight, server_micros, outcome });
         }
-        Ok(Self(rooms))
     }
-
-    async fn measure(&self, serving: Serving, server: &Server, options: &Options) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        for (listeners, room) in &self.0 {
-            for &in_flight in &options.in_flight {
-                // As many connections as messages under way.
-                let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();
-                let (conversation, everybody) = (room.conversation.clone(), room.listeners.clone());
-                let room = Room { conversation, senders, listeners: everybody };
-                let pace = Pace::Heard(in_flight.into());
-                let outcome = measure(server, &[room], pace, options).await;
-                let outcome = outcome.with_context(|| format!("{}, {listeners} listeners", serving.name()))?;
-                let server_micros = outcome.server_micros();
-                rows.push(Row { serving, listeners: *listeners, in_flight, server_micros, outcome });
-            }
-        }
-        Ok(rows)
-    }
+    Ok(rows)
 }
 
 impl Fanout {

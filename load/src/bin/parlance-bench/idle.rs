@@ -80,7 +80,7 @@ async fn one(stage: &Stage, rooms: &[Room], options: &Options) -> Result<Outcome
 /// An inbox for each account, whose task answers pings.
 async fn gather(stage: &Stage, accounts: &[Account], stop: &CancellationToken) -> Result<Vec<JoinHandle<Result<()>>>> {
     let connect = async |account: &Account| {
-        let ear = Ear { account: account.clone(), rooms: Vec::new() };
+        let ear = Ear { account: account.clone(), rooms: Vec::new(), personal: false };
         let listener = Listener::connect(0, stage.address(), &ear).await?;
         anyhow::Ok(tokio::spawn(listener.idle(stop.clone())))
     };

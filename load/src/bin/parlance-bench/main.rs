@@ -13,9 +13,11 @@ mod growth;
 mod idle;
 mod latency;
 mod options;
+mod personal;
 mod pgbench;
 mod refusals;
 mod report;
+mod rooms;
 mod sends;
 mod stage;
 mod stalled;
@@ -83,6 +85,11 @@ async fn bench(options: &Options) -> Result<usize> {
         let fanout = fanout::run(options, &scratch).await.context("fanout")?;
         println!("{}", fanout.table());
         report.fanout = Some(fanout);
+    }
+    if options.wants(Part::Personal) {
+        let personal = personal::run(options, &scratch).await.context("personal")?;
+        println!("{}", personal.table());
+        report.personal = Some(personal);
     }
     if options.wants(Part::Latency) {
         let latency = latency::run(options, &scratch).await.context("latency")?;

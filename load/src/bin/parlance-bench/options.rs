@@ -23,6 +23,9 @@ pub(super) struct Options {
     /// fanout: listeners of one conversation
     #[arg(long, default_value = "1000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) listeners: Vec<u32>,
+    /// personal: listeners of one conversation, each with something of its own to see
+    #[arg(long, default_value = "1000,2000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) personal_listeners: Vec<u32>,
     /// fanout: messages under way at once
     #[arg(long, default_value = "1,4", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) in_flight: Vec<u16>,
@@ -81,6 +84,8 @@ pub(super) enum Part {
     Sends,
     /// Deliveries a second, beside a bare WebSocket server and beside stock async-graphql
     Fanout,
+    /// Deliveries a second where each listener sees something of its own, beside stock async-graphql
+    Personal,
     /// From send to receipt, at a tenth and at half of the greatest rate
     Latency,
     /// What many idle sockets take, and whether others notice them

@@ -12,6 +12,7 @@ use super::growth::Growth;
 use super::idle::Idle;
 use super::latency::Latencies;
 use super::options::Options;
+use super::personal::Personal;
 use super::refusals::{self, Refusal};
 use super::sends::Sends;
 use super::stalled::Stalled;
@@ -28,6 +29,7 @@ pub(super) struct Report {
     settings: Vec<String>,
     pub(super) sends: Vec<Sends>,
     pub(super) fanout: Option<Fanout>,
+    pub(super) personal: Option<Personal>,
     pub(super) latency: Option<Latencies>,
     pub(super) idle: Option<Idle>,
     pub(super) stalled: Option<Stalled>,
@@ -93,6 +95,7 @@ impl Report {
             settings: options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             sends: Vec::new(),
             fanout: None,
+            personal: None,
             latency: None,
             idle: None,
             stalled: None,
@@ -125,12 +128,14 @@ impl Report {
     pub(super) fn goals_table(&mut self) -> String {
         let sends = self.sends.iter().flat_map(Sends::goals);
         let fanout = self.fanout.iter().flat_map(Fanout::goals);
+        let personal = self.personal.iter().flat_map(Personal::goals);
         let latency = self.latency.iter().flat_map(Latencies::goals);
         let idle = self.idle.iter().flat_map(Idle::goals);
         let stalled = self.stalled.iter().flat_map(Stalled::goals);
         let growth = self.growth.iter().flat_map(Growth::goals);
         let files = self.files.iter().flat_map(Files::goals);
-        self.goals = sends.chain(fanout).chain(latency).chain(idle).chain(stalled).chain(growth).chain(files).collect();
+        let crowds = fanout.chain(personal);
+        self.goals = sends.chain(crowds).chain(latency).chain(idle).chain(stalled).chain(growth).chain(files).collect();
         if self.goals.is_empty() {
             return String::new();
         }
@@ -143,13 +148,14 @@ impl Report {
     pub(super) fn print_violations(&self) -> usize {
         let sends = self.sends.iter().flat_map(Sends::found);
         let fanout = self.fanout.iter().flat_map(Fanout::found);
+        let personal = self.personal.iter().flat_map(Personal::found);
         let latency = self.latency.iter().flat_map(Latencies::found);
         let idle = self.idle.iter().flat_map(Idle::found);
         let stalled = self.stalled.iter().flat_map(Stalled::found);
         let growth = self.growth.iter().flat_map(Growth::found);
         let connections = idle.chain(stalled);
         let all: Vec<(String, Violations)> =
-            sends.chain(fanout).chain(latency).chain(connections).chain(growth).collect();
+            sends.chain(fanout).chain(personal).chain(latency).chain(connections).chain(growth).collect();
         for (place, violations) in &all {
             print_violations(place, violations);
         }
@@ -168,6 +174,9 @@ impl Report {
         if let Some(fanout) = &self.fanout {
             panel("Deliveries a second", fanout.bars());
             panel("Server time for each delivery, µs", fanout.micros());
+        }
+        if let Some(personal) = &self.personal {
+            panel("Deliveries a second, for each viewer", personal.bars());
         }
         if let Some(latency) = &self.latency {
             panel("p99 from send to receipt, ms", latency.bars());

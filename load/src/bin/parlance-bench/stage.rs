@@ -131,7 +131,9 @@ pub(super) fn plan(server: &Server, rooms: &[Room], pace: Pace, options: &Option
         pids: server.pid().into_iter().collect(),
         rooms: rooms.iter().map(|room| room.conversation.clone()).collect(),
         senders: senders.map(|(place, account)| Sender { turns: vec![(place, account.clone())] }).collect(),
-        listeners: listeners.map(|(place, account)| Ear { account: account.clone(), rooms: vec![place] }).collect(),
+        listeners: listeners
+            .map(|(place, account)| Ear { account: account.clone(), rooms: vec![place], personal: false })
+            .collect(),
         pace,
         warm_up: WARM_UP,
         length: Duration::from_secs(options.seconds),

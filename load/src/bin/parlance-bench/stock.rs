@@ -1,11 +1,12 @@
 //! The same schema, log and database as Parlance's, served by async-graphql-axum as its documentation shows: an
-//! execution for each subscriber, and the buffers that axum has by default. Its allocator is Parlance's.
+//! execution with a loader of its own for each subscriber, and the buffers that axum has by default. Its allocator is
+//! Parlance's.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use async_graphql::Data;
 use async_graphql::http::ALL_WEBSOCKET_PROTOCOLS;
+use async_graphql::{Data, Executor, Request, Response as Answer};
 use async_graphql_axum::{GraphQLProtocol, GraphQLRequest, GraphQLResponse, GraphQLWebSocket};
 use axum::Router;
 use axum::extract::State;
@@ -14,10 +15,12 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::get;
 use clap::Parser;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use parlance::clock::Clock;
 use parlance::config::Config;
 use parlance::domain::App;
-use parlance::graphql::{Caller, Identity, Loaders, Schema, Schemas};
+use parlance::graphql::{Batches, Caller, Identity, Schema, Schemas, StreamLoaders};
 use parlance::live::MemoryExchange;
 use parlance::log::MemoryBroker;
 use parlance::random::Random;
@@ -36,8 +39,29 @@ pub(super) struct Options {
 #[derive(Clone)]
 struct Stock {
     app: App,
+    schema: Loading,
+}
+
+/// The schema with a loader for each execution. Its loads begin when the execution is stalled, which is faster than after
+/// the millisecond that async-graphql waits.
+#[derive(Clone)]
+struct Loading {
     schema: Schema,
-    loaders: Loaders,
+    loaders: StreamLoaders,
+}
+
+impl Executor for Loading {
+    async fn execute(&self, request: Request) -> Answer {
+        let batches = Batches::default();
+        let request = request.data(self.loaders.loaders(batches.clone()));
+        batches.drive(self.schema.execute(request)).await
+    }
+
+    fn execute_stream(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Answer> {
+        let batches = Batches::default();
+        let request = request.data(self.loaders.loaders(batches.clone()));
+        batches.drive_stream(Executor::execute_stream(&self.schema, request, session)).boxed()
+    }
 }
 
 pub(super) async fn serve(options: Options) -> Result<()> {
@@ -49,7 +73,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let app = App::open(&config, &url, broker, exchange, Clock::system(), Random::system(), stop).await?;
     // The one without extensions, which are called for every field.
     let schema = Schemas::new(&app, &config.operations).trusting().clone();
-    let stock = Stock { schema, loaders: Loaders::of_streams(app.clone()), app };
+    let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
     let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);
     let listener = TcpListener::bind(config.places.listen_addr).await?;
     println!("http://{}/graphql", listener.local_addr()?);
@@ -67,7 +91,7 @@ pub(super) async fn until_terminated() -> Result<()> {
 async fn execute(State(stock): State<Stock>, headers: HeaderMap, request: GraphQLRequest) -> GraphQLResponse {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = stock.caller(authorization).await;
-    stock.schema.execute(request.into_inner().data(caller).data(stock.loaders)).await.into()
+    stock.schema.execute(request.into_inner().data(caller)).await.into()
 }
 
 async fn subscribe(State(stock): State<Stock>, protocol: GraphQLProtocol, upgrade: WebSocketUpgrade) -> Response {
@@ -76,7 +100,6 @@ async fn subscribe(State(stock): State<Stock>, protocol: GraphQLProtocol, upgrad
             .on_connection_init(async move |payload: Value| {
                 let mut data = Data::default();
                 data.insert(stock.caller(payload["Authorization"].as_str()).await);
-                data.insert(stock.loaders);
                 Ok(data)
             })
             .serve()

@@ -1,0 +1,37 @@
+//! Conversations of several sizes, each with one owner who sends and many who listen.
+
+use anyhow::{Context as _, Result};
+use parlance_load::client::{Account, Client};
+
+use super::stage::{Room, Stage};
+
+/// A conversation of each size.
+pub(super) struct Rooms(Vec<(u32, Room)>);
+
+impl Rooms {
+    pub(super) async fn make(stage: &Stage, prefix: &str, sizes: &[u32]) -> Result<Self> {
+        let most = sizes.iter().copied().max().unwrap_or_default();
+        let mut accounts = stage.accounts(prefix, most + 1).await?;
+        let owner = accounts.pop().context("an owner")?;
+        let mut rooms = Vec::new();
+        for &size in sizes {
+            let listeners: Vec<Account> = accounts[..usize::try_from(size)?].to_vec();
+            let mut client = Client::connect(stage.address()).await?;
+            let conversation = client.create_group(&owner, "The bench", &listeners).await?;
+            rooms.push((size, Room { conversation, senders: vec![owner.clone()], listeners }));
+        }
+        Ok(Self(rooms))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The room of this place and its size, with as many connections of its owner as messages are under way.
+    pub(super) fn with_senders(&self, place: usize, in_flight: u16) -> Result<(u32, Room)> {
+        let (size, room) = self.0.get(place).context("no such room")?;
+        let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();
+        let (conversation, listeners) = (room.conversation.clone(), room.listeners.clone());
+        Ok((*size, Room { conversation, senders, listeners }))
+    }
+}

@@ -1,0 +1,58 @@
+//! SIGTERM and SIGINT, in threads that do not need the runtime: a process ends in time although nothing else answers.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio_util::sync::CancellationToken;
+
+/// Time limit for writing the last line of the log, which blocks if the log is a full pipe.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at once
+/// by a second signal.
+pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
+    let stop = CancellationToken::new();
+    let (begin, begun) = mpsc::channel();
+    let token = stop.clone();
+    let wait = move || {
+        for _ in &mut signals {
+            if token.is_cancelled() {
+                leave(|| tracing::warn!("second signal: leaving at once"));
+            }
+            // First of all: to cancel runs code of the runtime.
+            let _ = begin.send(());
+            token.cancel();
+        }
+    };
+    let expire = move || {
+        if begun.recv().is_ok() {
+            thread::sleep(limit.saturating_sub(LAST_WORDS));
+            leave(move || tracing::error!(?limit, "the server did not stop in time: leaving at once"));
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;
+    thread::Builder::new().name("deadline".to_owned()).spawn(expire).context("starting a thread")?;
+    Ok(stop)
+}
+
+/// Ends the process with the exit code 1, after a line in the log. Where that cannot be written, or the process does not
+/// end by itself, it is killed.
+pub(super) fn leave(last_words: impl FnOnce() + Send + 'static) -> ! {
+    let exit = move || {
+        last_words();
+        std::process::exit(1);
+    };
+    if thread::Builder::new().spawn(exit).is_ok() {
+        thread::sleep(LAST_WORDS);
+    }
+    // SIGKILL needs no cooperation of this process.
+    let _ = kill(Pid::this(), Signal::SIGKILL);
+    std::process::abort()
+}

@@ -1,0 +1,170 @@
+//! Lookups of the streams of a node that belong to no execution: whether a user may see an event.
+//!
+//! All streams that receive an event ask at nearly the same time. Their questions wait in a queue while one statement
+//! runs, and the next statement answers all of them. So the number of statements does not grow with the number of streams,
+//! and no stream waits for a lock.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_graphql::dataloader::Loader;
+use tokio::sync::oneshot::{self, error::RecvError};
+
+use super::call::{RingKey, VisibleCallKey};
+use super::error::{Error, ErrorCode};
+use super::loaders::{Rows, VisibilityKey};
+use crate::domain::App;
+use crate::error::RETRY;
+use crate::ids::CallParticipantId;
+
+/// Keys in one statement at most.
+const MAX_KEYS: usize = 1000;
+
+/// The lookups of a node. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Lookups(Arc<Parts>);
+
+struct Parts {
+    visibilities: Arc<Lookup<VisibilityKey>>,
+    rings: Arc<Lookup<RingKey>>,
+    calls: Arc<Lookup<VisibleCallKey>>,
+    call_participants: Arc<Lookup<CallParticipantId>>,
+}
+
+/// The lookups of one kind.
+pub(super) struct Lookup<K: Key>
+where
+    Rows: Loader<K>,
+{
+    rows: Arc<Rows>,
+    queue: Mutex<Queue<K, <Rows as Loader<K>>::Value>>,
+}
+
+struct Queue<K, V> {
+    waiting: Asked<K, V>,
+    /// Whether a task answers what waits.
+    is_running: bool,
+}
+
+/// Keys, each with the stream that waits for its value. The value is None if there is no such row.
+type Asked<K, V> = Vec<(K, oneshot::Sender<Option<V>>)>;
+
+pub(super) trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
+
+impl<K: Copy + Eq + Hash + Send + Sync + 'static> Key for K {}
+
+impl Lookups {
+    pub(super) fn new(app: App) -> Self {
+        let rows = Arc::new(Rows::of_request(app));
+        Self(Arc::new(Parts {
+            visibilities: Lookup::new(&rows),
+            rings: Lookup::new(&rows),
+            calls: Lookup::new(&rows),
+            call_participants: Lookup::new(&rows),
+        }))
+    }
+
+    pub(super) fn visibilities(&self) -> &Arc<Lookup<VisibilityKey>> {
+        &self.0.visibilities
+    }
+
+    pub(super) fn rings(&self) -> &Arc<Lookup<RingKey>> {
+        &self.0.rings
+    }
+
+    pub(super) fn calls(&self) -> &Arc<Lookup<VisibleCallKey>> {
+        &self.0.calls
+    }
+
+    pub(super) fn call_participants(&self) -> &Arc<Lookup<CallParticipantId>> {
+        &self.0.call_participants
+    }
+}
+
+impl<K: Key> Lookup<K>
+where
+    Rows: Loader<K, Error = Error>,
+{
+    fn new(rows: &Arc<Rows>) -> Arc<Self> {
+        let queue = Mutex::new(Queue { waiting: Vec::new(), is_running: false });
+        Arc::new(Self { rows: Arc::clone(rows), queue })
+    }
+
+    /// Looks the key up, and waits where Postgres is unavailable. Fails where the statement fails for another reason.
+    pub(super) async fn get(self: &Arc<Self>, key: K) -> Result<Option<<Rows as Loader<K>>::Value>, RecvError> {
+        self.ask(key).await
+    }
+
+    fn ask(self: &Arc<Self>, key: K) -> oneshot::Receiver<Option<<Rows as Loader<K>>::Value>> {
+        let (answer, answered) = oneshot::channel();
+        let mut queue = self.lock();
+        queue.waiting.push((key, answer));
+        if !queue.is_running {
+            queue.is_running = true;
+            tokio::spawn(Arc::clone(self).answer_all());
+        }
+        answered
+    }
+
+    async fn answer_all(self: Arc<Self>) {
+        let _guard = Guard(Arc::clone(&self));
+        // The streams that the same event has woken ask first.
+        tokio::task::yield_now().await;
+        while let Some(asked) = self.next() {
+            let keys: HashSet<_> = asked.iter().map(|(key, _)| *key).collect();
+            let Some(values) = self.load(keys.into_iter().collect()).await else { continue };
+            for (key, answer) in asked {
+                // The stream may have ended meanwhile.
+                let _ = answer.send(values.get(&key).cloned());
+            }
+        }
+    }
+
+    /// Takes the questions for the next statement. Returns None if nothing waits; the task ends then.
+    fn next(&self) -> Option<Asked<K, <Rows as Loader<K>>::Value>> {
+        let mut queue = self.lock();
+        queue.waiting.retain(|(_, answer)| !answer.is_closed());
+        let count = queue.waiting.len().min(MAX_KEYS);
+        queue.is_running = count > 0;
+        queue.is_running.then(|| queue.waiting.drain(..count).collect())
+    }
+
+    /// Returns None if the statement fails for a reason that a retry does not help. The log has the reason.
+    async fn load(&self, keys: Vec<K>) -> Option<HashMap<K, <Rows as Loader<K>>::Value>> {
+        loop {
+            match Loader::load(&*self.rows, &keys).await {
+                Ok(values) => return Some(values),
+                Err(error) if error.code() == ErrorCode::Unavailable => tokio::time::sleep(RETRY).await,
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl<K: Key> Lookup<K>
+where
+    Rows: Loader<K>,
+{
+    fn lock(&self) -> MutexGuard<'_, Queue<K, <Rows as Loader<K>>::Value>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// After a panic the next question starts a new task, and those that wait fail.
+struct Guard<K: Key>(Arc<Lookup<K>>)
+where
+    Rows: Loader<K>;
+
+impl<K: Key> Drop for Guard<K>
+where
+    Rows: Loader<K>,
+{
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = self.0.lock();
+            queue.is_running = false;
+            queue.waiting.clear();
+        }
+    }
+}

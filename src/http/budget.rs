@@ -1,0 +1,99 @@
+//! The budget of one user for all open subscriptions on this node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::address::{ClientAddress, ClientNetwork};
+use crate::graphql::{Caller, Error, Identity};
+use crate::ids::UserId;
+
+/// `retryAfter` of the refusal: another subscription of the user may have ended by then.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Counts the cost of the open subscriptions, by the user.
+#[derive(Clone)]
+pub(super) struct SubscriptionBudget {
+    limit: u64,
+    spent: Arc<Mutex<HashMap<Owner, u64>>>,
+}
+
+/// The owner of a budget: the user, or the network of a caller who is not signed in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Owner {
+    User(UserId),
+    Network(Option<ClientNetwork>),
+}
+
+/// The share of one subscription, given back when it is dropped.
+pub(super) struct Share {
+    budget: SubscriptionBudget,
+    owner: Owner,
+    cost: u64,
+}
+
+impl SubscriptionBudget {
+    /// `limit` is SUBSCRIPTION_BUDGET.
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, spent: Arc::default() }
+    }
+
+    /// Takes the cost of one more subscription from the budget. Fails with RATE_LIMITED if not enough is left.
+    pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Share, Error> {
+        let owner = match caller.identity {
+            Identity::SignedIn(viewer) => Owner::User(viewer.user),
+            Identity::Anonymous | Identity::Rejected(_) => Owner::Network(caller.ip_address.map(ClientAddress::network)),
+        };
+        let mut spent = self.lock();
+        let sum = spent.get(&owner).copied().unwrap_or_default().saturating_add(cost);
+        if sum > self.limit {
+            let message = format!(
+                "The open subscriptions of one user may cost {} together, and this one costs {cost}. End others, or \
+                 subscribe to fewer fields and smaller pages.",
+                self.limit
+            );
+            return Err(Error::limited("SUBSCRIPTION_BUDGET", RETRY_AFTER, message));
+        }
+        spent.insert(owner, sum);
+        drop(spent);
+        Ok(Share { budget: self.clone(), owner, cost })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, u64>> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut spent = self.budget.lock();
+        if let Some(sum) = spent.get_mut(&self.owner) {
+            *sum = sum.saturating_sub(self.cost);
+            if *sum == 0 {
+                spent.remove(&self.owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(address: &str) -> Caller {
+        Caller { identity: Identity::Anonymous, ip_address: Some(address.parse::<std::net::IpAddr>().unwrap().into()) }
+    }
+
+    #[test]
+    fn a_share_is_given_back_when_its_subscription_ends() {
+        let budget = SubscriptionBudget::new(100);
+        let first = budget.take(&caller("192.0.2.1"), 60).ok().unwrap();
+        assert!(budget.take(&caller("192.0.2.1"), 41).is_err());
+        let second = budget.take(&caller("192.0.2.1"), 40).ok().unwrap();
+        assert!(budget.take(&caller("192.0.2.2"), 100).is_ok(), "another address has its own");
+        drop(first);
+        assert!(budget.take(&caller("192.0.2.1"), 60).is_ok());
+        drop(second);
+        assert!(budget.lock().is_empty());
+    }
+}

@@ -1,0 +1,315 @@
+//! Rendering for each viewer: events whose document depends on who looks.
+//!
+//! Streams put what they need into a queue and wait for the results. A few tasks take it from there in chunks: the
+//! events of one plan for many viewers. A chunk has loaders of its own and runs all its executions together, so that all
+//! viewers of an event are loaded by one statement for each level of the document, and no stream waits for a lock. The
+//! queue is fair between users, see [`FairQueue`]. The tasks are few and yield often, so that a document that is expensive
+//! to render delays its own subscribers, and nothing else on the node.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, join_all, ready};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::fair_queue::FairQueue;
+use super::render::{Plan, Rendered};
+use super::response::Body;
+use super::time_slice::TimeSlice;
+use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, StreamLoaders};
+use crate::ids::UserId;
+use crate::log::{Cursor, Log};
+use crate::metrics::Metrics;
+
+/// The cost of the executions that run together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the memory that they take,
+/// and how long the next chunk waits. A thousand viewers of a small document are one chunk.
+const CHUNK_COST: u64 = 10_000;
+/// Statements that one chunk runs at once, where the pool has connections for that.
+const LOADS_AT_ONCE: usize = 2;
+/// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of a
+/// user get an event at nearly the same time.
+const REUSE: Duration = Duration::from_secs(1);
+/// Bytes of results that are kept for that.
+const REUSE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes that a result takes beside its text, roughly.
+const ENTRY: usize = 300;
+
+/// The personal renderings of a node. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Personal(Arc<Parts>);
+
+struct Parts {
+    loaders: StreamLoaders,
+    log: Log,
+    metrics: Metrics,
+    state: Mutex<State>,
+    recent: Cache<Key, Recent, Weight>,
+    /// Chunks that run at once.
+    max_chunks: usize,
+    /// Statements that a chunk runs at once.
+    max_loads: usize,
+}
+
+/// Names a rendering: one event of a plan, for one user.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    plan: u64,
+    user: UserId,
+    item: InboxItem,
+}
+
+type Answer = oneshot::Sender<Option<Rendered>>;
+
+#[derive(Default)]
+struct State {
+    queue: FairQueue<Key>,
+    /// The renderings in the queue.
+    waiting: HashMap<Key, Waiting>,
+    /// The renderings that have begun.
+    running: HashMap<Key, Running>,
+    /// Chunks that run now, by their plans.
+    busy: HashMap<u64, usize>,
+    workers: usize,
+    /// Whether a worker has started and has not taken its first chunk.
+    is_starting: bool,
+}
+
+struct Waiting {
+    plan: Arc<Plan>,
+    caller: Caller,
+    answers: Vec<Answer>,
+}
+
+struct Running {
+    /// The tail's position when it began.
+    position: Cursor,
+    answers: Answers,
+}
+
+/// The streams that wait for a result.
+type Answers = Arc<Mutex<Vec<Answer>>>;
+
+#[derive(Clone)]
+struct Recent {
+    position: Cursor,
+    at: Instant,
+    rendered: Option<Rendered>,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Recent> for Weight {
+    fn weight(&self, _: &Key, recent: &Recent) -> u64 {
+        (recent.rendered.as_ref().map_or(0, Rendered::len) + ENTRY) as u64
+    }
+}
+
+impl Personal {
+    /// `connections` is the size of the pool of connections to Postgres.
+    pub(super) fn new(loaders: StreamLoaders, log: Log, metrics: Metrics, connections: u32) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        // Half of the connections and half of the processors are left to everything else. Two chunks are the least where
+        // there are connections for them, so that one plan never blocks the others.
+        let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
+        let max_loads = LOADS_AT_ONCE.min(half);
+        let max_chunks = (processors / 2).max(2).min(half / max_loads);
+        let entries = usize::try_from(REUSE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
+        Self(Arc::new(Parts {
+            loaders,
+            log,
+            metrics,
+            state: Mutex::default(),
+            recent: Cache::with_weighter(entries, REUSE_BYTES, Weight),
+            max_chunks,
+            max_loads,
+        }))
+    }
+
+    /// Queues the items and returns the results in the same order. The tasks render them whether or not the result is
+    /// polled. If it is dropped, they skip what no other stream waits for.
+    pub(super) fn render(
+        &self,
+        plan: &Arc<Plan>,
+        caller: &Caller,
+        items: &[InboxItem],
+    ) -> impl Future<Output = Vec<Option<Rendered>>> + Send + use<> {
+        let results: Vec<_> = items.iter().map(|&item| self.enqueue(plan, caller, item)).collect();
+        join_all(results.into_iter().map(|result| match result {
+            Either::Left(rendered) => Either::Left(ready(rendered)),
+            // The sender is dropped if the chunk has panicked.
+            Either::Right(answer) => {
+                Either::Right(answer.map(|it| it.unwrap_or_else(|_| Some(Rendered::new(Body::crashed())))))
+            }
+        }))
+    }
+
+    fn enqueue(
+        &self,
+        plan: &Arc<Plan>,
+        caller: &Caller,
+        item: InboxItem,
+    ) -> Either<Option<Rendered>, oneshot::Receiver<Option<Rendered>>> {
+        let Identity::SignedIn(viewer) = caller.identity else {
+            let nobody = crate::graphql::Error::new(crate::graphql::ErrorCode::Unauthenticated, "Sign in first.");
+            return Either::Left(Some(Rendered::new(Body::refused(nobody))));
+        };
+        let (key, position) = (Key { plan: plan.id, user: viewer.user, item }, self.0.log.position());
+        let mut state = self.lock();
+        if let Some(recent) = self.0.recent.get(&key)
+            && recent.position == position
+            && recent.at.elapsed() < REUSE
+        {
+            return Either::Left(recent.rendered);
+        }
+        let (answer, answered) = oneshot::channel();
+        if let Some(running) = state.running.get(&key).filter(|running| running.position == position) {
+            lock(&running.answers).push(answer);
+        } else if let Some(waiting) = state.waiting.get_mut(&key) {
+            waiting.answers.push(answer);
+        } else {
+            let waiting = Waiting { plan: Arc::clone(plan), caller: caller.clone(), answers: vec![answer] };
+            state.waiting.insert(key, waiting);
+            state.queue.push(plan.id, viewer.user, plan.cost, key);
+            self.start_worker(&mut state);
+        }
+        Either::Right(answered)
+    }
+
+    /// Starts workers one at a time. All streams that an event wakes can then queue it before the first worker takes it.
+    fn start_worker(&self, state: &mut State) {
+        if !state.is_starting && state.workers < self.0.max_chunks {
+            state.is_starting = true;
+            state.workers += 1;
+            tokio::spawn(self.clone().work());
+        }
+    }
+
+    async fn work(self) {
+        tokio::task::yield_now().await;
+        self.lock().is_starting = false;
+        while let Some((plan, jobs)) = self.next_chunk() {
+            // After a panic the jobs are dropped, and their streams get an error. The panic itself is in the log.
+            let _ = AssertUnwindSafe(self.run(jobs)).catch_unwind().await;
+            let mut state = self.lock();
+            if let Some(chunks) = state.busy.get_mut(&plan) {
+                *chunks -= 1;
+                if *chunks == 0 {
+                    state.busy.remove(&plan);
+                }
+            }
+        }
+    }
+
+    /// Returns None if there is no chunk that may run now. The worker is then no longer counted and must end.
+    fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
+        // A plan never has all chunks, so that another plan need not wait for it.
+        let max = (self.0.max_chunks - 1).max(1);
+        let mut state = self.lock();
+        let State { queue, busy, .. } = &mut *state;
+        let Some((plan, keys)) = queue.take(|plan| busy.get(&plan).is_some_and(|chunks| *chunks >= max), CHUNK_COST)
+        else {
+            state.workers -= 1;
+            return None;
+        };
+        *state.busy.entry(plan).or_default() += 1;
+        let position = self.0.log.position();
+        let jobs = keys.into_iter().filter_map(|key| self.begin(&mut state, key, position)).collect();
+        if !state.queue.is_empty() {
+            self.start_worker(&mut state);
+        }
+        Some((plan, jobs))
+    }
+
+    /// Returns None if all streams that waited for it have ended.
+    fn begin(&self, state: &mut State, key: Key, position: Cursor) -> Option<Job> {
+        let Waiting { plan, caller, mut answers } = state.waiting.remove(&key)?;
+        answers.retain(|answer| !answer.is_closed());
+        if answers.is_empty() {
+            return None;
+        }
+        let answers = Arc::new(Mutex::new(answers));
+        state.running.insert(key, Running { position, answers: Arc::clone(&answers) });
+        Some(Job { personal: self.clone(), key, position, plan, caller, answers })
+    }
+
+    /// Runs all jobs of a chunk together with their loads.
+    async fn run(&self, jobs: Vec<Job>) {
+        let batches = Batches::at_most(self.0.max_loads);
+        let loaders = self.0.loaders.loaders(batches.clone());
+        let slice = TimeSlice::default();
+        let mut executions = jobs
+            .into_iter()
+            .map(|job| {
+                let answers = Arc::clone(&job.answers);
+                slice.part(move || is_abandoned(&answers), job.run(loaders.clone()))
+            })
+            .collect::<FuturesUnordered<_>>();
+        let all = batches.drive(async { while executions.next().await.is_some() {} });
+        slice.whole(all).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
+    }
+}
+
+/// A rendering that has begun. If it is dropped, the streams that wait for it get an error.
+struct Job {
+    personal: Personal,
+    key: Key,
+    position: Cursor,
+    plan: Arc<Plan>,
+    caller: Caller,
+    answers: Answers,
+}
+
+impl Job {
+    async fn run(self, loaders: Loaders) {
+        let parts = &self.personal.0;
+        parts.metrics.renders(false);
+        let execution = self.plan.execute(self.key.item, self.caller.clone(), loaders, None);
+        // A panic fails this rendering, and not the whole chunk.
+        let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
+        // An error may be gone the next time.
+        let is_whole = body.as_ref().is_none_or(|body| body.errors.is_empty());
+        let (rendered, position, at) = (body.map(Rendered::new), self.position, Instant::now());
+        if is_whole {
+            parts.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
+        }
+        self.leave();
+        for answer in lock(&self.answers).drain(..) {
+            // Its stream may have ended meanwhile.
+            let _ = answer.send(rendered.clone());
+        }
+    }
+
+    /// No other stream can join from here on.
+    fn leave(&self) {
+        let mut state = self.personal.lock();
+        if state.running.get(&self.key).is_some_and(|running| Arc::ptr_eq(&running.answers, &self.answers)) {
+            state.running.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn is_abandoned(answers: &Answers) -> bool {
+    lock(answers).iter().all(oneshot::Sender::is_closed)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

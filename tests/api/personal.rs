@@ -1,0 +1,196 @@
+//! Rendering for each viewer: it costs as much as there are viewers, delays nothing else, and cannot stop a node.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{Api, NodeProcess, PASSWORD, Socket, TestDatabase, User, unique};
+
+/// What a send of another user may take while a node is under attack.
+const SEND: Duration = Duration::from_millis(500);
+
+/// A client's document whose fields depend on who looks.
+const VIEWER_FIELDS: &str = "subscription { inbox { __typename ... on MessageAdded { message {
+    body sender { username viewerIsContact } conversation { title viewerMembership { id unreadCount } }
+} } } }";
+
+/// A hundred messages for each event, with fields that depend on who looks.
+const COSTLY: &str = "subscription { inbox { ... on MessageAdded { message { id conversation {
+    messages(last: 100) { nodes { id body status sender { username viewerIsContact presence { status } }
+        conversation { title viewerMembership { unreadCount } } } }
+} } } } }";
+
+async fn register(api: &Api, name: &str) -> User {
+    User::register(api.clone(), &format!("{name}_{}", unique()), PASSWORD).await
+}
+
+async fn crowd(api: &Api, count: usize) -> Vec<User> {
+    let mut users = Vec::new();
+    while users.len() < count {
+        let some = (0..20.min(count - users.len())).map(|_| register(api, "user"));
+        users.extend(join_all(some).await);
+    }
+    users
+}
+
+/// Two users who chat while something else happens on their node.
+struct Bystanders {
+    sender: User,
+    conversation: String,
+}
+
+impl Bystanders {
+    async fn new(api: &Api) -> Self {
+        let (sender, other) = (register(api, "eve").await, register(api, "mallory").await);
+        let conversation = sender.open_direct(&other).await;
+        let bystanders = Self { sender, conversation };
+        bystanders.send_until(async { tokio::time::sleep(Duration::from_secs(1)).await }).await;
+        bystanders
+    }
+
+    /// Sends again and again until the work is done. Returns the longest that a send took.
+    async fn send_until(&self, work: impl Future<Output = ()>) -> Duration {
+        let (mut longest, mut work) = (Duration::ZERO, std::pin::pin!(work));
+        let mut done = false;
+        while !done {
+            let begin = Instant::now();
+            let mut send = std::pin::pin!(self.sender.send(&self.conversation, "still here"));
+            tokio::select! {
+                biased;
+                _ = &mut send => {}
+                () = &mut work, if !done => {
+                    done = true;
+                    send.await;
+                }
+            }
+            longest = longest.max(begin.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        longest
+    }
+}
+
+async fn subscribed(user: &User) -> Socket {
+    let mut socket = user.socket().await;
+    socket.subscribe("it", VIEWER_FIELDS, json!({})).await;
+    assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
+    socket
+}
+
+#[tokio::test]
+async fn a_thousand_viewers_of_a_message_all_receive_it_and_delay_nobody() {
+    const VIEWERS: usize = 1000;
+    const MESSAGES: i64 = 3;
+    let database = TestDatabase::new().await;
+    let node = NodeProcess::start_with(&database, 0, &[("MAX_GROUP_SIZE", "2000"), ("PASSWORD_QUEUE", "1000")]).await;
+    let api = node.api();
+    let (ada, viewers) = (register(&api, "ada").await, crowd(&api, VIEWERS).await);
+    let group = ada.create_group("A crowd", &viewers.iter().collect::<Vec<_>>()).await;
+    let mut sockets = Vec::new();
+    for some in viewers.chunks(50) {
+        sockets.extend(join_all(some.iter().map(subscribed)).await);
+    }
+    let bystanders = Bystanders::new(&api).await;
+    let hear = async {
+        for number in 0..MESSAGES {
+            ada.send(&group, &format!("message {number}")).await;
+        }
+        for (viewer, socket) in viewers.iter().zip(&mut sockets) {
+            let mut unread = 0;
+            for number in 0..MESSAGES {
+                let event = socket.receive().await["payload"]["data"]["inbox"].clone();
+                let message = &event["message"];
+                assert_eq!(message["body"], format!("message {number}"), "{}: {event}", viewer.username);
+                assert_eq!(message["sender"]["viewerIsContact"], false);
+                let now = message["conversation"]["viewerMembership"]["unreadCount"].as_i64().unwrap();
+                // The count is as of the rendering: later messages may be in it already.
+                assert!((unread.max(number + 1)..=MESSAGES).contains(&now), "{event}");
+                unread = now;
+            }
+        }
+    };
+    let longest = bystanders.send_until(hear).await;
+    assert!(longest < SEND, "another user's send took {longest:?}");
+}
+
+/// How many of the subscriptions a socket was granted, which must be told of each.
+async fn attack(user: &User, subscriptions: usize) -> (Socket, usize) {
+    let mut socket = user.socket().await;
+    for number in 0..subscriptions {
+        // Each is another document, so that nothing is rendered for several of them.
+        let query = COSTLY.replacen("message { id", &format!("message {{ id a{number}: number"), 1);
+        socket.subscribe(&number.to_string(), &query, json!({})).await;
+    }
+    let mut granted = 0;
+    for number in 0..subscriptions {
+        let answer = socket.receive_of(&number.to_string()).await;
+        if answer["type"] == "next" {
+            granted += 1;
+        } else {
+            let error = &answer["payload"][0]["extensions"];
+            assert_eq!((&error["code"], &error["limit"]), (&json!("RATE_LIMITED"), &json!("SUBSCRIPTION_BUDGET")));
+        }
+    }
+    (socket, granted)
+}
+
+async fn shown(socket: &mut Socket, id: &str) -> usize {
+    let event: Value = socket.receive_of(id).await;
+    event["payload"]["data"]["inbox"]["message"]["conversation"]["messages"]["nodes"].as_array().unwrap().len()
+}
+
+/// Refused subscriptions cost nothing, and the others are served, while other users notice nothing of it. The node stops
+/// in time all the while.
+#[tokio::test]
+async fn hundreds_of_costly_subscriptions_of_one_user_delay_nobody_and_the_node_stops() {
+    const DRAIN: Duration = Duration::from_secs(1 + 5);
+    let settings = [("SOCKET_OPERATIONS_PER_SECOND", "1000"), ("DRAIN_DELAY", "1"), ("DRAIN_TIMEOUT", "5")];
+    let database = TestDatabase::new().await;
+    let mut node = NodeProcess::start_with(&database, 0, &settings).await;
+    let api = node.api();
+    let (ada, bob) = (register(&api, "ada").await, register(&api, "bob").await);
+    let group = ada.create_group("An attack", &[&bob]).await;
+    for number in 0..100 {
+        ada.send(&group, &format!("message {number}")).await;
+    }
+    let bystanders = Bystanders::new(&api).await;
+
+    let (mut socket, granted) = attack(&bob, 64).await;
+    assert!((20..64).contains(&granted), "{granted} of 64 are within the budget");
+    let longest = bystanders
+        .send_until(async {
+            ada.send(&group, "one event").await;
+            for number in 0..granted {
+                assert_eq!(shown(&mut socket, &number.to_string()).await, 100);
+            }
+        })
+        .await;
+    assert!(longest < SEND, "another user's send took {longest:?}");
+
+    // Whose budget is spent gets no more by more sockets. Another user has a budget of their own.
+    let (socket, more) = attack(&bob, 100).await;
+    assert_eq!(more, 0);
+    let mut sockets = vec![socket];
+    let mut sum = 0;
+    for _ in 0..3 {
+        let (socket, granted) = attack(&ada, 100).await;
+        sockets.push(socket);
+        sum += granted;
+    }
+    assert!((20..64).contains(&sum), "{sum}");
+    let longest = bystanders
+        .send_until(async {
+            for number in 0..10 {
+                ada.send(&group, &format!("event {number}")).await;
+            }
+        })
+        .await;
+    assert!(longest < SEND, "another user's send took {longest:?}");
+
+    // All that is still being rendered.
+    let begin = Instant::now();
+    node.terminate();
+    assert!(node.ended().await.success());
+    assert!(begin.elapsed() < DRAIN, "{:?}", begin.elapsed());
+}

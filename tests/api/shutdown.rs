@@ -1,0 +1,80 @@
+//! How a process ends: in time, whatever state it is in.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{NodeProcess, PASSWORD, TestDatabase, User};
+
+/// The runtime of such a node freezes honestly: its log goes to a pipe that nobody reads, and once that is full each
+/// thread that has something to log waits for ever.
+async fn frozen(settings: &[(&'static str, &'static str)]) -> NodeProcess {
+    let database = TestDatabase::new().await;
+    let mut all = vec![("LOG_LEVEL", "trace"), ("DRAIN_DELAY", "1"), ("DRAIN_TIMEOUT", "3")];
+    all.extend(settings);
+    let mut node = NodeProcess::start_with(&database, 0, &all).await;
+    let api = node.api();
+    let busy = async {
+        let ada = User::register(api.clone(), "ada", PASSWORD).await;
+        loop {
+            ada.query("{ viewer { id } }", json!({})).await;
+        }
+    };
+    // It answers until it does not.
+    let _ = tokio::time::timeout(Duration::from_secs(5), busy).await;
+    // Nor will it: nothing reads the pipe.
+    let probe = reqwest::Client::new().get(api.url.replace("graphql", "health/live")).send();
+    assert!(
+        node.is_gone() || tokio::time::timeout(Duration::from_secs(1), probe).await.is_err(),
+        "the runtime is not frozen"
+    );
+    node
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_process_whose_runtime_is_frozen() {
+    let mut node = frozen(&[("WATCHDOG_TIMEOUT", "0")]).await;
+    let begin = Instant::now();
+    node.terminate();
+    let status = node.ended().await;
+    assert!(!status.success());
+    // DRAIN_DELAY and DRAIN_TIMEOUT, and what it takes to notice that.
+    assert!(begin.elapsed() < Duration::from_secs(1 + 3 + 1), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() > Duration::from_secs(1 + 3 - 1), "not before its time: {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_frozen_process_at_once() {
+    let mut node = frozen(&[("WATCHDOG_TIMEOUT", "0"), ("DRAIN_TIMEOUT", "60")]).await;
+    node.terminate();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begin = Instant::now();
+    node.terminate();
+    assert!(!node.ended().await.success());
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn the_watchdog_ends_a_process_whose_runtime_is_frozen() {
+    let begin = Instant::now();
+    let mut node = frozen(&[("WATCHDOG_TIMEOUT", "5")]).await;
+    let status = node.ended().await;
+    assert!(status.code() == Some(1) || status.signal() == Some(9), "{status}");
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+}
+
+/// A process that was stopped, as by a debugger or with its machine, is not taken for one that does not answer.
+#[tokio::test]
+async fn the_watchdog_leaves_a_process_alone_that_was_stopped_for_a_while() {
+    let database = TestDatabase::new().await;
+    let node = NodeProcess::start_with(&database, 0, &[("WATCHDOG_TIMEOUT", "2")]).await;
+    let ada = User::register(node.api(), "ada", PASSWORD).await;
+    for _ in 0..2 {
+        node.pause();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        node.resume();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        ada.query("{ viewer { id } }", json!({})).await;
+    }
+}

@@ -1,0 +1,159 @@
+//! What the open subscriptions of one user may cost together.
+
+use serde_json::{Value, json};
+
+use crate::support::{Node, Socket, User};
+
+/// Costs 105 and a few: 101 for the messages, and their conversation.
+const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
+    conversation { messages(last: 100) { nodes { id } } }
+} } } }";
+/// The same, in a form that shares nothing with other subscribers.
+const DEAR_ALONE: &str = "subscription { ...Everything } fragment Everything on Subscription {
+    inbox { ... on MessageAdded { message { conversation { messages(last: 100) { nodes { id } } } } } }
+}";
+const CHEAP: &str = "subscription { messageAdded { message { id } } }";
+
+async fn node() -> Node {
+    Node::build().flag("--subscription-budget=700").start_alone().await
+}
+
+/// Subscribes until it is refused. Returns how many subscriptions there are, and the refusal.
+async fn fill(socket: &mut Socket, query: &str) -> (usize, Value) {
+    for count in 0..100 {
+        let id = format!("{query:.20} {count}");
+        socket.subscribe(&id, query, json!({})).await;
+        socket.send(json!({"type": "ping"})).await;
+        let message = socket.receive().await;
+        if message["type"] != "pong" {
+            assert_eq!(message["id"], id);
+            assert_eq!(message["type"], "error", "{message}");
+            assert_eq!(socket.receive().await["type"], "pong", "the socket stays open");
+            return (count, message["payload"][0].clone());
+        }
+    }
+    panic!("there is no end to it");
+}
+
+fn assert_limited(error: &Value) {
+    assert_eq!(error["extensions"]["code"], "RATE_LIMITED", "{error}");
+    assert_eq!(error["extensions"]["limit"], "SUBSCRIPTION_BUDGET");
+    assert!(error["extensions"]["retryAfter"].as_u64().unwrap() > 0);
+}
+
+/// Over an event stream or multipart, as `accept` says. The stream stays open as long as what is returned.
+async fn stream(node: &Node, user: &User, query: &str, accept: &str) -> reqwest::Response {
+    let request = node.http.post(node.url("/graphql")).header("accept", accept).bearer_auth(&user.access_token);
+    request.json(&json!({"query": query})).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn one_more_subscription_than_the_budget_has_is_refused_over_every_transport() {
+    let node = node().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    // Another document says CaughtUp as an empty object, which is not counted here: only errors and pongs are.
+    let plain = DEAR.replace("inbox {", "messageAdded {").replace("... on MessageAdded { message {", "message {");
+    let plain = plain.replacen("} } } }", "} } }", 1);
+    let mut socket = ada.socket().await;
+    let (count, error) = fill(&mut socket, &plain).await;
+    assert!((3..=6).contains(&count), "{count}");
+    assert_limited(&error);
+    // The user's other connections have the same budget, and another user has another.
+    let mut second = ada.socket().await;
+    second.subscribe("other", DEAR, json!({})).await;
+    assert_limited(&second.receive().await["payload"][0]);
+    second.subscribe("alone", DEAR_ALONE, json!({})).await;
+    assert_limited(&second.receive().await["payload"][0]);
+    for accept in ["text/event-stream", "multipart/mixed;subscriptionSpec=1.0"] {
+        let answer = stream(&node, &ada, DEAR, accept).await;
+        assert_eq!(answer.status(), 429, "{accept}");
+        assert!(answer.headers().contains_key("retry-after"));
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_limited(&body["errors"][0]);
+        assert_eq!(stream(&node, &bob, DEAR, accept).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_gives_its_share_back() {
+    let node = node().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Budget", &[]).await;
+    let mut socket = ada.socket().await;
+    for _ in 0..20 {
+        // Each way for a subscription to end: by the client, by an error, and with its connection.
+        for query in [DEAR, DEAR_ALONE] {
+            for id in ["1", "2", "3"] {
+                socket.subscribe(id, query, json!({})).await;
+                let first = socket.receive_of(id).await;
+                assert_eq!(first["type"], "next", "{first}");
+                socket.send(json!({"type": "complete", "id": id})).await;
+            }
+        }
+        let dear = "subscription ($id: ID!) { messageUpdated(conversationId: $id) { message {
+            conversation { messages(last: 100) { nodes { id } } }
+        } } }";
+        socket.subscribe("unknown", dear, json!({"id": "c_nothing"})).await;
+        assert_eq!(socket.receive_of("unknown").await["type"], "error");
+        let mut other = ada.socket().await;
+        other.subscribe("1", DEAR, json!({})).await;
+        assert_eq!(other.receive_of("1").await["type"], "next");
+        assert_eq!(other.close(1000).await, 1000);
+        let stream = stream(&node, &ada, DEAR, "text/event-stream").await;
+        assert_eq!(stream.status(), 200);
+        drop(stream);
+        // The server notices that the client is gone when it next writes.
+        ada.send(&group, "hello").await;
+    }
+}
+
+#[tokio::test]
+async fn callers_who_are_not_signed_in_have_a_budget_by_their_address() {
+    let node = node().await;
+    let mut socket = Socket::raw(&node.url("/graphql")).await;
+    socket.send(json!({"type": "connection_init"})).await;
+    assert_eq!(socket.receive().await["type"], "connection_ack");
+    for query in [DEAR, DEAR_ALONE, CHEAP] {
+        for _ in 0..20 {
+            socket.subscribe("it", query, json!({})).await;
+            // Nobody is let in, so that every share comes back.
+            assert_eq!(socket.receive().await["payload"][0]["extensions"]["code"], "UNAUTHENTICATED");
+        }
+    }
+}
+
+/// The limit is far above what clients need: the documents of several devices fit.
+#[tokio::test]
+async fn a_user_with_many_devices_never_meets_the_budget() {
+    const DEVICES: usize = 20;
+    let node = Node::start().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let conversation = ada.open_direct(&bob).await;
+    let inbox = "subscription { inbox { __typename
+        ... on DurableEvent { cursor }
+        ... on MessageAdded { message { ...Message } } ... on MessageUpdated { message { ...Message } }
+        ... on ConversationAdded { conversation { ...Conversation } }
+        ... on ConversationUpdated { conversation { ...Conversation } }
+        ... on MembershipUpdated { conversation { ...Conversation } }
+    } }
+    fragment Message on Message { id number body createdAt editedAt status sender { id username displayName
+        avatar { url thumbnailUrl } } attachments { id url fileName } reactions { emoji count viewerHasReacted }
+        replyTo { id body } conversation { id viewerMembership { unreadCount } } }
+    fragment Conversation on Conversation { id title kind lastMessage { ...Message } viewerMembership { unreadCount }
+        participants(first: 20) { nodes { role user { id username presence { status } } } } }";
+    let typing = "subscription ($id: ID!) { typing(conversationId: $id) { typing user { id username } } }";
+    let mut sockets = Vec::new();
+    for _ in 0..DEVICES {
+        let mut socket = ada.socket().await;
+        socket.subscribe("inbox", inbox, json!({})).await;
+        socket.subscribe("typing", typing, json!({"id": conversation})).await;
+        let first = socket.receive_of("inbox").await;
+        assert_eq!(first["payload"]["data"]["inbox"]["__typename"], "CaughtUp", "{first}");
+        sockets.push(socket);
+    }
+    bob.send(&conversation, "hello").await;
+    for socket in &mut sockets {
+        let event = socket.receive_of("inbox").await;
+        assert_eq!(event["payload"]["data"]["inbox"]["message"]["body"], "hello", "{event}");
+    }
+}
