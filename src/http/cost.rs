@@ -106,7 +106,10 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(Checked { varies: sum.varies, work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows) })
+        Ok(Checked {
+            varies: sum.varies,
+            work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows),
+        })
     }
 
     fn sum(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Cost, Error> {

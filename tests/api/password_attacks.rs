@@ -25,9 +25,11 @@ fn hostile_password() -> String {
 }
 
 fn registrations(name: impl Fn(usize) -> String) -> Value {
-    let one = |place: usize| json!({"query": REGISTER, "variables": {"input": {
-        "username": name(place), "password": hostile_password(),
-    }}});
+    let one = |place: usize| {
+        json!({"query": REGISTER, "variables": {"input": {
+            "username": name(place), "password": hostile_password(),
+        }}})
+    };
     (0..10).map(one).collect()
 }
 
@@ -95,9 +97,13 @@ async fn hostile_passwords_with_bad_names_cost_nothing() {
     assert_eq!(node.app.accounts().password_load(), (0, 0));
 
     let begun = Instant::now();
-    let answer = node.call(None, REGISTER, json!({"input": {
-        "username": "!", "password": "short", "email": "nowhere", "phone": "1",
-    }}));
+    let answer = node.call(
+        None,
+        REGISTER,
+        json!({"input": {
+            "username": "!", "password": "short", "email": "nowhere", "phone": "1",
+        }}),
+    );
     let answer = answer.await;
     assert_eq!(answer.violations(), ["username", "email", "phone", "password"]);
     assert!(begun.elapsed() < BOUND);
@@ -159,7 +165,12 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     // An event stream.
     let events = reqwest::Client::new();
     let events = join_all((0..12).map(|_| {
-        events.post(node.url("/graphql")).header("accept", "text/event-stream").json(&request).send().map(Result::unwrap)
+        events
+            .post(node.url("/graphql"))
+            .header("accept", "text/event-stream")
+            .json(&request)
+            .send()
+            .map(Result::unwrap)
     }));
     let events = events.await;
     waits().await;
@@ -213,8 +224,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let login = |user: &User| json!({"input": {"identifier": user.username, "password": PASSWORD}});
     let (floods, calm) = (client_at(1), client_at(2));
-    let mut flood: FuturesUnordered<_> =
-        (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
+    let mut flood: FuturesUnordered<_> = (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
     let mut finished = 0;
     // The flood is polled all the while, so that its requests are sent.
     let waits = async {
