@@ -42,7 +42,9 @@ impl SubscriptionBudget {
     pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Share, Error> {
         let owner = match caller.identity {
             Identity::SignedIn(viewer) => Owner::User(viewer.user),
-            Identity::Anonymous | Identity::Rejected(_) => Owner::Network(caller.ip_address.map(ClientAddress::network)),
+            Identity::Anonymous | Identity::Rejected(_) => {
+                Owner::Network(caller.ip_address.map(ClientAddress::network))
+            }
         };
         let mut spent = self.lock();
         let sum = spent.get(&owner).copied().unwrap_or_default().saturating_add(cost);

@@ -215,7 +215,8 @@ impl Parsed {
         let (gone, waiting) = Gone::on_drop();
         let (threads, network) = (server.threads.clone(), caller.ip_address.map(ClientAddress::network));
         let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
-        let execution = async move { Body::new(batches.drive(schema.execute(request)).await) };
+        // It is large, and moves from here to where it runs.
+        let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
         let costly = self.costly;
         let task = tokio::spawn(async move {
             let answer = if costly {

@@ -3,23 +3,27 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
+use tokio::task::yield_now;
 
 /// Bytes between two pauses: about a millisecond of compression.
 const PIECE: usize = 32 * 1024;
 
 struct Paced {
     rest: Bytes,
-    pause: bool,
+    /// Before the next piece. It lets the runtime look for what arrives, which a task that merely wakes itself does not.
+    pause: Option<Pause>,
 }
+
+type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A body that takes many polls if it is large.
 pub(super) fn body(bytes: Vec<u8>) -> Body {
     let rest = Bytes::from(bytes);
-    if rest.len() <= PIECE { Body::from(rest) } else { Body::new(Paced { rest, pause: false }) }
+    if rest.len() <= PIECE { Body::from(rest) } else { Body::new(Paced { rest, pause: None }) }
 }
 
 impl HttpBody for Paced {
@@ -30,11 +34,10 @@ impl HttpBody for Paced {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        self.pause = !self.pause;
-        if !self.pause {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
         }
+        self.pause = Some(Box::pin(yield_now()));
         let length = self.rest.len().min(PIECE);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }

@@ -3,6 +3,7 @@
 use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
 
+use super::tour::{forward, long};
 use super::{COSTLIEST_BOUND, Measured, Meter, Probed, clients};
 use crate::support::{Answer, Node, User};
 
@@ -29,6 +30,11 @@ async fn fill(node: &Node) -> User {
     ada
 }
 
+/// As many pieces of a document.
+fn joined(count: usize, piece: impl Fn(usize) -> String) -> String {
+    (0..count).map(piece).collect::<Vec<_>>().concat()
+}
+
 /// Neither too complex nor otherwise refused.
 #[track_caller]
 fn answered(answer: &Answer) {
@@ -48,8 +54,7 @@ fn documents() {
         };
         let first = list("20", "__typename id title lastMessage { __typename id body sender { __typename username } }
             participants(first: 50) { __typename nodes { __typename id role user { __typename id username displayName } } }");
-        let aliases: String =
-            (0..99).map(|i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} ")).collect();
+        let aliases = joined(99, |i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} "));
         let wide: String = "serverInfo { version } ".repeat(1200);
         for (name, query) in [
             ("introspection", introspection.to_owned()),
@@ -76,23 +81,20 @@ fn documents() {
         }
         for (name, query) in [
             ("unknown fields", format!("{{ {} }}", "nope ".repeat(4990))),
-            (
-                "different unknown fields",
-                format!("{{ {} }}", (0..4900).map(|i| format!("nope{i} ")).collect::<String>()),
-            ),
+            ("different unknown fields", format!("{{ {} }}", joined(4900, |i| format!("nope{i} ")))),
             ("unknown arguments", format!("{{ {} }}", "serverInfo(a: 1) { version } ".repeat(490))),
             ("a long list", format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(4900))),
             ("a long text", format!("{{ node(id: \"{}\") {{ id }} }}", "x".repeat(900_000))),
             ("fragments", {
-                let each: String = (0..400).map(|i| format!("fragment f{i} on ServerInfo {{ version }} ")).collect();
-                let spreads: String = (0..400).map(|i| format!("...f{i} ")).collect();
+                let each = joined(400, |i| format!("fragment f{i} on ServerInfo {{ version }} "));
+                let spreads = joined(400, |i| format!("...f{i} "));
                 format!("{{ serverInfo {{ {spreads} }} }} {each}")
             }),
             ("variables", {
-                let each: String = (0..900).map(|i| format!("$v{i}: Int ")).collect();
+                let each = joined(900, |i| format!("$v{i}: Int "));
                 format!("query ({each}) {{ serverInfo {{ version }} }}")
             }),
-            ("operations", (0..800).map(|i| format!("query Q{i} {{ serverInfo {{ version }} }} ")).collect()),
+            ("operations", joined(800, |i| format!("query Q{i} {{ serverInfo {{ version }} }} "))),
         ] {
             meter.measure(name, ada.call(&query, json!({}))).await;
         }
@@ -130,6 +132,9 @@ fn requests() {
         let many = json!(vec![json!({"query": query}); 20_000]);
         assert_eq!(meter.measure("a batch of too many", post(&many)).await.unwrap().status(), 413);
 
+        let group = ada.create_group("Long", &[]).await;
+        forward(&mut meter, &ada, &group, &long("hello world ")).await;
+
         let mut socket = ada.socket().await;
         let send = async {
             socket.subscribe("large", query, json!({"a": dense(250_000)})).await;
@@ -163,8 +168,8 @@ fn answers() {
             }
         }
         let asks = |times| {
-            let each = |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} ");
-            format!("query ($id: ID!) {{ conversation(id: $id) {{ {} }} }}", (0..times).map(each).collect::<String>())
+            let each = joined(times, |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} "));
+            format!("query ($id: ID!) {{ conversation(id: $id) {{ {each} }} }}")
         };
         let query = asks(8);
         let variables = json!({"id": group});

@@ -55,7 +55,7 @@ fn mutations_with_usual_inputs() {
 }
 
 /// A text of 8,000 characters, the most that a message may have.
-fn long(word: &str) -> String {
+pub fn long(word: &str) -> String {
     word.chars().cycle().take(8000).collect()
 }
 
@@ -90,7 +90,7 @@ fn mutations_with_large_inputs() {
         ] {
             meter.measure(&format!("sendMessage, {what}"), ada.send(&group, &long(word))).await;
         }
-        let mentions: String = others.iter().map(|user| format!("@{} ", user.username)).collect();
+        let mentions = others.iter().map(|user| format!("@{} ", user.username)).collect::<Vec<_>>().concat();
         let message = meter.measure("sendMessage, 60 mentioned", ada.send(&group, &mentions)).await;
         meter.measure("editMessage", ada.edit(&message, &long("hello @all "))).await.data();
         let schedule = "mutation ($id: ID!, $body: String!) { scheduleMessage(input: {
@@ -129,17 +129,17 @@ fn mutations_with_large_inputs() {
         let _events = others[0].call_events().await;
         let sdp = format!("v=0\r\n{}", "a=candidate:1 1 UDP 2122252543 192.0.2.1 9 typ host\r\n".repeat(1000));
         meter.measure("sendCallSignal", ada.send_offer(&call, &others[0], &sdp)).await.data();
-        forward(&mut meter, &ada, &group).await;
+        forward(&mut meter, &ada, &group, &"hello world ".repeat(20)).await;
     });
     measured.end();
     meter.assert_below(TOUR_BOUND);
 }
 
-/// As many messages to as many conversations as one request may have.
-async fn forward(meter: &mut Meter, ada: &User, group: &str) {
+/// Forwards as many messages to as many conversations as one request may have.
+pub async fn forward(meter: &mut Meter, ada: &User, group: &str, body: &str) {
     let mut messages = Vec::new();
     for _ in 0..100 {
-        messages.push(ada.send(group, &long("hello world ")).await["id"].clone());
+        messages.push(ada.send(group, body).await["id"].clone());
     }
     let mut conversations = Vec::new();
     for place in 0..20 {
