@@ -79,6 +79,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
         &[
             limit("PASSWORD_THREADS", "threads", "processors and memory", "the request waits"),
             limit("PASSWORD_QUEUE", "requests that wait", "memory", UNAVAILABLE),
+            limit("PASSWORD_QUEUE_SHARE", "requests of an address that wait", "other addresses", RATE_LIMITED),
         ],
     ),
     (
@@ -103,6 +104,13 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "seconds",
                 "connections to Postgres",
                 "OPERATION_TOO_COMPLEX for a query, UNAVAILABLE for a mutation",
+            ),
+            limit("OPERATION_QUEUE", "costly operations that wait", "memory", UNAVAILABLE),
+            limit(
+                "OPERATION_QUEUE_SHARE",
+                "costly operations of an address that wait",
+                "other addresses",
+                RATE_LIMITED,
             ),
             limit("DOCUMENT_CACHE_BYTES", "bytes", "memory", "the document is parsed again"),
         ],
@@ -129,6 +137,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "the nodes from events that go to too many",
                 "BAD_USER_INPUT or CONFLICT",
             ),
+            limit(
+                "MAX_KEPT_EDITS",
+                "former bodies of a message",
+                "Postgres",
+                "bodies between the first and the newest are deleted",
+            ),
             limit("CALL_MAX_MESH", "devices in a call", "phones from too many streams", "CONFLICT with CALL_FULL"),
             limit("CALL_MAX_GROUP_SIZE", "participants", "people from ringing phones", BAD_INPUT),
             limit("CALL_MAX_PENDING_SIGNALS", "signals for a device", "Postgres", RATE_LIMITED),
@@ -145,6 +159,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("STORAGE_QUOTA_BYTES", "bytes of a user", "S3", "FORBIDDEN"),
             limit("MEDIA_WORKERS", "files", "processors and memory", "the request waits"),
             limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
+            limit("MEDIA_QUEUE_SHARE", "files of a user that wait", "other users", RATE_LIMITED),
             limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED),
             limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED),
             limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED),
@@ -152,10 +167,45 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform"),
         ],
     ),
-    ("Connections", &[]),
+    (
+        "Connections",
+        &[
+            limit(
+                "MAX_CONNECTIONS",
+                "connections to a node",
+                "open files and memory",
+                "503, and the connection is closed",
+            ),
+            limit(
+                "MAX_CONNECTIONS_PER_ADDRESS",
+                "connections of an address",
+                "other addresses",
+                "429, and the connection is closed",
+            ),
+            limit("REQUEST_HEADER_TIMEOUT", "seconds", "connections from clients that send no request", CLOSED),
+            limit("KEEP_ALIVE_TIMEOUT", "seconds", "connections from clients that are idle", CLOSED),
+            limit("MAX_HEADER_BYTES", "bytes", "memory", "431"),
+            limit("REQUEST_BODY_TIMEOUT", "seconds", "memory from bodies that never end", "408"),
+            limit("MAX_UNFINISHED_BYTES", "bytes of a node", "memory", "503 with UNAVAILABLE, or close code 1013"),
+            limit(
+                "MAX_UNFINISHED_BYTES_PER_ADDRESS",
+                "bytes of an address",
+                "other addresses",
+                "503 with UNAVAILABLE, or close code 1013",
+            ),
+            limit("HTTP2_MAX_STREAMS", "requests of a connection in flight", "memory", "the client waits"),
+            limit("HTTP2_PING_TIMEOUT", "seconds", "connections from clients that are gone", CLOSED),
+            limit("SOCKET_MESSAGE_TIMEOUT", "seconds", "memory from messages that never end", "close code 4412"),
+            limit("SOCKET_ANONYMOUS_TIMEOUT", "seconds", "memory from sockets that do nothing", "close code 4411"),
+            limit("SOCKET_MAX_ANONYMOUS_PER_ADDRESS", "anonymous sockets of an address", "other addresses", "429"),
+        ],
+    ),
     (
         "Subscriptions",
-        &[limit("STREAM_QUEUE", "events", "memory from clients that are slow", "the stream reads them from Postgres")],
+        &[
+            limit("SUBSCRIPTION_BUDGET", "cost of all subscriptions of a user", "processors", RATE_LIMITED),
+            limit("STREAM_QUEUE", "events", "memory from clients that are slow", "the stream reads them from Postgres"),
+        ],
     ),
     (
         "Writers and Postgres",
@@ -198,7 +248,7 @@ mod tests {
     use super::*;
 
     /// Settings with a number that bounds nothing a client does: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 33] = [
+    const NO_LIMITS: [&str; 34] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
@@ -231,7 +281,8 @@ mod tests {
         "CLAMD_TIMEOUT",
         "SOCKET_PING_INTERVAL",
         "PUBLIC_MAX_AGE",
-        "",
+        "HTTP2_PING_INTERVAL",
+        "WATCHDOG_TIMEOUT",
     ];
 
     fn names() -> impl Iterator<Item = &'static str> {

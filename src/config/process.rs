@@ -23,7 +23,7 @@ pub struct Process {
     /// Seconds that requests in flight may take at shutdown before the process exits all the same
     #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub drain_timeout: Duration,
-    /// Seconds the runtime may leave a question of the watchdog unanswered before the process ends, for its supervisor to start it again; 0 turns the watchdog off
+    /// Seconds after which the process ends if its runtime does not answer, so that a supervisor starts it again; 0 turns this watchdog off
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(0..=3600))]
     pub watchdog_timeout: Duration,
 }

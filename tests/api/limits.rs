@@ -142,3 +142,36 @@ async fn an_operation_has_its_time() {
     let message = ada.try_send(&group, "late", Some("1")).await.data()["sendMessage"]["message"].clone();
     assert_eq!(message["number"], 1);
 }
+
+/// The field that is under way is finished, and those after it are not begun.
+#[tokio::test]
+async fn root_fields_after_the_deadline_are_not_begun() {
+    let database = TestDatabase::new().await;
+    let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Slow", &[]).await;
+    let mut lock = database.connection().await;
+    lock.batch_execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mutation = "mutation ($id: ID!) {
+        sendMessage(input: {conversationId: $id, body: \"begun\"}) { message { id } }
+        createGroup(input: {title: \"Never\", participantIds: []}) { conversation { id } }
+        updateProfile(input: {about: \"Never\"}) { viewer { user { id } } }
+    }";
+    assert_eq!(ada.call(mutation, json!({"id": group})).await.code(), "UNAVAILABLE");
+    lock.batch_execute("COMMIT").await.unwrap();
+    // The message is stored once the lock is gone. What follows it in the mutation would be, too.
+    let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { body } } }";
+    let mut stored = json!(null);
+    for _ in 0..100 {
+        stored = ada.query(query, json!({"id": group})).await["conversation"]["lastMessage"]["body"].clone();
+        if !stored.is_null() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(stored, "begun");
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let data = ada.query("{ viewer { user { about } conversations { nodes { title } } } }", json!({})).await;
+    assert_eq!(data["viewer"]["user"]["about"], json!(null));
+    assert_eq!(data["viewer"]["conversations"]["nodes"], json!([{"title": "Slow"}]));
+}
