@@ -52,7 +52,9 @@ fn full_queue(events: Write, loss: Write) -> Case {
     let append = |write, times| vec![Step::Append { node: 0, writes: vec![write] }; times];
     let long_pause = || vec![Step::Pause; 20];
     let steps = [
+        // The stream is live once the tail knows of the memberships.
         vec![Step::Subscribe { node: 0, user: USER, wanted: Wanted::Inbox, from: From::Now, items: 1 }],
+        vec![Step::Gap { node: 0 }],
         long_pause(),
         append(events, 4),
         append(loss, 1),

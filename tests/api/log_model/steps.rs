@@ -168,8 +168,8 @@ fn write() -> impl Strategy<Value = Write> {
         1 => conversation.clone().prop_map(Write::Unknown),
         3 => (user.clone(), conversation.clone()).prop_map(|(user, conversation)| Write::Join(user, conversation)),
         3 => (user.clone(), conversation.clone()).prop_map(|(user, conversation)| Write::Leave(user, conversation)),
-        2 => (conversation, user.clone()).prop_map(|(conversation, user)| Write::Read(conversation, user)),
-        1 => (user, any::<bool>()).prop_map(|(user, on)| Write::Receipts(user, on)),
+        3 => (conversation, user.clone()).prop_map(|(conversation, user)| Write::Read(conversation, user)),
+        2 => (user, any::<bool>()).prop_map(|(user, on)| Write::Receipts(user, on)),
     ]
 }
 
