@@ -81,24 +81,19 @@ pub struct NodeProcess {
     process: Child,
     /// Settings of this process alone.
     env: Vec<(&'static str, &'static str)>,
-    max_open_files: Option<u32>,
     /// Kept, so that it can still be written to.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl NodeProcess {
-    /// A node with these settings, and with a limit of open files where there is one.
-    pub async fn with(
-        database: &TestDatabase,
-        env: &[(&'static str, &'static str)],
-        max_open_files: Option<u32>,
-    ) -> Self {
+    /// A node with these settings.
+    pub async fn with(database: &TestDatabase, env: &[(&'static str, &'static str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (database_url, directory) = (database.url.clone(), tempfile::tempdir().unwrap());
-        let command = node_command(max_open_files, env);
+        let command = node_command(env);
         let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
         let (prefix, env) = (database.name.clone(), env.to_vec());
-        Self { address, database_url, prefix, directory, process, env, max_open_files, stdout }
+        Self { address, database_url, prefix, directory, process, env, stdout }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -121,10 +116,10 @@ impl NodeProcess {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let database_url = url_of_node(database, number);
         let directory = tempfile::tempdir().unwrap();
-        let command = node_command(None, &[]);
+        let command = node_command(&[]);
         let (process, stdout) = spawn(command, address, &database_url, &database.name, directory.path()).await;
         let prefix = database.name.clone();
-        Self { address, database_url, prefix, directory, process, env: Vec::new(), max_open_files: None, stdout }
+        Self { address, database_url, prefix, directory, process, env: Vec::new(), stdout }
     }
 
     pub fn api(&self) -> Api {
@@ -137,7 +132,7 @@ impl NodeProcess {
 
     /// At the same address.
     pub async fn restart(&mut self) {
-        let command = node_command(self.max_open_files, &self.env);
+        let command = node_command(&self.env);
         (self.process, self.stdout) =
             spawn(command, self.address, &self.database_url, &self.prefix, self.directory.path()).await;
     }
@@ -152,16 +147,8 @@ impl NodeProcess {
 }
 
 /// The built server, with settings that win over those of `spawn`.
-fn node_command(max_open_files: Option<u32>, env: &[(&'static str, &'static str)]) -> Command {
-    let server = env!("CARGO_BIN_EXE_parlance");
-    let mut command = match max_open_files {
-        None => Command::new(server),
-        Some(files) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), server]);
-            shell
-        }
-    };
+fn node_command(env: &[(&'static str, &'static str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
     command.arg("serve").env("LIMIT_ADDRESSES", "false").envs(env.iter().copied());
     command
 }
