@@ -322,7 +322,6 @@ impl Metrics {
         self.parts.messages_stored.inc_by(messages as u64);
     }
 
-    /// Cheap to clone.
     pub fn connections(&self) -> ConnectionMetrics {
         self.parts.connections.clone()
     }

@@ -30,14 +30,13 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, trusted: &Tr
     if !trusted.contains(client) {
         return client;
     }
-    let (name, read): (_, fn(&[u8]) -> Option<IpAddr>) =
-        if headers.contains_key(X_FORWARDED_FOR) { (X_FORWARDED_FOR, node) } else { (header::FORWARDED, element) };
-    let values = headers.get_all(name).iter().rev();
+    let plain = headers.contains_key(X_FORWARDED_FOR);
+    let values = headers.get_all(if plain { X_FORWARDED_FOR } else { header::FORWARDED }).iter().rev();
     for entry in values.flat_map(|value| FromRight(Some(value.as_bytes()))).take(MAX_ENTRIES) {
         match entry {
             // RFC 9110, section 5.6.1.2: a list may have empty entries, which mean nothing.
             Some([]) => {}
-            Some(entry) => match read(entry) {
+            Some(entry) => match if plain { node(entry) } else { element(entry) } {
                 Some(address) => client = address.into(),
                 None => return client,
             },

@@ -43,10 +43,13 @@ struct Parts {
 
 /// The place of one TCP connection among those of the node and of its address, until it is dropped.
 pub(super) struct Place {
-    open: Arc<AtomicUsize>,
+    _total: OneOfAll,
     _by_network: Option<Permit<ClientNetwork>>,
     _counted: Open,
 }
+
+/// One of all connections of the node.
+struct OneOfAll(Arc<AtomicUsize>);
 
 /// The place of a request that a trusted proxy forwards, among those of the client's address. It is an extension of the
 /// request, so that a socket can keep it for as long as it is open.
@@ -55,9 +58,17 @@ pub(super) struct Forwarded {
     _permit: Arc<Permit<ClientNetwork>>,
 }
 
-impl Drop for Place {
+impl OneOfAll {
+    /// None where there are `max` already.
+    fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let one = Self(Arc::clone(open));
+        (open.fetch_add(1, Ordering::Relaxed) < max).then_some(one)
+    }
+}
+
+impl Drop for OneOfAll {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -100,19 +111,15 @@ impl Connections {
     /// A place for a new TCP connection. A trusted proxy may have any number within the node's total.
     fn admit(&self, peer: SocketAddr) -> Result<Place, Refusal> {
         let parts = &self.0;
-        let max = parts.settings.max_connections;
-        if parts.open.fetch_add(1, Ordering::Relaxed) >= max {
-            parts.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::Total);
-        }
-        // From here on the drop of the place gives the count back.
-        let mut place =
-            Place { open: Arc::clone(&parts.open), _by_network: None, _counted: parts.metrics.connection() };
-        if let Some(network) = self.network(peer.ip().into()) {
-            let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
-            place._by_network = Some(permit.ok_or(Refusal::Address)?);
-        }
-        Ok(place)
+        let total = OneOfAll::take(&parts.open, parts.settings.max_connections).ok_or(Refusal::Total)?;
+        let by_network = match self.network(peer.ip().into()) {
+            Some(network) => {
+                let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
+                Some(permit.ok_or(Refusal::Address)?)
+            }
+            None => None,
+        };
+        Ok(Place { _total: total, _by_network: by_network, _counted: parts.metrics.connection() })
     }
 
     /// A place among those of a client's address for a request that a trusted proxy forwards. None is needed for a

@@ -108,22 +108,22 @@ mod tests {
     use crate::address::ClientAddress;
     use crate::metrics::Metrics;
 
-    fn network(last: u8) -> Option<ClientNetwork> {
-        Some(ClientAddress::from(IpAddr::from([203, 0, 113, last])).network())
+    fn network(last: u8) -> ClientNetwork {
+        ClientAddress::from(IpAddr::from([203, 0, 113, last])).network()
     }
 
     #[test]
     fn an_address_has_a_share_and_all_have_the_total() {
         let unfinished = Unfinished::new(4 * STEP, 2 * STEP, Metrics::default().connections());
-        let mut one = unfinished.of(network(1));
+        let mut one = unfinished.of(Some(network(1)));
         assert_eq!(one.grow_to(1), Ok(()));
         assert_eq!(one.grow_to(STEP), Ok(()), "within the first step");
-        let mut other = unfinished.of(network(1));
+        let mut other = unfinished.of(Some(network(1)));
         assert_eq!(other.grow_to(STEP + 1), Err(NoRoom), "beyond the address's share");
         assert_eq!(other.grow_to(STEP), Ok(()));
-        let mut third = unfinished.of(network(2));
+        let mut third = unfinished.of(Some(network(2)));
         assert_eq!(third.grow_to(2 * STEP), Ok(()));
-        assert_eq!(unfinished.of(network(3)).grow_to(1), Err(NoRoom), "beyond the total");
+        assert_eq!(unfinished.of(Some(network(3))).grow_to(1), Err(NoRoom), "beyond the total");
         assert_eq!(unfinished.of(None).grow_to(1), Err(NoRoom), "the total holds for everybody");
         drop(one);
         assert_eq!(unfinished.of(None).grow_to(STEP), Ok(()));

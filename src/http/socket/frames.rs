@@ -117,11 +117,11 @@ mod tests {
         match length {
             0..126 => bytes.push(0x80 | u8::try_from(length).unwrap()),
             126..0x1_0000 => {
-                bytes.push(0x80 | 126);
+                bytes.push(0xfe);
                 bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
             }
             _ => {
-                bytes.push(0x80 | 127);
+                bytes.push(0xff);
                 bytes.extend((length as u64).to_be_bytes());
             }
         }
@@ -158,7 +158,9 @@ mod tests {
             let mut whole = Frames::default();
             whole.advance(&bytes);
             let mut dripped = Frames::default();
-            bytes.iter().for_each(|&byte| dripped.advance(&[byte]));
+            for &byte in &bytes {
+                dripped.advance(&[byte]);
+            }
             for frames in [whole, dripped] {
                 assert_eq!((frames.is_unfinished(), frames.held()), (unfinished, held), "{name}");
             }

@@ -28,7 +28,7 @@ const VERSION: &str = "13";
 pub(in crate::http) struct Upgrade {
     key: HeaderValue,
     offered: Vec<HeaderValue>,
-    on_upgrade: OnUpgrade,
+    becomes: OnUpgrade,
     forwarded: Option<Forwarded>,
 }
 
@@ -58,9 +58,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderValue::from_bytes(name.trim_ascii()).ok())
             .collect();
-        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
+        let becomes = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
         let forwarded = parts.extensions.get().cloned();
-        Ok(Self { key, offered, on_upgrade, forwarded })
+        Ok(Self { key, offered, becomes, forwarded })
     }
 }
 
@@ -101,9 +101,9 @@ impl Upgrade {
         if let Some(protocol) = protocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
         }
-        let on_upgrade = self.on_upgrade;
+        let becomes = self.becomes;
         let socket = async move {
-            let upgraded = timeout(patience, on_upgrade).await.ok()?.ok()?;
+            let upgraded = timeout(patience, becomes).await.ok()?.ok()?;
             let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
             let early = parts.read_buf;
             let messages = Messages::new(parts.io.into_inner(), &early, limits);

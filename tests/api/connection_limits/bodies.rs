@@ -43,8 +43,7 @@ async fn hold(host: u8, node: &Node, kib: usize) -> Raw {
 #[tokio::test]
 async fn unfinished_bodies_hold_no_more_than_the_named_memory() {
     let flags = ["--max-unfinished-bytes=1048576", "--max-unfinished-bytes-per-address=524288"];
-    let node = flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).limited();
-    let node = node.start_alone().await;
+    let node = Node::build().flags(&flags).limited().start_alone().await;
     let held = join_all([hold(2, &node, 400), hold(3, &node, 400)]).await;
     held_at_least(&node, 800 * KIB as u64).await;
 

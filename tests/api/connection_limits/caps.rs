@@ -75,8 +75,7 @@ async fn a_node_has_a_limited_number_of_connections() {
 #[tokio::test]
 async fn behind_a_trusted_proxy_the_client_is_counted() {
     let flags = ["--max-connections-per-address=2", "--trusted-proxies=127.0.0.2"];
-    let node = flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).limited();
-    let node = node.start_alone().await;
+    let node = Node::build().flags(&flags).limited().start_alone().await;
     let forwarded = |client: &str| format!("{UPGRADE}x-forwarded-for: {client}\r\n\r\n");
     // The proxy has as many connections as it likes.
     let idle = open(5, 2, &node).await;

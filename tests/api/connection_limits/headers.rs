@@ -15,7 +15,7 @@ const LATE: Duration = Duration::from_secs(8);
 
 async fn node() -> Node {
     let flags = ["--request-header-timeout=1", "--keep-alive-timeout=2", "--http2-ping-interval=1"];
-    flags.into_iter().fold(Node::build(), |node, flag| node.flag(flag)).start_alone().await
+    Node::build().flags(&flags).start_alone().await
 }
 
 fn dripped() -> impl Iterator<Item = Vec<u8>> {

@@ -175,7 +175,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match u16::try_from(payload.len()).unwrap() {
         short @ 0..126 => bytes.push(0x80 | u8::try_from(short).unwrap()),
         long => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend(long.to_be_bytes());
         }
     }

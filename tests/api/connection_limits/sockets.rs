@@ -12,6 +12,9 @@ use crate::support::Node;
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
 
+/// What an attacker sends, piece by piece.
+type Drip = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
 #[tokio::test]
 async fn a_message_that_is_not_complete_in_time_closes_its_socket() {
     let node = Node::build().flag("--socket-message-timeout=1").flag("--socket-ping-interval=1").start_alone().await;
@@ -20,7 +23,7 @@ async fn a_message_that_is_not_complete_in_time_closes_its_socket() {
     let bytes = || repeat_with(|| b" ".to_vec());
     let fragment = frame(TEXT, b"{");
     let announced = frame(FIN | TEXT, &[b' '; 1000])[..10].to_vec();
-    let attacks: [(&str, Vec<u8>, Box<dyn Iterator<Item = Vec<u8>> + Send>); 4] = [
+    let attacks: [(&str, Vec<u8>, Drip); 4] = [
         ("a frame of which one byte is sent", vec![FIN | TEXT], Box::new(std::iter::empty())),
         ("a frame that drips", announced, Box::new(bytes())),
         ("fragments with pongs between them", fragment.clone(), Box::new(pongs())),
@@ -74,7 +77,7 @@ async fn unfinished_messages_hold_no_more_than_the_share_of_their_address() {
     let node = Node::build().flag("--max-unfinished-bytes-per-address=65536").limited().start_alone().await;
     let ada = node.register("ada").await;
     let mut first = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
-    first.send(frame(TEXT, &[b' '; 60_000])).await;
+    first.send(frame(TEXT, &vec![b' '; 60_000])).await;
     while node.metric("parlance_unfinished_bytes").await == 0 {
         sleep(Duration::from_millis(20)).await;
     }

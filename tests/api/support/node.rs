@@ -204,6 +204,10 @@ impl NodeBuilder {
         self
     }
 
+    pub fn flags(self, flags: &[&str]) -> Self {
+        flags.iter().fold(self, |node, flag| node.flag(flag))
+    }
+
     /// Signs with this key.
     pub fn key(self, path: &Path) -> Self {
         self.flag(&format!("--jwt-private-key-file={}", path.display()))

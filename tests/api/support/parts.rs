@@ -88,7 +88,6 @@ struct Launch {
     directory: TempDir,
     /// These win over the settings of all tests.
     settings: Vec<(&'static str, &'static str)>,
-    max_open_files: Option<u32>,
 }
 
 impl NodeProcess {
@@ -98,19 +97,7 @@ impl NodeProcess {
 
     /// Adds settings to those of all tests. If LOG_LEVEL is among them, the log goes to a pipe that is never read.
     pub async fn start_with(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
-        Self::launch(Launch::new(database, number, settings)).await
-    }
-
-    /// A node that can have this number of files and connections open.
-    pub async fn start_with_open_files(
-        database: &TestDatabase,
-        settings: &[(&'static str, &'static str)],
-        max_open_files: u32,
-    ) -> Self {
-        Self::launch(Launch { max_open_files: Some(max_open_files), ..Launch::new(database, 0, settings) }).await
-    }
-
-    async fn launch(launch: Launch) -> Self {
+        let launch = Launch::new(database, number, settings);
         let (process, stdout) = launch.spawn().await;
         Self { launch, process, stdout }
     }
@@ -168,21 +155,12 @@ impl Launch {
             prefix: database.name.clone(),
             directory: tempfile::tempdir().unwrap(),
             settings: settings.to_vec(),
-            max_open_files: None,
         }
     }
 
     /// Waits until it is ready.
     async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
-        let server = env!("CARGO_BIN_EXE_parlance");
-        let mut command = match self.max_open_files {
-            None => Command::new(server),
-            Some(files) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), server]);
-                shell
-            }
-        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
         command
             .arg("serve")
             .current_dir(&self.directory)
