@@ -19,8 +19,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use parlance::clock::Clock;
 use parlance::config::Config;
-use parlance::domain::App;
+use parlance::domain::{App, Cluster};
 use parlance::graphql::{Batches, Caller, Identity, Schema, Schemas, StreamLoaders};
+use parlance::limiter::Limiter;
 use parlance::live::MemoryExchange;
 use parlance::log::MemoryBroker;
 use parlance::random::Random;
@@ -69,8 +70,12 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let url = config.places.database_url.clone().context("DATABASE_URL is missing")?;
     parlance::store::migrate(&url).await?;
     let stop = CancellationToken::new();
-    let (broker, exchange) = (Arc::new(MemoryBroker::default()), Arc::new(MemoryExchange::default()));
-    let app = App::open(&config, &url, broker, exchange, Clock::system(), Random::system(), stop).await?;
+    let cluster = Cluster {
+        broker: Arc::new(MemoryBroker::default()),
+        exchange: Arc::new(MemoryExchange::default()),
+        limiter: Limiter::alone(&config.rates),
+    };
+    let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
     // The one without extensions, which are called for every field.
     let schema = Schemas::new(&app, &config.operations).trusting().clone();
     let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
