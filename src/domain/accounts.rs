@@ -79,13 +79,7 @@ impl Accounts<'_> {
     }
 
     /// By username, e-mail or phone. Tells nothing of whether the account exists, in words or in time.
-    pub async fn login(
-        &self,
-        identifier: &str,
-        password: String,
-        device: Device,
-        client: &Client,
-    ) -> Result<SignedIn> {
+    pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
         admit(client)?;
         let mut check = Check::default();
         let device = device.checked(&mut check);
@@ -109,13 +103,7 @@ impl Accounts<'_> {
     }
 
     /// Every other session ends: who changes a password may fear that somebody else knows it.
-    pub async fn change_password(
-        &self,
-        viewer: Viewer,
-        current: String,
-        new: String,
-        client: &Client,
-    ) -> Result<User> {
+    pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
         admit(client)?;
         let mut check = Check::default();
         check.password("newPassword", &new);
@@ -216,7 +204,7 @@ impl Accounts<'_> {
     }
 }
 
-/// What each operation with a password passes before any work.
+/// Admits an operation with a password, before any of its work is done.
 fn admit(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));

@@ -59,7 +59,7 @@ impl Sharing {
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
-    /// Who waits for the answer.
+    /// The client that waits for the answer.
     fn client(&self) -> Client;
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED where nobody is signed in.

@@ -280,18 +280,16 @@ async fn execute_batch(
         Err(error) => return media.fail(error),
     };
     let address = server.address(headers, peer);
-    let run = async |operation: Operation, caller: Caller| {
-        match operation.parse(server, &address).await {
-            Ok(parsed) if parsed.kind == OperationType::Subscription => {
-                let error = Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list.");
-                Body::refused(error).counted(server.app.metrics())
-            }
-            Ok(parsed) => {
-                server.count_operation(parsed.kind, Transport::Http);
-                parsed.execute(server, caller).await
-            }
-            Err(body) => body,
+    let run = async |operation: Operation, caller: Caller| match operation.parse(server, &address).await {
+        Ok(parsed) if parsed.kind == OperationType::Subscription => {
+            let error = Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list.");
+            Body::refused(error).counted(server.app.metrics())
         }
+        Ok(parsed) => {
+            server.count_operation(parsed.kind, Transport::Http);
+            parsed.execute(server, caller).await
+        }
+        Err(body) => body,
     };
     let bodies = join_all(operations.into_iter().map(|operation| run(operation, caller.clone()))).await;
     let bodies: Vec<_> = bodies.into_iter().map(Body::into_json).collect();

@@ -53,10 +53,10 @@ use cost::Costs;
 use documents::Documents;
 use drain::Drain;
 use render::Plans;
-use threads::Threads;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use socket::fuzzing;
+use threads::Threads;
 
 /// The end of the drain's timeout, in which sockets that are still busy close with their code.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);

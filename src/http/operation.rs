@@ -18,7 +18,7 @@ use super::documents::{Documents, Found, Validated};
 use super::render::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
-use super::threads::{SMALL_WORK, SMALL_DOCUMENT, SMALL_INPUT};
+use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
 use crate::fair::Gone;
 use crate::graphql::{Batches, Caller, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 
@@ -129,17 +129,18 @@ impl Operation {
             self.try_parse(server, false)
         } else {
             let on_thread = server.clone();
-            let parsed =
-                server.threads.run(address.to_owned(), &Gone::default(), move || self.try_parse(&on_thread, true)).await;
+            let parsed = server
+                .threads
+                .run(address.to_owned(), &Gone::default(), move || self.try_parse(&on_thread, true))
+                .await;
             parsed.unwrap_or_else(|error| Err(Body::refused(error)))
         };
         parsed.map_err(|body| body.counted(server.app.metrics()))
     }
 
     fn is_small(&self, documents: &Documents) -> bool {
-        let known = |query: &String| {
-            query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query)
-        };
+        let known =
+            |query: &String| query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query);
         !self.large && self.query.as_ref().is_none_or(known)
     }
 
@@ -180,21 +181,22 @@ impl Operation {
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, is_new, work) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
-            Found::Validated(document) => {
-                let cost = match document.cost {
-                    cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
-                    cost => cost,
-                };
-                (document, false, cost.work)
-            }
-            Found::Text(digest, text) => {
-                costs.check_text(&text).map_err(Body::refused)?;
-                let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-                let cost = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, cost }), true, cost.work)
-            }
-        };
+        let (document, is_new, work) =
+            match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+                Found::Validated(document) => {
+                    let cost = match document.cost {
+                        cost if cost.varies => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                        cost => cost,
+                    };
+                    (document, false, cost.work)
+                }
+                Found::Text(digest, text) => {
+                    costs.check_text(&text).map_err(Body::refused)?;
+                    let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+                    let cost = costs.check(&document, &variables).map_err(Body::refused)?;
+                    (Arc::new(Validated { digest, text, document, cost }), true, cost.work)
+                }
+            };
         Ok(Admitted { document, is_new, work, name: self.name, variables })
     }
 }
@@ -212,7 +214,8 @@ impl Parsed {
         let (gone, waiting) = Gone::on_drop();
         let (threads, address) = (server.threads.clone(), caller.ip_address.clone().unwrap_or_default());
         let request = self.request.data(caller).data(loaders).data(gone.clone());
-        let execution = async move { Body::new(batches.drive(schema.execute(request)).await) };
+        // It is large, and moves from here to where it runs.
+        let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
         let costly = self.costly;
         let task = tokio::spawn(async move {
             let answer = if costly {

@@ -6,8 +6,8 @@ use async_graphql::indexmap::IndexMap;
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use serde::Serialize;
 
-use crate::graphql::{Error, ErrorCode};
 use super::threads::SMALL_ANSWER;
+use crate::graphql::{Error, ErrorCode};
 use crate::metrics::Metrics;
 
 /// Errors in an answer at most: a document can be wrong in each of its fields.
@@ -29,7 +29,7 @@ pub(super) struct Body {
     pub(super) refusal: Option<ErrorCode>,
     /// The whole body as JSON, once it is encoded.
     #[serde(skip)]
-    json: Option<String>,
+    json: Option<Box<str>>,
 }
 
 /// Collects the JSON of an answer until it is too large for the runtime.
@@ -67,19 +67,22 @@ impl Body {
 
     pub(super) fn to_json(&self) -> String {
         // All of it came from JSON or was made for it.
-        self.json.clone().unwrap_or_else(|| serde_json::to_string(self).unwrap_or_default())
+        match &self.json {
+            Some(json) => json.clone().into(),
+            None => serde_json::to_string(self).unwrap_or_default(),
+        }
     }
 
-    /// The same as `to_json`, without a copy.
+    /// Returns the JSON without a copy.
     pub(super) fn into_json(mut self) -> String {
-        self.json.take().unwrap_or_else(|| self.to_json())
+        self.json.take().map_or_else(|| self.to_json(), String::from)
     }
 
     /// Writes the JSON, unless that takes long.
     pub(super) fn encode_if_small(mut self) -> Self {
         let mut small = Small(Vec::new());
         if serde_json::to_writer(&mut small, &self).is_ok() {
-            self.json = String::from_utf8(small.0).ok();
+            self.json = String::from_utf8(small.0).ok().map(String::into_boxed_str);
         }
         self
     }
@@ -90,7 +93,7 @@ impl Body {
 
     /// Writes the JSON, however long it takes. Data that are an object are an empty one from then on.
     pub(super) fn encode(mut self) -> Self {
-        self.json = Some(self.to_json());
+        self.json = Some(self.to_json().into_boxed_str());
         if let Some(Value::Object(data)) = &mut self.data {
             *data = IndexMap::default();
         }

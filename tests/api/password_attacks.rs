@@ -1,5 +1,5 @@
-//! Passwords cost more than anything else a stranger may ask for. Whoever asks for many, and whether they wait for the
-//! answers or not, everybody else is served.
+//! A password check is the costliest work that a client without an account can cause. Many of them do not delay other
+//! users, whether the clients wait for the answers or disconnect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -25,9 +25,11 @@ fn hostile_password() -> String {
 }
 
 fn registrations(name: impl Fn(usize) -> String) -> Value {
-    let one = |place: usize| json!({"query": REGISTER, "variables": {"input": {
-        "username": name(place), "password": hostile_password(),
-    }}});
+    let one = |place: usize| {
+        json!({"query": REGISTER, "variables": {"input": {
+            "username": name(place), "password": hostile_password(),
+        }}})
+    };
     (0..10).map(one).collect()
 }
 
@@ -62,7 +64,7 @@ async fn pool_is_idle(node: &Node, within: Duration) {
     }
 }
 
-/// Waits until so many password jobs wait.
+/// Waits until `count` password jobs wait.
 async fn jobs_wait(node: &Node, count: usize) {
     let begun = Instant::now();
     while node.app.accounts().password_load().1 < count {
@@ -95,9 +97,13 @@ async fn hostile_passwords_with_bad_names_cost_nothing() {
     assert_eq!(node.app.accounts().password_load(), (0, 0));
 
     let begun = Instant::now();
-    let answer = node.call(None, REGISTER, json!({"input": {
-        "username": "!", "password": "short", "email": "nowhere", "phone": "1",
-    }}));
+    let answer = node.call(
+        None,
+        REGISTER,
+        json!({"input": {
+            "username": "!", "password": "short", "email": "nowhere", "phone": "1",
+        }}),
+    );
     let answer = answer.await;
     assert_eq!(answer.violations(), ["username", "email", "phone", "password"]);
     assert!(begun.elapsed() < BOUND);
@@ -159,7 +165,12 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     // An event stream.
     let events = reqwest::Client::new();
     let events = join_all((0..12).map(|_| {
-        events.post(node.url("/graphql")).header("accept", "text/event-stream").json(&request).send().map(Result::unwrap)
+        events
+            .post(node.url("/graphql"))
+            .header("accept", "text/event-stream")
+            .json(&request)
+            .send()
+            .map(Result::unwrap)
     }));
     let events = events.await;
     waits().await;
@@ -186,8 +197,7 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     idle().await;
 }
 
-/// What has begun is finished: a client that sends its requests one behind the other and hangs up gets no more than
-/// its share.
+/// A client with more waiting passwords than its share gets RATE_LIMITED.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_has_a_share_of_the_queue() {
     let node = Node::build().real_hashes().keep_shares();
@@ -213,8 +223,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let login = |user: &User| json!({"input": {"identifier": user.username, "password": PASSWORD}});
     let (floods, calm) = (client_at(1), client_at(2));
-    let mut flood: FuturesUnordered<_> =
-        (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
+    let mut flood: FuturesUnordered<_> = (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
     let mut finished = 0;
     // The flood is polled all the while, so that its requests are sent.
     let waits = async {
@@ -242,7 +251,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_passwords_take_no_memory() {
     const THREADS: u64 = 2;
-    /// What a hash takes by default.
+    /// Memory of one hash by default.
     const HASH_KIB: u64 = 65_536;
     let node = Node::build().real_hashes().start_alone().await;
     let before = resident_kib();

@@ -1,12 +1,12 @@
 //! Files are looked into a few at a time.
 
 use clap::Parser;
-use parlance::config::Media;
 use parlance::clock::Clock;
+use parlance::config::Media;
 use parlance::fair::{Gone, Refusal};
 use parlance::ids::UserId;
-use parlance::random::Random;
 use parlance::media::{Error, Kind, Rejection, Workshop};
+use parlance::random::Random;
 
 use super::{file, limits, sample};
 

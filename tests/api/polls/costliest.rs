@@ -3,6 +3,7 @@
 use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
 
+use super::tour::{forward, long};
 use super::{COSTLIEST_BOUND, Measured, Meter, Probed, clients};
 use crate::support::{Answer, Node, User};
 
@@ -29,7 +30,12 @@ async fn fill(node: &Node) -> User {
     ada
 }
 
-/// Neither too complex nor otherwise refused.
+/// Joins `count` pieces of a document.
+fn joined(count: usize, piece: impl Fn(usize) -> String) -> String {
+    (0..count).map(piece).collect::<Vec<_>>().concat()
+}
+
+/// Fails if the operation was refused.
 #[track_caller]
 fn answered(answer: &Answer) {
     assert!(answer.body.get("errors").is_none(), "{:.500}", answer.body.to_string());
@@ -43,23 +49,31 @@ fn documents() {
     clients(async {
         let ada = fill(node).await;
         let introspection = include_str!("../../../src/http/introspection.graphql");
-        let list = |size: &str, fields: &str| format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ {fields} }} }} }} }}");
+        let list = |size: &str, fields: &str| {
+            format!("{{ viewer {{ conversations(first: {size}) {{ nodes {{ {fields} }} }} }} }}")
+        };
         let first = list("20", "__typename id title lastMessage { __typename id body sender { __typename username } }
             participants(first: 50) { __typename nodes { __typename id role user { __typename id username displayName } } }");
-        let aliases: String = (0..99).map(|i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} ")).collect();
+        let aliases = joined(99, |i| format!("a{i}: viewer {{ conversations(first: 100) {{ nodes {{ id }} }} }} "));
         let wide: String = "serverInfo { version } ".repeat(1200);
         for (name, query) in [
             ("introspection", introspection.to_owned()),
             ("a first list of conversations with participants", first),
             ("many messages of many conversations", list("100", "messages(last: 80) { nodes { id } }")),
-            ("many messages with fields", list("100", "messages(last: 30) { nodes { id number body kind createdAt sender { id } } }")),
+            (
+                "many messages with fields",
+                list("100", "messages(last: 30) { nodes { id number body kind createdAt sender { id } } }"),
+            ),
             ("many participants", list("100", "participants(first: 80) { nodes { id } }")),
             ("many lists by aliases", format!("{{ {aliases} }}")),
             ("as many tokens as may be", format!("{{ {wide} }}")),
         ] {
             for time in ["first", "again"] {
                 let answer = meter.measure(&format!("{name}, {time}"), ada.call(&query, json!({}))).await;
-                assert!(answer.body["errors"][0]["extensions"]["code"] == "OPERATION_TOO_COMPLEX" || answer.body.get("errors").is_none());
+                assert!(
+                    answer.body["errors"][0]["extensions"]["code"] == "OPERATION_TOO_COMPLEX"
+                        || answer.body.get("errors").is_none()
+                );
                 if name != "many lists by aliases" {
                     answered(&answer);
                 }
@@ -67,20 +81,20 @@ fn documents() {
         }
         for (name, query) in [
             ("unknown fields", format!("{{ {} }}", "nope ".repeat(4990))),
-            ("different unknown fields", format!("{{ {} }}", (0..4900).map(|i| format!("nope{i} ")).collect::<String>())),
+            ("different unknown fields", format!("{{ {} }}", joined(4900, |i| format!("nope{i} ")))),
             ("unknown arguments", format!("{{ {} }}", "serverInfo(a: 1) { version } ".repeat(490))),
             ("a long list", format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(4900))),
             ("a long text", format!("{{ node(id: \"{}\") {{ id }} }}", "x".repeat(900_000))),
             ("fragments", {
-                let each: String = (0..400).map(|i| format!("fragment f{i} on ServerInfo {{ version }} ")).collect();
-                let spreads: String = (0..400).map(|i| format!("...f{i} ")).collect();
+                let each = joined(400, |i| format!("fragment f{i} on ServerInfo {{ version }} "));
+                let spreads = joined(400, |i| format!("...f{i} "));
                 format!("{{ serverInfo {{ {spreads} }} }} {each}")
             }),
             ("variables", {
-                let each: String = (0..900).map(|i| format!("$v{i}: Int ")).collect();
+                let each = joined(900, |i| format!("$v{i}: Int "));
                 format!("query ({each}) {{ serverInfo {{ version }} }}")
             }),
-            ("operations", (0..800).map(|i| format!("query Q{i} {{ serverInfo {{ version }} }} ")).collect()),
+            ("operations", joined(800, |i| format!("query Q{i} {{ serverInfo {{ version }} }} "))),
         ] {
             meter.measure(name, ada.call(&query, json!({}))).await;
         }
@@ -118,6 +132,9 @@ fn requests() {
         let many = json!(vec![json!({"query": query}); 20_000]);
         assert_eq!(meter.measure("a batch of too many", post(&many)).await.unwrap().status(), 413);
 
+        let group = ada.create_group("Long", &[]).await;
+        forward(&mut meter, &ada, &group, &long("hello world ")).await;
+
         let mut socket = ada.socket().await;
         let send = async {
             socket.subscribe("large", query, json!({"a": dense(250_000)})).await;
@@ -151,15 +168,16 @@ fn answers() {
             }
         }
         let asks = |times| {
-            let each = |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} ");
-            format!("query ($id: ID!) {{ conversation(id: $id) {{ {} }} }}", (0..times).map(each).collect::<String>())
+            let each = joined(times, |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} "));
+            format!("query ($id: ID!) {{ conversation(id: $id) {{ {each} }} }}")
         };
         let query = asks(8);
         let variables = json!({"id": group});
         answered(&probed.measure("8 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);
         for encoding in ["br", "gzip", "zstd"] {
             let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
-            let request = request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
+            let request =
+                request.header(ACCEPT_ENCODING, encoding).json(&json!({"query": query, "variables": variables}));
             let get = async {
                 let response = request.send().await.unwrap();
                 assert_eq!(response.headers()["content-encoding"], encoding);

@@ -24,7 +24,7 @@ fn roots(of: &str) -> BTreeSet<String> {
     fields.unwrap().into_iter().map(|field| field.node.name.node.to_string()).collect()
 }
 
-/// What the tour has not come to.
+/// Fields of a root type that are not in the tour.
 fn missing(of: &str, toured: impl IntoIterator<Item = &'static str>) -> Vec<String> {
     let toured: BTreeSet<_> = toured.into_iter().map(str::to_owned).collect();
     roots(of).difference(&toured).cloned().collect()
@@ -55,7 +55,7 @@ fn mutations_with_usual_inputs() {
 }
 
 /// A text of 8,000 characters, the most that a message may have.
-fn long(word: &str) -> String {
+pub fn long(word: &str) -> String {
     word.chars().cycle().take(8000).collect()
 }
 
@@ -90,7 +90,7 @@ fn mutations_with_large_inputs() {
         ] {
             meter.measure(&format!("sendMessage, {what}"), ada.send(&group, &long(word))).await;
         }
-        let mentions: String = others.iter().map(|user| format!("@{} ", user.username)).collect();
+        let mentions = others.iter().map(|user| format!("@{} ", user.username)).collect::<Vec<_>>().concat();
         let message = meter.measure("sendMessage, 60 mentioned", ada.send(&group, &mentions)).await;
         meter.measure("editMessage", ada.edit(&message, &long("hello @all "))).await.data();
         let schedule = "mutation ($id: ID!, $body: String!) { scheduleMessage(input: {
@@ -110,7 +110,9 @@ fn mutations_with_large_inputs() {
         let input = json!({"id": message["id"], "emoji": "👩‍👩‍👧‍👦".repeat(30_000)});
         meter.measure("addReaction, refused", ada.call(react, input)).await;
         let refresh = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
-        meter.measure("refreshSession, refused", node.call(None, refresh, json!({"token": "x".repeat(1_000_000)}))).await;
+        meter
+            .measure("refreshSession, refused", node.call(None, refresh, json!({"token": "x".repeat(1_000_000)})))
+            .await;
         let hostile: String = "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect();
         let register = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
         let input = json!({"input": {"username": "eve", "password": hostile}});
@@ -127,17 +129,17 @@ fn mutations_with_large_inputs() {
         let _events = others[0].call_events().await;
         let sdp = format!("v=0\r\n{}", "a=candidate:1 1 UDP 2122252543 192.0.2.1 9 typ host\r\n".repeat(1000));
         meter.measure("sendCallSignal", ada.send_offer(&call, &others[0], &sdp)).await.data();
-        forward(&mut meter, &ada, &group).await;
+        forward(&mut meter, &ada, &group, &"hello world ".repeat(20)).await;
     });
     measured.end();
     meter.assert_below(TOUR_BOUND);
 }
 
-/// As many messages to as many conversations as one request may have.
-async fn forward(meter: &mut Meter, ada: &User, group: &str) {
+/// Forwards as many messages to as many conversations as one request may have.
+pub async fn forward(meter: &mut Meter, ada: &User, group: &str, body: &str) {
     let mut messages = Vec::new();
     for _ in 0..100 {
-        messages.push(ada.send(group, &long("hello world ")).await["id"].clone());
+        messages.push(ada.send(group, body).await["id"].clone());
     }
     let mut conversations = Vec::new();
     for place in 0..20 {
@@ -198,11 +200,24 @@ fn queries_and_subscriptions() {
 
         let subscriptions = [
             ("callEvents", "subscription { callEvents { __typename } }".to_owned()),
-            ("inbox", format!("subscription ($after: String) {{ inbox(after: $after) {{
+            (
+                "inbox",
+                format!(
+                    "subscription ($after: String) {{ inbox(after: $after) {{
                 __typename ... on MessageAdded {{ message {{ {everything} }} }}
-            }} }}")),
-            ("messageAdded", format!("subscription ($after: String) {{ messageAdded(after: $after) {{ message {{ {everything} }} }} }}")),
-            ("messageUpdated", "subscription ($group: ID!) { messageUpdated(conversationId: $group) { message { body } } }".to_owned()),
+            }} }}"
+                ),
+            ),
+            (
+                "messageAdded",
+                format!(
+                    "subscription ($after: String) {{ messageAdded(after: $after) {{ message {{ {everything} }} }} }}"
+                ),
+            ),
+            (
+                "messageUpdated",
+                "subscription ($group: ID!) { messageUpdated(conversationId: $group) { message { body } } }".to_owned(),
+            ),
             ("presence", "subscription ($ids: [ID!]!) { presence(userIds: $ids) { presence { status } } }".to_owned()),
             ("room", "subscription ($group: ID!) { room(conversationId: $group) { __typename } }".to_owned()),
             ("typing", "subscription ($group: ID!) { typing(conversationId: $group) { __typename } }".to_owned()),
@@ -215,10 +230,14 @@ fn queries_and_subscriptions() {
             let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
             let hear = async {
                 socket.subscribe("it", query, variables).await;
-                // Each of them hears of one of these, or has what it began with.
+                // Each subscription receives one of these events, or its first state.
                 let message = ada.send(&group, "new").await;
                 ada.edit(&message, "edited").await.data();
-                ada.query("mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }", json!({"id": group})).await;
+                ada.query(
+                    "mutation ($id: ID!) { setTyping(input: {conversationId: $id, typing: true}) { conversationId } }",
+                    json!({"id": group}),
+                )
+                .await;
                 let heard = socket.receive_of("it").await;
                 assert_eq!(heard["type"], "next", "{heard:#}");
                 tokio::time::sleep(super::AFTERMATH).await;
