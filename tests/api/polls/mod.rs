@@ -143,8 +143,8 @@ impl Probed {
     }
 }
 
-/// A poll of 30 milliseconds.
-async fn busy() {
+/// Takes 30 milliseconds of processor time.
+fn keep_busy() {
     let begun = processor_time();
     while processor_time().saturating_sub(begun) < Duration::from_millis(30) {
         std::hint::spin_loop();
@@ -156,12 +156,12 @@ async fn busy() {
 fn the_meter_sees_a_long_poll() {
     let mut meter = Meter::default();
     let runtime = meter.runtime();
-    clients(meter.measure("a loop", async { runtime.spawn(busy()).await.unwrap() }));
+    clients(meter.measure("a loop", async { runtime.spawn(async { keep_busy() }).await.unwrap() }));
     assert!(meter.seen[0].0 >= Duration::from_millis(30), "{:?}", meter.seen);
     runtime.shutdown_background();
     let probed = Probed::start(Node::build());
     let mut seen = Meter::default();
-    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(busy()).await.unwrap() }));
+    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(async { keep_busy() }).await.unwrap() }));
     assert!(seen.seen[0].0 >= Duration::from_millis(30), "{:?}", seen.seen);
     drop(probed.node);
     probed.runtime.shutdown_background();
