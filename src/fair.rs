@@ -1,5 +1,5 @@
 //! A bounded worker pool that serves its keys in turn, so that a key with many waiting jobs delays the jobs of another
-//! key by one turn at most. A key stands for whoever causes the work: an address or a user.
+//! key by one turn at most. A key is the address or the user that causes the work.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -39,9 +39,9 @@ pub struct Bounds {
 /// Why a pool does not run a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// As many jobs wait as may wait.
+    /// The queue has no place left.
     QueueFull,
-    /// As many jobs of this key wait as may wait.
+    /// The key has no place left in its share of the queue.
     ShareFull,
     /// The client disconnected before the job began.
     Gone,
@@ -194,7 +194,7 @@ impl<K: Hash + Eq + Clone> State<K> {
 
 /// A place in the queue. Dropping it gives up the place, or the permit that has just been granted.
 struct Waiting<K: Hash + Eq + Clone> {
-    /// None once the permit has been taken.
+    /// The pool, until the permit is taken.
     shared: Option<Arc<Shared<K>>>,
     key: K,
     number: u64,

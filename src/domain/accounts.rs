@@ -223,7 +223,7 @@ impl Accounts<'_> {
     }
 }
 
-/// What each operation with a password passes before any work.
+/// Admits an operation with a password, before any of its work is done.
 fn admit(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));

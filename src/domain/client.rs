@@ -3,10 +3,10 @@
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::fair::Gone;
 
-/// Who waits for the answer to a request.
+/// A client that waits for the answer to a request.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// None for work that the server does by itself.
+    /// Address that the client calls from. The server itself has none.
     pub address: Option<ClientAddress>,
     pub gone: Gone,
 }

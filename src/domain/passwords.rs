@@ -82,7 +82,7 @@ impl Passwords {
         .await
     }
 
-    /// Whether the password is the one that was hashed. False after the same time if there is no hash.
+    /// Compares the password with its hash. Without a hash it takes as long, and returns false.
     pub async fn verify(&self, password: String, hash: Option<String>, client: &Client) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());

@@ -67,7 +67,7 @@ pub struct Deadline(pub Instant);
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
-    /// Who waits for the answer.
+    /// The client that waits for the answer.
     fn client(&self) -> Client;
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.

@@ -196,7 +196,7 @@ fn after_string(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// What a document costs that costs no more than it may.
+/// The cost of a document that passes all limits.
 #[derive(Clone, Copy)]
 pub(super) struct Checked {
     /// Whether the cost depends on the variables.
@@ -380,7 +380,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// One value may stand for a list of one.
+/// The length of a list. GraphQL takes a single value for a list of one.
 fn list_length(value: &Value) -> u64 {
     if let Value::List(items) = value { items.len() as u64 } else { 1 }
 }

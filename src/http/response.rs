@@ -73,7 +73,7 @@ impl Body {
         }
     }
 
-    /// The same as `to_json`, without a copy.
+    /// Returns the JSON without a copy.
     pub(super) fn into_json(mut self) -> String {
         self.json.take().map_or_else(|| self.to_json(), String::from)
     }

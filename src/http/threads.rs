@@ -2,7 +2,7 @@
 //! costly. A few run at the same time, and the addresses of clients are served in turn.
 //!
 //! A poll that takes long holds up every other task of its thread: a message of another user, a heartbeat, a timer. The
-//! bounds below keep each poll on the runtime under a few milliseconds; `tests/api/polls.rs` measures it.
+//! bounds below keep polls on the runtime short; `tests/api/polls` measures how short.
 
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -16,17 +16,18 @@ use crate::config::Config;
 use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
 
-/// Bytes of JSON that are read on the runtime: half a millisecond at most, in whatever form they are.
+/// Bytes of JSON that are read on the runtime. An estimate: half a millisecond for the form that takes longest.
 pub(super) const SMALL_INPUT: usize = 16 * 1024;
 
-/// Bytes of a document that are parsed and validated on the runtime, unless it is known: about a millisecond.
+/// Bytes of a document that are parsed and validated on the runtime, unless it is known. An estimate: a millisecond.
 pub(super) const SMALL_DOCUMENT: usize = 2 * 1024;
 
-/// Fields of an operation, as OPERATION_MAX_COMPLEXITY counts them, that are executed on the runtime: a few
-/// milliseconds. A page of 50 messages with all that a client shows has about 800. A row that is written counts as one.
+/// Fields of an operation, as OPERATION_MAX_COMPLEXITY counts them, that are executed on the runtime. An
+/// estimate: a few milliseconds. A page of 50 messages with 15 fields each has about 800. A row that is written counts
+/// as one.
 pub(super) const SMALL_WORK: u64 = 1000;
 
-/// Bytes of an answer that are written as JSON on the runtime: a millisecond at most.
+/// Bytes of an answer that are written as JSON on the runtime. An estimate: a millisecond.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;
 
 /// When a client whose share is used up tries again.
@@ -73,7 +74,7 @@ impl Threads {
         }
     }
 
-    /// The same for a future whose polls may take long.
+    /// Runs a future whose polls may take long, on a thread that may block.
     pub(super) async fn drive<T: Send + 'static>(
         &self,
         network: Option<ClientNetwork>,

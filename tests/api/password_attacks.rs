@@ -1,5 +1,5 @@
-//! Passwords cost more than anything else a stranger may ask for. Whoever asks for many, and whether they wait for the
-//! answers or not, everybody else is served.
+//! A password check is the costliest work that a client without an account can cause. Many of them do not delay other
+//! users, whether the clients wait for the answers or disconnect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn pool_is_idle(node: &Node, within: Duration) {
     }
 }
 
-/// Waits until so many password jobs wait.
+/// Waits until `count` password jobs wait.
 async fn jobs_wait(node: &Node, count: usize) {
     let begun = Instant::now();
     while node.app.accounts().password_load().1 < count {
@@ -197,8 +197,7 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     idle().await;
 }
 
-/// What has begun is finished: a client that sends its requests one behind the other and hangs up gets no more than
-/// its share.
+/// A client with more waiting passwords than its share gets RATE_LIMITED.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_has_a_share_of_the_queue() {
     let node = Node::build().real_hashes().keep_shares();
@@ -252,7 +251,7 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_passwords_take_no_memory() {
     const THREADS: u64 = 2;
-    /// What a hash takes by default.
+    /// Memory of one hash by default.
     const HASH_KIB: u64 = 65_536;
     let node = Node::build().real_hashes().start_alone().await;
     let before = resident_kib();

@@ -120,7 +120,7 @@ impl Protocol {
         })
     }
 
-    /// The same of a large text. What it asks for is large too.
+    /// Reads a large text. An operation in it is marked as large.
     pub(super) fn read_large(self, text: &str) -> Option<ClientMessage> {
         Some(match self.read(text)? {
             ClientMessage::Subscribe { id, payload } => ClientMessage::Subscribe { id, payload: payload.large() },

@@ -30,12 +30,12 @@ async fn fill(node: &Node) -> User {
     ada
 }
 
-/// As many pieces of a document.
+/// Joins `count` pieces of a document.
 fn joined(count: usize, piece: impl Fn(usize) -> String) -> String {
     (0..count).map(piece).collect::<Vec<_>>().concat()
 }
 
-/// Neither too complex nor otherwise refused.
+/// Fails if the operation was refused.
 #[track_caller]
 fn answered(answer: &Answer) {
     assert!(answer.body.get("errors").is_none(), "{:.500}", answer.body.to_string());

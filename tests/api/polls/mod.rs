@@ -19,7 +19,7 @@ use crate::support::{Node, NodeBuilder};
 
 /// The longest that a thread may be busy in a tour of all operations.
 const TOUR_BOUND: Duration = Duration::from_millis(10);
-/// The same for the costliest documents and the largest requests that are allowed.
+/// The longest with the costliest documents and the largest requests that are allowed.
 const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
 /// Time that a node has to finish what an operation leaves to be done.
 const AFTERMATH: Duration = Duration::from_millis(30);
@@ -135,7 +135,7 @@ impl Probed {
             }
         });
         let done = work.await;
-        // Until the probe has had a turn.
+        // The probe needs a turn after the work to see it.
         tokio::time::sleep(AFTERMATH).await;
         probe.abort();
         seen.seen.push((Duration::from_micros(self.longest.load(Ordering::SeqCst)), what.to_owned()));
@@ -143,8 +143,8 @@ impl Probed {
     }
 }
 
-/// A poll of 30 milliseconds.
-async fn busy() {
+/// Takes 30 milliseconds of processor time.
+fn keep_busy() {
     let begun = processor_time();
     while processor_time().saturating_sub(begun) < Duration::from_millis(30) {
         std::hint::spin_loop();
@@ -156,12 +156,12 @@ async fn busy() {
 fn the_meter_sees_a_long_poll() {
     let mut meter = Meter::default();
     let runtime = meter.runtime();
-    clients(meter.measure("a loop", async { runtime.spawn(busy()).await.unwrap() }));
+    clients(meter.measure("a loop", async { runtime.spawn(async { keep_busy() }).await.unwrap() }));
     assert!(meter.seen[0].0 >= Duration::from_millis(30), "{:?}", meter.seen);
     runtime.shutdown_background();
     let probed = Probed::start(Node::build());
     let mut seen = Meter::default();
-    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(busy()).await.unwrap() }));
+    clients(probed.measure("a loop", &mut seen, async { probed.runtime.spawn(async { keep_busy() }).await.unwrap() }));
     assert!(seen.seen[0].0 >= Duration::from_millis(30), "{:?}", seen.seen);
     drop(probed.node);
     probed.runtime.shutdown_background();

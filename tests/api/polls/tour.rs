@@ -24,7 +24,7 @@ fn roots(of: &str) -> BTreeSet<String> {
     fields.unwrap().into_iter().map(|field| field.node.name.node.to_string()).collect()
 }
 
-/// What the tour has not come to.
+/// Fields of a root type that are not in the tour.
 fn missing(of: &str, toured: impl IntoIterator<Item = &'static str>) -> Vec<String> {
     let toured: BTreeSet<_> = toured.into_iter().map(str::to_owned).collect();
     roots(of).difference(&toured).cloned().collect()
@@ -230,7 +230,7 @@ fn queries_and_subscriptions() {
             let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
             let hear = async {
                 socket.subscribe("it", query, variables).await;
-                // Each of them hears of one of these, or has what it began with.
+                // Each subscription receives one of these events, or its first state.
                 let message = ada.send(&group, "new").await;
                 ada.edit(&message, "edited").await.data();
                 ada.query(
