@@ -18,7 +18,7 @@ use crate::fair::Gone;
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
-    /// None for an execution that no request asked for.
+    /// Address of the client. An execution that renders events for several subscribers has none.
     pub ip_address: Option<ClientAddress>,
 }
 

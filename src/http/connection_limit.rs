@@ -14,7 +14,7 @@ pub(super) struct Permit<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
-    /// None where the key has `max` already.
+    /// Returns None if the key has `max` connections already.
     pub(super) fn take(&self, key: K, max: usize) -> Option<Permit<K>> {
         let mut taken = self.lock();
         let count = taken.entry(key).or_default();

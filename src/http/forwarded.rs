@@ -141,8 +141,8 @@ fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     Some(text.into())
 }
 
-/// The address of a node (RFC 7239, section 6), with or without a port. IPv6 may lack the brackets where there is no
-/// port, as `X-Forwarded-For` has it.
+/// The address of a node (RFC 7239, section 6), with or without a port. As in `X-Forwarded-For`, an IPv6 address
+/// without a port needs no brackets.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     if let Some(rest) = text.strip_prefix('[') {

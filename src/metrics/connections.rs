@@ -24,11 +24,11 @@ struct Parts {
 /// Which limit a connection, a request or a socket would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Of the node in all.
+    /// All connections of the node.
     Total,
-    /// Of one client address.
+    /// Connections of one client address.
     Address,
-    /// Of the sockets of one client address on which no user has signed in.
+    /// Sockets of one client address on which no user has signed in.
     Anonymous,
 }
 

@@ -35,7 +35,7 @@ struct State {
 }
 
 impl Activity {
-    /// Of a connection whose first headers must be complete at `deadline`.
+    /// A new connection, whose first headers must be complete at `deadline`.
     pub(super) fn new(deadline: Instant, header_timeout: Duration, idle_timeout: Duration) -> Self {
         Self {
             state: Mutex::new(State { requests: 0, deadline: Some(deadline), closing: false }),

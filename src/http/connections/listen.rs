@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,8 @@ impl Listener {
 
     /// Accepts until the drain closes the node, and then waits for the connections to end.
     pub(in crate::http) async fn run(mut self) {
-        let closing = self.drain.closing();
-        tokio::pin!(closing);
+        let mut closing = pin!(self.drain.closing());
+        let mut abandoned = pin!(self.drain.abandoned());
         loop {
             tokio::select! {
                 accepted = self.tcp.accept() => match accepted {
@@ -58,6 +59,7 @@ impl Listener {
                     Err(error) => self.pause_after(&error).await,
                 },
                 () = &mut closing => break,
+                () = &mut abandoned => return,
             }
         }
         drop(self.tcp);
@@ -110,15 +112,15 @@ impl Listener {
     }
 }
 
-/// The connection breaks once what was sent on it is unconfirmed for so long: the other side is gone without a word, as
-/// a phone that has lost its network. A WebSocket is pinged, but an event stream would be there for another 15 minutes.
-/// Who is there and reads nothing for so long is cut off as well, and asks for the rest of a file by a range.
+/// Breaks the connection when sent bytes stay unconfirmed for longer than `patience`. The client has disappeared then,
+/// such as a phone that has lost its network. The server pings WebSockets, but an event stream would otherwise stay
+/// open for 15 minutes. A client that reads nothing in that time is disconnected as well.
 #[cfg(target_os = "linux")]
 fn give_up_after(stream: &TcpStream, patience: Duration) {
-    // Where it cannot be set the system's own time holds.
+    // The system has a longer timeout of its own, which remains where this fails.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
 }
 
-/// The system's own time holds.
+/// Only Linux has the option. Other systems have longer timeouts of their own.
 #[cfg(not(target_os = "linux"))]
 const fn give_up_after(_: &TcpStream, _: Duration) {}

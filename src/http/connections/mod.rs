@@ -24,7 +24,7 @@ pub(super) use listen::Listener;
 pub(super) use stream::ClientStream;
 pub(super) use unfinished::{NoRoom, Reservation, Unfinished};
 
-/// What all connections of a node share. Cheap to clone.
+/// State that all connections of a node share. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connections(Arc<Parts>);
 
@@ -48,7 +48,7 @@ pub(super) struct Place {
     _counted: Open,
 }
 
-/// One of all connections of the node.
+/// Counts a connection among all of the node until it is dropped.
 struct OneOfAll(Arc<AtomicUsize>);
 
 /// The place of a request that a trusted proxy forwards, among those of the client's address. It is an extension of the
@@ -59,7 +59,7 @@ pub(super) struct Forwarded {
 }
 
 impl OneOfAll {
-    /// None where there are `max` already.
+    /// Returns None if the node has `max` connections already.
     fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let one = Self(Arc::clone(open));
         (open.fetch_add(1, Ordering::Relaxed) < max).then_some(one)

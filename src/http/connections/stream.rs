@@ -23,7 +23,7 @@ impl ClientStream {
         Self { tcp, place, activity }
     }
 
-    /// What remains once the connection no longer speaks HTTP. The place must live as long as the stream.
+    /// Splits the stream once the connection no longer speaks HTTP. The place must live as long as the TCP stream.
     pub(in crate::http) fn into_parts(self) -> (TcpStream, Place) {
         (self.tcp, self.place)
     }

@@ -33,7 +33,7 @@ pub(in crate::http) struct NoRoom;
 /// The bytes that one body or message holds, until it is dropped.
 pub(in crate::http) struct Reservation {
     unfinished: Unfinished,
-    /// Whose share it is. None for a client that is not limited by its address.
+    /// The network whose share the bytes count against. A client that is not limited by its address has none.
     network: Option<ClientNetwork>,
     bytes: usize,
 }
@@ -54,7 +54,7 @@ impl Unfinished {
 }
 
 impl Reservation {
-    /// Makes room for a body or message of so many bytes. A refusal leaves what was reserved before.
+    /// Reserves memory for a body or message of `bytes` in all. A refusal keeps the earlier reservation.
     pub(in crate::http) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
         if bytes <= self.bytes {
             return Ok(());

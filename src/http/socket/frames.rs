@@ -130,7 +130,7 @@ mod tests {
         bytes
     }
 
-    /// Each text, and whether it leaves a message unfinished and how many bytes that holds.
+    /// The table has, for each input, whether a message is unfinished after it, and how many bytes that message holds.
     #[test]
     fn a_message_is_unfinished_until_its_last_byte() {
         let cut = |mut bytes: Vec<u8>, left_out: usize| {

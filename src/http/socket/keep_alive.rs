@@ -1,4 +1,4 @@
-//! What a session does when its client says nothing: pings, and the end of sockets that nobody uses.
+//! Timers of a session: pings, and the end of anonymous sockets that run nothing.
 
 use axum::body::Bytes;
 use futures_util::{FutureExt as _, SinkExt as _};

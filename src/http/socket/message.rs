@@ -16,12 +16,12 @@ use super::frames::Frames;
 use crate::address::ClientNetwork;
 use crate::http::connections::{ClientStream, Place, Reservation, Unfinished};
 
-/// What the messages of one client are limited by.
+/// Limits of the messages of one client.
 pub(super) struct MessageLimits {
     /// From the beginning of a message to its end.
     pub(super) timeout: Duration,
     pub(super) unfinished: Unfinished,
-    /// Whose share of the memory a message takes.
+    /// The network whose share of the memory a message uses.
     pub(super) network: Option<ClientNetwork>,
 }
 
@@ -60,7 +60,7 @@ impl Messages {
         Self { tcp, frames, limits, wait: None, _place: place }
     }
 
-    /// Nothing more can be read now, and a message is unfinished.
+    /// Waits for the rest of an unfinished message, after everything that has arrived was read.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (message, limits) = (self.frames.messages(), &self.limits);
         let wait = self.wait.get_or_insert_with(|| {

@@ -73,12 +73,12 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
     response
 }
 
-/// Where a socket comes from, with its places among the sockets of that address.
+/// The address of a socket's client, with the places that the socket takes among those of that address.
 struct Origin {
     address: ClientAddress,
-    /// For a socket that a trusted proxy forwards.
+    /// Only a socket that a trusted proxy forwards has one.
     forwarded: Option<Forwarded>,
-    /// Until a user signs in.
+    /// Dropped when a user signs in.
     anonymous: Option<Permit<ClientNetwork>>,
 }
 

@@ -54,7 +54,7 @@ async fn unfinished_bodies_hold_no_more_than_the_named_memory() {
     // More than there is left for all.
     let answer = hold(4, &node, 400).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    // Whoever sends no more than a connection's buffer is served all the same.
+    // A body that arrives at once needs no reservation.
     for host in [2, 4] {
         let mut raw = Raw::from(host, node.address).await;
         raw.send(query()).await;

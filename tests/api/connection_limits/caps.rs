@@ -67,7 +67,7 @@ async fn a_node_has_a_limited_number_of_connections() {
     let mut body = [0; 4096];
     first.0.try_read(&mut body).unwrap();
     first.send(query()).await;
-    assert!(first.head().await.starts_with("HTTP/1.1 200 "), "who is in is served");
+    assert!(first.head().await.starts_with("HTTP/1.1 200 "), "an open connection is served");
     connections.truncate(8);
     until("closed connections make room", async || is_served(3, &node).await).await;
 }
@@ -77,7 +77,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
     let flags = ["--max-connections-per-address=2", "--trusted-proxies=127.0.0.2"];
     let node = Node::build().flags(&flags).limited().start_alone().await;
     let forwarded = |client: &str| format!("{UPGRADE}x-forwarded-for: {client}\r\n\r\n");
-    // The proxy has as many connections as it likes.
+    // The number of the proxy's own connections is not limited.
     let idle = open(5, 2, &node).await;
     let mut sockets = Vec::new();
     for _ in 0..2 {
@@ -86,7 +86,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
         assert!(socket.head().await.starts_with("HTTP/1.1 101 "));
         sockets.push(socket);
     }
-    // The same network of IPv6, and a request in place of a socket.
+    // A request from the same IPv6 network is one too many.
     let mut third = Raw::from(2, node.address).await;
     third.send(query().replacen("host: x", "host: x\r\nx-forwarded-for: [2001:db8::2]:4711", 1)).await;
     assert!(third.head().await.starts_with("HTTP/1.1 429 "));
@@ -101,7 +101,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
     let mut other = Raw::from(2, node.address).await;
     other.send(forwarded("2001:db8:0:1::1")).await;
     assert!(other.head().await.starts_with("HTTP/1.1 101 "));
-    // A direct client may not say who it is.
+    // Headers of a direct client are ignored.
     let direct = open(2, 3, &node).await;
     let mut claiming = Raw::from(3, node.address).await;
     let _ = claiming.try_send(forwarded("198.51.100.7")).await;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::PATIENCE;
 
-/// What asks for a WebSocket.
+/// A request for a WebSocket, without the empty line at its end.
 pub const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     sec-websocket-protocol: graphql-transport-ws\r\n";
@@ -47,7 +47,7 @@ impl Raw {
         raw
     }
 
-    /// Acknowledged, as the owner of the token or as nobody.
+    /// An acknowledged socket of the owner of the token, or an anonymous one.
     pub async fn open_socket(host: u8, server: SocketAddr, token: Option<&str>) -> Self {
         let mut raw = Self::socket(host, server).await;
         let payload = token.map(|token| format!(r#","payload":{{"Authorization":"Bearer {token}"}}"#));
@@ -97,7 +97,7 @@ impl Raw {
                 Ok(Ok(read)) => text.extend_from_slice(&buffer[..read]),
                 Err(_) => {
                     if let Some(bytes) = bytes.next() {
-                        // The next read tells of an end.
+                        // The next read fails where the connection has ended.
                         let _ = self.try_send(bytes).await;
                     }
                 }
@@ -184,7 +184,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A POST to /graphql that announces a body of so many bytes, without the body.
+/// Headers of a POST to /graphql with a body of `length` bytes.
 pub fn post_head(length: usize) -> String {
     format!("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
 }

@@ -1,4 +1,4 @@
-//! WebSockets on which a message does not end, or nobody signs in.
+//! WebSockets with unfinished messages, and anonymous WebSockets.
 
 use std::iter::repeat_with;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::Node;
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
 
-/// What an attacker sends, piece by piece.
+/// Pieces that an attacker sends one after the other.
 type Drip = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn an_address_has_few_sockets_without_a_signed_in_user() {
     let ada = node.register("ada").await;
     let open = Raw::open_socket(2, node.address, None).await;
     for _ in 0..5 {
-        // Each is anonymous for a moment.
+        // A socket is anonymous until its user signs in.
         drop(Raw::open_socket(2, node.address, Some(&ada.access_token)).await);
     }
     let silent = Raw::socket(2, node.address).await;
