@@ -63,7 +63,7 @@ impl Messages<'_> {
 
     /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
-        Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
+        Ok(messages::visible_to(&*self.app.connection().await?, viewer.user, ids).await?)
     }
 
     /// Puts another body in the place of the message's own, which is kept for the audit. Beside attachments it may be

@@ -124,9 +124,7 @@ impl Operation {
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let wanted = match kind {
-            OperationType::Subscription => {
-                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost)
-            }
+            OperationType::Subscription => PlanRequest::new(&document, operation, name.as_deref(), &variables, cost),
             OperationType::Query | OperationType::Mutation => None,
         };
         let mut request = Request::new(&*document.text).variables(variables);
@@ -142,21 +140,22 @@ impl Operation {
     /// As far as its own text goes, without the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
-        let (document, price, is_new) = match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
-            Found::Validated(document) => {
-                let price = match document.price {
-                    known @ Price { varies: false, .. } => known,
-                    _ => costs.check(&document.document, &variables).map_err(Body::refused)?,
-                };
-                (document, price, false)
-            }
-            Found::Text(digest, text) => {
-                costs.check_text(&text).map_err(Body::refused)?;
-                let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
-                let price = costs.check(&document, &variables).map_err(Body::refused)?;
-                (Arc::new(Validated { digest, text, document, price }), price, true)
-            }
-        };
+        let (document, price, is_new) =
+            match documents.find(self.query, self.document.as_ref()).map_err(Body::refused)? {
+                Found::Validated(document) => {
+                    let price = match document.price {
+                        known @ Price { varies: false, .. } => known,
+                        _ => costs.check(&document.document, &variables).map_err(Body::refused)?,
+                    };
+                    (document, price, false)
+                }
+                Found::Text(digest, text) => {
+                    costs.check_text(&text).map_err(Body::refused)?;
+                    let document = parse_query(&*text).map_err(|error| Body::unparsed(error.into()))?;
+                    let price = costs.check(&document, &variables).map_err(Body::refused)?;
+                    (Arc::new(Validated { digest, text, document, price }), price, true)
+                }
+            };
         Ok(Admitted { document, cost: price.complexity, is_new, name: self.name, variables })
     }
 }

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::{Connection, Prepared};
 use super::schema::{contact_requests, contacts, users};
 use super::users::User;
+use super::{Connection, Prepared};
 use crate::ids::{ContactRequestId, UserId};
 
 #[derive(Clone, Debug, Queryable, Selectable, Insertable)]

@@ -295,11 +295,7 @@ pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId
 
 /// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out what the user
 /// may not see.
-pub async fn pages(
-    mut conn: &Connection,
-    wanted: &[(UserId, ConversationId)],
-    range: Range,
-) -> QueryResult<Vec<Seen>> {
+pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], range: Range) -> QueryResult<Vec<Seen>> {
     let order = if range.newest_first { "DESC" } else { "ASC" };
     let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
     diesel::sql_query(format!(

@@ -85,10 +85,7 @@ pub struct Membership {
 }
 
 /// Reads the participants of pairs of a user and a conversation.
-pub async fn memberships(
-    mut conn: &Connection,
-    pairs: &[(UserId, ConversationId)],
-) -> QueryResult<Vec<Membership>> {
+pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Membership>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
         // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last

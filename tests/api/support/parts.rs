@@ -95,11 +95,7 @@ impl NodeProcess {
     }
 
     /// Adds settings to those of all tests. If LOG_LEVEL is among them, the log goes to a pipe that is never read.
-    pub async fn start_with(
-        database: &TestDatabase,
-        number: usize,
-        settings: &[(&'static str, &'static str)],
-    ) -> Self {
+    pub async fn start_with(database: &TestDatabase, number: usize, settings: &[(&'static str, &'static str)]) -> Self {
         let launch = Launch {
             address: SocketAddr::from(([127, 0, 0, 1], free_port())),
             database_url: url_of_node(database, number),

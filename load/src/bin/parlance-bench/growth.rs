@@ -162,7 +162,11 @@ impl World {
                 .map(|(place, account)| Sender { turns: rooms(place).map(|room| (room, account.clone())).collect() })
                 .collect(),
             listeners: listeners
-                .map(|(place, account)| Ear { account: account.clone(), rooms: rooms(place).collect(), personal: false })
+                .map(|(place, account)| Ear {
+                    account: account.clone(),
+                    rooms: rooms(place).collect(),
+                    personal: false,
+                })
                 .collect(),
             warm_up: Duration::from_secs(3),
             ..plan(&stage.server, &[], Pace::Acknowledged, options)

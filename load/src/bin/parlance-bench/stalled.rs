@@ -57,7 +57,8 @@ async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled
     let rooms = [Room { conversation, senders, listeners: others }];
 
     let connect = async |account: &Account| {
-        Listener::connect(0, stage.address(), &Ear { account: account.clone(), rooms: Vec::new(), personal: false }).await
+        Listener::connect(0, stage.address(), &Ear { account: account.clone(), rooms: Vec::new(), personal: false })
+            .await
     };
     // From here on nobody reads them.
     let crowd: Vec<Listener> =

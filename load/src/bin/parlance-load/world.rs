@@ -75,8 +75,11 @@ impl World {
 
     /// An inbox for each user, or for so many.
     pub(super) fn listeners(&self, count: Option<usize>) -> Vec<Ear> {
-        let mut ears: Vec<Ear> =
-            self.users.iter().map(|account| Ear { account: account.clone(), rooms: Vec::new(), personal: false }).collect();
+        let mut ears: Vec<Ear> = self
+            .users
+            .iter()
+            .map(|account| Ear { account: account.clone(), rooms: Vec::new(), personal: false })
+            .collect();
         for (place, room) in (0..).zip(&self.rooms) {
             for &member in &room.members {
                 ears[member].rooms.push(place);
