@@ -19,7 +19,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
     let stop = CancellationToken::new();
-    let (begin, begun) = mpsc::channel();
+    let (start_clock, started) = mpsc::channel();
     let token = stop.clone();
     let wait = move || {
         for _ in &mut signals {
@@ -27,12 +27,12 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
                 leave(|| tracing::warn!("second signal: leaving at once"));
             }
             // First of all: to cancel runs code of the runtime.
-            let _ = begin.send(());
+            let _ = start_clock.send(());
             token.cancel();
         }
     };
     let expire = move || {
-        if begun.recv().is_ok() {
+        if started.recv().is_ok() {
             thread::sleep(limit.saturating_sub(LAST_WORDS));
             leave(move || tracing::error!(?limit, "the server did not stop in time: leaving at once"));
         }

@@ -53,7 +53,7 @@ impl Calls<'_> {
     pub async fn access(&self, viewer: Viewer, id: CallId) -> Result<Option<CallAccess>> {
         let Some(livekit) = self.app.parts.webrtc.livekit() else { return Ok(None) };
         let mut connection = self.app.connection().await?;
-        if calls::visible_to(&mut connection, viewer.user, &[id]).await?.is_empty() {
+        if calls::visible_to(&connection, viewer.user, &[id]).await?.is_empty() {
             return Err(NO_CALL);
         }
         let present = call_participants::present(&mut connection, &[id]).await?;

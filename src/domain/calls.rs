@@ -54,7 +54,7 @@ impl Calls<'_> {
 
     /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
-        Ok(calls::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
+        Ok(calls::visible_to(&*self.app.connection().await?, viewer.user, ids).await?)
     }
 
     async fn start_in(

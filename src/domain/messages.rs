@@ -65,7 +65,7 @@ impl Messages<'_> {
 
     /// Those that the viewer may see.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
-        Ok(messages::visible_to(&mut *self.app.connection().await?, viewer.user, ids).await?)
+        Ok(messages::visible_to(&*self.app.connection().await?, viewer.user, ids).await?)
     }
 
     /// Replaces the message's body. The one before is kept for the audit, up to `Limits::max_kept_edits` of a message.

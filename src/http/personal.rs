@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::fair_queue::FairQueue;
 use super::render::{Plan, Rendered};
 use super::response::Body;
-use super::time_slice::TimeSlice;
+use super::time_slice::{Gate, TimeSlice};
 use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, StreamLoaders};
 use crate::ids::UserId;
 use crate::log::{Cursor, Log};
@@ -51,7 +51,8 @@ struct Parts {
     metrics: Metrics,
     state: Mutex<State>,
     recent: Cache<Key, Recent, Weight>,
-    /// Chunks that run at once.
+    gate: Gate,
+    /// Chunks that have begun and not ended.
     max_chunks: usize,
     /// Statements that a chunk runs at once.
     max_loads: usize,
@@ -116,11 +117,11 @@ impl Personal {
     /// `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(loaders: StreamLoaders, log: Log, metrics: Metrics, connections: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        // Half of the connections and half of the processors are left to everything else. Two chunks are the least where
-        // there are connections for them, so that one plan never blocks the others.
+        // Half of the processors and of the connections are left to everything else. While one chunk waits for Postgres,
+        // another runs.
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
         let max_loads = LOADS_AT_ONCE.min(half);
-        let max_chunks = (processors / 2).max(2).min(half / max_loads);
+        let max_chunks = processors.max(2).min(half / max_loads);
         let entries = usize::try_from(REUSE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         Self(Arc::new(Parts {
             loaders,
@@ -128,9 +129,15 @@ impl Personal {
             metrics,
             state: Mutex::default(),
             recent: Cache::with_weighter(entries, REUSE_BYTES, Weight),
+            gate: Gate::new((processors / 2).max(1)),
             max_chunks,
             max_loads,
         }))
+    }
+
+    /// The gate for other executions on behalf of one viewer.
+    pub(super) fn gate(&self) -> Gate {
+        self.0.gate.clone()
     }
 
     /// Queues the items and returns the results in the same order. The tasks render them whether or not the result is
@@ -253,7 +260,7 @@ impl Personal {
             })
             .collect::<FuturesUnordered<_>>();
         let all = batches.drive(async { while executions.next().await.is_some() {} });
-        slice.whole(all).await;
+        slice.whole(self.0.gate.clone(), all).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -41,6 +41,7 @@ impl PlanRequest {
         let mut used = Used::default();
         used.set(&root.selection_set.node);
         used.directives(&operation.directives);
+        used.directives(&root.directives);
         for fragment in document.document.fragments.values() {
             used.directives(&fragment.node.directives);
             used.set(&fragment.node.selection_set.node);
@@ -60,10 +61,10 @@ impl PlanRequest {
     }
 }
 
-/// The field of an operation that has one, whatever the variables are.
+/// The root field, if there is one field and no fragment.
 fn single_field(operation: &OperationDefinition) -> Option<&Field> {
     match operation.selection_set.node.items.as_slice() {
-        [Positioned { node: Selection::Field(field), .. }] if field.node.directives.is_empty() => Some(&field.node),
+        [Positioned { node: Selection::Field(field), .. }] => Some(&field.node),
         _ => None,
     }
 }

@@ -61,7 +61,7 @@ impl Rendered {
 pub(super) struct Plans {
     schema: Schema,
     loaders: StreamLoaders,
-    personal: Personal,
+    pub(super) personal: Personal,
     log: Log,
     metrics: Metrics,
     known: Mutex<HashMap<PlanKey, Weak<Plan>>>,
@@ -189,13 +189,11 @@ impl Plan {
         }
         let mut rendering = Arc::clone(self).render_all(caller.clone(), items).boxed();
         // Mostly there is nothing to wait for.
-        match rendering.as_mut().now_or_never() {
-            Some(results) => ready(results).boxed(),
-            None => {
-                let task = AbortOnDropHandle::new(tokio::spawn(rendering));
-                task.map(|done| done.unwrap_or_else(|error| resume_unwind(error.into_panic()))).boxed()
-            }
+        if let Some(results) = rendering.as_mut().now_or_never() {
+            return ready(results).boxed();
         }
+        let task = AbortOnDropHandle::new(tokio::spawn(rendering));
+        task.map(|done| done.unwrap_or_else(|error| resume_unwind(error.into_panic()))).boxed()
     }
 
     /// Renders each item for all subscribers if possible, else for this one. All items share their loads.

@@ -69,7 +69,8 @@ impl Subscription {
         let batches = Batches::default();
         let request = request.data(server.plans.loaders(batches.clone())).data(caller.clone());
         let metrics = server.app.metrics().clone();
-        let run = |request| Apart::new(batches.drive_stream(schema.execute_stream(request)));
+        let gate = server.plans.personal.gate();
+        let run = |request| Apart::new(gate.stream(batches.drive_stream(schema.execute_stream(request))));
         let stage = match wanted {
             None => Stage::Alone(run(request)),
             Some(wanted) => {

@@ -1,28 +1,55 @@
-//! Many futures in one task that yields to the runtime after each slice of time.
+//! How rendering for single viewers leaves processors to everything else: few tasks use one at once, and each yields to
+//! the runtime after a slice of time.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use std::future::poll_fn;
+use futures_util::stream::{self, Stream};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::PollSemaphore;
 
 /// The time after which a poll of the task begins no other part.
 const SLICE: Duration = Duration::from_millis(1);
+
+/// Limits how many tasks are polled at the same time. The tasks get their turns in the order in which they ask.
+#[derive(Clone)]
+pub(super) struct Gate(PollSemaphore);
+
+impl Gate {
+    pub(super) fn new(at_once: usize) -> Self {
+        Self(PollSemaphore::new(Arc::new(Semaphore::new(at_once))))
+    }
+
+    /// Each poll of the stream waits for its turn.
+    pub(super) fn stream<T>(mut self, items: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
+        let mut items = items.boxed();
+        stream::poll_fn(move |cx| self.poll(cx, |cx| items.poll_next_unpin(cx)))
+    }
+
+    fn poll<T>(&mut self, cx: &mut Context<'_>, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        let _permit = ready!(self.0.poll_acquire(cx));
+        work(cx)
+    }
+}
 
 /// The time that one task may take until it yields.
 #[derive(Clone, Default)]
 pub(super) struct TimeSlice(Arc<Mutex<Option<Instant>>>);
 
 impl TimeSlice {
-    /// Wraps the task. Each poll of it begins a slice.
-    pub(super) async fn whole<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Wraps the task. Each poll of it waits for its turn at the gate, and begins a slice.
+    pub(super) async fn whole<T>(&self, mut gate: Gate, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
-            *self.lock() = Some(Instant::now());
-            work.as_mut().poll(cx)
+            gate.poll(cx, |cx| {
+                *self.lock() = Some(Instant::now());
+                work.as_mut().poll(cx)
+            })
         })
         .await
     }
