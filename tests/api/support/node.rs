@@ -51,7 +51,6 @@ pub struct NodeBuilder {
     clock: Clock,
     flags: Vec<String>,
     real_hashes: bool,
-    keep_shares: bool,
     data_dir: Option<TempDir>,
     s3: Option<S3Settings>,
 }
@@ -78,7 +77,6 @@ impl Node {
             // All users of a test share one address. Tests of limits turn limits on.
             flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
-            keep_shares: false,
             data_dir: None,
             s3: None,
         }
@@ -192,10 +190,14 @@ impl NodeBuilder {
         self
     }
 
-    /// With the shares of the password queue that the settings give to each address.
-    pub fn keep_shares(mut self) -> Self {
-        self.keep_shares = true;
-        self
+    /// With limits by address, and with rates that no test reaches.
+    pub fn keep_shares(self) -> Self {
+        let rates = ["registrations", "requests", "operations", "cost"].map(|rate| format!("--rate-{rate}=off"));
+        rates
+            .iter()
+            .fold(self.limited(), |node, flag| node.flag(flag))
+            .flag("--password-tries-per-account=1000")
+            .flag("--password-tries-per-address=10000")
     }
 
     /// A setting as on the command line, such as `--max-group-size=5`.
@@ -244,9 +246,6 @@ impl NodeBuilder {
             config.auth.password_passes = 1;
         }
         // All clients of a test share one address.
-        if !self.keep_shares {
-            config.auth.password_queue_share = usize::MAX;
-        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let files = tempfile::tempdir().unwrap();
