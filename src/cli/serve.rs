@@ -23,12 +23,12 @@ use parlance::store;
 
 pub(super) async fn serve(mut config: Config) -> Result<()> {
     start_logging(&config)?;
-    open_files::make_room(&mut config);
     let stop = stop_on_signal()?;
     // Before the minutes that a first start may take: an address in use is worth knowing at once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
+    open_files::make_room(&mut config);
     if config.places.database_url.is_some() {
         return serve_on(&config, None, listener, stop).await;
     }
