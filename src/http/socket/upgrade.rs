@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -82,14 +83,14 @@ impl Upgrade {
     }
 
     /// The answer that agrees, and the socket once the client has it. None where the connection ends before, or does
-    /// not become a WebSocket within `patience`.
+    /// not become a WebSocket within `patience`. The future is boxed, so that an open socket keeps no memory of it.
     pub(super) fn accept(
         self,
         protocol: Option<Protocol>,
         config: WebSocketConfig,
         limits: MessageLimits,
         patience: Duration,
-    ) -> (Response, impl Future<Output = Option<WebSocket>> + Send + use<>) {
+    ) -> (Response, BoxFuture<'static, Option<WebSocket>>) {
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         *response.body_mut() = Body::empty();
         let headers = response.headers_mut();
@@ -107,8 +108,9 @@ impl Upgrade {
             let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
             let early = parts.read_buf;
             let messages = Messages::new(parts.io.into_inner(), &early, limits);
-            Some(WebSocketStream::from_partially_read(messages, early.into(), Role::Server, Some(config)).await)
+            // A copy, because the buffer of the HTTP connection is larger than a socket needs.
+            Some(WebSocketStream::from_partially_read(messages, early.to_vec(), Role::Server, Some(config)).await)
         };
-        (response, socket)
+        (response, socket.boxed())
     }
 }
