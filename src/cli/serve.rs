@@ -47,7 +47,6 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<()> {
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
-    open_files::make_room(&mut config);
     if config.places.database_url.is_some() {
         return serve_on(&config, None, listener, stop).await;
     }

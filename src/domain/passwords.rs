@@ -48,7 +48,7 @@ impl Passwords {
             pool: Pool::new(Bounds {
                 workers: settings.password_threads,
                 queue: settings.password_queue,
-                share: if shares { settings.password_queue_share } else { settings.password_queue },
+                share: if shares { settings.password_queue_share } else { usize::MAX },
             }),
             decoy: String::new(),
             random,

@@ -50,7 +50,7 @@ impl Threads {
                 workers: settings.operation_threads.unwrap_or_else(|| processors.max(MIN_THREADS)),
                 queue: settings.operation_queue,
                 // The share is a limit by address.
-                share: if config.rates.rate_limits { settings.operation_queue_share } else { settings.operation_queue },
+                share: if config.rates.rate_limits { settings.operation_queue_share } else { usize::MAX },
             }),
         }
     }

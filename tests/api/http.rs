@@ -110,7 +110,8 @@ async fn answers_are_compressed_as_the_client_likes() {
 
 #[tokio::test]
 async fn pages_of_other_origins_may_ask_where_the_settings_say_so() {
-    let open = Node::start().await;
+    let open = Node::build().flag("--cors-origins=*").start_alone().await;
+    let loopback = Node::start().await;
     let listed = Node::build().flag("--cors-origins=https://chat.example.org,https://b.example").start_alone().await;
     let preflight = |node: &Node, origin: &'static str| {
         let request = node.http.request(reqwest::Method::OPTIONS, node.url("/graphql")).header("origin", origin);
@@ -120,6 +121,12 @@ async fn pages_of_other_origins_may_ask_where_the_settings_say_so() {
     let allowed = preflight(&open, "https://anywhere.example").await.unwrap();
     assert_eq!(header(&allowed, "access-control-allow-origin"), "*");
     assert_eq!(header(&allowed, "access-control-allow-headers"), "authorization,content-type,x-own");
+    for (origin, allowed) in
+        [("http://localhost:5173", true), ("http://127.0.0.1:3000", true), ("https://a.example", false)]
+    {
+        let answer = preflight(&loopback, origin).await.unwrap();
+        assert_eq!(header(&answer, "access-control-allow-origin"), if allowed { origin } else { "" });
+    }
     for (origin, allowed) in
         [("https://chat.example.org", true), ("https://b.example", true), ("https://c.example", false)]
     {

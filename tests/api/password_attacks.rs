@@ -24,13 +24,14 @@ fn hostile_password() -> String {
     "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect()
 }
 
-fn registrations(name: impl Fn(usize) -> String) -> Value {
+/// More requests than there are threads and shares for.
+fn registrations(name: impl Fn(usize) -> String) -> Vec<Value> {
     let one = |place: usize| {
         json!({"query": REGISTER, "variables": {"input": {
             "username": name(place), "password": hostile_password(),
         }}})
     };
-    (0..10).map(one).collect()
+    (0..30).map(one).collect()
 }
 
 /// Sends a request and reads no answer.
@@ -90,8 +91,10 @@ async fn hostile_passwords_with_bad_names_cost_nothing() {
     let node = Node::build().real_hashes().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
-    let batch = registrations(|_| "!".to_owned());
-    let attack = join_all((0..3).map(|_| post_and_keep(node.address, &batch)));
+    let hostile = registrations(|_| "!".to_owned());
+    // In lists of ten, and each in a request of its own.
+    let lists: Vec<Value> = hostile.chunks(10).map(|ten| ten.to_vec().into()).collect();
+    let attack = join_all(lists.iter().chain(&hostile).map(|body| post_and_keep(node.address, body)));
     drop(attack.await);
     assert!(longest_send(&ada, &group).await < BOUND);
     assert_eq!(node.app.accounts().password_load(), (0, 0));
@@ -115,11 +118,8 @@ async fn registrations_are_dropped_when_their_client_hangs_up() {
     let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
-    let attack = (0..3).map(async |place| {
-        let batch = registrations(|n| format!("eve.{place}.{n}"));
-        post_and_keep(node.address, &batch).await
-    });
-    let attack = join_all(attack).await;
+    let registrations = registrations(|n| format!("eve.{n}"));
+    let attack = join_all(registrations.iter().map(|one| post_and_keep(node.address, one))).await;
     jobs_wait(&node, 20).await;
     drop(attack);
     let (longest, ()) = tokio::join!(longest_send(&ada, &group), pool_is_idle(&node, Duration::from_secs(3)));
@@ -255,11 +255,8 @@ async fn waiting_passwords_take_no_memory() {
     const HASH_KIB: u64 = 65_536;
     let node = Node::build().real_hashes().start_alone().await;
     let before = resident_kib();
-    let connections = join_all((0..20).map(async |place| {
-        let batch = registrations(|n| format!("eve.{place}.{n}"));
-        post_and_keep(node.address, &batch).await
-    }));
-    let connections = connections.await;
+    let registrations: Vec<_> = (0..7).flat_map(|place| registrations(|n| format!("eve.{place}.{n}"))).collect();
+    let connections = join_all(registrations.iter().map(|one| post_and_keep(node.address, one))).await;
     let begun = Instant::now();
     let mut peak = 0;
     while begun.elapsed() < Duration::from_secs(1) {
@@ -287,9 +284,8 @@ async fn pipelined_requests_do_not_stop_a_node() {
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
     let mut connections = Vec::new();
-    for place in 0..3 {
-        let batch = registrations(|n| format!("eve.{place}.{n}"));
-        let mut stream = post_and_keep(node.address, &batch).await;
+    for one in registrations(|n| format!("eve.{n}")) {
+        let mut stream = post_and_keep(node.address, &one).await;
         stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
         connections.push(stream);
     }

@@ -29,11 +29,11 @@ struct Place {
 
 impl Place {
     async fn own() -> Self {
-        Self::of(Node::start().await, true)
+        Self::of(Node::build().flag("--cors-origins=*").start_alone().await, true)
     }
 
     async fn garage() -> Self {
-        Self::of(Node::build().s3(&garage()).start_alone().await, false)
+        Self::of(Node::build().flag("--cors-origins=*").s3(&garage()).start_alone().await, false)
     }
 
     /// The same S3 as a node sees it whose clock is an hour behind.
