@@ -25,7 +25,7 @@ impl Gone {
     }
 }
 
-/// How many jobs a pool runs and lets wait.
+/// Limits on the running and the waiting jobs of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Jobs that run at the same time.
@@ -105,7 +105,7 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         }
     }
 
-    /// Jobs that run, and jobs that wait.
+    /// Numbers of running and of waiting jobs.
     pub fn load(&self) -> (usize, usize) {
         let state = self.0.state();
         (state.running, state.waiting)

@@ -23,7 +23,7 @@ use parlance::{store, watchdog};
 
 use super::{open_files, signals};
 
-/// How long the private Postgres may take to stop, after the time that the drain has.
+/// Time limit for the private Postgres to stop, in addition to that of the drain.
 const POSTGRES_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(mut config: Config) -> Result<()> {

@@ -79,7 +79,7 @@ pub struct Rates {
     pub password_max_delay: Duration,
 }
 
-/// How many within how long: `300/1m` are 300 at once, and then one every 200 ms.
+/// Number of actions within a time: `300/1m` allows 300 at once, and then one every 200 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
     /// Written `off`.

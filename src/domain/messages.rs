@@ -68,8 +68,8 @@ impl Messages<'_> {
         Ok(messages::visible_to(&*self.app.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Replaces the message's body. The one before is kept for the audit, up to `Limits::max_kept_edits` of a message.
-    /// Beside attachments it may be empty.
+    /// Replaces the message's body. The former body is kept for the audit, at most `Limits::max_kept_edits` of them for
+    /// each message. The body of a message with attachments may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
         check.caption(&body, self.app.limits().max_message_length);

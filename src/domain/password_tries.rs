@@ -45,7 +45,7 @@ impl App {
             Ok(false) => {}
             Ok(true) => {
                 self.limiter().forget(Guard::Account, counted.account).await;
-                // Only this one, because an attacker can have an account, too.
+                // Earlier failures of the network stay, because an attacker can have an account, too.
                 self.forgive(Guard::Network, counted.network).await;
             }
             // No password was compared.

@@ -96,7 +96,7 @@ impl Passwords {
         Ok(matches && known)
     }
 
-    /// Jobs that run, and jobs that wait.
+    /// Numbers of running and of waiting jobs.
     pub(super) fn load(&self) -> (usize, usize) {
         self.pool.load()
     }

@@ -59,8 +59,7 @@ impl Sharing {
     }
 }
 
-/// Data of an execution: the time at which its client is told that it takes too long. Root fields whose turn comes later
-/// are not begun.
+/// Deadline of an execution. At that time the client gets an error, and no further root field is begun.
 #[derive(Clone, Copy)]
 pub struct Deadline(pub Instant);
 

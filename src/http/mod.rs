@@ -69,8 +69,8 @@ use threads::Threads;
 /// The last part of the drain's timeout, in which sockets that are still busy close with their code: 2 s, or a quarter of a
 /// short timeout.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
-/// The time that remains after that for what the node does last, before the process is ended: half a second, or an eighth
-/// of a short timeout.
+/// Time after that for the last steps of the node, before the process is ended: half a second, or an eighth of a short
+/// timeout.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
@@ -198,7 +198,7 @@ fn router(server: Server) -> Router {
         .merge(files)
 }
 
-/// Sets a header of every response that has none of that name.
+/// Sets a header on every response that does not have it.
 fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }

@@ -49,7 +49,7 @@ pub(super) enum DocumentId {
 pub(super) struct Parsed {
     schema: Schema,
     request: Request,
-    /// Whether its execution is too much for the runtime.
+    /// Whether its execution may keep a thread of the runtime busy for too long.
     costly: bool,
     pub(super) cost: Checked,
     pub(super) kind: OperationType,
@@ -111,7 +111,7 @@ pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
     /// Whether it is not known yet that it is valid.
     is_new: bool,
-    /// With these variables.
+    /// The cost with the variables below.
     cost: Checked,
     name: Option<String>,
     variables: Variables,
@@ -124,8 +124,8 @@ impl Operation {
         self
     }
 
-    /// Finds the document and what it costs, on a thread of its own if it is large. No work has been done yet for what
-    /// is refused here. `network` is the client's.
+    /// Finds the document and what it costs, on a thread of its own if it is large. An operation that is refused here
+    /// has caused no work yet. `network` is the client's.
     pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
         let parsed = if self.is_small(&server.documents) {
             self.try_parse(server, false)
@@ -203,9 +203,9 @@ impl Operation {
 }
 
 impl Parsed {
-    /// Runs a query or mutation in a task of its own, or on a thread if it is costly, from now on: a transaction is finished whether or not its
-    /// client waits. Work that still waits for a worker pool when the returned future is dropped never begins. A query
-    /// whose time is up asks Postgres for nothing more.
+    /// Starts a query or mutation at once, in a task of its own, or on a thread if it is costly. A transaction is
+    /// finished whether or not its client waits. Work that still waits for a worker pool when the returned future is
+    /// dropped never begins. A query that exceeds its time runs no further statements.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let is_query = self.kind == OperationType::Query;
@@ -215,7 +215,7 @@ impl Parsed {
         let (gone, waiting) = Gone::on_drop();
         let (threads, network) = (server.threads.clone(), caller.ip_address.map(ClientAddress::network));
         let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
-        // It is large, and moves from here to where it runs.
+        // Boxed because the future is large and is moved to the task that runs it.
         let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
         let costly = self.costly;
         let task = tokio::spawn(async move {
@@ -250,7 +250,8 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Runs a subscription, as long as the stream is polled. RATE_LIMITED where the user's others cost too much already.
+    /// Runs a subscription, as long as the stream is polled. Returns RATE_LIMITED if the user's other subscriptions
+    /// cost too much already.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
         let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))

@@ -30,10 +30,10 @@ pub(super) const SMALL_WORK: u64 = 1000;
 /// Bytes of an answer that are written as JSON on the runtime. An estimate: a millisecond.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;
 
-/// When a client whose share is used up tries again.
+/// Time after which a client whose share is used up may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Work of this size at the same time on a machine with one processor.
+/// Number of threads on a machine with one processor.
 const MIN_THREADS: usize = 2;
 
 #[derive(Clone)]

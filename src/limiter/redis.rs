@@ -23,7 +23,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wait before the next exchange after Redis failed.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// Counts that may wait for an exchange. Beyond them the other nodes are not told.
+/// Counts that may wait for an exchange. Further counts are not shared with the other nodes.
 const MAX_WAITING: usize = 20_000;
 
 /// Adds `ARGV[1]` microseconds to the time by which the actions of a key are forgotten, and returns how far that time is

@@ -1,4 +1,4 @@
-//! What an HTTP connection is doing, and by when its client must do something else.
+//! State of an HTTP connection, and the deadline for the next step of its client.
 //!
 //! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle time
 //! before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so that a
@@ -29,7 +29,7 @@ pub(super) struct Activity {
 
 struct State {
     requests: usize,
-    /// When the connection is closed unless a request begins before. None while there are requests.
+    /// Time at which the connection is closed unless a request begins before. None while requests are in flight.
     deadline: Option<Instant>,
     closing: bool,
 }
@@ -60,7 +60,7 @@ impl Activity {
         }
     }
 
-    /// The node goes down: a connection without a request ends soon.
+    /// The node shuts down. A connection without a request ends soon.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;

@@ -20,13 +20,13 @@ use super::{ClientStream, Connections, Place};
 use crate::config::ConnectionSettings;
 use crate::http::drain::Drain;
 
-/// Bytes that hyper reads and writes at once on an HTTP/1 connection, and so what it may hold of one.
+/// Bytes that hyper reads or writes at once on an HTTP/1 connection. They also bound the memory of its buffers.
 const BUFFER: usize = 64 * 1024;
 
-/// The beginning of every HTTP/2 connection, and of no request of HTTP/1 (RFC 9113, section 3.4).
+/// Bytes with which every HTTP/2 connection begins, and no HTTP/1 request (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI";
 
-/// The first pause before another look at a connection that has sent less than that. It doubles each time.
+/// Pause before a connection that has sent fewer bytes than that is checked again. It doubles each time.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// hyper's settings for both versions of HTTP.
@@ -54,7 +54,7 @@ impl Builders {
 
 /// A connection of hyper's.
 trait Connection: Future<Output = hyper::Result<()>> {
-    /// Takes no further requests, and ends with those in flight.
+    /// Accepts no further requests, and ends when the requests in flight are answered.
     fn finish(self: Pin<&mut Self>);
 }
 
@@ -150,7 +150,7 @@ async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) 
 
 /// Ready once the deadline of the connection has passed.
 fn poll_silence(activity: &Activity, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    // Before the deadline is read, so that no change of it is missed.
+    // The waker is registered before the deadline is read, so that no change of the deadline is missed.
     activity.waiting.register(cx.waker());
     let Some(deadline) = activity.deadline() else { return Poll::Pending };
     if alarm.deadline() != deadline {

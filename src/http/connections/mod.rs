@@ -1,4 +1,4 @@
-//! TCP connections: how many there are, how long they live, and what they may hold before the server knows their users.
+//! TCP connections: limits on their number, their lifetime, and their memory before the server knows their users.
 
 mod activity;
 mod drive;
@@ -34,7 +34,7 @@ struct Parts {
     limit_addresses: bool,
     trusted: TrustedProxies,
     open: Arc<AtomicUsize>,
-    /// Direct connections, and what trusted proxies forward for one client.
+    /// Direct connections, and requests and sockets that trusted proxies forward, by client address.
     by_network: ConnectionLimit<ClientNetwork>,
     anonymous_sockets: ConnectionLimit<ClientNetwork>,
     unfinished: Unfinished,
@@ -98,8 +98,8 @@ impl Connections {
         client_address(headers, peer, &self.0.trusted)
     }
 
-    /// The key that the limits of a client's address count by. None for a trusted proxy that speaks for itself, and
-    /// for every client where those limits are off.
+    /// The key that the limits of a client's address count by. None for a trusted proxy's own requests, and for every
+    /// client if those limits are off.
     pub(super) fn network(&self, client: ClientAddress) -> Option<ClientNetwork> {
         (self.0.limit_addresses && !self.0.trusted.contains(client)).then(|| client.network())
     }

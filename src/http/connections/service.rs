@@ -1,4 +1,4 @@
-//! What a connection answers its requests with: the router, and a count of the requests in flight.
+//! The service of a connection. It passes requests to the router, and counts the requests in flight.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
