@@ -1,5 +1,7 @@
 //! Registration invites: codes of an operator, which `register` needs with `REGISTRATION=invite`.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,8 +23,8 @@ const PREFIX: &str = "parlance_ri_";
 const CODE_BYTES: usize = 18;
 /// Bytes of a code with its prefix, rounded up. A longer text is not hashed.
 const MAX_CODE_BYTES: usize = 64;
-/// Hexadecimal digits of the hash that serve as the id in `parlance invite list`: 48 bits.
-const ID_DIGITS: usize = 12;
+/// Bytes of the hash that serve as the id in `parlance invite list`, in hexadecimal digits.
+const ID_BYTES: usize = 6;
 
 /// Options of `parlance invite create`.
 #[derive(Clone, Debug, clap::Args)]
@@ -68,7 +70,7 @@ pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
     let mut connection = connect(url).await?;
     let code = code.trim();
     let mut hashes = vec![hash(code)];
-    if code.len() == ID_DIGITS {
+    if code.len() == 2 * ID_BYTES {
         let all = registration_invites::all(&mut connection).await?;
         hashes.extend(all.into_iter().filter(|invite| id(invite) == code).map(|invite| invite.code_hash));
     }
@@ -77,9 +79,10 @@ pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
 
 /// The name of an invite in lists: the first digits of the hash, in hexadecimal.
 pub fn id(invite: &RegistrationInvite) -> String {
-    let mut digits: String = invite.code_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.truncate(ID_DIGITS);
-    digits
+    invite.code_hash.iter().take(ID_BYTES).fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 async fn connect(url: &str) -> InternalResult<Connection> {

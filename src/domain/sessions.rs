@@ -222,6 +222,6 @@ impl Sessions<'_> {
     ) -> Result<SignedIn> {
         let (access_token, expires_at) = self.app.tokens().sign(session.user_id, session.id, now)?;
         let viewer = Viewer { user: session.user_id, session: session.id, expires_at };
-        Ok(SignedIn { viewer, access_token, refresh_token, refresh_token_expires_at, session })
+        Ok(SignedIn { session, viewer, access_token, refresh_token, refresh_token_expires_at })
     }
 }

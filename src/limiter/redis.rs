@@ -229,7 +229,7 @@ fn key_name(key: Key) -> String {
         Key::User(user) => user.to_string(),
         Key::Network(network) => network.to_string(),
         Key::UserFrom(user, network) => format!("{user}@{network}"),
-        Key::Name(hash) => hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Key::Name(hash) => format!("{:032x}", u128::from_be_bytes(hash)),
     }
 }
 

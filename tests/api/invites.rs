@@ -209,8 +209,8 @@ async fn the_invites_of_a_group_are_listed_newest_first() {
     assert_eq!(refused.code(), "FORBIDDEN");
     assert_eq!(refused.body["data"]["conversation"], json!({"id": group, "invites": null}));
     let direct = ada.open_direct(&bob).await;
-    let none = list(&ada, &direct, 5, &Value::Null).await.data();
-    assert_eq!(none["conversation"]["invites"]["nodes"], json!([]));
+    let empty = list(&ada, &direct, 5, &Value::Null).await.data();
+    assert_eq!(empty["conversation"]["invites"]["nodes"], json!([]));
     for (first, after) in [(0, Value::Null), (101, Value::Null), (5, json!("no cursor"))] {
         assert_eq!(list(&ada, &group, first, &after).await.code(), "BAD_USER_INPUT");
     }
