@@ -156,7 +156,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MAX_IMAGE_BYTES", "bytes", "memory", "BAD_USER_INPUT, or the file becomes REJECTED"),
             limit("MAX_VIDEO_BYTES", "bytes", "S3", "BAD_USER_INPUT, or the file becomes REJECTED"),
             limit("MAX_AUDIO_BYTES", "bytes", "S3", "BAD_USER_INPUT, or the file becomes REJECTED"),
-            limit("STORAGE_QUOTA_BYTES", "bytes of a user", "S3", "FORBIDDEN"),
+            limit("STORAGE_QUOTA_BYTES", "bytes of a user", "S3", BAD_INPUT),
             limit("MEDIA_WORKERS", "files", "processors and memory", "the request waits"),
             limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
             limit("MEDIA_QUEUE_SHARE", "files of a user that wait", "other users", RATE_LIMITED),

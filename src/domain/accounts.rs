@@ -61,8 +61,8 @@ impl Accounts<'_> {
         let device = device.checked(&mut check);
         check.password("password", &registration.password);
         check.done()?;
-        if let Some(address) = client.address {
-            self.app.take_for(Rate::Registrations, Key::Network(address.network()), 1)?;
+        if let Some(network) = client.network {
+            self.app.take_for(Rate::Registrations, Key::Network(network), 1)?;
         }
         let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
         let candidate = Candidate { password: registration.password, path: "password", known };

@@ -70,6 +70,7 @@ impl Invites<'_> {
 
     /// It lets nobody in from here on.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = revoke_in(&mut tx, viewer, id).await;
         tx.finish(done).await

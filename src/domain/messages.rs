@@ -54,8 +54,19 @@ impl Messages<'_> {
             check.expires_in(seconds);
         }
         check.done()?;
-        self.app.take(Rate::Messages, viewer, 1)?;
+        if let Err(limited) = self.app.take(Rate::Messages, viewer, 1) {
+            return self.stored(viewer, &message).await?.ok_or(limited);
+        }
         self.app.parts.writers.send(Outgoing { sender: viewer.user, message }).await
+    }
+
+    /// The message that the viewer has stored with this clientId in the same conversation. It is not a new one, so a rate
+    /// does not refuse it.
+    async fn stored(&self, viewer: Viewer, message: &NewMessage) -> Result<Option<Message>> {
+        let Some(client_id) = &message.client_id else { return Ok(None) };
+        let connection = self.app.connection().await?;
+        let found = messages::by_client_ids(&connection, &[(viewer.user, client_id)]).await?;
+        Ok(found.into_iter().find(|found| found.conversation_id == message.conversation))
     }
 
     /// None where the viewer may not see it.

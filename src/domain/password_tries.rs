@@ -35,7 +35,7 @@ struct PasswordTry {
 impl App {
     /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
     pub(super) async fn check_password(&self, account: Account<'_>, password: String, client: &Client) -> Result<bool> {
-        let counted = self.count_try(account, client.address.map(ClientAddress::network)).await?;
+        let counted = self.count_try(account, client.network).await?;
         let hash = match account {
             Account::Known(user) => Some(user.password_hash.clone()),
             Account::Unknown(_) => None,
@@ -61,20 +61,30 @@ impl App {
         if let Some(network) = network {
             self.guard(Guard::Network, Key::Network(network)).await?;
         }
+        match self.count_account(account, network).await {
+            Ok(account) => Ok(PasswordTry { account, network: network.map(Key::Network) }),
+            Err(error) => {
+                // No password is compared.
+                self.forgive(Guard::Network, network.map(Key::Network)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn count_account(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<Key> {
         let key = match account {
             Account::Known(user) => Key::User(user.id),
             Account::Unknown(name) => Key::Name(half_hash(name)),
         };
-        let account = match (self.guard(Guard::Account, key).await, account, network) {
-            (Ok(()), ..) => key,
+        match (self.guard(Guard::Account, key).await, account, network) {
+            (Ok(()), ..) => Ok(key),
             (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user.id, network).await? => {
                 let key = Key::UserFrom(user.id, network);
                 self.guard(Guard::Account, key).await?;
-                key
+                Ok(key)
             }
-            (Err(error), ..) => return Err(error),
-        };
-        Ok(PasswordTry { account, network: network.map(Key::Network) })
+            (Err(error), ..) => Err(error),
+        }
     }
 
     async fn guard(&self, guard: Guard, key: Key) -> Result<()> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::{Error, ErrorCode, Result};
 use super::loaders::Loaders;
-use crate::address::ClientAddress;
+use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
 use crate::domain::{App, Viewer};
 use crate::fair::Gone;
@@ -20,6 +20,9 @@ pub struct Caller {
     pub identity: Identity,
     /// Address of the client. An execution that renders events for several subscribers has none.
     pub ip_address: Option<ClientAddress>,
+    /// Key that limits by address count by. None if they are off, for a trusted proxy that sends a request of its own, and
+    /// for an execution that no request asked for.
+    pub network: Option<ClientNetwork>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,8 @@ pub(super) trait ContextExt {
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.
     fn viewer(&self) -> Result<Viewer>;
+    /// UNAVAILABLE after the deadline of the operation. For root fields that need no viewer.
+    fn check_deadline(&self) -> Result<()>;
     /// What was resolved is not to be shown from then on, such as a signed address.
     fn fades(&self, at: DateTime<Utc>);
 }
@@ -85,7 +90,7 @@ impl ContextExt for Context<'_> {
     }
 
     fn client(&self) -> Client {
-        Client { address: self.caller().ip_address, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
+        Client { network: self.caller().network, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
     }
 
     fn loaders(&self) -> &Loaders {
@@ -108,6 +113,13 @@ impl ContextExt for Context<'_> {
             Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
             Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
         }
+    }
+
+    fn check_deadline(&self) -> Result<()> {
+        if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
+            return Err(Error::new(ErrorCode::Unavailable, "The operation has taken too long. This field was not begun."));
+        }
+        Ok(())
     }
 
     fn fades(&self, at: DateTime<Utc>) {

@@ -24,12 +24,13 @@ impl Server {
     /// Counts an operation and the fields that it asks for. They count for the user, or for the address of an anonymous
     /// client. Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
-        let network = || self.connections.network(caller.ip_address?).map(Key::Network);
         let key = match caller.identity {
-            Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),
-            _ => network(),
+            Identity::SignedIn(viewer) => Key::User(viewer.user),
+            Identity::Anonymous | Identity::Rejected(_) => match caller.network {
+                Some(network) => Key::Network(network),
+                None => return Ok(()),
+            },
         };
-        let Some(key) = key else { return Ok(()) };
         self.app.take_for(Rate::Operations, key, 1)?;
         Ok(self.app.take_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
     }

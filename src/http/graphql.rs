@@ -103,7 +103,7 @@ pub(super) async fn get_or_upgrade(
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
         }
         Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
-        Ok(operation) => match operation.parse(&server, Some(server.address(&headers, peer).network())).await {
+        Ok(operation) => match operation.parse(&server, server.network(&headers, peer)).await {
             Ok(parsed) if parsed.kind == OperationType::Mutation => {
                 let message = "Mutations go by POST.";
                 let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
@@ -182,7 +182,7 @@ pub(super) async fn post(
         Err(error) => return refuse_body(&server, media, error),
     };
     let max_batch = server.config.operations.operation_max_batch;
-    let network = Some(server.address(&headers, peer).network());
+    let network = server.network(&headers, peer);
     let requested = if body.len() <= SMALL_INPUT {
         read_body(&body, max_batch)
     } else {
@@ -294,7 +294,7 @@ async fn execute_batch(
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
-    let network = Some(server.address(headers, peer).network());
+    let network = server.network(headers, peer);
     let mut parsed = join_all(operations.into_iter().map(|operation| operation.parse(server, network))).await;
     if parsed.iter().flatten().map(|operation| operation.cost.passwords).sum::<u64>() > MAX_PASSWORDS {
         for operation in &mut parsed {

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use super::Server;
@@ -19,7 +20,7 @@ use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::fair::Gone;
 use crate::graphql::{Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 
@@ -213,7 +214,7 @@ impl Parsed {
         let deadline = Instant::now() + limit;
         let loaders = Loaders::of_request(server.app.clone(), batches.clone(), is_query.then_some(deadline));
         let (gone, waiting) = Gone::on_drop();
-        let (threads, network) = (server.threads.clone(), caller.ip_address.map(ClientAddress::network));
+        let (threads, network) = (server.threads.clone(), caller.network);
         let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
         // Boxed because the future is large and is moved to the task that runs it.
         let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
@@ -226,7 +227,8 @@ impl Parsed {
                 if body.is_encoded() {
                     return body;
                 }
-                threads.run(network, &Gone::default(), || body.encode()).await
+                // What a mutation has done cannot be refused any more, so the answer does not wait for a share.
+                Ok(spawn_blocking(|| body.encode()).await.unwrap_or_else(|_| Body::crashed()))
             };
             answer.unwrap_or_else(Body::refused)
         });

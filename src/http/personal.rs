@@ -255,12 +255,29 @@ impl Personal {
         let mut executions = jobs
             .into_iter()
             .map(|job| {
-                let answers = Arc::clone(&job.answers);
-                slice.part(move || is_abandoned(&answers), job.run(loaders.clone()))
+                let (personal, key, answers) = (self.clone(), job.key, Arc::clone(&job.answers));
+                slice.part(move || personal.abandon(&key, &answers), job.run(loaders.clone()))
             })
             .collect::<FuturesUnordered<_>>();
         let all = batches.drive(async { while executions.next().await.is_some() {} });
         slice.whole(self.0.gate.clone(), all).await;
+    }
+
+    /// Whether all streams that wait for a rendering have ended. No other stream can join it from then on.
+    fn abandon(&self, key: &Key, answers: &Answers) -> bool {
+        let ended = || lock(answers).iter().all(oneshot::Sender::is_closed);
+        if !ended() {
+            return false;
+        }
+        // A stream may have joined meanwhile.
+        let mut state = self.lock();
+        if !ended() {
+            return false;
+        }
+        if state.running.get(key).is_some_and(|running| Arc::ptr_eq(&running.answers, answers)) {
+            state.running.remove(key);
+        }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -311,10 +328,6 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-fn is_abandoned(answers: &Answers) -> bool {
-    lock(answers).iter().all(oneshot::Sender::is_closed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -224,7 +224,7 @@ impl Plan {
             return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
-        let nobody = Caller { identity: Identity::Anonymous, ip_address: None };
+        let nobody = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
         let body = self.execute(item, nobody, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::address::ClientNetwork;
-use crate::config::Config;
+use crate::config::Operations;
 use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
 
@@ -38,19 +38,17 @@ const MIN_THREADS: usize = 2;
 
 #[derive(Clone)]
 pub(super) struct Threads {
-    pool: Pool<Option<ClientNetwork>>,
+    pool: Pool<ClientNetwork>,
 }
 
 impl Threads {
-    pub(super) fn new(config: &Config) -> Self {
-        let settings = &config.operations;
+    pub(super) fn new(settings: &Operations) -> Self {
         let processors = available_parallelism().map_or(MIN_THREADS, NonZeroUsize::get);
         Self {
             pool: Pool::new(Bounds {
                 workers: settings.operation_threads.unwrap_or_else(|| processors.max(MIN_THREADS)),
                 queue: settings.operation_queue,
-                // The share is a limit by address.
-                share: if config.rates.rate_limits { settings.operation_queue_share } else { usize::MAX },
+                share: settings.operation_queue_share,
             }),
         }
     }

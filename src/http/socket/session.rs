@@ -21,7 +21,7 @@ use super::operations::{Operations, Output, Running};
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
 use super::upgrade::WebSocket;
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::fair::Gone;
@@ -83,7 +83,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn run(server: Server, socket: WebSocket, protocol: Protocol, headers: HeaderMap, origin: Origin) {
-        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(origin.address) };
+        let network = server.connections.network(origin.address);
+        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(origin.address), network };
         let settings = &server.config.socket;
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
@@ -338,7 +339,7 @@ impl Session {
 
     /// Key that the share of large requests counts by.
     fn network(&self) -> Option<ClientNetwork> {
-        self.caller.ip_address.map(ClientAddress::network)
+        self.caller.network
     }
 
     /// Whether one more operation may start on this socket now.
