@@ -105,6 +105,17 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         }
     }
 
+    /// Waits for the turn of a job that cannot be refused, because it is part of work that has begun.
+    pub async fn turn(&self, key: Option<K>) -> Permit<K> {
+        let mut waiting = match self.0.begin(key) {
+            Entered::Now(permit) => return permit,
+            Entered::Later(waiting) => waiting,
+        };
+        // The sender stays in the queue until it sends.
+        let _ = (&mut waiting.started).await;
+        waiting.shared.take().map_or_else(|| Permit(Arc::clone(&self.0)), Permit)
+    }
+
     /// Numbers of running and of waiting jobs.
     pub fn load(&self) -> (usize, usize) {
         let state = self.0.state();
@@ -137,9 +148,22 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         if state.waiting >= self.bounds.queue {
             return Err(Refusal::QueueFull);
         }
+        Ok(self.queue(&mut state, key))
+    }
+
+    fn begin(self: &Arc<Self>, key: Option<K>) -> Entered<K> {
+        let mut state = self.state();
+        if state.running < self.bounds.workers {
+            state.running += 1;
+            return Entered::Now(Permit(Arc::clone(self)));
+        }
+        self.queue(&mut state, key)
+    }
+
+    fn queue(self: &Arc<Self>, state: &mut State<K>, key: Option<K>) -> Entered<K> {
         let (start, started) = oneshot::channel();
         let number = state.push(key.clone(), start);
-        Ok(Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started }))
+        Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started })
     }
 }
 

@@ -99,6 +99,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("OPERATION_MAX_DIRECTIVES", "directives", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_COMPLEXITY", "fields", "processors and Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_BATCH", "operations in a list", "processors and Postgres", "413"),
+            limit("OPERATION_MAX_ANSWER_BYTES", "bytes of texts in an answer", "memory", TOO_COMPLEX),
             limit(
                 "OPERATION_TIMEOUT",
                 "seconds",

@@ -58,33 +58,40 @@ impl App {
     }
 
     async fn count_try(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<PasswordTry> {
-        if let Some(network) = network {
-            self.guard(Guard::Network, Key::Network(network)).await?;
+        let Some(network) = network else {
+            return Ok(PasswordTry { account: self.count_account(account).await?, network: None });
+        };
+        let counted = self.count_both(account, network).await;
+        match (counted, account) {
+            (Err(_), Account::Known(user)) if self.is_at_home(user.id, network).await? => {
+                let account = Key::UserFrom(user.id, network);
+                self.guard(Guard::Account, account).await?;
+                Ok(PasswordTry { account, network: None })
+            }
+            (counted, _) => counted,
         }
-        match self.count_account(account, network).await {
-            Ok(account) => Ok(PasswordTry { account, network: network.map(Key::Network) }),
+    }
+
+    async fn count_both(&self, account: Account<'_>, network: ClientNetwork) -> Result<PasswordTry> {
+        let network = Key::Network(network);
+        self.guard(Guard::Network, network).await?;
+        match self.count_account(account).await {
+            Ok(account) => Ok(PasswordTry { account, network: Some(network) }),
             Err(error) => {
                 // No password is compared.
-                self.forgive(Guard::Network, network.map(Key::Network)).await;
+                self.forgive(Guard::Network, Some(network)).await;
                 Err(error)
             }
         }
     }
 
-    async fn count_account(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<Key> {
+    async fn count_account(&self, account: Account<'_>) -> Result<Key> {
         let key = match account {
             Account::Known(user) => Key::User(user.id),
             Account::Unknown(name) => Key::Name(half_hash(name)),
         };
-        match (self.guard(Guard::Account, key).await, account, network) {
-            (Ok(()), ..) => Ok(key),
-            (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user.id, network).await? => {
-                let key = Key::UserFrom(user.id, network);
-                self.guard(Guard::Account, key).await?;
-                Ok(key)
-            }
-            (Err(error), ..) => Err(error),
-        }
+        self.guard(Guard::Account, key).await?;
+        Ok(key)
     }
 
     async fn guard(&self, guard: Guard, key: Key) -> Result<()> {

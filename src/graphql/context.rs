@@ -1,7 +1,7 @@
 //! What a resolver knows of the request it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_graphql::Context;
 use chrono::{DateTime, Utc};
@@ -66,6 +66,19 @@ impl Sharing {
 #[derive(Clone, Copy)]
 pub struct Deadline(pub Instant);
 
+/// Data of an execution: the bytes that long texts may still add to the answer.
+pub struct AnswerBytes {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl AnswerBytes {
+    /// `limit` is OPERATION_MAX_ANSWER_BYTES.
+    pub const fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+}
+
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
@@ -76,6 +89,8 @@ pub(super) trait ContextExt {
     fn viewer(&self) -> Result<Viewer>;
     /// UNAVAILABLE after the deadline of the operation. For root fields that need no viewer.
     fn check_deadline(&self) -> Result<()>;
+    /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
+    fn long_text<'a>(&self, text: &'a str) -> Result<&'a str>;
     /// What was resolved is not to be shown from then on, such as a signed address.
     fn fades(&self, at: DateTime<Utc>);
 }
@@ -117,9 +132,22 @@ impl ContextExt for Context<'_> {
 
     fn check_deadline(&self) -> Result<()> {
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
-            return Err(Error::new(ErrorCode::Unavailable, "The operation has taken too long. This field was not begun."));
+            return Err(Error::new(
+                ErrorCode::Unavailable,
+                "The operation has taken too long. This field was not begun.",
+            ));
         }
         Ok(())
+    }
+
+    fn long_text<'a>(&self, text: &'a str) -> Result<&'a str> {
+        let Some(AnswerBytes { limit, used }) = self.data_opt() else { return Ok(text) };
+        let bytes = text.len() as u64;
+        if used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > *limit {
+            let message = format!("The texts of an answer have at most {limit} bytes. Ask for fewer messages at once.");
+            return Err(Error::new(ErrorCode::OperationTooComplex, message));
+        }
+        Ok(text)
     }
 
     fn fades(&self, at: DateTime<Utc>) {

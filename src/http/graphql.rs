@@ -24,6 +24,7 @@ use super::threads::SMALL_INPUT;
 use super::{Server, events, paced, socket};
 use crate::fair::Gone;
 use crate::graphql::{Caller, Error, ErrorCode};
+use crate::limiter::Key;
 use crate::metrics::Transport;
 
 /// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
@@ -187,7 +188,7 @@ pub(super) async fn post(
         read_body(&body, max_batch)
     } else {
         let read = move || read_body(&body, max_batch).map(Requested::large);
-        match server.threads.run(network, &Gone::default(), read).await {
+        match server.threads.run(network.map(Key::Network), &Gone::default(), read).await {
             Ok(requested) => requested,
             Err(error) => return media.fail(error),
         }

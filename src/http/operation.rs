@@ -22,7 +22,8 @@ use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
-use crate::graphql::{Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::limiter::Key;
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -132,7 +133,10 @@ impl Operation {
             self.try_parse(server, false)
         } else {
             let on_thread = server.clone();
-            let parsed = server.threads.run(network, &Gone::default(), move || self.try_parse(&on_thread, true)).await;
+            let parsed = server
+                .threads
+                .run(network.map(Key::Network), &Gone::default(), move || self.try_parse(&on_thread, true))
+                .await;
             parsed.unwrap_or_else(|error| Err(Body::refused(error)))
         };
         parsed.map_err(|body| body.counted(server.app.metrics()))
@@ -214,14 +218,20 @@ impl Parsed {
         let deadline = Instant::now() + limit;
         let loaders = Loaders::of_request(server.app.clone(), batches.clone(), is_query.then_some(deadline));
         let (gone, waiting) = Gone::on_drop();
-        let (threads, network) = (server.threads.clone(), caller.network);
-        let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
+        let (threads, key) = (server.threads.clone(), caller.key());
+        let request = self
+            .request
+            .data(caller)
+            .data(loaders)
+            .data(gone.clone())
+            .data(Deadline(deadline))
+            .data(AnswerBytes::new(server.config.operations.operation_max_answer_bytes));
         // Boxed because the future is large and is moved to the task that runs it.
         let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
         let costly = self.costly;
         let task = tokio::spawn(async move {
             let answer = if costly {
-                threads.drive(network, &gone, async { execution.await.encode() }).await
+                threads.drive(key, &gone, async { execution.await.encode() }).await
             } else {
                 let body = execution.await.encode_if_small();
                 if body.is_encoded() {

@@ -34,6 +34,7 @@ use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::threads::SMALL_INPUT;
 use crate::ids::UserId;
+use crate::limiter::Key;
 use crate::metrics::{Open, Transport};
 
 /// What happens once in the life of a connection.
@@ -330,7 +331,7 @@ impl Session {
         let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
         let (protocol, server) = (self.protocol, self.server.clone());
         let read = move || protocol.read_large(&text);
-        match server.threads.run(self.network(), &Gone::default(), read).await {
+        match server.threads.run(self.network().map(Key::Network), &Gone::default(), read).await {
             Ok(Some(message)) => Ok(Some(message)),
             Ok(None) => Err(End::Close(Close::INVALID_MESSAGE)),
             Err(_) => Err(End::Close(Close::TRY_AGAIN)),
