@@ -18,9 +18,9 @@ pub(super) fn make_room(config: &mut Config) {
     let possible = connections_within(limit, config);
     if possible < wanted {
         tracing::warn!(
-            limit,
-            MAX_CONNECTIONS = wanted,
-            "the limit of open files allows {possible} connections at once"
+            open_files = limit,
+            "MAX_CONNECTIONS is {possible} and not {wanted}, because the process may open only {limit} files; raise its \
+             limit (ulimit -n, LimitNOFILE)"
         );
         config.connections.max_connections = possible;
     }

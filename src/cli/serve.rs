@@ -27,6 +27,9 @@ use super::{open_files, signals};
 const POSTGRES_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(config: Config) -> Result<()> {
+    if std::env::var_os("TRUST_FORWARDED_FOR").is_some() {
+        bail!("TRUST_FORWARDED_FOR is no setting any more: set TRUSTED_PROXIES to the networks of your proxies");
+    }
     start_logging(&config)?;
     let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
     let stop = signals::listen(config.process.drain_delay + config.process.drain_timeout + grace)?;

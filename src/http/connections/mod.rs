@@ -11,6 +11,7 @@ mod unfinished;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 
@@ -30,6 +31,8 @@ pub(super) struct Connections(Arc<Parts>);
 
 struct Parts {
     settings: ConnectionSettings,
+    /// SOCKET_WRITE_TIMEOUT, which holds for answers as well.
+    write_timeout: Duration,
     /// RATE_LIMITS, which the limits by address follow.
     limit_addresses: bool,
     trusted: TrustedProxies,
@@ -79,6 +82,7 @@ impl Connections {
         let (max, max_per_address) = (settings.max_unfinished_bytes, settings.max_unfinished_bytes_per_address);
         Self(Arc::new(Parts {
             unfinished: Unfinished::new(max, max_per_address, metrics.clone()),
+            write_timeout: config.socket.socket_write_timeout,
             limit_addresses: config.rates.rate_limits,
             trusted: config.places.trusted_proxies.clone(),
             open: Arc::default(),

@@ -326,9 +326,15 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a message whose text is large.
+    /// Reads a message whose text is large. It counts as a request, because every kind of message can be large and all
+    /// share the threads. An operation counts once more when it starts.
     async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
         let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
+        if let Some(address) = self.caller.ip_address
+            && self.server.admit_request(address).is_err()
+        {
+            return Err(End::Close(Close::TRY_AGAIN));
+        }
         let (protocol, server) = (self.protocol, self.server.clone());
         let read = move || protocol.read_large(&text);
         match server.threads.run(self.network().map(Key::Network), &Gone::default(), read).await {
