@@ -316,7 +316,7 @@ pub struct Socket {
     /// Operations that may run on one socket at once; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "100", value_name = "1..10000", value_parser = within::<usize>(1..=10_000))]
     pub socket_max_operations: usize,
-    /// Operations that may start on one socket each second, saved up for one second; one more gets RATE_LIMITED
+    /// Operations that may start on one socket each second, saved up for one second; one more gets RATE_LIMITED. Four times as many messages of any kind may come; one more closes the socket with 1013
     #[arg(long, env, default_value = "50", value_name = "1..100000", value_parser = within::<u32>(1..=100_000))]
     pub socket_operations_per_second: u32,
     /// Sockets and event streams that one user may have open on this node; one more is closed with 4410, or gets 429

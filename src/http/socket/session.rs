@@ -37,6 +37,10 @@ use crate::ids::UserId;
 use crate::limiter::Key;
 use crate::metrics::{Open, Transport};
 
+/// Messages of any kind that a client may send for each operation that it may start. Pings, pongs and completions come on
+/// top of operations.
+const MESSAGES_PER_OPERATION: u32 = 4;
+
 /// What happens once in the life of a connection.
 enum Rare {
     Over(Over),
@@ -70,6 +74,8 @@ pub(super) struct Session {
     connected: Option<Connected>,
     _open: Open,
     bucket: TokenBucket,
+    /// Messages of any kind that the client may still send.
+    messages: TokenBucket,
     pub(super) operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
     pub(super) ping_at: Instant,
@@ -95,6 +101,10 @@ impl Session {
             connected: None,
             _open: server.app.metrics().socket(),
             bucket: TokenBucket::new(settings.socket_operations_per_second, Instant::now()),
+            messages: TokenBucket::new(
+                settings.socket_operations_per_second.saturating_mul(MESSAGES_PER_OPERATION),
+                Instant::now(),
+            ),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
             socket,
@@ -271,6 +281,7 @@ impl Session {
     pub(super) async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
+        self.count_message(message.as_ref())?;
         match self.read(message).await? {
             None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => Ok(()),
             Some(ClientMessage::ConnectionTerminate) => Err(End::Close(Close::NORMAL)),
@@ -287,6 +298,15 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Ends a socket that floods the node with messages. Operations have limits of their own, which end none.
+    fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
+        let counted = match message {
+            None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
+            _ => self.caller.ip_address.is_none_or(|address| self.server.admit_request(address).is_ok()),
+        };
+        if counted && self.messages.take(Instant::now()).is_ok() { Ok(()) } else { Err(End::Close(Close::TRY_AGAIN)) }
     }
 
     async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {
