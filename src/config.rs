@@ -152,7 +152,7 @@ pub struct Auth {
     #[arg(long, env, default_value = "200", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
     pub password_queue: usize,
     /// Passwords from one address that may wait for a thread; a further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "20", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    #[arg(long, env, default_value = "60", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
     pub password_queue_share: usize,
 }
 
@@ -202,6 +202,9 @@ pub struct Operations {
     /// Operations in one HTTP request that is a list of them; a longer one gets 413
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<usize>(1..=1000))]
     pub operation_max_batch: usize,
+    /// Bytes of the texts in one answer, such as bodies of messages; a field beyond it gets OPERATION_TOO_COMPLEX
+    #[arg(long, env, default_value = "8388608", value_name = "BYTES", value_parser = within::<u64>(1_048_576..=1_073_741_824))]
+    pub operation_max_answer_bytes: u64,
     /// Seconds a query or mutation may take; a query is then stopped, a mutation finished without telling its client
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub operation_timeout: Duration,
@@ -313,7 +316,7 @@ pub struct Socket {
     /// Operations that may run on one socket at once; one more gets RATE_LIMITED
     #[arg(long, env, default_value = "100", value_name = "1..10000", value_parser = within::<usize>(1..=10_000))]
     pub socket_max_operations: usize,
-    /// Operations that may start on one socket each second, saved up for one second; one more gets RATE_LIMITED
+    /// Operations that may start on one socket each second, saved up for one second; one more gets RATE_LIMITED. Four times as many messages of any kind may come; one more closes the socket with 1013
     #[arg(long, env, default_value = "50", value_name = "1..100000", value_parser = within::<u32>(1..=100_000))]
     pub socket_operations_per_second: u32,
     /// Sockets and event streams that one user may have open on this node; one more is closed with 4410, or gets 429

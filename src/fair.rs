@@ -25,7 +25,7 @@ impl Gone {
     }
 }
 
-/// How many jobs a pool runs and lets wait.
+/// Limits on the running and the waiting jobs of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Jobs that run at the same time.
@@ -70,9 +70,9 @@ struct State<K> {
     /// The number of the next job that waits.
     next: u64,
     /// The jobs that wait, by key. No queue is empty.
-    queues: HashMap<K, VecDeque<Job>>,
+    queues: HashMap<Option<K>, VecDeque<Job>>,
     /// The keys of `queues`, in the order of their turns.
-    turns: VecDeque<K>,
+    turns: VecDeque<Option<K>>,
 }
 
 #[derive(Debug)]
@@ -91,9 +91,9 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         Self(Arc::new(Shared { bounds, state: Mutex::new(state) }))
     }
 
-    /// Waits for the turn of a job of `key`. The job leaves the queue when `gone` signals or the future is dropped.
-    pub async fn permit(&self, key: K, gone: &Gone) -> Result<Permit<K>, Refusal> {
-        let mut waiting = match self.0.enter(key, gone)? {
+    /// Waits for the turn of a job of `key`. Jobs without a key have a turn together, and no bound on their share. The job leaves the queue when `gone` signals or the future is dropped.
+    pub async fn permit(&self, key: impl Into<Option<K>>, gone: &Gone) -> Result<Permit<K>, Refusal> {
+        let mut waiting = match self.0.enter(key.into(), gone)? {
             Entered::Now(permit) => return Ok(permit),
             Entered::Later(waiting) => waiting,
         };
@@ -105,7 +105,18 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         }
     }
 
-    /// Jobs that run, and jobs that wait.
+    /// Waits for the turn of a job that cannot be refused, because it is part of work that has begun.
+    pub async fn turn(&self, key: Option<K>) -> Permit<K> {
+        let mut waiting = match self.0.begin(key) {
+            Entered::Now(permit) => return permit,
+            Entered::Later(waiting) => waiting,
+        };
+        // The sender stays in the queue until it sends.
+        let _ = (&mut waiting.started).await;
+        waiting.shared.take().map_or_else(|| Permit(Arc::clone(&self.0)), Permit)
+    }
+
+    /// Numbers of running and of waiting jobs.
     pub fn load(&self) -> (usize, usize) {
         let state = self.0.state();
         (state.running, state.waiting)
@@ -122,7 +133,7 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(self: &Arc<Self>, key: K, gone: &Gone) -> Result<Entered<K>, Refusal> {
+    fn enter(self: &Arc<Self>, key: Option<K>, gone: &Gone) -> Result<Entered<K>, Refusal> {
         if gone.is_gone() {
             return Err(Refusal::Gone);
         }
@@ -131,20 +142,33 @@ impl<K: Hash + Eq + Clone> Shared<K> {
             state.running += 1;
             return Ok(Entered::Now(Permit(Arc::clone(self))));
         }
-        if state.queues.get(&key).map_or(0, VecDeque::len) >= self.bounds.share {
+        if key.is_some() && state.queues.get(&key).map_or(0, VecDeque::len) >= self.bounds.share {
             return Err(Refusal::ShareFull);
         }
         if state.waiting >= self.bounds.queue {
             return Err(Refusal::QueueFull);
         }
+        Ok(self.queue(&mut state, key))
+    }
+
+    fn begin(self: &Arc<Self>, key: Option<K>) -> Entered<K> {
+        let mut state = self.state();
+        if state.running < self.bounds.workers {
+            state.running += 1;
+            return Entered::Now(Permit(Arc::clone(self)));
+        }
+        self.queue(&mut state, key)
+    }
+
+    fn queue(self: &Arc<Self>, state: &mut State<K>, key: Option<K>) -> Entered<K> {
         let (start, started) = oneshot::channel();
         let number = state.push(key.clone(), start);
-        Ok(Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started }))
+        Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started })
     }
 }
 
 impl<K: Hash + Eq + Clone> State<K> {
-    fn push(&mut self, key: K, start: oneshot::Sender<()>) -> u64 {
+    fn push(&mut self, key: Option<K>, start: oneshot::Sender<()>) -> u64 {
         let number = self.next;
         self.next += 1;
         self.waiting += 1;
@@ -160,7 +184,7 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 
     /// Takes a job that waits out of its queue. False if it has started.
-    fn remove(&mut self, key: &K, number: u64) -> bool {
+    fn remove(&mut self, key: &Option<K>, number: u64) -> bool {
         let Some(queue) = self.queues.get_mut(key) else { return false };
         let Some(place) = queue.iter().position(|job| job.number == number) else { return false };
         queue.remove(place);
@@ -196,7 +220,7 @@ impl<K: Hash + Eq + Clone> State<K> {
 struct Waiting<K: Hash + Eq + Clone> {
     /// The pool, until the permit is taken.
     shared: Option<Arc<Shared<K>>>,
-    key: K,
+    key: Option<K>,
     number: u64,
     /// Lives as long as the place, so that starting the job never fails.
     started: oneshot::Receiver<()>,

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 /// The pause between an answer and the next question.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of parts in which the timeout is waited for. A process that was stopped for a while, by a signal or with its
+/// Number of parts that the timeout is divided into. A process that was stopped for a while, by a signal or with its
 /// machine, loses one part by that, so that the runtime has time to answer when the process continues.
 const PARTS: u32 = 10;
 

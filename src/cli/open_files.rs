@@ -4,11 +4,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parlance::config::Config;
 
 /// Files besides the connections of clients and of the pool of Postgres: those of Redis and S3, the listener, the
-/// runtime, and files that are looked into.
+/// runtime, and files under inspection.
 const OTHERS: usize = 128;
 
-/// Raises the limit of open files to the most that the process may set, and lowers MAX_CONNECTIONS where they would not
-/// leave room for other files.
+/// Raises the limit of open files to the most that the process may set, and lowers MAX_CONNECTIONS if that number of
+/// connections would leave no room for other files.
 pub(super) fn make_room(config: &mut Config) {
     let limit = match raise() {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
@@ -18,15 +18,16 @@ pub(super) fn make_room(config: &mut Config) {
     let possible = connections_within(limit, config);
     if possible < wanted {
         tracing::warn!(
-            limit,
-            MAX_CONNECTIONS = wanted,
-            "the limit of open files allows {possible} connections at once"
+            open_files = limit,
+            "MAX_CONNECTIONS is {possible} and not {wanted}, because the process may open only {limit} files; raise its \
+             limit (ulimit -n, LimitNOFILE)"
         );
         config.connections.max_connections = possible;
     }
 }
 
-/// A request to the server's own S3 has a file besides its connection, so that a quarter is left for those.
+/// A request to the server's own S3 opens a file besides its connection, so a quarter of the limit is left for these
+/// files.
 fn connections_within(files: usize, config: &Config) -> usize {
     let postgres = usize::try_from(config.postgres.database_pool_size).unwrap_or(usize::MAX);
     let left = files.saturating_sub(postgres.saturating_add(OTHERS));

@@ -23,12 +23,14 @@ use parlance::{store, watchdog};
 
 use super::{open_files, signals};
 
-/// How long the private Postgres may take to stop, after the time that the drain has.
+/// Time limit for the private Postgres to stop, in addition to that of the drain.
 const POSTGRES_GRACE: Duration = Duration::from_secs(10);
 
-pub(super) fn run(mut config: Config) -> Result<()> {
+pub(super) fn run(config: Config) -> Result<()> {
+    if std::env::var_os("TRUST_FORWARDED_FOR").is_some() {
+        bail!("TRUST_FORWARDED_FOR is no setting any more: set TRUSTED_PROXIES to the networks of your proxies");
+    }
     start_logging(&config)?;
-    open_files::make_room(&mut config);
     let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
     let stop = signals::listen(config.process.drain_delay + config.process.drain_timeout + grace)?;
     let runtime = super::runtime()?;
@@ -42,11 +44,12 @@ pub(super) fn run(mut config: Config) -> Result<()> {
     runtime.block_on(serve(config, stop))
 }
 
-async fn serve(config: Config, stop: CancellationToken) -> Result<()> {
+async fn serve(mut config: Config, stop: CancellationToken) -> Result<()> {
     // Before the minutes that a first start may take: an address in use is worth knowing at once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
+    open_files::make_room(&mut config);
     if config.places.database_url.is_some() {
         return serve_on(&config, None, listener, stop).await;
     }
@@ -163,7 +166,9 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
     let base = format!("http://{}", listener.local_addr()?);
     writeln!(out, "Parlance {} is ready.\n", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  GraphQL    {base}/graphql   (subscriptions: the same address over WebSocket)")?;
-    writeln!(out, "  Explorer   {base}/graphiql   (or {base}/playground)")?;
+    if config.web.explorers {
+        writeln!(out, "  Explorer   {base}/graphiql   (or {base}/playground)")?;
+    }
     writeln!(out, "  Health     {base}/health/ready\n")?;
     match postgres {
         Some(postgres) => writeln!(

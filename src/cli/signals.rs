@@ -26,7 +26,7 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
             if token.is_cancelled() {
                 leave(|| tracing::warn!("second signal: leaving at once"));
             }
-            // First of all: to cancel runs code of the runtime.
+            // The clock is started first, because cancelling runs code of the runtime.
             let _ = start_clock.send(());
             token.cancel();
         }
@@ -42,8 +42,8 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Ends the process with the exit code 1, after a line in the log. Where that cannot be written, or the process does not
-/// end by itself, it is killed.
+/// Ends the process with the exit code 1, after a line in the log. If the line cannot be written, or the process does
+/// not end by itself, SIGKILL ends it.
 pub(super) fn leave(last_words: impl FnOnce() + Send + 'static) -> ! {
     let exit = move || {
         last_words();

@@ -23,8 +23,8 @@ pub struct Rates {
     /// Fields that one user may ask for, or all anonymous clients of one address, counted as for OPERATION_MAX_COMPLEXITY
     #[arg(long, env, default_value = "250000/15s", value_name = "COUNT/TIME")]
     pub rate_cost: Allowance,
-    /// Accounts registered from one address
-    #[arg(long, env, default_value = "20/1h", value_name = "COUNT/TIME")]
+    /// Tries to register an account from one address
+    #[arg(long, env, default_value = "50/1h", value_name = "COUNT/TIME")]
     pub rate_registrations: Allowance,
     /// Messages that one user sends or schedules
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
@@ -79,7 +79,7 @@ pub struct Rates {
     pub password_max_delay: Duration,
 }
 
-/// How many within how long: `300/1m` are 300 at once, and then one every 200 ms.
+/// Number of actions within a time: `300/1m` allows 300 at once, and then one every 200 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
     /// Written `off`.

@@ -61,8 +61,8 @@ impl Accounts<'_> {
         let device = device.checked(&mut check);
         check.password("password", &registration.password);
         check.done()?;
-        if let Some(address) = client.address {
-            self.app.take_for(Rate::Registrations, Key::Network(address.network()), 1)?;
+        if let Some(network) = client.network {
+            self.app.take_for(Rate::Registrations, Key::Network(network), 1)?;
         }
         let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
         let candidate = Candidate { password: registration.password, path: "password", known };
@@ -89,7 +89,8 @@ impl Accounts<'_> {
         tx.finish(done).await
     }
 
-    /// By username, verified e-mail or verified phone. Tells nothing of whether the account exists, in words or in time.
+    /// By username, verified e-mail or verified phone. Neither the answer nor its duration shows whether the account
+    /// exists.
     pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
         admit(client)?;
         let mut check = Check::default();
@@ -166,7 +167,7 @@ impl Accounts<'_> {
         tx.finish(done).await
     }
 
-    /// Password jobs of this node that run, and that wait.
+    /// Numbers of running and of waiting password jobs on this node.
     pub fn password_load(&self) -> (usize, usize) {
         self.app.parts.passwords.load()
     }

@@ -9,6 +9,7 @@ use super::groups::{Group, where_may};
 use super::permissions::Action;
 use super::{App, Viewer};
 use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
 use crate::log::Transaction;
 use crate::store::conversations::Conversation;
 use crate::store::removed_participants::{self, Banned};
@@ -20,6 +21,7 @@ pub struct Bans<'a> {
 impl Bans<'_> {
     /// Lifts a ban. The user can then join by an invite that was made after the removal.
     pub async fn lift(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = lift_in(&mut tx, viewer, conversation, user).await;
         tx.finish(done).await

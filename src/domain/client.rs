@@ -1,19 +1,12 @@
 //! The client of a request, as far as the rules need to know it.
 
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::fair::Gone;
 
 /// A client that waits for the answer to a request.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// Address that the client calls from. The server itself has none.
-    pub address: Option<ClientAddress>,
+    /// Key that limits by address count by. None if they do not apply to this client.
+    pub network: Option<ClientNetwork>,
     pub gone: Gone,
-}
-
-impl Client {
-    /// The key that shares of password work are counted by.
-    pub(super) fn key(&self) -> Option<ClientNetwork> {
-        self.address.map(ClientAddress::network)
-    }
 }

@@ -41,6 +41,7 @@ impl Contacts<'_> {
 
     /// Only whoever was asked accepts. Returns the new contact.
     pub async fn accept(&self, viewer: Viewer, id: ContactRequestId) -> Result<User> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.accept_in(&mut tx, viewer.user, id).await;
         tx.finish(done).await
@@ -48,6 +49,7 @@ impl Contacts<'_> {
 
     /// Only whoever was asked declines. The asker finds the request gone, and may ask again.
     pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.decline_in(&mut tx, viewer.user, id).await;
         tx.finish(done).await
@@ -55,6 +57,7 @@ impl Contacts<'_> {
 
     /// From both sides; no error where they are no contacts.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.remove_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await

@@ -40,7 +40,7 @@ pub(super) struct Files {
     workshop: Workshop,
     /// None where nothing is scanned.
     scanner: Option<Scanner>,
-    /// Room on the disk for a few files, given to the users in turn.
+    /// Disk space for a few files, granted to the users in turn.
     seats: Pool<UserId>,
 }
 
@@ -197,7 +197,7 @@ impl Files {
         self.seats.permit(user, gone).await.map_err(turned_away)
     }
 
-    /// Files that are inspected, and files that wait.
+    /// Numbers of files under inspection and of files that wait for it.
     pub(super) fn load(&self) -> (usize, usize) {
         self.seats.load()
     }

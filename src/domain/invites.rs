@@ -24,7 +24,7 @@ use crate::store::removed_participants;
 /// Random bytes of a code: 144 bits, which base64 writes without a rest.
 const CODE_BYTES: usize = 18;
 
-/// The same for a code that is unknown, revoked, expired, used up or closed to the viewer.
+/// The one error for a code that is unknown, revoked, expired, used up or closed to the viewer.
 const NO_INVITE: Error = Error::NotFound("No such invite.");
 
 pub struct Invites<'a> {
@@ -70,6 +70,7 @@ impl Invites<'_> {
 
     /// It lets nobody in from here on.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = revoke_in(&mut tx, viewer, id).await;
         tx.finish(done).await

@@ -5,12 +5,12 @@ use super::{App, Viewer};
 use crate::limiter::{Exceeded, Key, Limiter, Rate};
 
 impl App {
-    /// Counts what the viewer does. RATE_LIMITED where it is more than the rate allows now.
+    /// Counts actions of the viewer. Returns RATE_LIMITED if the rate does not allow them now.
     pub(super) fn take(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
         self.take_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Counts what `key` does. RATE_LIMITED where it is more than the rate allows now.
+    /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
     pub fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
         self.limiter().take(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
     }

@@ -54,8 +54,19 @@ impl Messages<'_> {
             check.expires_in(seconds);
         }
         check.done()?;
-        self.app.take(Rate::Messages, viewer, 1)?;
+        if let Err(limited) = self.app.take(Rate::Messages, viewer, 1) {
+            return self.stored(viewer, &message).await?.ok_or(limited);
+        }
         self.app.parts.writers.send(Outgoing { sender: viewer.user, message }).await
+    }
+
+    /// The message that the viewer has stored with this clientId in the same conversation. It is not a new one, so a rate
+    /// does not refuse it.
+    async fn stored(&self, viewer: Viewer, message: &NewMessage) -> Result<Option<Message>> {
+        let Some(client_id) = &message.client_id else { return Ok(None) };
+        let connection = self.app.connection().await?;
+        let found = messages::by_client_ids(&connection, &[(viewer.user, client_id)]).await?;
+        Ok(found.into_iter().find(|found| found.conversation_id == message.conversation))
     }
 
     /// None where the viewer may not see it.
@@ -68,8 +79,8 @@ impl Messages<'_> {
         Ok(messages::visible_to(&*self.app.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Replaces the message's body. The one before is kept for the audit, up to `Limits::max_kept_edits` of a message.
-    /// Beside attachments it may be empty.
+    /// Replaces the message's body. The former body is kept for the audit, at most `Limits::max_kept_edits` of them for
+    /// each message. The body of a message with attachments may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
         check.caption(&body, self.app.limits().max_message_length);

@@ -171,7 +171,7 @@ impl App {
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let files = Arc::new(Files::new(blobs, config));
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
-        let passwords = Passwords::new(&config.auth, config.rates.rate_limits, random.clone()).await?;
+        let passwords = Passwords::new(&config.auth, random.clone()).await?;
         let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
         let (limits, calls, webrtc) = (config.limits.clone(), config.calls.clone(), config.webrtc.clone());
         let parts = Parts {

@@ -120,6 +120,7 @@ impl Participants<'_> {
     /// An owner who leaves hands over to the longest-standing admin, else to the longest-standing member. The last one
     /// takes the group along.
     pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.remove_in(&mut tx, viewer, conversation, viewer.user, false).await;
         tx.finish(done).await.map(drop)
@@ -137,6 +138,7 @@ impl Participants<'_> {
         if user == viewer.user {
             return Err(Error::invalid("userId", "To go yourself, leave the conversation."));
         }
+        self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = self.remove_in(&mut tx, viewer, conversation, user, ban).await;
         tx.finish(done).await

@@ -35,7 +35,7 @@ struct PasswordTry {
 impl App {
     /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
     pub(super) async fn check_password(&self, account: Account<'_>, password: String, client: &Client) -> Result<bool> {
-        let counted = self.count_try(account, client.address.map(ClientAddress::network)).await?;
+        let counted = self.count_try(account, client.network).await?;
         let hash = match account {
             Account::Known(user) => Some(user.password_hash.clone()),
             Account::Unknown(_) => None,
@@ -45,7 +45,7 @@ impl App {
             Ok(false) => {}
             Ok(true) => {
                 self.limiter().forget(Guard::Account, counted.account).await;
-                // Only this one, because an attacker can have an account, too.
+                // Earlier failures of the network stay, because an attacker can have an account, too.
                 self.forgive(Guard::Network, counted.network).await;
             }
             // No password was compared.
@@ -58,23 +58,40 @@ impl App {
     }
 
     async fn count_try(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<PasswordTry> {
-        if let Some(network) = network {
-            self.guard(Guard::Network, Key::Network(network)).await?;
+        let Some(network) = network else {
+            return Ok(PasswordTry { account: self.count_account(account).await?, network: None });
+        };
+        let counted = self.count_both(account, network).await;
+        match (counted, account) {
+            (Err(_), Account::Known(user)) if self.is_at_home(user.id, network).await? => {
+                let account = Key::UserFrom(user.id, network);
+                self.guard(Guard::Account, account).await?;
+                Ok(PasswordTry { account, network: None })
+            }
+            (counted, _) => counted,
         }
+    }
+
+    async fn count_both(&self, account: Account<'_>, network: ClientNetwork) -> Result<PasswordTry> {
+        let network = Key::Network(network);
+        self.guard(Guard::Network, network).await?;
+        match self.count_account(account).await {
+            Ok(account) => Ok(PasswordTry { account, network: Some(network) }),
+            Err(error) => {
+                // No password is compared.
+                self.forgive(Guard::Network, Some(network)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn count_account(&self, account: Account<'_>) -> Result<Key> {
         let key = match account {
             Account::Known(user) => Key::User(user.id),
             Account::Unknown(name) => Key::Name(half_hash(name)),
         };
-        let account = match (self.guard(Guard::Account, key).await, account, network) {
-            (Ok(()), ..) => key,
-            (Err(_), Account::Known(user), Some(network)) if self.is_at_home(user.id, network).await? => {
-                let key = Key::UserFrom(user.id, network);
-                self.guard(Guard::Account, key).await?;
-                key
-            }
-            (Err(error), ..) => return Err(error),
-        };
-        Ok(PasswordTry { account, network: network.map(Key::Network) })
+        self.guard(Guard::Account, key).await?;
+        Ok(key)
     }
 
     async fn guard(&self, guard: Guard, key: Key) -> Result<()> {

@@ -25,7 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Passwords {
     argon2: Argon2<'static>,
     random: Random,
-    pool: Pool<Option<ClientNetwork>>,
+    pool: Pool<ClientNetwork>,
     /// Hash to verify when the account does not exist, so that the answer takes as long.
     decoy: String,
 }
@@ -39,8 +39,7 @@ pub(super) struct Candidate {
 }
 
 impl Passwords {
-    /// `shares` is false if one address may fill the whole queue.
-    pub async fn new(settings: &Auth, shares: bool, random: Random) -> Result<Self, Internal> {
+    pub async fn new(settings: &Auth, random: Random) -> Result<Self, Internal> {
         let params = Params::new(settings.password_memory_kib, settings.password_passes, 1, None)
             .map_err(|error| Internal::PasswordHash(error.to_string()))?;
         let mut passwords = Self {
@@ -48,7 +47,7 @@ impl Passwords {
             pool: Pool::new(Bounds {
                 workers: settings.password_threads,
                 queue: settings.password_queue,
-                share: if shares { settings.password_queue_share } else { usize::MAX },
+                share: settings.password_queue_share,
             }),
             decoy: String::new(),
             random,
@@ -96,7 +95,7 @@ impl Passwords {
         Ok(matches && known)
     }
 
-    /// Jobs that run, and jobs that wait.
+    /// Numbers of running and of waiting jobs.
     pub(super) fn load(&self) -> (usize, usize) {
         self.pool.load()
     }
@@ -114,10 +113,10 @@ impl Passwords {
         client: &Client,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let permit = self.pool.permit(client.key(), &client.gone).await.map_err(refused)?;
+        let permit = self.pool.permit(client.network, &client.gone).await.map_err(refused)?;
         let result = tokio::task::spawn_blocking(move || {
             // The thread holds the permit: a client that disconnects frees no permit that is in use.
-            let _permit: Permit<Option<ClientNetwork>> = permit;
+            let _permit: Permit<ClientNetwork> = permit;
             work()
         });
         result.await.map_err(|error| Internal::PasswordHash(error.to_string()))?

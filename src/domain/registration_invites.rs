@@ -95,7 +95,7 @@ fn hash(code: &str) -> Vec<u8> {
 
 /// Permission to register, before the use of the code is taken.
 pub(super) struct Admission {
-    /// None if the server needs no code.
+    /// SHA-256 of the code. None if the server needs no code.
     code_hash: Option<Vec<u8>>,
 }
 

@@ -61,6 +61,7 @@ impl ScheduledMessages<'_> {
 
     /// NOT_FOUND where it was sent meanwhile.
     pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
+        self.app.take(Rate::Messages, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
         let done = cancel_in(&mut tx, viewer, id).await;
         tx.finish(done).await

@@ -11,7 +11,7 @@ use crate::ids::{SessionId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::sessions::{self, RefreshToken, Revoke, Session};
 
-/// Bytes of what may be a refresh token; the server's own have 55.
+/// Maximum bytes of a text that is checked as a refresh token. Tokens of this server have 55.
 const MAX_REFRESH_TOKEN: usize = 128;
 const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
 

@@ -26,7 +26,7 @@ const KEY_FILE: &str = "access-token-key.pem";
 /// Tokens that a node keeps in mind as rightly signed; a signature costs as much as all else in a small request.
 const VERIFIED: usize = 100_000;
 
-/// Bytes of what may be an access token; the server's own have about 350.
+/// Maximum bytes of a text that is checked as an access token. Tokens of this server have about 350.
 const MAX_TOKEN: usize = 4096;
 
 /// Signs and verifies access tokens.

@@ -84,7 +84,7 @@ impl Uploads<'_> {
         self.app.parts.files.settings.max_upload_bytes
     }
 
-    /// Files that this node inspects, and files that wait for it.
+    /// Numbers of files that this node inspects, and of files that wait for it.
     pub fn inspection_load(&self) -> (usize, usize) {
         self.app.parts.files.load()
     }

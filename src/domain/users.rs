@@ -33,8 +33,8 @@ impl Users<'_> {
         Ok(users::by_username(&mut *self.app.connection().await?, &username).await?)
     }
 
-    /// By username prefix, display name, or the whole verified e-mail or phone of users who let the viewer: exact
-    /// matches first, then prefixes, then names.
+    /// Searches by username prefix, by display name, or by the whole verified e-mail or phone of users who allow it.
+    /// Exact matches come first, then prefixes, then names.
     pub async fn search(
         &self,
         viewer: Viewer,

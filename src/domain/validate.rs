@@ -55,7 +55,7 @@ fn phone_digits(text: &str) -> String {
 }
 
 /// Whether a password takes an attacker many guesses. `known` are words that the attacker tries first. Takes tens of
-/// milliseconds: for a thread that may block.
+/// milliseconds, so it belongs on a thread that may block.
 pub(super) fn is_hard_to_guess(password: &str, known: &[&str]) -> bool {
     let end = password.char_indices().nth(ESTIMATED_CHARACTERS).map_or(password.len(), |(end, _)| end);
     zxcvbn::zxcvbn(&password[..end], known).score() >= MIN_PASSWORD_SCORE
@@ -118,7 +118,8 @@ impl Check {
         phone
     }
 
-    /// Checks the length of a new password, in the field `path`. Its strength takes a thread: `Passwords::hash_new`.
+    /// Checks the length of a new password, in the field `path`. `Passwords::hash_new` checks its strength, on a thread
+    /// that may block.
     pub(super) fn password(&mut self, path: &str, password: &str) {
         if !PASSWORD.contains(&password.chars().count()) {
             let (min, max) = PASSWORD.into_inner();

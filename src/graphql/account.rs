@@ -114,6 +114,7 @@ impl AccountMutation {
     /// code that is missing, unknown, spent or expired gets BAD_USER_INPUT at `invite`. CONFLICT where the username is
     /// taken. The answer does not depend on whether another account has the e-mail or phone.
     async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
+        ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let registration = Registration {
             username: input.username,
@@ -128,6 +129,7 @@ impl AccountMutation {
 
     /// By username, verified e-mail or verified phone, with a password.
     async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
+        ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let accounts = ctx.app().accounts();
         let signed_in = accounts.login(&input.identifier, input.password, device, &ctx.client()).await?;
@@ -138,6 +140,7 @@ impl AccountMutation {
     /// browser, returns the same pair, or the session's newest one if that was spent meanwhile. After that it ends the
     /// session. UNAUTHENTICATED where the session has ended.
     async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
+        ctx.check_deadline()?;
         let ip_address = ctx.caller().ip_address;
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
     }

@@ -35,7 +35,7 @@ impl Default for Batches {
 /// The loads that have begun, and what tells whether the execution is stalled.
 #[derive(Default)]
 struct Driver {
-    /// Loads of the present level that wait for their turn.
+    /// Loads of the current level that wait for their turn.
     waiting: VecDeque<FutureObj<'static, ()>>,
     running: FuturesUnordered<FutureObj<'static, ()>>,
     wakes: Arc<Wakes>,

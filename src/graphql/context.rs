@@ -1,7 +1,7 @@
 //! What a resolver knows of the request it belongs to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_graphql::Context;
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::{Error, ErrorCode, Result};
 use super::loaders::Loaders;
-use crate::address::ClientAddress;
+use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
 use crate::domain::{App, Viewer};
 use crate::fair::Gone;
@@ -20,6 +20,9 @@ pub struct Caller {
     pub identity: Identity,
     /// Address of the client. An execution that renders events for several subscribers has none.
     pub ip_address: Option<ClientAddress>,
+    /// Key that limits by address count by. None if they are off, for a trusted proxy that sends a request of its own, and
+    /// for an execution that no request asked for.
+    pub network: Option<ClientNetwork>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +62,22 @@ impl Sharing {
     }
 }
 
-/// Data of an execution: the time at which its client is told that it takes too long. Root fields whose turn comes later
-/// are not begun.
+/// Deadline of an execution. At that time the client gets an error, and no further root field is begun.
 #[derive(Clone, Copy)]
 pub struct Deadline(pub Instant);
+
+/// Data of an execution: the bytes that long texts may still add to the answer.
+pub struct AnswerBytes {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl AnswerBytes {
+    /// `limit` is OPERATION_MAX_ANSWER_BYTES.
+    pub const fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+}
 
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
@@ -72,6 +87,10 @@ pub(super) trait ContextExt {
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.
     fn viewer(&self) -> Result<Viewer>;
+    /// UNAVAILABLE after the deadline of the operation. For root fields that need no viewer.
+    fn check_deadline(&self) -> Result<()>;
+    /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
+    fn long_text<'a>(&self, text: &'a str) -> Result<&'a str>;
     /// What was resolved is not to be shown from then on, such as a signed address.
     fn fades(&self, at: DateTime<Utc>);
 }
@@ -86,7 +105,7 @@ impl ContextExt for Context<'_> {
     }
 
     fn client(&self) -> Client {
-        Client { address: self.caller().ip_address, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
+        Client { network: self.caller().network, gone: self.data_opt::<Gone>().cloned().unwrap_or_default() }
     }
 
     fn loaders(&self) -> &Loaders {
@@ -109,6 +128,26 @@ impl ContextExt for Context<'_> {
             Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
             Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
         }
+    }
+
+    fn check_deadline(&self) -> Result<()> {
+        if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
+            return Err(Error::new(
+                ErrorCode::Unavailable,
+                "The operation has taken too long. This field was not begun.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn long_text<'a>(&self, text: &'a str) -> Result<&'a str> {
+        let Some(AnswerBytes { limit, used }) = self.data_opt() else { return Ok(text) };
+        let bytes = text.len() as u64;
+        if used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > *limit {
+            let message = format!("The texts of an answer have at most {limit} bytes. Ask for fewer messages at once.");
+            return Err(Error::new(ErrorCode::OperationTooComplex, message));
+        }
+        Ok(text)
     }
 
     fn fades(&self, at: DateTime<Utc>) {

@@ -56,7 +56,7 @@ pub struct ConversationRemoved {
     conversation_id: ID,
 }
 
-/// A participant has received or read further. A viewer with read receipts off is not told when others read.
+/// A participant has received or read further. A viewer with read receipts off gets no event when others only read.
 #[derive(SimpleObject)]
 pub struct ReceiptAdvanced {
     cursor: String,

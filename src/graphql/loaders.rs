@@ -157,8 +157,8 @@ impl StreamLoaders {
         Self { app, avatars: Arc::new(Cache::new(AVATARS)) }
     }
 
-    /// For events that are rendered together, or for one stream, whose executions `batches` must drive. Where Postgres is
-    /// unavailable the loads wait, so that no event is lost.
+    /// Makes loaders for events that are rendered together, or for one stream. `batches` must drive the executions.
+    /// While Postgres is unavailable the loads wait, so that no event is lost.
     pub fn loaders(&self, batches: Batches) -> Loaders {
         let rows = Rows { app: self.app.clone(), keeps_users: true, avatars: Some(Arc::clone(&self.avatars)) };
         Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), patient: true, deadline: None }

@@ -43,11 +43,11 @@ where
 
 struct Queue<K, V> {
     waiting: Asked<K, V>,
-    /// Whether a task answers what waits.
+    /// Whether a task answers the waiting questions.
     is_running: bool,
 }
 
-/// Keys, each with the stream that waits for its value. The value is None if there is no such row.
+/// Keys, each with the channel to the stream that waits for its value. The value is None if the row does not exist.
 type Asked<K, V> = Vec<(K, oneshot::Sender<Option<V>>)>;
 
 pub(super) trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
@@ -151,7 +151,7 @@ where
     }
 }
 
-/// After a panic the next question starts a new task, and those that wait fail.
+/// After a panic the next question starts a new task, and the waiting questions fail.
 struct Guard<K: Key>(Arc<Lookup<K>>)
 where
     Rows: Loader<K>;

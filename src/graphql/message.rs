@@ -70,8 +70,8 @@ impl Message {
     }
 
     /// Null once deleted and where only attachments were sent.
-    async fn body(&self) -> Option<&str> {
-        self.0.body.as_deref()
+    async fn body(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        self.0.body.as_deref().map(|body| ctx.long_text(body))
     }
 
     /// In the order in which they were sent; none once deleted.

@@ -52,7 +52,7 @@ use async_graphql::{
 
 pub use crate::domain::inbox::InboxItem;
 pub use batch::Batches;
-pub use context::{Caller, Deadline, Identity, Sharing};
+pub use context::{AnswerBytes, Caller, Deadline, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
 pub use loaders::{Loaders, StreamLoaders};
 pub use page::{MAX_PAGE_SIZE, page_sizes};

@@ -27,8 +27,8 @@ impl ScheduledMessage {
     }
 
     /// Null where only attachments are sent.
-    async fn body(&self) -> Option<&str> {
-        self.0.body.as_deref()
+    async fn body(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
+        self.0.body.as_deref().map(|body| ctx.long_text(body))
     }
 
     async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {

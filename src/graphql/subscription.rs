@@ -138,7 +138,7 @@ fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<It
 where
     T: Into<InboxItem> + 'static,
 {
-    // The stream outlives the execution that opens it, and so the loaders of that.
+    // The stream outlives the execution that opens it, and therefore the loaders of that execution.
     let lookups = ctx.data_unchecked::<Lookups>().clone();
     let filtered = items.map(Into::into).filter_map(move |item| match item {
         InboxItem::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {

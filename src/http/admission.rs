@@ -12,6 +12,16 @@ use crate::address::ClientAddress;
 use crate::graphql::{Caller, Error, Identity};
 use crate::limiter::{Key, Rate};
 
+impl Caller {
+    /// Key that limits of operations count by: the user, or the network of an anonymous client. None if they do not apply.
+    pub(super) fn key(&self) -> Option<Key> {
+        match self.identity {
+            Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),
+            Identity::Anonymous | Identity::Rejected(_) => self.network.map(Key::Network),
+        }
+    }
+}
+
 impl Server {
     /// Counts a request of the address. Returns RATE_LIMITED if the rate is exceeded.
     pub(super) fn admit_request(&self, address: ClientAddress) -> Result<(), Error> {
@@ -24,12 +34,7 @@ impl Server {
     /// Counts an operation and the fields that it asks for. They count for the user, or for the address of an anonymous
     /// client. Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
-        let network = || self.connections.network(caller.ip_address?).map(Key::Network);
-        let key = match caller.identity {
-            Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),
-            _ => network(),
-        };
-        let Some(key) = key else { return Ok(()) };
+        let Some(key) = caller.key() else { return Ok(()) };
         self.app.take_for(Rate::Operations, key, 1)?;
         Ok(self.app.take_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
     }

@@ -1,4 +1,4 @@
-//! Request bodies: how large they may be, how long they may take, and what all of them may hold.
+//! Reads request bodies and limits their size, their time, and the memory of all unfinished bodies.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::graphql::{Caller, Error, Identity};
 use crate::ids::UserId;
 
@@ -22,7 +22,7 @@ pub(super) struct SubscriptionBudget {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Owner {
     User(UserId),
-    Network(Option<ClientNetwork>),
+    Network(ClientNetwork),
 }
 
 /// The share of one subscription, given back when it is dropped.
@@ -38,14 +38,13 @@ impl SubscriptionBudget {
         Self { limit, spent: Arc::default() }
     }
 
-    /// Takes the cost of one more subscription from the budget. Fails with RATE_LIMITED if not enough is left.
-    pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Share, Error> {
+    /// Takes the cost of one more subscription from the budget. None if no budget applies to the caller. Fails with RATE_LIMITED if not enough is left.
+    pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Option<Share>, Error> {
         let owner = match caller.identity {
-            Identity::SignedIn(viewer) => Owner::User(viewer.user),
-            Identity::Anonymous | Identity::Rejected(_) => {
-                Owner::Network(caller.ip_address.map(ClientAddress::network))
-            }
+            Identity::SignedIn(viewer) => Some(Owner::User(viewer.user)),
+            Identity::Anonymous | Identity::Rejected(_) => caller.network.map(Owner::Network),
         };
+        let Some(owner) = owner else { return Ok(None) };
         let mut spent = self.lock();
         let sum = spent.get(&owner).copied().unwrap_or_default().saturating_add(cost);
         if sum > self.limit {
@@ -58,7 +57,7 @@ impl SubscriptionBudget {
         }
         spent.insert(owner, sum);
         drop(spent);
-        Ok(Share { budget: self.clone(), owner, cost })
+        Ok(Some(Share { budget: self.clone(), owner, cost }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, u64>> {
@@ -81,9 +80,11 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::ClientAddress;
 
     fn caller(address: &str) -> Caller {
-        Caller { identity: Identity::Anonymous, ip_address: Some(address.parse::<std::net::IpAddr>().unwrap().into()) }
+        let address = ClientAddress::from(address.parse::<std::net::IpAddr>().unwrap());
+        Caller { identity: Identity::Anonymous, ip_address: Some(address), network: Some(address.network()) }
     }
 
     #[test]

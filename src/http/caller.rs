@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 
 use super::Server;
 use super::lifetime::Lifetime;
-use crate::address::ClientAddress;
+use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
 
@@ -17,7 +17,8 @@ impl Server {
             Some(token) => self.identify(&token).await?,
             None => Identity::Anonymous,
         };
-        Ok(Caller { identity, ip_address: Some(self.address(headers, peer)) })
+        let address = self.address(headers, peer);
+        Ok(Caller { identity, ip_address: Some(address), network: self.connections.network(address) })
     }
 
     /// The same for a connection that stays open, with what ends it. The session is watched before it is looked at,
@@ -38,6 +39,11 @@ impl Server {
             Err(Error::Unauthenticated(reason)) => Ok(Identity::Rejected(reason)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Key that limits by address count by for a request with these headers. None if they do not apply to it.
+    pub(super) fn network(&self, headers: &HeaderMap, peer: SocketAddr) -> Option<ClientNetwork> {
+        self.connections.network(self.address(headers, peer))
     }
 
     /// Address of the client that sends a request with these headers over a connection from `peer`.

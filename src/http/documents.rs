@@ -45,7 +45,7 @@ pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
-    /// With the variables that it was validated with.
+    /// The cost with the variables of the operation that was validated.
     pub(super) cost: Checked,
 }
 

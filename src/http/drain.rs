@@ -42,7 +42,7 @@ impl Drain {
         self.expired.clone().cancelled_owned()
     }
 
-    /// Every connection is dropped, whatever it is doing.
+    /// Ready when every connection must be dropped, in whatever state it is.
     pub(super) fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
         self.abandoned.clone().cancelled_owned()
     }

@@ -44,11 +44,12 @@ pub(super) async fn respond(
         return Err(Error::new(ErrorCode::Unavailable, "The server restarts. Try again in a moment."));
     }
     let (caller, lifetime) = server.watched_caller(headers, peer).await?;
+    // Before the user is connected: a refused operation must not change the presence.
+    server.admit_operation(&caller, parsed.cost.work)?;
     let permit = match caller.identity {
         Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
         _ => None,
     };
-    server.admit_operation(&caller, parsed.cost.work)?;
     server.count_operation(parsed.kind, Transport::EventStream);
     let endless = parsed.kind == OperationType::Subscription;
     let events = if endless {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::UserId;
 
-/// Users whose virtual time is known before those that it no longer matters for are forgotten.
+/// Number of users whose virtual times are stored before the outdated ones are removed.
 const MIN_USERS: usize = 1024;
 
 /// The virtual time of a job, and its place among those with the same.
@@ -57,8 +57,8 @@ impl<J> FairQueue<J> {
         self.forget_users();
     }
 
-    /// Takes the jobs of the plan whose first job is due next, of those that are not busy: as many as cost `max_cost`
-    /// together, or one.
+    /// Takes jobs of one plan: of the plans that are not busy, the one whose first job is due next. Takes as many jobs
+    /// as cost `max_cost` together, and at least one.
     pub(super) fn take(&mut self, is_busy: impl Fn(u64) -> bool, max_cost: u64) -> Option<(u64, Vec<J>)> {
         let &(tag, plan) = self.order.iter().find(|(_, plan)| !is_busy(*plan))?;
         self.order.remove(&(tag, plan));

@@ -24,6 +24,7 @@ use super::threads::SMALL_INPUT;
 use super::{Server, events, paced, socket};
 use crate::fair::Gone;
 use crate::graphql::{Caller, Error, ErrorCode};
+use crate::limiter::Key;
 use crate::metrics::Transport;
 
 /// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
@@ -103,7 +104,7 @@ pub(super) async fn get_or_upgrade(
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
         }
         Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
-        Ok(operation) => match operation.parse(&server, Some(server.address(&headers, peer).network())).await {
+        Ok(operation) => match operation.parse(&server, server.network(&headers, peer)).await {
             Ok(parsed) if parsed.kind == OperationType::Mutation => {
                 let message = "Mutations go by POST.";
                 let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
@@ -182,12 +183,12 @@ pub(super) async fn post(
         Err(error) => return refuse_body(&server, media, error),
     };
     let max_batch = server.config.operations.operation_max_batch;
-    let network = Some(server.address(&headers, peer).network());
+    let network = server.network(&headers, peer);
     let requested = if body.len() <= SMALL_INPUT {
         read_body(&body, max_batch)
     } else {
         let read = move || read_body(&body, max_batch).map(Requested::large);
-        match server.threads.run(network, &Gone::default(), read).await {
+        match server.threads.run(network.map(Key::Network), &Gone::default(), read).await {
             Ok(requested) => requested,
             Err(error) => return media.fail(error),
         }
@@ -294,7 +295,7 @@ async fn execute_batch(
         Ok(caller) => caller,
         Err(error) => return media.fail(error),
     };
-    let network = Some(server.address(headers, peer).network());
+    let network = server.network(headers, peer);
     let mut parsed = join_all(operations.into_iter().map(|operation| operation.parse(server, network))).await;
     if parsed.iter().flatten().map(|operation| operation.cost.passwords).sum::<u64>() > MAX_PASSWORDS {
         for operation in &mut parsed {

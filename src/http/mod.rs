@@ -69,8 +69,8 @@ use threads::Threads;
 /// The last part of the drain's timeout, in which sockets that are still busy close with their code: 2 s, or a quarter of a
 /// short timeout.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
-/// The time that remains after that for what the node does last, before the process is ended: half a second, or an eighth
-/// of a short timeout.
+/// Time after that for the last steps of the node, before the process is ended: half a second, or an eighth of a short
+/// timeout.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 /// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
@@ -114,11 +114,11 @@ impl Server {
         }
         let schemas = Schemas::new(&app, &config.operations);
         Ok(Self(Arc::new(Parts {
-            plans: Arc::new(Plans::new(schemas.trusting().clone(), &app, config.postgres.database_pool_size)),
+            plans: Arc::new(Plans::new(schemas.trusting().clone(), &app, &config)),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
-            threads: Threads::new(&config),
+            threads: Threads::new(&config.operations),
             connection_limit: ConnectionLimit::default(),
             connections: Connections::new(&config, app.metrics()),
             subscription_budget: SubscriptionBudget::new(config.rendering.subscription_budget),
@@ -179,16 +179,19 @@ fn router(server: Server) -> Router {
         .and(NotForContentType::const_new("multipart/mixed"));
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
+    let explorers = if server.config.web.explorers { explorer::router() } else { Router::new() };
+    let explorers = explorers.layer(limit_requests.clone());
     let router =
         if server.config.process.metrics { Router::new().route("/metrics", get(metrics::text)) } else { Router::new() };
     let files = server.s3.as_ref().map(|s3| files::router(s3, &server.config)).unwrap_or_default();
     router
         .route("/graphql", get(graphql::get_or_upgrade).post(graphql::post).layer(limit_requests).layer(count_refusal))
-        .merge(if server.config.web.explorers { explorer::router() } else { Router::new() })
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
         .layer(CompressionLayer::new().compress_when(compressed))
+        // Files of megabytes: compressing them would keep the threads of the runtime busy.
+        .merge(explorers)
         .layer(cors(&server.config.web))
         .layer(header(REFERRER_POLICY, "no-referrer"))
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -198,7 +201,7 @@ fn router(server: Server) -> Router {
         .merge(files)
 }
 
-/// Sets a header of every response that has none of that name.
+/// Sets a header on every response that does not have it.
 fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }

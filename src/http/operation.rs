@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use super::Server;
@@ -19,9 +20,10 @@ use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::fair::Gone;
-use crate::graphql::{Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
+use crate::limiter::Key;
 
 /// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,7 +51,7 @@ pub(super) enum DocumentId {
 pub(super) struct Parsed {
     schema: Schema,
     request: Request,
-    /// Whether its execution is too much for the runtime.
+    /// Whether its execution may keep a thread of the runtime busy for too long.
     costly: bool,
     pub(super) cost: Checked,
     pub(super) kind: OperationType,
@@ -111,7 +113,7 @@ pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
     /// Whether it is not known yet that it is valid.
     is_new: bool,
-    /// With these variables.
+    /// The cost with the variables below.
     cost: Checked,
     name: Option<String>,
     variables: Variables,
@@ -124,14 +126,17 @@ impl Operation {
         self
     }
 
-    /// Finds the document and what it costs, on a thread of its own if it is large. No work has been done yet for what
-    /// is refused here. `network` is the client's.
+    /// Finds the document and what it costs, on a thread of its own if it is large. An operation that is refused here
+    /// has caused no work yet. `network` is the client's.
     pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
         let parsed = if self.is_small(&server.documents) {
             self.try_parse(server, false)
         } else {
             let on_thread = server.clone();
-            let parsed = server.threads.run(network, &Gone::default(), move || self.try_parse(&on_thread, true)).await;
+            let parsed = server
+                .threads
+                .run(network.map(Key::Network), &Gone::default(), move || self.try_parse(&on_thread, true))
+                .await;
             parsed.unwrap_or_else(|error| Err(Body::refused(error)))
         };
         parsed.map_err(|body| body.counted(server.app.metrics()))
@@ -203,9 +208,9 @@ impl Operation {
 }
 
 impl Parsed {
-    /// Runs a query or mutation in a task of its own, or on a thread if it is costly, from now on: a transaction is finished whether or not its
-    /// client waits. Work that still waits for a worker pool when the returned future is dropped never begins. A query
-    /// whose time is up asks Postgres for nothing more.
+    /// Starts a query or mutation at once, in a task of its own, or on a thread if it is costly. A transaction is
+    /// finished whether or not its client waits. Work that still waits for a worker pool when the returned future is
+    /// dropped never begins. A query that exceeds its time runs no further statements.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let is_query = self.kind == OperationType::Query;
@@ -213,20 +218,27 @@ impl Parsed {
         let deadline = Instant::now() + limit;
         let loaders = Loaders::of_request(server.app.clone(), batches.clone(), is_query.then_some(deadline));
         let (gone, waiting) = Gone::on_drop();
-        let (threads, network) = (server.threads.clone(), caller.ip_address.map(ClientAddress::network));
-        let request = self.request.data(caller).data(loaders).data(gone.clone()).data(Deadline(deadline));
-        // It is large, and moves from here to where it runs.
+        let (threads, key) = (server.threads.clone(), caller.key());
+        let request = self
+            .request
+            .data(caller)
+            .data(loaders)
+            .data(gone.clone())
+            .data(Deadline(deadline))
+            .data(AnswerBytes::new(server.config.operations.operation_max_answer_bytes));
+        // Boxed because the future is large and is moved to the task that runs it.
         let execution = Box::pin(async move { Body::new(batches.drive(schema.execute(request)).await) });
         let costly = self.costly;
         let task = tokio::spawn(async move {
             let answer = if costly {
-                threads.drive(network, &gone, async { execution.await.encode() }).await
+                threads.drive(key, &gone, async { execution.await.encode() }).await
             } else {
                 let body = execution.await.encode_if_small();
                 if body.is_encoded() {
                     return body;
                 }
-                threads.run(network, &Gone::default(), || body.encode()).await
+                // What a mutation has done cannot be refused any more, so the answer does not wait for a share.
+                Ok(spawn_blocking(|| body.encode()).await.unwrap_or_else(|_| Body::crashed()))
             };
             answer.unwrap_or_else(Body::refused)
         });
@@ -250,7 +262,8 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Runs a subscription, as long as the stream is polled. RATE_LIMITED where the user's others cost too much already.
+    /// Runs a subscription, as long as the stream is polled. Returns RATE_LIMITED if the user's other subscriptions
+    /// cost too much already.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
         let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))

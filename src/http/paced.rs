@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 /// Bytes of a piece. With brotli, the slowest compression, a poll takes up to 18 ms in an unoptimised build.
 const PIECE: usize = 32 * 1024;
 
-/// A body that only waits is not enough: the compressor passes on what it has, and hyper polls it again at once. With a
-/// channel there is no next piece before the task that cuts them has run.
+/// A body that only returns Pending between pieces is not enough: the compressor passes on what it has, and hyper polls
+/// it again at once. With a channel, the next piece exists only after the task that cuts the pieces has run.
 struct Paced {
     pieces: mpsc::Receiver<Bytes>,
     bytes_left: usize,

@@ -1,10 +1,10 @@
-//! Rendering for each viewer: events whose document depends on who looks.
+//! Rendering for each viewer: events whose document depends on the viewer.
 //!
-//! Streams put what they need into a queue and wait for the results. A few tasks take it from there in chunks: the
-//! events of one plan for many viewers. A chunk has loaders of its own and runs all its executions together, so that all
-//! viewers of an event are loaded by one statement for each level of the document, and no stream waits for a lock. The
-//! queue is fair between users, see [`FairQueue`]. The tasks are few and yield often, so that a document that is expensive
-//! to render delays its own subscribers, and nothing else on the node.
+//! Streams put their events into a queue and wait for the results. A few tasks take the events from there in chunks:
+//! the events of one plan for many viewers. A chunk has loaders of its own and runs all its executions together, so
+//! that all viewers of an event are loaded by one statement for each level of the document, and no stream waits for a
+//! lock. The queue is fair between users, see [`FairQueue`]. The tasks are few and yield often, so that a document that
+//! is expensive to render delays its own subscribers, and nothing else on the node.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -36,7 +36,7 @@ const LOADS_AT_ONCE: usize = 2;
 /// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of a
 /// user get an event at nearly the same time.
 const REUSE: Duration = Duration::from_secs(1);
-/// Bytes of results that are kept for that.
+/// Bytes of results that are cached for this.
 const REUSE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that a result takes beside its text, roughly.
 const ENTRY: usize = 300;
@@ -215,7 +215,7 @@ impl Personal {
         }
     }
 
-    /// Returns None if there is no chunk that may run now. The worker is then no longer counted and must end.
+    /// Returns None if no chunk may run now. The worker is then no longer counted and must end.
     fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
         // A plan never has all chunks, so that another plan need not wait for it.
         let max = (self.0.max_chunks - 1).max(1);
@@ -255,12 +255,29 @@ impl Personal {
         let mut executions = jobs
             .into_iter()
             .map(|job| {
-                let answers = Arc::clone(&job.answers);
-                slice.part(move || is_abandoned(&answers), job.run(loaders.clone()))
+                let (personal, key, answers) = (self.clone(), job.key, Arc::clone(&job.answers));
+                slice.part(move || personal.abandon(&key, &answers), job.run(loaders.clone()))
             })
             .collect::<FuturesUnordered<_>>();
         let all = batches.drive(async { while executions.next().await.is_some() {} });
         slice.whole(self.0.gate.clone(), all).await;
+    }
+
+    /// Whether all streams that wait for a rendering have ended. No other stream can join it from then on.
+    fn abandon(&self, key: &Key, answers: &Answers) -> bool {
+        let ended = || lock(answers).iter().all(oneshot::Sender::is_closed);
+        if !ended() {
+            return false;
+        }
+        // A stream may have joined meanwhile.
+        let mut state = self.lock();
+        if !ended() {
+            return false;
+        }
+        if state.running.get(key).is_some_and(|running| Arc::ptr_eq(&running.answers, answers)) {
+            state.running.remove(key);
+        }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -285,7 +302,7 @@ impl Job {
         let execution = self.plan.execute(self.key.item, self.caller.clone(), loaders, None);
         // A panic fails this rendering, and not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
-        // An error may be gone the next time.
+        // A result with errors is not kept, because the next rendering may succeed.
         let is_whole = body.as_ref().is_none_or(|body| body.errors.is_empty());
         let (rendered, position, at) = (body.map(Rendered::new), self.position, Instant::now());
         if is_whole {
@@ -311,10 +328,6 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.leave();
     }
-}
-
-fn is_abandoned(answers: &Answers) -> bool {
-    lock(answers).iter().all(oneshot::Sender::is_closed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,11 +14,11 @@ use super::documents::{Digest, Validated};
 pub(super) struct PlanKey {
     document: Digest,
     pub(super) operation: Option<String>,
-    /// JSON of the variables, without those that only say what is subscribed to.
+    /// JSON of the variables, without those that only select what the client subscribes to.
     variables: String,
 }
 
-/// A plan that is asked for by a subscription that has not been opened.
+/// The plan for a subscription that has not been opened yet.
 pub(super) struct PlanRequest {
     pub(super) key: PlanKey,
     pub(super) document: Arc<Validated>,

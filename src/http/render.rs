@@ -21,8 +21,11 @@ use super::personal::Personal;
 use super::plan_request::{PlanKey, PlanRequest};
 use super::response::Body;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::domain::App;
-use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing, StreamLoaders};
+use crate::graphql::{
+    AnswerBytes, Batches, Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing, StreamLoaders,
+};
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
@@ -67,6 +70,7 @@ pub(super) struct Plans {
     known: Mutex<HashMap<PlanKey, Weak<Plan>>>,
     next_id: AtomicU64,
     clock: Clock,
+    max_answer_bytes: u64,
     /// By plan, event, and the state of what it shows.
     rendered: Cache<(u64, InboxItem, Seq), Kept, Weight>,
 }
@@ -121,7 +125,8 @@ enum Unshared {
 
 impl Plans {
     /// `connections` is the size of the pool of connections to Postgres.
-    pub(super) fn new(schema: Schema, app: &App, connections: u32) -> Self {
+    pub(super) fn new(schema: Schema, app: &App, config: &Config) -> Self {
+        let connections = config.postgres.database_pool_size;
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         let loaders = StreamLoaders::new(app.clone());
         let (log, metrics) = (app.log().clone(), app.metrics().clone());
@@ -134,6 +139,7 @@ impl Plans {
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
             clock: app.clock(),
+            max_answer_bytes: config.operations.operation_max_answer_bytes,
             rendered: Cache::with_weighter(entries, KEPT_BYTES, Weight),
         }
     }
@@ -224,7 +230,7 @@ impl Plan {
             return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
-        let nobody = Caller { identity: Identity::Anonymous, ip_address: None };
+        let nobody = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
         let body = self.execute(item, nobody, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);
@@ -262,6 +268,7 @@ impl Plan {
         request.operation_name.clone_from(&self.key.operation);
         request.set_parsed_query(self.document.document.clone());
         request = request.data(Phase::Render(item)).data(loaders).data(caller);
+        request = request.data(AnswerBytes::new(self.plans.max_answer_bytes));
         if let Some(sharing) = sharing {
             request = request.data(sharing);
         }

@@ -91,7 +91,7 @@ impl Body {
         self.json.is_some()
     }
 
-    /// Writes the JSON, however long it takes. Data that are an object are an empty one from then on.
+    /// Writes the JSON, however long it takes. If `data` is an object, it is empty afterwards.
     pub(super) fn encode(mut self) -> Self {
         self.json = Some(self.to_json().into_boxed_str());
         if let Some(Value::Object(data)) = &mut self.data {

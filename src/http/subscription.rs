@@ -27,7 +27,7 @@ pub(super) struct Subscription {
     stage: Stage,
     _open: Open,
     /// The part of its user's budget that it takes.
-    _share: Share,
+    _share: Option<Share>,
 }
 
 enum Stage {
@@ -63,7 +63,7 @@ impl Subscription {
         request: Request,
         wanted: Option<PlanRequest>,
         caller: Caller,
-        share: Share,
+        share: Option<Share>,
     ) -> Self {
         // A stream that is executed for its client alone has loaders of its own.
         let batches = Batches::default();

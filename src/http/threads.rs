@@ -4,17 +4,22 @@
 //! A poll that takes long holds up every other task of its thread: a message of another user, a heartbeat, a timer. The
 //! bounds below keep polls on the runtime short; `tests/api/polls` measures how short.
 
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use futures_util::task::{ArcWake, AtomicWaker, waker};
+use tokio::task::{JoinError, spawn_blocking};
 
-use crate::address::ClientNetwork;
-use crate::config::Config;
+use crate::config::Operations;
 use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
+use crate::limiter::Key;
 
 /// Bytes of JSON that are read on the runtime. An estimate: half a millisecond for the form that takes longest.
 pub(super) const SMALL_INPUT: usize = 16 * 1024;
@@ -30,27 +35,25 @@ pub(super) const SMALL_WORK: u64 = 1000;
 /// Bytes of an answer that are written as JSON on the runtime. An estimate: a millisecond.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;
 
-/// When a client whose share is used up tries again.
+/// Time after which a client whose share is used up may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Work of this size at the same time on a machine with one processor.
+/// Number of threads on a machine with one processor.
 const MIN_THREADS: usize = 2;
 
 #[derive(Clone)]
 pub(super) struct Threads {
-    pool: Pool<Option<ClientNetwork>>,
+    pool: Pool<Key>,
 }
 
 impl Threads {
-    pub(super) fn new(config: &Config) -> Self {
-        let settings = &config.operations;
+    pub(super) fn new(settings: &Operations) -> Self {
         let processors = available_parallelism().map_or(MIN_THREADS, NonZeroUsize::get);
         Self {
             pool: Pool::new(Bounds {
                 workers: settings.operation_threads.unwrap_or_else(|| processors.max(MIN_THREADS)),
                 queue: settings.operation_queue,
-                // The share is a limit by address.
-                share: if config.rates.rate_limits { settings.operation_queue_share } else { usize::MAX },
+                share: settings.operation_queue_share,
             }),
         }
     }
@@ -58,30 +61,78 @@ impl Threads {
     /// Runs work that may take long, on a thread that may block. Panics where the work does.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        network: Option<ClientNetwork>,
+        key: Option<Key>,
         gone: &Gone,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.pool.permit(network, gone).await.map_err(refused)?;
-        let task = tokio::task::spawn_blocking(move || {
+        let permit = self.pool.permit(key, gone).await.map_err(refused)?;
+        let task = spawn_blocking(move || {
             let _permit = permit;
             work()
         });
-        match task.await {
-            Ok(done) => Ok(done),
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::new(ErrorCode::Unavailable, "The server stops. Try again in a moment.")),
-        }
+        done(task.await)
     }
 
-    /// Runs a future whose polls may take long, on a thread that may block.
+    /// Runs a future whose polls may take long: each poll is a job. It holds no thread while it waits, for Postgres or for
+    /// another pool. Only the first poll can be refused.
     pub(super) async fn drive<T: Send + 'static>(
         &self,
-        network: Option<ClientNetwork>,
+        key: Option<Key>,
         gone: &Gone,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Error> {
-        self.run(network, gone, move || Handle::current().block_on(work)).await
+        let mut work = Box::pin(work);
+        let mut permit = self.pool.permit(key, gone).await.map_err(refused)?;
+        let wakes = Arc::new(Wakes::default());
+        loop {
+            let waker = waker(Arc::clone(&wakes));
+            wakes.woken.store(false, Ordering::SeqCst);
+            let task = spawn_blocking(move || {
+                let _permit = permit;
+                let poll = work.as_mut().poll(&mut Context::from_waker(&waker));
+                (work, poll)
+            });
+            let poll;
+            (work, poll) = done(task.await)?;
+            if let Poll::Ready(value) = poll {
+                return Ok(value);
+            }
+            wakes.woken().await;
+            permit = self.pool.turn(key).await;
+        }
+    }
+}
+
+/// Notices that a future is to be polled again, also while it is polled on another thread.
+#[derive(Default)]
+struct Wakes {
+    woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wakes {
+    async fn woken(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.woken.swap(false, Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl ArcWake for Wakes {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.woken.store(true, Ordering::SeqCst);
+        this.task.wake();
+    }
+}
+
+/// Panics where the job did.
+fn done<T>(job: Result<T, JoinError>) -> Result<T, Error> {
+    match job {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::new(ErrorCode::Unavailable, "The server stops. Try again in a moment.")),
     }
 }
 

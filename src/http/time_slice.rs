@@ -1,5 +1,5 @@
-//! How rendering for single viewers leaves processors to everything else: few tasks use one at once, and each yields to
-//! the runtime after a slice of time.
+//! Limits the processor time of rendering for single viewers: few tasks run at once, and each yields to the runtime
+//! after a slice of time.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
-/// The time after which a poll of the task begins no other part.
+/// Length of a slice. After it a poll of the task begins no other part.
 const SLICE: Duration = Duration::from_millis(1);
 
 /// Limits how many tasks are polled at the same time. The tasks get their turns in the order in which they ask.
@@ -25,7 +25,7 @@ impl Gate {
         Self(PollSemaphore::new(Arc::new(Semaphore::new(at_once))))
     }
 
-    /// Each poll of the stream waits for its turn.
+    /// Wraps the stream, so that every poll of it waits for its turn.
     pub(super) fn stream<T>(mut self, items: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
         let mut items = items.boxed();
         stream::poll_fn(move |cx| self.poll(cx, |cx| items.poll_next_unpin(cx)))

@@ -76,11 +76,6 @@ impl Limiter {
         Ok(limiter)
     }
 
-    /// False if RATE_LIMITS is off. Limits for each address elsewhere in the server follow it.
-    pub fn is_enabled(&self) -> bool {
-        self.0.enabled
-    }
-
     /// Counts `count` actions. Counts none and fails if they are more than the rate allows now.
     pub fn take(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
         let (Some(counts), Some(count)) = (&self.0.counts[rate as usize], NonZeroU32::new(count)) else {
@@ -98,11 +93,14 @@ impl Limiter {
         if !self.0.enabled {
             return Ok(());
         }
-        self.0.guards.attempt(guard, key)?;
-        match &self.0.shared {
-            Some(shared) => shared.attempt(guard, self.0.guards.rule(guard), key).await,
-            None => Ok(()),
-        }
+        let guards = &self.0.guards;
+        let told = match &self.0.shared {
+            Some(shared) => shared.attempt(guard, guards.rule(guard), key).await,
+            None => None,
+        };
+        let own = guards.attempt(guard, key);
+        // The node counts as well, for the time when Redis is unavailable.
+        told.unwrap_or(own)
     }
 
     /// Forgets all failures of the key.
@@ -142,9 +140,5 @@ impl Parts {
             _ => None,
         });
         Self { enabled: settings.rate_limits, counts, guards: Guards::new(settings), shared }
-    }
-
-    fn interval(&self, rate: Rate) -> Option<Duration> {
-        Some(self.counts[rate as usize].as_ref()?.interval())
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
@@ -23,17 +22,18 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wait before the next exchange after Redis failed.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// Counts that may wait for an exchange. Beyond them the other nodes are not told.
+/// Counts that may wait for an exchange. Further counts are not shared with the other nodes.
 const MAX_WAITING: usize = 20_000;
 
-/// Adds `ARGV[1]` microseconds to the time by which the actions of a key are forgotten, and returns how far that time is
-/// away, in microseconds.
+/// Adds `ARGV[1]` microseconds to the time at which the actions of a key are forgotten, up to `ARGV[2]` microseconds from
+/// now. Returns the microseconds until that time.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local time = redis.call('TIME')
         local now = time[1] * 1000000 + time[2]
         local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + tonumber(ARGV[1])
+        arrival = math.min(arrival, now + tonumber(ARGV[2]))
         local backlog = arrival - now
         redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', math.ceil(backlog / 1000) + 1)
         return math.ceil(backlog)
@@ -84,8 +84,43 @@ pub(super) struct Shared {
     redis: ConnectionManager,
     prefix: Arc<str>,
     waiting: Arc<Waiting>,
-    /// True while Redis fails, so that the log reports a failure once.
-    away: AtomicBool,
+    health: Arc<Health>,
+}
+
+/// State of the connection to Redis.
+#[derive(Default)]
+struct Health {
+    /// Time of the next attempt, while Redis fails. Requests do not wait for Redis before it.
+    retry_at: Mutex<Option<Instant>>,
+}
+
+impl Health {
+    fn is_worth_trying(&self) -> bool {
+        self.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
+    }
+
+    /// Value of the answer, or None if Redis is unavailable. The log reports the change and not each failure.
+    fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
+        let mut retry_at = self.lock();
+        match answer {
+            Ok(value) => {
+                if retry_at.take().is_some() {
+                    info!("limits are shared through Redis again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if retry_at.replace(Instant::now() + BACKOFF).is_none() {
+                    warn!(%error, "Redis is unavailable; this node uses its own counts for limits");
+                }
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Counts on their way to Redis.
@@ -93,6 +128,7 @@ pub(super) struct Outbox {
     redis: ConnectionManager,
     prefix: Arc<str>,
     waiting: Arc<Waiting>,
+    health: Arc<Health>,
 }
 
 #[derive(Default)]
@@ -116,8 +152,14 @@ impl Shared {
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
         let (prefix, waiting): (Arc<str>, _) = (prefix.into(), Arc::<Waiting>::default());
-        let outbox = Outbox { redis: redis.clone(), prefix: Arc::clone(&prefix), waiting: Arc::clone(&waiting) };
-        Ok((Self { redis, prefix, waiting, away: AtomicBool::new(false) }, outbox))
+        let health = Arc::<Health>::default();
+        let outbox = Outbox {
+            redis: redis.clone(),
+            prefix: Arc::clone(&prefix),
+            waiting: Arc::clone(&waiting),
+            health: Arc::clone(&health),
+        };
+        Ok((Self { redis, prefix, waiting, health }, outbox))
     }
 
     /// Queues a count for the next exchange.
@@ -135,44 +177,36 @@ impl Shared {
         self.waiting.some.notify_one();
     }
 
-    pub(super) async fn attempt(&self, guard: Guard, rule: Rule, key: Key) -> Result<(), Exceeded> {
+    /// Counts a failure on all nodes. None if Redis is unavailable.
+    pub(super) async fn attempt(&self, guard: Guard, rule: Rule, key: Key) -> Option<Result<(), Exceeded>> {
+        if !self.health.is_worth_trying() {
+            return None;
+        }
         let mut call = ATTEMPT.key(guard_name(&self.prefix, guard, key));
         call.arg(rule.free).arg(millis(FIRST_DELAY)).arg(millis(rule.max_delay)).arg(millis(FORGOTTEN_AFTER));
         let wait: RedisResult<u64> = call.invoke_async(&mut self.redis.clone()).await;
-        match self.heard(wait) {
-            None | Some(0) => Ok(()),
-            Some(wait) => Err(Exceeded { setting: guard.setting(), retry_after: Duration::from_millis(wait) }),
-        }
+        Some(match self.health.heard(wait)? {
+            0 => Ok(()),
+            wait => Err(Exceeded { setting: guard.setting(), retry_after: Duration::from_millis(wait) }),
+        })
     }
 
     pub(super) async fn forget(&self, guard: Guard, key: Key) {
+        if !self.health.is_worth_trying() {
+            return;
+        }
         let name = guard_name(&self.prefix, guard, key);
         let done: RedisResult<u64> = redis::cmd("DEL").arg(name).query_async(&mut self.redis.clone()).await;
-        self.heard(done);
+        self.health.heard(done);
     }
 
     pub(super) async fn forgive(&self, guard: Guard, key: Key) {
+        if !self.health.is_worth_trying() {
+            return;
+        }
         let name = guard_name(&self.prefix, guard, key);
         let done: RedisResult<u64> = FORGIVE.key(name).invoke_async(&mut self.redis.clone()).await;
-        self.heard(done);
-    }
-
-    /// Value of the answer, or None if Redis is unavailable.
-    fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
-        match answer {
-            Ok(value) => {
-                if self.away.swap(false, Ordering::Relaxed) {
-                    info!("limits are shared through Redis again");
-                }
-                Some(value)
-            }
-            Err(error) => {
-                if !self.away.swap(true, Ordering::Relaxed) {
-                    warn!(%error, "Redis is unavailable; this node uses its own counts for limits");
-                }
-                None
-            }
-        }
+        self.health.heard(done);
     }
 }
 
@@ -182,10 +216,8 @@ impl Outbox {
         loop {
             self.waiting.some.notified().await;
             let counts: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
-            let pause = match self.exchange(&limiter, &counts).await {
-                Ok(()) => SYNC_INTERVAL,
-                Err(_) => BACKOFF,
-            };
+            let exchanged = self.exchange(&limiter, &counts).await;
+            let pause = if self.health.heard(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;
         }
     }
@@ -194,10 +226,12 @@ impl Outbox {
         let mut pipe = redis::pipe();
         let mut asked = Vec::with_capacity(counts.len());
         for &((rate, key), count) in counts {
-            let Some(interval) = limiter.0.interval(rate) else { continue };
-            let added = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count).div_ceil(1000);
+            let Some(counts) = &limiter.0.counts[rate as usize] else { continue };
+            let nanos = u64::try_from(counts.interval().as_nanos()).unwrap_or(u64::MAX);
+            let added = nanos.saturating_mul(count).div_ceil(1000);
+            let bound = u64::try_from(counts.max_backlog().as_micros()).unwrap_or(u64::MAX);
             let mut call = ADD.key(rate_name(&self.prefix, rate, key));
-            pipe.invoke_script(call.arg(added));
+            pipe.invoke_script(call.arg(added).arg(bound));
             asked.push((rate, key));
         }
         let backlogs: RedisResult<Vec<u64>> = pipe.query_async(&mut self.redis).await;

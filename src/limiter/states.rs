@@ -49,6 +49,12 @@ impl Counts {
         self.interval
     }
 
+    /// Bound on the backlog of a key on all nodes together. A node allows an action while the backlog is below `time`. Each
+    /// of the others can add to it before they have exchanged counts, so the bound is higher.
+    pub(super) fn max_backlog(&self) -> Duration {
+        self.time * 2
+    }
+
     /// Fails with the time to wait. A `count` above the burst counts as the whole burst.
     pub(super) fn take(&self, key: &Key, count: NonZeroU32) -> Result<(), Duration> {
         match self.limiter.check_key_n(key, count.min(self.burst)) {
@@ -60,8 +66,7 @@ impl Counts {
 
     /// Takes over the count of all nodes: the actions of the key are forgotten after `backlog`.
     pub(super) fn learn(&self, key: &Key, backlog: Duration) {
-        // The rate itself never counts further ahead than its time.
-        let arrival = self.started.elapsed() + backlog.min(self.time);
+        let arrival = self.started.elapsed() + backlog.min(self.max_backlog());
         let arrival = u64::try_from(arrival.as_nanos()).unwrap_or(u64::MAX);
         self.states.of(key).fetch_max(arrival, Ordering::Relaxed);
     }

@@ -192,8 +192,8 @@ impl Index {
         Ok(id)
     }
 
-    /// Queues what the tail has passed since the head that the stream has read up to, and brings the snapshot up to
-    /// the tail's position.
+    /// Queues the events between the head that the stream has read and the tail's position, and updates the snapshot to
+    /// that position.
     fn replay(
         &self,
         user: UserId,

@@ -134,7 +134,7 @@ impl Memory {
     }
 
     /// Seq of the newest event that invalidates a shared rendering of this one: a change of its message, or a
-    /// `ReadReceiptsOff`. 0 if there is none after it.
+    /// `ReadReceiptsOff`. Zero if no such event followed.
     pub(super) fn changed_after(&self, event: &Event) -> Seq {
         let hidden = self.newest_hiding.load(Ordering::SeqCst);
         self.message_changed_after(event).max(if hidden > event.seq { hidden } else { 0 })

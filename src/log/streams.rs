@@ -27,8 +27,8 @@ pub(super) struct Streams {
     losses: AtomicU64,
 }
 
-/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation or
-/// turned read receipts off: what comes next is then in the log, after the place that the error names.
+/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation
+/// or turned read receipts off: the stream then reads the log after the place that the error names.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,

@@ -51,8 +51,8 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges)
     diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
 }
 
-/// Returns the pairs of two users in which the setting of the second lets the first in. A block by either of the two is
-/// stronger than any setting.
+/// Returns the pairs in which the setting of the second user admits the first. A block by either user overrides every
+/// setting.
 pub async fn letting(
     mut conn: &Connection,
     setting: Setting,

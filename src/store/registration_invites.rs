@@ -33,7 +33,7 @@ pub async fn all(conn: &mut Connection) -> QueryResult<Vec<RegistrationInvite>> 
         .await
 }
 
-/// Deletes those with these hashes and returns how many there were.
+/// Deletes the invites with these hashes and returns their number.
 pub async fn delete(conn: &mut Connection, hashes: &[Vec<u8>]) -> QueryResult<usize> {
     let found = registration_invites::table.filter(registration_invites::code_hash.eq_any(hashes));
     diesel::delete(found).execute(conn).await

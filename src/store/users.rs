@@ -20,16 +20,16 @@ pub struct User {
     pub about: Option<String>,
     /// Several users may have the same address; at most one of them has verified it.
     pub email: Option<String>,
-    /// The same rules as for `email`.
+    /// Several users may have the same number; at most one of them has verified it.
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
     /// When the last connection closed; None before the first.
     pub last_seen_at: Option<DateTime<Utc>>,
     pub avatar_id: Option<AttachmentId>,
-    /// None while the e-mail address is unverified: then it is accepted neither for login nor in searches.
+    /// Null while the e-mail address is unverified. Such an address is accepted neither for login nor in searches.
     pub email_verified_at: Option<DateTime<Utc>>,
-    /// The same rules as for `email_verified_at`.
+    /// Null while the phone number is unverified, with the same effect.
     pub phone_verified_at: Option<DateTime<Utc>>,
     #[diesel(embed)]
     pub privacy: Privacy,

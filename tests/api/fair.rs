@@ -108,7 +108,7 @@ async fn a_dropped_future_leaves_the_queue_and_frees_its_permit() {
     assert_eq!(pool.load(), (0, 0));
 }
 
-/// Jobs of many keys come, run and are given up on many threads; no permit is lost or given twice.
+/// Jobs of many keys are queued, run and dropped on many threads. No permit is lost or granted twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_permit_is_lost_under_contention() {
     const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];

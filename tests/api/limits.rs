@@ -143,7 +143,7 @@ async fn an_operation_has_its_time() {
     assert_eq!(message["number"], 1);
 }
 
-/// The field that is under way is finished, and those after it are not begun.
+/// The field that is running is finished, and the later fields are not begun.
 #[tokio::test]
 async fn root_fields_after_the_deadline_are_not_begun() {
     let database = TestDatabase::new().await;
@@ -159,7 +159,7 @@ async fn root_fields_after_the_deadline_are_not_begun() {
     }";
     assert_eq!(ada.call(mutation, json!({"id": group})).await.code(), "UNAVAILABLE");
     lock.batch_execute("COMMIT").await.unwrap();
-    // The message is stored once the lock is gone. What follows it in the mutation would be, too.
+    // The message is stored once the lock is released. Without the deadline the next field would be executed then.
     let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { body } } }";
     let mut stored = json!(null);
     for _ in 0..100 {

@@ -16,7 +16,7 @@ use crate::support::{Node, PASSWORD, PATIENCE, Socket, User};
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
 const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
 
-/// Within which another user's request is answered during each attack.
+/// Time limit for another user's request during each attack.
 const BOUND: Duration = Duration::from_millis(500);
 
 /// Characters that zxcvbn takes for letters in many ways: the estimate of 128 of them takes about a second.
@@ -24,7 +24,7 @@ fn hostile_password() -> String {
     "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect()
 }
 
-/// More requests than there are threads and shares for.
+/// More requests than the threads and the share of an address can take.
 fn registrations(name: impl Fn(usize) -> String) -> Vec<Value> {
     let one = |place: usize| {
         json!({"query": REGISTER, "variables": {"input": {
@@ -127,7 +127,7 @@ async fn registrations_are_dropped_when_their_client_hangs_up() {
     assert!(registered(&ada, "eve").await < 10, "only those whose turn had come");
 }
 
-/// How many users there are whose names begin so.
+/// Number of users whose names begin with `name`.
 async fn registered(user: &User, name: &str) -> usize {
     let query = "query ($name: String!) { searchUsers(query: $name, first: 100) { nodes { id } } }";
     user.query(query, json!({"name": name})).await["searchUsers"]["nodes"].as_array().unwrap().len()

@@ -1,4 +1,5 @@
-//! Rendering for each viewer: it costs as much as there are viewers, delays nothing else, and cannot stop a node.
+//! Rendering for each viewer: its cost is linear in the number of viewers, it delays no other work, and it cannot stop
+//! a node.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Node, NodeProcess, PASSWORD, Socket, TestDatabase, User, unique};
 
-/// What a send of another user may take while a node is under attack.
+/// Time limit for another user's send while a node is under attack.
 const SEND: Duration = Duration::from_millis(500);
 
-/// A client's document whose fields depend on who looks.
+/// A client's document whose fields depend on the viewer.
 const VIEWER_FIELDS: &str = "subscription { inbox { __typename ... on MessageAdded { message {
     body sender { username viewerIsContact } conversation { title viewerMembership { id unreadCount } }
 } } } }";
 
-/// A hundred messages for each event, with fields that depend on who looks.
+/// A hundred messages for each event, with fields that depend on the viewer.
 const COSTLY: &str = "subscription { inbox { ... on MessageAdded { message { id conversation {
     messages(last: 100) { nodes { id body status sender { username viewerIsContact presence { status } }
         conversation { title viewerMembership { unreadCount } } } }
@@ -119,7 +120,7 @@ async fn a_thousand_viewers_of_a_message_all_receive_it_and_delay_nobody() {
     assert!(longest < SEND, "another user's send took {longest:?}");
 }
 
-/// Opens a socket with so many costly subscriptions. Returns how many of them are within the budget.
+/// Opens a socket with this number of costly subscriptions. Returns how many of them are within the budget.
 async fn attack(user: &User, subscriptions: usize, alike: bool) -> (Socket, usize) {
     let mut socket = user.socket().await;
     for number in 0..subscriptions {

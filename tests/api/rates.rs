@@ -325,7 +325,7 @@ async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64)
     try_login_from(node, username, password, None).await
 }
 
-/// The same from an address where the user has no session.
+/// Like `try_login`, from an address where the user has no session.
 async fn try_login_elsewhere(node: &Node, username: &str, password: &str) -> (String, u64) {
     try_login_from(node, username, password, Some("203.0.113.7")).await
 }

@@ -54,7 +54,7 @@ async fn a_token_that_is_used_twice_within_ten_seconds_gives_the_same_pair() {
     let ada = node.register("ada").await;
     let first = pair(&node, &ada.refresh_token).await;
     assert_ne!(refresh_token(&first), ada.refresh_token);
-    // The same node, another node, and a node whose clock is 5 seconds ahead.
+    // Repeats the token at the same node, at another node, and at a node whose clock is 5 seconds ahead.
     let others = [Node::build().start_on(&database).await, ahead(&database, 5).await];
     for node in [&node].into_iter().chain(&others) {
         assert_eq!(pair(node, &ada.refresh_token).await, first);

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::{NodeProcess, PASSWORD, TestDatabase, User};
 
-/// The runtime of such a node freezes honestly: its log goes to a pipe that nobody reads, and once that is full each
-/// thread that has something to log waits for ever.
+/// Starts a node and freezes its runtime. The log goes to a pipe that is never read, so once the pipe is full, each
+/// thread that writes a log line blocks.
 async fn frozen(settings: &[(&'static str, &'static str)]) -> NodeProcess {
     let database = TestDatabase::new().await;
     let mut all = vec![("LOG_LEVEL", "trace"), ("DRAIN_DELAY", "1"), ("DRAIN_TIMEOUT", "3")];
@@ -21,9 +21,9 @@ async fn frozen(settings: &[(&'static str, &'static str)]) -> NodeProcess {
             ada.query("{ viewer { id } }", json!({})).await;
         }
     };
-    // It answers until it does not.
+    // Sends requests until the node no longer answers.
     let _ = tokio::time::timeout(Duration::from_secs(5), busy).await;
-    // Nor will it: nothing reads the pipe.
+    // The node stays frozen, because nothing reads the pipe.
     let probe = reqwest::Client::new().get(api.url.replace("graphql", "health/live")).send();
     assert!(
         node.is_gone() || tokio::time::timeout(Duration::from_secs(1), probe).await.is_err(),
@@ -39,7 +39,7 @@ async fn sigterm_ends_a_process_whose_runtime_is_frozen() {
     node.terminate();
     let status = node.ended().await;
     assert!(!status.success());
-    // DRAIN_DELAY and DRAIN_TIMEOUT, and what it takes to notice that.
+    // DRAIN_DELAY and DRAIN_TIMEOUT, and a second to notice the end.
     assert!(begin.elapsed() < Duration::from_secs(1 + 3 + 1), "{:?}", begin.elapsed());
     assert!(begin.elapsed() > Duration::from_secs(1 + 3 - 1), "not before its time: {:?}", begin.elapsed());
 }

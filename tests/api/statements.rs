@@ -418,7 +418,8 @@ async fn all_receive(sockets: &mut [Socket], body: &str) {
     }
 }
 
-/// What depends on the viewer is loaded for all viewers of an event together, and so is whether they may see it.
+/// Rows that depend on the viewer are loaded for all viewers of an event together. So is the check whether they may see
+/// it.
 #[tokio::test]
 async fn an_event_costs_the_same_however_many_viewers_it_is_rendered_for() {
     const PERSONAL: &str = "sender { username viewerIsContact presence { status } } replyTo { body }

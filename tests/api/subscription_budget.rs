@@ -8,7 +8,7 @@ use crate::support::{Node, Socket, User};
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
     conversation { messages(last: 100) { nodes { id } } }
 } } } }";
-/// The same, in a form that is executed for its subscriber alone.
+/// The document above, in a form that is executed for its subscriber alone.
 const DEAR_ALONE: &str = "subscription {
     inbox { ... on MessageAdded { message { conversation { messages(last: 100) { nodes { id } } } } } }
     other: inbox { __typename }
@@ -42,7 +42,7 @@ fn assert_limited(error: &Value) {
     assert!(error["extensions"]["retryAfter"].as_u64().unwrap() > 0);
 }
 
-/// Over an event stream or multipart, as `accept` says. The stream stays open as long as what is returned.
+/// Subscribes over an event stream or multipart, as `accept` says. The stream stays open until the response is dropped.
 async fn stream(node: &Node, user: &User, query: &str, accept: &str) -> reqwest::Response {
     let request = node.http.post(node.url("/graphql")).header("accept", accept).bearer_auth(&user.access_token);
     request.json(&json!({"query": query})).send().await.unwrap()
@@ -124,7 +124,7 @@ async fn callers_who_are_not_signed_in_have_a_budget_by_their_address() {
     for query in [DEAR, DEAR_ALONE, CHEAP] {
         for number in 0..10 {
             socket.subscribe(&format!("{number} {query:.20}"), query, json!({})).await;
-            // Nobody is let in, so that every share comes back.
+            // Each subscription fails because no user is signed in, and returns its share.
             let answer = socket.receive().await;
             assert_eq!(answer["payload"][0]["extensions"]["code"], "UNAUTHENTICATED", "{number} {query}: {answer}");
         }

@@ -100,7 +100,7 @@ pub async fn fill(
         return Err(SeedError::NotEmpty(there));
     }
     let now = clock.now();
-    let passwords = Passwords::new(auth, false, random).await?;
+    let passwords = Passwords::new(auth, random).await?;
     let hash = passwords.hash(plan.password.clone(), &Client::default()).await.map_err(SeedError::Password)?;
     let users = Users::make(plan, now, there, &hash);
     let first_user = users.first.clone();

@@ -1,9 +1,10 @@
-//! What an HTTP connection is doing, and by when its client must do something else.
+//! State of an HTTP connection, and the deadline for the next step of its client.
 //!
 //! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle time
 //! before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so that a
 //! connection that sends nothing stays open.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,29 +26,60 @@ pub(super) struct Activity {
     pub(super) waiting: AtomicWaker,
     header_timeout: Duration,
     idle_timeout: Duration,
+    /// How long a client may leave a piece of an answer unread.
+    write_timeout: Duration,
 }
 
 struct State {
     requests: usize,
-    /// When the connection is closed unless a request begins before. None while there are requests.
+    /// Number of requests so far, which is the key of the latest one.
+    begun: u64,
+    /// The answers of which hyper has a piece and has not asked for another, and since when. hyper asks once the client
+    /// has read enough.
+    unread: HashMap<u64, Instant>,
+    /// Time at which `unread` is checked again. It does not change for each piece, so that the task is seldom woken.
+    look_at: Option<Instant>,
+    /// Time at which the connection is closed unless a request begins before. None while requests are in flight.
     deadline: Option<Instant>,
     closing: bool,
 }
 
 impl Activity {
     /// A new connection, whose first headers must be complete at `deadline`.
-    pub(super) fn new(deadline: Instant, header_timeout: Duration, idle_timeout: Duration) -> Self {
+    pub(super) fn new(
+        deadline: Instant,
+        header_timeout: Duration,
+        idle_timeout: Duration,
+        write_timeout: Duration,
+    ) -> Self {
         Self {
-            state: Mutex::new(State { requests: 0, deadline: Some(deadline), closing: false }),
+            state: Mutex::new(State {
+                requests: 0,
+                begun: 0,
+                unread: HashMap::new(),
+                look_at: None,
+                deadline: Some(deadline),
+                closing: false,
+            }),
             between_requests: AtomicBool::new(false),
             waiting: AtomicWaker::new(),
             header_timeout,
             idle_timeout,
+            write_timeout,
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.lock().deadline
+    /// When `is_over` is to be asked.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.deadline.into_iter().chain(state.look_at).min()
+    }
+
+    /// Whether the client has sent or read nothing for too long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        state.look_at = state.unread.values().min().map(|&since| since + self.write_timeout);
+        state.deadline.into_iter().chain(state.look_at).any(|deadline| deadline <= now)
     }
 
     /// The client has sent something.
@@ -60,7 +92,7 @@ impl Activity {
         }
     }
 
-    /// The node goes down: a connection without a request ends soon.
+    /// The node shuts down. A connection without a request ends soon.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
@@ -78,6 +110,7 @@ impl Activity {
 /// A request in flight, from its headers to the end of its answer.
 pub(super) struct InFlight {
     activity: Arc<Activity>,
+    key: u64,
     http2: bool,
 }
 
@@ -86,9 +119,31 @@ impl InFlight {
         activity.between_requests.store(false, Ordering::Relaxed);
         let mut state = activity.lock();
         state.requests += 1;
+        state.begun += 1;
+        let key = state.begun;
         state.deadline = None;
         drop(state);
-        Self { activity: Arc::clone(activity), http2: version == Version::HTTP_2 }
+        Self { activity: Arc::clone(activity), key, http2: version == Version::HTTP_2 }
+    }
+
+    /// hyper has the head or a piece of the answer, and asks for more once the client has read enough.
+    pub(super) fn handed_out(&self) {
+        let now = Instant::now();
+        let mut state = self.activity.lock();
+        state.unread.insert(self.key, now);
+        if state.look_at.is_none() {
+            state.look_at = Some(now + self.activity.write_timeout);
+            drop(state);
+            if self.http2 {
+                // The answer is written by a task of its own.
+                self.activity.waiting.wake();
+            }
+        }
+    }
+
+    /// hyper asks for more. An answer that has nothing more to say yet waits for no client.
+    pub(super) fn asked(&self) {
+        self.activity.lock().unread.remove(&self.key);
     }
 }
 
@@ -96,6 +151,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
         state.requests -= 1;
+        state.unread.remove(&self.key);
         if state.requests > 0 {
             return;
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,13 +20,17 @@ use super::{ClientStream, Connections, Place};
 use crate::config::ConnectionSettings;
 use crate::http::drain::Drain;
 
-/// Bytes that hyper reads and writes at once on an HTTP/1 connection, and so what it may hold of one.
+/// Bytes that hyper reads or writes at once on an HTTP/1 connection. They also bound the memory of its buffers.
 const BUFFER: usize = 64 * 1024;
 
-/// The beginning of every HTTP/2 connection, and of no request of HTTP/1 (RFC 9113, section 3.4).
+/// Bytes that hyper holds of each answer on an HTTP/2 connection. Its default of 400 KiB lets a client with many unread
+/// answers hold much memory.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes with which every HTTP/2 connection begins, and no HTTP/1 request (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI";
 
-/// The first pause before another look at a connection that has sent less than that. It doubles each time.
+/// Pause before a connection that has sent fewer bytes than that is checked again. It doubles each time.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// hyper's settings for both versions of HTTP.
@@ -46,6 +50,7 @@ impl Builders {
             .timer(TokioTimer::new())
             .keep_alive_interval(settings.http2_ping_interval)
             .keep_alive_timeout(settings.http2_ping_timeout)
+            .max_send_buf_size(HTTP2_SEND_BUFFER)
             .max_concurrent_streams(settings.http2_max_streams)
             .max_header_list_size(settings.max_header_bytes);
         Self { http1, http2 }
@@ -54,7 +59,7 @@ impl Builders {
 
 /// A connection of hyper's.
 trait Connection: Future<Output = hyper::Result<()>> {
-    /// Takes no further requests, and ends with those in flight.
+    /// Accepts no further requests, and ends when the requests in flight are answered.
     fn finish(self: Pin<&mut Self>);
 }
 
@@ -70,7 +75,7 @@ impl Connection for http2::Connection<TokioIo<ClientStream>, Service, TokioExecu
     }
 }
 
-/// Serves the connection until it ends, is upgraded, stays silent for too long, or the node's time to drain is up.
+/// Serves the connection until it ends, is upgraded, stays silent or unread for too long, or the node's time to drain is up.
 pub(super) async fn serve(
     builders: Arc<Builders>,
     router: Router,
@@ -93,7 +98,7 @@ pub(super) async fn serve(
         Ok(Err(_)) => return,
         Err(_) => return metrics.timed_out(),
     };
-    let activity = Arc::new(Activity::new(deadline, header_timeout, idle_timeout));
+    let activity = Arc::new(Activity::new(deadline, header_timeout, idle_timeout, connections.0.write_timeout));
     let io = TokioIo::new(ClientStream::new(tcp, place, Arc::clone(&activity)));
     let service = Service { router, connections, peer, activity: Arc::clone(&activity) };
     let timed_out = if http2 {
@@ -121,7 +126,7 @@ async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Whether the client was silent for too long.
+/// Whether the client sent or read nothing for too long.
 async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) -> bool {
     let mut connection = pin!(connection);
     let mut alarm = pin!(sleep_until(Instant::now()));
@@ -148,13 +153,18 @@ async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) 
     .await
 }
 
-/// Ready once the deadline of the connection has passed.
+/// Ready once the client has sent or read nothing for too long.
 fn poll_silence(activity: &Activity, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    // Before the deadline is read, so that no change of it is missed.
+    // The waker is registered before the deadline is read, so that no change of the deadline is missed.
     activity.waiting.register(cx.waker());
-    let Some(deadline) = activity.deadline() else { return Poll::Pending };
-    if alarm.deadline() != deadline {
-        alarm.as_mut().reset(deadline);
+    loop {
+        let Some(deadline) = activity.alarm() else { return Poll::Pending };
+        if alarm.deadline() != deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        ready!(alarm.as_mut().poll(cx));
+        if activity.is_over(Instant::now()) {
+            return Poll::Ready(());
+        }
     }
-    alarm.poll(cx)
 }

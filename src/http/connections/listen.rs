@@ -27,7 +27,7 @@ pub(in crate::http) struct Listener {
     router: Router,
     connections: Connections,
     drain: Drain,
-    /// How long what was sent may stay unconfirmed.
+    /// Time limit for a client to acknowledge sent bytes.
     patience: Duration,
     builders: Arc<Builders>,
     tasks: TaskTracker,
@@ -72,7 +72,8 @@ impl Listener {
             Ok(place) => place,
             Err(refusal) => return self.refuse(&tcp, refusal),
         };
-        // An event must not wait until the client has confirmed the one before. Without it the connection is slower.
+        // An event must not wait until the client has acknowledged the one before. If the option cannot be set, the
+        // connection is only slower.
         let _ = tcp.set_nodelay(true);
         give_up_after(&tcp, self.patience);
         let (builders, router) = (Arc::clone(&self.builders), self.router.clone());
@@ -95,8 +96,8 @@ impl Listener {
         let _ = tcp.try_write(answer.as_bytes());
     }
 
-    /// The client of a connection that could not be accepted is gone, and the next one can be accepted. Every other
-    /// error would come back at once.
+    /// Does not pause if only the client of this connection is gone, because the next one can be accepted. Every other
+    /// error would repeat at once.
     async fn pause_after(&mut self, error: &io::Error) {
         if matches!(
             error.kind(),

@@ -1,4 +1,4 @@
-//! TCP connections: how many there are, how long they live, and what they may hold before the server knows their users.
+//! TCP connections: limits on their number, their lifetime, and their memory before the server knows their users.
 
 mod activity;
 mod drive;
@@ -11,6 +11,7 @@ mod unfinished;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 
@@ -30,11 +31,13 @@ pub(super) struct Connections(Arc<Parts>);
 
 struct Parts {
     settings: ConnectionSettings,
+    /// SOCKET_WRITE_TIMEOUT, which holds for answers as well.
+    write_timeout: Duration,
     /// RATE_LIMITS, which the limits by address follow.
     limit_addresses: bool,
     trusted: TrustedProxies,
     open: Arc<AtomicUsize>,
-    /// Direct connections, and what trusted proxies forward for one client.
+    /// Direct connections, and requests and sockets that trusted proxies forward, by client address.
     by_network: ConnectionLimit<ClientNetwork>,
     anonymous_sockets: ConnectionLimit<ClientNetwork>,
     unfinished: Unfinished,
@@ -79,6 +82,7 @@ impl Connections {
         let (max, max_per_address) = (settings.max_unfinished_bytes, settings.max_unfinished_bytes_per_address);
         Self(Arc::new(Parts {
             unfinished: Unfinished::new(max, max_per_address, metrics.clone()),
+            write_timeout: config.socket.socket_write_timeout,
             limit_addresses: config.rates.rate_limits,
             trusted: config.places.trusted_proxies.clone(),
             open: Arc::default(),
@@ -98,8 +102,8 @@ impl Connections {
         client_address(headers, peer, &self.0.trusted)
     }
 
-    /// The key that the limits of a client's address count by. None for a trusted proxy that speaks for itself, and
-    /// for every client where those limits are off.
+    /// The key that the limits of a client's address count by. None for a trusted proxy's own requests, and for every
+    /// client if those limits are off.
     pub(super) fn network(&self, client: ClientAddress) -> Option<ClientNetwork> {
         (self.0.limit_addresses && !self.0.trusted.contains(client)).then(|| client.network())
     }

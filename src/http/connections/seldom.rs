@@ -1,4 +1,4 @@
-//! Log lines about what may happen thousands of times a second.
+//! Limits the log lines about events that may happen thousands of times a second.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Seldom {
 }
 
 impl Seldom {
-    /// The number of events since the last line, this one included. None where it is too early for another line.
+    /// The number of events since the last line, this one included. None if it is too early for another line.
     pub(super) fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
         self.left_out += 1;

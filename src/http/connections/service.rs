@@ -1,10 +1,10 @@
-//! What a connection answers its requests with: the router, and a count of the requests in flight.
+//! The service of a connection. It passes requests to the router, and counts the requests in flight.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -17,6 +17,10 @@ use tower_service::Service as _;
 use super::activity::{Activity, InFlight};
 use super::{Connections, Forwarded};
 use crate::http::refusal;
+
+/// Bytes of an answer that hyper gets at once. A client must read about as many in SOCKET_WRITE_TIMEOUT, which a slow
+/// connection does.
+const PIECE: usize = 64 * 1024;
 
 pub(super) struct Service {
     pub(super) router: Router,
@@ -36,7 +40,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             Ok(permit) => permit,
             Err(refusal) => {
                 let response = refusal::answer(refusal, self.connections.settings());
-                let answer = response.map(|body| Answer { body, _in_flight: in_flight, _forwarded: None });
+                let answer = response.map(|body| Answer::new(body, in_flight, None));
                 return ready(Ok(answer)).boxed();
             }
         };
@@ -49,7 +53,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let answer = self.router.clone().call(request);
         async move {
             let response = answer.await?;
-            Ok(response.map(|body| Answer { body, _in_flight: in_flight, _forwarded: forwarded }))
+            Ok(response.map(|body| Answer::new(body, in_flight, forwarded)))
         }
         .boxed()
     }
@@ -58,8 +62,29 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 /// The body of an answer. The request is in flight until it is dropped.
 pub(super) struct Answer {
     body: Body,
-    _in_flight: InFlight,
+    /// What is left of a frame that is larger than a piece.
+    rest: Bytes,
+    in_flight: InFlight,
     _forwarded: Option<Forwarded>,
+}
+
+impl Answer {
+    fn new(body: Body, in_flight: InFlight, forwarded: Option<Forwarded>) -> Self {
+        // On HTTP/2 hyper does not ask for the first piece before the client has room for it.
+        in_flight.handed_out();
+        Self { body, rest: Bytes::new(), in_flight, _forwarded: forwarded }
+    }
+
+    /// Keeps what is too much for one piece.
+    fn split(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) => {
+                self.rest = data.split_off(data.len().min(PIECE));
+                Frame::data(data)
+            }
+            Err(trailers) => trailers,
+        }
+    }
 }
 
 impl hyper::body::Body for Answer {
@@ -70,14 +95,28 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.in_flight.asked();
+        let frame = if self.rest.is_empty() {
+            ready!(Pin::new(&mut self.body).poll_frame(cx))
+        } else {
+            Some(Ok(Frame::data(std::mem::take(&mut self.rest))))
+        };
+        let Some(frame) = frame else { return Poll::Ready(None) };
+        let frame = frame.map(|frame| self.split(frame));
+        self.in_flight.handed_out();
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }

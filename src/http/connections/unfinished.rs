@@ -1,4 +1,4 @@
-//! The memory of what clients have begun to send and not completed: request bodies and WebSocket messages.
+//! The memory of unfinished request bodies and WebSocket messages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ struct Held {
     by_network: HashMap<ClientNetwork, usize>,
 }
 
-/// There is no room for more.
+/// The limit leaves no memory for more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct NoRoom;
 

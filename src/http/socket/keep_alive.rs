@@ -11,23 +11,23 @@ use super::session::{End, Session, receive};
 use crate::graphql::Identity;
 
 impl Session {
-    /// When there is something to do though nothing comes.
+    /// Time of the next action if no message arrives.
     pub(super) fn alarm(&self) -> Instant {
         let alarms = [Some(self.ping_at), self.pong_by, self.idle_at];
         alarms.into_iter().flatten().min().unwrap_or(self.ping_at)
     }
 
-    /// A socket on which no user has signed in may run no operation for a while from now on.
+    /// Starts the time that an anonymous socket may run no operation.
     pub(super) fn put_off_idle_end(&mut self) {
         let patience = self.server.connections.settings().socket_anonymous_timeout;
         self.idle_at = matches!(self.caller.identity, Identity::Anonymous).then(|| Instant::now() + patience);
     }
 
-    /// Pings when it is time to; gives the client up that has not answered the last one.
+    /// Sends a ping when it is due. Drops a client that has not answered the last ping.
     pub(super) async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
         let now = Instant::now();
         if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
-            // The answer may be here already, and the server late to look.
+            // The answer may have arrived, and the server may not have read it yet.
             let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
             return self.handle(message?, closing).await;
         }

@@ -1,4 +1,4 @@
-//! The byte stream below a WebSocket, which ends a client that begins a message and does not complete it.
+//! The byte stream below a WebSocket, which disconnects a client that begins a message and does not complete it.
 //!
 //! tungstenite keeps the frames of a message to itself until the last one is complete. So the stream follows the frames
 //! as they are read: it knows whether a message is unfinished, since when, and how many bytes it holds.
@@ -25,7 +25,7 @@ pub(super) struct MessageLimits {
     pub(super) network: Option<ClientNetwork>,
 }
 
-/// Why a message is not waited for any longer. It comes as the source of an `io::Error`.
+/// Why the server no longer waits for a message. It is the source of an `io::Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Cut {
     #[error("the message was not complete in time")]
@@ -39,20 +39,20 @@ pub(super) struct Messages {
     tcp: TcpStream,
     frames: Frames,
     limits: MessageLimits,
-    /// Only while the rest of a message is waited for.
+    /// Set only while the stream waits for the rest of a message.
     wait: Option<Box<Wait>>,
     _place: Place,
 }
 
 struct Wait {
-    /// Which message is waited for.
+    /// The message that the stream waits for.
     message: u64,
     timeout: Pin<Box<Sleep>>,
     reservation: Reservation,
 }
 
 impl Messages {
-    /// `early` is what was read of the client's frames before the connection was a WebSocket.
+    /// `early` has the frames of the client that were read before the connection became a WebSocket.
     pub(super) fn new(stream: ClientStream, early: &[u8], limits: MessageLimits) -> Self {
         let (tcp, place) = stream.into_parts();
         let mut frames = Frames::default();

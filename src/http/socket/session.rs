@@ -21,7 +21,7 @@ use super::operations::{Operations, Output, Running};
 use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
 use super::upgrade::WebSocket;
-use crate::address::{ClientAddress, ClientNetwork};
+use crate::address::ClientNetwork;
 use crate::domain::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::fair::Gone;
@@ -34,7 +34,12 @@ use crate::http::lifetime::{Lifetime, Over};
 use crate::http::operation::Operation;
 use crate::http::threads::SMALL_INPUT;
 use crate::ids::UserId;
+use crate::limiter::Key;
 use crate::metrics::{Open, Transport};
+
+/// Messages of any kind that a client may send for each operation that it may start. Pings, pongs and completions come on
+/// top of operations.
+const MESSAGES_PER_OPERATION: u32 = 4;
 
 /// What happens once in the life of a connection.
 enum Rare {
@@ -69,6 +74,8 @@ pub(super) struct Session {
     connected: Option<Connected>,
     _open: Open,
     bucket: TokenBucket,
+    /// Messages of any kind that the client may still send.
+    messages: TokenBucket,
     pub(super) operations: Operations,
     /// When the next ping is due, and by when the last one must be answered.
     pub(super) ping_at: Instant,
@@ -83,7 +90,8 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn run(server: Server, socket: WebSocket, protocol: Protocol, headers: HeaderMap, origin: Origin) {
-        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(origin.address) };
+        let network = server.connections.network(origin.address);
+        let caller = Caller { identity: Identity::Anonymous, ip_address: Some(origin.address), network };
         let settings = &server.config.socket;
         let mut session = Self {
             lifetime: Lifetime::anonymous(&server),
@@ -93,6 +101,10 @@ impl Session {
             connected: None,
             _open: server.app.metrics().socket(),
             bucket: TokenBucket::new(settings.socket_operations_per_second, Instant::now()),
+            messages: TokenBucket::new(
+                settings.socket_operations_per_second.saturating_mul(MESSAGES_PER_OPERATION),
+                Instant::now(),
+            ),
             ping_at: Instant::now() + settings.socket_ping_interval,
             server,
             socket,
@@ -269,6 +281,7 @@ impl Session {
     pub(super) async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
         // Whatever comes shows that the client is there.
         self.pong_by = None;
+        self.count_message(message.as_ref())?;
         match self.read(message).await? {
             None | Some(ClientMessage::Pong | ClientMessage::Large(_)) => Ok(()),
             Some(ClientMessage::ConnectionTerminate) => Err(End::Close(Close::NORMAL)),
@@ -285,6 +298,15 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Ends a socket that floods the node with messages. Operations have limits of their own, which end none.
+    fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
+        let counted = match message {
+            None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
+            _ => self.caller.ip_address.is_none_or(|address| self.server.admit_request(address).is_ok()),
+        };
+        if counted && self.messages.take(Instant::now()).is_ok() { Ok(()) } else { Err(End::Close(Close::TRY_AGAIN)) }
     }
 
     async fn start(&mut self, id: String, operation: Operation) -> Result<(), End> {
@@ -324,12 +346,18 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a message whose text is large.
+    /// Reads a message whose text is large. It counts as a request, because every kind of message can be large and all
+    /// share the threads. An operation counts once more when it starts.
     async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
         let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
+        if let Some(address) = self.caller.ip_address
+            && self.server.admit_request(address).is_err()
+        {
+            return Err(End::Close(Close::TRY_AGAIN));
+        }
         let (protocol, server) = (self.protocol, self.server.clone());
         let read = move || protocol.read_large(&text);
-        match server.threads.run(self.network(), &Gone::default(), read).await {
+        match server.threads.run(self.network().map(Key::Network), &Gone::default(), read).await {
             Ok(Some(message)) => Ok(Some(message)),
             Ok(None) => Err(End::Close(Close::INVALID_MESSAGE)),
             Err(_) => Err(End::Close(Close::TRY_AGAIN)),
@@ -338,7 +366,7 @@ impl Session {
 
     /// Key that the share of large requests counts by.
     fn network(&self) -> Option<ClientNetwork> {
-        self.caller.ip_address.map(ClientAddress::network)
+        self.caller.network
     }
 
     /// Whether one more operation may start on this socket now.

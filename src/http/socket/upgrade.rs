@@ -82,8 +82,9 @@ impl Upgrade {
         Protocol::choose(|name| self.offered.iter().any(|offered| offered == name))
     }
 
-    /// The answer that agrees, and the socket once the client has it. None where the connection ends before, or does
-    /// not become a WebSocket within `patience`. The future is boxed, so that an open socket keeps no memory of it.
+    /// Returns the response that accepts the upgrade, and a future with the socket. The future yields None if the
+    /// connection ends first, or does not become a WebSocket within `patience`. The future is boxed, so that an open
+    /// socket keeps no memory of it.
     pub(super) fn accept(
         self,
         protocol: Option<Protocol>,

@@ -32,7 +32,7 @@ async fn a_body_that_stands_still_is_answered_with_408() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-/// A body of which so much is sent and nothing more.
+/// Sends the first `kib` KiB of a body, and nothing more.
 async fn hold(host: u8, node: &Node, kib: usize) -> Raw {
     let mut raw = Raw::from(host, node.address).await;
     raw.send(post_head(1000 * KIB)).await;
@@ -51,7 +51,7 @@ async fn unfinished_bodies_hold_no_more_than_the_named_memory() {
     let answer = hold(2, &node, 200).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("UNAVAILABLE"), "{answer}");
     assert!(answer.contains("retry-after: 1"), "{answer}");
-    // More than there is left for all.
+    // More than the node has left for all addresses.
     let answer = hold(4, &node, 400).await.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     // A body that arrives at once needs no reservation.

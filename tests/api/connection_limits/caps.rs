@@ -1,4 +1,4 @@
-//! How many connections there may be, by address and in all.
+//! Limits on the number of connections, for an address and for the node.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn is_served(host: u8, node: &Node) -> bool {
     raw.try_send(query()).await && raw.head().await.starts_with("HTTP/1.1 200 ")
 }
 
-/// Connections that stay open, of which the server has seen each.
+/// Opens connections that stay open, and waits until the server has seen each.
 async fn open(count: usize, host: u8, node: &Node) -> Vec<Raw> {
     let mut connections = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Connections on which no request comes, or only a part of one.
+//! Connections without a request, or with an incomplete one.
 
 use std::iter::repeat_with;
 use std::time::Duration;

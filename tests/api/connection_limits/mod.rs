@@ -1,5 +1,6 @@
 //! What clients may do with connections before the server knows who they are.
 
+mod answers;
 mod attacks;
 mod bodies;
 mod caps;

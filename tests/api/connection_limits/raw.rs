@@ -1,4 +1,4 @@
-//! Clients that do what no library does.
+//! Clients that send raw bytes, because libraries refuse to break a protocol.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Raw {
         socket.connect(server).await.map(Self)
     }
 
-    /// Upgraded to a WebSocket on which nothing has been said.
+    /// Upgraded to a WebSocket, before its first message.
     pub async fn socket(host: u8, server: SocketAddr) -> Self {
         let mut raw = Self::from(host, server).await;
         raw.send(format!("{UPGRADE}\r\n")).await;
@@ -61,7 +61,7 @@ impl Raw {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// False where the connection is gone.
+    /// False if the connection is closed.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).await.is_ok()
     }
@@ -86,7 +86,7 @@ impl Raw {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// How long it takes the server to end the connection, while the client sends this every 100 ms.
+    /// Time until the server ends the connection, while the client sends this every 100 ms.
     pub async fn ends_while_sending(mut self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (Duration, String) {
         let begin = Instant::now();
         let mut text = Vec::new();
@@ -110,7 +110,8 @@ impl Raw {
         self.ends_while_sending(std::iter::empty()).await
     }
 
-    /// The next message of a WebSocket but the server's pings, which are answered; the code where it is closed.
+    /// The next message of a WebSocket, or the code with which it is closed. Pings of the server are answered and
+    /// skipped.
     pub async fn message(&mut self) -> Result<String, u16> {
         timeout(PATIENCE, self.frames()).await.expect("a message in time")
     }

@@ -149,3 +149,26 @@ async fn an_address_has_few_sockets_without_a_signed_in_user() {
     let refused = "parlance_connections_refused_total{limit=\"SOCKET_MAX_ANONYMOUS_PER_ADDRESS\"}";
     assert_eq!(node.metric(refused).await, 1);
 }
+
+#[tokio::test]
+async fn large_messages_count_as_requests_of_their_address() {
+    let node = Node::build().flag("--rate-requests=6/1h").limited().start_alone().await;
+    let mut socket = Raw::open_socket(2, node.address, None).await;
+    let ping = json!({"type": "ping", "payload": {"padding": "x".repeat(20_000)}}).to_string();
+    let mut answered = 0;
+    let code = loop {
+        socket.send(frame(FIN | TEXT, ping.as_bytes())).await;
+        match socket.message().await {
+            Ok(pong) => assert!(pong.contains("pong"), "{pong}"),
+            Err(code) => break code,
+        }
+        answered += 1;
+        assert!(answered < 10, "large pings are answered without end");
+    };
+    assert_eq!(code, 1013);
+    assert!(answered > 0);
+    // Another address has a count of its own.
+    let mut other = Raw::open_socket(3, node.address, None).await;
+    other.send(frame(FIN | TEXT, ping.as_bytes())).await;
+    assert!(other.message().await.unwrap().contains("pong"));
+}

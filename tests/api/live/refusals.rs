@@ -57,3 +57,19 @@ async fn an_event_stream_is_a_connection() {
     drop(stream);
     assert_eq!(watching.status().await, "OFFLINE");
 }
+
+#[tokio::test]
+async fn a_refused_event_stream_is_no_connection() {
+    let node = Node::build().flags(&["--presence-grace=0", "--rate-operations=2/1h"]).limited().start_alone().await;
+    let (ada, bob) = (node.register("ada").await, node.register("bob").await);
+    let mut watching = Listener::presence(&bob, &[&ada]).await;
+    assert_eq!(watching.status().await, "OFFLINE");
+    for _ in 0..2 {
+        ada.query("{ serverInfo { version } }", json!({})).await;
+    }
+    let request = node.http.post(node.url("/graphql")).header("accept", "text/event-stream");
+    let body = json!({"query": "subscription { inbox { __typename } }"});
+    let refused = request.bearer_auth(&ada.access_token).json(&body).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    watching.is_quiet().await;
+}

@@ -135,7 +135,7 @@ fn mutations_with_large_inputs() {
     meter.assert_below(TOUR_BOUND);
 }
 
-/// Forwards as many messages to as many conversations as one request may have.
+/// Forwards the most messages that one request may have, to the most conversations.
 pub async fn forward(meter: &mut Meter, ada: &User, group: &str, body: &str) {
     let mut messages = Vec::new();
     for _ in 0..100 {

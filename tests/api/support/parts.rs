@@ -131,7 +131,7 @@ impl NodeProcess {
         signal(&self.process, Signal::SIGCONT);
     }
 
-    /// Asks it to go down, as an orchestrator does.
+    /// Asks the process to shut down, as an orchestrator does.
     pub fn terminate(&self) {
         signal(&self.process, Signal::SIGTERM);
     }
@@ -172,9 +172,9 @@ impl Launch {
             .env("JWT_SECRET", JWT_SECRET)
             .env("LOG_LEVEL", "warn")
             .env("RATE_LIMITS", "off")
-            // The least: a node that stands still in a transaction holds up the others for as long.
+            // The minimum: a node that stops in a transaction blocks the others for this time.
             .env("DATABASE_IDLE_TIMEOUT", "1")
-            // As cheap as the settings allow.
+            // The cheapest hashes that the settings allow.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
             .envs(self.settings.iter().copied())

@@ -23,7 +23,7 @@ pub(super) struct Options {
     /// fanout: listeners of one conversation
     #[arg(long, default_value = "1000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) listeners: Vec<u32>,
-    /// personal: listeners of one conversation, each with something of its own to see
+    /// personal: listeners of one conversation, with fields that depend on the viewer
     #[arg(long, default_value = "1000,2000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) personal_listeners: Vec<u32>,
     /// fanout: messages under way at once

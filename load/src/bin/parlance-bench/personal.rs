@@ -1,5 +1,5 @@
-//! Deliveries a second where each listener sees something of its own: a document with fields that depend on the viewer.
-//! Beside it stock async-graphql, and the same listeners with a document without such fields.
+//! Measures deliveries per second for a document with fields that depend on the viewer. Compares them with stock
+//! async-graphql, and with the same listeners of a document without such fields.
 
 use anyhow::{Context as _, Result};
 use parlance_load::ledger::Violations;
@@ -14,7 +14,7 @@ use super::report::Goal;
 use super::rooms::Rooms;
 use super::stage::{Scratch, Stage, plan, start_other};
 
-/// How much more server time a delivery may take in the largest group than in the smallest. Two runs of the same
+/// Maximum ratio of the server time of a delivery in the largest group to that in the smallest. Two runs of the same
 /// measurement differ by about as much.
 const LINEAR: f64 = 1.25;
 
@@ -36,9 +36,9 @@ struct Row {
 enum Kind {
     /// Parlance, with fields that depend on the viewer.
     Personal,
-    /// Parlance, without.
+    /// Parlance, with a document without such fields.
     Shared,
-    /// Stock async-graphql, with them.
+    /// Stock async-graphql, with fields that depend on the viewer.
     Stock,
 }
 
@@ -56,7 +56,8 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Personal
     }
     let (database, _) = stage.stop().await?;
 
-    // The smallest alone: a message to the others would take a large part of the time that is measured.
+    // Only the smallest group: with stock async-graphql, one message to a larger group takes a large part of the
+    // measured time.
     let smallest = (0..sizes.len()).min_by_key(|place| sizes[*place]).context("--personal-listeners is empty")?;
     let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let named: Vec<_> = named.into_iter().chain(options.settings.iter().cloned()).collect();
@@ -68,7 +69,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Personal
     Ok(Personal { rows })
 }
 
-/// One message is under way at a time, until every listener has it.
+/// Sends one message at a time, and waits until every listener has it.
 async fn measure(kind: Kind, rooms: &Rooms, place: usize, server: &Server, options: &Options) -> Result<Row> {
     let (listeners, room) = rooms.with_senders(place, 1)?;
     let mut plan = plan(server, &[room], Pace::Heard(1), options);
@@ -141,7 +142,7 @@ impl Personal {
         self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
     }
 
-    /// Those to be compared beside each other.
+    /// The rows by the number of listeners, so that rows to compare follow each other.
     fn in_order(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (row.listeners, row.kind as usize));

@@ -1,4 +1,4 @@
-//! Conversations of several sizes, each with one owner who sends and many who listen.
+//! Conversations of several sizes, each with one owner who sends and many listeners.
 
 use anyhow::{Context as _, Result};
 use parlance_load::client::{Account, Client};
@@ -27,7 +27,8 @@ impl Rooms {
         self.0.len()
     }
 
-    /// The room of this place and its size, with as many connections of its owner as messages are under way.
+    /// The size of the conversation at this place, and the conversation with one connection of its owner for each
+    /// message in flight.
     pub(super) fn with_senders(&self, place: usize, in_flight: u16) -> Result<(u32, Room)> {
         let (size, room) = self.0.get(place).context("no such room")?;
         let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();

@@ -1,0 +1,135 @@
+//! Clients that do not read their answers, or read them slowly.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::raw::Raw;
+use crate::support::{Node, PATIENCE};
+
+const SECOND: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// More than the timeout, for a machine with other work.
+const LATE: Duration = Duration::from_secs(12);
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Asks for a large answer over HTTP/2, with no room for any of its bytes.
+async fn ask(node: &Node) -> Raw {
+    let types = "__schema { types { name description fields { name description type { name } } } }";
+    let query: String = (0..4).map(|n| format!("a{n}: {types} ")).collect();
+    let body = json!({"query": format!("{{ {query} }}")}).to_string();
+    // The names are those of RFC 7541, appendix A.
+    let headers = [&[0x83, 0x86, 0x44, 8], &b"/graphql"[..], &[0x41, 1, b'x', 0x5f, 16], b"application/json"].concat();
+    let mut raw = Raw::connect(node.address).await;
+    let frames = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        // The initial window of a stream.
+        frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]),
+        frame(HEADERS, END_HEADERS, 1, &headers),
+        frame(DATA, END_STREAM, 1, body.as_bytes()),
+    ];
+    raw.send(frames.concat()).await;
+    raw
+}
+
+struct Read {
+    bytes: usize,
+    whole: bool,
+    took: Duration,
+}
+
+/// Reads an answer with room for so many bytes more in each half second. Pings are answered.
+async fn read(raw: Raw, step: u32) -> Read {
+    let begin = Instant::now();
+    let (mut reading, writing) = raw.0.into_split();
+    let mut room = interval(SECOND / 2);
+    room.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (sender, mut pongs) = tokio::sync::mpsc::unbounded_channel();
+    let writer = tokio::spawn(async move {
+        let more = [frame(WINDOW_UPDATE, 0, 0, &step.to_be_bytes()), frame(WINDOW_UPDATE, 0, 1, &step.to_be_bytes())];
+        loop {
+            let bytes = tokio::select! {
+                _ = room.tick(), if step > 0 => more.concat(),
+                Some(pong) = pongs.recv() => pong,
+                else => return,
+            };
+            let mut sent = 0;
+            while sent < bytes.len() {
+                if writing.writable().await.is_err() {
+                    return;
+                }
+                sent += writing.try_write(&bytes[sent..]).unwrap_or_default();
+            }
+        }
+    });
+    let (mut bytes, mut whole) = (0, false);
+    while !whole {
+        assert!(begin.elapsed() < 2 * PATIENCE, "the connection is still open after {bytes} bytes");
+        let mut head = [0; 9];
+        if reading.read_exact(&mut head).await.is_err() {
+            break;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        if reading.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        match head[3] {
+            DATA => {
+                bytes += payload.len();
+                whole = head[4] & END_STREAM != 0;
+            }
+            PING if head[4] & ACK == 0 => {
+                let _ = sender.send(frame(PING, ACK, 0, &payload));
+            }
+            _ => {}
+        }
+    }
+    writer.abort();
+    Read { bytes, whole, took: begin.elapsed() }
+}
+
+async fn node() -> Node {
+    Node::build().flag("--socket-write-timeout=2").flag("--http2-ping-interval=1").start_alone().await
+}
+
+#[tokio::test]
+async fn an_answer_that_the_client_makes_no_room_for_ends_its_connection() {
+    let node = node().await;
+    let read = read(ask(&node).await, 0).await;
+    assert_eq!(read.bytes, 0);
+    assert!((WRITE_TIMEOUT / 2..LATE).contains(&read.took), "it ended after {:?}", read.took);
+    assert!(node.metric("parlance_connections_timed_out_total").await >= 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_by_the_byte_ends_its_connection() {
+    let node = node().await;
+    let read = read(ask(&node).await, 1).await;
+    assert!(!read.whole);
+    assert!((WRITE_TIMEOUT / 2..LATE).contains(&read.took), "it ended after {:?}", read.took);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_arrives_whole() {
+    let node = node().await;
+    let read = read(ask(&node).await, 48 * 1024).await;
+    assert!(read.whole, "it ended after {:?} and {} bytes", read.took, read.bytes);
+    assert!(read.took > WRITE_TIMEOUT, "{} bytes are too few: {:?}", read.bytes, read.took);
+}
