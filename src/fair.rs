@@ -184,14 +184,14 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 
     /// Takes a job that waits out of its queue. False if it has started.
-    fn remove(&mut self, key: &Option<K>, number: u64) -> bool {
-        let Some(queue) = self.queues.get_mut(key) else { return false };
+    fn remove(&mut self, key: Option<K>, number: u64) -> bool {
+        let Some(queue) = self.queues.get_mut(&key) else { return false };
         let Some(place) = queue.iter().position(|job| job.number == number) else { return false };
         queue.remove(place);
         self.waiting -= 1;
         if queue.is_empty() {
-            self.queues.remove(key);
-            self.turns.retain(|other| other != key);
+            self.queues.remove(&key);
+            self.turns.retain(|other| *other != key);
         }
         true
     }
@@ -235,9 +235,9 @@ impl<K: Hash + Eq + Clone> Waiting<K> {
 
 impl<K: Hash + Eq + Clone> Drop for Waiting<K> {
     fn drop(&mut self) {
-        let Some(shared) = &self.shared else { return };
+        let Some(shared) = self.shared.take() else { return };
         let mut state = shared.state();
-        if !state.remove(&self.key, self.number) {
+        if !state.remove(self.key.take(), self.number) {
             state.release();
         }
     }

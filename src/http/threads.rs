@@ -85,11 +85,11 @@ impl Threads {
         let mut permit = self.pool.permit(key, gone).await.map_err(refused)?;
         let wakes = Arc::new(Wakes::default());
         loop {
-            let waker = waker(Arc::clone(&wakes));
+            let notify = waker(Arc::clone(&wakes));
             wakes.woken.store(false, Ordering::SeqCst);
             let task = spawn_blocking(move || {
                 let _permit = permit;
-                let poll = work.as_mut().poll(&mut Context::from_waker(&waker));
+                let poll = work.as_mut().poll(&mut Context::from_waker(&notify));
                 (work, poll)
             });
             let poll;

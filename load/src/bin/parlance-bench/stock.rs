@@ -120,6 +120,6 @@ impl Stock {
                 Err(_) => Identity::Rejected("The access token is no good."),
             },
         };
-        Caller { identity, ip_address: None }
+        Caller { identity, ip_address: None, network: None }
     }
 }
