@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::raw::{Raw, post_head};
-use crate::support::{Node, PATIENCE};
+use crate::support::Node;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The body of a request for an answer of more than 500 KB.
 fn question() -> String {
     let types = "__schema { types { name description fields { name description type { name } } } }";
-    let query: String = (0..8).map(|n| format!("a{n}: {types} ")).collect();
+    let query = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|alias| format!("{alias}: {types}")).join(" ");
     json!({"query": format!("{{ {query} }}")}).to_string()
 }
 
