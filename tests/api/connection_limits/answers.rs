@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use socket2::SockRef;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::net::TcpSocket;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::raw::Raw;
-use crate::support::{Node, PATIENCE};
+use super::raw::{Raw, post_head};
+use crate::support::Node;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,11 +31,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Asks for a large answer over HTTP/2, with no room for any of its bytes.
-async fn ask(node: &Node) -> Raw {
+/// The body of a request for an answer of more than 500 KB.
+fn question() -> String {
     let types = "__schema { types { name description fields { name description type { name } } } }";
-    let query: String = (0..4).map(|n| format!("a{n}: {types} ")).collect();
-    let body = json!({"query": format!("{{ {query} }}")}).to_string();
+    let query = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|alias| format!("{alias}: {types}")).join(" ");
+    json!({"query": format!("{{ {query} }}")}).to_string()
+}
+
+/// Asks over HTTP/2, with no room for any byte of the answer.
+async fn ask(node: &Node) -> Raw {
     // The names are those of RFC 7541, appendix A.
     let headers = [&[0x83, 0x86, 0x44, 8], &b"/graphql"[..], &[0x41, 1, b'x', 0x5f, 16], b"application/json"].concat();
     let mut raw = Raw::connect(node.address).await;
@@ -42,7 +48,7 @@ async fn ask(node: &Node) -> Raw {
         // The initial window of a stream.
         frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]),
         frame(HEADERS, END_HEADERS, 1, &headers),
-        frame(DATA, END_STREAM, 1, body.as_bytes()),
+        frame(DATA, END_STREAM, 1, question().as_bytes()),
     ];
     raw.send(frames.concat()).await;
     raw
@@ -80,7 +86,7 @@ async fn read(raw: Raw, step: u32) -> Read {
     });
     let (mut bytes, mut whole) = (0, false);
     while !whole {
-        assert!(begin.elapsed() < 2 * PATIENCE, "the connection is still open after {bytes} bytes");
+        assert!(begin.elapsed() < LATE, "the connection is still open after {bytes} bytes");
         let mut head = [0; 9];
         if reading.read_exact(&mut head).await.is_err() {
             break;
@@ -132,4 +138,24 @@ async fn an_answer_that_is_read_slowly_arrives_whole() {
     let read = read(ask(&node).await, 48 * 1024).await;
     assert!(read.whole, "it ended after {:?} and {} bytes", read.took, read.bytes);
     assert!(read.took > WRITE_TIMEOUT, "{} bytes are too few: {:?}", read.bytes, read.took);
+}
+
+/// The system confirms every byte that is read, so that only hyper's buffer shows how slow the client is.
+#[tokio::test]
+async fn an_http1_answer_that_is_read_by_the_byte_ends_its_connection() {
+    let node = node().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    // The server's system has a small buffer for small segments, and holds only a part of the answer.
+    SockRef::from(&socket).set_tcp_mss(536).unwrap();
+    let mut raw = Raw(socket.connect(node.address).await.unwrap());
+    raw.send(post_head(question().len()) + &question()).await;
+    let begin = Instant::now();
+    let timed_out = async || node.metric("parlance_connections_timed_out_total").await >= 1;
+    while !timed_out().await {
+        assert!(begin.elapsed() < LATE, "the connection is still open");
+        let _ = raw.0.read_u8().await;
+        sleep(SECOND / 5).await;
+    }
+    assert!(begin.elapsed() > WRITE_TIMEOUT / 2, "it ended after {:?}", begin.elapsed());
 }

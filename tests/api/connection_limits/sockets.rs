@@ -159,7 +159,7 @@ async fn large_messages_count_as_requests_of_their_address() {
     let code = loop {
         socket.send(frame(FIN | TEXT, ping.as_bytes())).await;
         match socket.message().await {
-            Ok(pong) => assert!(pong.contains("pong"), "{pong}"),
+            Ok(answer) => assert!(answer.contains("pong"), "{answer}"),
             Err(code) => break code,
         }
         answered += 1;
