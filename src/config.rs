@@ -325,7 +325,7 @@ pub struct Socket {
     /// Bytes in one message from a client; a larger one closes the socket with 1009
     #[arg(long, env, default_value = "262144", value_name = "BYTES", value_parser = within::<usize>(1024..=16_777_216))]
     pub socket_max_message_bytes: usize,
-    /// Seconds one frame may take to be written before the client is given up
+    /// Seconds that a client may leave a frame of a socket or a piece of an answer unread before its connection is closed
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub socket_write_timeout: Duration,
 }

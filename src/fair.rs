@@ -184,7 +184,8 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 
     /// Takes a job that waits out of its queue. False if it has started.
-    fn remove(&mut self, key: Option<K>, number: u64) -> bool {
+    fn remove(&mut self, key: Option<&K>, number: u64) -> bool {
+        let key = key.cloned();
         let Some(queue) = self.queues.get_mut(&key) else { return false };
         let Some(place) = queue.iter().position(|job| job.number == number) else { return false };
         queue.remove(place);
@@ -237,7 +238,7 @@ impl<K: Hash + Eq + Clone> Drop for Waiting<K> {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
         let mut state = shared.state();
-        if !state.remove(self.key.take(), self.number) {
+        if !state.remove(self.key.as_ref(), self.number) {
             state.release();
         }
     }
