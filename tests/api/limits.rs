@@ -175,3 +175,28 @@ async fn root_fields_after_the_deadline_are_not_begun() {
     assert_eq!(data["viewer"]["user"]["about"], json!(null));
     assert_eq!(data["viewer"]["conversations"]["nodes"], json!([{"title": "Slow"}]));
 }
+
+/// The answer has no more texts than the setting allows. The other fields are there.
+#[tokio::test]
+async fn the_texts_of_an_answer_have_a_limit() {
+    let node = Node::build().flag("--operation-max-answer-bytes=1048576").start_alone().await;
+    let ada = node.register("ada").await;
+    let group = ada.create_group("Long", &[]).await;
+    let body = "🦀".repeat(8000);
+    for _ in 0..10 {
+        ada.send(&group, &body).await;
+    }
+    let page = |times: usize| {
+        let aliases = (0..times).map(|n| format!("a{n}: messages(last: 10) {{ nodes {{ number body }} }} "));
+        format!("query ($id: ID!) {{ conversation(id: $id) {{ {} }} }}", aliases.collect::<Vec<_>>().concat())
+    };
+    // 3 x 10 x 32,000 bytes.
+    ada.call(&page(3), json!({"id": group})).await.data();
+    let answer = ada.call(&page(4), json!({"id": group})).await;
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert!(errors.iter().all(|error| error["extensions"]["code"] == "OPERATION_TOO_COMPLEX"), "{errors:?}");
+    let bodies = (0..4).flat_map(|n| answer.body["data"]["conversation"][format!("a{n}")]["nodes"].as_array().unwrap());
+    let shown = bodies.clone().filter(|node| !node["body"].is_null()).count();
+    assert_eq!((shown, errors.len()), (32, 8));
+    assert!(bodies.clone().all(|node| node["number"].is_i64()));
+}
