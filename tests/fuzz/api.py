@@ -83,6 +83,8 @@ class Person:
         self.friends, self.names = [self.id], [name]
         self.conversations, self.messages, self.participants, self.requests = [], [], [], []
         self.invites, self.codes, self.scheduled = [], [], []
+        # A group from which the friend is banned, and the friend.
+        self.bans, self.banned = [], []
         # READY, and uploaded but not completed.
         self.pictures, self.uploads = [], []
         self.calls, self.devices, self.caller = [], [], None
@@ -108,6 +110,7 @@ class Person:
             )["createInvite"]["invite"]
             self.invites.append(invite["id"])
             self.codes.append(invite["code"])
+        self.ban(api, friend)
         for conversation in self.conversations:
             scheduled = api.ask(
                 f'mutation {{ scheduleMessage(input: {{conversationId: "{conversation}", body: "Hello",'
@@ -148,6 +151,13 @@ class Person:
             for name in ("messages", "participants"):
                 self.cursors[name] += [it["cursor"] for it in edge["node"][name]["edges"]]
             self.participants += [it["node"]["id"] for it in edge["node"]["participants"]["edges"]]
+
+    def ban(self, api, friend):
+        create = f'mutation {{ createGroup(input: {{title: "Bans", participantIds: ["{friend.id}"]}})'
+        group = api.ask(create + " { conversation { id } } }", self.token)["createGroup"]["conversation"]["id"]
+        remove = f'removeParticipant(input: {{conversationId: "{group}", userId: "{friend.id}", ban: true}})'
+        api.ask(f"mutation {{ {remove} {{ conversation {{ id }} }} }}", self.token)
+        self.bans, self.banned = [group], [friend.id]
 
     def call(self, api, friend):
         """One call rings for the person, and they are in another one with the friend. Whoever calls leaves their call of
@@ -214,7 +224,7 @@ def meaningful(field, name, person, random):
         "clientId": ["1", unique],
         "code": person.codes,
         "contentType": ["image/png", "text/plain", "*/*"],
-        "conversationId": person.conversations,
+        "conversationId": {"unbanUser": person.bans}.get(field, person.conversations),
         "currentPassword": [person.PASSWORD],
         "displayName": ["Ada", unique],
         "emoji": ["\U0001f44d", "\u2764", "a"],
@@ -242,7 +252,7 @@ def meaningful(field, name, person, random):
         "sha256": [None, "0" * 64],
         "title": ["Weavers", unique],
         "toSessionId": person.devices,
-        "userId": person.friends,
+        "userId": {"unbanUser": person.banned}.get(field, person.friends),
         "username": [random.choice(person.names), f"w{unique}"],
     }.get(name)
     lists = {
