@@ -237,7 +237,7 @@ impl Parsed {
                 if body.is_encoded() {
                     return body;
                 }
-                // What a mutation has done cannot be refused any more, so the answer does not wait for a share.
+                // The mutation is done and cannot be refused any more, so its answer does not wait for a share.
                 Ok(spawn_blocking(|| body.encode()).await.unwrap_or_else(|_| Body::crashed()))
             };
             answer.unwrap_or_else(Body::refused)

@@ -103,7 +103,7 @@ impl Threads {
     }
 }
 
-/// Notices that a future is to be polled again, also while it is polled on another thread.
+/// Records that a future must be polled again, also while another thread polls it.
 #[derive(Default)]
 struct Wakes {
     woken: AtomicBool,

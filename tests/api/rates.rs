@@ -58,7 +58,7 @@ async fn an_operation_that_was_partly_done_answers_200() {
 
 const CREATE_INVITE: &str = "mutation ($id: ID!) { createInvite(input: {conversationId: $id}) { invite { code } } }";
 
-/// What the actions of the test below are about.
+/// Arguments of the actions in the test below.
 struct Subjects {
     conversation: String,
     group: String,

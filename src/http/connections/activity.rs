@@ -69,7 +69,7 @@ impl Activity {
         }
     }
 
-    /// When `is_over` is to be asked.
+    /// Time of the next call of `is_over`.
     pub(super) fn alarm(&self) -> Option<Instant> {
         let state = self.lock();
         state.deadline.into_iter().chain(state.look_at).min()

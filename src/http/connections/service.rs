@@ -62,7 +62,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 /// The body of an answer. The request is in flight until it is dropped.
 pub(super) struct Answer {
     body: Body,
-    /// What is left of a frame that is larger than a piece.
+    /// Rest of a frame that is larger than a piece.
     rest: Bytes,
     in_flight: InFlight,
     _forwarded: Option<Forwarded>,

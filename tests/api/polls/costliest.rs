@@ -171,7 +171,7 @@ fn answers() {
             let each = joined(times, |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} "));
             format!("query ($id: ID!) {{ conversation(id: $id) {{ {each} }} }}")
         };
-        // As many as OPERATION_MAX_ANSWER_BYTES allows.
+        // OPERATION_MAX_ANSWER_BYTES allows five of them.
         let query = asks(5);
         let variables = json!({"id": group});
         answered(&probed.measure("5 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);
