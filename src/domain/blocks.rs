@@ -2,22 +2,20 @@
 
 use chrono::{DateTime, Utc};
 
-use super::contacts::lock_pair;
-use super::conversations::announce_in;
+use super::calls::calls;
+use super::conversations::conversations::announce_in;
 use super::error::{Error, Result};
-use super::{App, Viewer, calls};
+use super::people::contacts::lock_pair;
+use super::{App, Viewer};
 use crate::ids::UserId;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
-use crate::store::conversations::Conversation;
-use crate::store::users::User;
-use crate::store::{blocks, contacts, conversations};
-
-/// To whoever wants something of a user they block.
-pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
+use crate::store::conversations::conversations::{self, Conversation};
+use crate::store::people::users::User;
+use crate::store::people::{blocks, contacts};
 
 pub struct Blocks<'a> {
-    pub(super) app: &'a App,
+    pub(super) conversations: &'a Arc<ConversationsCore>,
 }
 
 impl Blocks<'_> {
@@ -26,16 +24,16 @@ impl Blocks<'_> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot block yourself."));
         }
-        self.app.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.app.log().begin().await?;
+        self.conversations.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.conversations.base.log.begin().await?;
         let done = self.add_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await
     }
 
     /// What the other sent meanwhile stays hidden.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
-        self.app.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.app.log().begin().await?;
+        self.conversations.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.conversations.base.log.begin().await?;
         let done = self.remove_in(&mut tx, viewer.user, other).await;
         tx.finish(done).await
     }
@@ -47,16 +45,16 @@ impl Blocks<'_> {
         after: Option<(DateTime<Utc>, UserId)>,
         limit: i64,
     ) -> Result<Vec<(DateTime<Utc>, User)>> {
-        Ok(blocks::list(&mut *self.app.connection().await?, viewer.user, after, limit).await?)
+        Ok(blocks::list(&mut *self.conversations.base.connection().await?, viewer.user, after, limit).await?)
     }
 
     async fn add_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
         let user = lock_pair(tx, blocker, other).await?;
         // Messages on their way are stored before or see the block.
         if let Some(direct) = lock_direct(tx, blocker, other).await? {
-            calls::cut(self.app, tx, &direct, blocker).await?;
+            calls::cut(&self.conversations.calls, tx, &direct, blocker).await?;
         }
-        if blocks::insert(tx.conn(), blocker, other, self.app.now()).await? {
+        if blocks::insert(tx.conn(), blocker, other, self.conversations.base.now()).await? {
             contacts::delete(tx.conn(), blocker, other).await?;
             contacts::withhold_requests(tx.conn(), blocker, other).await?;
             tx.record(Change::ContactsChanged { user: blocker, other });

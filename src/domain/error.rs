@@ -44,6 +44,16 @@ impl CallConflict {
         [Self::Over, Self::Full, Self::OnAnotherDevice, Self::InAnotherCall, Self::InThisCall, Self::NotInThisCall];
 }
 
+/// The conversation does not exist, or the viewer is not a participant. The answer is the same, so that nobody learns
+/// which conversations exist.
+pub(super) const NO_CONVERSATION: Error = Error::NotFound("No such conversation.");
+
+/// The message does not exist, or the viewer may not see it.
+pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
+
+/// The viewer blocks the user that the action is for.
+pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
+
 /// One rule broken by one field of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

@@ -9,7 +9,9 @@ use tracing::{info, warn};
 use crate::config::Housekeeping as Settings;
 use crate::error::Result;
 use crate::log::Log;
-use crate::store::{Connection, Database, call_participants, locks, sessions};
+use crate::store::calls::call_participants;
+use crate::store::people::sessions;
+use crate::store::{Connection, Database, locks};
 
 /// Until the next try after a failure, unless the interval is shorter.
 const RETRY_AFTER: Duration = Duration::from_mins(1);

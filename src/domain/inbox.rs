@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::presence::Status;
-use super::typing::Typing;
-use super::{App, Viewer};
+use super::app::App;
+use super::conversations::typing::Typing;
+use super::people::presence::Status;
+use super::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Stamp, Subject, Topic, Watch};
 use crate::log::{Cursor, Follow, Interest, Item};

@@ -1,22 +1,19 @@
 //! Rate limits, in the words of the domain.
 
+use super::base::Base;
 use super::error::{Error, Result};
-use super::{App, Viewer};
-use crate::limiter::{Exceeded, Key, Limiter, Rate};
+use super::viewer::Viewer;
+use crate::limiter::{Exceeded, Key, Rate};
 
-impl App {
+impl Base {
     /// Counts actions of the viewer. Returns RATE_LIMITED if the rate does not allow them now.
     pub(super) fn take(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
         self.take_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
-    pub fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
-        self.limiter().take(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
-    }
-
-    pub fn limiter(&self) -> &Limiter {
-        &self.parts.limiter
+    pub(super) fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
+        self.limiter.take(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who may do what in a conversation. `docs/permissions.md` shows the same table, and a test goes through both.
 
 use super::error::{Error, Result};
-use crate::store::conversations::ConversationKind;
-use crate::store::participants::ParticipantRole;
+use crate::store::conversations::conversations::ConversationKind;
+use crate::store::conversations::participants::ParticipantRole;
 
 /// What takes a role to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

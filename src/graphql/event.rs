@@ -2,19 +2,19 @@
 
 use async_graphql::{ID, Interface, SimpleObject, Union};
 
-use super::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging, CallSessionGone};
-use super::conversation::Conversation;
+use super::calls::call_event::{CallAnswered, CallEnded, CallEvent, CallLeft, CallRinging, CallSessionGone};
+use super::conversations::conversation::Conversation;
+use super::conversations::participant::Participant;
+use super::conversations::typing::TypingChanged;
 use super::error::Result;
 use super::loaders::{Loaders, MembershipKey};
-use super::message::Message;
-use super::participant::Participant;
-use super::presence::PresenceChanged;
-use super::typing::TypingChanged;
-use super::user::User;
-use crate::domain::call_events::CallEvent as DomainCallEvent;
+use super::messaging::message::Message;
+use super::people::presence::PresenceChanged;
+use super::people::user::User;
+use crate::domain::calls::call_events::CallEvent as DomainCallEvent;
 use crate::ids::MessageId;
 use crate::log::{Change, Event, Item, Log};
-use crate::store::messages::Message as Row;
+use crate::store::messaging::messages::Message as Row;
 
 #[derive(SimpleObject)]
 pub struct MessageAdded {

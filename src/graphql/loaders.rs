@@ -9,21 +9,21 @@ use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use super::attachment::AvatarKey;
 use super::batch::{Batches, NoDelay};
 use super::error::{Error, ErrorCode, Result};
-use crate::domain::presence::Presence;
+use super::files::attachment::AvatarKey;
+use crate::domain::people::presence::Presence;
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
 use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId};
-use crate::store::attachments::Attachment;
-use crate::store::contacts::{self, Related, Relation};
-use crate::store::conversations::{self, Conversation};
-use crate::store::mentions;
-use crate::store::messages::{self, Message, Seen, Visibility};
-use crate::store::participants::{self, Participant};
-use crate::store::receipts::{self, Progress};
-use crate::store::users::{self, User};
+use crate::store::conversations::conversations::{self, Conversation};
+use crate::store::conversations::participants::{self, Participant};
+use crate::store::files::attachments::Attachment;
+use crate::store::messaging::mentions;
+use crate::store::messaging::messages::{self, Message, Seen, Visibility};
+use crate::store::messaging::receipts::{self, Progress};
+use crate::store::people::contacts::{self, Related, Relation};
+use crate::store::people::users::{self, User};
 
 /// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state at
 /// the time it is resolved.

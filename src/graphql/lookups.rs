@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_graphql::dataloader::Loader;
 use tokio::sync::oneshot::{self, error::RecvError};
 
-use super::call::{RingKey, VisibleCallKey};
+use super::calls::call::{RingKey, VisibleCallKey};
 use super::error::{Error, ErrorCode};
 use super::loaders::{Rows, VisibilityKey};
 use crate::domain::App;

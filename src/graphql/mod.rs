@@ -1,46 +1,23 @@
 //! The API: one file for each noun, with its type, inputs, payloads and resolvers. Translates, decides nothing.
 
-mod account;
-mod attachment;
-mod ban;
 mod batch;
-mod block;
-mod call;
-mod call_access;
-mod call_event;
-mod call_signal;
-mod contact;
+mod calls;
 mod context;
-mod conversation;
+mod conversations;
 mod error;
 mod event;
-mod ice_server;
+mod files;
 mod inputs;
-mod invite;
 mod loaders;
 mod lookups;
-mod membership;
-mod message;
-mod message_change;
+mod messaging;
 mod node;
 mod page;
-mod participant;
-mod pin;
-mod presence;
-mod privacy;
-mod reaction;
-mod room;
+mod people;
 mod scalars;
-mod scheduled_message;
-mod search;
 mod server_info;
-mod session;
 mod subscription;
-mod typing;
-mod upload;
-mod user;
 mod validation;
-mod viewer;
 
 use std::sync::Arc;
 

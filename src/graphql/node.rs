@@ -5,24 +5,24 @@ use std::collections::HashMap;
 use async_graphql::{Context, ID, Interface, Object};
 use uuid::Uuid;
 
-use super::attachment::Attachment;
-use super::call::Call;
-use super::contact::ContactRequest;
+use super::calls::call::Call;
 use super::context::ContextExt as _;
-use super::conversation::Conversation;
+use super::conversations::conversation::Conversation;
+use super::conversations::invite::Invite;
+use super::conversations::participant::Participant;
 use super::error::{Error, Result};
-use super::invite::Invite;
-use super::message::Message;
-use super::participant::Participant;
-use super::scheduled_message::ScheduledMessage;
-use super::session::Session;
-use super::user::User;
+use super::files::attachment::Attachment;
+use super::messaging::message::Message;
+use super::messaging::scheduled_message::ScheduledMessage;
+use super::people::contact::ContactRequest;
+use super::people::session::Session;
+use super::people::user::User;
 use crate::domain::{App, Viewer};
 use crate::ids::{
     self, AttachmentId, CallId, ContactRequestId, ConversationId, InviteId, MessageId, ParticipantId,
     ScheduledMessageId, SessionId, UserId,
 };
-use crate::store::sessions::Session as Row;
+use crate::store::people::sessions::Session as Row;
 
 /// Nodes asked for at once.
 const MAX_NODES: usize = 100;

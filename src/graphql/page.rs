@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, Result};
-use crate::domain::attachments::MAX_ATTACHMENTS;
-use crate::domain::reactions::MAX_KINDS;
+use crate::domain::files::attachments::MAX_ATTACHMENTS;
+use crate::domain::messaging::reactions::MAX_KINDS;
 
 /// Items on one page at most. The contract names it, so it is no setting.
 pub const MAX_PAGE_SIZE: u16 = 100;

@@ -7,15 +7,15 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::call_event::concerns;
+use super::calls::call_event::concerns;
 use super::context::ContextExt as _;
+use super::conversations::typing::TypingChanged;
 use super::error::{Error, ErrorCode, Result};
 use super::event::{InboxEvent, MessageAdded, MessageUpdated};
 use super::loaders::{Loaders, VisibilityKey};
 use super::lookups::Lookups;
-use super::presence::PresenceChanged;
+use super::people::presence::PresenceChanged;
 use super::scalars::parse_id;
-use super::typing::TypingChanged;
 use crate::domain::Viewer;
 use crate::domain::inbox::InboxItem;
 use crate::ids::ConversationId;

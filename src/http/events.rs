@@ -26,7 +26,7 @@ use super::lifetime::{Lifetime, Over};
 use super::operation::Parsed;
 use super::render::Rendered;
 use super::response::Body;
-use crate::domain::presence::Connected;
+use crate::domain::people::presence::Connected;
 use crate::graphql::{Error, ErrorCode, Identity};
 use crate::ids::UserId;
 use crate::metrics::Transport;

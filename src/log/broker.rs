@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
 use crate::error::Result;
-use crate::store::messages::Message;
+use crate::store::messaging::messages::Message;
 
 /// Batches that may wait in a subscription before the sender must.
 const INCOMING_QUEUE: usize = 1024;

@@ -17,7 +17,9 @@ use super::streams::Joined;
 use crate::apart::patiently;
 use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
-use crate::store::{Connection, messages, participants};
+use crate::store::Connection;
+use crate::store::conversations::participants;
+use crate::store::messaging::messages;
 
 /// What the log says while Postgres is away.
 const CANNOT_READ: &str = "a stream cannot read on";

@@ -9,8 +9,8 @@ use tokio::sync::{Notify, broadcast};
 
 use super::event::{Change, Event, Seq};
 use crate::ids::{MessageId, SessionId, UserId};
-use crate::store::messages::Message;
-use crate::store::users::User;
+use crate::store::messaging::messages::Message;
+use crate::store::people::users::User;
 
 /// Sessions that a node keeps in mind as live; of more it asks Postgres.
 const LIVE_SESSIONS: usize = 100_000;

@@ -45,8 +45,8 @@ use crate::error::{Error, Result};
 use crate::ids::{ConversationId, MessageId, SessionId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
-use crate::store::messages::Message;
-use crate::store::users::User;
+use crate::store::messaging::messages::Message;
+use crate::store::people::users::User;
 use crate::store::{Connection, Database};
 use streams::Streams;
 

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::event::{Audience, Change, Event, Seq, WITHHELD};
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::Connection;
+use crate::store::messaging::messages;
 use crate::store::schema::{events, log_head};
-use crate::store::{Connection, messages};
 
 /// The only lane there is so far.
 const LANE: i16 = 0;

@@ -18,7 +18,8 @@ use crate::config::LogSettings;
 use crate::error::Result;
 use crate::ids::MessageId;
 use crate::metrics::{Metrics, Source};
-use crate::store::{Database, sessions};
+use crate::store::Database;
+use crate::store::people::sessions;
 
 /// Events read at once to fill a hole or to catch up.
 const READ_PAGE: i64 = 1000;

@@ -9,7 +9,7 @@ use super::append::append;
 use super::event::Change;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
-use crate::store::messages::Message;
+use crate::store::messaging::messages::Message;
 use crate::store::{Connection, PooledConnection};
 
 /// An open transaction and the changes it will append. Dropped unfinished, it is rolled back with its connection.

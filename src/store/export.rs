@@ -4,17 +4,18 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::attachments::Attachment;
-use super::conversations::Conversation;
-use super::messages::Message;
-use super::participants::Participant;
-use super::scheduled_messages::ScheduledMessage;
+use super::Connection;
+use super::conversations::conversations::Conversation;
+use super::conversations::participants::Participant;
+use super::files::attachment_uses;
+use super::files::attachments::Attachment;
+use super::messaging::messages::Message;
+use super::messaging::scheduled_messages::ScheduledMessage;
+use super::people::sessions::Session;
 use super::schema::{
     attachments, blocks, contact_requests, contacts, conversations, message_reactions, messages, participants,
     scheduled_messages, sessions,
 };
-use super::sessions::Session;
-use super::{Connection, attachment_uses};
 use crate::error::{Error, Result};
 use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 

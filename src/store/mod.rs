@@ -1,37 +1,17 @@
 //! Rows of Postgres and the queries over them, a file for each noun.
 
-pub mod attachment_sweep;
-pub mod attachment_uses;
-pub mod attachments;
-pub mod blocks;
-pub mod call_participants;
-pub mod call_signals;
 pub mod calls;
-pub mod contacts;
 pub mod conversations;
 pub mod export;
-pub mod invites;
+pub mod files;
 pub mod locks;
-pub mod mentions;
-pub mod messages;
+pub mod messaging;
 mod migrations;
-pub mod participants;
-pub mod pins;
+pub mod people;
 mod prepared;
-pub mod privacy;
-pub mod reactions;
-pub mod receipts;
-pub mod registration_invites;
-pub mod removed_participants;
-pub mod scheduled_messages;
 pub mod schema;
-pub mod search;
 pub mod seed;
-pub mod sessions;
 mod text_enum;
-pub mod tombstones;
-pub mod unread;
-pub mod users;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
-use parlance::domain::export::{ExportError, export};
+use parlance::domain::people::export::{ExportError, export};
 use parlance::ids::UserId;
 use serde_json::{Value, json};
 

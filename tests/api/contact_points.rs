@@ -133,7 +133,9 @@ async fn an_archive_says_since_when_a_contact_point_is_verified() {
     let ada = verified(&database, &node).await;
     update(&ada, json!({"phone": "+4915100000000"})).await.data();
     let mut text = Vec::new();
-    parlance::domain::export::export(&database.url, "ada", chrono::DateTime::UNIX_EPOCH, &mut text).await.unwrap();
+    parlance::domain::people::export::export(&database.url, "ada", chrono::DateTime::UNIX_EPOCH, &mut text)
+        .await
+        .unwrap();
     let archive: Value = serde_json::from_slice(&text).unwrap();
     assert!(archive["user"]["emailVerifiedAt"].is_string());
     assert_eq!(archive["user"]["phoneVerifiedAt"], Value::Null);

@@ -165,7 +165,8 @@ async fn a_dropped_transaction_is_rolled_back() {
     let group = ada.create_group("Group", &[]).await;
     for _ in 0..5 {
         let mut tx = node.app.log().begin().await.unwrap();
-        let locked = parlance::store::conversations::lock(tx.conn(), group.parse().unwrap()).await.unwrap();
+        let locked =
+            parlance::store::conversations::conversations::lock(tx.conn(), group.parse().unwrap()).await.unwrap();
         assert!(locked.is_some());
         drop(tx);
     }

@@ -1,8 +1,8 @@
 //! Who may do what in a group: the table of the docs, cell by cell.
 
 use parlance::domain::permissions::{Action, may};
-use parlance::store::conversations::ConversationKind;
-use parlance::store::participants::ParticipantRole;
+use parlance::store::conversations::conversations::ConversationKind;
+use parlance::store::conversations::participants::ParticipantRole;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Node, User};

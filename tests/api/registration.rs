@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use parlance::clock::Clock;
-use parlance::domain::registration_invites::{self, NewRegistrationInvite};
+use parlance::domain::people::registration_invites::{self, NewRegistrationInvite};
 use parlance::random::Random;
 use serde_json::{Value, json};
 

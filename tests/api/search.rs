@@ -179,7 +179,7 @@ async fn plan(
     conversation: Option<ConversationId>,
     sender: Option<UserId>,
 ) -> String {
-    let lines: Vec<Line> = diesel::sql_query(format!("EXPLAIN {}", parlance::store::search::statement()))
+    let lines: Vec<Line> = diesel::sql_query(format!("EXPLAIN {}", parlance::store::messaging::search::statement()))
         .bind::<SqlUuid, _>(user)
         .bind::<Text, _>("tickets")
         .bind::<Nullable<SqlUuid>, _>(conversation)

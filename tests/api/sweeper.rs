@@ -9,7 +9,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::future::join_all;
-use parlance::domain::export::export;
+use parlance::domain::people::export::export;
 use serde_json::{Value, json};
 
 use crate::support::{Node, NodeBuilder, PASSWORD, PATIENCE, TestDatabase, get, picture, put};

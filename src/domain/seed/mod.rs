@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::client::Client;
 use super::error::Error as Refused;
-use super::passwords::Passwords;
+use super::people::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::Auth;
 use crate::error::Error as Internal;

@@ -22,7 +22,7 @@ use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
 use super::token_bucket::TokenBucket;
 use super::upgrade::WebSocket;
 use crate::address::ClientNetwork;
-use crate::domain::presence::Connected;
+use crate::domain::people::presence::Connected;
 use crate::domain::{Error as Domain, Viewer};
 use crate::fair::Gone;
 use crate::graphql::{Caller, Error, Identity};

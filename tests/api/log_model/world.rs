@@ -14,8 +14,8 @@ use parlance::log::{Audience, Change, Cursor, Incoming, Interest, Item, Log, Pub
 use parlance::metrics::Metrics;
 use parlance::random::Random;
 use parlance::store::Database;
-use parlance::store::participants::{self, Participant, ParticipantRole};
-use parlance::store::privacy::{self, PrivacyChanges};
+use parlance::store::conversations::participants::{self, Participant, ParticipantRole};
+use parlance::store::people::privacy::{self, PrivacyChanges};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -1,0 +1,43 @@
+//! Deleting an account, which concerns every room.
+
+use super::app::App;
+use super::client::Client;
+use super::error::{Error, Result, Violation};
+use super::people::accounts::{WRONG_CREDENTIALS, admit, wrong_password};
+use super::people::password_tries::Account;
+use super::viewer::Viewer;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::participants;
+use crate::store::messaging::scheduled_messages;
+use crate::store::people::sessions::Revoke;
+use crate::store::people::users::{self, User};
+
+impl App {
+    /// What is personal goes; what was written stays, and names nobody. Groups are left, every session ends.
+    pub async fn delete_account(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
+        admit(client)?;
+        let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !self.people().check_password(Account::Known(&user), password, client).await? {
+            return Err(wrong_password("password"));
+        }
+        let mut tx = self.log().begin().await?;
+        let done = self.delete_account_in(&mut tx, &user).await;
+        tx.finish(done).await
+    }
+
+    /// The conversations first, as everybody locks them. From the lock on the user nobody can add them to another one
+    /// or sign them in.
+    async fn delete_account_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
+        tx.record(Change::UserUpdated { user: user.id });
+        // Before the conversations, as the scheduler has it.
+        scheduled_messages::delete_of(tx.conn(), user.id).await?;
+        self.participants().leave_all_in(tx, user.id).await?;
+        let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;
+        locked.ok_or_else(|| wrong_password("password"))?;
+        if !participants::all_of_user(tx.conn(), user.id).await?.is_empty() {
+            return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));
+        }
+        self.sessions().revoke_in(tx, user.id, Revoke::All).await?;
+        Ok(users::delete(tx.conn(), user.id).await?)
+    }
+}

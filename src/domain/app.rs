@@ -1,0 +1,313 @@
+//! Puts a node together from its rooms.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::base::Base;
+use super::blocks::Blocks;
+use super::calls::call_events;
+use super::calls::call_keeper::CallKeeper;
+use super::calls::calls::Calls;
+use super::calls::core::CallsCore;
+use super::calls::ice_servers::IceServers;
+use super::conversations::bans::Bans;
+use super::conversations::conversations::Conversations;
+use super::conversations::core::ConversationsCore;
+use super::conversations::invites::Invites;
+use super::conversations::memberships::Memberships;
+use super::conversations::participants::Participants;
+use super::conversations::rooms::Rooms;
+use super::conversations::typing::Typings;
+use super::error::Result;
+use super::files::attachments::Attachments;
+use super::files::core::FilesCore;
+use super::files::files::Files;
+use super::files::sweeper::Sweep;
+use super::files::uploads::Uploads;
+use super::housekeeping::Housekeeper;
+use super::messaging::core::MessagingCore;
+use super::messaging::expiry::Reaper;
+use super::messaging::messages::Messages;
+use super::messaging::pins::Pins;
+use super::messaging::reactions::Reactions;
+use super::messaging::receipts::Receipts;
+use super::messaging::scheduled_messages::ScheduledMessages;
+use super::messaging::scheduler::Scheduler;
+use super::messaging::search::Searches;
+use super::messaging::writer::Writers;
+use super::people::accounts::Accounts;
+use super::people::contacts::Contacts;
+use super::people::core::PeopleCore;
+use super::people::last_seen;
+use super::people::passwords::Passwords;
+use super::people::presence::{self, Presences};
+use super::people::privacy::Privacy;
+use super::people::sessions::Sessions;
+use super::people::tokens::{KeyError, Tokens};
+use super::people::users::Users;
+use super::tasks::Tasks;
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::config::{Config, Limits, RegistrationMode};
+use crate::limiter::{Key, Limiter, Rate};
+use crate::live::{Exchange, Live};
+use crate::log::{Broker, Log};
+use crate::metrics::Metrics;
+use crate::random::Random;
+use crate::store::{Database, PooledConnection};
+
+/// Everything the rules work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    base: Base,
+    live: Live,
+    files: Arc<FilesCore>,
+    people: Arc<PeopleCore>,
+    messaging: Arc<MessagingCore>,
+    calls: Arc<CallsCore>,
+    conversations: Arc<ConversationsCore>,
+    tasks: Tasks,
+}
+
+/// Why a node could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Part(#[from] crate::error::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Connections of a node to the other nodes.
+pub struct Cluster {
+    pub broker: Arc<dyn Broker>,
+    pub exchange: Arc<dyn Exchange>,
+    pub limiter: Limiter,
+}
+
+impl App {
+    /// Puts a node together: its database, its tail on the log, its keys. It runs until `stop` is cancelled.
+    pub async fn open(
+        config: &Config,
+        database_url: &str,
+        cluster: Cluster,
+        clock: Clock,
+        random: Random,
+        stop: CancellationToken,
+    ) -> Result<Self, OpenError> {
+        let Cluster { broker, exchange, limiter } = cluster;
+        let database = Database::connect(database_url, &config.postgres).await?;
+        let metrics = Metrics::default();
+        let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
+        let mut tasks = Tasks::new(stop.clone());
+        let writers = Writers::start(&mut tasks, &log, clock, &random, &metrics, &config.writing);
+        let scheduler = Scheduler::start(&mut tasks, &database, &log, clock, &random, &metrics, &config.writing);
+        let tail_look = config.log.tail_poll_interval;
+        tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
+        let settings = config.housekeeping.clone();
+        tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
+        tasks.spawn(CallKeeper::new(&database, &log, &random, &config.calls, tail_look).run());
+        let heard = log.clone();
+        let listeners = Arc::new(move |conversation| heard.listeners(conversation));
+        let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
+        tasks.spawn(last_seen::write_all(database.clone(), departed));
+        tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
+        let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
+        let files = Arc::new(Files::new(blobs, config));
+        tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
+        let passwords = Passwords::new(&config.auth, random.clone()).await?;
+        let tokens = Tokens::open(&config.auth, &config.places.data_dir)?;
+        let base = Base { database, log, clock, random, limits: Arc::new(config.limits.clone()), limiter, metrics };
+        let files = Arc::new(FilesCore { base: base.clone(), files });
+        let people = Arc::new(PeopleCore {
+            base: base.clone(),
+            files: files.clone(),
+            live: live.clone(),
+            passwords,
+            tokens,
+            registration: config.registration.registration,
+        });
+        let messaging = Arc::new(MessagingCore { base: base.clone(), writers, scheduler });
+        let calls = Arc::new(CallsCore {
+            base: base.clone(),
+            settings: config.calls.clone(),
+            webrtc: config.webrtc.clone(),
+            handed_over: call_events::handed_over(&config.socket),
+        });
+        let conversations = Arc::new(ConversationsCore {
+            base: base.clone(),
+            live: live.clone(),
+            files: files.clone(),
+            people: people.clone(),
+            calls: calls.clone(),
+        });
+        let parts = Parts { base, live, files, people, messaging, calls, conversations, tasks };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// The last thing that a node does which goes down by itself: who was connected to it has just been seen, and may
+    /// come back on another.
+    pub async fn close(&self) {
+        let departed = self.parts.live.close().await;
+        if let Err(error) = last_seen::write(&self.parts.base.database, departed).await {
+            tracing::warn!(%error, "it is not written down when users were last seen");
+        }
+    }
+
+    pub fn accounts(&self) -> Accounts<'_> {
+        Accounts { core: &self.parts.people }
+    }
+
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { core: &self.parts.people }
+    }
+
+    pub fn users(&self) -> Users<'_> {
+        Users { core: &self.parts.people }
+    }
+
+    pub fn conversations(&self) -> Conversations<'_> {
+        Conversations { core: &self.parts.conversations }
+    }
+
+    pub fn participants(&self) -> Participants<'_> {
+        Participants { core: &self.parts.conversations }
+    }
+
+    pub fn invites(&self) -> Invites<'_> {
+        Invites { core: &self.parts.conversations }
+    }
+
+    pub fn bans(&self) -> Bans<'_> {
+        Bans { core: &self.parts.conversations }
+    }
+
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { core: &self.parts.messaging }
+    }
+
+    pub fn reactions(&self) -> Reactions<'_> {
+        Reactions { core: &self.parts.messaging }
+    }
+
+    pub fn pins(&self) -> Pins<'_> {
+        Pins { core: &self.parts.messaging }
+    }
+
+    pub fn searches(&self) -> Searches<'_> {
+        Searches { core: &self.parts.messaging }
+    }
+
+    pub fn receipts(&self) -> Receipts<'_> {
+        Receipts { core: &self.parts.messaging }
+    }
+
+    pub fn contacts(&self) -> Contacts<'_> {
+        Contacts { core: &self.parts.people }
+    }
+
+    pub fn blocks(&self) -> Blocks<'_> {
+        Blocks { conversations: &self.parts.conversations }
+    }
+
+    pub fn privacy(&self) -> Privacy<'_> {
+        Privacy { core: &self.parts.people }
+    }
+
+    pub fn memberships(&self) -> Memberships<'_> {
+        Memberships { core: &self.parts.conversations }
+    }
+
+    pub fn scheduled_messages(&self) -> ScheduledMessages<'_> {
+        ScheduledMessages { core: &self.parts.messaging }
+    }
+
+    pub fn uploads(&self) -> Uploads<'_> {
+        Uploads { core: &self.parts.files }
+    }
+
+    pub fn attachments(&self) -> Attachments<'_> {
+        Attachments { core: &self.parts.files }
+    }
+
+    pub fn calls(&self) -> Calls<'_> {
+        Calls { core: &self.parts.calls }
+    }
+
+    pub fn presences(&self) -> Presences<'_> {
+        Presences { core: &self.parts.people }
+    }
+
+    pub fn typing(&self) -> Typings<'_> {
+        Typings { core: &self.parts.conversations }
+    }
+
+    pub fn rooms(&self) -> Rooms<'_> {
+        Rooms { core: &self.parts.conversations }
+    }
+
+    pub fn ice_servers(&self) -> IceServers<'_> {
+        IceServers { core: &self.parts.calls }
+    }
+
+    pub(super) fn people(&self) -> &Arc<PeopleCore> {
+        &self.parts.people
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.parts.live
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.parts.base.log
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.base.metrics
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.parts.base.limits
+    }
+
+    pub fn registration(&self) -> RegistrationMode {
+        self.parts.people.registration
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.parts.base.clock
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.parts.people.tokens
+    }
+
+    /// Whether the node's own tasks run and Postgres answers.
+    pub async fn is_ready(&self) -> bool {
+        let parts = &self.parts;
+        let running = parts.base.log.is_running() && parts.live.is_running() && parts.tasks.are_running();
+        running && parts.base.database.ping().await.is_ok()
+    }
+
+    pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
+        self.parts.base.connection().await
+    }
+
+    pub fn blobs(&self) -> &Blobs {
+        &self.parts.files.files.blobs
+    }
+
+    pub fn limiter(&self) -> &Limiter {
+        &self.parts.base.limiter
+    }
+
+    /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
+    pub fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
+        self.parts.base.take_for(rate, key, count)
+    }
+}

@@ -1,0 +1,210 @@
+//! What a device hears of calls: rings, answers and ends from the log, and the signals that wait for it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures_util::{Stream, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+
+use super::calls::Calls;
+use super::core::CallsCore;
+use crate::apart;
+use crate::config::Socket;
+use crate::domain::error::Result;
+use crate::domain::viewer::Viewer;
+use crate::ids::{CallId, CallParticipantId, UserId};
+use crate::log::{Change, Event, Interest, Item};
+use crate::store::calls::call_signals::{self, Pending};
+use crate::store::calls::calls;
+
+/// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
+const HANDED_OVER: Duration = Duration::from_secs(10);
+
+/// Signals that are read at once. The next ones are read when the client has room for them.
+const PAGE: i64 = 32;
+
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    Ringing(CallId),
+    Answered(CallParticipantId),
+    Left(CallParticipantId),
+    Ended(CallId),
+    /// What there is as the stream goes live: whatever changes from here on is told.
+    CaughtUp(Snapshot),
+    Signal(Pending),
+    /// Some were missed, and nothing follows.
+    Missed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What rings for the user, the first that began first.
+    pub ringing: Vec<CallId>,
+    /// The one that the device takes part in.
+    pub current: Option<CallId>,
+}
+
+/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
+/// connection is known to be broken: a socket that does not answer a ping in time is dropped, and so is an event stream
+/// that TCP has no answer of, unless a proxy stands between.
+pub(in crate::domain) fn handed_over(socket: &Socket) -> Duration {
+    HANDED_OVER.max(socket.socket_ping_interval + socket.socket_pong_timeout)
+}
+
+impl CallEvent {
+    /// None for what is of no call, and for the word that signals are waiting.
+    pub fn of(change: &Change) -> Option<Self> {
+        match *change {
+            Change::CallRinging { call, .. } => Some(Self::Ringing(call)),
+            Change::CallAnswered { participant, .. } => Some(Self::Answered(participant)),
+            Change::CallLeft { participant, .. } => Some(Self::Left(participant)),
+            Change::CallEnded { call, .. } => Some(Self::Ended(call)),
+            _ => None,
+        }
+    }
+}
+
+impl Calls<'_> {
+    /// First what rings for the viewer now, what there is, and the signals that wait for this device, then what comes.
+    /// Each signal once, in the order in which they were sent; those of the last minute or so come again on the next
+    /// subscription, because nothing tells whether they had arrived. It is over only where some were missed.
+    pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
+        let core = self.core.clone();
+        stream! {
+            let mut log = core.base.log.follow(viewer.user, Interest::Calls(viewer.session), None);
+            let mut rung = HashSet::new();
+            let mut handover = Handover::new(core.clone(), viewer);
+            loop {
+                let item = tokio::select! {
+                    biased;
+                    item = log.next() => item,
+                    () = sleep_until(handover.look_at), if handover.is_open() => {
+                        handover.look().await;
+                        continue;
+                    }
+                };
+                match item {
+                    // The stream has its place at the tail: what changes while this is read comes after it.
+                    Some(Item::CaughtUp(_)) => {
+                        let snapshot = patiently(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
+                        rung.extend(snapshot.ringing.iter().copied());
+                        for &call in &snapshot.ringing {
+                            yield CallEvent::Ringing(call);
+                        }
+                        yield CallEvent::CaughtUp(snapshot);
+                        handover.more = true;
+                    }
+                    Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
+                        let rings = patiently(&core, move |core| async move { Calls { core: &core }.rings(call, user).await }).await;
+                        if rings && rung.insert(call) {
+                            yield CallEvent::Ringing(call);
+                        }
+                    }
+                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => handover.more = true,
+                    Some(Item::Event(Event { change, .. })) => {
+                        if let Some(event) = CallEvent::of(&change) {
+                            yield event;
+                        }
+                    }
+                    Some(Item::ResyncRequired(_)) => {
+                        yield CallEvent::Missed;
+                        return;
+                    }
+                    Some(Item::Closed) | None => return,
+                }
+                while handover.more {
+                    for signal in handover.page().await {
+                        yield CallEvent::Signal(signal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those of the calls that ring for the user beside them now.
+    pub async fn still_ringing(&self, pairs: &[(CallId, UserId)]) -> Result<Vec<(CallId, UserId)>> {
+        let connection = self.core.base.connection().await?;
+        Ok(calls::still_ringing(&connection, pairs).await?)
+    }
+
+    async fn rings(&self, call: CallId, user: UserId) -> Result<bool> {
+        Ok(!self.still_ringing(&[(call, user)]).await?.is_empty())
+    }
+
+    async fn snapshot(&self, viewer: Viewer) -> Result<Snapshot> {
+        let mut connection = self.core.base.connection().await?;
+        let ringing = calls::ringing_for(&mut connection, viewer.user).await?;
+        let current = calls::of_session(&mut connection, viewer.session).await?;
+        Ok(Snapshot { ringing, current })
+    }
+
+    async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
+        let age = self.core.settings.call_signal_ttl.as_secs_f64();
+        Ok(call_signals::pending(&mut *self.core.base.connection().await?, viewer.session, after, age, PAGE).await?)
+    }
+
+    async fn forget_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
+        Ok(call_signals::delete_upto(&mut *self.core.base.connection().await?, viewer.session, upto).await?)
+    }
+}
+
+/// The signals that one subscription hands over to its device.
+struct Handover {
+    core: Arc<CallsCore>,
+    viewer: Viewer,
+    /// Whether some may be waiting that were not read.
+    more: bool,
+    /// The last one that was handed over; the last one at the look before; the last one that is deleted.
+    given: i64,
+    arrived: i64,
+    deleted: i64,
+    look_at: Instant,
+}
+
+impl Handover {
+    fn new(core: Arc<CallsCore>, viewer: Viewer) -> Self {
+        let look_at = Instant::now() + core.handed_over;
+        Self { core, viewer, more: false, given: 0, arrived: 0, deleted: 0, look_at }
+    }
+
+    /// Whether some were handed over that are not deleted.
+    fn is_open(&self) -> bool {
+        self.given > self.deleted
+    }
+
+    /// The next ones that are waiting.
+    async fn page(&mut self) -> Vec<Pending> {
+        if !self.is_open() {
+            self.look_at = Instant::now() + self.core.handed_over;
+        }
+        let (viewer, given) = (self.viewer, self.given);
+        let read = move |core: Arc<CallsCore>| async move { Calls { core: &core }.signals(viewer, given).await };
+        let signals = patiently(&self.core, read).await;
+        self.more = i64::try_from(signals.len()) == Ok(PAGE);
+        self.given = signals.last().map_or(self.given, |last| last.seq);
+        signals
+    }
+
+    /// Deletes those that have arrived.
+    async fn look(&mut self) {
+        if self.arrived > self.deleted {
+            let (viewer, arrived) = (self.viewer, self.arrived);
+            let forget =
+                move |core: Arc<CallsCore>| async move { Calls { core: &core }.forget_signals(viewer, arrived).await };
+            patiently(&self.core, forget).await;
+            self.deleted = self.arrived;
+        }
+        self.arrived = self.given;
+        self.look_at = Instant::now() + self.core.handed_over;
+    }
+}
+
+/// No ring and no signal is lost because Postgres is away.
+async fn patiently<T, F>(core: &Arc<CallsCore>, work: impl Fn(Arc<CallsCore>) -> F + Send) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    apart::patiently!("a device cannot hear of its calls", work(core.clone()))
+}

@@ -1,0 +1,277 @@
+//! A call while it changes: what each step does to it, and who is told.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::core::CallsCore;
+use crate::domain::error::{CallConflict, Error, Result, Violation};
+use crate::domain::messaging::system::{self, SystemEvent};
+use crate::domain::viewer::Viewer;
+use crate::ids::{CallId, CallParticipantId, SessionId, UserId};
+use crate::log::{Audience, Change, Transaction};
+use crate::random::Random;
+use crate::store::calls::call_participants::{self, CallParticipant};
+use crate::store::calls::call_signals;
+use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState};
+use crate::store::conversations::conversations::{self, Conversation};
+use crate::store::messaging::messages::SystemEventKind;
+
+/// In which starts and joins are counted.
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+
+/// Whether it does not exist or is not the viewer's to see is not told.
+pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
+
+/// A call that the transaction has to itself: its conversation is locked.
+pub(super) struct HeldCall {
+    pub(super) call: Call,
+    pub(super) conversation: Conversation,
+    /// Who is in it, the first to join first.
+    pub(super) present: Vec<CallParticipant>,
+    /// Postgres's own time.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Fails where the viewer may not see the call.
+pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<HeldCall> {
+    let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
+    let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
+    // Now that it is locked, it stays as it is.
+    let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
+    HeldCall::of(tx, conversation, call).await
+}
+
+/// `path` is the field of the input that named the call.
+pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
+    let message = match reason {
+        CallConflict::Over => "This call is over.",
+        CallConflict::Full => "This call is full.",
+        CallConflict::OnAnotherDevice => "You are in this call with another device.",
+        CallConflict::InAnotherCall => "You are in another call. Leave it first.",
+        CallConflict::InThisCall => "You are in this call: leave it.",
+        CallConflict::NotInThisCall => "This device is not in the call.",
+    };
+    Error::CallConflict(reason, Violation::new(path, message))
+}
+
+impl HeldCall {
+    /// The conversation must be locked.
+    pub(super) async fn of(tx: &mut Transaction<'_>, conversation: Conversation, call: Call) -> Result<Self> {
+        let present = call_participants::present(tx.conn(), &[call.id]).await?;
+        let now = calls::now(tx.conn()).await?;
+        Ok(Self { call, conversation, present, now })
+    }
+
+    pub(super) fn of_user(&self, user: UserId) -> Option<&CallParticipant> {
+        self.present.iter().find(|present| present.user_id == user)
+    }
+
+    pub(super) fn of_session(&self, session: SessionId) -> Option<&CallParticipant> {
+        self.present.iter().find(|present| present.session_id == session)
+    }
+
+    pub(super) fn check_live(&self) -> Result<()> {
+        match self.call.state {
+            CallState::Ended => Err(conflict(CallConflict::Over, "callId")),
+            CallState::Ringing | CallState::Ongoing => Ok(()),
+        }
+    }
+
+    /// The viewer answers, unless another device of theirs has. `path` is the field of the input that named the call.
+    pub(super) async fn join(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        core: &CallsCore,
+        viewer: Viewer,
+        path: &str,
+    ) -> Result<()> {
+        match self.of_user(viewer.user) {
+            Some(own) if own.session_id == viewer.session => return Ok(()),
+            Some(_) => return Err(conflict(CallConflict::OnAnotherDevice, path)),
+            None => {}
+        }
+        // LiveKit takes any number.
+        if core.webrtc.livekit().is_none() && self.present.len() >= core.settings.call_max_mesh {
+            return Err(conflict(CallConflict::Full, path));
+        }
+        let limit = core.settings.call_joins_per_minute;
+        if let Some(wait) = call_participants::next_join(tx.conn(), viewer.user, limit, MINUTE).await? {
+            return Err(Error::RateLimited(
+                "CALL_JOINS_PER_MINUTE",
+                wait,
+                "You have joined many calls. Wait a little.",
+            ));
+        }
+        let own = self.enter(tx, core, viewer, path).await?;
+        calls::silence(tx.conn(), self.call.id, viewer.user).await?;
+        if self.call.state == CallState::Ringing {
+            self.call.state = CallState::Ongoing;
+            self.call.answered_at = Some(self.now);
+            // Whoever blocked the caller then calls back.
+            self.call.withheld_from = None;
+            calls::update(tx.conn(), &self.call).await?;
+        }
+        tx.record(Change::CallAnswered { conversation: self.conversation.id, participant: own });
+        Ok(())
+    }
+
+    /// The viewer is in the call, and nobody is told.
+    pub(super) async fn enter(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        core: &CallsCore,
+        viewer: Viewer,
+        path: &str,
+    ) -> Result<CallParticipantId> {
+        let own = self.participant(core, viewer, None);
+        if !call_participants::insert(tx.conn(), &own).await? {
+            return Err(conflict(CallConflict::InAnotherCall, path));
+        }
+        let id = own.id;
+        self.present.push(own);
+        Ok(id)
+    }
+
+    /// It rings for the viewer no more. In a group the viewer's own devices are told, and nobody else.
+    pub(super) async fn decline(&mut self, tx: &mut Transaction<'_>, core: &CallsCore, viewer: Viewer) -> Result<()> {
+        let rang = self.silence(tx, &core.base.random, viewer.user, CallEndReason::Declined).await?;
+        if rang && self.call.state != CallState::Ended {
+            let own = self.participant(core, viewer, Some(self.now));
+            call_participants::insert(tx.conn(), &own).await?;
+            tx.record(Change::CallLeft { to: Audience::User(viewer.user), participant: own.id });
+        }
+        Ok(())
+    }
+
+    /// It rings for the user no more; whether it did. Where nobody else is left who could answer, it ends for this
+    /// reason.
+    pub(super) async fn silence(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        random: &Random,
+        user: UserId,
+        reason: CallEndReason,
+    ) -> Result<bool> {
+        let rang = calls::silence(tx.conn(), self.call.id, user).await?;
+        if rang && self.call.state == CallState::Ringing && !calls::rings_for_anybody(tx.conn(), self.call.id).await? {
+            self.end(tx, random, reason).await?;
+        }
+        Ok(rang)
+    }
+
+    /// It has rung for long enough. Where others talk already, those whom it rang for are told, and nobody else.
+    pub(super) async fn ring_out(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
+        match self.call.state {
+            _ if self.call.rings_until > self.now => Ok(()),
+            CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
+            CallState::Ongoing => {
+                for user in calls::silence_all(tx.conn(), self.call.id).await? {
+                    tx.record(Change::CallEnded { to: Audience::User(user), call: self.call.id });
+                }
+                Ok(())
+            }
+            CallState::Ended => Ok(()),
+        }
+    }
+
+    /// One who is in it is so no more. Where that leaves nobody to talk to it ends, for this reason if it was answered.
+    pub(super) async fn leave(
+        &mut self,
+        tx: &mut Transaction<'_>,
+        random: &Random,
+        id: CallParticipantId,
+        reason: CallEndReason,
+    ) -> Result<()> {
+        self.present.retain(|present| present.id != id);
+        call_participants::leave(tx.conn(), &[id], self.now).await?;
+        call_signals::delete_of(tx.conn(), &[id]).await?;
+        tx.record(Change::CallLeft { to: self.audience(), participant: id });
+        match self.call.state {
+            // The caller does not wait any longer.
+            CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
+            CallState::Ongoing if self.present.len() < 2 => self.end(tx, random, reason).await,
+            CallState::Ongoing | CallState::Ended => Ok(()),
+        }
+    }
+
+    /// With a SYSTEM message that tells of it.
+    pub(super) async fn end(&mut self, tx: &mut Transaction<'_>, random: &Random, reason: CallEndReason) -> Result<()> {
+        let gone: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
+        call_participants::leave(tx.conn(), &gone, self.now).await?;
+        call_signals::delete_of(tx.conn(), &gone).await?;
+        calls::silence_all(tx.conn(), self.call.id).await?;
+        tx.record(Change::CallEnded { to: self.audience(), call: self.call.id });
+        (self.call.state, self.call.ended_at, self.call.end_reason) = (CallState::Ended, Some(self.now), Some(reason));
+        let event = SystemEvent {
+            kind: SystemEventKind::CallEnded,
+            actor: self.call.started_by,
+            subject: None,
+            text: Some(told(&self.call, reason, self.now)),
+        };
+        let (conversation, blocker) = (&mut self.conversation, self.call.withheld_from);
+        let message = system::tell_at(self.now, random, tx, conversation, event, blocker).await?;
+        self.call.message_id = Some(message.id);
+        Ok(calls::update(tx.conn(), &self.call).await?)
+    }
+
+    /// Whom its end concerns.
+    fn audience(&self) -> Audience {
+        match self.call.withheld_from {
+            None => Audience::Conversation(self.conversation.id),
+            Some(_) => Audience::User(self.call.started_by),
+        }
+    }
+
+    fn participant(&self, core: &CallsCore, viewer: Viewer, left_at: Option<DateTime<Utc>>) -> CallParticipant {
+        CallParticipant {
+            id: CallParticipantId::new(self.now, &core.base.random),
+            call_id: self.call.id,
+            user_id: viewer.user,
+            session_id: viewer.session,
+            joined_at: self.now,
+            left_at,
+            seen_at: self.now,
+            signals_until: self.now,
+        }
+    }
+}
+
+/// What the SYSTEM message says, such as `Missed call` or `Video call, 3 min 12 s`.
+fn told(call: &Call, reason: CallEndReason, ended_at: DateTime<Utc>) -> String {
+    let (name, upper) = match call.kind {
+        CallKind::Audio => ("call", "Call"),
+        CallKind::Video => ("video call", "Video call"),
+    };
+    match (reason, call.answered_at) {
+        (CallEndReason::Missed, _) => format!("Missed {name}"),
+        (CallEndReason::Declined, _) => format!("Declined {name}"),
+        (CallEndReason::Busy, _) => format!("Missed {name}, busy"),
+        (CallEndReason::HungUp, Some(at)) => format!("{upper}, {}", duration(ended_at - at)),
+        (CallEndReason::Failed, Some(at)) => format!("{upper}, {}, connection lost", duration(ended_at - at)),
+        (CallEndReason::HungUp | CallEndReason::Failed, None) => format!("{upper}, not answered"),
+    }
+}
+
+fn duration(time: TimeDelta) -> String {
+    let seconds = time.num_seconds().max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_as_people_do() {
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (192, "3 min 12 s"), (3600, "1 h 0 min"), (7384, "2 h 3 min")]
+        {
+            assert_eq!(duration(TimeDelta::seconds(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What the services of calls work with.
+
+use std::time::Duration;
+
+use crate::config::{CallSettings, Webrtc};
+use crate::domain::base::Base;
+
+pub(in crate::domain) struct CallsCore {
+    pub(in crate::domain) base: Base,
+    pub(in crate::domain) settings: CallSettings,
+    pub(in crate::domain) webrtc: Webrtc,
+    /// Time after which a signal has reached its device, or the device's connection is known to be broken.
+    pub(in crate::domain) handed_over: Duration,
+}

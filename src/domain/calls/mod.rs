@@ -1,0 +1,11 @@
+//! Calls: who rings, answers and leaves, and the signals between devices.
+
+pub mod call_access;
+pub mod call_events;
+pub(super) mod call_keeper;
+pub mod call_signals;
+pub(super) mod call_state;
+#[expect(clippy::module_inception, reason = "the file is named after its noun, as all are")]
+pub mod calls;
+pub(super) mod core;
+pub mod ice_servers;

@@ -1,0 +1,64 @@
+//! Bans: users for whom no invite to a group works.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::core::ConversationsCore;
+use super::groups::{Group, where_may};
+use crate::domain::error::{Error, Result};
+use crate::domain::permissions::Action;
+use crate::domain::viewer::Viewer;
+use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
+use crate::log::Transaction;
+use crate::store::conversations::conversations::Conversation;
+use crate::store::conversations::removed_participants::{self, Banned};
+
+pub struct Bans<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+impl Bans<'_> {
+    /// Lifts a ban. The user can then join by an invite that was made after the removal.
+    pub async fn lift(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = lift_in(&mut tx, viewer, conversation, user).await;
+        tx.finish(done).await
+    }
+
+    /// A page of the banned users of each conversation, newest ban first. Conversations whose bans the user may not see
+    /// are missing in the result.
+    pub async fn pages(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+        after: Option<(DateTime<Utc>, UserId)>,
+        limit: i64,
+    ) -> Result<HashMap<ConversationId, Vec<Banned>>> {
+        let mut connection = self.core.base.connection().await?;
+        let allowed = where_may(&mut connection, user, conversations, Action::Ban).await?;
+        let mut pages: HashMap<_, Vec<_>> = allowed.iter().map(|&id| (id, Vec::new())).collect();
+        for row in removed_participants::banned_pages(&mut connection, &allowed, after, limit).await? {
+            pages.entry(row.conversation_id).or_default().push(row);
+        }
+        Ok(pages)
+    }
+}
+
+async fn lift_in(
+    tx: &mut Transaction<'_>,
+    viewer: Viewer,
+    conversation: ConversationId,
+    user: UserId,
+) -> Result<Conversation> {
+    let group = Group::lock(tx, viewer, conversation).await?;
+    group.check(Action::Ban)?;
+    if !removed_participants::unban(tx.conn(), conversation, user).await? {
+        return Err(Error::NotFound("This user is not banned."));
+    }
+    group.updated(tx);
+    Ok(group.conversation)
+}

@@ -1,0 +1,370 @@
+//! Conversations: opening them, and who sees them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::core::ConversationsCore;
+use super::groups::Group;
+use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, Result, Violation};
+use crate::domain::files::avatars;
+use crate::domain::messaging::system::{self, SystemEvent};
+use crate::domain::people::privacy;
+use crate::domain::people::users::check_existing;
+use crate::domain::permissions::Action;
+use crate::domain::validate::Check;
+use crate::domain::viewer::Viewer;
+use crate::fair::Gone;
+use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
+use crate::limiter::Rate;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::conversations::{self, Conversation, ConversationKind, Filter};
+use crate::store::conversations::participants::{self, Participant, ParticipantRole};
+use crate::store::locks;
+use crate::store::messaging::messages::SystemEventKind;
+use crate::store::people::{blocks, users};
+
+/// To who took part and was shown as much.
+pub(super) const GONE: Error = Error::NotFound("You take no part in this conversation any more.");
+
+pub struct Conversations<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+#[derive(Debug)]
+pub struct NewGroup {
+    pub title: String,
+    pub topic: Option<String>,
+    /// The creator may be among them or not, and nobody counts twice.
+    pub participants: Vec<UserId>,
+    /// Whether those who join later may see what was before.
+    pub history_visible: bool,
+    /// One of the creator's own pictures.
+    pub avatar: Option<AttachmentId>,
+}
+
+/// What is to be different about a group; None stays as it is.
+#[derive(Debug, Default)]
+pub struct GroupChanges {
+    pub title: Option<String>,
+    /// An empty one is none.
+    pub topic: Option<String>,
+    /// For those who join from then on.
+    pub history_visible: Option<bool>,
+    /// One of the viewer's own pictures; `Some(None)` is none.
+    pub avatar: Option<Option<AttachmentId>>,
+}
+
+impl Conversations<'_> {
+    /// The one direct conversation with that user, made on first use.
+    pub async fn open_direct(&self, viewer: Viewer, other: UserId) -> Result<Conversation> {
+        if other == viewer.user {
+            return Err(Error::invalid("userId", "A direct conversation is with somebody else."));
+        }
+        let (low, high) = (viewer.user.min(other), viewer.user.max(other));
+        let mut connection = self.core.base.connection().await?;
+        if let Some(conversation) = conversations::direct_of(&mut connection, low, high).await? {
+            let opened_by_other = conversation.created_by != Some(viewer.user);
+            if opened_by_other && participants::is_unannounced(&mut connection, conversation.id, viewer.user).await? {
+                drop(connection);
+                self.announce(viewer, conversation.id).await?;
+            }
+            return Ok(conversation);
+        }
+        if users::existing(&mut connection, &[other]).await?.is_empty() {
+            return Err(Error::NotFound("No such user."));
+        }
+        drop(connection);
+        self.core.base.take(Rate::DirectConversations, viewer, 1)?;
+        let direct = Conversation {
+            direct_low: Some(low),
+            direct_high: Some(high),
+            ..self.empty(ConversationKind::Direct, viewer.user)
+        };
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.insert_direct(&mut tx, viewer.user, other, direct).await;
+        match tx.finish(done).await? {
+            Some(conversation) => Ok(conversation),
+            // The other side was first, this very instant.
+            None => conversations::direct_of(&mut *self.core.base.connection().await?, low, high)
+                .await?
+                .ok_or(Error::Conflict(Violation::new("userId", "The conversation changed meanwhile. Try again."))),
+        }
+    }
+
+    pub async fn create_group(&self, viewer: Viewer, group: NewGroup, gone: &Gone) -> Result<Conversation> {
+        let mut check = Check::default();
+        let title = check.title(&group.title);
+        let topic = group.topic.map(|text| check.topic(&text)).filter(|text| !text.is_empty());
+        let mut seen = HashSet::from([viewer.user]);
+        let others: Vec<UserId> = group.participants.iter().copied().filter(|id| seen.insert(*id)).collect();
+        let max = self.core.base.limits.max_group_size;
+        if others.len() >= max {
+            check.fail("participantIds", format!("A group has at most {max} participants."));
+        }
+        check.done()?;
+        self.core.base.take(Rate::Groups, viewer, 1)?;
+        self.core.base.take(Rate::Additions, viewer, others.len())?;
+        let mut connection = self.core.base.connection().await?;
+        check_existing(&mut connection, &group.participants, "participantIds").await?;
+        privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
+        drop(connection);
+        if let Some(avatar) = group.avatar {
+            avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
+        }
+
+        let conversation = Conversation {
+            title: Some(title),
+            topic,
+            history_visible: group.history_visible,
+            avatar_id: group.avatar,
+            ..self.empty(ConversationKind::Group, viewer.user)
+        };
+        let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
+        everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.insert_group(&mut tx, viewer, conversation, &everybody).await;
+        tx.finish(done).await?.ok_or(NO_CONVERSATION)
+    }
+
+    async fn insert_group(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        if let Some(avatar) = conversation.avatar_id {
+            avatars::hold(tx, viewer, avatar).await?;
+        }
+        let inserted = self.insert(tx, conversation, everybody).await?;
+        if let Some(avatar) = inserted.as_ref().and_then(|group| group.avatar_id) {
+            avatars::show_square(tx, avatar).await?;
+        }
+        Ok(inserted)
+    }
+
+    /// What is set to what it is already changes nothing, and nobody hears of it.
+    pub async fn update_group(
+        &self,
+        viewer: Viewer,
+        id: ConversationId,
+        mut changes: GroupChanges,
+        gone: &Gone,
+    ) -> Result<Conversation> {
+        let mut check = Check::default();
+        changes.title = changes.title.map(|text| check.title(&text));
+        changes.topic = changes.topic.map(|text| check.topic(&text));
+        check.done()?;
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        if let Some(Some(avatar)) = changes.avatar {
+            // Nobody makes squares of what they may not choose.
+            let mut tx = self.core.base.log.begin().await?;
+            let before = check_update(&mut tx, viewer, id, &changes).await;
+            if tx.finish(before).await?.conversation.avatar_id != Some(avatar) {
+                avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
+            }
+        }
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.update_in(&mut tx, viewer, id, changes).await;
+        tx.finish(done).await
+    }
+
+    async fn update_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        changes: GroupChanges,
+    ) -> Result<Conversation> {
+        let mut group = check_update(tx, viewer, id, &changes).await?;
+        let before = group.conversation.clone();
+        let conversation = &mut group.conversation;
+        conversation.title = changes.title.or(conversation.title.take());
+        if let Some(topic) = changes.topic {
+            conversation.topic = Some(topic).filter(|text| !text.is_empty());
+        }
+        conversation.history_visible = changes.history_visible.unwrap_or(conversation.history_visible);
+        conversation.avatar_id = changes.avatar.unwrap_or(conversation.avatar_id);
+        let renamed = conversation.title != before.title;
+        let pictured = conversation.avatar_id != before.avatar_id;
+        let same = conversation.topic == before.topic && conversation.history_visible == before.history_visible;
+        if !renamed && !pictured && same {
+            return Ok(before);
+        }
+        if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
+            avatars::hold(tx, viewer, avatar).await?;
+        }
+        conversations::update_settings(tx.conn(), conversation).await?;
+        if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
+            avatars::show_square(tx, avatar).await?;
+        }
+        group.updated(tx);
+        let told = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
+        if renamed {
+            let event = told(SystemEventKind::TitleChanged, group.conversation.title.clone());
+            system::tell(&self.core.base, tx, &mut group.conversation, event).await?;
+        }
+        if pictured {
+            let event = told(SystemEventKind::AvatarChanged, None);
+            system::tell(&self.core.base, tx, &mut group.conversation, event).await?;
+        }
+        Ok(group.conversation)
+    }
+
+    /// The viewer's conversations with the viewer's own state in each, most recently active first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        mut filter: Filter,
+        after: Option<(DateTime<Utc>, ConversationId)>,
+        limit: i64,
+    ) -> Result<Vec<(Conversation, Participant)>> {
+        filter.title_contains = filter.title_contains.map(|text| text.to_lowercase());
+        if filter.title_contains.as_ref().is_some_and(|text| text.contains('\0')) {
+            return Ok(Vec::new());
+        }
+        Ok(conversations::list(&mut *self.core.base.connection().await?, viewer.user, &filter, after, limit).await?)
+    }
+
+    /// Fails where the viewer takes no part in it.
+    pub async fn get(&self, viewer: Viewer, id: ConversationId) -> Result<Conversation> {
+        self.find(viewer, id).await?.ok_or(NO_CONVERSATION)
+    }
+
+    /// None where the viewer takes no part in it.
+    pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
+        Ok(self.find_many(viewer, &[id]).await?.pop())
+    }
+
+    /// Those that the viewer takes part in.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
+        Ok(conversations::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Those participants of whose conversations the viewer is one, too.
+    pub async fn find_participants(&self, viewer: Viewer, ids: &[ParticipantId]) -> Result<Vec<Participant>> {
+        Ok(participants::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Over the conversations that are neither muted nor archived.
+    pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
+        let now = self.core.base.now();
+        Ok(conversations::unread_count(&mut *self.core.base.connection().await?, viewer.user, now).await?)
+    }
+
+    fn empty(&self, kind: ConversationKind, creator: UserId) -> Conversation {
+        let now = self.core.base.now();
+        Conversation {
+            id: ConversationId::new(now, &self.core.base.random),
+            kind,
+            title: None,
+            topic: None,
+            created_by: Some(creator),
+            created_at: now,
+            last_activity_at: now,
+            last_message_id: None,
+            last_message_number: 0,
+            revision: 0,
+            participant_count: 0,
+            direct_low: None,
+            direct_high: None,
+            history_visible: true,
+            avatar_id: None,
+        }
+    }
+
+    /// None where the pair has its direct conversation already. Somebody who blocks the opener does not hear of it.
+    async fn insert_direct(
+        &self,
+        tx: &mut Transaction<'_>,
+        opener: UserId,
+        other: UserId,
+        direct: Conversation,
+    ) -> Result<Option<Conversation>> {
+        locks::wait_for_pair(tx.conn(), opener, other).await?;
+        let blocks = blocks::between(tx.conn(), opener, other).await?;
+        if blocks.own {
+            return Err(BLOCKING);
+        }
+        let both = [(opener, ParticipantRole::Member), (other, ParticipantRole::Member)];
+        if !blocks.theirs {
+            return self.insert(tx, direct, &both).await;
+        }
+        let Some(conversation) = self.insert_unheard(tx, direct, &both).await? else { return Ok(None) };
+        participants::keep_from(tx.conn(), conversation.id, other).await?;
+        tx.record(Change::ConversationAdded { user: opener, conversation: conversation.id });
+        Ok(Some(conversation))
+    }
+
+    /// Shows the viewer a direct conversation that was kept back, because the viewer blocks the one who opened it.
+    async fn announce(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
+        let mut tx = self.core.base.log.begin().await?;
+        let done = announce_in(&mut tx, viewer.user, id).await;
+        tx.finish(done).await
+    }
+
+    /// None where the pair has its direct conversation already.
+    async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        let inserted = self.insert_unheard(tx, conversation, everybody).await?;
+        if let Some(conversation) = &inserted {
+            for &(user, _) in everybody {
+                tx.record(Change::ConversationAdded { user, conversation: conversation.id });
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn insert_unheard(
+        &self,
+        tx: &mut Transaction<'_>,
+        mut conversation: Conversation,
+        everybody: &[(UserId, ParticipantRole)],
+    ) -> Result<Option<Conversation>> {
+        conversation.participant_count = i32::try_from(everybody.len()).unwrap_or(i32::MAX);
+        if !conversations::insert(tx.conn(), &conversation).await? {
+            return Ok(None);
+        }
+        let rows: Vec<_> = everybody
+            .iter()
+            .map(|&(user, role)| {
+                let id = ParticipantId::new(conversation.created_at, &self.core.base.random);
+                Participant::new(id, conversation.id, user, role, conversation.created_at)
+            })
+            .collect();
+        participants::insert(tx.conn(), &rows).await?;
+        Ok(Some(conversation))
+    }
+}
+
+/// The group as it is, locked, if the viewer may change so much of it.
+async fn check_update(
+    tx: &mut Transaction<'_>,
+    viewer: Viewer,
+    id: ConversationId,
+    changes: &GroupChanges,
+) -> Result<Group> {
+    let group = Group::lock(tx, viewer, id).await?;
+    if changes.title.is_some() || changes.topic.is_some() || changes.avatar.is_some() {
+        group.check(Action::Rename)?;
+    }
+    if changes.history_visible.is_some() {
+        group.check(Action::SetHistory)?;
+    }
+    Ok(group)
+}
+
+/// Shows a conversation to one who was kept from it; nothing changes for anybody else.
+pub(in crate::domain) async fn announce_in(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
+    conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
+    if participants::announce(tx.conn(), id, user).await? {
+        tx.record(Change::ConversationAdded { user, conversation: id });
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! A group while it changes: locked by a transaction, with what the viewer is in it.
+
+use crate::domain::base::Base;
+use crate::domain::error::{Error, NO_CONVERSATION, Result};
+use crate::domain::permissions::{self, Action};
+use crate::domain::viewer::Viewer;
+use crate::ids::{ConversationId, ParticipantId, UserId};
+use crate::log::{Change, Transaction};
+use crate::store::Connection;
+use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
+use crate::store::conversations::participants::{self, Participant, ParticipantRole};
+use crate::store::conversations::removed_participants;
+
+pub(super) struct Group {
+    pub(super) conversation: Conversation,
+    /// None where the viewer takes no part in it.
+    pub(super) role: Option<ParticipantRole>,
+}
+
+impl Group {
+    /// Fails where the viewer takes no part in it, and where it is a direct conversation.
+    pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
+        let group = Self::lock_any(tx, viewer, id).await?;
+        if group.role.is_none() {
+            return Err(NO_CONVERSATION);
+        }
+        if group.conversation.kind == ConversationKind::Direct {
+            return Err(Error::invalid("conversationId", "This is a direct conversation and no group."));
+        }
+        Ok(group)
+    }
+
+    /// The same, of whoever has an invite.
+    pub(super) async fn lock_any(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
+        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
+        let role = role_of(tx, id, viewer.user).await?;
+        Ok(Self { conversation, role })
+    }
+
+    /// FORBIDDEN where the viewer may not.
+    pub(super) fn check(&self, action: Action) -> Result<()> {
+        permissions::check(self.conversation.kind, self.role.ok_or(NO_CONVERSATION)?, action)
+    }
+
+    /// The role of another participant.
+    pub(super) async fn role_of(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<ParticipantRole> {
+        role_of(tx, self.conversation.id, user).await?.ok_or(Error::NotFound("No such participant."))
+    }
+
+    /// Lets in users who take no part yet. What was before counts as read, and is hidden from them where the group
+    /// says so.
+    pub(super) async fn admit(&mut self, base: &Base, tx: &mut Transaction<'_>, users: &[UserId]) -> Result<()> {
+        let now = base.now();
+        let conversation = &mut self.conversation;
+        let last = conversation.last_message_number;
+        let hidden_up_to = if conversation.history_visible { 0 } else { last };
+        let rows: Vec<_> = users
+            .iter()
+            .map(|&user| Participant {
+                last_delivered_number: last,
+                last_read_number: last,
+                hidden_up_to,
+                ..Participant::new(
+                    ParticipantId::new(now, &base.random),
+                    conversation.id,
+                    user,
+                    ParticipantRole::Member,
+                    now,
+                )
+            })
+            .collect();
+        participants::insert(tx.conn(), &rows).await?;
+        // Joining or being added ends a removal and a ban.
+        removed_participants::forget(tx.conn(), conversation.id, users).await?;
+        conversation.participant_count =
+            conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
+        conversations::update_participation(tx.conn(), conversation).await?;
+        for &user in users {
+            tx.record(Change::ConversationAdded { user, conversation: conversation.id });
+        }
+        self.updated(tx);
+        Ok(())
+    }
+
+    /// Whether so many more have room.
+    pub(super) fn has_room(&self, base: &Base, more: usize) -> bool {
+        let there = usize::try_from(self.conversation.participant_count).unwrap_or_default();
+        there.saturating_add(more) <= base.limits.max_group_size
+    }
+
+    /// Something about it changed that all who take part can see.
+    pub(super) fn updated(&self, tx: &mut Transaction<'_>) {
+        tx.record(Change::ConversationUpdated { conversation: self.conversation.id });
+    }
+}
+
+/// Filters the conversations to those in which the user's role in a group allows the action.
+pub(super) async fn where_may(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+    action: Action,
+) -> Result<Vec<ConversationId>> {
+    let pairs: Vec<_> = conversations.iter().map(|&conversation| (user, conversation)).collect();
+    let rows = participants::memberships(conn, &pairs).await?.into_iter().map(|row| row.participant);
+    let allowed = rows.filter(|row| permissions::may(ConversationKind::Group, row.role, action));
+    Ok(allowed.map(|row| row.conversation_id).collect())
+}
+
+async fn role_of(tx: &mut Transaction<'_>, id: ConversationId, user: UserId) -> Result<Option<ParticipantRole>> {
+    Ok(participants::of_users(tx.conn(), id, &[user]).await?.pop().map(|row| row.role))
+}

@@ -1,0 +1,187 @@
+//! Invites: codes that let whoever has one into a group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+
+use super::core::ConversationsCore;
+use super::groups::{Group, where_may};
+use crate::domain::error::{Error, Result, Violation};
+use crate::domain::messaging::system::{self, SystemEvent};
+use crate::domain::permissions::{self, Action};
+use crate::domain::validate::Check;
+use crate::domain::viewer::Viewer;
+use crate::ids::{ConversationId, InviteId, UserId};
+use crate::limiter::Rate;
+use crate::log::Transaction;
+use crate::store::Connection;
+use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
+use crate::store::conversations::invites::{self, Invite};
+use crate::store::conversations::removed_participants;
+use crate::store::messaging::messages::SystemEventKind;
+
+/// Random bytes of a code: 144 bits, which base64 writes without a rest.
+const CODE_BYTES: usize = 18;
+
+/// The one error for a code that is unknown, revoked, expired, used up or closed to the viewer.
+const NO_INVITE: Error = Error::NotFound("No such invite.");
+
+pub struct Invites<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+#[derive(Debug)]
+pub struct NewInvite {
+    pub conversation: ConversationId,
+    /// None is never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// None is as often as anybody likes.
+    pub max_uses: Option<i32>,
+}
+
+impl Invites<'_> {
+    pub async fn create(&self, viewer: Viewer, new: NewInvite) -> Result<Invite> {
+        let now = self.core.base.now();
+        let mut check = Check::default();
+        if new.expires_at.is_some_and(|at| at <= now) {
+            check.fail("expiresAt", "An invite expires in the future.");
+        }
+        if new.max_uses.is_some_and(|max| max < 1) {
+            check.fail("maxUses", "An invite has one use at least.");
+        }
+        check.done()?;
+        self.core.base.take(Rate::Invites, viewer, 1)?;
+        let invite = Invite {
+            id: InviteId::new(now, &self.core.base.random),
+            code: URL_SAFE_NO_PAD.encode(self.core.base.random.bytes::<CODE_BYTES>()),
+            conversation_id: new.conversation,
+            created_by: Some(viewer.user),
+            created_at: now,
+            expires_at: new.expires_at,
+            max_uses: new.max_uses,
+            uses: 0,
+        };
+        let mut tx = self.core.base.log.begin().await?;
+        let done = create_in(&mut tx, viewer, &invite).await;
+        tx.finish(done).await?;
+        Ok(invite)
+    }
+
+    /// It lets nobody in from here on.
+    pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = revoke_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// Who takes part already stays as they are, and uses nothing: a join may be tried again.
+    pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
+        self.core.base.take(Rate::Joins, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.join_in(&mut tx, viewer, code).await;
+        tx.finish(done).await
+    }
+
+    async fn join_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, code: &str) -> Result<Conversation> {
+        let found = by_code(tx.conn(), code).await?;
+        let mut group = match Group::lock_any(tx, viewer, found.conversation_id).await {
+            Err(Error::NotFound(_)) => return Err(NO_INVITE),
+            group => group?,
+        };
+        if group.role.is_some() {
+            return Ok(group.conversation);
+        }
+        // Once more, now that nobody else can use it.
+        let invite = invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
+        let invite = invite.ok_or(NO_INVITE)?;
+        refuse_removed(tx.conn(), viewer, &invite).await?;
+        if !group.has_room(&self.core.base, 1) {
+            return Err(Error::Conflict(Violation::new("code", "This group is full.")));
+        }
+        invites::count_use(tx.conn(), invite.id).await?;
+        group.admit(&self.core.base, tx, &[viewer.user]).await?;
+        let joined =
+            SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject: None, text: None };
+        system::tell(&self.core.base, tx, &mut group.conversation, joined).await?;
+        Ok(group.conversation)
+    }
+
+    /// The group of a valid code. Fails with NOT_FOUND for a viewer who may not join by it.
+    pub async fn preview(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
+        let mut connection = self.core.base.connection().await?;
+        let invite = by_code(&mut connection, code).await?;
+        if !invite.is_valid(self.core.base.now()) {
+            return Err(NO_INVITE);
+        }
+        refuse_removed(&mut connection, viewer, &invite).await?;
+        conversations::by_ids(&mut connection, &[invite.conversation_id]).await?.pop().ok_or(NO_INVITE)
+    }
+
+    /// A page of the invites of each conversation, newest first, including those that are used up or expired.
+    /// Conversations to which the user may not invite are missing in the result.
+    pub async fn pages(
+        &self,
+        user: UserId,
+        conversations: &[ConversationId],
+        after: Option<(DateTime<Utc>, InviteId)>,
+        limit: i64,
+    ) -> Result<HashMap<ConversationId, Vec<Invite>>> {
+        let mut connection = self.core.base.connection().await?;
+        let allowed = where_may(&mut connection, user, conversations, Action::Invite).await?;
+        let mut pages: HashMap<_, Vec<_>> = allowed.iter().map(|&id| (id, Vec::new())).collect();
+        for row in invites::pages(&mut connection, &allowed, after, limit).await? {
+            pages.entry(row.conversation_id).or_default().push(row);
+        }
+        Ok(pages)
+    }
+
+    /// Those into groups that the viewer may invite to.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[InviteId]) -> Result<Vec<Invite>> {
+        let rows = invites::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?;
+        let may = |role| permissions::may(ConversationKind::Group, role, Action::Invite);
+        Ok(rows.into_iter().filter(|(_, role)| may(*role)).map(|(invite, _)| invite).collect())
+    }
+}
+
+async fn by_code(conn: &mut Connection, code: &str) -> Result<Invite> {
+    // What can be no code is not looked for, and Postgres takes no NUL.
+    if URL_SAFE_NO_PAD.decode(code).is_err() {
+        return Err(NO_INVITE);
+    }
+    invites::by_code(conn, code).await?.ok_or(NO_INVITE)
+}
+
+/// Refuses a removed user with an invite from before the removal, and a banned user with any invite.
+async fn refuse_removed(conn: &mut Connection, viewer: Viewer, invite: &Invite) -> Result<()> {
+    match removed_participants::of_user(conn, invite.conversation_id, viewer.user).await? {
+        Some(removed) if !removed.may_use(invite) => Err(NO_INVITE),
+        _ => Ok(()),
+    }
+}
+
+async fn create_in(tx: &mut Transaction<'_>, viewer: Viewer, invite: &Invite) -> Result<()> {
+    let group = Group::lock(tx, viewer, invite.conversation_id).await?;
+    group.check(Action::Invite)?;
+    invites::insert(tx.conn(), invite).await?;
+    group.updated(tx);
+    Ok(())
+}
+
+async fn revoke_in(tx: &mut Transaction<'_>, viewer: Viewer, id: InviteId) -> Result<()> {
+    let invite = invites::by_id(tx.conn(), id).await?.ok_or(NO_INVITE)?;
+    let group = match Group::lock(tx, viewer, invite.conversation_id).await {
+        Err(Error::NotFound(_)) => return Err(NO_INVITE),
+        group => group?,
+    };
+    // Who may not invite does not see it.
+    group.check(Action::Invite).map_err(|_| NO_INVITE)?;
+    if !invites::delete(tx.conn(), id).await? {
+        return Err(NO_INVITE);
+    }
+    group.updated(tx);
+    Ok(())
+}

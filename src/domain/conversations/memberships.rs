@@ -1,0 +1,39 @@
+//! A participant's own state in a conversation, that nobody else sees: archived, pinned, muted.
+
+use std::sync::Arc;
+
+use super::core::ConversationsCore;
+use crate::domain::error::{NO_CONVERSATION, Result};
+use crate::domain::viewer::Viewer;
+use crate::ids::ConversationId;
+use crate::limiter::Rate;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::conversations::{self, Conversation};
+use crate::store::conversations::participants::{self, MembershipChanges};
+
+pub struct Memberships<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+impl Memberships<'_> {
+    /// A new message leaves it as it is. What was so already is no change, and told to nobody.
+    pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = update_in(&mut tx, viewer, id, &changes).await;
+        tx.finish(done).await
+    }
+}
+
+async fn update_in(
+    tx: &mut Transaction<'_>,
+    viewer: Viewer,
+    id: ConversationId,
+    changes: &MembershipChanges,
+) -> Result<Conversation> {
+    let conversation = conversations::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CONVERSATION)?;
+    if participants::update_membership(tx.conn(), id, viewer.user, changes).await? {
+        tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+    }
+    Ok(conversation)
+}

@@ -1,0 +1,228 @@
+//! Who takes part in a group: adding, leaving, removing, and the roles.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::core::ConversationsCore;
+use super::groups::Group;
+use crate::domain::calls::calls;
+use crate::domain::error::{Error, Result};
+use crate::domain::messaging::system::{self, SystemEvent};
+use crate::domain::people::privacy;
+use crate::domain::people::users::check_existing;
+use crate::domain::permissions::Action;
+use crate::domain::viewer::Viewer;
+use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
+use crate::store::conversations::participants::{self, ParticipantRole};
+use crate::store::conversations::removed_participants;
+use crate::store::messaging::messages::SystemEventKind;
+
+/// Of so many who are added at once each is told of; of more, how many they are.
+const TOLD_ONE_BY_ONE: usize = 10;
+
+pub struct Participants<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+impl Participants<'_> {
+    /// Existing participants are unchanged. Bans of the added users are lifted.
+    pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
+        let mut seen = HashSet::new();
+        let wanted: Vec<UserId> = users.iter().copied().filter(|user| seen.insert(*user)).collect();
+        if wanted.len() > self.core.base.limits.max_group_size {
+            return Err(self.too_many());
+        }
+        self.core.base.take(Rate::Additions, viewer, wanted.len())?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.add_in(&mut tx, viewer, conversation, users, wanted).await;
+        tx.finish(done).await
+    }
+
+    async fn add_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        given: &[UserId],
+        mut wanted: Vec<UserId>,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        group.check(Action::AddParticipant)?;
+        check_existing(tx.conn(), given, "userIds").await?;
+        let there: HashSet<UserId> =
+            participants::of_users(tx.conn(), id, &wanted).await?.into_iter().map(|row| row.user_id).collect();
+        wanted.retain(|user| !there.contains(user));
+        if wanted.is_empty() {
+            return Ok(group.conversation);
+        }
+        if !group.has_room(&self.core.base, wanted.len()) {
+            return Err(self.too_many());
+        }
+        privacy::check_may_be_added(tx.conn(), viewer.user, &wanted).await?;
+        group.admit(&self.core.base, tx, &wanted).await?;
+        let joined =
+            |subject, text| SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject, text };
+        let told: Vec<_> = if wanted.len() <= TOLD_ONE_BY_ONE {
+            wanted.iter().map(|&user| joined(Some(user), None)).collect()
+        } else {
+            vec![joined(None, Some(wanted.len().to_string()))]
+        };
+        system::tell_all(&self.core.base, tx, &mut group.conversation, told).await?;
+        Ok(group.conversation)
+    }
+
+    fn too_many(&self) -> Error {
+        Error::invalid("userIds", format!("A group has at most {} participants.", self.core.base.limits.max_group_size))
+    }
+
+    /// An owner who makes another the owner becomes an admin.
+    pub async fn set_role(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<Conversation> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.set_role_in(&mut tx, viewer, conversation, user, role).await;
+        tx.finish(done).await
+    }
+
+    async fn set_role_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        let before = group.role_of(tx, user).await?;
+        group.check(Action::SetRole)?;
+        if before == role {
+            return Ok(group.conversation);
+        }
+        if before == ParticipantRole::Owner {
+            return Err(Error::invalid("role", "A group has an owner: make somebody else the owner."));
+        }
+        if role == ParticipantRole::Owner {
+            // First, so that there are never two.
+            participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
+            tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+        }
+        participants::set_role(tx.conn(), id, user, role).await?;
+        tx.record(Change::MembershipUpdated { user, conversation: id });
+        group.updated(tx);
+        system::tell(&self.core.base, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
+        Ok(group.conversation)
+    }
+
+    /// An owner who leaves hands over to the longest-standing admin, else to the longest-standing member. The last one
+    /// takes the group along.
+    pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.remove_in(&mut tx, viewer, conversation, viewer.user, false).await;
+        tx.finish(done).await.map(drop)
+    }
+
+    /// Fails where the viewer may not remove that participant; `leave` is for the viewer. Existing invites no longer work
+    /// for the user. With `ban`, later ones do not work either.
+    pub async fn remove(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        user: UserId,
+        ban: bool,
+    ) -> Result<Conversation> {
+        if user == viewer.user {
+            return Err(Error::invalid("userId", "To go yourself, leave the conversation."));
+        }
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.remove_in(&mut tx, viewer, conversation, user, ban).await;
+        tx.finish(done).await
+    }
+
+    async fn remove_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        id: ConversationId,
+        user: UserId,
+        ban: bool,
+    ) -> Result<Conversation> {
+        let mut group = Group::lock(tx, viewer, id).await?;
+        let role = group.role_of(tx, user).await?;
+        if user != viewer.user {
+            group.check(Action::remove(role))?;
+        }
+        self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
+        if user != viewer.user {
+            removed_participants::insert(tx.conn(), id, user, self.core.base.now(), ban).await?;
+        }
+        Ok(group.conversation)
+    }
+
+    /// Takes the user out of every conversation, as one whose account is deleted. A direct conversation stays with the
+    /// other.
+    pub(in crate::domain) async fn leave_all_in(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
+        let ids: Vec<_> =
+            participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
+        let mut locked = conversations::lock_many(tx.conn(), &ids).await?;
+        // As they are now that nobody can change them.
+        let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
+        for row in participants::memberships(tx.conn(), &pairs).await? {
+            let row = row.participant;
+            if let Some(conversation) = locked.iter_mut().find(|conversation| conversation.id == row.conversation_id) {
+                self.take_out(tx, conversation, user, user, row.role).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a conversation that is locked. An owner hands over, and the last one takes it along.
+    async fn take_out(
+        &self,
+        tx: &mut Transaction<'_>,
+        conversation: &mut Conversation,
+        by: UserId,
+        user: UserId,
+        role: ParticipantRole,
+    ) -> Result<()> {
+        let id = conversation.id;
+        if conversation.participant_count > 1 {
+            calls::take_out(&self.core.calls, tx, conversation, user).await?;
+        }
+        // Whoever is gone hears of it by this event alone.
+        tx.record(Change::ConversationRemoved { user, conversation: id });
+        conversation.participant_count -= 1;
+        if conversation.participant_count == 0 {
+            return Ok(conversations::delete(tx.conn(), id).await?);
+        }
+        participants::delete(tx.conn(), id, user).await?;
+        conversations::update_participation(tx.conn(), conversation).await?;
+        tx.record(Change::ConversationUpdated { conversation: id });
+        if conversation.kind == ConversationKind::Direct {
+            return Ok(());
+        }
+        let kind = if by == user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
+        let mut told = vec![SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None }];
+        if role == ParticipantRole::Owner
+            && let Some(successor) = participants::promote_successor(tx.conn(), id).await?
+        {
+            tx.record(Change::MembershipUpdated { user: successor, conversation: id });
+            told.push(role_changed(by, successor, ParticipantRole::Owner));
+        }
+        system::tell_all(&self.core.base, tx, conversation, told).await
+    }
+}
+
+fn role_changed(actor: UserId, subject: UserId, role: ParticipantRole) -> SystemEvent {
+    let text = Some(role.as_str().to_owned());
+    SystemEvent { kind: SystemEventKind::RoleChanged, actor, subject: Some(subject), text }
+}

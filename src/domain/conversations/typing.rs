@@ -1,0 +1,70 @@
+//! Who is typing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_stream::try_stream;
+use futures_util::Stream;
+
+use super::core::ConversationsCore;
+use super::watch::ConversationWatch;
+use crate::domain::error::Result;
+use crate::domain::viewer::Viewer;
+use crate::ids::{ConversationId, UserId};
+use crate::limiter::Rate;
+use crate::live::{Subject, Topic};
+
+pub struct Typings<'a> {
+    pub(in crate::domain) core: &'a Arc<ConversationsCore>,
+}
+
+/// Somebody has begun to type, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Typing {
+    pub conversation: ConversationId,
+    pub user: UserId,
+    pub typing: bool,
+}
+
+impl Typings<'_> {
+    /// It lapses after TYPING_TIMEOUT, unless said again; who says it again is no event.
+    pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
+        self.core.base.take(Rate::Announcements, viewer, 1)?;
+        // Whose streams come here needs no look at Postgres.
+        if !self.core.base.log.is_listener(viewer.user, conversation) {
+            Conversations { core: self.core }.get(viewer, conversation).await?;
+        }
+        self.core.live.set_typing(conversation, viewer.user, typing);
+        Ok(())
+    }
+
+    /// The others in the conversation: first those who are typing now, then each change. It fails once the viewer takes
+    /// no part any more.
+    pub async fn watch(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+    ) -> Result<impl Stream<Item = Result<Typing>> + Send + use<>> {
+        let mut watch = ConversationWatch::open(self.core, viewer, conversation, Topic::Typing).await?;
+        let core = self.core.clone();
+        Ok(try_stream! {
+            let mut shown = HashSet::new();
+            loop {
+                for subject in watch.changed().await? {
+                    let Subject::Typing(_, user) = subject else { continue };
+                    let typing = Typings { core: &core }.is_shown(viewer.user, conversation, user).await;
+                    if if typing { shown.insert(user) } else { shown.remove(&user) } {
+                        yield Typing { conversation, user, typing };
+                    }
+                }
+            }
+        })
+    }
+
+    /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.
+    pub(in crate::domain) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
+        user != viewer
+            && self.core.live.is_typing(conversation, user)
+            && Privacy { core: &self.core.people }.patiently_kept_apart(viewer, &[user]).await.is_empty()
+    }
+}

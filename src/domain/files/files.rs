@@ -1,0 +1,404 @@
+//! Where the bytes of attachments are, and what is done to them: looked into, scanned, cut to squares, removed.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use super::addresses::Addresses;
+use crate::blobs::{Blobs, Body, Part};
+use crate::config::{Config, Files as Settings};
+use crate::domain::error::{Error, Result, Violation};
+use crate::error::Error as Internal;
+use crate::fair::{Bounds, Permit, Pool, Refusal as Turned};
+use crate::ids::{AttachmentId, UserId};
+use crate::media::{self, For, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
+use crate::scanner::{self, Scanner, Verdict};
+use crate::store::files::attachments::{Attachment, AttachmentKind, AttachmentState};
+
+/// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is read.
+const SEATS: usize = 4;
+/// Bytes of a file whose checksum is computed.
+const HASHED_AT_ONCE: usize = 64 * 1024;
+
+const REPLACED: &str = "The file was replaced while it was looked into.";
+
+/// It would be so at the next try, too.
+const NOT_SCANNED: &str =
+    "The virus scanner cannot look through this file: it is too large, or too much is packed into it.";
+
+/// Seconds until a user with too many waiting files tries again: most files take less to inspect.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(in crate::domain) struct Files {
+    pub(in crate::domain) blobs: Blobs,
+    pub(super) settings: Settings,
+    pub(super) addresses: Addresses,
+    workshop: Workshop,
+    /// None where nothing is scanned.
+    scanner: Option<Scanner>,
+    /// Disk space for a few files, granted to the users in turn.
+    seats: Pool<UserId>,
+}
+
+/// An object of an attachment.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::domain) enum Object {
+    /// As its uploader stores it. Nobody else ever gets it: its address may be used again.
+    Upload,
+    /// What was looked into, without what a picture tells of its maker.
+    Original,
+    Thumbnail(Size),
+    Square(Size),
+}
+
+impl Object {
+    const ALL: [Self; 8] = [
+        Self::Upload,
+        Self::Original,
+        Self::Thumbnail(Size::Small),
+        Self::Thumbnail(Size::Medium),
+        Self::Thumbnail(Size::Large),
+        Self::Square(Size::Small),
+        Self::Square(Size::Medium),
+        Self::Square(Size::Large),
+    ];
+
+    /// The key that S3 has it under.
+    pub(super) fn key(self, id: AttachmentId) -> String {
+        match self {
+            Self::Upload => format!("uploads/{id}"),
+            Self::Original => format!("files/{id}/original"),
+            Self::Thumbnail(size) => format!("files/{id}/{}.webp", name(size)),
+            Self::Square(size) => format!("files/{id}/square-{}.webp", name(size)),
+        }
+    }
+}
+
+fn name(size: Size) -> &'static str {
+    match size {
+        Size::Small => "small",
+        Size::Medium => "medium",
+        Size::Large => "large",
+    }
+}
+
+/// Why there is no READY attachment.
+enum Refusal {
+    /// It is the file's fault; the words are for the person who sent it.
+    Rejected(String),
+    Failed(Error),
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection.text())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Internal> for Refusal {
+    fn from(error: Internal) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Internal::File(error).into()
+    }
+}
+
+impl From<media::Error> for Refusal {
+    fn from(error: media::Error) -> Self {
+        match error {
+            media::Error::Rejected(rejection) => rejection.into(),
+            media::Error::Refused(refusal) => turned_away(refusal).into(),
+            media::Error::Io(error) => error.into(),
+        }
+    }
+}
+
+impl Files {
+    pub(in crate::domain) fn new(blobs: Blobs, config: &Config) -> Self {
+        let seats = SEATS.max(config.media.media_workers);
+        Self {
+            blobs,
+            settings: config.files.clone(),
+            addresses: Addresses::new(),
+            workshop: Workshop::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
+            scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
+            seats: Pool::new(Bounds {
+                workers: seats,
+                queue: config.media.media_queue,
+                share: config.media.media_queue_share,
+            }),
+        }
+    }
+
+    /// Bytes that a file of the kind may have.
+    pub(super) fn max_bytes(&self, kind: AttachmentKind) -> i64 {
+        let own = match kind {
+            AttachmentKind::Image => self.settings.max_image_bytes,
+            AttachmentKind::Video => self.settings.max_video_bytes,
+            AttachmentKind::Audio => self.settings.max_audio_bytes,
+            AttachmentKind::File => self.settings.max_upload_bytes,
+        };
+        own.min(self.settings.max_upload_bytes)
+    }
+
+    /// The upload as it is now: READY, with all objects in their places, or REJECTED.
+    pub(super) async fn examine(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment> {
+        match self.take_in(upload, user).await {
+            Ok(ready) => Ok(ready),
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(Refusal::Rejected(reason)) => {
+                Ok(Attachment { state: AttachmentState::Rejected, rejection: Some(reason), ..upload.clone() })
+            }
+        }
+    }
+
+    async fn take_in(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment, Refusal> {
+        self.assemble(upload).await?;
+        let key = Object::Upload.key(upload.id);
+        let head = self.blobs.head(&key).await?.ok_or_else(|| missing("Nothing has been uploaded yet."))?;
+        if head.byte_size != upload.byte_size.unsigned_abs() {
+            let reason = format!("The file has {} bytes and not {}.", head.byte_size, upload.byte_size);
+            return Err(Refusal::Rejected(reason));
+        }
+        let _seat = self.seat(user).await?;
+        let file = self.fetch(&key, upload.byte_size).await?;
+        if file.as_file().metadata()?.len() != head.byte_size {
+            return Err(Refusal::Rejected(REPLACED.to_owned()));
+        }
+        if let Some(expected) = &upload.sha256
+            && sha256(file.path()).await? != *expected
+        {
+            return Err(Refusal::Rejected("The file's checksum is not the one that was said.".to_owned()));
+        }
+        self.scan(&file).await?;
+        let found = self.workshop.inspect(file.path(), &upload.content_type, user).await?;
+        let kind = kind_of(found.kind);
+        if upload.byte_size > self.max_bytes(kind) {
+            return Err(Refusal::Rejected(too_large(kind, self.max_bytes(kind))));
+        }
+        self.store(upload, &file, found).await
+    }
+
+    async fn seat(&self, (user, gone): For<'_>) -> Result<Permit<UserId>> {
+        self.seats.permit(user, gone).await.map_err(turned_away)
+    }
+
+    /// Numbers of files under inspection and of files that wait for it.
+    pub(super) fn load(&self) -> (usize, usize) {
+        self.seats.load()
+    }
+
+    /// Puts the parts together, where it was uploaded in parts.
+    async fn assemble(&self, upload: &Attachment) -> Result<(), Refusal> {
+        let Some(upload_id) = &upload.upload_id else { return Ok(()) };
+        let key = Object::Upload.key(upload.id);
+        let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
+            // They were put together before; an S3 that died right after that may still have some.
+            self.not_lost(upload.id).await?;
+            return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
+        };
+        let expected = part_sizes(upload.byte_size);
+        let missing_parts: Vec<_> = expected
+            .iter()
+            .filter(|&&(number, size)| !is_there(&parts, number, size))
+            .map(|(n, _)| n.to_string())
+            .collect();
+        if !missing_parts.is_empty() {
+            return Err(missing(&format!("These parts are not uploaded yet: {}.", missing_parts.join(", "))).into());
+        }
+        let parts: Vec<_> =
+            parts.into_iter().filter(|part| part.number <= expected.len().try_into().unwrap_or(i32::MAX)).collect();
+        Ok(self.blobs.complete_multipart(&key, upload_id, &parts).await?)
+    }
+
+    /// An error where S3 has neither an upload's parts nor their whole: it may have died while it put them together.
+    pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
+        match self.blobs.head(&Object::Upload.key(id)).await? {
+            Some(_) => Ok(()),
+            None => Err(missing("What was uploaded of this file is lost. Please send it anew.")),
+        }
+    }
+
+    /// The object on this machine's disk, where it stays as it is.
+    async fn fetch(&self, key: &str, limit: i64) -> Result<NamedTempFile, Refusal> {
+        let file = blocking(NamedTempFile::new).await?;
+        let mut to = tokio::fs::File::from_std(file.reopen()?);
+        match self.blobs.download(key, &mut to, limit.unsigned_abs()).await {
+            Ok(_) => Ok(file),
+            Err(Internal::S3TooLarge(_)) => Err(Refusal::Rejected(REPLACED.to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn scan(&self, file: &NamedTempFile) -> Result<(), Refusal> {
+        let Some(scanner) = &self.scanner else { return Ok(()) };
+        let mut file = tokio::fs::File::from_std(file.reopen()?);
+        match scanner.scan(&mut file).await {
+            Ok(Verdict::Clean) => Ok(()),
+            Ok(Verdict::Infected(name)) => Err(Rejection::Infected(name).into()),
+            Err(error @ scanner::Error::TooLarge) => {
+                tracing::warn!(%error, "a file was not scanned");
+                Err(Refusal::Rejected(NOT_SCANNED.to_owned()))
+            }
+            Err(error) => {
+                tracing::warn!(?error, "a file was not scanned");
+                Err(Error::Overloaded("The file cannot be scanned just now. Try again in a moment.").into())
+            }
+        }
+    }
+
+    /// What is kept is what was looked into, whatever is uploaded meanwhile.
+    async fn store(&self, upload: &Attachment, file: &NamedTempFile, found: Inspected) -> Result<Attachment, Refusal> {
+        let byte_size =
+            found.cleaned.as_ref().map_or(upload.byte_size, |bytes| bytes.len().try_into().unwrap_or(i64::MAX));
+        let original = match found.cleaned {
+            Some(bytes) => Body::Bytes(bytes),
+            None => Body::File(file.path().to_owned()),
+        };
+        self.blobs.put(&Object::Original.key(upload.id), &found.content_type, original).await?;
+        let has_thumbnails = !found.thumbnails.is_empty();
+        self.store_all(upload.id, found.thumbnails, Object::Thumbnail).await?;
+        let number = |number: Option<u32>| number.and_then(|number| i32::try_from(number).ok());
+        Ok(Attachment {
+            state: AttachmentState::Ready,
+            kind: kind_of(found.kind),
+            content_type: found.content_type,
+            byte_size,
+            width: number(found.width),
+            height: number(found.height),
+            duration_ms: found.duration.map(|duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)),
+            blurhash: found.blurhash,
+            waveform: found.waveform,
+            has_thumbnails,
+            ..upload.clone()
+        })
+    }
+
+    async fn store_all(
+        &self,
+        id: AttachmentId,
+        pictures: Vec<Thumbnail>,
+        object: fn(Size) -> Object,
+    ) -> Result<(), Internal> {
+        for picture in pictures {
+            let key = object(picture.size).key(id);
+            self.blobs.put(&key, picture.content_type, Body::Bytes(picture.bytes)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes squares of a READY picture; the error names the input's field `path`.
+    pub(super) async fn square(&self, picture: &Attachment, path: &str, user: For<'_>) -> Result<()> {
+        match self.try_square(picture, user).await {
+            Ok(()) => Ok(()),
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(Refusal::Rejected(reason)) => Err(Error::invalid(path, reason)),
+        }
+    }
+
+    async fn try_square(&self, picture: &Attachment, user: For<'_>) -> Result<(), Refusal> {
+        let _seat = self.seat(user).await?;
+        let file = self.fetch(&Object::Original.key(picture.id), picture.byte_size).await?;
+        let squares = self.workshop.square(file.path(), user).await?;
+        Ok(self.store_all(picture.id, squares, Object::Square).await?)
+    }
+
+    /// Deletes all objects of attachments. Those that are gone already are no error.
+    pub(super) async fn remove(&self, attachments: &[Attachment]) -> Result<(), Internal> {
+        for attachment in attachments {
+            if let Some(upload_id) = &attachment.upload_id {
+                self.blobs.abort_multipart(&Object::Upload.key(attachment.id), upload_id).await?;
+            }
+        }
+        let keys: Vec<_> =
+            attachments.iter().flat_map(|attachment| Object::ALL.map(|object| object.key(attachment.id))).collect();
+        self.blobs.delete(&keys).await
+    }
+}
+
+/// The sizes of an upload's parts, by their numbers: all alike, but for the last.
+pub(super) fn part_sizes(byte_size: i64) -> Vec<(i32, i64)> {
+    let whole = (0..byte_size).step_by(super::uploads::PART_BYTES);
+    let part = i64::try_from(super::uploads::PART_BYTES).unwrap_or(i64::MAX);
+    whole.zip(1..).map(|(from, number)| (number, part.min(byte_size - from))).collect()
+}
+
+pub(super) fn is_there(parts: &[Part], number: i32, size: i64) -> bool {
+    parts.iter().any(|part| part.number == number && part.byte_size == size.unsigned_abs())
+}
+
+/// By its content type alone.
+pub(super) fn declared_kind(content_type: &str) -> AttachmentKind {
+    kind_of(Kind::of(content_type))
+}
+
+fn kind_of(kind: Kind) -> AttachmentKind {
+    match kind {
+        Kind::Image => AttachmentKind::Image,
+        Kind::Video => AttachmentKind::Video,
+        Kind::Audio => AttachmentKind::Audio,
+        Kind::File => AttachmentKind::File,
+    }
+}
+
+pub(super) fn too_large(kind: AttachmentKind, allowed: i64) -> String {
+    let what = match kind {
+        AttachmentKind::Image => "A picture",
+        AttachmentKind::Video => "A video",
+        AttachmentKind::Audio => "A recording",
+        AttachmentKind::File => "A file",
+    };
+    format!("{what} has at most {allowed} bytes.")
+}
+
+fn turned_away(refusal: Turned) -> Error {
+    match refusal {
+        Turned::QueueFull => Error::Overloaded("Too many files wait to be inspected. Try again in a moment."),
+        Turned::ShareFull => Error::RateLimited(
+            "MEDIA_QUEUE_SHARE",
+            RETRY_AFTER,
+            "Too many of your files wait to be inspected. Try again in a moment.",
+        ),
+        Turned::Gone => Error::Overloaded("The client disconnected before the file was inspected."),
+    }
+}
+
+fn missing(what: &str) -> Error {
+    Error::Conflict(Violation::new("attachmentId", what))
+}
+
+async fn sha256(path: &Path) -> io::Result<Vec<u8>> {
+    let path = path.to_owned();
+    blocking(move || {
+        let mut file = BufReader::with_capacity(HASHED_AT_ONCE, File::open(path)?);
+        let mut hasher = Sha256::new();
+        loop {
+            let bytes = file.fill_buf()?;
+            if bytes.is_empty() {
+                return Ok(hasher.finalize().to_vec());
+            }
+            hasher.update(bytes);
+            let read = bytes.len();
+            file.consume(read);
+        }
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

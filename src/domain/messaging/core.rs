@@ -1,0 +1,11 @@
+//! What the services of messages work with.
+
+use super::scheduler::Scheduler;
+use super::writer::Writers;
+use crate::domain::base::Base;
+
+pub(in crate::domain) struct MessagingCore {
+    pub(in crate::domain) base: Base,
+    pub(in crate::domain) writers: Writers,
+    pub(in crate::domain) scheduler: Scheduler,
+}

@@ -1,0 +1,16 @@
+//! Messages: sending and changing them, and the reactions, pins, receipts and mentions on them.
+
+pub(super) mod batch;
+pub(super) mod change;
+pub(super) mod core;
+pub(super) mod expiry;
+pub mod mentions;
+pub mod messages;
+pub mod pins;
+pub mod reactions;
+pub mod receipts;
+pub mod scheduled_messages;
+pub(super) mod scheduler;
+pub mod search;
+pub(super) mod system;
+pub(super) mod writer;

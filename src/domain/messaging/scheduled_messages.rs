@@ -1,0 +1,117 @@
+//! Messages that wait for their time: scheduling them, taking them back, and who sees them. `scheduler` sends them.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+
+use super::core::MessagingCore;
+use super::messages::check_content;
+use crate::domain::error::{Error, NO_CONVERSATION, Result};
+use crate::domain::files::attachments::{HeldAttachments, uses};
+use crate::domain::validate::Check;
+use crate::domain::viewer::Viewer;
+use crate::ids::{AttachmentId, ConversationId, ScheduledMessageId};
+use crate::limiter::Rate;
+use crate::log::{Change, Transaction};
+use crate::store::conversations::participants;
+use crate::store::files::{attachment_uses, attachments};
+use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
+use crate::store::people::users;
+
+/// How far ahead a message may be scheduled.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(365);
+/// Scheduled messages that a user has at once.
+const MAX_PENDING: i64 = 100;
+
+pub struct ScheduledMessages<'a> {
+    pub(in crate::domain) core: &'a Arc<MessagingCore>,
+}
+
+#[derive(Debug)]
+pub struct NewScheduledMessage {
+    pub conversation: ConversationId,
+    /// Empty where only attachments are sent.
+    pub body: String,
+    pub attachments: Vec<AttachmentId>,
+    pub send_at: DateTime<Utc>,
+}
+
+impl ScheduledMessages<'_> {
+    pub async fn schedule(&self, viewer: Viewer, mut new: NewScheduledMessage) -> Result<ScheduledMessage> {
+        let now = self.core.base.now();
+        let mut check = Check::default();
+        check_content(&mut check, &mut new.body, &mut new.attachments, self.core.base.limits.max_message_length);
+        if new.send_at <= now || new.send_at > now + MAX_AHEAD {
+            check
+                .fail("sendAt", format!("The time is in the future, and at most {} days ahead.", MAX_AHEAD.num_days()));
+        }
+        check.done()?;
+        let row = ScheduledMessage {
+            id: ScheduledMessageId::new(now, &self.core.base.random),
+            sender_id: viewer.user,
+            conversation_id: new.conversation,
+            body: Some(new.body).filter(|body| !body.is_empty()),
+            // As Postgres keeps it.
+            send_at: new.send_at.trunc_subsecs(6),
+            created_at: now,
+        };
+        self.core.base.take(Rate::Messages, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = insert_in(&mut tx, &row, &new.attachments).await;
+        tx.finish(done).await?;
+        self.core.scheduler.look();
+        Ok(row)
+    }
+
+    /// NOT_FOUND where it was sent meanwhile.
+    pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
+        self.core.base.take(Rate::Messages, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = cancel_in(&mut tx, viewer, id).await;
+        tx.finish(done).await
+    }
+
+    /// The viewer's, the first to be sent first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        after: Option<(DateTime<Utc>, ScheduledMessageId)>,
+        limit: i64,
+    ) -> Result<Vec<ScheduledMessage>> {
+        Ok(scheduled_messages::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
+    }
+
+    /// Those that are the viewer's.
+    pub async fn find_many(&self, viewer: Viewer, ids: &[ScheduledMessageId]) -> Result<Vec<ScheduledMessage>> {
+        Ok(scheduled_messages::by_ids(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+}
+
+async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
+    // One at a time, so that they are counted right.
+    users::lock(tx.conn(), row.sender_id).await?;
+    if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
+        return Err(NO_CONVERSATION);
+    }
+    if scheduled_messages::count(tx.conn(), row.sender_id).await? >= MAX_PENDING {
+        let message = format!("At most {MAX_PENDING} messages can be scheduled at once.");
+        return Err(Error::invalid("conversationId", message));
+    }
+    if !with.is_empty() {
+        let held: HeldAttachments = attachments::hold(tx.conn(), with).await?.into_iter().collect();
+        held.kind(row.sender_id, with, false)?;
+    }
+    scheduled_messages::insert(tx.conn(), row).await?;
+    if !with.is_empty() {
+        attachment_uses::insert_scheduled(tx.conn(), &uses(row.id, with).collect::<Vec<_>>()).await?;
+    }
+    tx.record(Change::MembershipUpdated { user: row.sender_id, conversation: row.conversation_id });
+    Ok(())
+}
+
+async fn cancel_in(tx: &mut Transaction<'_>, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
+    let cancelled = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;
+    let conversation = cancelled.ok_or(Error::NotFound("No such scheduled message."))?;
+    tx.record(Change::MembershipUpdated { user: viewer.user, conversation });
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Sends scheduled messages when their time has come. Every node does it: a message and its sending are one
+//! transaction, so that each is sent once, whichever node dies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::batch::{self, Outgoing};
+use super::messages::NewMessage;
+use crate::clock::Clock;
+use crate::config::Writing;
+use crate::domain::error::{Error, Result};
+use crate::domain::tasks::Tasks;
+use crate::ids::{AttachmentId, ScheduledMessageId};
+use crate::log::{Change, Log, Transaction};
+use crate::metrics::Metrics;
+use crate::random::Random;
+use crate::store::Database;
+use crate::store::files::attachment_uses;
+use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
+
+/// Messages sent in one transaction at most.
+const BATCH: i64 = 100;
+/// Until the next look where another node sends what is due.
+const BUSY: Duration = Duration::from_millis(50);
+
+pub(in crate::domain) struct Scheduler {
+    wake: Arc<Notify>,
+}
+
+struct Sender {
+    database: Database,
+    log: Log,
+    clock: Clock,
+    random: Random,
+    metrics: Metrics,
+    interval: Duration,
+}
+
+/// Which of the messages that are due to send.
+#[derive(Clone, Copy)]
+enum Which {
+    Any,
+    One(ScheduledMessageId),
+}
+
+impl Scheduler {
+    pub(in crate::domain) fn start(
+        tasks: &mut Tasks,
+        database: &Database,
+        log: &Log,
+        clock: Clock,
+        random: &Random,
+        metrics: &Metrics,
+        settings: &Writing,
+    ) -> Self {
+        let sender = Sender {
+            database: database.clone(),
+            log: log.clone(),
+            clock,
+            random: random.clone(),
+            metrics: metrics.clone(),
+            interval: settings.schedule_poll_interval,
+        };
+        let wake = Arc::<Notify>::default();
+        tasks.spawn(sender.run(wake.clone()));
+        Self { wake }
+    }
+
+    /// There is a new one.
+    pub(super) fn look(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Sender {
+    async fn run(self, wake: Arc<Notify>) {
+        loop {
+            let wait = match self.send_due().await {
+                Ok(wait) => wait.min(self.interval),
+                Err(error) => {
+                    warn!(?error, after = ?self.interval, "sending scheduled messages failed; trying again");
+                    self.interval
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wake.notified() => {}
+            }
+        }
+    }
+
+    /// Sends all that are due, and tells how long it is until the next.
+    async fn send_due(&self) -> Result<Duration> {
+        loop {
+            let due = {
+                let mut connection = self.database.connection().await?;
+                scheduled_messages::due_in(&mut connection).await?
+            };
+            match due {
+                None => return Ok(Duration::MAX),
+                Some(Duration::ZERO) => {
+                    if self.send_some().await? == 0 {
+                        return Ok(BUSY);
+                    }
+                }
+                Some(wait) => return Ok(wait),
+            }
+        }
+    }
+
+    /// How many were sent or dropped. Where one spoils the transaction, each gets one of its own.
+    async fn send_some(&self) -> Result<usize> {
+        let (claimed, error) = match self.send(Which::Any).await {
+            Ok(sent) => return Ok(sent.len()),
+            Err((claimed, error)) => (claimed, error),
+        };
+        if claimed.len() < 2 {
+            return Err(error);
+        }
+        let mut done = 0;
+        for id in claimed {
+            match self.send(Which::One(id)).await {
+                Ok(sent) => done += sent.len(),
+                Err((_, error)) => warn!(?error, %id, "a scheduled message was not sent; trying again"),
+            }
+        }
+        if done == 0 { Err(error) } else { Ok(done) }
+    }
+
+    /// What was sent; or what was to be sent, and why it was not.
+    async fn send(&self, which: Which) -> Result<Vec<ScheduledMessageId>, (Vec<ScheduledMessageId>, Error)> {
+        let mut claimed = Vec::new();
+        let done = async {
+            let mut tx = self.log.begin().await?;
+            let done = self.send_in(&mut tx, which, &mut claimed).await;
+            let stored = tx.finish(done).await?;
+            self.metrics.messages_stored(stored);
+            Ok(())
+        };
+        match done.await {
+            Ok(()) => Ok(claimed),
+            Err(error) => Err((claimed, error)),
+        }
+    }
+
+    /// Sends them as their senders would. Those that their senders could not send are dropped: whoever takes no part
+    /// any more is told nothing of the conversation, either.
+    async fn send_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        which: Which,
+        claimed: &mut Vec<ScheduledMessageId>,
+    ) -> Result<usize> {
+        let rows = match which {
+            Which::Any => scheduled_messages::claim(tx.conn(), BATCH).await?,
+            Which::One(id) => scheduled_messages::claim_one(tx.conn(), id).await?.into_iter().collect(),
+        };
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        claimed.extend(rows.iter().map(|row| row.id));
+        let attachments = attachment_uses::ids_of_scheduled(tx.conn(), claimed).await?;
+        let sends: Vec<_> = rows.iter().map(|row| outgoing(row, &attachments)).collect();
+        let results = batch::store(tx, &sends, &[], self.clock, &self.random).await?;
+        scheduled_messages::delete(tx.conn(), claimed).await?;
+        for (row, result) in rows.iter().zip(results.sends) {
+            if !matches!(result, Err(Error::NotFound(_))) {
+                tx.record(Change::MembershipUpdated { user: row.sender_id, conversation: row.conversation_id });
+            }
+        }
+        Ok(results.stored)
+    }
+}
+
+/// Its own id is the clientId, by which a client knows the message again.
+fn outgoing(row: &ScheduledMessage, attachments: &[(ScheduledMessageId, AttachmentId)]) -> Outgoing {
+    let own = attachments.iter().filter(|(of, _)| *of == row.id);
+    let message = NewMessage {
+        conversation: row.conversation_id,
+        client_id: Some(row.id.to_string()),
+        body: row.body.clone().unwrap_or_default(),
+        attachments: own.map(|(_, attachment)| *attachment).collect(),
+        reply_to: None,
+        expires_in: None,
+        forwarded: false,
+    };
+    Outgoing { sender: row.sender_id, message }
+}

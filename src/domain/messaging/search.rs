@@ -1,0 +1,49 @@
+//! Searching in the messages that the viewer may see.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::core::MessagingCore;
+use crate::domain::error::{Error, NO_CONVERSATION, Result};
+use crate::domain::viewer::Viewer;
+use crate::ids::MessageId;
+use crate::limiter::Rate;
+use crate::store::conversations::conversations;
+use crate::store::messaging::messages::Message;
+use crate::store::messaging::search;
+
+pub use crate::store::messaging::search::Search;
+
+/// Characters of a query. A whole message may be one; its first words count.
+const MAX_QUERY: usize = 8000;
+
+pub struct Searches<'a> {
+    pub(in crate::domain) core: &'a Arc<MessagingCore>,
+}
+
+impl Searches<'_> {
+    /// Newest first, after the place `after`. No word, nothing found.
+    pub async fn messages(
+        &self,
+        viewer: Viewer,
+        mut search: Search,
+        after: Option<(DateTime<Utc>, MessageId)>,
+        limit: i64,
+    ) -> Result<Vec<Message>> {
+        if search.query.chars().count() > MAX_QUERY {
+            return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
+        }
+        self.core.base.take(Rate::Searches, viewer, 1)?;
+        // No message holds it, and Postgres takes it nowhere.
+        search.query = search.query.replace('\0', " ");
+        let mut connection = self.core.base.connection().await?;
+        if let Some(conversation) = search.conversation {
+            let visible = conversations::visible_to(&mut connection, viewer.user, &[conversation]).await?;
+            if visible.is_empty() {
+                return Err(NO_CONVERSATION);
+            }
+        }
+        Ok(search::messages(&mut connection, viewer.user, &search, after, limit).await?)
+    }
+}

@@ -1,0 +1,202 @@
+//! The writers: each commits the messages and receipts that are waiting as one transaction.
+//!
+//! Every commit holds the log's head until it is on disk, so that commits come one after the other. At low load a
+//! batch holds one request; at high load hundreds share one commit, and those who wait hold no connection.
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::batch::{self, Outgoing, Receipt, Results};
+use crate::clock::Clock;
+use crate::config::Writing;
+use crate::domain::error::{Error, NO_CONVERSATION, Result};
+use crate::domain::tasks::Tasks;
+use crate::error::Error as Internal;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::random::Random;
+use crate::store::conversations::conversations::Conversation;
+use crate::store::messaging::messages::Message;
+
+const OVERLOADED: Error = Error::Overloaded("Too much is being written just now. Try again in a moment.");
+
+const UNCERTAIN: Error =
+    Error::Overloaded("It is not certain that this was stored. Try again, a message with the same clientId.");
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+enum Job {
+    Send(Outgoing, Reply<Message>),
+    Receipt(Receipt, Reply<Conversation>),
+}
+
+/// The requests of one transaction, and whom to answer.
+#[derive(Default)]
+struct Waiting {
+    sends: Vec<Outgoing>,
+    senders: Vec<Reply<Message>>,
+    receipts: Vec<Receipt>,
+    readers: Vec<Reply<Conversation>>,
+}
+
+/// The queues of the writers.
+pub(in crate::domain) struct Writers {
+    queues: Vec<mpsc::Sender<Job>>,
+    metrics: Metrics,
+}
+
+impl Writers {
+    pub(in crate::domain) fn start(
+        tasks: &mut Tasks,
+        log: &Log,
+        clock: Clock,
+        random: &Random,
+        metrics: &Metrics,
+        settings: &Writing,
+    ) -> Self {
+        let start = |_| {
+            let (queue, jobs) = mpsc::channel(settings.write_queue);
+            let (log, random, metrics) = (log.clone(), random.clone(), metrics.clone());
+            let committer = Committer { log, clock, random, metrics };
+            tasks.spawn(write(committer, jobs, settings.write_batch));
+            queue
+        };
+        Self { queues: (0..settings.writers).map(start).collect(), metrics: metrics.clone() }
+    }
+
+    /// The message as stored; UNAVAILABLE where the queue is full. One conversation's go to one writer, which keeps
+    /// their order.
+    pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
+        let conversation = outgoing.message.conversation.0;
+        self.ask(conversation, |reply| Job::Send(outgoing, reply)).await
+    }
+
+    /// The conversation; UNAVAILABLE where the queue is full. The order of receipts does not matter, since none takes
+    /// another back.
+    pub(super) async fn advance(&self, receipt: Receipt) -> Result<Conversation> {
+        self.ask(receipt.user.0, |reply| Job::Receipt(receipt, reply)).await
+    }
+
+    async fn ask<T>(&self, key: Uuid, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
+        let writer = usize::try_from(key.as_u128() % self.queues.len().max(1) as u128).unwrap_or_default();
+        let place = self.queues.get(writer).ok_or(OVERLOADED)?.try_reserve().map_err(|_| OVERLOADED)?;
+        let (reply, answer) = oneshot::channel();
+        self.metrics.queued();
+        place.send(job(reply));
+        // A writer goes away only when the whole node does.
+        answer.await.map_err(|_| OVERLOADED)?
+    }
+}
+
+async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) {
+    let mut batch = Vec::with_capacity(max);
+    while jobs.recv_many(&mut batch, max).await > 0 {
+        gather(&mut batch, &mut jobs, max).await;
+        committer.metrics.batch_taken(batch.len());
+        let waiting: Waiting = batch.drain(..).collect();
+        match committer.commit(&waiting.sends, &waiting.receipts).await {
+            Ok(results) => waiting.answer(results),
+            Err(error) if waiting.sends.len() + waiting.receipts.len() > 1 && spoils_others(&error) => {
+                waiting.commit_singly(&committer).await;
+            }
+            Err(error) => waiting.fail(error),
+        }
+    }
+}
+
+/// Lets those come along whose requests have arrived already: one commit for all of them costs hardly more than one
+/// for the first. It waits for nothing but the tasks that can run now.
+async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
+    let mut before = 0;
+    while before < batch.len() && batch.len() < max {
+        before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < max
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+    }
+}
+
+/// Whether one message's fault has kept the others from being stored, so that each is to be tried for itself.
+/// Where Postgres is away, or has not said whether it committed, trying again would wait or store twice.
+fn spoils_others(error: &Error) -> bool {
+    use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
+    match error {
+        Error::Conflict(_) => true,
+        Error::Internal(Internal::Database(Diesel::DatabaseError(kind, details))) => {
+            matches!(kind, Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::CheckViolation)
+                || details.message() == "deadlock detected"
+        }
+        _ => false,
+    }
+}
+
+impl FromIterator<Job> for Waiting {
+    fn from_iter<I: IntoIterator<Item = Job>>(jobs: I) -> Self {
+        let mut waiting = Self::default();
+        for job in jobs {
+            match job {
+                Job::Send(outgoing, reply) => {
+                    waiting.sends.push(outgoing);
+                    waiting.senders.push(reply);
+                }
+                Job::Receipt(receipt, reply) => {
+                    waiting.receipts.push(receipt);
+                    waiting.readers.push(reply);
+                }
+            }
+        }
+        waiting
+    }
+}
+
+impl Waiting {
+    fn answer(self, results: Results) {
+        self.senders.into_iter().zip(results.sends).for_each(|(reply, result)| answer(reply, result));
+        self.readers.into_iter().zip(results.receipts).for_each(|(reply, result)| answer(reply, result));
+    }
+
+    async fn commit_singly(self, committer: &Committer) {
+        for (outgoing, reply) in self.sends.iter().zip(self.senders) {
+            let results = committer.commit(std::slice::from_ref(outgoing), &[]).await;
+            answer(reply, results.and_then(|mut results| results.sends.pop().unwrap_or(Err(NO_CONVERSATION))));
+        }
+        for (receipt, reply) in self.receipts.iter().zip(self.readers) {
+            let results = committer.commit(&[], std::slice::from_ref(receipt)).await;
+            answer(reply, results.and_then(|mut results| results.receipts.pop().unwrap_or(Err(NO_CONVERSATION))));
+        }
+    }
+
+    /// The first hears what it was, and so does the log.
+    fn fail(self, error: Error) {
+        let mut error = Some(error);
+        let mut next = || error.take().unwrap_or(UNCERTAIN);
+        self.senders.into_iter().for_each(|reply| answer(reply, Err(next())));
+        self.readers.into_iter().for_each(|reply| answer(reply, Err(next())));
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T>) {
+    // Whoever asked may have gone; it is stored all the same.
+    let _ = reply.send(result);
+}
+
+struct Committer {
+    log: Log,
+    clock: Clock,
+    random: Random,
+    metrics: Metrics,
+}
+
+impl Committer {
+    /// Each request's own result; or an error, where nothing was committed or nobody knows.
+    async fn commit(&self, sends: &[Outgoing], receipts: &[Receipt]) -> Result<Results> {
+        let mut tx = self.log.begin().await?;
+        let done = batch::store(&mut tx, sends, receipts, self.clock, &self.random).await;
+        let results = tx.finish(done).await?;
+        self.metrics.messages_stored(results.stored);
+        Ok(results)
+    }
+}

@@ -1,0 +1,239 @@
+//! Accounts: registering, signing in, and the profile.
+
+use std::sync::Arc;
+
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
+
+use super::core::PeopleCore;
+use super::password_tries::Account;
+use super::passwords::Candidate;
+use super::registration_invites::{self, Admission};
+use super::sessions::{Device, SignedIn};
+use crate::domain::client::Client;
+use crate::domain::error::{Error, Result, Violation};
+use crate::domain::files::avatars;
+use crate::domain::validate::{self, Check};
+use crate::domain::viewer::Viewer;
+use crate::fair::Gone;
+use crate::ids::{AttachmentId, UserId};
+use crate::limiter::{Key, Rate};
+use crate::log::{Change, Transaction};
+use crate::store::conversations::participants;
+use crate::store::messaging::scheduled_messages;
+use crate::store::people::privacy::Privacy;
+use crate::store::people::sessions::Revoke;
+use crate::store::people::users::{self, User, UserChanges};
+
+/// The same words for an unknown account and a wrong password.
+pub(in crate::domain) const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
+
+pub struct Accounts<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+#[derive(Debug)]
+pub struct Registration {
+    pub username: String,
+    pub password: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    /// Code of a registration invite. Needed with `REGISTRATION=invite`.
+    pub invite: Option<String>,
+    /// The username where there is none.
+    pub display_name: Option<String>,
+}
+
+/// What to change of a profile; None leaves it as it is, `Some(None)` empties it.
+#[derive(Debug, Default)]
+pub struct ProfileChanges {
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    pub about: Option<Option<String>>,
+    pub email: Option<Option<String>>,
+    pub phone: Option<Option<String>>,
+    pub avatar: Option<Option<AttachmentId>>,
+}
+
+impl Accounts<'_> {
+    pub async fn register(&self, registration: Registration, device: Device, client: &Client) -> Result<SignedIn> {
+        admit(client)?;
+        let admission = registration_invites::admit(self.core, registration.invite.as_deref()).await?;
+        let mut check = Check::default();
+        let username = check.username(&registration.username);
+        let email = registration.email.map(|text| check.email(&text));
+        let phone = registration.phone.map(|text| check.phone(&text));
+        let display_name = registration.display_name.map_or_else(|| username.clone(), |text| check.display_name(&text));
+        let device = device.checked(&mut check);
+        check.password("password", &registration.password);
+        check.done()?;
+        if let Some(network) = client.network {
+            self.core.base.take_for(Rate::Registrations, Key::Network(network), 1)?;
+        }
+        let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
+        let candidate = Candidate { password: registration.password, path: "password", known };
+        let password_hash = self.core.passwords.hash_new(candidate, client).await?;
+
+        let now = self.core.base.now();
+        let user = User {
+            id: UserId::new(now, &self.core.base.random),
+            username,
+            display_name,
+            about: None,
+            email,
+            phone,
+            password_hash,
+            created_at: now,
+            last_seen_at: None,
+            avatar_id: None,
+            email_verified_at: None,
+            phone_verified_at: None,
+            privacy: Privacy::default(),
+        };
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.insert(&mut tx, &admission, &user, device).await;
+        tx.finish(done).await
+    }
+
+    /// By username, verified e-mail or verified phone. Neither the answer nor its duration shows whether the account
+    /// exists.
+    pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
+        admit(client)?;
+        let mut check = Check::default();
+        let device = device.checked(&mut check);
+        check.done()?;
+        let identifier = validate::identifier(identifier);
+        let user = if identifier.contains('\0') {
+            None
+        } else {
+            users::by_identifier(&mut *self.core.base.connection().await?, &identifier).await?
+        };
+        let account = user.as_ref().map_or(Account::Unknown(&identifier), Account::Known);
+        let matches = self.core.check_password(account, password, client).await?;
+        match user {
+            Some(user) if matches => {
+                let mut tx = self.core.base.log.begin().await?;
+                let done = self.open_session(&mut tx, &user, device).await;
+                tx.finish(done).await
+            }
+            _ => Err(WRONG_CREDENTIALS),
+        }
+    }
+
+    /// Every other session ends: who changes a password may fear that somebody else knows it.
+    pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
+        admit(client)?;
+        let mut check = Check::default();
+        check.password("newPassword", &new);
+        check.done()?;
+        let user = Users { core: self.core }.get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
+        if !self.core.check_password(Account::Known(&user), current, client).await? {
+            return Err(wrong_password("currentPassword"));
+        }
+        let known = vec![user.username.clone(), user.display_name.clone()];
+        let candidate = Candidate { password: new, path: "newPassword", known };
+        let hash = self.core.passwords.hash_new(candidate, client).await?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.replace_password(&mut tx, viewer, &user, &hash).await;
+        tx.finish(done).await
+    }
+
+    pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, gone: &Gone) -> Result<User> {
+        let mut check = Check::default();
+        let changes = UserChanges {
+            username: changes.username.map(|text| check.username(&text)),
+            display_name: changes.display_name.map(|text| check.display_name(&text)),
+            about: changes.about.map(|text| text.map(|text| check.about(&text)).filter(|text| !text.is_empty())),
+            email: changes.email.map(|text| text.map(|text| check.email(&text))),
+            phone: changes.phone.map(|text| text.map(|text| check.phone(&text))),
+            avatar_id: changes.avatar,
+        };
+        check.done()?;
+        if changes == UserChanges::default() {
+            return Users { core: self.core }.get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
+        }
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        if let Some(Some(avatar)) = changes.avatar_id {
+            avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
+        }
+        let mut tx = self.core.base.log.begin().await?;
+        let updated = update_in(&mut tx, viewer, &changes).await;
+        tx.finish(updated).await
+    }
+
+    /// Numbers of running and of waiting password jobs on this node.
+    pub fn password_load(&self) -> (usize, usize) {
+        self.core.passwords.load()
+    }
+
+    /// The password first: a login with the old one is then either seen by the revocation or refused.
+    async fn replace_password(
+        &self,
+        tx: &mut Transaction<'_>,
+        viewer: Viewer,
+        user: &User,
+        hash: &str,
+    ) -> Result<User> {
+        let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
+        let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
+        Sessions { core: self.core }.revoke_in(tx, user.id, Revoke::AllBut(viewer.session)).await?;
+        Ok(updated)
+    }
+
+    /// Unless the password was changed since it was verified.
+    async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
+        if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
+            return Err(WRONG_CREDENTIALS);
+        }
+        Sessions { core: self.core }.open(tx, user.id, device).await
+    }
+
+    /// Takes the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    async fn insert(
+        &self,
+        tx: &mut Transaction<'_>,
+        admission: &Admission,
+        user: &User,
+        device: Device,
+    ) -> Result<SignedIn> {
+        admission.take(self.core, tx).await?;
+        users::insert(tx.conn(), user).await.map_err(taken)?;
+        Sessions { core: self.core }.open(tx, user.id, device).await
+    }
+}
+
+/// Admits an operation with a password, before any of its work is done.
+pub(in crate::domain) fn admit(client: &Client) -> Result<()> {
+    if client.gone.is_gone() {
+        return Err(Error::Overloaded("The client disconnected before the operation began."));
+    }
+    Ok(())
+}
+
+async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChanges) -> Result<User> {
+    if let Some(Some(avatar)) = changes.avatar_id {
+        avatars::hold(tx, viewer, avatar).await?;
+    }
+    tx.record(Change::UserUpdated { user: viewer.user });
+    let updated = users::update(tx.conn(), viewer.user, changes).await.map_err(taken)?;
+    if let Some(Some(avatar)) = changes.avatar_id {
+        avatars::show_square(tx, avatar).await?;
+    }
+    Ok(updated)
+}
+
+pub(in crate::domain) fn wrong_password(path: &str) -> Error {
+    Error::invalid(path, "This is not the present password.")
+}
+
+/// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and
+/// not unique, so they never fail.
+fn taken(error: Diesel) -> Error {
+    match &error {
+        Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
+            if details.constraint_name() == Some("users_username_key") =>
+        {
+            Error::Conflict(Violation::new("username", "This username is taken."))
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,202 @@
+//! Contacts: asking somebody, being asked, and parting. A pair is locked while anything between the two changes.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::core::PeopleCore;
+use crate::domain::error::{BLOCKING, Error, Result};
+use crate::domain::viewer::Viewer;
+use crate::ids::{ContactRequestId, UserId};
+use crate::limiter::Rate;
+use crate::log::{Change, Transaction};
+use crate::store::locks;
+use crate::store::people::blocks;
+use crate::store::people::contacts::{self, ContactRequest, Direction};
+use crate::store::people::users::{self, User};
+
+const NO_REQUEST: Error = Error::NotFound("No such contact request.");
+const NO_USER: Error = Error::NotFound("No such user.");
+
+pub struct Contacts<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// What asking has come to.
+#[derive(Debug)]
+pub enum Asked {
+    Waiting(ContactRequest),
+    /// The other had asked before, or is a contact already.
+    Contact(User),
+}
+
+impl Contacts<'_> {
+    /// Asking again is the same request. Where both have asked, both are contacts.
+    pub async fn ask(&self, viewer: Viewer, other: UserId) -> Result<Asked> {
+        if other == viewer.user {
+            return Err(Error::invalid("userId", "You cannot be a contact of your own."));
+        }
+        self.core.base.take(Rate::ContactRequests, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.ask_in(&mut tx, viewer.user, other).await;
+        tx.finish(done).await
+    }
+
+    /// Only whoever was asked accepts. Returns the new contact.
+    pub async fn accept(&self, viewer: Viewer, id: ContactRequestId) -> Result<User> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.accept_in(&mut tx, viewer.user, id).await;
+        tx.finish(done).await
+    }
+
+    /// Only whoever was asked declines. The asker finds the request gone, and may ask again.
+    pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.decline_in(&mut tx, viewer.user, id).await;
+        tx.finish(done).await
+    }
+
+    /// From both sides; no error where they are no contacts.
+    pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.remove_in(&mut tx, viewer.user, other).await;
+        tx.finish(done).await
+    }
+
+    /// The viewer's contacts with the time since which they are, newest first.
+    pub async fn list(
+        &self,
+        viewer: Viewer,
+        after: Option<(DateTime<Utc>, UserId)>,
+        limit: i64,
+    ) -> Result<Vec<(DateTime<Utc>, User)>> {
+        Ok(contacts::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
+    }
+
+    /// The requests to the viewer, or the viewer's own, newest first.
+    pub async fn list_requests(
+        &self,
+        viewer: Viewer,
+        direction: Direction,
+        after: Option<(DateTime<Utc>, ContactRequestId)>,
+        limit: i64,
+    ) -> Result<Vec<ContactRequest>> {
+        let mut connection = self.core.base.connection().await?;
+        Ok(contacts::list_requests(&mut connection, viewer.user, direction, after, limit).await?)
+    }
+
+    /// Those of the requests that the viewer sees.
+    pub async fn find_requests(&self, viewer: Viewer, ids: &[ContactRequestId]) -> Result<Vec<ContactRequest>> {
+        Ok(contacts::requests_visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    async fn ask_in(&self, tx: &mut Transaction<'_>, asker: UserId, other: UserId) -> Result<Asked> {
+        let user = lock_pair(tx, asker, other).await?;
+        let blocks = blocks::between(tx.conn(), asker, other).await?;
+        if blocks.own {
+            return Err(BLOCKING);
+        }
+        if contacts::is_contact(tx.conn(), asker, other).await? {
+            return Ok(Asked::Contact(user));
+        }
+        let requests = contacts::requests_between(tx.conn(), asker, other).await?;
+        if let Some(theirs) = requests.iter().find(|request| request.from_id == other) {
+            self.join(tx, theirs).await?;
+            return Ok(Asked::Contact(user));
+        }
+        let withheld_from = blocks.theirs.then_some(other);
+        if let Some(mut own) = requests.into_iter().next() {
+            // It was asked while one blocked the other, and now it is asked once more.
+            if let Some(kept_from) = own.withheld_from
+                && own.withheld_from != withheld_from
+            {
+                contacts::show_request(tx.conn(), own.id).await?;
+                own.withheld_from = None;
+                let with = if kept_from == asker { other } else { asker };
+                tx.record(Change::ContactsChanged { user: kept_from, other: with });
+            }
+            return Ok(Asked::Waiting(own));
+        }
+        let now = self.core.base.now();
+        let id = ContactRequestId::new(now, &self.core.base.random);
+        let request = ContactRequest { id, from_id: asker, to_id: other, created_at: now, withheld_from };
+        contacts::insert_request(tx.conn(), &request).await?;
+        changed(tx, &request);
+        Ok(Asked::Waiting(request))
+    }
+
+    async fn accept_in(&self, tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<User> {
+        let (request, asker) = locked_request(tx, user, id).await?;
+        self.join(tx, &request).await?;
+        Ok(asker)
+    }
+
+    async fn decline_in(&self, tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<()> {
+        let (request, _) = locked_request(tx, user, id).await?;
+        contacts::delete_request(tx.conn(), id).await?;
+        changed(tx, &request);
+        Ok(())
+    }
+
+    async fn remove_in(&self, tx: &mut Transaction<'_>, user: UserId, other: UserId) -> Result<User> {
+        let contact = lock_pair(tx, user, other).await?;
+        if contacts::delete(tx.conn(), user, other).await? {
+            tx.record(Change::ContactsChanged { user, other });
+        }
+        // A block takes the blocker's side alone: what is left tells the other nothing.
+        let blocks = blocks::between(tx.conn(), user, other).await?;
+        if !blocks.own && contacts::delete(tx.conn(), other, user).await? {
+            tx.record(Change::ContactsChanged { user: other, other: user });
+        }
+        Ok(contact)
+    }
+
+    /// Makes contacts of the two; on the one side alone where the asker has blocked the other since.
+    async fn join(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
+        let (asker, other) = (request.from_id, request.to_id);
+        let now = self.core.base.now();
+        contacts::delete_requests_between(tx.conn(), asker, other).await?;
+        contacts::insert(tx.conn(), other, asker, now).await?;
+        tx.record(Change::ContactsChanged { user: other, other: asker });
+        if request.withheld_from != Some(asker) {
+            contacts::insert(tx.conn(), asker, other, now).await?;
+            tx.record(Change::ContactsChanged { user: asker, other });
+        }
+        Ok(())
+    }
+}
+
+/// Holds what is between two users until the transaction ends, and returns the other.
+pub(in crate::domain) async fn lock_pair(tx: &mut Transaction<'_>, user: UserId, other: UserId) -> Result<User> {
+    locks::wait_for_pair(tx.conn(), user, other).await?;
+    users::by_id(tx.conn(), other).await?.ok_or(NO_USER)
+}
+
+/// The request as it is once its pair is locked, and the asker; fails where it is not the user's to answer.
+async fn locked_request(
+    tx: &mut Transaction<'_>,
+    user: UserId,
+    id: ContactRequestId,
+) -> Result<(ContactRequest, User)> {
+    let find = async |tx: &mut Transaction<'_>| -> Result<ContactRequest> {
+        contacts::requests_visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_REQUEST)
+    };
+    let request = find(tx).await?;
+    if request.to_id != user {
+        return Err(Error::Forbidden("Only whoever was asked answers a contact request."));
+    }
+    let asker = lock_pair(tx, user, request.from_id).await?;
+    Ok((find(tx).await?, asker))
+}
+
+/// Tells those of the two who see the request.
+fn changed(tx: &mut Transaction<'_>, request: &ContactRequest) {
+    for (user, other) in [(request.from_id, request.to_id), (request.to_id, request.from_id)] {
+        if request.withheld_from != Some(user) {
+            tx.record(Change::ContactsChanged { user, other });
+        }
+    }
+}

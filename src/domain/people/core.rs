@@ -1,0 +1,19 @@
+//! What the services of users work with.
+
+use std::sync::Arc;
+
+use super::passwords::Passwords;
+use super::tokens::Tokens;
+use crate::config::RegistrationMode;
+use crate::domain::base::Base;
+use crate::domain::files::core::FilesCore;
+use crate::live::Live;
+
+pub(in crate::domain) struct PeopleCore {
+    pub(in crate::domain) base: Base,
+    pub(in crate::domain) files: Arc<FilesCore>,
+    pub(in crate::domain) live: Live,
+    pub(in crate::domain) passwords: Passwords,
+    pub(in crate::domain) tokens: Tokens,
+    pub(in crate::domain) registration: RegistrationMode,
+}

@@ -1,0 +1,202 @@
+//! A user's own data, as one JSON document that is written while it is read.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
+use serde_json::{Value, json};
+
+use crate::domain::files::files::Object;
+use crate::error::Error as Internal;
+use crate::ids::{AttachmentId, MessageId, UserId};
+use crate::store::Connection;
+use crate::store::conversations::conversations::Conversation;
+use crate::store::conversations::participants::Participant;
+use crate::store::export::{self, Snapshot};
+use crate::store::files::attachments::{Attachment, AttachmentState};
+use crate::store::messaging::messages::Message;
+use crate::store::messaging::scheduled_messages::ScheduledMessage;
+use crate::store::people::sessions::Session;
+use crate::store::people::users::{self, User};
+
+/// Rows read at once.
+const PAGE: i64 = 1000;
+
+/// Why there is no archive, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("there is no user {0}")]
+    Unknown(String),
+    #[error("writing the archive: {0}")]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    Part(#[from] Internal),
+}
+
+impl From<diesel::result::Error> for ExportError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Part(error.into())
+    }
+}
+
+/// Writes what the user has entered and sent: profile, sessions, memberships, the user's own messages and reactions,
+/// contacts and blocks, and the files by their names and their keys in S3. All as of one moment, and never more than a
+/// page in memory.
+pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut snapshot = Snapshot::open(url).await?;
+    let unknown = || ExportError::Unknown(user.to_owned());
+    let row = match user.parse::<UserId>() {
+        Ok(id) => users::by_id(snapshot.conn(), id).await?,
+        Err(_) => users::by_username(snapshot.conn(), &user.trim().to_lowercase()).await?,
+    };
+    let row = row.ok_or_else(unknown)?;
+    write!(out, "{{\n\"format\": \"parlance-export-1\",\n\"exportedAt\": {},\n", json!(now))?;
+    write!(out, "\"user\": {}", profile(&row))?;
+    let mut archive = Archive { snapshot, user: row.id, out };
+    archive.list("sessions", export::sessions, |row| row.id, session).await?;
+    archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
+    archive.list("messages", export::messages, |(row, _)| row.id, message).await?;
+    archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
+    archive.list("contactRequests", export::asked, |(other, _)| *other, other).await?;
+    archive.list("blockedUsers", export::blocked, |(other, _)| *other, other).await?;
+    archive.list("reactions", export::reactions, Clone::clone, reaction).await?;
+    archive.list("scheduledMessages", export::scheduled_messages, |(row, _)| row.id, scheduled_message).await?;
+    archive.list("attachments", export::attachments, |row| row.id, attachment).await?;
+    out.write_all(b"\n}\n")?;
+    Ok(out.flush()?)
+}
+
+fn profile(user: &User) -> Value {
+    json!({
+        "id": user.id.to_string(),
+        "username": user.username,
+        "displayName": user.display_name,
+        "about": user.about,
+        "email": user.email,
+        "emailVerifiedAt": user.email_verified_at,
+        "phone": user.phone,
+        "phoneVerifiedAt": user.phone_verified_at,
+        "createdAt": user.created_at,
+        "lastSeenAt": user.last_seen_at,
+        "avatarId": user.avatar_id.map(|id| id.to_string()),
+        "privacy": {
+            "lastSeen": user.privacy.last_seen.as_str(),
+            "readReceipts": user.privacy.read_receipts,
+            "groupAdds": user.privacy.group_adds.as_str(),
+            "discoverableByContactPoint": user.privacy.discoverable_by_contact_point.as_str(),
+        },
+    })
+}
+
+fn session(row: &Session) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "deviceName": row.device_name,
+        "ipAddress": row.ip_address,
+        "createdAt": row.created_at,
+        "lastUsedAt": row.last_used_at,
+        "expiresAt": row.expires_at,
+        "revokedAt": row.revoked_at,
+    })
+}
+
+fn membership((row, conversation): &(Participant, Conversation)) -> Value {
+    json!({
+        "conversationId": conversation.id.to_string(),
+        "kind": conversation.kind.as_str(),
+        "title": conversation.title,
+        "role": row.role.as_str(),
+        "joinedAt": row.joined_at,
+        "archived": row.archived,
+        "pinned": row.pinned,
+        "mutedUntil": row.muted_until,
+        "lastDeliveredNumber": row.last_delivered_number,
+        "lastReadNumber": row.last_read_number,
+    })
+}
+
+fn message((row, attachments): &(Message, Vec<AttachmentId>)) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "conversationId": row.conversation_id.to_string(),
+        "number": row.number,
+        "kind": row.kind.as_str(),
+        "body": row.body,
+        "attachmentIds": texts(attachments),
+        "clientId": row.client_id,
+        "replyToId": row.reply_to_id.map(|id| id.to_string()),
+        "forwarded": row.forwarded,
+        "createdAt": row.created_at,
+        "editedAt": row.edited_at,
+        "deletedAt": row.deleted_at,
+        "expiresAt": row.expires_at,
+    })
+}
+
+/// Another user, and what they have been to this one since when.
+fn other((user, since): &(UserId, DateTime<Utc>)) -> Value {
+    json!({ "userId": user.to_string(), "since": since })
+}
+
+fn reaction((message, emoji): &(MessageId, String)) -> Value {
+    json!({ "messageId": message.to_string(), "emoji": emoji })
+}
+
+fn scheduled_message((row, attachments): &(ScheduledMessage, Vec<AttachmentId>)) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "conversationId": row.conversation_id.to_string(),
+        "body": row.body,
+        "attachmentIds": texts(attachments),
+        "sendAt": row.send_at,
+        "createdAt": row.created_at,
+    })
+}
+
+fn attachment(row: &Attachment) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "state": row.state.as_str(),
+        "fileName": row.file_name,
+        "contentType": row.content_type,
+        "byteSize": row.byte_size,
+        "createdAt": row.created_at,
+        "key": (row.state == AttachmentState::Ready).then(|| Object::Original.key(row.id)),
+    })
+}
+
+fn texts(ids: &[AttachmentId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// The document that is being written.
+struct Archive<'a, W> {
+    snapshot: Snapshot,
+    user: UserId,
+    out: &'a mut W,
+}
+
+impl<W: Write> Archive<'_, W> {
+    /// A member whose value is a list, an item on each line. `page` reads the user's rows after a key, and how many at
+    /// most.
+    async fn list<T, K>(
+        &mut self,
+        name: &str,
+        page: impl AsyncFn(&mut Connection, UserId, Option<K>, i64) -> QueryResult<Vec<T>>,
+        key: impl Fn(&T) -> K,
+        item: impl Fn(&T) -> Value,
+    ) -> Result<(), ExportError> {
+        write!(self.out, ",\n\"{name}\": [")?;
+        let mut separator = "\n";
+        let mut after = None;
+        loop {
+            let rows = page(self.snapshot.conn(), self.user, after, PAGE).await?;
+            let Some(last) = rows.last() else { return Ok(self.out.write_all(b"\n]")?) };
+            for row in &rows {
+                write!(self.out, "{separator}{}", item(row))?;
+                separator = ",\n";
+            }
+            after = Some(key(last));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Writes down when users were last seen, as many at once as have gone.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::error::{RETRY, Result};
+use crate::live::Departure;
+use crate::store::Database;
+use crate::store::people::users;
+
+/// Users written down in one statement.
+const TOGETHER: usize = 1000;
+
+pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
+    let mut batch = Vec::new();
+    while departed.recv_many(&mut batch, TOGETHER).await > 0 {
+        while let Err(error) = write(&database, batch.clone()).await {
+            warn!(%error, "it cannot be written down when users were last seen; trying again");
+            tokio::time::sleep(RETRY).await;
+        }
+        batch.clear();
+    }
+}
+
+/// Of a user who is in it twice the later time counts.
+pub(in crate::domain) async fn write(database: &Database, mut departures: Vec<Departure>) -> Result<()> {
+    departures.sort_unstable();
+    let latest: Vec<_> = BTreeMap::from_iter(departures).into_iter().collect();
+    for part in latest.chunks(TOGETHER) {
+        let (ids, times): (Vec<_>, Vec<_>) = part.iter().copied().unzip();
+        users::set_last_seen(&mut *database.connection().await?, &ids, &times).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Users: accounts, sessions, contacts, privacy and presence.
+
+pub mod accounts;
+pub mod contacts;
+pub(super) mod core;
+pub mod export;
+pub(super) mod last_seen;
+pub(super) mod password_tries;
+pub(super) mod passwords;
+pub mod presence;
+pub mod privacy;
+pub(super) mod refresh_tokens;
+pub mod registration_invites;
+pub mod sessions;
+pub(super) mod tokens;
+pub mod users;

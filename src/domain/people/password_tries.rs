@@ -1,0 +1,126 @@
+//! Slows down clients that guess passwords, and does not lock out the owner of an account.
+//!
+//! Each try counts as failed until it has succeeded. Parallel tries therefore gain nothing. Tries count for the account
+//! and for the network of the client. A stranger who guesses makes every client of that account wait, the owner
+//! included. Networks in which the owner has a live session therefore have counts of their own.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::address::{ClientAddress, ClientNetwork};
+use crate::domain::client::Client;
+use crate::domain::error::Result;
+use crate::domain::limits::limited;
+use crate::ids::UserId;
+use crate::limiter::{Guard, Key};
+use crate::store::people::sessions;
+use crate::store::people::users::User;
+
+const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
+
+/// Account whose password is tried.
+#[derive(Clone, Copy)]
+pub(in crate::domain) enum Account<'a> {
+    Known(&'a User),
+    /// No account has this name. Its tries count as well, so that clients cannot find out which accounts exist.
+    Unknown(&'a str),
+}
+
+/// A try that counts as failed.
+struct PasswordTry {
+    account: Key,
+    network: Option<Key>,
+}
+
+impl PeopleCore {
+    /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
+    pub(in crate::domain) async fn check_password(
+        &self,
+        account: Account<'_>,
+        password: String,
+        client: &Client,
+    ) -> Result<bool> {
+        let counted = self.count_try(account, client.network).await?;
+        let hash = match account {
+            Account::Known(user) => Some(user.password_hash.clone()),
+            Account::Unknown(_) => None,
+        };
+        let matches = self.passwords.verify(password, hash, client).await;
+        match &matches {
+            Ok(false) => {}
+            Ok(true) => {
+                self.base.limiter.forget(Guard::Account, counted.account).await;
+                // Earlier failures of the network stay, because an attacker can have an account, too.
+                self.forgive(Guard::Network, counted.network).await;
+            }
+            // No password was compared.
+            Err(_) => {
+                self.forgive(Guard::Account, Some(counted.account)).await;
+                self.forgive(Guard::Network, counted.network).await;
+            }
+        }
+        matches
+    }
+
+    async fn count_try(&self, account: Account<'_>, network: Option<ClientNetwork>) -> Result<PasswordTry> {
+        let Some(network) = network else {
+            return Ok(PasswordTry { account: self.count_account(account).await?, network: None });
+        };
+        let counted = self.count_both(account, network).await;
+        match (counted, account) {
+            (Err(_), Account::Known(user)) if self.is_at_home(user.id, network).await? => {
+                let account = Key::UserFrom(user.id, network);
+                self.guard(Guard::Account, account).await?;
+                Ok(PasswordTry { account, network: None })
+            }
+            (counted, _) => counted,
+        }
+    }
+
+    async fn count_both(&self, account: Account<'_>, network: ClientNetwork) -> Result<PasswordTry> {
+        let network = Key::Network(network);
+        self.guard(Guard::Network, network).await?;
+        match self.count_account(account).await {
+            Ok(account) => Ok(PasswordTry { account, network: Some(network) }),
+            Err(error) => {
+                // No password is compared.
+                self.forgive(Guard::Network, Some(network)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn count_account(&self, account: Account<'_>) -> Result<Key> {
+        let key = match account {
+            Account::Known(user) => Key::User(user.id),
+            Account::Unknown(name) => Key::Name(half_hash(name)),
+        };
+        self.guard(Guard::Account, key).await?;
+        Ok(key)
+    }
+
+    async fn guard(&self, guard: Guard, key: Key) -> Result<()> {
+        self.base.limiter.attempt(guard, key).await.map_err(|exceeded| limited(exceeded, TOO_MANY))
+    }
+
+    async fn forgive(&self, guard: Guard, key: Option<Key>) {
+        if let Some(key) = key {
+            self.base.limiter.forgive(guard, key).await;
+        }
+    }
+
+    /// Whether the user has a live session that was last used in this network.
+    async fn is_at_home(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
+        let live = sessions::live_of(&mut *self.base.connection().await?, user, self.base.now()).await?;
+        let mut networks = live.iter().filter_map(|session| {
+            let address: std::net::IpAddr = session.ip_address.as_ref()?.parse().ok()?;
+            Some(ClientAddress::from(address).network())
+        });
+        Ok(networks.any(|own| own == network))
+    }
+}
+
+fn half_hash(name: &str) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&Sha256::digest(name)[..16]);
+    half
+}

@@ -1,0 +1,164 @@
+//! Who is there, and who may know.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_stream::stream;
+use chrono::{DateTime, Utc};
+use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tracing::warn;
+
+use super::core::PeopleCore;
+use super::users::check_existing;
+use crate::apart::patiently;
+use crate::domain::error::{Error, Result};
+use crate::domain::viewer::Viewer;
+use crate::ids::UserId;
+use crate::limiter::Rate;
+pub use crate::live::{Connected, Status};
+use crate::live::{Live, Subject, Topic};
+use crate::store::people::users;
+
+/// Users whose presence one subscription may tell of.
+pub const MAX_WATCHED: usize = 100;
+
+pub struct Presences<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// A user's, as somebody else may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    pub status: Status,
+    /// None while the user is there, and where nobody has seen them yet.
+    pub last_seen_at: Option<DateTime<Utc>>,
+}
+
+impl Presence {
+    const HIDDEN: Self = Self { status: Status::Offline, last_seen_at: None };
+}
+
+impl Presences<'_> {
+    /// A connection that stays open, of one of the user's devices. They are there until it is dropped, and a little
+    /// longer.
+    pub fn connect(&self, user: UserId) -> Connected {
+        self.core.live.connect(user)
+    }
+
+    /// ONLINE or AWAY, on all devices; OFFLINE comes of having no connection, and who has none stays that.
+    pub async fn set(&self, viewer: Viewer, status: Status) -> Result<Presence> {
+        if status == Status::Offline {
+            return Err(Error::invalid("status", "ONLINE or AWAY; OFFLINE comes of having no connection."));
+        }
+        self.core.base.take(Rate::Announcements, viewer, 1)?;
+        self.core.live.set_away(viewer.user, status == Status::Away);
+        let mut presences = self.of(viewer.user, &[viewer.user]).await?;
+        Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))
+    }
+
+    /// Of each of `users`, as the viewer may see it.
+    pub async fn of(&self, viewer: UserId, users: &[UserId]) -> Result<HashMap<UserId, Presence>> {
+        let pairs: Vec<_> = users.iter().map(|&user| (viewer, user)).collect();
+        let presences = self.of_pairs(&pairs).await?;
+        Ok(presences.into_iter().map(|((_, user), presence)| (user, presence)).collect())
+    }
+
+    /// Returns the presence for pairs of a viewer and a user, as that viewer may see it.
+    pub async fn of_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Presence>> {
+        let visible = self.visible(pairs).await?;
+        let mut presences = HashMap::with_capacity(pairs.len());
+        let mut unknown = HashSet::new();
+        for pair in pairs {
+            let (&(_, user), is_visible) = (pair, visible.contains(pair));
+            let status = if is_visible { self.core.live.status(user) } else { Status::Offline };
+            let gone = status == Status::Offline && is_visible;
+            let last_seen_at = if gone { self.core.live.seen(user) } else { None };
+            if gone && last_seen_at.is_none() {
+                unknown.insert(user);
+            }
+            presences.insert(*pair, Presence { status, last_seen_at });
+        }
+        if !unknown.is_empty() {
+            let unknown: Vec<_> = unknown.into_iter().collect();
+            let seen = users::last_seen(&mut *self.core.base.connection().await?, &unknown).await?;
+            let seen: HashMap<_, _> = seen.into_iter().collect();
+            for (pair, presence) in &mut presences {
+                let unseen = presence.status == Status::Offline && presence.last_seen_at.is_none();
+                if unseen && visible.contains(pair) {
+                    presence.last_seen_at = seen.get(&pair.1).copied();
+                }
+            }
+        }
+        Ok(presences)
+    }
+
+    /// The present state of each, then each change that the viewer may see. Where Postgres is away it waits.
+    pub async fn watch(
+        &self,
+        viewer: Viewer,
+        ids: &[UserId],
+    ) -> Result<impl Stream<Item = (UserId, Presence)> + Send + use<>> {
+        if ids.is_empty() || ids.len() > MAX_WATCHED {
+            return Err(Error::invalid("userIds", format!("A subscription is to 1 to {MAX_WATCHED} users.")));
+        }
+        check_existing(&mut *self.core.base.connection().await?, ids, "userIds").await?;
+        let core = self.core.clone();
+        // Each once, however often it is asked for.
+        let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
+        let mut watch = core.live.watch(topics.into_iter().collect());
+        Ok(stream! {
+            let mut shown = HashMap::new();
+            loop {
+                let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
+                let presences = Presences { core: &core }.patiently_of(viewer.user, &changed).await;
+                for user in changed {
+                    // What came and went while nobody looked, or may not be seen, is no change.
+                    if let Some(&presence) = presences.get(&user)
+                        && shown.insert(user, presence.status) != Some(presence.status)
+                    {
+                        yield (user, presence);
+                    }
+                }
+            }
+        })
+    }
+
+    /// For a stream, which need not poll it all the time: where Postgres is away it waits.
+    async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
+        patiently!("presence cannot be looked up", {
+            let (core, users) = (self.core.clone(), users.to_vec());
+            async move { Presences { core: &core }.of(viewer, &users).await }
+        })
+    }
+
+    /// Returns the pairs whose viewer may see whether the user is online.
+    async fn visible(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
+        let (own, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(viewer, user)| viewer == user);
+        let mut visible = match others.as_slice() {
+            [] => HashSet::new(),
+            others => Privacy { core: self.core }.may_see_last_seen(others).await?,
+        };
+        visible.extend(own);
+        Ok(visible)
+    }
+}
+
+/// Has those who watch a user's presence look again, once who may see it has changed.
+pub(in crate::domain) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
+    loop {
+        match updated.recv().await {
+            Ok(user) => live.look_again(user),
+            // What was missed shows with the user's next change.
+            Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be shown as it was for a while"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn who(subject: Subject) -> Option<UserId> {
+    match subject {
+        Subject::Presence(user) => Some(user),
+        Subject::Typing(..) | Subject::Room(..) => None,
+    }
+}

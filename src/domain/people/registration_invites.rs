@@ -1,0 +1,134 @@
+//! Registration invites: codes of an operator, which `register` needs with `REGISTRATION=invite`.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::AsyncConnection as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::RegistrationMode;
+use crate::domain::error::{Error, Result};
+use crate::error::{Error as Internal, Result as InternalResult};
+use crate::log::Transaction;
+use crate::random::Random;
+use crate::store::Connection;
+use crate::store::people::registration_invites::{self, RegistrationInvite};
+
+/// Distinguishes a code from that of a group's invite, and lets secret scanners recognise it.
+const PREFIX: &str = "parlance_ri_";
+/// Random bytes of a code: 144 bits, which base64 writes without padding.
+const CODE_BYTES: usize = 18;
+/// Bytes of a code with its prefix, rounded up. A longer text is not hashed.
+const MAX_CODE_BYTES: usize = 64;
+/// Bytes of the hash that serve as the id in `parlance invite list`, in hexadecimal digits.
+const ID_BYTES: usize = 6;
+
+/// Options of `parlance invite create`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NewRegistrationInvite {
+    /// Number of accounts that can be made with the code
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub uses: i32,
+    /// Days until the code expires
+    #[arg(long, default_value = "7", value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=3650))]
+    pub expires_in: i64,
+    /// Text that the list shows beside the invite, such as its recipient
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// Stores an invite and returns its code. The code is shown here and never again.
+pub async fn create(
+    url: &str,
+    new: NewRegistrationInvite,
+    now: DateTime<Utc>,
+    random: &Random,
+) -> InternalResult<String> {
+    let code = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random.bytes::<CODE_BYTES>()));
+    let invite = RegistrationInvite {
+        code_hash: hash(&code),
+        note: new.note,
+        created_at: now,
+        expires_at: now + TimeDelta::days(new.expires_in),
+        max_uses: new.uses,
+        uses: 0,
+    };
+    registration_invites::insert(&mut connect(url).await?, &invite).await?;
+    Ok(code)
+}
+
+/// All invites, newest first, including spent and expired ones.
+pub async fn list(url: &str) -> InternalResult<Vec<RegistrationInvite>> {
+    Ok(registration_invites::all(&mut connect(url).await?).await?)
+}
+
+/// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether there was one.
+pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
+    let mut connection = connect(url).await?;
+    let code = code.trim();
+    let mut hashes = vec![hash(code)];
+    if code.len() == 2 * ID_BYTES {
+        let all = registration_invites::all(&mut connection).await?;
+        hashes.extend(all.into_iter().filter(|invite| id(invite) == code).map(|invite| invite.code_hash));
+    }
+    Ok(registration_invites::delete(&mut connection, &hashes).await? > 0)
+}
+
+/// The name of an invite in lists: the first digits of the hash, in hexadecimal.
+pub fn id(invite: &RegistrationInvite) -> String {
+    invite.code_hash.iter().take(ID_BYTES).fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
+async fn connect(url: &str) -> InternalResult<Connection> {
+    Connection::establish(url).await.map_err(|error| Internal::Connection(error.to_string()))
+}
+
+fn hash(code: &str) -> Vec<u8> {
+    Sha256::digest(code).to_vec()
+}
+
+/// Permission to register, before the use of the code is taken.
+pub(super) struct Admission {
+    /// SHA-256 of the code. None if the server needs no code.
+    code_hash: Option<Vec<u8>>,
+}
+
+/// Checks the code by the mode of the server. It is the first step of a registration, before the costly ones.
+pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admission> {
+    match core.registration {
+        RegistrationMode::Open => Ok(Admission { code_hash: None }),
+        RegistrationMode::Closed => {
+            Err(Error::Forbidden("This server takes no new accounts. Ask its operator for one."))
+        }
+        RegistrationMode::Invite => {
+            let code = code.map(str::trim).filter(|code| code.len() <= MAX_CODE_BYTES).ok_or_else(no_invite)?;
+            let code_hash = hash(code);
+            if !registration_invites::is_usable(&mut *core.base.connection().await?, &code_hash, core.base.now())
+                .await?
+            {
+                return Err(no_invite());
+            }
+            Ok(Admission { code_hash: Some(code_hash) })
+        }
+    }
+}
+
+impl Admission {
+    /// Takes the use in the transaction that makes the account.
+    pub(super) async fn take(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
+        match &self.code_hash {
+            Some(hash) if !registration_invites::take_use(tx.conn(), hash, core.base.now()).await? => Err(no_invite()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The one error for a code that is missing, unknown, revoked, spent or expired.
+fn no_invite() -> Error {
+    Error::invalid("invite", "This server needs a valid invite code to register. Ask its operator for one.")
+}

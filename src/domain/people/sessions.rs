@@ -1,0 +1,231 @@
+//! Sessions: a signed-in device, its access token and its refresh tokens.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::core::PeopleCore;
+use super::refresh_tokens::{self, REPEATABLE_FOR};
+use crate::address::ClientAddress;
+use crate::domain::error::{Error, Result};
+use crate::domain::validate::Check;
+use crate::domain::viewer::Viewer;
+use crate::ids::{SessionId, UserId};
+use crate::log::{Change, Transaction};
+use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
+
+/// Maximum bytes of a text that is checked as a refresh token. Tokens of this server have 55.
+const MAX_REFRESH_TOKEN: usize = 128;
+const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
+
+pub struct Sessions<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+/// What is known of the device that signs in.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    pub name: Option<String>,
+    pub ip_address: Option<ClientAddress>,
+}
+
+impl Device {
+    pub(super) fn checked(mut self, check: &mut Check) -> Self {
+        self.name = self.name.map(|name| check.device_name(&name));
+        self
+    }
+}
+
+/// A session and a fresh pair of tokens for it.
+#[derive(Debug)]
+pub struct SignedIn {
+    pub session: Session,
+    pub viewer: Viewer,
+    pub access_token: String,
+    pub refresh_token: String,
+    pub refresh_token_expires_at: DateTime<Utc>,
+}
+
+impl Sessions<'_> {
+    /// Who an access token speaks for, where its session has not ended.
+    pub async fn authenticate(&self, access_token: &str) -> Result<Viewer> {
+        let viewer = self.read_token(access_token)?;
+        self.check(viewer).await?;
+        Ok(viewer)
+    }
+
+    /// Who an access token was made for, whatever has become of the session.
+    pub fn read_token(&self, access_token: &str) -> Result<Viewer> {
+        let viewer = self.core.tokens.verify(access_token, self.core.base.now());
+        viewer.ok_or(Error::Unauthenticated("The access token is wrong or has expired."))
+    }
+
+    /// Fails where the viewer's session has ended. Postgres is asked once; from then on the log tells of the end, on
+    /// every node as soon as its tail hears of it.
+    pub async fn check(&self, viewer: Viewer) -> Result<()> {
+        let log = self.core.base.log;
+        if log.is_live(viewer.session) {
+            return Ok(());
+        }
+        let watch = log.watch_session(viewer.session);
+        let live =
+            sessions::is_live(&mut *self.core.base.connection().await?, viewer.session, self.core.base.now()).await?;
+        if !live {
+            return Err(ENDED);
+        }
+        watch.confirm();
+        Ok(())
+    }
+
+    /// Spends the refresh token for a new pair. A repetition within `REPEATABLE_FOR` returns the same pair. A later one
+    /// ends the session, because it counts as theft.
+    pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
+        // A hash takes time for each byte.
+        if refresh_token.len() > MAX_REFRESH_TOKEN {
+            return Err(ENDED);
+        }
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.rotate(&mut tx, refresh_token, ip_address).await;
+        // A session that ended is committed as such, and only then told to the caller.
+        tx.finish(done).await?.ok_or(ENDED)
+    }
+
+    /// The viewer's own sessions, last used first.
+    pub async fn list(&self, viewer: Viewer) -> Result<Vec<Session>> {
+        Ok(sessions::live_of(&mut *self.core.base.connection().await?, viewer.user, self.core.base.now()).await?)
+    }
+
+    pub async fn revoke(&self, viewer: Viewer, id: SessionId) -> Result<()> {
+        match self.revoke_now(viewer.user, Revoke::One(id)).await?.as_slice() {
+            [] => Err(Error::NotFound("No such session.")),
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn revoke_others(&self, viewer: Viewer) -> Result<Vec<SessionId>> {
+        self.revoke_now(viewer.user, Revoke::AllBut(viewer.session)).await
+    }
+
+    async fn revoke_now(&self, user: UserId, which: Revoke) -> Result<Vec<SessionId>> {
+        let mut tx = self.core.base.log.begin().await?;
+        let done = self.revoke_in(&mut tx, user, which).await;
+        tx.finish(done).await
+    }
+
+    /// Revokes within a transaction; the log tells every node, which closes the session's sockets.
+    pub(in crate::domain) async fn revoke_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        user: UserId,
+        which: Revoke,
+    ) -> Result<Vec<SessionId>> {
+        let revoked = sessions::revoke(tx.conn(), user, which, self.core.base.now()).await?;
+        for &session in &revoked {
+            tx.record(Change::SessionRevoked { user, session });
+        }
+        Ok(revoked)
+    }
+
+    pub(super) async fn open(&self, tx: &mut Transaction<'_>, user: UserId, device: Device) -> Result<SignedIn> {
+        let now = self.core.base.now();
+        let session = Session {
+            id: SessionId::new(now, &self.core.base.random),
+            user_id: user,
+            device_name: device.name,
+            ip_address: device.ip_address.map(|address| address.to_string()),
+            created_at: now,
+            last_used_at: now,
+            expires_at: now + self.core.tokens.refresh_ttl,
+            revoked_at: None,
+        };
+        sessions::insert(tx.conn(), &session).await?;
+        let refresh_token = refresh_tokens::token(self.core.base.random.bytes());
+        self.issue(tx, session, refresh_token, now).await
+    }
+
+    /// Returns None if the session has ended. The lock on the session serialises its refreshes.
+    async fn rotate(
+        &self,
+        tx: &mut Transaction<'_>,
+        refresh_token: &str,
+        ip_address: Option<ClientAddress>,
+    ) -> Result<Option<SignedIn>> {
+        let hash = refresh_tokens::hash(refresh_token);
+        let Some(session) = sessions::lock_by_refresh_token(tx.conn(), &hash).await? else { return Ok(None) };
+        let now = self.core.base.now();
+        let Some(token) = sessions::refresh_token(tx.conn(), &hash).await? else { return Ok(None) };
+        if token.expires_at <= now || session.revoked_at.is_some() {
+            return Ok(None);
+        }
+        if let Some(spent_at) = token.spent_at {
+            if now - spent_at < REPEATABLE_FOR
+                && let Some(pair) = self.repeat(tx, &session, refresh_token, token).await?
+            {
+                return Ok(Some(pair));
+            }
+            self.revoke_in(tx, session.user_id, Revoke::One(session.id)).await?;
+            return Ok(None);
+        }
+        let salt = self.core.base.random.bytes::<{ refresh_tokens::SECRET_BYTES }>();
+        sessions::spend_refresh_token(tx.conn(), &token, &salt, now, now - REPEATABLE_FOR).await?;
+        let expires_at = now + self.core.tokens.refresh_ttl;
+        let ip_address = ip_address.map(|address| address.to_string());
+        let session = sessions::touch(tx.conn(), session.id, now, expires_at, ip_address.as_deref()).await?;
+        self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
+    }
+
+    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to the
+    /// newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be derived.
+    async fn repeat(
+        &self,
+        tx: &mut Transaction<'_>,
+        session: &Session,
+        refresh_token: &str,
+        mut token: RefreshToken,
+    ) -> Result<Option<SignedIn>> {
+        let mut refresh_token = refresh_token.to_owned();
+        while let Some(issued_at) = token.spent_at {
+            let Some(salt) = &token.successor_salt else { return Ok(None) };
+            refresh_token = refresh_tokens::successor(&refresh_token, salt);
+            let next = sessions::refresh_token(tx.conn(), &refresh_tokens::hash(&refresh_token)).await?;
+            let Some(next) = next else { return Ok(None) };
+            token = next;
+            if token.spent_at.is_none() {
+                let expires_at = token.expires_at;
+                return self.sign(session.clone(), refresh_token, expires_at, issued_at).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn issue(
+        &self,
+        tx: &mut Transaction<'_>,
+        session: Session,
+        refresh_token: String,
+        now: DateTime<Utc>,
+    ) -> Result<SignedIn> {
+        let row = RefreshToken {
+            hash: refresh_tokens::hash(&refresh_token),
+            session_id: session.id,
+            expires_at: session.expires_at,
+            spent_at: None,
+            successor_salt: None,
+        };
+        sessions::insert_refresh_token(tx.conn(), &row).await?;
+        self.sign(session, refresh_token, row.expires_at, now)
+    }
+
+    /// Adds the access token of that time. The same arguments give the same pair.
+    fn sign(
+        &self,
+        session: Session,
+        refresh_token: String,
+        refresh_token_expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<SignedIn> {
+        let (access_token, expires_at) = self.core.tokens.sign(session.user_id, session.id, now)?;
+        let viewer = Viewer { user: session.user_id, session: session.id, expires_at };
+        Ok(SignedIn { session, viewer, access_token, refresh_token, refresh_token_expires_at })
+    }
+}

@@ -1,0 +1,167 @@
+//! Access tokens: signed JWTs (RFC 7519), with EdDSA (RFC 8037) or HS256, and the keys that others verify them by.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Auth;
+use crate::domain::viewer::Viewer;
+use crate::error::Result;
+use crate::ids::{SessionId, UserId};
+use crate::kept::kept;
+
+const ISSUER: &str = "parlance";
+const KEY_FILE: &str = "access-token-key.pem";
+
+/// Tokens that a node keeps in mind as rightly signed; a signature costs as much as all else in a small request.
+const VERIFIED: usize = 100_000;
+
+/// Maximum bytes of a text that is checked as an access token. Tokens of this server have about 350.
+const MAX_TOKEN: usize = 4096;
+
+/// Signs and verifies access tokens.
+pub struct Tokens {
+    header: Header,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+    /// Empty with a shared secret.
+    public_keys: JwkSet,
+    /// Whom those speak for whose signature was found right, by their SHA-256.
+    verified: Cache<[u8; 32], Viewer>,
+    pub(super) access_ttl: Duration,
+    pub(super) refresh_ttl: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    /// The user.
+    sub: String,
+    /// The session.
+    sid: String,
+    iat: i64,
+    exp: i64,
+}
+
+/// The settings or files that the key comes from cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("JWT_PRIVATE_KEY_FILE ({0}) cannot be read: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    #[error("JWT_PRIVATE_KEY_FILE ({0}) is no Ed25519 private key in PKCS #8 PEM: {1}")]
+    Malformed(PathBuf, jsonwebtoken::errors::Error),
+    #[error("no key can be made and kept in {0}: {1}")]
+    NotKept(PathBuf, std::io::Error),
+}
+
+impl Tokens {
+    /// With the secret or key of the settings, or else one that is made once and kept in `data_dir`.
+    pub fn open(settings: &Auth, data_dir: &Path) -> Result<Self, KeyError> {
+        if let Some(secret) = &settings.jwt_secret {
+            let secret = secret.as_bytes();
+            let keys = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
+            return Ok(Self::new(settings, Algorithm::HS256, keys, None));
+        }
+        let path = match &settings.jwt_private_key_file {
+            Some(path) => path.clone(),
+            None => kept_key(data_dir).map_err(|error| KeyError::NotKept(data_dir.to_owned(), error))?,
+        };
+        let pem = std::fs::read(&path).map_err(|error| KeyError::Unreadable(path.clone(), error))?;
+        let malformed = |error| KeyError::Malformed(path.clone(), error);
+        let signing = EncodingKey::from_ed_pem(&pem).map_err(malformed)?;
+        let jwk = Jwk::from_encoding_key(&signing, Algorithm::EdDSA).map_err(malformed)?;
+        let verifying = DecodingKey::from_jwk(&jwk).map_err(malformed)?;
+        Ok(Self::new(settings, Algorithm::EdDSA, (signing, verifying), Some(jwk)))
+    }
+
+    fn new(
+        settings: &Auth,
+        algorithm: Algorithm,
+        (signing, verifying): (EncodingKey, DecodingKey),
+        jwk: Option<Jwk>,
+    ) -> Self {
+        let mut header = Header::new(algorithm);
+        let mut public_keys = JwkSet { keys: Vec::new() };
+        if let Some(mut jwk) = jwk {
+            // RFC 7638: the same key has the same id everywhere.
+            header.kid = jwk.thumbprint(ThumbprintHash::SHA256).ok();
+            jwk.common.key_id.clone_from(&header.kid);
+            jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
+            public_keys.keys.push(jwk);
+        }
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[ISSUER]);
+        // The expiry is ours to check, by our own clock.
+        validation.validate_exp = false;
+        Self {
+            header,
+            signing,
+            verifying,
+            validation,
+            public_keys,
+            verified: Cache::new(VERIFIED),
+            access_ttl: settings.access_token_ttl,
+            refresh_ttl: settings.refresh_token_ttl,
+        }
+    }
+
+    /// The key set that is served, RFC 7517.
+    pub fn public_keys(&self) -> &JwkSet {
+        &self.public_keys
+    }
+
+    pub(super) fn sign(&self, user: UserId, session: SessionId, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>)> {
+        // Never beyond the session, which ends with its newest refresh token.
+        let expires_at = now + self.access_ttl.min(self.refresh_ttl);
+        let claims = Claims {
+            iss: ISSUER.into(),
+            sub: user.to_string(),
+            sid: session.to_string(),
+            iat: now.timestamp(),
+            exp: expires_at.timestamp(),
+        };
+        let token = jsonwebtoken::encode(&self.header, &claims, &self.signing)?;
+        // As the claim has it, in whole seconds.
+        Ok((token, DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at)))
+    }
+
+    /// Who the token was made for; None where it is forged, malformed or expired.
+    pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Viewer> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let digest = Sha256::digest(token).into();
+        let viewer = self.verified.get(&digest).or_else(|| {
+            let viewer = self.decode(token)?;
+            self.verified.insert(digest, viewer);
+            Some(viewer)
+        })?;
+        (now < viewer.expires_at).then_some(viewer)
+    }
+
+    fn decode(&self, token: &str) -> Option<Viewer> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation).ok()?.claims;
+        let expires_at = DateTime::from_timestamp(claims.exp, 0)?;
+        Some(Viewer { user: claims.sub.parse().ok()?, session: claims.sid.parse().ok()?, expires_at })
+    }
+}
+
+/// The key in the data directory, made at the first start.
+fn kept_key(data_dir: &Path) -> std::io::Result<PathBuf> {
+    kept(data_dir, KEY_FILE, || {
+        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
+        let key = STANDARD.encode(document.as_ref());
+        Ok(format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"))
+    })
+}

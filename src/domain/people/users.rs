@@ -1,0 +1,67 @@
+//! Users, as others find and see them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::core::PeopleCore;
+use crate::domain::error::{Error, Result, Violation};
+use crate::domain::validate;
+use crate::domain::viewer::Viewer;
+use crate::ids::UserId;
+use crate::limiter::Rate;
+use crate::store::Connection;
+use crate::store::people::users::{self, Found, User};
+
+/// Characters in a search.
+const MAX_QUERY: usize = 64;
+
+pub struct Users<'a> {
+    pub(in crate::domain) core: &'a Arc<PeopleCore>,
+}
+
+impl Users<'_> {
+    pub async fn get(&self, id: UserId) -> Result<Option<User>> {
+        Ok(users::by_id(&mut *self.core.base.connection().await?, id).await?)
+    }
+
+    pub async fn get_many(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        Ok(users::by_ids(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    pub async fn by_username(&self, username: &str) -> Result<Option<User>> {
+        let username = username.trim().to_lowercase();
+        if username.contains('\0') {
+            return Ok(None);
+        }
+        Ok(users::by_username(&mut *self.core.base.connection().await?, &username).await?)
+    }
+
+    /// Searches by username prefix, by display name, or by the whole verified e-mail or phone of users who allow it.
+    /// Exact matches come first, then prefixes, then names.
+    pub async fn search(
+        &self,
+        viewer: Viewer,
+        query: &str,
+        after: Option<(i32, &str)>,
+        limit: i64,
+    ) -> Result<Vec<Found>> {
+        let contact_point = validate::contact_point(query);
+        let query = query.trim().to_lowercase();
+        if query.is_empty() || query.chars().count() > MAX_QUERY || query.contains('\0') {
+            return Err(Error::invalid("query", format!("A search has 1 to {MAX_QUERY} characters.")));
+        }
+        self.core.base.take(Rate::Searches, viewer, 1)?;
+        let contact_point = contact_point.as_deref();
+        let mut connection = self.core.base.connection().await?;
+        Ok(users::search(&mut connection, viewer.user, &query, contact_point, after, limit).await?)
+    }
+}
+
+/// Fails where one of the ids, which came in the list `path`, is nobody's.
+pub(in crate::domain) async fn check_existing(conn: &mut Connection, ids: &[UserId], path: &str) -> Result<()> {
+    let existing: HashSet<UserId> = users::existing(conn, ids).await?.into_iter().collect();
+    let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
+    let violations: Vec<_> =
+        missing.map(|(place, _)| Violation::new(format!("{path}.{place}"), "No such user.")).collect();
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+}

@@ -1,0 +1,4 @@
+//! Types and resolvers of uploads and attachments.
+
+pub(super) mod attachment;
+pub(super) mod upload;

@@ -1,0 +1,155 @@
+//! Reactions: emojis on a message, and who chose them.
+
+use std::collections::HashMap;
+
+use async_graphql::dataloader::Loader;
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use super::message::Message;
+use crate::graphql::context::ContextExt as _;
+use crate::graphql::error::{Error, Result};
+use crate::graphql::loaders::{Rows, failed, grouped};
+use crate::graphql::page::{Connection, Forward};
+use crate::graphql::people::user::User;
+use crate::graphql::scalars::parse_id;
+use crate::ids::{MessageId, UserId};
+use crate::store::messaging::reactions::{self, Group, Reactor};
+
+/// Users on a page whose size was not asked for.
+const DEFAULT_PAGE: i32 = 20;
+
+pub struct ReactionGroup(pub Group);
+
+/// One emoji on a message.
+#[Object]
+impl ReactionGroup {
+    async fn emoji(&self) -> &str {
+        &self.0.emoji
+    }
+
+    async fn count(&self) -> i32 {
+        self.0.count
+    }
+
+    /// Who reacted first comes first.
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<User>> {
+        let page = Forward::<i32>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
+        let (after, limit) = (page.after.unwrap_or_default(), page.limit());
+        let key = ReactorPage { message: self.0.message_id, emoji: self.0.emoji.clone(), after, limit };
+        let rows = ctx.loaders().load(key).await?.unwrap_or_default();
+        Ok(page.connection(rows, |row| row.revision, |row| User(row.user)))
+    }
+
+    async fn viewer_has_reacted(&self, ctx: &Context<'_>) -> Result<bool> {
+        let own = ctx.loaders().load(OwnReactionsKey(ctx.viewer()?.user, self.0.message_id)).await?;
+        Ok(own.is_some_and(|own| own.contains(&self.0.emoji)))
+    }
+}
+
+/// The emojis on a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReactionsKey(pub MessageId);
+
+/// Those that the user has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OwnReactionsKey(pub UserId, pub MessageId);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReactorPage {
+    pub message: MessageId,
+    pub emoji: String,
+    pub after: i32,
+    pub limit: i64,
+}
+
+impl Loader<ReactionsKey> for Rows {
+    type Value = Vec<Group>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReactionsKey]) -> Result<HashMap<ReactionsKey, Vec<Group>>> {
+        let ids: Vec<_> = keys.iter().map(|&ReactionsKey(id)| id).collect();
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let rows = reactions::groups(&mut connection, &ids).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|row| (ReactionsKey(row.message_id), row))))
+    }
+}
+
+impl Loader<OwnReactionsKey> for Rows {
+    type Value = Vec<String>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[OwnReactionsKey]) -> Result<HashMap<OwnReactionsKey, Vec<String>>> {
+        let pairs: Vec<_> = keys.iter().map(|&OwnReactionsKey(user, id)| (user, id)).collect();
+        let connection = self.app.connection().await.map_err(failed)?;
+        let rows = reactions::of_users(&connection, &pairs).await.map_err(failed)?;
+        Ok(grouped(rows.into_iter().map(|row| (OwnReactionsKey(row.user_id, row.message_id), row.emoji))))
+    }
+}
+
+impl Loader<ReactorPage> for Rows {
+    type Value = Vec<Reactor>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[ReactorPage]) -> Result<HashMap<ReactorPage, Vec<Reactor>>> {
+        let mut connection = self.app.connection().await.map_err(failed)?;
+        let mut loaded: HashMap<_, Vec<_>> = HashMap::with_capacity(keys.len());
+        let wanted = keys.iter().map(|key| ((key.after, key.limit), (key.message, key.emoji.as_str())));
+        for ((after, limit), groups) in grouped(wanted) {
+            for row in reactions::pages(&mut connection, &groups, after, limit).await.map_err(failed)? {
+                let key = ReactorPage { message: row.message_id, emoji: row.emoji.clone(), after, limit };
+                loaded.entry(key).or_default().push(row);
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+#[derive(InputObject)]
+pub struct AddReactionInput {
+    message_id: ID,
+    /// One emoji as Unicode lists them: with skin tones, flags, keycaps and sequences of several.
+    emoji: String,
+}
+
+#[derive(SimpleObject)]
+pub struct AddReactionPayload {
+    message: Message,
+}
+
+#[derive(InputObject)]
+pub struct RemoveReactionInput {
+    message_id: ID,
+    emoji: String,
+}
+
+#[derive(SimpleObject)]
+pub struct RemoveReactionPayload {
+    message: Message,
+}
+
+#[derive(Default)]
+pub struct ReactionMutation;
+
+#[Object]
+impl ReactionMutation {
+    /// Each emoji once; at most 20 different ones on a message.
+    async fn add_reaction(&self, ctx: &Context<'_>, input: AddReactionInput) -> Result<AddReactionPayload> {
+        let viewer = ctx.viewer()?;
+        let id = parse_id(&input.message_id, "messageId")?;
+        let message = ctx.app().reactions().add(viewer, id, &input.emoji).await?;
+        Ok(AddReactionPayload { message: Message(message) })
+    }
+
+    /// The viewer's own.
+    async fn remove_reaction(&self, ctx: &Context<'_>, input: RemoveReactionInput) -> Result<RemoveReactionPayload> {
+        let viewer = ctx.viewer()?;
+        let id = parse_id(&input.message_id, "messageId")?;
+        let message = ctx.app().reactions().remove(viewer, id, &input.emoji).await?;
+        Ok(RemoveReactionPayload { message: Message(message) })
+    }
+}

@@ -1,0 +1,10 @@
+//! Types and resolvers of users, accounts and sessions.
+
+pub(super) mod account;
+pub(super) mod block;
+pub(super) mod contact;
+pub(super) mod presence;
+pub(super) mod privacy;
+pub(super) mod session;
+pub(super) mod user;
+pub(super) mod viewer;

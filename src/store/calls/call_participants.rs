@@ -1,0 +1,173 @@
+//! Devices in calls: who is in one now, and since when each was last seen.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Double, Integer, Nullable, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::calls;
+use crate::ids::{CallId, CallParticipantId, ConversationId, SessionId, UserId};
+use crate::store::Connection;
+use crate::store::schema::call_participants;
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = call_participants, check_for_backend(diesel::pg::Pg))]
+pub struct CallParticipant {
+    pub id: CallParticipantId,
+    pub call_id: CallId,
+    /// One whose account may be deleted since.
+    pub user_id: UserId,
+    pub session_id: SessionId,
+    pub joined_at: DateTime<Utc>,
+    /// None while in the call. Of one who declined it is the same as `joined_at`.
+    pub left_at: Option<DateTime<Utc>>,
+    /// When a node last saw a connection of the device.
+    pub seen_at: DateTime<Utc>,
+    /// By when its signals so far would have come at the rate that is allowed.
+    pub signals_until: DateTime<Utc>,
+}
+
+/// Returns whether it was inserted: false where the user is in another call.
+pub async fn insert(conn: &mut Connection, row: &CallParticipant) -> QueryResult<bool> {
+    let inserted =
+        diesel::insert_into(call_participants::table).values(row).on_conflict_do_nothing().execute(conn).await?;
+    Ok(inserted == 1)
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[CallParticipantId]) -> QueryResult<Vec<CallParticipant>> {
+    call_participants::table
+        .filter(call_participants::id.eq_any(ids))
+        .select(CallParticipant::as_select())
+        .load(conn)
+        .await
+}
+
+/// Who is in each of the calls now, the first to join first.
+pub async fn present(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<CallParticipant>> {
+    call_participants::table
+        .filter(call_participants::call_id.eq_any(ids).and(call_participants::left_at.is_null()))
+        .order((call_participants::joined_at, call_participants::id))
+        .select(CallParticipant::as_select())
+        .load(conn)
+        .await
+}
+
+/// Those of the users who are in a call now.
+pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<UserId>> {
+    call_participants::table
+        .filter(call_participants::user_id.eq_any(users).and(call_participants::left_at.is_null()))
+        .select(call_participants::user_id)
+        .load(conn)
+        .await
+}
+
+/// Whether the device was ever in the call, which one that declined was not.
+pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> QueryResult<bool> {
+    let rows = call_participants::table
+        .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)))
+        .filter(call_participants::left_at.is_distinct_from(call_participants::joined_at.nullable()));
+    diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
+}
+
+/// How long it is until the user may join one more call, where so many are allowed in so many seconds. To decline is not
+/// to join.
+pub async fn next_join(
+    conn: &mut Connection,
+    user: UserId,
+    limit: i64,
+    window: Duration,
+) -> QueryResult<Option<Duration>> {
+    let times = "SELECT joined_at AS at FROM call_participants
+                 WHERE user_id = $1 AND left_at IS DISTINCT FROM joined_at";
+    calls::next_after(conn, times, user, limit, window).await
+}
+
+/// Deletes what is left of deleted accounts, once no event tells of it any more: so many days after they have left.
+pub async fn delete_orphans(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM call_participants WHERE id = ANY(ARRAY(
+             SELECT id FROM call_participants WHERE left_at < now() - $1 * interval '24 hours'
+             AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id) LIMIT $2
+         ))",
+    )
+    .bind::<Integer, _>(days)
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+}
+
+/// They are in the call no more.
+pub async fn leave(conn: &mut Connection, ids: &[CallParticipantId], at: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(call_participants::table.filter(call_participants::id.eq_any(ids)))
+        .set(call_participants::left_at.eq(at))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+pub async fn set_signals_until(conn: &mut Connection, id: CallParticipantId, until: DateTime<Utc>) -> QueryResult<()> {
+    diesel::update(call_participants::table.find(id))
+        .set(call_participants::signals_until.eq(until))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// The devices that are in any call now.
+pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
+    call_participants::table
+        .filter(call_participants::left_at.is_null())
+        .select(call_participants::session_id)
+        .load(conn)
+        .await
+}
+
+/// These devices have a connection; those that were seen in the last seconds stay as they are. It waits for nobody: a
+/// row that is being changed is passed over.
+pub async fn see(conn: &mut Connection, sessions: &[SessionId], seconds: f64) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE call_participants SET seen_at = clock_timestamp() WHERE id IN (
+             SELECT id FROM call_participants WHERE left_at IS NULL AND session_id = ANY($1)
+                 AND seen_at < now() - $2 * interval '1 second'
+             FOR NO KEY UPDATE SKIP LOCKED
+         )",
+    )
+    .bind::<Array<SqlUuid>, _>(sessions)
+    .bind::<Double, _>(seconds)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// A participant who is gone without a word.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct Lost {
+    #[diesel(sql_type = SqlUuid)]
+    pub conversation_id: ConversationId,
+    #[diesel(sql_type = SqlUuid)]
+    pub id: CallParticipantId,
+    /// The session has ended, as by a logout.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub signed_out: bool,
+}
+
+/// Those whose device was not seen for so many seconds, which is nobody where it is None, or whose session has ended: a
+/// few of them.
+pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
+    diesel::sql_query(
+        "SELECT calls.conversation_id, present.id, live.id IS NULL AS signed_out
+         FROM call_participants AS present
+         JOIN calls ON calls.id = present.call_id
+         LEFT JOIN sessions AS live ON live.id = present.session_id AND live.revoked_at IS NULL
+         WHERE present.left_at IS NULL
+             AND (present.seen_at < now() - $1 * interval '1 second' OR live.id IS NULL)
+         ORDER BY present.seen_at
+         LIMIT $2",
+    )
+    .bind::<Nullable<Double>, _>(seconds)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}

@@ -1,0 +1,331 @@
+//! Participants: who takes part in a conversation, and how far each has read.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use crate::ids::{ConversationId, ParticipantId, UserId};
+use crate::store::schema::participants;
+use crate::store::{Connection, Prepared, text_enum};
+
+text_enum!(ParticipantRole { Owner = "OWNER", Admin = "ADMIN", Member = "MEMBER" });
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = participants, check_for_backend(diesel::pg::Pg))]
+pub struct Participant {
+    pub conversation_id: ConversationId,
+    pub user_id: UserId,
+    pub id: ParticipantId,
+    pub role: ParticipantRole,
+    pub joined_at: DateTime<Utc>,
+    pub last_delivered_number: i32,
+    pub last_read_number: i32,
+    /// How many of the messages after `last_read_number` do not count as unread: the participant's own, SYSTEM messages,
+    /// those deleted for everybody, and those that are not the participant's to see.
+    pub uncounted: i32,
+    pub archived: bool,
+    pub pinned: bool,
+    /// Muted while in the future.
+    pub muted_until: Option<DateTime<Utc>>,
+    /// Messages up to this number are from before the participant's time, and hidden.
+    pub hidden_up_to: i32,
+    /// How many of the unread messages mention the participant.
+    pub unread_mentions: i32,
+}
+
+impl Participant {
+    /// One who joins now, and has read nothing.
+    pub fn new(
+        id: ParticipantId,
+        conversation_id: ConversationId,
+        user_id: UserId,
+        role: ParticipantRole,
+        joined_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            conversation_id,
+            user_id,
+            id,
+            role,
+            joined_at,
+            last_delivered_number: 0,
+            last_read_number: 0,
+            uncounted: 0,
+            archived: false,
+            pinned: false,
+            muted_until: None,
+            hidden_up_to: 0,
+            unread_mentions: 0,
+        }
+    }
+
+    /// How many messages are unread, where the newest has this number.
+    pub fn unread(&self, last_message_number: i32) -> i32 {
+        (last_message_number - self.last_read_number - self.uncounted).max(0)
+    }
+}
+
+pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
+    /// Postgres takes 65,535 parameters in a statement, and a row has thirteen.
+    const ROWS: usize = 5000;
+    for rows in rows.chunks(ROWS) {
+        diesel::insert_into(participants::table).values(rows).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// A participant, and the number of the newest message of the conversation at that moment.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Membership {
+    #[diesel(embed)]
+    pub participant: Participant,
+    #[diesel(sql_type = Integer)]
+    pub last_message_number: i32,
+}
+
+/// Reads the participants of pairs of a user and a conversation.
+pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Membership>> {
+    let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let query = diesel::sql_query(
+        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
+        // analysed. The columns are named because a prepared statement fails after a migration that adds one.
+        "SELECT found.*, conversations.last_message_number
+         FROM unnest($1, $2) AS wanted (user_id, conversation_id)
+         CROSS JOIN LATERAL (
+             SELECT conversation_id, user_id, id, role, joined_at, last_delivered_number, last_read_number, uncounted,
+                 archived, pinned, muted_until, hidden_up_to, unread_mentions
+             FROM participants
+             WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
+             LIMIT 1
+         ) AS found
+         CROSS JOIN LATERAL (
+             SELECT last_message_number FROM conversations WHERE conversations.id = wanted.conversation_id LIMIT 1
+         ) AS conversations",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(conversations);
+    Prepared(query).load(&mut conn).await
+}
+
+/// Those of the users who take part in a conversation.
+pub async fn of_users(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    users: &[UserId],
+) -> QueryResult<Vec<Participant>> {
+    participants::table
+        .filter(participants::conversation_id.eq(conversation).and(participants::user_id.eq_any(users)))
+        .select(Participant::as_select())
+        .load(conn)
+        .await
+}
+
+/// Those who take part in the conversation, but for one.
+pub async fn others(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<Vec<UserId>> {
+    participants::table
+        .filter(participants::conversation_id.eq(conversation).and(participants::user_id.ne(user)))
+        .order(participants::user_id)
+        .select(participants::user_id)
+        .load(conn)
+        .await
+}
+
+/// The user's own state in every conversation.
+pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
+    participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await
+}
+
+pub async fn delete(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+    diesel::delete(participants::table.find((conversation, user))).execute(conn).await?;
+    Ok(())
+}
+
+pub async fn set_role(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+    role: ParticipantRole,
+) -> QueryResult<()> {
+    diesel::update(participants::table.find((conversation, user)))
+        .set(participants::role.eq(role))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Makes the longest-standing admin the owner, else the longest-standing member, and tells who that is; nobody where
+/// nobody is left.
+pub async fn promote_successor(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<UserId>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let row: Option<Row> = diesel::sql_query(
+        "UPDATE participants SET role = 'OWNER' WHERE id = (
+             SELECT id FROM participants WHERE conversation_id = $1
+             ORDER BY role <> 'ADMIN', joined_at, id
+             LIMIT 1
+         )
+         RETURNING user_id",
+    )
+    .bind::<SqlUuid, _>(conversation)
+    .get_result(conn)
+    .await
+    .optional()?;
+    Ok(row.map(|row| row.user_id))
+}
+
+/// Those of the conversations whose beginning is hidden from the user.
+pub async fn hiding_from(
+    conn: &mut Connection,
+    user: UserId,
+    conversations: &[ConversationId],
+) -> QueryResult<Vec<ConversationId>> {
+    participants::table
+        .filter(participants::user_id.eq(user).and(participants::conversation_id.eq_any(conversations)))
+        .filter(participants::hidden_up_to.gt(0))
+        .select(participants::conversation_id)
+        .load(conn)
+        .await
+}
+
+/// Those of the participants in whose conversations the user takes part.
+pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
+    let own = diesel::alias!(participants as own);
+    participants::table
+        .inner_join(own.on(own.field(participants::conversation_id).eq(participants::conversation_id)))
+        .filter(participants::id.eq_any(ids).and(own.field(participants::user_id).eq(user)))
+        .select(Participant::as_select())
+        .load(conn)
+        .await
+}
+
+/// The first `limit` participants of each conversation after a place in the order (joined_at, id).
+pub async fn pages(
+    conn: &mut Connection,
+    conversations: &[ConversationId],
+    after: Option<(DateTime<Utc>, ParticipantId)>,
+    limit: i64,
+) -> QueryResult<Vec<Participant>> {
+    diesel::sql_query(
+        "SELECT page.* FROM unnest($1) AS wanted (id) CROSS JOIN LATERAL (
+             SELECT * FROM participants
+             WHERE conversation_id = wanted.id AND ($2 IS NULL OR (joined_at, id) > ($2, $3))
+             ORDER BY joined_at, id
+             LIMIT $4
+         ) AS page
+         ORDER BY conversation_id, joined_at, page.id",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Nullable<Timestamptz>, _>(after.map(|(at, _)| at))
+    .bind::<Nullable<SqlUuid>, _>(after.map(|(_, id)| id))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// That a user takes part in a conversation, and what blocks mean to it: in a direct one alone.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct Standing {
+    #[diesel(sql_type = SqlUuid)]
+    pub conversation_id: ConversationId,
+    #[diesel(sql_type = SqlUuid)]
+    pub user_id: UserId,
+    /// The number up to which messages are hidden from the user.
+    #[diesel(sql_type = Integer)]
+    pub hidden_up_to: i32,
+    /// The user blocks the other.
+    #[diesel(sql_type = Bool)]
+    pub blocks: bool,
+    /// The other, who blocks the user.
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    pub blocked_by: Option<UserId>,
+}
+
+/// Those of the users who take part in the conversation beside them.
+pub async fn among(mut conn: &Connection, pairs: &[(ConversationId, UserId)]) -> QueryResult<Vec<Standing>> {
+    let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let query = diesel::sql_query(
+        // Of a group there is no other, and no block is looked up.
+        "SELECT found.* FROM unnest($1, $2) AS wanted (conversation_id, user_id)
+         CROSS JOIN LATERAL (
+             SELECT CASE wanted.user_id WHEN direct_low THEN direct_high ELSE direct_low END AS other
+             FROM conversations WHERE id = wanted.conversation_id
+             LIMIT 1
+         ) AS direct
+         CROSS JOIN LATERAL (
+             SELECT conversation_id, user_id, hidden_up_to,
+                 (SELECT true FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = direct.other LIMIT 1)
+                     IS NOT NULL AS blocks,
+                 (SELECT blocker_id FROM blocks WHERE blocker_id = direct.other AND blocked_id = wanted.user_id LIMIT 1)
+                     AS blocked_by
+             FROM participants
+             WHERE participants.conversation_id = wanted.conversation_id AND participants.user_id = wanted.user_id
+             LIMIT 1
+         ) AS found",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Array<SqlUuid>, _>(users);
+    Prepared(query).load(&mut conn).await
+}
+
+/// Keeps a conversation from one of its two participants, who knows nothing of it until it is announced.
+pub async fn keep_from(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+    diesel::update(participants::table.find((conversation, user)))
+        .set(participants::unannounced.eq(true))
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+pub async fn is_unannounced(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+    let row = participants::table.find((conversation, user)).filter(participants::unannounced);
+    diesel::select(diesel::dsl::exists(row)).get_result(conn).await
+}
+
+/// Returns whether it had been kept from the participant. The conversation must be locked.
+pub async fn announce(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+    let row = participants::table.find((conversation, user)).filter(participants::unannounced);
+    Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
+}
+
+/// What a participant wants changed; None leaves it as it is, `Some(None)` unmutes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MembershipChanges {
+    pub archived: Option<bool>,
+    pub pinned: Option<bool>,
+    pub muted_until: Option<Option<DateTime<Utc>>>,
+}
+
+/// Whether anything is different now.
+pub async fn update_membership(
+    conn: &mut Connection,
+    conversation: ConversationId,
+    user: UserId,
+    changes: &MembershipChanges,
+) -> QueryResult<bool> {
+    diesel::sql_query(
+        "UPDATE participants AS old
+         SET archived = new.archived, pinned = new.pinned, muted_until = new.muted_until
+         FROM (
+             SELECT conversation_id, user_id, coalesce($3, archived) AS archived, coalesce($4, pinned) AS pinned,
+                 CASE WHEN $5 THEN $6 ELSE muted_until END AS muted_until
+             FROM participants WHERE conversation_id = $1 AND user_id = $2
+             FOR NO KEY UPDATE
+         ) AS new
+         WHERE old.conversation_id = new.conversation_id AND old.user_id = new.user_id
+             AND (old.archived, old.pinned, old.muted_until)
+                 IS DISTINCT FROM (new.archived, new.pinned, new.muted_until)",
+    )
+    .bind::<SqlUuid, _>(conversation)
+    .bind::<SqlUuid, _>(user)
+    .bind::<Nullable<Bool>, _>(changes.archived)
+    .bind::<Nullable<Bool>, _>(changes.pinned)
+    .bind::<Bool, _>(changes.muted_until.is_some())
+    .bind::<Nullable<Timestamptz>, _>(changes.muted_until.flatten())
+    .execute(conn)
+    .await
+    .map(|updated| updated == 1)
+}

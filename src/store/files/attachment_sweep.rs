@@ -1,0 +1,112 @@
+//! Attachments that nothing refers to any more, on their way out.
+//!
+//! Whoever refers to an attachment holds its row first (`attachments::hold`). The sweep takes rows that nobody holds,
+//! and only then looks whether anything refers to them: what it sees cannot change any more.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::attachments::{Attachment, seconds};
+use crate::ids::AttachmentId;
+use crate::store::Connection;
+use crate::store::schema::{attachment_looks, attachments};
+
+/// An attachment that something stopped referring to.
+#[derive(Clone, Copy, Debug, QueryableByName)]
+pub struct SweepCandidate {
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    #[diesel(sql_type = SqlUuid)]
+    pub attachment_id: AttachmentId,
+}
+
+/// Takes looks that are older than `grace`, the oldest first, until the transaction ends; what another has taken is
+/// passed over.
+pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
+    diesel::sql_query(
+        "SELECT id, attachment_id FROM attachment_looks WHERE since <= now() - $1 * interval '1 second'
+         ORDER BY since, id LIMIT $2 FOR UPDATE SKIP LOCKED",
+    )
+    .bind::<BigInt, _>(seconds(grace))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// Takes those that nobody holds or looks at just now, until the transaction ends.
+pub async fn take(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
+    diesel::sql_query(
+        "SELECT * FROM attachments
+         WHERE id = ANY($1) AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
+         ORDER BY id FOR UPDATE SKIP LOCKED",
+    )
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(conn)
+    .await
+}
+
+/// Those of them that are there at all.
+pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<AttachmentId>> {
+    attachments::table.filter(attachments::id.eq_any(ids)).select(attachments::id).load(conn).await
+}
+
+/// Marks those that nothing refers to as going, and gives them to the caller for `time`. They must be taken, by a
+/// statement before this one. One that has a look younger than `grace`, or `soon` where it is REJECTED, is left to that.
+pub async fn condemn(
+    conn: &mut Connection,
+    ids: &[AttachmentId],
+    grace: Duration,
+    soon: Duration,
+    time: Duration,
+) -> QueryResult<Vec<Attachment>> {
+    diesel::sql_query(
+        "UPDATE attachments SET going_until = clock_timestamp() + $4 * interval '1 second'
+         WHERE id = ANY($1) AND going_until IS NULL
+             AND NOT EXISTS (SELECT FROM message_attachments WHERE attachment_id = attachments.id)
+             AND NOT EXISTS (SELECT FROM scheduled_message_attachments WHERE attachment_id = attachments.id)
+             AND NOT EXISTS (SELECT FROM users WHERE avatar_id = attachments.id)
+             AND NOT EXISTS (SELECT FROM conversations WHERE avatar_id = attachments.id)
+             AND NOT EXISTS (
+                 SELECT FROM attachment_looks
+                 WHERE attachment_id = attachments.id
+                     AND since > now() - CASE state WHEN 'REJECTED' THEN $3 ELSE $2 END * interval '1 second'
+             )
+         RETURNING *",
+    )
+    .bind::<Array<SqlUuid>, _>(ids)
+    .bind::<BigInt, _>(seconds(grace))
+    .bind::<BigInt, _>(seconds(soon))
+    .bind::<BigInt, _>(seconds(time))
+    .load(conn)
+    .await
+}
+
+pub async fn delete_looks(conn: &mut Connection, ids: &[i64]) -> QueryResult<()> {
+    diesel::delete(attachment_looks::table.filter(attachment_looks::id.eq_any(ids))).execute(conn).await.map(drop)
+}
+
+/// Takes over for `time` what others had to delete, and have not in theirs.
+pub async fn take_over(conn: &mut Connection, time: Duration, limit: i64) -> QueryResult<Vec<Attachment>> {
+    diesel::sql_query(
+        "UPDATE attachments SET going_until = clock_timestamp() + $1 * interval '1 second'
+         WHERE id IN (
+             SELECT id FROM attachments WHERE going_until <= clock_timestamp()
+             ORDER BY going_until LIMIT $2 FOR UPDATE SKIP LOCKED
+         )
+         RETURNING *",
+    )
+    .bind::<BigInt, _>(seconds(time))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// Deletes those whose objects are gone.
+pub async fn delete(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<usize> {
+    diesel::delete(attachments::table.filter(attachments::id.eq_any(ids).and(attachments::going_until.is_not_null())))
+        .execute(conn)
+        .await
+}

@@ -1,0 +1,143 @@
+//! Mentions: who is named in a message, or that everybody is.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::unread::UNREAD_TO;
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::people::users::User;
+use crate::store::schema::{mentions, users};
+use crate::store::{Connection, Prepared};
+
+/// What a message mentions.
+#[derive(Clone, Debug)]
+pub struct Mentions {
+    pub message: MessageId,
+    pub conversation: ConversationId,
+    pub number: i32,
+    pub sender: Option<UserId>,
+    /// By @all.
+    pub all: bool,
+    pub users: Vec<UserId>,
+}
+
+/// Those usernames that belong to a participant of the conversation beside them.
+pub async fn named(
+    mut conn: &Connection,
+    names: &[(ConversationId, String)],
+) -> QueryResult<Vec<(ConversationId, String, UserId)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        conversation_id: ConversationId,
+        #[diesel(sql_type = Text)]
+        username: String,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (conversations, usernames): (Vec<_>, Vec<_>) = names.iter().map(|(id, name)| (*id, name.as_str())).unzip();
+    let query = diesel::sql_query(
+        // One by one: Postgres would read all of a table that has grown since it was last analysed.
+        "SELECT named.conversation_id, named.username, found.user_id
+         FROM unnest($1, $2) AS named (conversation_id, username)
+         CROSS JOIN LATERAL (
+             SELECT id FROM users WHERE users.username = named.username LIMIT 1
+         ) AS owner
+         CROSS JOIN LATERAL (
+             SELECT user_id FROM participants
+             WHERE participants.conversation_id = named.conversation_id AND participants.user_id = owner.id
+             LIMIT 1
+         ) AS found",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Array<Text>, _>(usernames);
+    let rows: Vec<Row> = Prepared(query).load(&mut conn).await?;
+    Ok(rows.into_iter().map(|row| (row.conversation_id, row.username, row.user_id)).collect())
+}
+
+/// Keeps the mentions and counts each message once for everybody whom it mentions, has not read it, and did not send
+/// it. The conversations must be locked, and the messages without mentions.
+pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> {
+    let pairs = new.iter().flat_map(|mentions| mentions.users.iter().map(|user| (mentions.message, *user)));
+    let (named_in, users): (Vec<_>, Vec<_>) = pairs.unzip();
+    let query = diesel::sql_query(
+        "WITH new AS (
+             SELECT * FROM unnest($1, $2, $3, $4, $5) AS new (id, conversation_id, number, sender_id, everybody)
+         ), named AS (
+             INSERT INTO mentions (message_id, user_id, conversation_id, number)
+             SELECT named.message_id, named.user_id, new.conversation_id, new.number
+             FROM unnest($6, $7) AS named (message_id, user_id) JOIN new ON new.id = named.message_id
+             RETURNING message_id, user_id
+         ), flagged AS (
+             UPDATE messages SET mentions_all = true FROM new WHERE messages.id = new.id AND new.everybody
+         ), mentioned AS (
+             SELECT new.id, named.user_id FROM named JOIN new ON new.id = named.message_id
+             UNION
+             SELECT new.id, participants.user_id FROM new JOIN participants USING (conversation_id) WHERE everybody
+         ), unread AS (
+             SELECT participants.conversation_id, participants.user_id, count(*) AS messages
+             FROM mentioned
+             JOIN new USING (id)
+             JOIN participants USING (conversation_id, user_id)
+             WHERE participants.user_id IS DISTINCT FROM new.sender_id
+                 AND new.number > participants.last_read_number
+                 AND NOT EXISTS (
+                     SELECT FROM message_hidden AS hidden
+                     WHERE hidden.user_id = participants.user_id AND hidden.message_id = new.id
+                 )
+             GROUP BY 1, 2
+         )
+         UPDATE participants SET unread_mentions = unread_mentions + unread.messages
+         FROM unread
+         WHERE participants.conversation_id = unread.conversation_id AND participants.user_id = unread.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|mentions| mentions.message).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|mentions| mentions.conversation).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(new.iter().map(|mentions| mentions.number).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|mentions| mentions.sender).collect::<Vec<_>>())
+    .bind::<Array<Bool>, _>(new.iter().map(|mentions| mentions.all).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(named_in)
+    .bind::<Array<SqlUuid>, _>(users);
+    Prepared(query).execute(conn).await.map(drop)
+}
+
+/// Takes back what `insert` has done for messages. Their conversations must be locked.
+pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
+    // All of it sees the message and its mentions as they were before.
+    diesel::sql_query(format!(
+        "WITH named AS (
+             DELETE FROM mentions WHERE message_id = ANY($1) RETURNING message_id, user_id
+         ), flagged AS (
+             UPDATE messages SET mentions_all = false WHERE id = ANY($1) AND mentions_all
+         ), gone AS (
+             SELECT conversation_id, participants.user_id, count(*) AS messages
+             FROM messages JOIN participants USING (conversation_id)
+             WHERE messages.id = ANY($1)
+                 AND (messages.mentions_all OR (messages.id, participants.user_id) IN (SELECT * FROM named))
+                 AND {UNREAD_TO}
+             GROUP BY conversation_id, participants.user_id
+         )
+         UPDATE participants SET unread_mentions = unread_mentions - gone.messages
+         FROM gone
+         WHERE participants.conversation_id = gone.conversation_id AND participants.user_id = gone.user_id",
+    ))
+    .bind::<Array<SqlUuid>, _>(messages)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// The users named in each message, by their usernames.
+pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, User)>> {
+    mentions::table
+        .inner_join(users::table)
+        .filter(mentions::message_id.eq_any(ids))
+        .order(users::username)
+        .select((mentions::message_id, User::as_select()))
+        .load(conn)
+        .await
+}

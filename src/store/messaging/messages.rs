@@ -1,0 +1,380 @@
+//! Messages, numbered 1, 2, 3 … in their conversation.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
+
+use super::unread;
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::schema::{message_hidden, messages};
+use crate::store::{Connection, Prepared, text_enum};
+
+text_enum!(MessageKind {
+    Text = "TEXT",
+    Image = "IMAGE",
+    Video = "VIDEO",
+    Audio = "AUDIO",
+    File = "FILE",
+    System = "SYSTEM",
+});
+
+text_enum!(SystemEventKind {
+    ConversationCreated = "CONVERSATION_CREATED",
+    TitleChanged = "TITLE_CHANGED",
+    AvatarChanged = "AVATAR_CHANGED",
+    ParticipantJoined = "PARTICIPANT_JOINED",
+    ParticipantLeft = "PARTICIPANT_LEFT",
+    ParticipantRemoved = "PARTICIPANT_REMOVED",
+    RoleChanged = "ROLE_CHANGED",
+    MessagePinned = "MESSAGE_PINNED",
+    CallEnded = "CALL_ENDED",
+});
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable, Serialize, Deserialize)]
+#[diesel(table_name = messages, check_for_backend(diesel::pg::Pg))]
+pub struct Message {
+    pub id: MessageId,
+    pub conversation_id: ConversationId,
+    pub number: i32,
+    pub revision: i32,
+    pub sender_id: Option<UserId>,
+    pub kind: MessageKind,
+    pub body: Option<String>,
+    pub client_id: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub edited_at: Option<DateTime<Utc>>,
+    /// A tombstone keeps its number, and no body.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// When it deletes itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    pub reply_to_id: Option<MessageId>,
+    pub forwarded: bool,
+    pub pinned_at: Option<DateTime<Utc>>,
+    /// What a SYSTEM message tells of, and of no other.
+    pub system_kind: Option<SystemEventKind>,
+    /// Who did it.
+    pub actor_id: Option<UserId>,
+    /// Whom it was done to.
+    pub subject_id: Option<UserId>,
+    /// The new title, the new role or the like.
+    pub system_text: Option<String>,
+}
+
+impl Message {
+    /// Whether it was sent with attachments, and has them still.
+    pub fn has_attachments(&self) -> bool {
+        !matches!(self.kind, MessageKind::Text | MessageKind::System) && self.deleted_at.is_none()
+    }
+}
+
+/// Which messages of a conversation: those between two numbers, both left out, from the one end or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Range {
+    pub after: i32,
+    pub before: i32,
+    pub newest_first: bool,
+    pub limit: i64,
+}
+
+/// Inserts messages whose conversations are locked, in the order of their numbers, and brings the conversations
+/// and the senders' own counts up to date, all in one statement. SYSTEM messages need another: they are unread to nobody.
+pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
+    let query = diesel::sql_query(
+        "WITH new AS (
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS new (
+                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
+                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
+             )
+         ), inserted AS (
+             INSERT INTO messages (
+                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
+                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
+             )
+             SELECT * FROM new
+             -- The same order for all, so that two writers with the same clientIds do not wait for each other.
+             ORDER BY sender_id, client_id
+         ), newest AS (
+             SELECT DISTINCT ON (conversation_id) * FROM new ORDER BY conversation_id, number DESC
+         ), advanced AS (
+             UPDATE conversations
+             SET last_message_id = newest.id, last_message_number = newest.number,
+                 revision = newest.revision, last_activity_at = greatest(last_activity_at, newest.created_at)
+             FROM newest WHERE conversations.id = newest.conversation_id
+         ), own AS (
+             SELECT conversation_id, sender_id, count(*) AS messages FROM new GROUP BY conversation_id, sender_id
+         )
+         UPDATE participants SET uncounted = uncounted + own.messages
+         FROM own
+         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.sender_id",
+    )
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.id).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.conversation_id).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(new.iter().map(|message| message.number).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(new.iter().map(|message| message.revision).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.sender_id).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(new.iter().map(|message| message.kind).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.body.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.client_id.as_deref()).collect::<Vec<_>>())
+    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Timestamptz>>, _>(new.iter().map(|message| message.expires_at).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.reply_to_id).collect::<Vec<_>>())
+    .bind::<Array<Bool>, _>(new.iter().map(|message| message.forwarded).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_kind).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.actor_id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.subject_id).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_text.as_deref()).collect::<Vec<_>>());
+    Prepared(query).execute(conn).await?;
+    let system: Vec<_> = new.iter().filter(|message| message.kind == MessageKind::System).collect();
+    if !system.is_empty() {
+        let conversations: Vec<_> = system.iter().map(|message| message.conversation_id).collect();
+        unread::uncount_for_all(conn, &conversations).await?;
+    }
+    Ok(())
+}
+
+/// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many
+/// looks into the index as the one number times the other. And one by one: Postgres would read all of a table that has
+/// grown since it was last analysed.
+pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
+    if sent.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
+    let query = diesel::sql_query(
+        // By name: a prepared statement fails where a later version has added a column.
+        "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
+         CROSS JOIN LATERAL (
+             SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
+                 deleted_at, expires_at, reply_to_id, forwarded, pinned_at, system_kind, actor_id, subject_id,
+                 system_text
+             FROM messages
+             WHERE messages.sender_id = sent.sender_id AND messages.client_id = sent.client_id
+             LIMIT 1
+         ) AS found",
+    )
+    .bind::<Array<SqlUuid>, _>(senders)
+    .bind::<Array<Text>, _>(client_ids);
+    Prepared(query).load(&mut conn).await
+}
+
+/// The conversation and the number of each.
+pub async fn places(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
+    messages::table
+        .filter(messages::id.eq_any(ids))
+        .select((messages::id, messages::conversation_id, messages::number))
+        .load(conn)
+        .await
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
+    messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
+}
+
+/// Whether the participant `viewer` may see the row of `messages`: it is of their time in the conversation, and they
+/// have not deleted it for themselves. For statements that join both under these names.
+pub(super) const VISIBLE: &str = "(messages.number > viewer.hidden_up_to AND NOT EXISTS (
+    SELECT FROM message_hidden AS hidden WHERE hidden.user_id = viewer.user_id AND hidden.message_id = messages.id
+))";
+
+/// Those of the messages that the user may see.
+pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
+    let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
+    Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.message).collect())
+}
+
+/// Hides messages that were just inserted from one participant of each, to whom they do not count as unread.
+pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
+    diesel::sql_query(
+        "WITH hidden AS (
+             SELECT * FROM unnest($1, $2, $3) AS hidden (user_id, conversation_id, message_id)
+         ), inserted AS (
+             INSERT INTO message_hidden (user_id, message_id) SELECT user_id, message_id FROM hidden
+         ), counted AS (
+             SELECT user_id, conversation_id, count(*) AS messages FROM hidden GROUP BY user_id, conversation_id
+         )
+         UPDATE participants SET uncounted = uncounted + counted.messages
+         FROM counted
+         WHERE participants.conversation_id = counted.conversation_id AND participants.user_id = counted.user_id",
+    )
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, _, message)| message).collect::<Vec<_>>())
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// How a message stands to a user who takes part in its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Visibility {
+    #[diesel(sql_type = SqlUuid)]
+    pub user_id: UserId,
+    #[diesel(sql_type = SqlUuid)]
+    pub message_id: MessageId,
+    #[diesel(sql_type = SqlUuid)]
+    pub conversation_id: ConversationId,
+    #[diesel(sql_type = Bool)]
+    pub visible: bool,
+}
+
+/// The same for pairs of a user and a message, of those in conversations that the user takes part in.
+pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Visibility>> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(format!(
+        // One by one, as in `by_client_ids`.
+        "SELECT wanted.user_id, wanted.message_id, messages.conversation_id, {VISIBLE} AS visible
+         FROM unnest($1, $2) AS wanted (user_id, message_id)
+         CROSS JOIN LATERAL (
+             SELECT id, conversation_id, number FROM messages WHERE id = wanted.message_id LIMIT 1
+         ) AS messages
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = messages.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer"
+    ))
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
+    .await
+}
+
+/// A message, and the user who may see it.
+#[derive(Clone, Debug, QueryableByName)]
+pub struct Seen {
+    #[diesel(sql_type = SqlUuid)]
+    pub viewer_id: UserId,
+    #[diesel(embed)]
+    pub message: Message,
+}
+
+/// Reads the messages of pairs of a user and a message. Leaves out those that the user may not see.
+pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Seen>> {
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    diesel::sql_query(format!(
+        // An index lookup for each pair, as in `by_client_ids`.
+        "SELECT viewer.user_id AS viewer_id, messages.*
+         FROM unnest($1, $2) AS wanted (user_id, message_id)
+         CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = wanted.message_id LIMIT 1) AS messages
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = messages.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer
+         WHERE {VISIBLE}"
+    ))
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
+    .await
+}
+
+/// Reads the messages with these numbers, each for one user. Leaves out those that the user may not see.
+pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
+    diesel::sql_query(format!(
+        "SELECT viewer.user_id AS viewer_id, messages.*
+         FROM unnest($1, $2, $3) AS wanted (user_id, conversation_id, number)
+         CROSS JOIN LATERAL (
+             SELECT user_id, hidden_up_to FROM participants
+             WHERE conversation_id = wanted.conversation_id AND user_id = wanted.user_id LIMIT 1
+         ) AS viewer
+         CROSS JOIN LATERAL (
+             SELECT * FROM messages
+             WHERE conversation_id = wanted.conversation_id AND number = wanted.number LIMIT 1
+         ) AS messages
+         WHERE {VISIBLE}"
+    ))
+    .bind::<Array<SqlUuid>, _>(wanted.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(wanted.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
+    .bind::<Array<Integer>, _>(wanted.iter().map(|(_, _, number)| *number).collect::<Vec<_>>())
+    .load(&mut conn)
+    .await
+}
+
+/// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out what the user
+/// may not see.
+pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], range: Range) -> QueryResult<Vec<Seen>> {
+    let order = if range.newest_first { "DESC" } else { "ASC" };
+    let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
+    diesel::sql_query(format!(
+        "SELECT viewer.user_id AS viewer_id, page.* FROM unnest($1, $2) AS wanted (user_id, conversation_id)
+         JOIN participants AS viewer
+             ON viewer.conversation_id = wanted.conversation_id AND viewer.user_id = wanted.user_id
+         CROSS JOIN LATERAL (
+             SELECT * FROM messages
+             WHERE conversation_id = wanted.conversation_id AND number > $3 AND number < $4 AND {VISIBLE}
+             ORDER BY number {order}
+             LIMIT $5
+         ) AS page
+         ORDER BY page.number {order}"
+    ))
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .bind::<Integer, _>(range.after)
+    .bind::<Integer, _>(range.before)
+    .bind::<BigInt, _>(range.limit)
+    .load(&mut conn)
+    .await
+}
+
+/// Writes what was edited or pinned of a message, and its revision, which is its conversation's from now on. The
+/// conversation must be locked.
+pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()> {
+    let query = diesel::sql_query(
+        "WITH advanced AS (UPDATE conversations SET revision = $3 WHERE id = $2)
+         UPDATE messages SET revision = $3, body = $4, edited_at = $5, pinned_at = $6 WHERE id = $1",
+    )
+    .bind::<SqlUuid, _>(message.id)
+    .bind::<SqlUuid, _>(message.conversation_id)
+    .bind::<Integer, _>(message.revision)
+    .bind::<Nullable<Text>, _>(message.body.as_deref())
+    .bind::<Nullable<Timestamptz>, _>(message.edited_at)
+    .bind::<Nullable<Timestamptz>, _>(message.pinned_at);
+    Prepared(query).execute(conn).await.map(drop)
+}
+
+/// What a message said until it was edited.
+#[derive(Debug)]
+pub struct Edit<'a> {
+    pub message_id: MessageId,
+    /// The message's revision that replaced the body.
+    pub revision: i32,
+    pub body: Option<&'a str>,
+    pub until: DateTime<Utc>,
+}
+
+/// Keeps the edit for the audit, and at most `max` edits of the message: the first one, which has the original body, and
+/// the newest ones. `max` is at least 2. The conversation must be locked.
+pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> QueryResult<()> {
+    // The statement does not see the row that it inserts, so it leaves room for one.
+    let query = diesel::sql_query(
+        "WITH kept AS (
+             SELECT revision, row_number() OVER (ORDER BY revision) AS place, count(*) OVER () AS total
+             FROM message_edits WHERE message_id = $1
+         ), dropped AS (
+             DELETE FROM message_edits WHERE message_id = $1 AND revision IN (
+                 SELECT revision FROM kept WHERE place BETWEEN 2 AND total + 2 - $5
+             )
+         )
+         INSERT INTO message_edits (message_id, revision, body, until) VALUES ($1, $2, $3, $4)",
+    )
+    .bind::<SqlUuid, _>(edit.message_id)
+    .bind::<Integer, _>(edit.revision)
+    .bind::<Nullable<Text>, _>(edit.body)
+    .bind::<Timestamptz, _>(edit.until)
+    .bind::<Integer, _>(max);
+    Prepared(query).execute(conn).await.map(drop)
+}
+
+/// Hides a message from one user; returns whether it was not hidden before.
+pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
+    diesel::insert_into(message_hidden::table)
+        .values((message_hidden::user_id.eq(user), message_hidden::message_id.eq(message)))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await
+        .map(|inserted| inserted == 1)
+}

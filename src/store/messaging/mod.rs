@@ -1,0 +1,11 @@
+//! Rows of messages and what belongs to them.
+
+pub mod mentions;
+pub mod messages;
+pub mod pins;
+pub mod reactions;
+pub mod receipts;
+pub mod scheduled_messages;
+pub mod search;
+pub mod tombstones;
+pub mod unread;

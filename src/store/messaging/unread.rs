@@ -1,0 +1,76 @@
+//! What keeps the counts of unread messages true: each participant has read up to a number, and knows how many of
+//! those after it do not count.
+
+use diesel::QueryResult;
+use diesel::sql_query;
+use diesel::sql_types::{Array, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::mentions;
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::store::Connection;
+
+/// In SQL: the participant has not read the message, which is another's. SYSTEM messages are unread to nobody.
+pub(super) const UNREAD_TO: &str = "participants.user_id IS DISTINCT FROM messages.sender_id
+    AND messages.number > participants.last_read_number
+    AND NOT EXISTS (
+        SELECT FROM message_hidden AS hidden
+        WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
+    )";
+
+/// For each conversation once more: one new message in it is unread to nobody. The conversations must be locked.
+pub async fn uncount_for_all(conn: &mut Connection, conversations: &[ConversationId]) -> QueryResult<()> {
+    sql_query(
+        "UPDATE participants SET uncounted = uncounted + new.messages
+         FROM (
+             SELECT conversation_id, count(*) AS messages FROM unnest($1) AS ids (conversation_id) GROUP BY 1
+         ) AS new
+         WHERE participants.conversation_id = new.conversation_id",
+    )
+    .bind::<Array<SqlUuid>, _>(conversations)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// The messages were deleted for everybody in this transaction, which holds their conversations: those to whom one was
+/// unread have one less, and nobody is mentioned by it any more. To be called once for a message.
+pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
+    mentions::remove(conn, messages).await?;
+    sql_query(format!(
+        "UPDATE participants SET uncounted = uncounted + gone.messages
+         FROM (
+             SELECT conversation_id, participants.user_id, count(*) AS messages
+             FROM messages JOIN participants USING (conversation_id)
+             WHERE messages.id = ANY($1) AND messages.kind <> 'SYSTEM' AND {UNREAD_TO}
+             GROUP BY conversation_id, participants.user_id
+         ) AS gone
+         WHERE participants.conversation_id = gone.conversation_id AND participants.user_id = gone.user_id",
+    ))
+    .bind::<Array<SqlUuid>, _>(messages)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// The same for one user, who has just deleted the message for themselves alone.
+pub async fn uncount_for(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<()> {
+    sql_query(
+        "UPDATE participants
+         SET uncounted = uncounted + 1,
+             unread_mentions = unread_mentions - CASE
+                 WHEN messages.mentions_all OR EXISTS (
+                     SELECT FROM mentions WHERE mentions.message_id = messages.id AND mentions.user_id = $1
+                 ) THEN 1 ELSE 0
+             END
+         FROM messages
+         WHERE messages.id = $2 AND messages.kind <> 'SYSTEM' AND messages.deleted_at IS NULL
+             AND participants.conversation_id = messages.conversation_id AND participants.user_id = $1
+             AND messages.sender_id IS DISTINCT FROM $1 AND messages.number > participants.last_read_number",
+    )
+    .bind::<SqlUuid, _>(user)
+    .bind::<SqlUuid, _>(message)
+    .execute(conn)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,8 @@
+//! Rows of users and what belongs to them.
+
+pub mod blocks;
+pub mod contacts;
+pub mod privacy;
+pub mod registration_invites;
+pub mod sessions;
+pub mod users;

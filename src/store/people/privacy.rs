@@ -1,0 +1,88 @@
+//! What users let others see and do.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::users::User;
+use crate::ids::UserId;
+use crate::store::schema::users;
+use crate::store::{Connection, text_enum};
+
+text_enum!(Audience { Everyone = "EVERYONE", Contacts = "CONTACTS", Nobody = "NOBODY" });
+
+/// The columns of `users` that only their owner sees and sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
+pub struct Privacy {
+    pub last_seen: Audience,
+    /// Off: nobody sees how far the user has read, and the user of nobody.
+    pub read_receipts: bool,
+    pub group_adds: Audience,
+    pub discoverable_by_contact_point: Audience,
+}
+
+impl Default for Privacy {
+    /// The columns' own defaults.
+    fn default() -> Self {
+        let everyone = Audience::Everyone;
+        Self { last_seen: everyone, read_receipts: true, group_adds: everyone, discoverable_by_contact_point: everyone }
+    }
+}
+
+/// What to change; None leaves a column as it is.
+#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = users)]
+pub struct PrivacyChanges {
+    pub last_seen: Option<Audience>,
+    pub read_receipts: Option<bool>,
+    pub group_adds: Option<Audience>,
+    pub discoverable_by_contact_point: Option<Audience>,
+}
+
+/// A setting that names an audience.
+#[derive(Clone, Copy, Debug)]
+pub enum Setting {
+    LastSeen,
+    GroupAdds,
+}
+
+pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges) -> QueryResult<User> {
+    diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
+}
+
+/// Returns the pairs in which the setting of the second user admits the first. A block by either user overrides every
+/// setting.
+pub async fn letting(
+    mut conn: &Connection,
+    setting: Setting,
+    pairs: &[(UserId, UserId)],
+) -> QueryResult<Vec<(UserId, UserId)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        by_id: UserId,
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+    }
+    let column = match setting {
+        Setting::LastSeen => "last_seen",
+        Setting::GroupAdds => "group_adds",
+    };
+    let (by, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let rows: Vec<Row> = diesel::sql_query(format!(
+        "SELECT by_id, user_id FROM unnest($1, $2) AS wanted (by_id, user_id) JOIN users ON users.id = user_id
+         WHERE user_id = by_id OR (
+             ({column} = 'EVERYONE' OR {column} = 'CONTACTS' AND EXISTS (
+                 SELECT FROM contacts WHERE contacts.user_id = wanted.user_id AND contact_id = by_id
+             ))
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = wanted.user_id AND blocked_id = by_id)
+             AND NOT EXISTS (SELECT FROM blocks WHERE blocker_id = by_id AND blocked_id = wanted.user_id)
+         )"
+    ))
+    .bind::<Array<SqlUuid>, _>(by)
+    .bind::<Array<SqlUuid>, _>(users)
+    .load(&mut conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.by_id, row.user_id)).collect())
+}

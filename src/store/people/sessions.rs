@@ -1,0 +1,189 @@
+//! Sessions: one for each device that is signed in, and their refresh tokens.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use crate::ids::{SessionId, UserId};
+use crate::store::Connection;
+use crate::store::schema::{refresh_tokens, sessions};
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub device_name: Option<String>,
+    pub ip_address: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = refresh_tokens, check_for_backend(diesel::pg::Pg))]
+pub struct RefreshToken {
+    pub hash: Vec<u8>,
+    pub session_id: SessionId,
+    pub expires_at: DateTime<Utc>,
+    pub spent_at: Option<DateTime<Utc>>,
+    /// The successor is derived from this salt and the spent token. None if it can no longer be repeated.
+    pub successor_salt: Option<Vec<u8>>,
+}
+
+pub async fn insert(conn: &mut Connection, session: &Session) -> QueryResult<()> {
+    diesel::insert_into(sessions::table).values(session).execute(conn).await.map(drop)
+}
+
+/// Locks the session of a refresh token. Concurrent refreshes of one session run one after the other.
+pub async fn lock_by_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<Session>> {
+    let session = refresh_tokens::table.find(hash).select(refresh_tokens::session_id).single_value();
+    sessions::table
+        .filter(sessions::id.nullable().eq(session))
+        .select(Session::as_select())
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// The sessions of a user that can still be used, newest use first.
+pub async fn live_of(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<Vec<Session>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user).and(sessions::revoked_at.is_null()).and(sessions::expires_at.gt(now)))
+        .order((sessions::last_used_at.desc(), sessions::id.desc()))
+        .select(Session::as_select())
+        .load(conn)
+        .await
+}
+
+/// Whether the session is neither revoked nor expired.
+pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::exists(
+        sessions::table.find(id).filter(sessions::revoked_at.is_null().and(sessions::expires_at.gt(now))),
+    ))
+    .get_result(conn)
+    .await
+}
+
+/// Revokes those of the user's live sessions that `which` names, and returns them.
+pub async fn revoke(
+    conn: &mut Connection,
+    user: UserId,
+    which: Revoke,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<SessionId>> {
+    let live = sessions::table.filter(sessions::user_id.eq(user).and(sessions::revoked_at.is_null()));
+    let revoked = sessions::revoked_at.eq(now);
+    match which {
+        Revoke::One(id) => {
+            diesel::update(live.filter(sessions::id.eq(id))).set(revoked).returning(sessions::id).load(conn).await
+        }
+        Revoke::All => diesel::update(live).set(revoked).returning(sessions::id).load(conn).await,
+        Revoke::AllBut(id) => {
+            diesel::update(live.filter(sessions::id.ne(id))).set(revoked).returning(sessions::id).load(conn).await
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Revoke {
+    One(SessionId),
+    All,
+    AllBut(SessionId),
+}
+
+/// Records that the session was used, until when it now lasts, and from which address.
+pub async fn touch(
+    conn: &mut Connection,
+    id: SessionId,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    ip_address: Option<&str>,
+) -> QueryResult<Session> {
+    diesel::update(sessions::table.find(id))
+        .set((
+            sessions::last_used_at.eq(now),
+            sessions::expires_at.eq(expires_at),
+            ip_address.map(|address| sessions::ip_address.eq(address)),
+        ))
+        .returning(Session::as_returning())
+        .get_result(conn)
+        .await
+}
+
+pub async fn insert_refresh_token(conn: &mut Connection, token: &RefreshToken) -> QueryResult<()> {
+    diesel::insert_into(refresh_tokens::table).values(token).execute(conn).await.map(drop)
+}
+
+pub async fn refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<RefreshToken>> {
+    refresh_tokens::table.find(hash).select(RefreshToken::as_select()).first(conn).await.optional()
+}
+
+/// Marks the token spent, with the salt of its successor. Of the session's other tokens it deletes the expired ones, and
+/// the salts of those spent before `repeatable_from`. The session must be locked.
+pub async fn spend_refresh_token(
+    conn: &mut Connection,
+    token: &RefreshToken,
+    successor_salt: &[u8],
+    now: DateTime<Utc>,
+    repeatable_from: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::sql_query(
+        "UPDATE refresh_tokens
+         SET spent_at = coalesce(spent_at, $3), successor_salt = CASE WHEN hash = $1 THEN $4 END
+         WHERE session_id = $2 AND (hash = $1 OR successor_salt IS NOT NULL AND spent_at < $5)",
+    )
+    .bind::<Binary, _>(&token.hash)
+    .bind::<SqlUuid, _>(token.session_id)
+    .bind::<Timestamptz, _>(now)
+    .bind::<Binary, _>(successor_salt)
+    .bind::<Timestamptz, _>(repeatable_from)
+    .execute(conn)
+    .await?;
+    diesel::delete(
+        refresh_tokens::table
+            .filter(refresh_tokens::session_id.eq(token.session_id).and(refresh_tokens::expires_at.lt(now))),
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Those of the sessions that are there and were not revoked.
+pub async fn unrevoked(conn: &mut Connection, ids: &[SessionId]) -> QueryResult<Vec<SessionId>> {
+    let unrevoked = sessions::id.eq_any(ids).and(sessions::revoked_at.is_null());
+    sessions::table.filter(unrevoked).select(sessions::id).load(conn).await
+}
+
+/// Deletes refresh tokens that have expired, the spent ones too, and tells how many. An hour later, and by Postgres's
+/// own time: to a node whose clock is slow a token is good a little longer.
+pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
+             SELECT hash FROM refresh_tokens WHERE expires_at <= now() - interval '1 hour'
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+         ))",
+    )
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+}
+
+/// Deletes sessions that expired so many days ago, and tells how many. One stays as long as it has a refresh token:
+/// also a spent one tells of a theft until it expires.
+pub async fn delete_expired(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
+    diesel::sql_query(
+        "DELETE FROM sessions WHERE id = ANY(ARRAY(
+             SELECT id FROM sessions WHERE expires_at <= now() - $1 * interval '24 hours'
+             AND NOT EXISTS (SELECT FROM refresh_tokens WHERE session_id = sessions.id)
+             ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+         ))",
+    )
+    .bind::<Integer, _>(days)
+    .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .execute(conn)
+    .await
+}

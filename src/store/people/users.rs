@@ -1,0 +1,225 @@
+//! Users: the accounts and what others see of them.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl;
+
+use super::privacy::Privacy;
+use crate::ids::{AttachmentId, UserId};
+use crate::store::schema::users;
+use crate::store::{Connection, escape_like};
+
+#[derive(Clone, Debug, Queryable, QueryableByName, Selectable, Insertable)]
+#[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
+pub struct User {
+    pub id: UserId,
+    pub username: String,
+    pub display_name: String,
+    pub about: Option<String>,
+    /// Several users may have the same address; at most one of them has verified it.
+    pub email: Option<String>,
+    /// Several users may have the same number; at most one of them has verified it.
+    pub phone: Option<String>,
+    pub password_hash: String,
+    pub created_at: DateTime<Utc>,
+    /// When the last connection closed; None before the first.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    pub avatar_id: Option<AttachmentId>,
+    /// Null while the e-mail address is unverified. Such an address is accepted neither for login nor in searches.
+    pub email_verified_at: Option<DateTime<Utc>>,
+    /// Null while the phone number is unverified, with the same effect.
+    pub phone_verified_at: Option<DateTime<Utc>>,
+    #[diesel(embed)]
+    pub privacy: Privacy,
+}
+
+/// What to change; None leaves a column as it is, `Some(None)` empties it.
+#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = users)]
+pub struct UserChanges {
+    pub username: Option<String>,
+    pub display_name: Option<String>,
+    pub about: Option<Option<String>>,
+    pub email: Option<Option<String>>,
+    pub phone: Option<Option<String>>,
+    /// It must be held.
+    pub avatar_id: Option<Option<AttachmentId>>,
+}
+
+/// A user found by a search, with how well it fits: 0 for the very username, e-mail or phone, 1 for the username's
+/// prefix, 2 for the name.
+#[derive(Debug, QueryableByName)]
+pub struct Found {
+    #[diesel(embed)]
+    pub user: User,
+    #[diesel(sql_type = Integer)]
+    pub rank: i32,
+}
+
+pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
+    diesel::insert_into(users::table).values(user).execute(conn).await.map(drop)
+}
+
+/// A changed e-mail address or phone number becomes unverified. Setting the same value again keeps it verified.
+pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) -> QueryResult<User> {
+    // The right side of SET reads the row before the update.
+    let email_verified_at = changes.email.as_ref().map(|new| {
+        let kept = case_when(users::email.is_not_distinct_from(new.as_deref()), users::email_verified_at);
+        users::email_verified_at.eq(kept)
+    });
+    let phone_verified_at = changes.phone.as_ref().map(|new| {
+        let kept = case_when(users::phone.is_not_distinct_from(new.as_deref()), users::phone_verified_at);
+        users::phone_verified_at.eq(kept)
+    });
+    diesel::update(users::table.find(id))
+        .set((changes, email_verified_at, phone_verified_at))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
+}
+
+pub async fn by_id(conn: &mut Connection, id: UserId) -> QueryResult<Option<User>> {
+    users::table.find(id).select(User::as_select()).first(conn).await.optional()
+}
+
+pub async fn by_ids(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<User>> {
+    users::table.filter(users::id.eq_any(ids)).select(User::as_select()).load(conn).await
+}
+
+pub async fn by_username(conn: &mut Connection, username: &str) -> QueryResult<Option<User>> {
+    users::table.filter(users::username.eq(username)).select(User::as_select()).first(conn).await.optional()
+}
+
+/// The user with this username, verified e-mail address or verified phone number.
+pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResult<Option<User>> {
+    let by_email = users::email.eq(identifier).and(users::email_verified_at.is_not_null());
+    let by_phone = users::phone.eq(identifier).and(users::phone_verified_at.is_not_null());
+    users::table
+        .filter(users::username.eq(identifier).or(by_email).or(by_phone))
+        .select(User::as_select())
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// Holds the user until the transaction ends.
+pub async fn lock(conn: &mut Connection, id: UserId) -> QueryResult<()> {
+    users::table.find(id).select(users::id).for_no_key_update().execute(conn).await.map(drop)
+}
+
+/// Keeps the password as it is until the transaction ends, and returns its hash.
+pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
+    users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()
+}
+
+/// None where the password is no longer `old`.
+pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new: &str) -> QueryResult<Option<User>> {
+    diesel::update(users::table.find(id).filter(users::password_hash.eq(old)))
+        .set(users::password_hash.eq(new))
+        .returning(User::as_returning())
+        .get_result(conn)
+        .await
+        .optional()
+}
+
+/// When each of them was last seen; who never was is left out.
+pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
+    users::table
+        .filter(users::id.eq_any(ids))
+        .filter(users::last_seen_at.is_not_null())
+        .select((users::id, users::last_seen_at.assume_not_null()))
+        .load(conn)
+        .await
+}
+
+/// Writes down when each was last seen, unless that was later. All nodes lock in the order of the ids.
+pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateTime<Utc>]) -> QueryResult<usize> {
+    diesel::sql_query(
+        "WITH locked AS (SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)
+         UPDATE users SET last_seen_at = greatest(users.last_seen_at, seen.at)
+         FROM unnest($1, $2) AS seen (id, at), locked
+         WHERE users.id = seen.id AND locked.id = seen.id",
+    )
+    .bind::<Array<SqlUuid>, _>(ids)
+    .bind::<Array<Timestamptz>, _>(times)
+    .execute(conn)
+    .await
+}
+
+/// Nobody can name the user from here to the end of the transaction. None where the password is no longer `hash`.
+pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<Option<UserId>> {
+    users::table
+        .find(id)
+        .filter(users::password_hash.eq(hash))
+        .select(users::id)
+        .for_update()
+        .first(conn)
+        .await
+        .optional()
+}
+
+/// And with the user all rows that are their own.
+pub async fn delete(conn: &mut Connection, id: UserId) -> QueryResult<()> {
+    diesel::delete(users::table.find(id)).execute(conn).await.map(drop)
+}
+
+/// Those of `ids` that exist.
+pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<UserId>> {
+    users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
+}
+
+/// Users whose username begins with `query`, or whose display name holds it, or whose verified e-mail or phone is
+/// `contact_point` and who let the viewer find them by it, after the place `after` in the order (rank, username).
+/// `query` is lower case. Below three characters there is no trigram to look up, so that display names too are matched
+/// by their beginning.
+pub async fn search(
+    conn: &mut Connection,
+    viewer: UserId,
+    query: &str,
+    contact_point: Option<&str>,
+    after: Option<(i32, &str)>,
+    limit: i64,
+) -> QueryResult<Vec<Found>> {
+    const TRIGRAM: usize = 3;
+    let escaped = escape_like(query);
+    let prefix = format!("{escaped}%");
+    let name = if query.chars().count() < TRIGRAM { prefix.clone() } else { format!("%{escaped}%") };
+    diesel::sql_query(
+        "WITH owner AS MATERIALIZED (
+             SELECT id FROM users
+             WHERE (
+                 email = $7 AND email_verified_at IS NOT NULL OR phone = $7 AND phone_verified_at IS NOT NULL
+             ) AND (
+                 discoverable_by_contact_point = 'EVERYONE'
+                 OR discoverable_by_contact_point = 'CONTACTS' AND EXISTS (
+                     SELECT FROM contacts WHERE user_id = users.id AND contact_id = $8
+                 )
+             )
+             LIMIT 1
+         )
+         SELECT * FROM (
+             SELECT *, CASE
+                 WHEN username = $1 OR id = (SELECT id FROM owner) THEN 0
+                 WHEN username LIKE $2 THEN 1
+                 ELSE 2
+             END AS rank
+             FROM users
+             WHERE username LIKE $2 OR lower(display_name) LIKE $3 OR id = (SELECT id FROM owner)
+         ) AS found
+         WHERE $4::int IS NULL OR (rank, username) > ($4, $5)
+         ORDER BY rank, username
+         LIMIT $6",
+    )
+    .bind::<Text, _>(query)
+    .bind::<Text, _>(prefix)
+    .bind::<Text, _>(name)
+    .bind::<Nullable<Integer>, _>(after.map(|(rank, _)| rank))
+    .bind::<Nullable<Text>, _>(after.map(|(_, username)| username))
+    .bind::<BigInt, _>(limit)
+    .bind::<Nullable<Text>, _>(contact_point)
+    .bind::<SqlUuid, _>(viewer)
+    .load(conn)
+    .await
+}
