@@ -1,4 +1,4 @@
-//! Accounts: registering, signing in, and the profile.
+//! Accounts: registration, login, password, profile and deletion.
 
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
@@ -19,7 +19,7 @@ use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
 use crate::store::{participants, scheduled_messages};
 
-/// The same words for an unknown account and a wrong password.
+/// The same message for an unknown account and a wrong password, so that it does not show which accounts exist.
 const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
 
 pub struct Accounts<'a> {
@@ -32,13 +32,13 @@ pub struct Registration {
     pub password: String,
     pub email: Option<String>,
     pub phone: Option<String>,
-    /// Code of a registration invite. Needed with `REGISTRATION=invite`.
+    /// Code of a registration invite. Required with `REGISTRATION=invite`.
     pub invite: Option<String>,
-    /// The username where there is none.
+    /// None means the username.
     pub display_name: Option<String>,
 }
 
-/// What to change of a profile; None leaves it as it is, `Some(None)` empties it.
+/// Changes of a profile. None leaves a field unchanged, `Some(None)` clears it.
 #[derive(Debug, Default)]
 pub struct ProfileChanges {
     pub username: Option<String>,
@@ -89,8 +89,8 @@ impl Accounts<'_> {
         tx.finish(done).await
     }
 
-    /// By username, verified e-mail or verified phone. Neither the answer nor its duration shows whether the account
-    /// exists.
+    /// Signs in by username, verified e-mail address or verified phone number. Neither the answer nor its duration
+    /// shows whether the account exists.
     pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
         admit(client)?;
         let mut check = Check::default();
@@ -114,7 +114,7 @@ impl Accounts<'_> {
         }
     }
 
-    /// Every other session ends: who changes a password may fear that somebody else knows it.
+    /// Sets a new password and revokes all other sessions: another person may know the old password.
     pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
         admit(client)?;
         let mut check = Check::default();
@@ -155,7 +155,8 @@ impl Accounts<'_> {
         tx.finish(updated).await
     }
 
-    /// What is personal goes; what was written stays, and names nobody. Groups are left, every session ends.
+    /// Deletes the account and all personal data. The user leaves all conversations, and all sessions are revoked. The
+    /// user's messages stay, without a sender.
     pub async fn delete(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
         admit(client)?;
         let user = self.app.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
@@ -172,11 +173,11 @@ impl Accounts<'_> {
         self.app.parts.passwords.load()
     }
 
-    /// The conversations first, as everybody locks them. From the lock on the user nobody can add them to another one
-    /// or sign them in.
+    /// Locks the conversations before the user, in the same order as all other transactions. Once the user is locked,
+    /// no other transaction can add them to a conversation or sign them in.
     async fn delete_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
         tx.record(Change::UserUpdated { user: user.id });
-        // Before the conversations, as the scheduler has it.
+        // The scheduler, too, locks scheduled messages before conversations.
         scheduled_messages::delete_of(tx.conn(), user.id).await?;
         self.app.participants().leave_all_in(tx, user.id).await?;
         let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;
@@ -188,7 +189,8 @@ impl Accounts<'_> {
         Ok(users::delete(tx.conn(), user.id).await?)
     }
 
-    /// The password first: a login with the old one is then either seen by the revocation or refused.
+    /// Replaces the password before it revokes the sessions. A concurrent login with the old password then either opens
+    /// its session before the revocation, or fails.
     async fn replace_password(
         &self,
         tx: &mut Transaction<'_>,
@@ -202,7 +204,7 @@ impl Accounts<'_> {
         Ok(updated)
     }
 
-    /// Unless the password was changed since it was verified.
+    /// Opens a session, unless the password has changed since it was verified.
     async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
             return Err(WRONG_CREDENTIALS);
@@ -210,7 +212,7 @@ impl Accounts<'_> {
         self.app.sessions().open(tx, user.id, device).await
     }
 
-    /// Takes the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    /// Counts the use of the invite first, so that a client without a valid code does not learn which usernames exist.
     async fn insert(
         &self,
         tx: &mut Transaction<'_>,
@@ -224,7 +226,7 @@ impl Accounts<'_> {
     }
 }
 
-/// Admits an operation with a password, before any of its work is done.
+/// Refuses an operation with a password if its client has disconnected, before any work is done.
 fn admit(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));
@@ -245,7 +247,7 @@ async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChang
 }
 
 fn wrong_password(path: &str) -> Error {
-    Error::invalid(path, "This is not the present password.")
+    Error::invalid(path, "This is not the current password.")
 }
 
 /// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and

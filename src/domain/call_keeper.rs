@@ -23,8 +23,9 @@ use crate::store::{Database, call_participants, call_signals, conversations};
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Until the next look where another node is at what is due.
 const BUSY: Duration = Duration::from_millis(50);
-/// Looks of the tail between two of ours while there is no call. Of one that begins the log tells; this is for one whose
-/// publication is lost, or that rings for nobody. It is never so long that a sighting, or the end of a ring, is late.
+/// Looks of the tail between two of ours while there is no call. Of one that begins the log tells; this is for one
+/// whose publication is lost, or that rings for nobody. It is never so long that a sighting, or the end of a ring, is
+/// late.
 const TAIL_LOOKS: u32 = 10;
 /// How often a device is seen in the time that it may be away.
 const SIGHTINGS: u32 = 6;
@@ -61,8 +62,8 @@ impl CallKeeper {
         }
     }
 
-    /// Begins with what is due already. Nobody is taken for gone before every node has had the time to see who is there:
-    /// after a start devices have yet to come back, and while Postgres was away nobody was seen.
+    /// Begins with what is due already. Nobody is taken for gone before every node has had the time to see who is
+    /// there: after a start devices have yet to come back, and while Postgres was away nobody was seen.
     pub(super) async fn run(self) {
         let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
@@ -112,8 +113,8 @@ impl CallKeeper {
         Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
     }
 
-    /// Since when a device was not seen that is gone. It may have been there for a while after it was last seen, as long
-    /// as the next sighting and the look at which that was due had not come.
+    /// Since when a device was not seen that is gone. It may have been there for a while after it was last seen, as
+    /// long as the next sighting and the look at which that was due had not come.
     fn absence(&self) -> Duration {
         self.settings.call_absence_timeout + self.sighting + LOOK_INTERVAL.min(self.sighting)
     }

@@ -19,7 +19,8 @@ use crate::media::{self, For, Inspected, Kind, Rejection, Size, Thumbnail, Works
 use crate::scanner::{self, Scanner, Verdict};
 use crate::store::attachments::{Attachment, AttachmentKind, AttachmentState};
 
-/// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is read.
+/// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is
+/// read.
 const SEATS: usize = 4;
 /// Bytes of a file whose checksum is computed.
 const HASHED_AT_ONCE: usize = 64 * 1024;

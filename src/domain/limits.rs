@@ -1,4 +1,4 @@
-//! Rate limits, in the words of the domain.
+//! Rate limits: counts the actions of users and addresses, and words the errors.
 
 use super::error::{Error, Result};
 use super::{App, Viewer};

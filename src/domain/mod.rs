@@ -1,4 +1,4 @@
-//! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
+//! The rules of the chat: validation, permissions and transactions. They know neither GraphQL nor HTTP nor Redis.
 
 pub mod accounts;
 pub mod addresses;
@@ -88,7 +88,7 @@ use sweeper::Sweep;
 use tasks::Tasks;
 use writer::Writers;
 
-/// Everything the rules work with. Cheap to clone.
+/// The parts of a node that the domain works with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     parts: Arc<Parts>,
@@ -103,7 +103,7 @@ struct Parts {
     limiter: Limiter,
     registration: RegistrationMode,
     calls: CallSettings,
-    /// After which a signal has reached its device, or the device's connection is known to be broken.
+    /// Time after which a call signal has reached its device, or the device's connection is known to be broken.
     handed_over: Duration,
     webrtc: Webrtc,
     passwords: Passwords,
@@ -116,7 +116,7 @@ struct Parts {
     tasks: Tasks,
 }
 
-/// Why a node could not be put together.
+/// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -125,12 +125,12 @@ pub enum OpenError {
     Key(#[from] tokens::KeyError),
 }
 
-/// Who asks: a user on one signed-in device.
+/// The authenticated caller: a user with one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Viewer {
     pub user: UserId,
     pub session: SessionId,
-    /// When the access token that told so runs out.
+    /// Time at which the caller's access token expires.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -142,7 +142,7 @@ pub struct Cluster {
 }
 
 impl App {
-    /// Puts a node together: its database, its tail on the log, its keys. It runs until `stop` is cancelled.
+    /// Starts the parts of a node: database, log, background tasks, keys. The tasks run until `stop` is cancelled.
     pub async fn open(
         config: &Config,
         database_url: &str,
@@ -197,12 +197,12 @@ impl App {
         Ok(Self { parts: Arc::new(parts) })
     }
 
-    /// The last thing that a node does which goes down by itself: who was connected to it has just been seen, and may
-    /// come back on another.
+    /// Closes the live state and stores the last-seen time of all users who are connected to this node. It is the last
+    /// step of a regular shutdown; the users may reconnect to another node.
     pub async fn close(&self) {
         let departed = self.parts.live.close().await;
         if let Err(error) = last_seen::write(&self.parts.database, departed).await {
-            tracing::warn!(%error, "it is not written down when users were last seen");
+            tracing::warn!(%error, "could not store when users were last seen");
         }
     }
 
@@ -326,7 +326,7 @@ impl App {
         &self.parts.tokens
     }
 
-    /// Whether the node's own tasks run and Postgres answers.
+    /// Whether all background tasks of the node run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
         let running = parts.log.is_running() && parts.live.is_running() && parts.tasks.are_running();

@@ -2,9 +2,9 @@
 //!
 //! Two tabs of a browser, or a client that lost an answer, may send the same token twice. For a few seconds the second
 //! request gets the pair of the first. The server does not store that pair. It derives the new refresh token from the
-//! spent token, of which it stores only the hash, and from a random salt in the same row. Every node can derive it without
-//! a shared secret; a reader of the database cannot. The access token is signed with the time of the first use, so that
-//! all nodes with the same key produce the same bytes.
+//! spent token, of which it stores only the hash, and from a random salt in the same row. Every node can derive it
+//! without a shared secret; a reader of the database cannot. The access token is signed with the time of the first use,
+//! so that all nodes with the same key produce the same bytes.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;

@@ -170,8 +170,9 @@ impl Sessions<'_> {
         self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
     }
 
-    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to the
-    /// newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be derived.
+    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to
+    /// the newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be
+    /// derived.
     async fn repeat(
         &self,
         tx: &mut Transaction<'_>,

@@ -70,7 +70,8 @@ impl Sweep {
         }
     }
 
-    /// What clients have stored for those that stay is tried again soon where it cannot be deleted: their looks are over.
+    /// What clients have stored for those that stay is tried again soon where it cannot be deleted: their looks are
+    /// over.
     async fn clear(&self, staying: &[Attachment]) -> Result<()> {
         let uploads: Vec<_> = staying.iter().map(|row| Object::Upload.key(row.id)).collect();
         if uploads.is_empty() {
