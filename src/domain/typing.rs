@@ -1,4 +1,4 @@
-//! Who is typing.
+//! Typing: which users are typing in a conversation.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ pub struct Typings<'a> {
     pub(super) app: &'a App,
 }
 
-/// Somebody has begun to type, or ended.
+/// A user has started or stopped typing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Typing {
     pub conversation: ConversationId,
@@ -25,10 +25,11 @@ pub struct Typing {
 }
 
 impl Typings<'_> {
-    /// It lapses after TYPING_TIMEOUT, unless said again; who says it again is no event.
+    /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again. Setting it again is
+    /// no event.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
         self.app.take(Rate::Announcements, viewer, 1)?;
-        // Whose streams come here needs no look at Postgres.
+        // A user who listens to the conversation on this node is a participant. Others are looked up in Postgres.
         if !self.app.log().is_listener(viewer.user, conversation) {
             self.app.conversations().get(viewer, conversation).await?;
         }
@@ -36,8 +37,8 @@ impl Typings<'_> {
         Ok(())
     }
 
-    /// The others in the conversation: first those who are typing now, then each change. It fails once the viewer takes
-    /// no part any more.
+    /// Typing of the other participants: first the users who are typing now, then each change. The stream fails with
+    /// NOT_FOUND when the viewer is no longer a participant.
     pub async fn watch(
         &self,
         viewer: Viewer,
@@ -59,7 +60,7 @@ impl Typings<'_> {
         })
     }
 
-    /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.
+    /// Whether the user is typing and the viewer may see it. Waits while Postgres is unavailable.
     pub(super) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
         user != viewer
             && self.app.live().is_typing(conversation, user)
