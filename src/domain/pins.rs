@@ -1,4 +1,4 @@
-//! Pins: messages that a conversation holds up.
+//! Pins: messages that are pinned in a conversation.
 
 use super::change;
 use super::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::log::Transaction;
 use crate::store::messages::{Message, SystemEventKind};
 use crate::store::pins;
 
-/// Messages that are pinned in a conversation at a time.
+/// Maximum number of pinned messages in a conversation.
 const MAX_PINS: i64 = 50;
 
 pub struct Pins<'a> {
@@ -19,7 +19,7 @@ pub struct Pins<'a> {
 }
 
 impl Pins<'_> {
-    /// Pinning what is pinned changes nothing.
+    /// Pins a message. Pinning a pinned message changes nothing.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;
@@ -49,7 +49,7 @@ impl Pins<'_> {
         Ok(held.message)
     }
 
-    /// Unpinning what is not pinned changes nothing.
+    /// Unpins a message. Unpinning a message that is not pinned changes nothing.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.app.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;

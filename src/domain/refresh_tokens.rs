@@ -18,7 +18,7 @@ pub const REPEATABLE_FOR: TimeDelta = TimeDelta::seconds(10);
 
 /// Lets secret scanners recognise a token.
 const PREFIX: &str = "parlance_rt_";
-/// Bytes of the secret, and of a salt: those of SHA-256.
+/// Size of a secret and of a salt in bytes. SHA-256 has the same size.
 pub(super) const SECRET_BYTES: usize = 32;
 /// Precedes the salt, so that other uses of the same key give other bytes.
 const PURPOSE: &[u8] = b"parlance refresh token";

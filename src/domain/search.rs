@@ -1,4 +1,4 @@
-//! Searching in the messages that the viewer may see.
+//! Search in the messages visible to the viewer.
 
 use chrono::{DateTime, Utc};
 
@@ -11,7 +11,7 @@ use crate::store::search;
 
 pub use crate::store::search::Search;
 
-/// Characters of a query. A whole message may be one; its first words count.
+/// Maximum length of a query in characters. A client may search for a whole message; only its first words count.
 const MAX_QUERY: usize = 8000;
 
 pub struct Searches<'a> {
@@ -19,7 +19,7 @@ pub struct Searches<'a> {
 }
 
 impl Searches<'_> {
-    /// Newest first, after the place `after`. No word, nothing found.
+    /// The matching messages after the place `after`, newest first. A query without words matches no message.
     pub async fn messages(
         &self,
         viewer: Viewer,
@@ -31,7 +31,7 @@ impl Searches<'_> {
             return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
         }
         self.app.take(Rate::Searches, viewer, 1)?;
-        // No message holds it, and Postgres takes it nowhere.
+        // Postgres does not accept NUL in text, so no message contains one.
         search.query = search.query.replace('\0', " ");
         if let Some(conversation) = search.conversation {
             self.app.conversations().get(viewer, conversation).await?;
