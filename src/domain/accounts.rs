@@ -19,7 +19,7 @@ use crate::store::sessions::Revoke;
 use crate::store::users::{self, User, UserChanges};
 use crate::store::{participants, scheduled_messages};
 
-/// The same message for an unknown account and a wrong password, so that it does not show which accounts exist.
+/// Error for both an unknown account and a wrong password, so that it does not show which accounts exist.
 const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
 
 pub struct Accounts<'a> {
@@ -34,7 +34,7 @@ pub struct Registration {
     pub phone: Option<String>,
     /// Code of a registration invite. Required with `REGISTRATION=invite`.
     pub invite: Option<String>,
-    /// None means the username.
+    /// Defaults to the username.
     pub display_name: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use crate::store::conversations::Conversation;
 use crate::store::users::User;
 use crate::store::{blocks, contacts, conversations};
 
-/// The error for a viewer who contacts or calls a user whom they block.
+/// Error for a viewer who contacts or calls a user whom they block.
 pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
 
 pub struct Blocks<'a> {

@@ -24,8 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two polls. What is due may be locked by another node that handles it.
 const BUSY: Duration = Duration::from_millis(50);
 /// Number of polls of the tail in one poll interval of the keeper while there is no call. The log reports new calls,
-/// but not if the publication is lost or the call rings for no user. The interval is limited, so that neither a
-/// sighting nor the end of a ring is late.
+/// but not if the publication is lost or the call rings for no user. The interval is limited, so that devices are
+/// marked as seen in time and calls stop ringing in time.
 const TAIL_LOOKS: u32 = 10;
 /// Number of times within CALL_ABSENCE_TIMEOUT that a connected device is marked as seen.
 const SIGHTINGS: u32 = 6;
@@ -38,7 +38,7 @@ pub(super) struct CallKeeper {
     random: Random,
     settings: CallSettings,
     idle_look: Duration,
-    /// Minimum age of a device's last sighting before it is marked as seen again.
+    /// Minimum time after which a device is marked as seen again.
     sighting: Duration,
 }
 
@@ -114,8 +114,8 @@ impl CallKeeper {
         Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
     }
 
-    /// Time after its last sighting at which a device counts as gone. It is longer than CALL_ABSENCE_TIMEOUT, because a
-    /// device may stay connected until just before its next sighting.
+    /// Time since a device was last marked as seen after which it counts as gone. It is longer than
+    /// CALL_ABSENCE_TIMEOUT, because the device may have stayed connected until just before the next mark.
     fn absence(&self) -> Duration {
         self.settings.call_absence_timeout + self.sighting + LOOK_INTERVAL.min(self.sighting)
     }

@@ -19,7 +19,7 @@ use crate::store::messages::SystemEventKind;
 /// Period in which a user's starts and joins of calls are counted.
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
-/// The same error for a call that does not exist and for one that the viewer may not see.
+/// Error for both a call that does not exist and one that the viewer may not see.
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
 /// A call that only this transaction can change, because it has locked the conversation.

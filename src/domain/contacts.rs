@@ -57,7 +57,8 @@ impl Contacts<'_> {
         tx.finish(done).await
     }
 
-    /// Removes a contact from both sides. Removing a user who is not a contact is not an error.
+    /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Removing
+    /// a user who is not a contact is not an error.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.app.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.app.log().begin().await?;

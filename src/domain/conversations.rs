@@ -21,10 +21,10 @@ use crate::store::messages::SystemEventKind;
 use crate::store::participants::{self, Participant, ParticipantRole};
 use crate::store::{blocks, locks, users};
 
-/// The same error for a conversation that does not exist and for one that the viewer may not see.
+/// Error for both a conversation that does not exist and one that the viewer may not see.
 pub(super) const UNKNOWN: Error = Error::NotFound("No such conversation.");
 
-/// The error for a viewer who was a participant and has left or was removed.
+/// Error for a viewer who was a participant and has left or was removed.
 pub(super) const GONE: Error = Error::NotFound("You are no longer a participant of this conversation.");
 
 pub struct Conversations<'a> {

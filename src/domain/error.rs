@@ -23,7 +23,7 @@ pub enum Error {
     CallConflict(CallConflict, Violation),
     /// A limit is exceeded: the name of its setting, the time until a retry makes sense, and the message.
     RateLimited(&'static str, Duration, &'static str),
-    /// The server cannot do this now, because of its load or because it waits for something. A later retry may succeed.
+    /// The server cannot finish this now, for example because of its load. A later retry may succeed.
     Overloaded(&'static str),
     Internal(Internal),
 }

@@ -232,7 +232,7 @@ impl Files {
     pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
         match self.blobs.head(&Object::Upload.key(id)).await? {
             Some(_) => Ok(()),
-            None => Err(missing("The uploaded parts of this file are lost. Upload it again.")),
+            None => Err(missing("The upload of this file is lost. Upload the file again.")),
         }
     }
 
@@ -259,7 +259,7 @@ impl Files {
             }
             Err(error) => {
                 tracing::warn!(?error, "could not scan a file");
-                Err(Error::Overloaded("The virus scanner is not available. Try again in a moment.").into())
+                Err(Error::Overloaded("The file cannot be scanned now. Try again in a moment.").into())
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::store::removed_participants;
 /// Number of random bytes in a code: 144 bits, which base64 encodes without padding.
 const CODE_BYTES: usize = 18;
 
-/// The same error for a code that is unknown, revoked, expired, used up, or not allowed for the viewer.
+/// Error for every code that does not work: unknown, revoked, expired, used up, or not allowed for the viewer.
 const NO_INVITE: Error = Error::NotFound("No such invite.");
 
 pub struct Invites<'a> {

@@ -1,4 +1,4 @@
-//! Rate limits: counts the actions of users and addresses, and words the errors.
+//! Rate limits: counts the actions of users and addresses, and defines the error messages.
 
 use super::error::{Error, Result};
 use super::{App, Viewer};

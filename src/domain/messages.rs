@@ -190,7 +190,8 @@ impl Messages<'_> {
                 attachments: own.map(|(_, attachment)| *attachment).collect(),
             };
             if content.body.is_empty() && content.attachments.is_empty() {
-                violations.push(Violation::new(format!("messageIds.{place}"), "This message is empty."));
+                violations
+                    .push(Violation::new(format!("messageIds.{place}"), "This message has no content to forward."));
             }
             contents.push(content);
         }

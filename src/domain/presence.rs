@@ -143,16 +143,14 @@ impl Presences<'_> {
     }
 }
 
-/// Makes subscriptions on this node read the presence of an updated user again, because it may have changed who may see
-/// it.
+/// Makes subscriptions on this node read a user's presence again after an update of the user, which may change who can
+/// see the presence.
 pub(super) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
     loop {
         match updated.recv().await {
             Ok(user) => live.look_again(user),
             // Subscriptions show the missed updates with the user's next change.
-            Err(RecvError::Lagged(missed)) => {
-                warn!(missed, "some subscriptions may show outdated presence for a while")
-            }
+            Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be outdated for a while"),
             Err(RecvError::Closed) => return,
         }
     }

@@ -12,7 +12,7 @@ use crate::store::privacy::{self, PrivacyChanges, Setting};
 use crate::store::users::User;
 use crate::store::{Connection, blocks};
 
-/// The same message for a privacy setting and for a block, so that it does not reveal a block.
+/// Error for both a privacy setting and a block, so that it does not reveal a block.
 const MAY_NOT_BE_ADDED: Error = Error::Forbidden("You may not add some of these users to a group.");
 
 pub struct Privacy<'a> {

@@ -30,7 +30,7 @@ impl Receipts<'_> {
     }
 }
 
-/// How far a message has come, over all participants other than its sender.
+/// Delivery of a message to all participants other than its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryStatus {
     /// The message is stored. Some participants have not received it, or there are no others.
@@ -42,8 +42,8 @@ pub enum DeliveryStatus {
 }
 
 /// The delivery status of a message, which is the same for every viewer. No message is READ in a conversation in which
-/// a participant hides what they have read: it would reveal their reading to the others, and that of the others to
-/// them.
+/// a participant hides what they have read: READ would reveal what they have read to the others, and what the others
+/// have read to them.
 pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     let all_have = |lowest: &[(UserId, i32)]| {
         let others = lowest.iter().find(|(user, _)| Some(*user) != message.sender_id);

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use sha2::{Digest as _, Sha256};
 
-/// How long after its first use a refresh token can be repeated. The time covers parallel requests of two tabs and
-/// retries. A thief gains nothing by it: the thief could as well have been first.
+/// Time after its first use in which a refresh token can be used again. It covers parallel requests of two tabs, and
+/// retries. It does not help a thief, who could as well have used the token first.
 pub const REPEATABLE_FOR: TimeDelta = TimeDelta::seconds(10);
 
 /// Lets secret scanners recognise a token.

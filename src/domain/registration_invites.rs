@@ -127,7 +127,7 @@ impl Admission {
     }
 }
 
-/// The same error for a code that is missing, unknown, revoked, used up or expired.
+/// Error for every code that does not work: missing, unknown, revoked, used up or expired.
 fn no_invite() -> Error {
     Error::invalid("invite", "This server needs a valid invite code to register. Ask its operator for one.")
 }

@@ -111,9 +111,7 @@ impl Sweep {
             away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
             match result {
                 Ok(()) => removed.push(row.id),
-                Err(error) => {
-                    warn!(%error, id = %row.id, "could not delete the objects of an attachment; trying again later")
-                }
+                Err(error) => warn!(%error, id = %row.id, "could not delete an attachment; trying again later"),
             }
             if away == AWAY {
                 break;

@@ -25,8 +25,8 @@ pub struct Typing {
 }
 
 impl Typings<'_> {
-    /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again. Setting it again is
-    /// no event.
+    /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again, which causes no
+    /// event. Returns NOT_FOUND if the viewer is not a participant.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
         self.app.take(Rate::Announcements, viewer, 1)?;
         // A user who listens to the conversation on this node is a participant. Others are looked up in Postgres.

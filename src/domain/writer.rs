@@ -193,7 +193,8 @@ struct Committer {
 }
 
 impl Committer {
-    /// Stores the requests in one transaction. An error means that nothing was committed, or that it is unknown.
+    /// Stores the requests in one transaction. An error means that nothing was committed, or that the
+    /// outcome is unknown.
     async fn commit(&self, sends: &[Outgoing], receipts: &[Receipt]) -> Result<Results> {
         let mut tx = self.log.begin().await?;
         let done = batch::store(&mut tx, sends, receipts, self.clock, &self.random).await;
