@@ -13,7 +13,8 @@ use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 impl App {
-    /// What is personal goes; what was written stays, and names nobody. Groups are left, every session ends.
+    /// Deletes the account and all personal data. The user leaves all conversations, and all sessions are revoked. The
+    /// user's messages stay, without a sender.
     pub async fn delete_account(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
         admit(client)?;
         let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
@@ -25,11 +26,11 @@ impl App {
         tx.finish(done).await
     }
 
-    /// The conversations first, as everybody locks them. From the lock on the user nobody can add them to another one
-    /// or sign them in.
+    /// Locks the conversations before the user, in the same order as all other transactions. Once the user is locked,
+    /// no other transaction can add them to a conversation or sign them in.
     async fn delete_account_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
         tx.record(Change::UserUpdated { user: user.id });
-        // Before the conversations, as the scheduler has it.
+        // The scheduler, too, locks scheduled messages before conversations.
         scheduled_messages::delete_of(tx.conn(), user.id).await?;
         self.participants().leave_all_in(tx, user.id).await?;
         let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;

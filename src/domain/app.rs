@@ -57,7 +57,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 
-/// Everything the rules work with. Cheap to clone.
+/// The parts of a node that the domain works with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     parts: Arc<Parts>,
@@ -74,7 +74,7 @@ struct Parts {
     tasks: Tasks,
 }
 
-/// Why a node could not be put together.
+/// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -91,7 +91,7 @@ pub struct Cluster {
 }
 
 impl App {
-    /// Puts a node together: its database, its tail on the log, its keys. It runs until `stop` is cancelled.
+    /// Starts the parts of a node: database, log, background tasks, keys. The tasks run until `stop` is cancelled.
     pub async fn open(
         config: &Config,
         database_url: &str,
@@ -150,12 +150,12 @@ impl App {
         Ok(Self { parts: Arc::new(parts) })
     }
 
-    /// The last thing that a node does which goes down by itself: who was connected to it has just been seen, and may
-    /// come back on another.
+    /// Closes the live state and stores the last-seen time of all users who are connected to this node. It is the last
+    /// step of a regular shutdown; the users may reconnect to another node.
     pub async fn close(&self) {
         let departed = self.parts.live.close().await;
         if let Err(error) = last_seen::write(&self.parts.base.database, departed).await {
-            tracing::warn!(%error, "it is not written down when users were last seen");
+            tracing::warn!(%error, "could not store when users were last seen");
         }
     }
 
@@ -287,7 +287,7 @@ impl App {
         &self.parts.people.tokens
     }
 
-    /// Whether the node's own tasks run and Postgres answers.
+    /// Whether all background tasks of the node run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
         let parts = &self.parts;
         let running = parts.base.log.is_running() && parts.live.is_running() && parts.tasks.are_running();

@@ -1,4 +1,5 @@
-//! Blocks. One-sided and silent: the blocked user sees nothing change. docs/decisions/0010-blocking.md tells why.
+//! Blocks. A block is one-sided and silent: the blocked user notices no change. docs/decisions/0010-blocking.md says
+//! why.
 
 use chrono::{DateTime, Utc};
 
@@ -19,7 +20,7 @@ pub struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// From the return on no message of the other's reaches the viewer in their direct conversation.
+    /// Blocks a user. After this returns, no message of theirs reaches the viewer in their direct conversation.
     pub async fn add(&self, viewer: Viewer, other: UserId) -> Result<User> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot block yourself."));
@@ -30,7 +31,7 @@ impl Blocks<'_> {
         tx.finish(done).await
     }
 
-    /// What the other sent meanwhile stays hidden.
+    /// Ends a block. Messages that the other user sent during the block stay hidden.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.conversations.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.conversations.base.log.begin().await?;
@@ -38,7 +39,7 @@ impl Blocks<'_> {
         tx.finish(done).await
     }
 
-    /// Whom the viewer blocks, with the time since, newest first.
+    /// The users whom the viewer blocks, with the time of each block, newest first.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -50,7 +51,7 @@ impl Blocks<'_> {
 
     async fn add_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
         let user = lock_pair(tx, blocker, other).await?;
-        // Messages on their way are stored before or see the block.
+        // A concurrent message in the direct conversation is either stored before this lock or sees the block.
         if let Some(direct) = lock_direct(tx, blocker, other).await? {
             calls::cut(&self.conversations.calls, tx, &direct, blocker).await?;
         }

@@ -1,4 +1,4 @@
-//! Why a request was not done. Each variant is one code of the API; `graphql::error` gives it its words.
+//! The errors of the domain. `graphql::error` turns each variant into an error of the API with a code.
 
 use std::time::Duration;
 
@@ -6,29 +6,29 @@ use crate::error::Error as Internal;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// No `Display`, on purpose: what a client reads is made in one place.
+/// An error of the domain. It has no `Display`, so that only `graphql::error` can make a message for clients of it.
 #[derive(Debug)]
 pub enum Error {
-    /// The input breaks these rules.
+    /// The input violates these rules.
     Invalid(Vec<Violation>),
-    /// Nobody is signed in, or the credentials are wrong.
+    /// No user is signed in, or the credentials are wrong.
     Unauthenticated(&'static str),
-    /// Visible, but not the viewer's to do.
+    /// The viewer may see the object, but may not do this with it.
     Forbidden(&'static str),
-    /// It does not exist, or the viewer may not know of it.
+    /// The object does not exist, or the viewer may not know that it exists.
     NotFound(&'static str),
-    /// Already taken, or changed meanwhile.
+    /// The value is already taken, or another request has changed the object in the meantime.
     Conflict(Violation),
-    /// A conflict of calls, which clients tell from others by its reason.
+    /// A conflict with the state of a call. Clients get its reason in `extensions.reason`.
     CallConflict(CallConflict, Violation),
-    /// More than a setting allows: its name, when it is worth trying again, and why.
+    /// A limit is exceeded: the name of its setting, the time until a retry makes sense, and the message.
     RateLimited(&'static str, Duration, &'static str),
-    /// More than the server can do now.
+    /// The server cannot finish this now, for example because of its load. A later retry may succeed.
     Overloaded(&'static str),
     Internal(Internal),
 }
 
-/// Why a step does not fit the state of a call, or of its user.
+/// Why an operation does not fit the state of a call or of its user. `graphql::error` documents the reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallConflict {
     Over,
@@ -54,12 +54,12 @@ pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 /// The viewer blocks the user that the action is for.
 pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
 
-/// One rule broken by one field of the input.
+/// A rule that one field of the input violates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The field within the input, or the argument, such as `username` or `participantIds.3`.
+    /// Path of the input field or argument, such as `username` or `participantIds.3`.
     pub path: String,
-    /// Fit to show to a person.
+    /// Message that a client can show to its user.
     pub message: String,
 }
 

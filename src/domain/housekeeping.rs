@@ -1,5 +1,5 @@
-//! What each node does by the hour, one of them at a time: partitions for the days to come, an end to old events,
-//! and to what is left of sessions that have expired and of accounts that were deleted.
+//! Housekeeping: creates the partitions of the log for the next days, drops old events, and deletes expired tokens and
+//! sessions and the call participants of deleted accounts. Every node does this periodically, one node at a time.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::store::calls::call_participants;
 use crate::store::people::sessions;
 use crate::store::{Connection, Database, locks};
 
-/// Until the next try after a failure, unless the interval is shorter.
+/// Time until a retry after a failure, unless the interval is shorter.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
-/// Rows of a table that one transaction deletes at most.
+/// Maximum number of rows of a table that one transaction deletes.
 const SWEEP_BATCH: usize = 1000;
 
 pub(super) struct Housekeeper {
@@ -28,11 +28,11 @@ impl Housekeeper {
     pub(super) async fn run(self) {
         let interval = self.settings.housekeeping_interval;
         loop {
-            // Each for itself: one that fails keeps no other from being done.
+            // A chore that fails does not stop the others.
             let chores = [
-                ("making partitions of the log", self.log.prepare().await),
+                ("creating partitions of the log", self.log.prepare().await),
                 ("dropping old events", self.log.forget(self.settings.event_retention).await),
-                ("sweeping expired sessions", self.sweep().await),
+                ("deleting expired sessions", self.sweep().await),
             ];
             let mut wait = interval;
             for (chore, done) in chores {
@@ -52,7 +52,7 @@ impl Housekeeper {
     }
 }
 
-/// Whether there may be more to delete.
+/// Deletes one batch, unless another node does this now. Returns whether there may be more to delete.
 async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool> {
     if !locks::take(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
@@ -61,7 +61,7 @@ async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool>
     let sessions = sessions::delete_expired(conn, settings.session_retention, SWEEP_BATCH).await?;
     let calls = call_participants::delete_orphans(conn, settings.event_retention, SWEEP_BATCH).await?;
     if tokens + sessions + calls > 0 {
-        info!(tokens, sessions, calls, "deleted what had expired");
+        info!(tokens, sessions, calls, "deleted expired rows");
     }
     Ok([tokens, sessions, calls].contains(&SWEEP_BATCH))
 }

@@ -1,4 +1,4 @@
-//! All that concerns a user, in one stream: the log's items, and what does not outlive the moment beside them.
+//! The inbox of a user: one stream with the items of the log and the changes of live state that concern the user.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use crate::ids::{ConversationId, UserId};
 use crate::live::{Stamp, Subject, Topic, Watch};
 use crate::log::{Cursor, Follow, Interest, Item};
 
-/// What a subscription is made of before it is rendered: the same for everybody who may have it.
+/// An item of a subscription before it is rendered. It is equal for all users who receive it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InboxItem {
     Logged(Item),
-    /// The stamp keeps apart what happens twice.
+    /// The stamp distinguishes two changes that are otherwise equal.
     Typing(Typing, Stamp),
-    /// The user's own, for all their devices.
+    /// The user's own presence, for all their devices.
     Presence(UserId, Status, Stamp),
 }
 
@@ -31,21 +31,23 @@ impl From<Item> for InboxItem {
     }
 }
 
-/// Never over.
+/// The stream of a user's inbox. It never ends.
 pub struct Inbox {
     app: App,
     user: UserId,
     log: Follow,
     watch: Watch,
+    /// The users who were last reported as typing.
     typing: HashSet<(ConversationId, UserId)>,
+    /// The status that was last reported.
     status: Status,
-    /// Whether the user may know of a change is looked up.
+    /// A pending check whether the user may see a change of typing.
     asking: Option<BoxFuture<'static, Option<(Typing, Stamp)>>>,
 }
 
 impl App {
-    /// What the viewer has missed since the cursor, and what comes. What does not outlive the moment has no cursor and
-    /// is not made up for.
+    /// The viewer's inbox: the events since the cursor, then new ones. Without a cursor, only new ones. Live state has
+    /// no cursor, so its missed changes are not delivered later.
     pub fn inbox(&self, viewer: Viewer, after: Option<Cursor>) -> Inbox {
         let user = viewer.user;
         Inbox {
@@ -93,7 +95,7 @@ impl Stream for Inbox {
     }
 }
 
-/// None for who takes no part there any more.
+/// Reads whether the user is typing. None if the viewer is no longer a participant.
 async fn ask(
     app: App,
     viewer: UserId,

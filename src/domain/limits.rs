@@ -1,4 +1,4 @@
-//! Rate limits, in the words of the domain.
+//! Rate limits: counts the actions of users and addresses, and defines the error messages.
 
 use super::base::Base;
 use super::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! The rules: who may do what, and what follows from it. Knows neither GraphQL nor HTTP nor Redis.
+//! The rules of the chat: validation, permissions and transactions. They know neither GraphQL nor HTTP nor Redis.
 
 mod account_deletion;
 mod app;

@@ -1,22 +1,22 @@
-//! Who may do what in a conversation. `docs/permissions.md` shows the same table, and a test goes through both.
+//! What each role may do in a conversation. A test compares this table with `docs/permissions.md`.
 
 use super::error::{Error, Result};
 use crate::store::conversations::conversations::ConversationKind;
 use crate::store::conversations::participants::ParticipantRole;
 
-/// What takes a role to do.
+/// An action that only some roles allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Change the title, the topic or the avatar.
     Rename,
-    /// Say whether newcomers see what was before.
+    /// Set whether new participants see earlier messages.
     SetHistory,
     AddParticipant,
     RemoveMember,
     RemoveAdmin,
     RemoveOwner,
     SetRole,
-    /// Make, see and revoke invites.
+    /// Create, list and revoke invites.
     Invite,
     /// List banned users and lift bans.
     Ban,
@@ -33,13 +33,15 @@ impl Action {
         }
     }
 
-    /// What the owner, an admin and a member of a group may do, and what is said to the others.
+    /// Whether the owner, an admin and a member of a group may do this, and the message for those who may not.
     const fn row(self) -> ([bool; 3], &'static str) {
         match self {
             Self::Rename => {
                 ([true, true, false], "Only the owner and admins may change the title, the topic and the avatar.")
             }
-            Self::SetHistory => ([true, false, false], "Only the owner may say what newcomers see."),
+            Self::SetHistory => {
+                ([true, false, false], "Only the owner may set whether newcomers see earlier messages.")
+            }
             Self::AddParticipant => ([true, true, false], "Only the owner and admins may add participants."),
             Self::RemoveMember => ([true, true, false], "Only the owner and admins may remove a member."),
             Self::RemoveAdmin => ([true, false, false], "Only the owner may remove an admin."),
@@ -52,7 +54,7 @@ impl Action {
     }
 }
 
-/// In a direct conversation both may pin, and there is nothing else to do.
+/// Whether the role allows the action. In a direct conversation both participants may pin, and nothing else.
 pub fn may(kind: ConversationKind, role: ParticipantRole, action: Action) -> bool {
     let ([owner, admin, member], _) = action.row();
     match (kind, role) {
@@ -63,7 +65,7 @@ pub fn may(kind: ConversationKind, role: ParticipantRole, action: Action) -> boo
     }
 }
 
-/// FORBIDDEN where they may not.
+/// Returns FORBIDDEN if the role does not allow the action.
 pub fn check(kind: ConversationKind, role: ParticipantRole, action: Action) -> Result<()> {
     if may(kind, role, action) { Ok(()) } else { Err(forbidden(action)) }
 }

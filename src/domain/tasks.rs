@@ -1,4 +1,4 @@
-//! What a node does on its own, beside what it is asked.
+//! The background tasks of a node.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::error::RETRY;
 
-/// The tasks that run until the node stops.
+/// Tasks that run until the node stops.
 pub(super) struct Tasks {
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
@@ -21,19 +21,20 @@ impl Tasks {
         Self { stop, running: Vec::new() }
     }
 
-    /// Begins at once, and goes on until the node stops.
+    /// Starts the task. It is cancelled when the node stops.
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.running.push(tokio::spawn(self.stop.clone().run_until_cancelled_owned(task).map(drop)));
     }
 
-    /// Whether all of them run: one that has ended by a defect must not go unnoticed.
+    /// Whether all tasks still run. A task that has ended because of a bug makes the node not ready.
     pub(super) fn are_running(&self) -> bool {
         self.running.iter().all(|task| !task.is_finished())
     }
 }
 
-/// Waits between two looks for what is due: as long as the last one said, or where nothing is pending until there is
-/// word of something, or the time has come to look all the same. `failed` is what did not come to pass where it failed.
+/// Waits until the next poll for due work. `looked` is the result of the last poll: the time until something is due,
+/// or None if nothing is pending. In that case `word` ends the wait, or else the timeout `idle`. After an error the
+/// wait is `RETRY`, and `failed` is the text for the log.
 pub(super) async fn rest<E: Debug>(
     looked: Result<Option<Duration>, E>,
     idle: Duration,

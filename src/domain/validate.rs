@@ -1,4 +1,4 @@
-//! The rules of what people may type.
+//! Validation and normalisation of the text that users enter.
 
 use super::error::{Error, Result, Violation};
 
@@ -9,47 +9,49 @@ const DEVICE_NAME: std::ops::RangeInclusive<usize> = 1..=100;
 const TITLE: std::ops::RangeInclusive<usize> = 1..=100;
 const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
-/// Bytes of a name in most file systems.
+/// Maximum size of a file name in bytes, the limit of most file systems.
 const MAX_FILE_NAME: usize = 255;
-/// RFC 6838, section 4.2: 127 for each of its two parts.
+/// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 for each of its two parts.
 const MAX_CONTENT_TYPE: usize = 255;
-/// Bytes of SHA-256, of two digits each.
+/// Size of a SHA-256 in bytes. As text, each byte has two hexadecimal digits.
 const SHA256: usize = 32;
-/// Seconds: up to a year.
+/// Seconds until a message expires: up to a year.
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
-/// RFC 5321, section 4.5.3.1.3: a path of 256 with its angle brackets.
+/// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
 const MAX_EMAIL: usize = 254;
-/// ITU-T E.164: a country code and subscriber number of 15 digits at most.
+/// Number of digits of a phone number. ITU-T E.164 allows at most 15, including the country code.
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
-/// Longer ones cost time and make nothing safer.
+/// Length of a password in characters. A longer one costs time and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
-/// zxcvbn's "safe from an online attack that is not throttled", about 10^6 guesses and more.
+/// Minimum strength of a password: at least about 10^6 guesses. zxcvbn calls it protection from unthrottled online
+/// attacks.
 const MIN_PASSWORD_SCORE: zxcvbn::Score = zxcvbn::Score::Two;
-/// Characters of a password whose strength is estimated. The time grows fast with them: the most hostile password takes
-/// 8 ms for 16 characters, 54 ms for 24, 99 ms for 32 and 1.1 s for 128, where an Argon2 hash takes about 100 ms. Most
-/// passwords take less than 1 ms. A password whose beginning is hard to guess is hard to guess.
+/// Number of characters, from the start of a password, whose strength is estimated. The time grows fast with their
+/// number: the most hostile password takes 8 ms for 16 characters, 54 ms for 24, 99 ms for 32 and 1.1 s for 128. For
+/// comparison, an Argon2 hash takes about 100 ms. Most passwords take less than 1 ms. A password whose start is hard to
+/// guess is hard to guess.
 const ESTIMATED_CHARACTERS: usize = 24;
 
 pub(super) const NO_BODY: &str = "A message needs a body.";
 
-/// A username, e-mail address or phone number in the form that it is kept in.
+/// Converts a username, e-mail address or phone number to the form in which it is stored.
 pub(super) fn identifier(text: &str) -> String {
     if text.trim().starts_with('+') { phone_digits(text) } else { text.trim().to_lowercase() }
 }
 
-/// The same of what may be an e-mail address or a phone number; None of anything else.
+/// Same as `identifier`, for text that may be an e-mail address or a phone number. None for other text.
 pub(super) fn contact_point(text: &str) -> Option<String> {
     let text = identifier(text);
     (text.starts_with('+') || text.contains('@')).then_some(text)
 }
 
-/// Whether it is one in the form that it is kept in.
+/// Whether a text is a valid username in the form in which it is stored.
 pub(super) fn is_username(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
     USERNAME.contains(&name.len()) && name.chars().all(allowed)
 }
 
-/// Spaces, hyphens and brackets are for people; what is kept is E.164.
+/// Removes spaces, hyphens and brackets. Phone numbers are stored in the form of E.164.
 fn phone_digits(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()
 }
@@ -61,7 +63,7 @@ pub(super) fn is_hard_to_guess(password: &str, known: &[&str]) -> bool {
     zxcvbn::zxcvbn(&password[..end], known).score() >= MIN_PASSWORD_SCORE
 }
 
-/// Collects what is wrong with an input, so that a person hears it all at once.
+/// Collects all violations of an input, so that one error reports them together.
 #[derive(Default)]
 pub(super) struct Check {
     violations: Vec<Violation>,
@@ -76,14 +78,14 @@ impl Check {
         self.violations.push(Violation::new(path, message));
     }
 
-    /// Lower case, so that two never differ by case alone.
+    /// Returns the username in lower case, so that two usernames never differ only in case.
     pub(super) fn username(&mut self, text: &str) -> String {
         let name = text.trim().to_lowercase();
         if !is_username(&name) {
             self.fail(
                 "username",
                 format!(
-                    "A username has {} to {} letters a to z, digits, dots or underscores.",
+                    "A username must have {} to {} letters a to z, digits, dots or underscores.",
                     USERNAME.start(),
                     USERNAME.end()
                 ),
@@ -101,7 +103,7 @@ impl Check {
                 && !domain.contains('@')
         });
         if !plausible || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            self.fail("email", "This is no e-mail address.");
+            self.fail("email", "This is not an e-mail address.");
         }
         email
     }
@@ -113,7 +115,7 @@ impl Check {
             && digits.chars().all(|c| c.is_ascii_digit())
             && !digits.starts_with('0');
         if !plausible {
-            self.fail("phone", "A phone number begins with + and its country code, such as +4915112345678.");
+            self.fail("phone", "A phone number must begin with + and its country code, such as +4915112345678.");
         }
         phone
     }
@@ -123,7 +125,7 @@ impl Check {
     pub(super) fn password(&mut self, path: &str, password: &str) {
         if !PASSWORD.contains(&password.chars().count()) {
             let (min, max) = PASSWORD.into_inner();
-            self.fail(path, format!("A password has {min} to {max} characters."));
+            self.fail(path, format!("A password must have {min} to {max} characters."));
         }
     }
 
@@ -147,14 +149,15 @@ impl Check {
         self.text("topic", "A topic", text, TOPIC)
     }
 
-    /// Kept exactly as sent.
+    /// Checks a clientId, which is stored exactly as sent.
     pub(super) fn client_id(&mut self, text: &str) {
         if !CLIENT_ID.contains(&text.chars().count()) || text.contains('\0') {
-            self.fail("clientId", format!("A clientId has {} to {} characters.", CLIENT_ID.start(), CLIENT_ID.end()));
+            let (min, max) = CLIENT_ID.into_inner();
+            self.fail("clientId", format!("A clientId must have {min} to {max} characters."));
         }
     }
 
-    /// Kept exactly as sent: only what cannot be kept, or says nothing, is refused.
+    /// Checks a body, which is stored exactly as sent. It must not be blank, too long, or contain NUL.
     pub(super) fn body(&mut self, text: &str, max: usize) {
         if text.trim().is_empty() {
             self.fail("body", NO_BODY);
@@ -163,39 +166,39 @@ impl Check {
         }
     }
 
-    /// The same beside attachments, where it need not say anything.
+    /// Same as `body`, for a message with attachments: it may be blank.
     pub(super) fn caption(&mut self, text: &str, max: usize) {
         if text.chars().count() > max {
-            self.fail("body", format!("A message has at most {max} characters."));
+            self.fail("body", format!("A message can have at most {max} characters."));
         } else if text.contains('\0') {
-            self.fail("body", "A message cannot hold the character NUL.");
+            self.fail("body", "A message cannot contain the character NUL.");
         }
     }
 
-    /// Without the path before it: what is left is no place on anybody's disk.
+    /// Removes the path before the file name, so that the name cannot refer to another directory.
     pub(super) fn file_name(&mut self, text: &str) -> String {
         let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
-        // Those that turn the direction of writing hide what a name ends in.
+        // Characters that change the direction of text can hide the real end of a name, such as `.exe`.
         let turns = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
         let hides = |c: char| c.is_control() || turns(c);
         if name.is_empty() || name == "." || name == ".." {
             self.fail("fileName", "A file needs a name.");
         } else if name.len() > MAX_FILE_NAME {
-            self.fail("fileName", format!("A file name has at most {MAX_FILE_NAME} bytes."));
+            self.fail("fileName", format!("A file name can have at most {MAX_FILE_NAME} bytes."));
         } else if text.contains(hides) {
-            self.fail("fileName", "A file name cannot hold control characters.");
+            self.fail("fileName", "A file name cannot contain control characters.");
         }
         name.to_owned()
     }
 
-    /// In lower case and without parameters.
+    /// Returns the content type in lower case and without parameters.
     pub(super) fn content_type(&mut self, text: &str) -> String {
         let essence = match text.parse::<mime::Mime>() {
             Ok(parsed) if text.len() <= MAX_CONTENT_TYPE => parsed.essence_str().to_ascii_lowercase(),
             _ => String::new(),
         };
         if essence.is_empty() || essence.contains('*') {
-            self.fail("contentType", "A content type looks like image/jpeg.");
+            self.fail("contentType", "A content type must have two parts, such as image/jpeg.");
         }
         essence
     }
@@ -208,7 +211,7 @@ impl Check {
         };
         let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
         bytes.filter(|bytes| bytes.len() == SHA256).unwrap_or_else(|| {
-            self.fail("sha256", format!("A SHA-256 has {} hexadecimal digits.", 2 * SHA256));
+            self.fail("sha256", format!("A SHA-256 must have {} hexadecimal digits.", 2 * SHA256));
             Vec::new()
         })
     }
@@ -220,24 +223,24 @@ impl Check {
         }
     }
 
-    /// At most `max` of them.
+    /// Adds a violation if there are more than `max` items. `what` names the items.
     pub(super) fn at_most(&mut self, path: &str, what: &str, count: usize, max: usize) {
         if count > max {
-            self.fail(path, format!("Allowed are at most {max} {what}."));
+            self.fail(path, format!("At most {max} {what} are allowed."));
         }
     }
 
-    /// One to `max` of them.
+    /// Adds a violation if there are no items or more than `max`. `what` names the items.
     pub(super) fn count(&mut self, path: &str, what: &str, count: usize, max: usize) {
         if !(1..=max).contains(&count) {
-            self.fail(path, format!("Allowed are 1 to {max} {what}."));
+            self.fail(path, format!("The number of {what} must be from 1 to {max}."));
         }
     }
 
-    /// One line of text.
+    /// Same as `text`, for text without line breaks.
     fn line(&mut self, path: &str, what: &str, text: &str, length: std::ops::RangeInclusive<usize>) -> String {
         if text.trim().contains(char::is_control) {
-            self.fail(path, format!("{what} cannot hold line breaks or control characters."));
+            self.fail(path, format!("{what} cannot contain line breaks or control characters."));
             return text.to_owned();
         }
         self.text(path, what, text, length)
@@ -246,9 +249,9 @@ impl Check {
     fn text(&mut self, path: &str, what: &str, text: &str, length: std::ops::RangeInclusive<usize>) -> String {
         let text = text.trim().to_owned();
         if !length.contains(&text.chars().count()) {
-            self.fail(path, format!("{what} has {} to {} characters.", length.start(), length.end()));
+            self.fail(path, format!("{what} must have {} to {} characters.", length.start(), length.end()));
         } else if text.contains('\0') {
-            self.fail(path, format!("{what} cannot hold the character NUL."));
+            self.fail(path, format!("{what} cannot contain the character NUL."));
         }
         text
     }

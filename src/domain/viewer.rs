@@ -1,10 +1,10 @@
-//! The authenticated caller.
+//! The caller of an operation.
 
 use chrono::{DateTime, Utc};
 
 use crate::ids::{SessionId, UserId};
 
-/// A user on one signed-in device.
+/// The authenticated caller: a user with one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Viewer {
     pub user: UserId,

@@ -1,4 +1,4 @@
-//! What lets a session of a call into the call's room on a LiveKit server, which carries calls of any size.
+//! Access of a device to the call's room on a LiveKit server, which supports calls of any size.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -13,7 +13,7 @@ use crate::ids::{CallId, SessionId};
 use crate::store::calls::{call_participants, calls};
 use crate::store::people::users;
 
-/// Time to come in with a token. LiveKit asks for it at the entrance alone, and renews it for who is connected.
+/// Lifetime of a token. LiveKit checks the token when a client joins, and renews it for connected clients.
 const TTL: TimeDelta = TimeDelta::minutes(10);
 
 #[derive(Debug)]
@@ -23,15 +23,15 @@ pub struct CallAccess {
     pub expires_at: DateTime<Utc>,
 }
 
-/// LiveKit's access token: the registered claims of RFC 7519, and grants.
+/// The claims of LiveKit's access token: registered claims of RFC 7519 and LiveKit's grants.
 #[derive(Serialize)]
 struct Claims<'a> {
     /// The API key whose secret signs it.
     iss: &'a str,
-    /// The participant's identity, of which LiveKit admits one at a time. The session: a user's next device is another
-    /// participant, and clients find it again in `Call.participants`.
+    /// Identity of the participant. LiveKit admits each identity only once, so it is the session id: each device of a
+    /// user is a participant of its own, and clients find it in `Call.participants`.
     sub: String,
-    /// What others see.
+    /// Display name that other participants see.
     name: &'a str,
     nbf: i64,
     exp: i64,
@@ -40,7 +40,7 @@ struct Claims<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_excessive_bools, reason = "they are LiveKit's")]
+#[expect(clippy::struct_excessive_bools, reason = "LiveKit defines these fields")]
 struct VideoGrant {
     room: String,
     room_join: bool,
@@ -50,7 +50,8 @@ struct VideoGrant {
 }
 
 impl Calls<'_> {
-    /// What the viewer's device, which is in the call, enters its room with; None on a server without LiveKit.
+    /// Token with which the viewer's device joins the call's room. None on a server without LiveKit. Returns FORBIDDEN
+    /// if the device is not in the call.
     pub async fn access(&self, viewer: Viewer, id: CallId) -> Result<Option<CallAccess>> {
         let Some(livekit) = self.core.webrtc.livekit() else { return Ok(None) };
         let mut connection = self.core.base.connection().await?;
@@ -67,7 +68,7 @@ impl Calls<'_> {
 }
 
 impl CallAccess {
-    /// For a session that is in the call, whose user is called `name`.
+    /// Signs a token for a session in the call. `name` is the display name of its user.
     fn mint(livekit: LiveKit<'_>, call: CallId, session: SessionId, name: &str, now: DateTime<Utc>) -> Result<Self> {
         let video = VideoGrant {
             room: call.to_string(),
@@ -80,7 +81,7 @@ impl CallAccess {
         let claims = Claims { iss: livekit.api_key, sub: session.to_string(), name, nbf: now.timestamp(), exp, video };
         let key = EncodingKey::from_secret(livekit.api_secret.as_bytes());
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?;
-        // As the claim has it, in whole seconds.
+        // In whole seconds, as in the claim.
         let expires_at = DateTime::from_timestamp(exp, 0).unwrap_or(now + TTL);
         Ok(Self { url: livekit.url.to_owned(), token, expires_at })
     }

@@ -1,4 +1,4 @@
-//! What a device hears of calls: rings, answers and ends from the log, and the signals that wait for it.
+//! The events of calls for one device: rings, answers and ends from the log, and the signals that wait for the device.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::log::{Change, Event, Interest, Item};
 use crate::store::calls::call_signals::{self, Pending};
 use crate::store::calls::calls;
 
-/// The least time between two looks through signals that were handed over, however soon a dead socket is noticed.
+/// Minimum time for which delivered signals are kept, even if a broken socket is detected sooner.
 const HANDED_OVER: Duration = Duration::from_secs(10);
 
-/// Signals that are read at once. The next ones are read when the client has room for them.
+/// Number of signals that one query reads. The next ones are read when the client has room for them.
 const PAGE: i64 = 32;
 
 #[derive(Clone, Debug)]
@@ -30,30 +30,30 @@ pub enum CallEvent {
     Answered(CallParticipantId),
     Left(CallParticipantId),
     Ended(CallId),
-    /// What there is as the stream goes live: whatever changes from here on is told.
+    /// The state when the stream goes live. Every later change comes as an event.
     CaughtUp(Snapshot),
     Signal(Pending),
-    /// Some were missed, and nothing follows.
+    /// The client has missed events. The stream ends.
     Missed,
 }
 
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What rings for the user, the first that began first.
+    /// The calls that ring for the user, the oldest first.
     pub ringing: Vec<CallId>,
-    /// The one that the device takes part in.
+    /// The call that the device is in.
     pub current: Option<CallId>,
 }
 
-/// How often signals are looked through that were handed over: those of the look before have reached the device, or its
-/// connection is known to be broken: a socket that does not answer a ping in time is dropped, and so is an event stream
-/// that TCP has no answer of, unless a proxy stands between.
+/// Time after which a delivered signal has reached the device, or its connection is known to be broken. The server
+/// drops a socket that does not answer a ping in time. An event stream breaks if TCP gets no acknowledgement; a proxy
+/// in between can hide that.
 pub(in crate::domain) fn handed_over(socket: &Socket) -> Duration {
     HANDED_OVER.max(socket.socket_ping_interval + socket.socket_pong_timeout)
 }
 
 impl CallEvent {
-    /// None for what is of no call, and for the word that signals are waiting.
+    /// None if the change is not about a call, or only says that signals are waiting.
     pub fn of(change: &Change) -> Option<Self> {
         match *change {
             Change::CallRinging { call, .. } => Some(Self::Ringing(call)),
@@ -66,9 +66,10 @@ impl CallEvent {
 }
 
 impl Calls<'_> {
-    /// First what rings for the viewer now, what there is, and the signals that wait for this device, then what comes.
-    /// Each signal once, in the order in which they were sent; those of the last minute or so come again on the next
-    /// subscription, because nothing tells whether they had arrived. It is over only where some were missed.
+    /// A stream of the call events of the viewer's device. It begins with the calls that ring now, the snapshot, and
+    /// the signals that wait for this device. Signals come in the order in which they were sent, each once. The next
+    /// subscription delivers those of the last minute or so again, because the server does not know whether they have
+    /// arrived. The stream ends only after `Missed`.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let core = self.core.clone();
         stream! {
@@ -85,7 +86,7 @@ impl Calls<'_> {
                     }
                 };
                 match item {
-                    // The stream has its place at the tail: what changes while this is read comes after it.
+                    // The stream follows the tail by now, so changes during this query come as later events.
                     Some(Item::CaughtUp(_)) => {
                         let snapshot = patiently(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
                         rung.extend(snapshot.ringing.iter().copied());
@@ -122,7 +123,7 @@ impl Calls<'_> {
         }
     }
 
-    /// Those of the calls that ring for the user beside them now.
+    /// The pairs of a call and a user in which the call still rings for the user.
     pub async fn still_ringing(&self, pairs: &[(CallId, UserId)]) -> Result<Vec<(CallId, UserId)>> {
         let connection = self.core.base.connection().await?;
         Ok(calls::still_ringing(&connection, pairs).await?)
@@ -149,16 +150,19 @@ impl Calls<'_> {
     }
 }
 
-/// The signals that one subscription hands over to its device.
+/// The signals that one subscription delivers to its device, and deletes when they have arrived.
 struct Handover {
     core: Arc<CallsCore>,
     viewer: Viewer,
-    /// Whether some may be waiting that were not read.
+    /// Whether unread signals may be waiting.
     more: bool,
-    /// The last one that was handed over; the last one at the look before; the last one that is deleted.
+    /// `seq` of the last signal that was delivered.
     given: i64,
+    /// `seq` of the last signal that had been delivered at the previous look.
     arrived: i64,
+    /// `seq` of the last signal that was deleted.
     deleted: i64,
+    /// Time of the next look.
     look_at: Instant,
 }
 
@@ -168,12 +172,12 @@ impl Handover {
         Self { core, viewer, more: false, given: 0, arrived: 0, deleted: 0, look_at }
     }
 
-    /// Whether some were handed over that are not deleted.
+    /// Whether any delivered signal is not yet deleted.
     fn is_open(&self) -> bool {
         self.given > self.deleted
     }
 
-    /// The next ones that are waiting.
+    /// Reads the next waiting signals, at most `PAGE`.
     async fn page(&mut self) -> Vec<Pending> {
         if !self.is_open() {
             self.look_at = Instant::now() + self.core.handed_over;
@@ -186,7 +190,7 @@ impl Handover {
         signals
     }
 
-    /// Deletes those that have arrived.
+    /// Deletes the signals that were delivered before the previous look: they have arrived.
     async fn look(&mut self) {
         if self.arrived > self.deleted {
             let (viewer, arrived) = (self.viewer, self.arrived);
@@ -200,11 +204,11 @@ impl Handover {
     }
 }
 
-/// No ring and no signal is lost because Postgres is away.
+/// Retries the work until Postgres answers, so that no ring and no signal is lost.
 async fn patiently<T, F>(core: &Arc<CallsCore>, work: impl Fn(Arc<CallsCore>) -> F + Send) -> T
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    apart::patiently!("a device cannot hear of its calls", work(core.clone()))
+    apart::patiently!("reading the call events of a device failed", work(core.clone()))
 }

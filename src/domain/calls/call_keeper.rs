@@ -1,5 +1,5 @@
-//! Ends what nobody ends: calls that have rung for long enough, and the part of devices that are gone. Every node does
-//! it, so that it does not matter which of them dies.
+//! Ends calls that no device ends: it stops calls that have rung too long, and removes devices that are gone. Every
+//! node does this, so that calls end even if a node dies.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,16 +21,17 @@ use crate::store::calls::calls::{self, CallEndReason, CallState};
 use crate::store::calls::{call_participants, call_signals};
 use crate::store::conversations::conversations;
 
-/// Between two looks at Postgres while there is a call on any node, unless something is due before.
+/// Poll interval while any node has a call, unless something is due earlier.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Until the next look where another node is at what is due.
+/// Minimum time between two polls. What is due may be locked by another node that handles it.
 const BUSY: Duration = Duration::from_millis(50);
-/// Looks of the tail between two of ours while there is no call. Of one that begins the log tells; this is for one whose
-/// publication is lost, or that rings for nobody. It is never so long that a sighting, or the end of a ring, is late.
+/// Number of polls of the tail in one poll interval of the keeper while there is no call. The log reports new calls,
+/// but not if the publication is lost or the call rings for no user. The interval is limited, so that devices are
+/// marked as seen in time and calls stop ringing in time.
 const TAIL_LOOKS: u32 = 10;
-/// How often a device is seen in the time that it may be away.
+/// Number of times within CALL_ABSENCE_TIMEOUT that a connected device is marked as seen.
 const SIGHTINGS: u32 = 6;
-/// Calls that one look sees to.
+/// Maximum number of calls that one poll handles.
 const BATCH: i64 = 100;
 
 pub(in crate::domain) struct CallKeeper {
@@ -39,12 +40,12 @@ pub(in crate::domain) struct CallKeeper {
     random: Random,
     settings: CallSettings,
     idle_look: Duration,
-    /// How long ago a device was seen at least before it is seen again.
+    /// Minimum time after which a device is marked as seen again.
     sighting: Duration,
 }
 
 impl CallKeeper {
-    /// `tail_look` is the time between two looks of the tail.
+    /// `tail_look` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
@@ -63,8 +64,9 @@ impl CallKeeper {
         }
     }
 
-    /// Begins with what is due already. Nobody is taken for gone before every node has had the time to see who is there:
-    /// after a start devices have yet to come back, and while Postgres was away nobody was seen.
+    /// Handles what is already due, and then polls. No device counts as gone before every node has had time to see its
+    /// connected devices: after a start, devices still have to reconnect, and while Postgres is unavailable, no device
+    /// is marked as seen.
     pub(in crate::domain) async fn run(self) {
         let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
@@ -72,16 +74,16 @@ impl CallKeeper {
             if looked.is_err() {
                 steady_from = steady_from.max(Instant::now() + self.sighting + RETRY + LOOK_INTERVAL);
             }
-            tasks::rest(looked, self.idle_look, self.log.call(), "calls are not looked after").await;
+            tasks::rest(looked, self.idle_look, self.log.call(), "polling calls failed").await;
         }
     }
 
-    /// Tells how long it is until the next look is due, as where one has rung for long enough; None where there is no
-    /// call. `steady` is whether those who were not seen are gone.
+    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `steady` says whether
+    /// devices that were not seen recently count as gone.
     async fn look(&self, steady: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
-        // First those who are here, so that nobody is taken for gone because this node was away.
+        // Marks the connected devices as seen first, so that none is gone only because this node did not poll.
         let here = self.log.connected(&call_participants::sessions(&mut connection).await?);
         if !here.is_empty() {
             call_participants::see(&mut connection, &here, self.sighting.as_secs_f64()).await?;
@@ -105,22 +107,23 @@ impl CallKeeper {
         for (conversation, signed_out) in due {
             let mut tx = self.log.begin().await?;
             let done = self.see_to(&mut tx, conversation, &signed_out, absence).await;
-            // One that fails keeps no other from being seen to.
+            // A call that fails does not stop the others.
             if let Err(error) = tx.finish(done).await {
-                warn!(?error, %conversation, after = ?RETRY, "a call is not seen to; trying again");
+                warn!(?error, %conversation, after = ?RETRY, "handling a call failed; trying again");
                 again = RETRY;
             }
         }
         Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
     }
 
-    /// Since when a device was not seen that is gone. It may have been there for a while after it was last seen, as long
-    /// as the next sighting and the look at which that was due had not come.
+    /// Time since a device was last marked as seen after which it counts as gone. It is longer than
+    /// CALL_ABSENCE_TIMEOUT, because the device may have stayed connected until just before the next mark.
     fn absence(&self) -> Duration {
         self.settings.call_absence_timeout + self.sighting + LOOK_INTERVAL.min(self.sighting)
     }
 
-    /// Another node that is at the same waits for the lock, and then finds nothing left to do.
+    /// Ends what is due in one conversation. If two nodes do this at the same time, the second one waits for the lock
+    /// and then finds nothing to do.
     async fn see_to(
         &self,
         tx: &mut Transaction<'_>,

@@ -1,4 +1,5 @@
-//! Signals: what devices in a call tell each other to connect. Checked for size and form, and passed on as they are.
+//! Signals: messages with which the devices in a call set up their connections. The server checks their size and form,
+//! and delivers them unchanged.
 
 use std::time::Duration;
 
@@ -15,17 +16,18 @@ use crate::log::{Change, Transaction};
 use crate::store::calls::call_participants::{self, CallParticipant};
 use crate::store::calls::call_signals::{self, Content, SdpType, Waiting};
 
-/// Bytes of a session description; one of a browser with every codec has some 10 KiB.
+/// Maximum size of a session description in bytes. A browser that offers every codec sends about 10 KiB.
 const MAX_SDP: usize = 64 * 1024;
-/// Bytes of a candidate; a long one has some 200.
+/// Maximum size of a candidate in bytes. A long one has about 200.
 const MAX_CANDIDATE: usize = 1024;
-/// Bytes of a media stream's identification.
+/// Maximum size of the identification of a media stream (`sdpMid`) in bytes.
 const MAX_MID: usize = 256;
-/// RFC 8839, section 5.4: an ice-ufrag has at most 256 characters.
+/// Maximum size of a username fragment in bytes. By RFC 8839, section 5.4, an ice-ufrag has at most 256 characters.
 const MAX_UFRAG: usize = 256;
-/// Seconds' worth of signals that a device may send at once: a newcomer has candidates for each of the others.
+/// Burst that a device may send at once, in seconds of the allowed rate. A device that joins sends candidates to each
+/// of the others.
 const BURST: i32 = 4;
-/// When it is worth trying again where too many are waiting.
+/// Time until a retry makes sense if too many signals wait for a device.
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -36,12 +38,12 @@ pub struct NewSignal {
 }
 
 impl Calls<'_> {
-    /// It waits for the device, or the sender is told why not.
+    /// Stores a signal until the other device reads it. Returns an error if the signal cannot be stored.
     pub async fn signal(&self, viewer: Viewer, signal: NewSignal) -> Result<()> {
         let mut check = Check::default();
         check_content(&mut check, &signal.content);
         if signal.to == viewer.session {
-            check.fail("toSessionId", "A signal is for another device.");
+            check.fail("toSessionId", "A device cannot send a signal to itself.");
         }
         check.done()?;
         let mut tx = self.core.base.log.begin().await?;
@@ -65,29 +67,32 @@ impl Calls<'_> {
     }
 }
 
-/// By when the signals of the device would have come at the rate that is allowed, this one included: no further ahead
-/// than what may come at once. The generic cell rate algorithm, of ITU-T I.371.
+/// Counts one more signal of the device against the allowed rate, by the generic cell rate algorithm of ITU-T I.371.
+/// Returns the new `signals_until`: the time at which the signals so far would be sent at exactly the allowed rate. It
+/// must not be more than the burst ahead of `now`.
 fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> Result<DateTime<Utc>> {
     let interval = TimeDelta::seconds(1) / i32::try_from(per_second).unwrap_or(i32::MAX);
     let until = from.signals_until.max(now) + interval;
     let ahead = until - now - TimeDelta::seconds(1) * BURST;
     match ahead.to_std() {
-        Ok(wait) if !wait.is_zero() => {
-            Err(Error::RateLimited("CALL_SIGNALS_PER_SECOND", wait, "This device sends too many signals."))
-        }
+        Ok(wait) if !wait.is_zero() => Err(Error::RateLimited(
+            "CALL_SIGNALS_PER_SECOND",
+            wait,
+            "This device sends too many signals. Try again in a moment.",
+        )),
         _ => Ok(until),
     }
 }
 
-/// Whether one more may wait for a device.
+/// Returns RATE_LIMITED if the signals that wait for a device leave no room for this one.
 fn check_room(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
     if waiting.count >= settings.call_max_pending_signals {
-        let full = "Too many signals are waiting for that device.";
+        let full = "Too many signals wait for that device. Try again in a moment.";
         return Err(Error::RateLimited("CALL_MAX_PENDING_SIGNALS", FULL_WAIT, full));
     }
     let bytes = usize::try_from(waiting.bytes).unwrap_or(usize::MAX).saturating_add(content.bytes());
     if bytes > settings.call_max_pending_bytes {
-        let full = "The signals that are waiting for that device are too large for one more.";
+        let full = "The signals that wait for that device are too large together. Try again in a moment.";
         return Err(Error::RateLimited("CALL_MAX_PENDING_BYTES", FULL_WAIT, full));
     }
     Ok(())
@@ -98,7 +103,10 @@ fn check_content(check: &mut Check, content: &Content) {
         if sdp.len() > MAX_SDP {
             check.fail("signal.description.sdp", format!("A description has at most {MAX_SDP} bytes."));
         } else if !is_description(kind, sdp) {
-            check.fail("signal.description.sdp", "A description begins with v=0; only that of a ROLLBACK is empty.");
+            check.fail(
+                "signal.description.sdp",
+                "A description must begin with v=0. Only that of a ROLLBACK may be empty.",
+            );
         }
     }
     if let Some(candidate) = &content.candidate {
@@ -106,31 +114,31 @@ fn check_content(check: &mut Check, content: &Content) {
             check.fail("signal.candidate.candidate", format!("A candidate has at most {MAX_CANDIDATE} bytes."));
         } else if !candidate.is_empty() && !is_candidate(candidate) {
             let form =
-                "A candidate is as RFC 8839 has it, such as candidate:1 1 udp 2113937151 192.0.2.1 54400 typ host.";
+                "A candidate must follow RFC 8839, such as candidate:1 1 udp 2113937151 192.0.2.1 54400 typ host.";
             check.fail("signal.candidate.candidate", form);
         }
     }
     let plain = |text: &str, max: usize| text.len() <= max && !text.contains(char::is_control);
     if content.sdp_mid.as_ref().is_some_and(|mid| !plain(mid, MAX_MID)) {
-        check.fail("signal.candidate.sdpMid", format!("An sdpMid is one line of at most {MAX_MID} bytes."));
+        check.fail("signal.candidate.sdpMid", format!("An sdpMid must be one line of at most {MAX_MID} bytes."));
     }
     if content.sdp_m_line_index.is_some_and(|index| u16::try_from(index).is_err()) {
-        check.fail("signal.candidate.sdpMLineIndex", "An sdpMLineIndex is a number from 0 to 65535.");
+        check.fail("signal.candidate.sdpMLineIndex", "An sdpMLineIndex must be a number from 0 to 65535.");
     }
     if content.username_fragment.as_ref().is_some_and(|fragment| !plain(fragment, MAX_UFRAG)) {
-        let message = format!("A usernameFragment is one line of at most {MAX_UFRAG} bytes.");
+        let message = format!("A usernameFragment must be one line of at most {MAX_UFRAG} bytes.");
         check.fail("signal.candidate.usernameFragment", message);
     }
 }
 
-/// RFC 8866, section 5.1.
+/// Whether a text begins with the version line of RFC 8866, section 5.1. A ROLLBACK may also be empty.
 fn is_description(kind: SdpType, sdp: &str) -> bool {
     let versioned = sdp.strip_prefix("v=0").is_some_and(|rest| rest.starts_with(['\r', '\n']));
     (versioned && !sdp.contains('\0')) || (kind == SdpType::Rollback && sdp.is_empty())
 }
 
-/// RFC 8839, section 5.1, as far as it is the same for all: foundation, component, transport, priority, address, port,
-/// and what type it is of. The address may be a name, such as mDNS has.
+/// Whether a text has the fields that RFC 8839, section 5.1, requires of every candidate: foundation, component,
+/// transport, priority, address, port and type. The address may be a name, such as a name of mDNS.
 fn is_candidate(text: &str) -> bool {
     let Some(fields) = text.strip_prefix("candidate:") else { return false };
     if text.contains(char::is_control) {
@@ -156,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn candidates_are_as_browsers_write_them() {
+    fn candidates_of_browsers_are_valid_and_malformed_ones_are_not() {
         for good in [
             "candidate:1 1 udp 2113937151 192.0.2.1 54400 typ host",
             "candidate:842163049 1 udp 1677729535 203.0.113.7 50000 typ srflx raddr 0.0.0.0 rport 0 generation 0 ufrag x",
@@ -179,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_begin_with_their_version() {
+    fn descriptions_must_begin_with_the_version_line() {
         for (kind, sdp, good) in [
             (SdpType::Offer, "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n", true),
             (SdpType::Offer, "v=0", false),

@@ -1,4 +1,4 @@
-//! A call while it changes: what each step does to it, and who is told.
+//! The state of a call: what each step changes, and which users are notified.
 
 use std::time::Duration;
 
@@ -17,32 +17,32 @@ use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState}
 use crate::store::conversations::conversations::{self, Conversation};
 use crate::store::messaging::messages::SystemEventKind;
 
-/// In which starts and joins are counted.
+/// Period in which a user's starts and joins of calls are counted.
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
-/// Whether it does not exist or is not the viewer's to see is not told.
+/// Error for both a call that does not exist and one that the viewer may not see.
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
-/// A call that the transaction has to itself: its conversation is locked.
+/// A call that only this transaction can change, because it has locked the conversation.
 pub(super) struct HeldCall {
     pub(super) call: Call,
     pub(super) conversation: Conversation,
-    /// Who is in it, the first to join first.
+    /// The participants who are in the call, in the order in which they joined.
     pub(super) present: Vec<CallParticipant>,
-    /// Postgres's own time.
+    /// Current time of Postgres, so that all nodes use the same clock.
     pub(super) now: DateTime<Utc>,
 }
 
-/// Fails where the viewer may not see the call.
+/// Locks the conversation of the call. Returns NOT_FOUND if the call is not visible to the viewer.
 pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<HeldCall> {
     let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
-    // Now that it is locked, it stays as it is.
+    // Read again after the lock is taken, so that no other transaction can change it.
     let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     HeldCall::of(tx, conversation, call).await
 }
 
-/// `path` is the field of the input that named the call.
+/// The CONFLICT for a reason. `path` is the input field that identifies the call.
 pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
     let message = match reason {
         CallConflict::Over => "This call is over.",
@@ -56,7 +56,7 @@ pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
 }
 
 impl HeldCall {
-    /// The conversation must be locked.
+    /// Loads the participants of a call. The conversation must be locked.
     pub(super) async fn of(tx: &mut Transaction<'_>, conversation: Conversation, call: Call) -> Result<Self> {
         let present = call_participants::present(tx.conn(), &[call.id]).await?;
         let now = calls::now(tx.conn()).await?;
@@ -78,7 +78,8 @@ impl HeldCall {
         }
     }
 
-    /// The viewer answers, unless another device of theirs has. `path` is the field of the input that named the call.
+    /// Adds the viewer's device to the call, and answers a ringing call. Returns CONFLICT if another device of the
+    /// viewer is in the call, or if the call is full. `path` is the input field that identifies the call.
     pub(super) async fn join(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -91,24 +92,20 @@ impl HeldCall {
             Some(_) => return Err(conflict(CallConflict::OnAnotherDevice, path)),
             None => {}
         }
-        // LiveKit takes any number.
+        // LiveKit has no such maximum.
         if core.webrtc.livekit().is_none() && self.present.len() >= core.settings.call_max_mesh {
             return Err(conflict(CallConflict::Full, path));
         }
         let limit = core.settings.call_joins_per_minute;
         if let Some(wait) = call_participants::next_join(tx.conn(), viewer.user, limit, MINUTE).await? {
-            return Err(Error::RateLimited(
-                "CALL_JOINS_PER_MINUTE",
-                wait,
-                "You have joined many calls. Wait a little.",
-            ));
+            return Err(Error::RateLimited("CALL_JOINS_PER_MINUTE", wait, "You join too many calls. Try again later."));
         }
         let own = self.enter(tx, core, viewer, path).await?;
         calls::silence(tx.conn(), self.call.id, viewer.user).await?;
         if self.call.state == CallState::Ringing {
             self.call.state = CallState::Ongoing;
             self.call.answered_at = Some(self.now);
-            // Whoever blocked the caller then calls back.
+            // The user who had blocked the caller has joined: they have ended the block and called back.
             self.call.withheld_from = None;
             calls::update(tx.conn(), &self.call).await?;
         }
@@ -116,7 +113,7 @@ impl HeldCall {
         Ok(())
     }
 
-    /// The viewer is in the call, and nobody is told.
+    /// Adds the viewer's device to the call without an event. Returns CONFLICT if the viewer is in another call.
     pub(super) async fn enter(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -133,7 +130,7 @@ impl HeldCall {
         Ok(id)
     }
 
-    /// It rings for the viewer no more. In a group the viewer's own devices are told, and nobody else.
+    /// Stops the ringing for the viewer. If the call does not end, only the viewer's own devices get an event.
     pub(super) async fn decline(&mut self, tx: &mut Transaction<'_>, core: &CallsCore, viewer: Viewer) -> Result<()> {
         let rang = self.silence(tx, &core.base.random, viewer.user, CallEndReason::Declined).await?;
         if rang && self.call.state != CallState::Ended {
@@ -144,8 +141,8 @@ impl HeldCall {
         Ok(())
     }
 
-    /// It rings for the user no more; whether it did. Where nobody else is left who could answer, it ends for this
-    /// reason.
+    /// Stops the ringing for a user, and returns whether the call was ringing for them. If it was not answered and
+    /// rings for no other user, it ends with `reason`.
     pub(super) async fn silence(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -160,7 +157,8 @@ impl HeldCall {
         Ok(rang)
     }
 
-    /// It has rung for long enough. Where others talk already, those whom it rang for are told, and nobody else.
+    /// Stops the ringing if its time is over. A call that was not answered ends. In an ongoing call, only the users for
+    /// whom it still rang get an event.
     pub(super) async fn ring_out(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
         match self.call.state {
             _ if self.call.rings_until > self.now => Ok(()),
@@ -175,7 +173,8 @@ impl HeldCall {
         }
     }
 
-    /// One who is in it is so no more. Where that leaves nobody to talk to it ends, for this reason if it was answered.
+    /// Removes a participant from the call. The call ends if fewer than two participants are left: with `reason` if it
+    /// was answered, otherwise as MISSED.
     pub(super) async fn leave(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -188,14 +187,14 @@ impl HeldCall {
         call_signals::delete_of(tx.conn(), &[id]).await?;
         tx.record(Change::CallLeft { to: self.audience(), participant: id });
         match self.call.state {
-            // The caller does not wait any longer.
+            // Only the caller is in a ringing call, and they stop waiting.
             CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
             CallState::Ongoing if self.present.len() < 2 => self.end(tx, random, reason).await,
             CallState::Ongoing | CallState::Ended => Ok(()),
         }
     }
 
-    /// With a SYSTEM message that tells of it.
+    /// Ends the call and adds a SYSTEM message about it.
     pub(super) async fn end(&mut self, tx: &mut Transaction<'_>, random: &Random, reason: CallEndReason) -> Result<()> {
         let gone: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
         call_participants::leave(tx.conn(), &gone, self.now).await?;
@@ -215,7 +214,7 @@ impl HeldCall {
         Ok(calls::update(tx.conn(), &self.call).await?)
     }
 
-    /// Whom its end concerns.
+    /// The users who get the events of the call: only the caller if the callee blocks them.
     fn audience(&self) -> Audience {
         match self.call.withheld_from {
             None => Audience::Conversation(self.conversation.id),
@@ -237,7 +236,7 @@ impl HeldCall {
     }
 }
 
-/// What the SYSTEM message says, such as `Missed call` or `Video call, 3 min 12 s`.
+/// The text of the SYSTEM message, such as `Missed call` or `Video call, 3 min 12 s`.
 fn told(call: &Call, reason: CallEndReason, ended_at: DateTime<Utc>) -> String {
     let (name, upper) = match call.kind {
         CallKind::Audio => ("call", "Call"),
@@ -267,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_told_as_people_do() {
+    fn durations_show_at_most_two_units() {
         for (seconds, text) in
             [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (192, "3 min 12 s"), (3600, "1 h 0 min"), (7384, "2 h 3 min")]
         {

@@ -1,5 +1,5 @@
-//! Calls: starting, answering, declining and leaving them, and who sees them. `call_state` has what each does,
-//! `call_keeper` ends those that nobody ends. docs/decisions/0014-calls-in-the-log.md tells why it is so.
+//! Calls: starting, answering, declining, leaving and finding them. `call_state` changes the state of a call, and
+//! `call_keeper` ends calls that no device ends. docs/decisions/0014-calls-in-the-log.md explains the design.
 
 use std::sync::Arc;
 
@@ -19,41 +19,42 @@ pub struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    /// Rings everybody else. Where the conversation has a call already the viewer answers that: so two who call each
-    /// other at once are in one.
+    /// Starts a call that rings for all other participants. If the conversation already has a call, the viewer joins
+    /// it, so that two users who call each other at the same time are in one call.
     pub async fn start(&self, viewer: Viewer, conversation: ConversationId, kind: CallKind) -> Result<Call> {
         let mut tx = self.core.base.log.begin().await?;
         let done = self.start_in(&mut tx, viewer, conversation, kind).await;
         tx.finish(done).await
     }
 
-    /// Of a user's devices the first one is in the call; the others are told so.
+    /// Joins a call with the viewer's device. Returns CONFLICT if another device of the viewer has joined it before.
     pub async fn accept(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let mut tx = self.core.base.log.begin().await?;
         let done = self.accept_in(&mut tx, viewer, id).await;
         tx.finish(done).await
     }
 
-    /// It rings on none of the viewer's devices any more. A direct call is over.
+    /// Stops the ringing on all devices of the viewer. The call ends if it rings for no other user, so a direct call
+    /// always ends.
     pub async fn decline(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let mut tx = self.core.base.log.begin().await?;
         let done = self.decline_in(&mut tx, viewer, id).await;
         tx.finish(done).await
     }
 
-    /// Leaving again, and leaving a call that is over, changes nothing.
+    /// Leaves a call. Leaving it again, or leaving a call that is over, changes nothing.
     pub async fn leave(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let mut tx = self.core.base.log.begin().await?;
         let done = self.leave_in(&mut tx, viewer, id).await;
         tx.finish(done).await
     }
 
-    /// The one that the viewer is in, with whichever device.
+    /// The call that the viewer is in, on any of their devices.
     pub async fn current(&self, viewer: Viewer) -> Result<Option<Call>> {
         Ok(calls::of_user(&mut *self.core.base.connection().await?, viewer.user).await?)
     }
 
-    /// Those that the viewer may see.
+    /// Calls visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
@@ -80,15 +81,19 @@ impl Calls<'_> {
         self.ring(tx, viewer, conversation, kind, &standing, others).await
     }
 
-    /// Whom a call in the conversation is for.
+    /// The users for whom a call in the conversation rings: all other participants. Returns BAD_USER_INPUT if there are
+    /// none, or too many.
     async fn callees(&self, tx: &mut Transaction<'_>, caller: UserId, id: ConversationId) -> Result<Vec<UserId>> {
         let others = participants::others(tx.conn(), id, caller).await?;
         let max = self.core.settings.call_max_group_size;
         if others.is_empty() {
-            return Err(Error::invalid("conversationId", "There is nobody else here to call."));
+            return Err(Error::invalid("conversationId", "This conversation has no other participant to call."));
         }
         if others.len() >= max {
-            return Err(Error::invalid("conversationId", format!("Groups of up to {max} participants can be called.")));
+            return Err(Error::invalid(
+                "conversationId",
+                format!("Calls are allowed in groups of up to {max} participants."),
+            ));
         }
         Ok(others)
     }
@@ -98,13 +103,13 @@ impl Calls<'_> {
         match calls::next_start(tx.conn(), caller, limit, MINUTE).await? {
             None => Ok(()),
             Some(wait) => {
-                Err(Error::RateLimited("CALL_STARTS_PER_MINUTE", wait, "You have started many calls. Wait a little."))
+                Err(Error::RateLimited("CALL_STARTS_PER_MINUTE", wait, "You start too many calls. Try again later."))
             }
         }
     }
 
-    /// A new call. It rings for all who are in no other; where that is nobody it is over at once. One who blocks the
-    /// caller hears nothing of it, and the caller waits in vain.
+    /// Creates a call. It rings for all callees who are in no other call, and ends at once if all are in one. It does
+    /// not ring for a callee who blocks the caller; the caller sees it ringing until it is missed.
     async fn ring(
         &self,
         tx: &mut Transaction<'_>,
@@ -134,7 +139,7 @@ impl Calls<'_> {
         let mut held = HeldCall::of(tx, conversation, call).await?;
         held.enter(tx, self.core, viewer, "conversationId").await?;
         if direct {
-            // To the caller's devices alone, so that a block looks like any call; to the other CallRinging says it all.
+            // Recorded for the caller alone, so that a block is not noticed. CallRinging notifies the callee.
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
         }
         if standing.blocked_by.is_some() {
@@ -187,7 +192,7 @@ impl Calls<'_> {
     }
 }
 
-/// The user takes no part in the conversation any more, which is locked.
+/// Removes a user who leaves the conversation from its call. The conversation must be locked.
 pub(in crate::domain) async fn take_out(
     core: &CallsCore,
     tx: &mut Transaction<'_>,
@@ -196,7 +201,7 @@ pub(in crate::domain) async fn take_out(
 ) -> Result<()> {
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
     let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
-    // To the user as well: what the conversation is told reaches nobody who takes no part in it any more.
+    // Recorded for the user, too: events of the conversation no longer reach them.
     let to = Audience::User(user);
     if let Some(participant) = held.of_user(user).map(|own| own.id) {
         held.leave(tx, &core.base.random, participant, CallEndReason::HungUp).await?;
@@ -208,14 +213,15 @@ pub(in crate::domain) async fn take_out(
     Ok(())
 }
 
-/// Ends the call of a direct conversation, which is locked, because the one blocks the other. It looks like any end.
+/// Ends the call of a direct conversation because one user blocks the other. To the blocked user, it looks as if the
+/// blocker had left or declined. The conversation must be locked.
 pub(in crate::domain) async fn cut(
     core: &CallsCore,
     tx: &mut Transaction<'_>,
     conversation: &Conversation,
     blocker: UserId,
 ) -> Result<()> {
-    debug_assert_eq!(conversation.kind, ConversationKind::Direct, "groups go on as before");
+    debug_assert_eq!(conversation.kind, ConversationKind::Direct, "a block does not affect groups");
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
     let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
     match held.of_user(blocker).map(|own| own.id) {

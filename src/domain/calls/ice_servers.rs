@@ -1,4 +1,4 @@
-//! By which servers a peer connection finds its way: STUN, and TURN with credentials that run out.
+//! The ICE servers for peer connections: STUN servers, and TURN servers with credentials that expire.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ pub struct IceServers<'a> {
     pub(in crate::domain) core: &'a Arc<CallsCore>,
 }
 
-/// As WebRTC's RTCIceServer.
+/// An entry of WebRTC's RTCIceServer list.
 #[derive(Debug)]
 pub struct IceServer {
     pub urls: Vec<String>,
     pub credentials: Option<Credentials>,
 }
 
-/// Of a TURN server.
+/// Credentials for the TURN servers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub username: String,
@@ -30,7 +30,7 @@ pub struct Credentials {
 }
 
 impl IceServers<'_> {
-    /// With credentials of the viewer's own, good for a while.
+    /// The configured servers, with TURN credentials for the viewer that expire after TURN_TTL.
     pub fn list(&self, viewer: Viewer) -> Vec<IceServer> {
         let settings = &self.core.webrtc;
         let mut servers = Vec::new();
@@ -48,8 +48,8 @@ impl IceServers<'_> {
 }
 
 impl Credentials {
-    /// draft-uberti-behave-turn-rest-00, section 2.2: the username is the Unix time of its end and whose it is, the
-    /// password its HMAC-SHA1.
+    /// Credentials by draft-uberti-behave-turn-rest-00, section 2.2: the username is the Unix time of expiry and the
+    /// user's id, and the password is the HMAC-SHA1 of the username.
     fn new(secret: &str, user: UserId, end: DateTime<Utc>) -> Self {
         let username = format!("{}:{user}", end.timestamp());
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
@@ -63,9 +63,10 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    /// The password is what `printf %s "$username" | openssl dgst -sha1 -hmac "$secret" -binary | base64` gives.
+    /// The expected password is the output of
+    /// `printf %s "$username" | openssl dgst -sha1 -hmac "$secret" -binary | base64`.
     #[test]
-    fn credentials_are_those_of_openssl() {
+    fn credentials_match_those_computed_by_openssl() {
         let end = DateTime::from_timestamp(1_795_300_181, 999_000_000).unwrap_or_default();
         let credentials = Credentials::new("sekrit", UserId(Uuid::from_u128(1)), end);
         assert_eq!(credentials.username, "1795300181:usr_00000000000000000000000001");

@@ -1,4 +1,4 @@
-//! Bans: users for whom no invite to a group works.
+//! Bans: a banned user cannot join the group by any invite.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Conversations: opening them, and who sees them.
+//! Conversations: creating, changing, listing and finding them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::store::locks;
 use crate::store::messaging::messages::SystemEventKind;
 use crate::store::people::{blocks, users};
 
-/// To who took part and was shown as much.
-pub(super) const GONE: Error = Error::NotFound("You take no part in this conversation any more.");
+/// Error for a viewer who was a participant and has left or was removed.
+pub(super) const GONE: Error = Error::NotFound("You are no longer a participant of this conversation.");
 
 pub struct Conversations<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -36,31 +36,31 @@ pub struct Conversations<'a> {
 pub struct NewGroup {
     pub title: String,
     pub topic: Option<String>,
-    /// The creator may be among them or not, and nobody counts twice.
+    /// The other participants. The creator and duplicates are ignored.
     pub participants: Vec<UserId>,
-    /// Whether those who join later may see what was before.
+    /// Whether users who join later see earlier messages.
     pub history_visible: bool,
     /// One of the creator's own pictures.
     pub avatar: Option<AttachmentId>,
 }
 
-/// What is to be different about a group; None stays as it is.
+/// Changes of a group. None leaves a field unchanged.
 #[derive(Debug, Default)]
 pub struct GroupChanges {
     pub title: Option<String>,
-    /// An empty one is none.
+    /// An empty topic removes the topic.
     pub topic: Option<String>,
-    /// For those who join from then on.
+    /// Applies to users who join after the change.
     pub history_visible: Option<bool>,
-    /// One of the viewer's own pictures; `Some(None)` is none.
+    /// One of the viewer's own pictures. `Some(None)` removes the avatar.
     pub avatar: Option<Option<AttachmentId>>,
 }
 
 impl Conversations<'_> {
-    /// The one direct conversation with that user, made on first use.
+    /// Returns the direct conversation of the viewer with the other user, and creates it on first use.
     pub async fn open_direct(&self, viewer: Viewer, other: UserId) -> Result<Conversation> {
         if other == viewer.user {
-            return Err(Error::invalid("userId", "A direct conversation is with somebody else."));
+            return Err(Error::invalid("userId", "You cannot have a direct conversation with yourself."));
         }
         let (low, high) = (viewer.user.min(other), viewer.user.max(other));
         let mut connection = self.core.base.connection().await?;
@@ -86,7 +86,7 @@ impl Conversations<'_> {
         let done = self.insert_direct(&mut tx, viewer.user, other, direct).await;
         match tx.finish(done).await? {
             Some(conversation) => Ok(conversation),
-            // The other side was first, this very instant.
+            // A concurrent request has created it.
             None => conversations::direct_of(&mut *self.core.base.connection().await?, low, high)
                 .await?
                 .ok_or(Error::Conflict(Violation::new("userId", "The conversation changed meanwhile. Try again."))),
@@ -145,7 +145,7 @@ impl Conversations<'_> {
         Ok(inserted)
     }
 
-    /// What is set to what it is already changes nothing, and nobody hears of it.
+    /// Changes a group. A field that is set to its present value changes nothing, and no user is notified of it.
     pub async fn update_group(
         &self,
         viewer: Viewer,
@@ -159,7 +159,7 @@ impl Conversations<'_> {
         check.done()?;
         self.core.base.take(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar {
-            // Nobody makes squares of what they may not choose.
+            // Checks the viewer's role first: making the square thumbnails is costly.
             let mut tx = self.core.base.log.begin().await?;
             let before = check_update(&mut tx, viewer, id, &changes).await;
             if tx.finish(before).await?.conversation.avatar_id != Some(avatar) {
@@ -228,27 +228,27 @@ impl Conversations<'_> {
         Ok(conversations::list(&mut *self.core.base.connection().await?, viewer.user, &filter, after, limit).await?)
     }
 
-    /// Fails where the viewer takes no part in it.
+    /// Returns NOT_FOUND if the viewer is not a participant.
     pub async fn get(&self, viewer: Viewer, id: ConversationId) -> Result<Conversation> {
         self.find(viewer, id).await?.ok_or(NO_CONVERSATION)
     }
 
-    /// None where the viewer takes no part in it.
+    /// None if the viewer is not a participant.
     pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
         Ok(self.find_many(viewer, &[id]).await?.pop())
     }
 
-    /// Those that the viewer takes part in.
+    /// The conversations in which the viewer is a participant.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
         Ok(conversations::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Those participants of whose conversations the viewer is one, too.
+    /// The participants in whose conversations the viewer is a participant, too.
     pub async fn find_participants(&self, viewer: Viewer, ids: &[ParticipantId]) -> Result<Vec<Participant>> {
         Ok(participants::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Over the conversations that are neither muted nor archived.
+    /// Number of unread messages in the viewer's conversations that are neither muted nor archived.
     pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
         let now = self.core.base.now();
         Ok(conversations::unread_count(&mut *self.core.base.connection().await?, viewer.user, now).await?)
@@ -275,7 +275,8 @@ impl Conversations<'_> {
         }
     }
 
-    /// None where the pair has its direct conversation already. Somebody who blocks the opener does not hear of it.
+    /// Returns None if the two users already have a direct conversation. If the other user blocks the opener, the
+    /// conversation is hidden from them.
     async fn insert_direct(
         &self,
         tx: &mut Transaction<'_>,
@@ -298,14 +299,14 @@ impl Conversations<'_> {
         Ok(Some(conversation))
     }
 
-    /// Shows the viewer a direct conversation that was kept back, because the viewer blocks the one who opened it.
+    /// Shows the viewer a direct conversation that was hidden from them, because they blocked the user who opened it.
     async fn announce(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
         let mut tx = self.core.base.log.begin().await?;
         let done = announce_in(&mut tx, viewer.user, id).await;
         tx.finish(done).await
     }
 
-    /// None where the pair has its direct conversation already.
+    /// Returns None if the two users already have a direct conversation.
     async fn insert(
         &self,
         tx: &mut Transaction<'_>,
@@ -343,7 +344,7 @@ impl Conversations<'_> {
     }
 }
 
-/// The group as it is, locked, if the viewer may change so much of it.
+/// Locks the group. Returns FORBIDDEN if the viewer's role does not allow the changes.
 async fn check_update(
     tx: &mut Transaction<'_>,
     viewer: Viewer,
@@ -360,7 +361,7 @@ async fn check_update(
     Ok(group)
 }
 
-/// Shows a conversation to one who was kept from it; nothing changes for anybody else.
+/// Shows a conversation to a user from whom it was hidden. Nothing changes for the other user.
 pub(in crate::domain) async fn announce_in(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
     conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
     if participants::announce(tx.conn(), id, user).await? {

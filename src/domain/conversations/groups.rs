@@ -1,4 +1,4 @@
-//! A group while it changes: locked by a transaction, with what the viewer is in it.
+//! A group in a transaction that changes it: the locked conversation and the viewer's role.
 
 use crate::domain::base::Base;
 use crate::domain::error::{Error, NO_CONVERSATION, Result};
@@ -13,42 +13,43 @@ use crate::store::conversations::removed_participants;
 
 pub(super) struct Group {
     pub(super) conversation: Conversation,
-    /// None where the viewer takes no part in it.
+    /// None if the viewer is not a participant.
     pub(super) role: Option<ParticipantRole>,
 }
 
 impl Group {
-    /// Fails where the viewer takes no part in it, and where it is a direct conversation.
+    /// Locks the group. Returns NOT_FOUND if the viewer is not a participant, and BAD_USER_INPUT if it is a direct
+    /// conversation.
     pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
         let group = Self::lock_any(tx, viewer, id).await?;
         if group.role.is_none() {
             return Err(NO_CONVERSATION);
         }
         if group.conversation.kind == ConversationKind::Direct {
-            return Err(Error::invalid("conversationId", "This is a direct conversation and no group."));
+            return Err(Error::invalid("conversationId", "This is a direct conversation, not a group."));
         }
         Ok(group)
     }
 
-    /// The same, of whoever has an invite.
+    /// Locks the group for a viewer who may join it by an invite. They need not be a participant.
     pub(super) async fn lock_any(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
         let conversation = conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
         let role = role_of(tx, id, viewer.user).await?;
         Ok(Self { conversation, role })
     }
 
-    /// FORBIDDEN where the viewer may not.
+    /// Returns FORBIDDEN if the viewer's role does not allow the action.
     pub(super) fn check(&self, action: Action) -> Result<()> {
         permissions::check(self.conversation.kind, self.role.ok_or(NO_CONVERSATION)?, action)
     }
 
-    /// The role of another participant.
+    /// The role of a participant. Returns NOT_FOUND if the user is not a participant.
     pub(super) async fn role_of(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<ParticipantRole> {
         role_of(tx, self.conversation.id, user).await?.ok_or(Error::NotFound("No such participant."))
     }
 
-    /// Lets in users who take no part yet. What was before counts as read, and is hidden from them where the group
-    /// says so.
+    /// Adds users who are not participants yet. Earlier messages count as read for them, and are hidden from them if
+    /// the group hides its history.
     pub(super) async fn admit(&mut self, base: &Base, tx: &mut Transaction<'_>, users: &[UserId]) -> Result<()> {
         let now = base.now();
         let conversation = &mut self.conversation;
@@ -70,7 +71,7 @@ impl Group {
             })
             .collect();
         participants::insert(tx.conn(), &rows).await?;
-        // Joining or being added ends a removal and a ban.
+        // A user who joins or is added is no longer removed or banned.
         removed_participants::forget(tx.conn(), conversation.id, users).await?;
         conversation.participant_count =
             conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
@@ -82,13 +83,13 @@ impl Group {
         Ok(())
     }
 
-    /// Whether so many more have room.
+    /// Whether `more` users can join without exceeding the maximum size of a group.
     pub(super) fn has_room(&self, base: &Base, more: usize) -> bool {
         let there = usize::try_from(self.conversation.participant_count).unwrap_or_default();
         there.saturating_add(more) <= base.limits.max_group_size
     }
 
-    /// Something about it changed that all who take part can see.
+    /// Records a change of the group that all participants can see.
     pub(super) fn updated(&self, tx: &mut Transaction<'_>) {
         tx.record(Change::ConversationUpdated { conversation: self.conversation.id });
     }

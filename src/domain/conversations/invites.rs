@@ -1,4 +1,4 @@
-//! Invites: codes that let whoever has one into a group.
+//! Invites: codes with which a user can join a group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::store::conversations::invites::{self, Invite};
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
-/// Random bytes of a code: 144 bits, which base64 writes without a rest.
+/// Number of random bytes in a code: 144 bits, which base64 encodes without padding.
 const CODE_BYTES: usize = 18;
 
-/// The one error for a code that is unknown, revoked, expired, used up or closed to the viewer.
+/// Error for every code that does not work: unknown, revoked, expired, used up, or not allowed for the viewer.
 const NO_INVITE: Error = Error::NotFound("No such invite.");
 
 pub struct Invites<'a> {
@@ -36,9 +36,9 @@ pub struct Invites<'a> {
 #[derive(Debug)]
 pub struct NewInvite {
     pub conversation: ConversationId,
-    /// None is never.
+    /// None means that the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
-    /// None is as often as anybody likes.
+    /// None means unlimited uses.
     pub max_uses: Option<i32>,
 }
 
@@ -47,10 +47,10 @@ impl Invites<'_> {
         let now = self.core.base.now();
         let mut check = Check::default();
         if new.expires_at.is_some_and(|at| at <= now) {
-            check.fail("expiresAt", "An invite expires in the future.");
+            check.fail("expiresAt", "The expiry of an invite must be in the future.");
         }
         if new.max_uses.is_some_and(|max| max < 1) {
-            check.fail("maxUses", "An invite has one use at least.");
+            check.fail("maxUses", "An invite must allow at least one use.");
         }
         check.done()?;
         self.core.base.take(Rate::Invites, viewer, 1)?;
@@ -70,7 +70,7 @@ impl Invites<'_> {
         Ok(invite)
     }
 
-    /// It lets nobody in from here on.
+    /// Deletes the invite. Its code no longer works.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -78,7 +78,8 @@ impl Invites<'_> {
         tx.finish(done).await
     }
 
-    /// Who takes part already stays as they are, and uses nothing: a join may be tried again.
+    /// Adds the viewer to the group of the invite. A viewer who is a participant already consumes no use, so a join can
+    /// be retried.
     pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         self.core.base.take(Rate::Joins, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -95,7 +96,7 @@ impl Invites<'_> {
         if group.role.is_some() {
             return Ok(group.conversation);
         }
-        // Once more, now that nobody else can use it.
+        // Read again under a lock, so that concurrent joins cannot exceed the number of uses.
         let invite = invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
         let invite = invite.ok_or(NO_INVITE)?;
         refuse_removed(tx.conn(), viewer, &invite).await?;
@@ -110,7 +111,7 @@ impl Invites<'_> {
         Ok(group.conversation)
     }
 
-    /// The group of a valid code. Fails with NOT_FOUND for a viewer who may not join by it.
+    /// The group of a valid code. Returns NOT_FOUND if the viewer may not join by it.
     pub async fn preview(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         let mut connection = self.core.base.connection().await?;
         let invite = by_code(&mut connection, code).await?;
@@ -139,7 +140,7 @@ impl Invites<'_> {
         Ok(pages)
     }
 
-    /// Those into groups that the viewer may invite to.
+    /// Invites to the groups in which the viewer may invite users.
     pub async fn find_many(&self, viewer: Viewer, ids: &[InviteId]) -> Result<Vec<Invite>> {
         let rows = invites::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?;
         let may = |role| permissions::may(ConversationKind::Group, role, Action::Invite);
@@ -148,7 +149,7 @@ impl Invites<'_> {
 }
 
 async fn by_code(conn: &mut Connection, code: &str) -> Result<Invite> {
-    // What can be no code is not looked for, and Postgres takes no NUL.
+    // Malformed codes cost no query. Some contain a NUL, which Postgres does not accept.
     if URL_SAFE_NO_PAD.decode(code).is_err() {
         return Err(NO_INVITE);
     }
@@ -177,7 +178,7 @@ async fn revoke_in(tx: &mut Transaction<'_>, viewer: Viewer, id: InviteId) -> Re
         Err(Error::NotFound(_)) => return Err(NO_INVITE),
         group => group?,
     };
-    // Who may not invite does not see it.
+    // A participant who may not invite users does not see invites.
     group.check(Action::Invite).map_err(|_| NO_INVITE)?;
     if !invites::delete(tx.conn(), id).await? {
         return Err(NO_INVITE);

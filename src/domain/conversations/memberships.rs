@@ -1,4 +1,4 @@
-//! A participant's own state in a conversation, that nobody else sees: archived, pinned, muted.
+//! A participant's own state in a conversation, which other users do not see: archived, pinned, muted.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct Memberships<'a> {
 }
 
 impl Memberships<'_> {
-    /// A new message leaves it as it is. What was so already is no change, and told to nobody.
+    /// Changes the viewer's own state. New messages do not change it. If all values are set already, there is no event.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;

@@ -1,4 +1,4 @@
-//! Who takes part in a group: adding, leaving, removing, and the roles.
+//! Participants of conversations: adding, removing and leaving, and the roles in groups.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
-/// Of so many who are added at once each is told of; of more, how many they are.
+/// Number of added users up to which each gets a SYSTEM message. For more, one message has their number.
 const TOLD_ONE_BY_ONE: usize = 10;
 
 pub struct Participants<'a> {
@@ -28,7 +28,7 @@ pub struct Participants<'a> {
 }
 
 impl Participants<'_> {
-    /// Existing participants are unchanged. Bans of the added users are lifted.
+    /// Adds users to a group. Existing participants stay unchanged. Bans of the added users are lifted.
     pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
         let mut seen = HashSet::new();
         let wanted: Vec<UserId> = users.iter().copied().filter(|user| seen.insert(*user)).collect();
@@ -78,7 +78,7 @@ impl Participants<'_> {
         Error::invalid("userIds", format!("A group has at most {} participants.", self.core.base.limits.max_group_size))
     }
 
-    /// An owner who makes another the owner becomes an admin.
+    /// Sets the role of a participant. If it makes them the owner, the present owner becomes an admin.
     pub async fn set_role(
         &self,
         viewer: Viewer,
@@ -107,10 +107,10 @@ impl Participants<'_> {
             return Ok(group.conversation);
         }
         if before == ParticipantRole::Owner {
-            return Err(Error::invalid("role", "A group has an owner: make somebody else the owner."));
+            return Err(Error::invalid("role", "A group needs an owner. Make another participant the owner instead."));
         }
         if role == ParticipantRole::Owner {
-            // First, so that there are never two.
+            // Done first, so that the group never has two owners.
             participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
         }
@@ -121,8 +121,8 @@ impl Participants<'_> {
         Ok(group.conversation)
     }
 
-    /// An owner who leaves hands over to the longest-standing admin, else to the longest-standing member. The last one
-    /// takes the group along.
+    /// Removes the viewer from a group. If they are the owner, the longest-standing admin becomes the owner, or else
+    /// the longest-standing member. The group is deleted with its last participant.
     pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -130,8 +130,8 @@ impl Participants<'_> {
         tx.finish(done).await.map(drop)
     }
 
-    /// Fails where the viewer may not remove that participant; `leave` is for the viewer. Existing invites no longer work
-    /// for the user. With `ban`, later ones do not work either.
+    /// Removes another participant. Returns FORBIDDEN if the viewer's role does not allow it. Existing invites no
+    /// longer work for the removed user. With `ban`, later ones do not work either.
     pub async fn remove(
         &self,
         viewer: Viewer,
@@ -140,7 +140,7 @@ impl Participants<'_> {
         ban: bool,
     ) -> Result<Conversation> {
         if user == viewer.user {
-            return Err(Error::invalid("userId", "To go yourself, leave the conversation."));
+            return Err(Error::invalid("userId", "You cannot remove yourself. Leave the conversation instead."));
         }
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -168,13 +168,13 @@ impl Participants<'_> {
         Ok(group.conversation)
     }
 
-    /// Takes the user out of every conversation, as one whose account is deleted. A direct conversation stays with the
-    /// other.
+    /// Removes the user from all conversations, because their account is deleted. A direct conversation stays for the
+    /// other user.
     pub(in crate::domain) async fn leave_all_in(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
         let ids: Vec<_> =
             participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
         let mut locked = conversations::lock_many(tx.conn(), &ids).await?;
-        // As they are now that nobody can change them.
+        // Read after the locks are taken, so that the roles cannot change.
         let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
         for row in participants::memberships(tx.conn(), &pairs).await? {
             let row = row.participant;
@@ -185,7 +185,8 @@ impl Participants<'_> {
         Ok(())
     }
 
-    /// Of a conversation that is locked. An owner hands over, and the last one takes it along.
+    /// Removes a participant from a locked conversation. An owner gets a successor. The conversation is deleted with
+    /// its last participant.
     async fn take_out(
         &self,
         tx: &mut Transaction<'_>,
@@ -198,7 +199,7 @@ impl Participants<'_> {
         if conversation.participant_count > 1 {
             calls::take_out(&self.core.calls, tx, conversation, user).await?;
         }
-        // Whoever is gone hears of it by this event alone.
+        // The removed user gets only this event, because the others go to participants.
         tx.record(Change::ConversationRemoved { user, conversation: id });
         conversation.participant_count -= 1;
         if conversation.participant_count == 0 {

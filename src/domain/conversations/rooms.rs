@@ -1,4 +1,4 @@
-//! Who has a conversation open.
+//! Rooms: the users who have a conversation open.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,15 +20,16 @@ pub struct Rooms<'a> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomEvent {
-    /// Everybody who is there, the viewer too, in the order of their ids.
+    /// The users in the room, including the viewer, in the order of their ids.
     Snapshot(Vec<UserId>),
     Entered(UserId),
     Left(UserId),
 }
 
 impl Rooms<'_> {
-    /// The viewer is in the room until the stream is dropped: who is there, and then who comes and goes. Somebody with
-    /// two devices is there once. It fails once the viewer takes no part in the conversation any more.
+    /// Puts the viewer into the room until the stream is dropped. The stream begins with a snapshot, and then has each
+    /// user who enters or leaves. A user with two devices is in the room once. Users who block the viewer or whom the
+    /// viewer blocks are left out. The stream fails with NOT_FOUND when the viewer is no longer a participant.
     pub async fn enter(
         &self,
         viewer: Viewer,

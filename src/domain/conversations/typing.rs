@@ -1,4 +1,4 @@
-//! Who is typing.
+//! Typing: which users are typing in a conversation.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Typings<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
 }
 
-/// Somebody has begun to type, or ended.
+/// A user has started or stopped typing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Typing {
     pub conversation: ConversationId,
@@ -27,10 +27,11 @@ pub struct Typing {
 }
 
 impl Typings<'_> {
-    /// It lapses after TYPING_TIMEOUT, unless said again; who says it again is no event.
+    /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again, which causes no
+    /// event. Returns NOT_FOUND if the viewer is not a participant.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
         self.core.base.take(Rate::Announcements, viewer, 1)?;
-        // Whose streams come here needs no look at Postgres.
+        // A user who listens to the conversation on this node is a participant. Others are looked up in Postgres.
         if !self.core.base.log.is_listener(viewer.user, conversation) {
             Conversations { core: self.core }.get(viewer, conversation).await?;
         }
@@ -38,8 +39,8 @@ impl Typings<'_> {
         Ok(())
     }
 
-    /// The others in the conversation: first those who are typing now, then each change. It fails once the viewer takes
-    /// no part any more.
+    /// Typing of the other participants: first the users who are typing now, then each change. The stream fails with
+    /// NOT_FOUND when the viewer is no longer a participant.
     pub async fn watch(
         &self,
         viewer: Viewer,
@@ -61,7 +62,7 @@ impl Typings<'_> {
         })
     }
 
-    /// Whether the user is typing, and the viewer may know. Where Postgres is away it waits.
+    /// Whether the user is typing and the viewer may see it. Waits while Postgres is unavailable.
     pub(in crate::domain) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
         user != viewer
             && self.core.live.is_typing(conversation, user)

@@ -1,4 +1,4 @@
-//! What changes live in a conversation, for whoever takes part in it.
+//! Changes of the live state of a conversation, such as typing, for one participant.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -15,7 +15,7 @@ pub(super) struct ConversationWatch {
 }
 
 impl ConversationWatch {
-    /// Fails where the viewer takes no part.
+    /// Returns NOT_FOUND if the viewer is not a participant.
     pub(super) async fn open(
         core: &Arc<ConversationsCore>,
         viewer: Viewer,
@@ -28,8 +28,8 @@ impl ConversationWatch {
         Ok(Self { watch: core.live.watch(vec![topic(conversation)]), departure })
     }
 
-    /// All that has changed since, at least one thing. It fails once the viewer takes no part any more, and is not to be
-    /// asked again.
+    /// Waits for at least one change and returns all changes since the last call. Returns NOT_FOUND when the viewer is
+    /// no longer a participant; it must not be called again after that.
     pub(super) async fn changed(&mut self) -> Result<Vec<Subject>> {
         tokio::select! {
             biased;

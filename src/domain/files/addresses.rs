@@ -1,4 +1,4 @@
-//! Where files can be downloaded: signed once for all who ask in the same half hour.
+//! Download URLs of files. All clients that ask in the same half hour get the same URL, which is signed once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,26 +10,27 @@ use quick_cache::sync::Cache;
 use crate::blobs::{Blobs, Download};
 use crate::domain::error::Result;
 
-/// How long an address stays the same, so that browsers keep what they got by it.
+/// Time for which the URL of a file stays the same, so that browsers can cache the file.
 const WINDOW: TimeDelta = TimeDelta::minutes(30);
-/// How long an address is good, from the beginning of its window: for the rest of that and half an hour more.
+/// Time for which a URL is valid, from the start of its window: to the end of the window and half an hour more.
 const TTL: Duration = Duration::from_hours(1);
-/// Bytes of addresses that a node keeps until there are others, and how many that are about.
+/// Size of a node's cache of URLs, in bytes of keys and URLs.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// Estimated number of URLs in a full cache.
 const ADDRESSES: usize = 8 * 1024;
 
-/// Where something can be downloaded.
+/// A signed URL for a download.
 #[derive(Clone, Debug)]
 pub struct Address {
     pub url: Arc<str>,
-    /// From then on there is another, which is good for longer.
+    /// Time from which a new URL, valid for longer, is available.
     pub fresh_until: DateTime<Utc>,
 }
 
-/// An object's key, and the beginning of the time in which its address is the same.
+/// Key of an object in S3, and the start of the URL's window.
 type Key = (String, DateTime<Utc>);
 
-/// Those that a node has signed.
+/// Cache of the URLs that this node has signed.
 pub(super) struct Addresses(Cache<Key, Arc<str>, Weight>);
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Attachments: who sees them, their addresses, and what messages have of them.
+//! Attachments: their visibility, their download URLs, and their use in messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::store::files::attachment_uses::Use;
 use crate::store::files::attachments::{self, Attachment, AttachmentKind, AttachmentState};
 use crate::store::messaging::messages::MessageKind;
 
-/// Attachments of one message.
+/// Maximum number of attachments of one message.
 pub const MAX_ATTACHMENTS: u16 = 10;
 
-/// What RFC 8187 lets stand in a file name as it is: its attr-char.
+/// Characters of a file name that are percent-encoded: all but the `attr-char` of RFC 8187.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -40,12 +40,12 @@ pub struct Attachments<'a> {
 }
 
 impl Attachments<'_> {
-    /// Those that the viewer may see: their own, those of messages that they see, and avatars.
+    /// Attachments visible to the viewer: their own, those of messages visible to them, and avatars.
     pub async fn find_many(&self, viewer: Viewer, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
         Ok(attachments::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// None until it is READY. For somebody who may see it.
+    /// Download URL of the file. None until the attachment is READY. The caller has checked that the viewer may see it.
     pub async fn address(&self, attachment: &Attachment) -> Result<Option<Address>> {
         if attachment.state != AttachmentState::Ready {
             return Ok(None);
@@ -57,7 +57,8 @@ impl Attachments<'_> {
             .map(Some)
     }
 
-    /// The same of a scaled-down picture; None where there is none. A square, once the picture was made an avatar.
+    /// Download URL of a scaled-down picture. None if the attachment is not READY or has no thumbnails. The picture is
+    /// square if the attachment has ever been set as an avatar.
     pub async fn thumbnail_address(&self, attachment: &Attachment, size: Size) -> Result<Option<Address>> {
         if attachment.state != AttachmentState::Ready || !attachment.has_thumbnails {
             return Ok(None);
@@ -73,7 +74,8 @@ impl Attachments<'_> {
     }
 }
 
-/// RFC 6266: shown in place where that is safe, and its name in the form of old and of RFC 8187.
+/// Content-Disposition header by RFC 6266: `inline` for content types that a browser can safely show, otherwise
+/// `attachment`. The file name is given twice, in ASCII for old clients and as RFC 8187 encodes it.
 fn disposition(file_name: &str, content_type: &str) -> String {
     let how = if is_inline_safe(content_type) { "inline" } else { "attachment" };
     let plain = |c: char| if c == ' ' || c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') { c } else { '_' };
@@ -81,7 +83,8 @@ fn disposition(file_name: &str, content_type: &str) -> String {
     format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(file_name, ENCODED))
 }
 
-/// The attachments that messages are to be sent with, which are held until the transaction ends.
+/// The attachments of messages to send. Their rows are locked until the transaction ends, so that the sweeper cannot
+/// remove them.
 #[derive(Default)]
 pub(in crate::domain) struct HeldAttachments(HashMap<AttachmentId, Attachment>);
 
@@ -92,8 +95,9 @@ impl FromIterator<Attachment> for HeldAttachments {
 }
 
 impl HeldAttachments {
-    /// The kind of a message that the sender sends with these: that of all of them, or FILE. Somebody else's must have
-    /// come by a message that the sender sees.
+    /// The kind of a message with these attachments: their common kind, FILE if their kinds differ, TEXT if there are
+    /// none. An attachment of another user is allowed only if `forwarded`; the caller has then checked that the sender
+    /// can see a message with it.
     pub(super) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {
         let mut violations = Vec::new();
         let mut kinds = Vec::with_capacity(ids.len());
@@ -126,7 +130,7 @@ impl HeldAttachments {
     }
 }
 
-/// Each in its place.
+/// The rows that attach the files to `of`, with their positions from 0.
 pub(in crate::domain) fn uses<Of: Copy>(of: Of, ids: &[AttachmentId]) -> impl Iterator<Item = Use<Of>> {
     ids.iter().zip(0..).map(move |(&attachment, position)| Use { of, position, attachment })
 }

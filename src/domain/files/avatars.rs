@@ -1,4 +1,4 @@
-//! Avatars: pictures of users and groups, for everybody to see.
+//! Avatars: pictures of users and groups, visible to every signed-in user.
 
 use super::core::FilesCore;
 use super::uploads::{self, EXAMINATION};
@@ -9,13 +9,13 @@ use crate::ids::AttachmentId;
 use crate::log::Transaction;
 use crate::store::files::attachments::{self, Attachment, AttachmentKind, AttachmentState};
 
-/// The field that they come in.
+/// Name of the input field with the attachment's id.
 const PATH: &str = "avatarId";
 
-const SLOW: Error = Error::Overloaded("It takes too long to make an avatar of this picture. Try again in a moment.");
+const SLOW: Error = Error::Overloaded("Making an avatar of this picture takes too long. Try again in a moment.");
 
-/// Makes squares of what is to become an avatar: one of the viewer's own pictures, READY. It is kept meanwhile, and shown
-/// as it was until `show_square`.
+/// Makes the square thumbnails of a picture before it is set as an avatar. The picture must be READY and the viewer's
+/// own. It is protected from the sweeper meanwhile. Clients get its former thumbnails until `show_square`.
 pub(in crate::domain) async fn prepare(core: &FilesCore, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<()> {
     let row = check(uploads::keep(core, viewer, id).await?)?;
     if row.squared {
@@ -25,13 +25,14 @@ pub(in crate::domain) async fn prepare(core: &FilesCore, viewer: Viewer, id: Att
     tokio::time::timeout(EXAMINATION, squared).await.unwrap_or(Err(SLOW))
 }
 
-/// From here to the end of the transaction it can be referred to.
+/// Locks the picture until the transaction ends, so that the sweeper cannot remove it.
 pub(in crate::domain) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: AttachmentId) -> Result<()> {
     let row = attachments::hold(tx.conn(), &[id]).await?.pop();
     check(row.filter(|row| row.uploader_id == Some(viewer.user))).map(drop)
 }
 
-/// Its thumbnails are squares from now on. After what else is written: who deletes an account locks the user first.
+/// Makes the square thumbnails the visible ones. It must be the last write of the transaction: the deletion of an
+/// account also locks the user before the attachment.
 pub(in crate::domain) async fn show_square(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<()> {
     Ok(attachments::set_squared(tx.conn(), id).await?)
 }
@@ -41,6 +42,6 @@ fn check(row: Option<Attachment>) -> Result<Attachment> {
     if (row.state, row.kind) == (AttachmentState::Ready, AttachmentKind::Image) {
         Ok(row)
     } else {
-        Err(Error::invalid(PATH, "An avatar is a picture that is completely uploaded."))
+        Err(Error::invalid(PATH, "An avatar must be a completely uploaded picture."))
     }
 }

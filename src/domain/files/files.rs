@@ -1,4 +1,4 @@
-//! Where the bytes of attachments are, and what is done to them: looked into, scanned, cut to squares, removed.
+//! The objects of attachments in S3: examining and scanning them, making square thumbnails, and deleting them.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
@@ -19,18 +19,18 @@ use crate::media::{self, For, Inspected, Kind, Rejection, Size, Thumbnail, Works
 use crate::scanner::{self, Scanner, Verdict};
 use crate::store::files::attachments::{Attachment, AttachmentKind, AttachmentState};
 
-/// Files that a node has on its disk at once to look into, or as many as it has workers: one comes while another is read.
+/// Number of files that a node has on its disk for examination at once, or its number of workers if that is larger. It
+/// downloads some while it inspects others.
 const SEATS: usize = 4;
-/// Bytes of a file whose checksum is computed.
+/// Size in bytes of the buffer for computing a checksum.
 const HASHED_AT_ONCE: usize = 64 * 1024;
 
-const REPLACED: &str = "The file was replaced while it was looked into.";
+const REPLACED: &str = "The file was replaced while it was examined.";
 
-/// It would be so at the next try, too.
-const NOT_SCANNED: &str =
-    "The virus scanner cannot look through this file: it is too large, or too much is packed into it.";
+/// The file is rejected, because a retry would give the same result.
+const NOT_SCANNED: &str = "The virus scanner cannot scan this file: the file or its unpacked content is too large.";
 
-/// Seconds until a user with too many waiting files tries again: most files take less to inspect.
+/// Time until a retry makes sense for a user with too many waiting files. Most files take less time to inspect.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(in crate::domain) struct Files {
@@ -38,18 +38,18 @@ pub(in crate::domain) struct Files {
     pub(super) settings: Settings,
     pub(super) addresses: Addresses,
     workshop: Workshop,
-    /// None where nothing is scanned.
+    /// None if no scanner is configured.
     scanner: Option<Scanner>,
-    /// Disk space for a few files, granted to the users in turn.
+    /// Permits for files on disk, granted to the users in turn.
     seats: Pool<UserId>,
 }
 
-/// An object of an attachment.
+/// An object of an attachment in S3.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::domain) enum Object {
-    /// As its uploader stores it. Nobody else ever gets it: its address may be used again.
+    /// The file as its uploader has stored it. No client can download it, because its uploader can still replace it.
     Upload,
-    /// What was looked into, without what a picture tells of its maker.
+    /// The examined file. Pictures have no metadata such as EXIF.
     Original,
     Thumbnail(Size),
     Square(Size),
@@ -67,7 +67,7 @@ impl Object {
         Self::Square(Size::Large),
     ];
 
-    /// The key that S3 has it under.
+    /// The key of the object in S3.
     pub(super) fn key(self, id: AttachmentId) -> String {
         match self {
             Self::Upload => format!("uploads/{id}"),
@@ -86,10 +86,11 @@ fn name(size: Size) -> &'static str {
     }
 }
 
-/// Why there is no READY attachment.
+/// Why an attachment does not become READY.
 enum Refusal {
-    /// It is the file's fault; the words are for the person who sent it.
+    /// The file is not allowed. The text is for the user who uploaded it.
     Rejected(String),
+    /// The examination has failed, and can be repeated.
     Failed(Error),
 }
 
@@ -144,7 +145,7 @@ impl Files {
         }
     }
 
-    /// Bytes that a file of the kind may have.
+    /// Maximum size of a file of this kind in bytes.
     pub(super) fn max_bytes(&self, kind: AttachmentKind) -> i64 {
         let own = match kind {
             AttachmentKind::Image => self.settings.max_image_bytes,
@@ -155,7 +156,8 @@ impl Files {
         own.min(self.settings.max_upload_bytes)
     }
 
-    /// The upload as it is now: READY, with all objects in their places, or REJECTED.
+    /// Examines an upload. Returns the attachment as READY, with all objects stored, or as REJECTED. The caller stores
+    /// the row.
     pub(super) async fn examine(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment> {
         match self.take_in(upload, user).await {
             Ok(ready) => Ok(ready),
@@ -171,7 +173,7 @@ impl Files {
         let key = Object::Upload.key(upload.id);
         let head = self.blobs.head(&key).await?.ok_or_else(|| missing("Nothing has been uploaded yet."))?;
         if head.byte_size != upload.byte_size.unsigned_abs() {
-            let reason = format!("The file has {} bytes and not {}.", head.byte_size, upload.byte_size);
+            let reason = format!("The file has {} bytes instead of {}.", head.byte_size, upload.byte_size);
             return Err(Refusal::Rejected(reason));
         }
         let _seat = self.seat(user).await?;
@@ -182,7 +184,7 @@ impl Files {
         if let Some(expected) = &upload.sha256
             && sha256(file.path()).await? != *expected
         {
-            return Err(Refusal::Rejected("The file's checksum is not the one that was said.".to_owned()));
+            return Err(Refusal::Rejected("The file does not have the declared SHA-256.".to_owned()));
         }
         self.scan(&file).await?;
         let found = self.workshop.inspect(file.path(), &upload.content_type, user).await?;
@@ -197,17 +199,17 @@ impl Files {
         self.seats.permit(user, gone).await.map_err(turned_away)
     }
 
-    /// Numbers of files under inspection and of files that wait for it.
+    /// Numbers of files under inspection and of files that wait for inspection.
     pub(super) fn load(&self) -> (usize, usize) {
         self.seats.load()
     }
 
-    /// Puts the parts together, where it was uploaded in parts.
+    /// Joins the parts of an upload in parts. Returns CONFLICT if parts are missing.
     async fn assemble(&self, upload: &Attachment) -> Result<(), Refusal> {
         let Some(upload_id) = &upload.upload_id else { return Ok(()) };
         let key = Object::Upload.key(upload.id);
         let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
-            // They were put together before; an S3 that died right after that may still have some.
+            // The parts are joined already. If S3 has crashed right after that, it may still have some of them.
             self.not_lost(upload.id).await?;
             return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
         };
@@ -225,15 +227,16 @@ impl Files {
         Ok(self.blobs.complete_multipart(&key, upload_id, &parts).await?)
     }
 
-    /// An error where S3 has neither an upload's parts nor their whole: it may have died while it put them together.
+    /// Returns CONFLICT if S3 has neither the parts of an upload nor the joined file. It may have crashed while it
+    /// joined them.
     pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
         match self.blobs.head(&Object::Upload.key(id)).await? {
             Some(_) => Ok(()),
-            None => Err(missing("What was uploaded of this file is lost. Please send it anew.")),
+            None => Err(missing("The upload of this file is lost. Upload the file again.")),
         }
     }
 
-    /// The object on this machine's disk, where it stays as it is.
+    /// Downloads an object to the disk of this node, where its uploader cannot change it.
     async fn fetch(&self, key: &str, limit: i64) -> Result<NamedTempFile, Refusal> {
         let file = blocking(NamedTempFile::new).await?;
         let mut to = tokio::fs::File::from_std(file.reopen()?);
@@ -251,17 +254,17 @@ impl Files {
             Ok(Verdict::Clean) => Ok(()),
             Ok(Verdict::Infected(name)) => Err(Rejection::Infected(name).into()),
             Err(error @ scanner::Error::TooLarge) => {
-                tracing::warn!(%error, "a file was not scanned");
+                tracing::warn!(%error, "could not scan a file");
                 Err(Refusal::Rejected(NOT_SCANNED.to_owned()))
             }
             Err(error) => {
-                tracing::warn!(?error, "a file was not scanned");
-                Err(Error::Overloaded("The file cannot be scanned just now. Try again in a moment.").into())
+                tracing::warn!(?error, "could not scan a file");
+                Err(Error::Overloaded("The file cannot be scanned now. Try again in a moment.").into())
             }
         }
     }
 
-    /// What is kept is what was looked into, whatever is uploaded meanwhile.
+    /// Stores the examined file, so that a later upload to the same URL changes nothing.
     async fn store(&self, upload: &Attachment, file: &NamedTempFile, found: Inspected) -> Result<Attachment, Refusal> {
         let byte_size =
             found.cleaned.as_ref().map_or(upload.byte_size, |bytes| bytes.len().try_into().unwrap_or(i64::MAX));
@@ -301,7 +304,7 @@ impl Files {
         Ok(())
     }
 
-    /// Makes squares of a READY picture; the error names the input's field `path`.
+    /// Makes and stores the square thumbnails of a READY picture. `path` is the input field that errors refer to.
     pub(super) async fn square(&self, picture: &Attachment, path: &str, user: For<'_>) -> Result<()> {
         match self.try_square(picture, user).await {
             Ok(()) => Ok(()),
@@ -317,7 +320,7 @@ impl Files {
         Ok(self.store_all(picture.id, squares, Object::Square).await?)
     }
 
-    /// Deletes all objects of attachments. Those that are gone already are no error.
+    /// Deletes all objects of the attachments. Missing objects are not an error.
     pub(super) async fn remove(&self, attachments: &[Attachment]) -> Result<(), Internal> {
         for attachment in attachments {
             if let Some(upload_id) = &attachment.upload_id {
@@ -330,7 +333,7 @@ impl Files {
     }
 }
 
-/// The sizes of an upload's parts, by their numbers: all alike, but for the last.
+/// Numbers and sizes in bytes of the parts of an upload. All parts but the last have the same size.
 pub(super) fn part_sizes(byte_size: i64) -> Vec<(i32, i64)> {
     let whole = (0..byte_size).step_by(super::uploads::PART_BYTES);
     let part = i64::try_from(super::uploads::PART_BYTES).unwrap_or(i64::MAX);
@@ -341,7 +344,7 @@ pub(super) fn is_there(parts: &[Part], number: i32, size: i64) -> bool {
     parts.iter().any(|part| part.number == number && part.byte_size == size.unsigned_abs())
 }
 
-/// By its content type alone.
+/// The kind of a file by its declared content type.
 pub(super) fn declared_kind(content_type: &str) -> AttachmentKind {
     kind_of(Kind::of(content_type))
 }
@@ -362,7 +365,7 @@ pub(super) fn too_large(kind: AttachmentKind, allowed: i64) -> String {
         AttachmentKind::Audio => "A recording",
         AttachmentKind::File => "A file",
     };
-    format!("{what} has at most {allowed} bytes.")
+    format!("{what} can have at most {allowed} bytes.")
 }
 
 fn turned_away(refusal: Turned) -> Error {

@@ -1,5 +1,5 @@
-//! Removes the attachments that nothing refers to: those never completed or sent, rejected, or whose last message is
-//! gone. Each by one node, and none that anything still refers to.
+//! Removes attachments that nothing refers to: they were never completed, never sent or rejected, or their last message
+//! is deleted. Each one is removed by one node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::store::files::attachment_sweep as sweep;
 use crate::store::files::attachments::{self, Attachment, AttachmentState};
 use crate::store::{Connection, Database};
 
-/// Attachments that are looked at in one transaction at most.
+/// Maximum number of attachments that one transaction checks.
 const BATCH: i64 = 100;
-/// How long a node has to delete the objects of what it has taken, before another does.
+/// Time for which a node claims the attachments that it removes. After that, another node takes them over.
 const CLAIM: Duration = Duration::from_mins(5);
-/// Attachments in a row that S3 has no answer for, after which it counts as away.
+/// Number of consecutive attachments without an answer from S3 after which S3 counts as unavailable.
 const AWAY: usize = 3;
 
 pub(in crate::domain) struct Sweep {
@@ -27,18 +27,19 @@ pub(in crate::domain) struct Sweep {
     pub(in crate::domain) files: Arc<Files>,
 }
 
-/// What looks have come to.
+/// The result of a batch of due looks at attachments.
 #[derive(Default)]
 struct Decided {
+    /// Number of looks that are done.
     looks: usize,
-    /// This node's to remove.
+    /// Attachments that this node has to remove.
     going: Vec<Attachment>,
-    /// They stay. Their uploads have been over for a while, and what is left of these goes.
+    /// Attachments that stay. Their uploads are over, so the uploaded objects are deleted.
     staying: Vec<Attachment>,
 }
 
 impl Sweep {
-    /// Begins at once.
+    /// Sweeps now, and then periodically.
     pub(in crate::domain) async fn run(self) {
         let interval = self.files.settings.attachment_sweep_interval;
         loop {
@@ -71,7 +72,8 @@ impl Sweep {
         }
     }
 
-    /// What clients have stored for those that stay is tried again soon where it cannot be deleted: their looks are over.
+    /// Deletes the uploaded objects of attachments that stay. If that fails, adds another look for a retry, because the
+    /// present looks are done.
     async fn clear(&self, staying: &[Attachment]) -> Result<()> {
         let uploads: Vec<_> = staying.iter().map(|row| Object::Upload.key(row.id)).collect();
         if uploads.is_empty() {
@@ -86,7 +88,7 @@ impl Sweep {
         Err(error)
     }
 
-    /// The objects first: a row without objects is found again, and objects without a row are not.
+    /// Deletes the objects before the rows: a row without objects is found again, but objects without a row are not.
     async fn remove(&self, going: &[Attachment]) -> Result<()> {
         if going.is_empty() {
             return Ok(());
@@ -96,12 +98,12 @@ impl Sweep {
             Err(error) => self.remove_singly(going, error).await?,
         };
         let removed = sweep::delete(&mut *self.database.connection().await?, &ids).await?;
-        info!(removed, "removed attachments that nothing refers to");
+        info!(removed, "removed unused attachments");
         Ok(())
     }
 
-    /// Those that could be removed: one that cannot holds up no other, and is tried again once CLAIM has passed. Fails
-    /// with the `error` where S3 is away.
+    /// Deletes the objects of one attachment after another, so that a failure does not stop the others. Returns the
+    /// attachments without failure; the others are retried after `CLAIM`. Returns `error` if S3 is unavailable.
     async fn remove_singly(&self, going: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
         let mut removed = Vec::new();
         let mut away = 0;
@@ -110,7 +112,7 @@ impl Sweep {
             away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
             match result {
                 Ok(()) => removed.push(row.id),
-                Err(error) => warn!(%error, id = %row.id, "an attachment is not removed yet"),
+                Err(error) => warn!(%error, id = %row.id, "could not delete an attachment; trying again later"),
             }
             if away == AWAY {
                 break;
@@ -120,7 +122,7 @@ impl Sweep {
     }
 }
 
-/// Those that somebody holds just now are left to the next time.
+/// Decides which attachments go and which stay. Attachments that a transaction has locked are left for the next sweep.
 async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let looks = sweep::take_looks(conn, grace, BATCH).await?;
     if looks.is_empty() {
@@ -128,7 +130,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     }
     let ids: Vec<_> = looks.iter().map(|look| look.attachment_id).collect();
     let taken = sweep::take(conn, &ids).await?;
-    // Only now that they are taken: what refers to them cannot change any more.
+    // Checked after the rows are locked, because no transaction can add a reference to them now.
     let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
     let going = sweep::condemn(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
     let there = sweep::existing(conn, &ids).await?;

@@ -1,4 +1,4 @@
-//! Uploads: from the wish to send a file to an attachment that can be sent. The bytes go to S3, past the server.
+//! Uploads: from the request for an upload to an attachment that can be sent. Clients send the bytes directly to S3.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,23 +20,25 @@ use crate::log::Transaction;
 use crate::store::files::attachments::{self, Attachment, AttachmentState};
 use crate::store::people::users;
 
-/// How long the addresses of an upload are good.
+/// Time for which the URLs of an upload are valid.
 const URL_TTL: Duration = Duration::from_mins(15);
-/// When an upload has been over for so long, nothing is written to its addresses any more, and what was goes: once they
-/// are no longer good, and a request begun in their last moment had as long again.
+/// Time after the end of an upload after which no client can write to its URLs, and the uploaded object is deleted. It
+/// covers the validity of the URLs, and as much time again for a request that starts at its end.
 pub(super) const REMNANTS: Duration = Duration::from_mins(30);
-/// Bytes of each part but the last. S3 takes parts from 5 MiB.
+/// Size in bytes of all parts but the last. S3 requires at least 5 MiB.
 pub const PART_BYTES: usize = 16 * 1024 * 1024;
-/// Uploads that a user has at once which are not complete, or were rejected lately.
+/// Maximum number of a user's uploads that are not complete or were rejected recently.
 const MAX_PENDING: i64 = 100;
 
-/// How long a node has an upload to itself while it looks into it: so long waits a client whose node has died.
+/// Time for which a node claims an upload to examine it. If the node dies, the client cannot complete the upload before
+/// that time is over.
 const CLAIM: Duration = Duration::from_mins(5);
-/// What that may take at most, so that no node is still at it when another begins.
+/// Maximum time for an examination. It is less than `CLAIM`, so that two nodes never examine an upload at the same
+/// time.
 pub(super) const EXAMINATION: Duration = Duration::from_secs(MAX_EXAMINATION);
-/// How long one who completes an upload waits for another who does.
+/// Time for which a request to complete an upload waits while another request examines it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks whether the other is done.
+/// Poll interval of that wait.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 const NO_ATTACHMENT: Error = Error::NotFound("No such attachment.");
@@ -50,7 +52,7 @@ pub struct NewUpload {
     pub file_name: String,
     pub content_type: String,
     pub byte_size: i64,
-    /// In hexadecimal digits.
+    /// SHA-256 of the file, in hexadecimal digits.
     pub sha256: Option<String>,
 }
 
@@ -62,36 +64,37 @@ pub struct Started {
     pub expires_at: DateTime<Utc>,
 }
 
-/// What is still to be uploaded, in parts.
+/// The parts of an upload that are stored, and those that are missing.
 #[derive(Debug)]
 pub struct Remaining {
     pub attachment: Attachment,
-    /// The numbers of the parts that are there.
+    /// Numbers of the parts that are stored.
     pub uploaded: Vec<i32>,
+    /// The missing parts.
     pub parts: Vec<UploadPart>,
     pub expires_at: DateTime<Utc>,
 }
 
 #[derive(Debug)]
 pub struct UploadPart {
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: i32,
     pub byte_size: i64,
     pub request: Presigned,
 }
 
 impl Uploads<'_> {
-    /// Bytes that a file may have, whatever its kind.
+    /// Maximum size of a file of any kind in bytes.
     pub fn max_bytes(&self) -> i64 {
         self.core.files.settings.max_upload_bytes
     }
 
-    /// Numbers of files that this node inspects, and of files that wait for it.
+    /// Numbers of files that this node inspects and of files that wait for inspection.
     pub fn inspection_load(&self) -> (usize, usize) {
         self.core.files.load()
     }
 
-    /// For an upload in one request.
+    /// Starts an upload in one request.
     pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
         let row = self.checked(viewer, new)?;
         self.core.base.take(Rate::Uploads, viewer, 1)?;
@@ -100,7 +103,7 @@ impl Uploads<'_> {
         Ok(Started { expires_at: self.expires_at(), attachment: row, request })
     }
 
-    /// For an upload in parts, which can be resumed.
+    /// Starts an upload in parts, which can be resumed.
     pub async fn create_multipart(&self, viewer: Viewer, new: NewUpload) -> Result<Remaining> {
         let mut row = self.checked(viewer, new)?;
         self.core.base.take(Rate::Uploads, viewer, 1)?;
@@ -111,16 +114,16 @@ impl Uploads<'_> {
         let inserted = self.insert(viewer, &row).await;
         if let Err(error) = inserted {
             if let Err(error) = blobs.abort_multipart(&key, &upload_id).await {
-                tracing::warn!(%error, key, "an upload in parts that nobody has is not aborted");
+                tracing::warn!(%error, key, "could not abort an unused multipart upload");
             }
             return Err(error);
         }
         self.remaining(row, Vec::new()).await
     }
 
-    /// What a broken upload lacks, with fresh addresses. One that was to be made in one request is one part.
+    /// Returns the missing parts of an interrupted upload, with new URLs. An upload in one request counts as one part.
     pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
-        // First, so that it is there as long as the addresses are good.
+        // Done first, so that the sweeper does not remove the attachment while the URLs are valid.
         let row = keep(self.core, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
         if row.state != AttachmentState::Pending {
             return Err(Error::invalid("attachmentId", "This upload is complete."));
@@ -144,7 +147,8 @@ impl Uploads<'_> {
         self.remaining(row, uploaded).await
     }
 
-    /// All of its parts. They are one already, or will be soon where somebody has claimed the upload.
+    /// The numbers of all parts, for an upload whose parts S3 no longer lists because they are joined. Returns CONFLICT
+    /// if they are lost. An upload that a request has claimed is not checked, because that request may be joining them.
     async fn put_together(&self, row: &Attachment) -> Result<Vec<i32>> {
         if row.claimed_until.is_none_or(|until| until <= self.core.base.now()) {
             self.core.files.not_lost(row.id).await?;
@@ -152,7 +156,7 @@ impl Uploads<'_> {
         Ok(part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect())
     }
 
-    /// Looks into what was uploaded: READY or REJECTED. Once more it answers the same.
+    /// Examines the uploaded file and makes the attachment READY or REJECTED. A repeated call returns the same result.
     pub async fn complete(&self, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<Attachment> {
         let asked = Instant::now();
         loop {
@@ -166,7 +170,7 @@ impl Uploads<'_> {
                 return Ok(row);
             }
             if asked.elapsed() >= PATIENCE {
-                return Err(Error::Overloaded("This file is still being looked at. Ask again in a moment."));
+                return Err(Error::Overloaded("This file is still being examined. Try again in a moment."));
             }
             drop(connection);
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -175,12 +179,12 @@ impl Uploads<'_> {
 
     async fn examine(&self, viewer: Viewer, claimed: Attachment, gone: &Gone) -> Result<Attachment> {
         let files = &self.core.files;
-        let slow = Error::Overloaded("It takes too long to look into this file. Try again in a moment.");
+        let slow = Error::Overloaded("The examination of this file takes too long. Try again in a moment.");
         let examined = tokio::time::timeout(EXAMINATION, files.examine(&claimed, (viewer.user, gone))).await;
         let done = match examined.unwrap_or(Err(slow)) {
             Ok(done) => done,
             Err(error) => {
-                // It is PENDING as before, and the client may try again.
+                // The attachment stays PENDING, so that the client can retry.
                 attachments::release(&mut *self.core.base.connection().await?, &claimed).await?;
                 return Err(error);
             }
@@ -191,13 +195,13 @@ impl Uploads<'_> {
             let row = attachments::own(&mut *self.core.base.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
-        // What is left here, or stored once more by an address that is still good, the sweep removes.
+        // The sweeper removes what this cannot delete, and what clients write later to URLs that are still valid.
         let removed = match done.state {
             AttachmentState::Rejected => files.remove(std::slice::from_ref(&claimed)).await,
             _ => files.blobs.delete(&[Object::Upload.key(done.id)]).await,
         };
         if let Err(error) = removed {
-            tracing::warn!(%error, id = %done.id, "what was uploaded is not removed yet");
+            tracing::warn!(%error, id = %done.id, "could not delete the objects of an upload; the sweeper tries again");
         }
         Ok(Attachment { claimed_until: None, upload_id: None, ..done })
     }
@@ -210,7 +214,7 @@ impl Uploads<'_> {
         let kind = files::declared_kind(&content_type);
         let max = self.core.files.max_bytes(kind);
         if new.byte_size < 1 {
-            check.fail("byteSize", "A file has one byte at least.");
+            check.fail("byteSize", "A file must have at least one byte.");
         } else if new.byte_size > max {
             check.fail("byteSize", files::too_large(kind, max));
         }
@@ -247,7 +251,7 @@ impl Uploads<'_> {
         tx.finish(done).await
     }
 
-    /// The one request that stores all of it.
+    /// The request that uploads the whole file.
     async fn presign(&self, row: &Attachment) -> Result<Presigned> {
         let upload = Upload {
             key: &Object::Upload.key(row.id),
@@ -285,7 +289,8 @@ impl Uploads<'_> {
     }
 }
 
-/// The viewer's own, which the sweep leaves alone for half of the grace at least. None where it is going.
+/// Protects an attachment of the viewer from the sweeper for at least half of the grace period, and returns it. None if
+/// the viewer has no such attachment or it is being removed.
 pub(super) async fn keep(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
     let grace = core.files.settings.attachment_grace;
     let mut tx = core.base.log.begin().await?;
@@ -294,24 +299,25 @@ pub(super) async fn keep(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> 
 }
 
 async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
-    // One at a time, so that they are counted right.
+    // The lock makes concurrent requests wait, so that they cannot exceed the limits together.
     users::lock(tx.conn(), viewer.user).await?;
     let usage = attachments::usage(tx.conn(), viewer.user).await?;
     if usage.pending >= MAX_PENDING {
         let message = format!(
-            "At most {MAX_PENDING} uploads can be under way or lately rejected. Complete some of them, or wait a while."
+            "You can have at most {MAX_PENDING} incomplete or recently rejected uploads. Complete some of them, or wait."
         );
         return Err(Error::invalid("input", message));
     }
     if quota > 0 && usage.bytes + row.byte_size > quota {
-        let message = format!("Your files have at most {quota} bytes together, and {} are left.", quota - usage.bytes);
+        let message = format!("Your files can have {quota} bytes in total, and {} are left.", quota - usage.bytes);
         return Err(Error::invalid("byteSize", message));
     }
     attachments::insert(tx.conn(), row).await?;
     Ok(())
 }
 
-/// It is kept for a while from now on, until it is sent.
+/// Stores the result of an examination, unless the claim is lost. The sweeper then looks at the attachment twice: after
+/// `REMNANTS`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses it.
 async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {

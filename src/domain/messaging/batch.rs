@@ -1,4 +1,4 @@
-//! What a batch of the writer's is decided by, and what it comes to.
+//! Stores a batch of messages and receipts in one transaction, and decides the result of each request.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,14 +21,14 @@ use crate::store::messaging::mentions as mention_rows;
 use crate::store::messaging::messages::{self, Message};
 use crate::store::messaging::receipts::{self, Advanced, Watermarks};
 
-/// A message that was checked, and who sends it.
+/// A validated message and its sender.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) sender: UserId,
     pub(super) message: NewMessage,
 }
 
-/// Everything up to this message is delivered to the user, or read.
+/// A receipt: all messages up to this one are delivered to the user, or read by them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receipt {
     pub(super) user: UserId,
@@ -42,16 +42,16 @@ pub(super) enum Mark {
     Read,
 }
 
-/// Each request's own result.
+/// One result for each request, in the order of the requests.
 pub(super) struct Results {
     pub(super) sends: Vec<Result<Message>>,
     pub(super) receipts: Vec<Result<Conversation>>,
-    /// How many of the messages are new.
+    /// Number of messages that the batch inserted. A repeated clientId inserts none.
     pub(super) stored: usize,
 }
 
-/// Does all of it within the transaction. Messages go first: a receipt is about one that was committed before, and
-/// then counts the user's own after it anew.
+/// Stores the messages and the receipts within the transaction. Messages are inserted first: a receipt refers to a
+/// message that was committed earlier, and its update counts the user's own messages after that one.
 pub(super) async fn store(
     tx: &mut Transaction<'_>,
     sends: &[Outgoing],
@@ -81,7 +81,7 @@ pub(super) async fn store(
                 _ => tx.record_message(message),
             }
         }
-        // One that is withheld mentions nobody: its sender alone sees it.
+        // A withheld message mentions no user, because only its sender sees it.
         let shown = batch.new.iter().filter(|message| !batch.withheld.contains_key(&message.id));
         let mentions: Vec<_> = shown.filter_map(|message| mentions::of(message, &batch.named)).collect();
         if !mentions.is_empty() {
@@ -94,7 +94,7 @@ pub(super) async fn store(
             tx.record(match moved {
                 Advanced { delivered: true, .. } => Change::ReceiptAdvanced { conversation, user },
                 Advanced { shows_reading: true, .. } => Change::ReadAdvanced { conversation, user },
-                // The user's own devices hear of it all the same.
+                // The user hides what they have read: only their own devices get the change.
                 _ => Change::MembershipUpdated { user, conversation },
             });
         }
@@ -104,25 +104,25 @@ pub(super) async fn store(
 
 struct Batch {
     now: DateTime<Utc>,
-    /// Locked: their numbers are this transaction's to give.
+    /// The conversations, locked, so that this transaction can assign the next message numbers.
     conversations: HashMap<ConversationId, Conversation>,
     participants: HashMap<(ConversationId, UserId), Standing>,
-    /// The participants whose usernames are in the messages.
+    /// The participants whose usernames occur in the messages.
     named: Named,
-    /// The messages under each clientId, of before and of this batch.
+    /// Messages by sender and clientId: those stored earlier and those of this batch.
     known: HashMap<(UserId, String), Message>,
-    /// Which messages the senders may answer, and in which conversation.
+    /// The messages that each sender may reply to, with their conversations.
     answerable: HashMap<(UserId, MessageId), ConversationId>,
-    /// Those that messages are sent with. They cannot go until the transaction ends.
+    /// The attachments of the messages, locked until the transaction ends.
     attachments: HeldAttachments,
     new: Vec<Message>,
-    /// The attachments of the new messages.
+    /// The rows that attach files to the new messages.
     uses: Vec<Use<MessageId>>,
-    /// Of the new messages, those that somebody is not to see, who blocks their sender.
+    /// The new messages whose recipient blocks the sender, with that recipient. They are hidden from the recipient.
     withheld: HashMap<MessageId, UserId>,
-    /// Where the messages are that receipts are about.
+    /// Conversation and number of each message that a receipt refers to.
     places: HashMap<MessageId, (ConversationId, i32)>,
-    /// The furthest of each user in each conversation.
+    /// The highest watermarks of each user in each conversation.
     watermarks: BTreeMap<(ConversationId, UserId), Watermarks>,
 }
 
@@ -148,7 +148,7 @@ impl Batch {
         let written = mentions::names_in(bodies);
         let sent_with = unique(sends.iter().flat_map(|outgoing| outgoing.message.attachments.iter().copied()));
 
-        // These are sent together, the lock first: what the others find holds until the commit.
+        // The statements are pipelined. The lock is first, so that what the others read stays valid until the commit.
         let conn: &Connection = tx.conn();
         let (locked, participants, known, answerable, named, held) = tokio::try_join!(
             biased;
@@ -161,7 +161,7 @@ impl Batch {
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
-            // After the wait for the locks: times follow the numbers, as far as the nodes' clocks agree.
+            // Read after the locks are taken: times then increase with the numbers, as far as the nodes' clocks agree.
             now: clock.now(),
             conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             participants: participants
@@ -184,7 +184,8 @@ impl Batch {
         })
     }
 
-    /// Gives a message its number, unless it was sent before or is not the sender's to send.
+    /// Assigns the next number to a message and adds it to the batch. Returns the earlier message if the sender has
+    /// already used the clientId in this conversation, and an error if the sender may not send the message.
     fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
         let standing = *self.participants.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
@@ -212,7 +213,7 @@ impl Batch {
             expires_at: new.expires_in.map(|seconds| self.now + TimeDelta::seconds(seconds.into())),
             ..conversation.next_message(MessageId::new(self.now, random), self.now)
         };
-        // As it will be once the message is inserted: receipts of this batch are answered with it.
+        // Updates the conversation as the insert will, because receipts of this batch return it.
         conversation.has_got(&message);
         if let Some(key) = key {
             self.known.insert(key, message.clone());
@@ -225,7 +226,8 @@ impl Batch {
         Ok(message)
     }
 
-    /// Notes how far a user has come, unless the message is not the user's to see.
+    /// Adds the receipt to the user's watermarks. Returns NOT_FOUND if the user is not a participant, or joined after
+    /// the message with the history hidden.
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
         let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
@@ -242,7 +244,7 @@ impl Batch {
     }
 }
 
-/// Each once.
+/// The distinct items, in any order.
 fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.collect::<HashSet<_>>().into_iter().collect()
 }
@@ -251,7 +253,8 @@ fn reused() -> Error {
     Error::Conflict(Violation::new("clientId", "This clientId belongs to a message in another conversation."))
 }
 
-/// The locks rule out that a clientId comes twice at once in one conversation, but not in two on two nodes.
+/// Maps a violated uniqueness of clientIds to CONFLICT. The locks prevent it within one conversation. It happens if two
+/// nodes store the same clientId in two conversations at the same time.
 fn spoiled(error: diesel::result::Error) -> Error {
     use diesel::result::{DatabaseErrorKind, Error as Diesel};
     match &error {

@@ -1,4 +1,4 @@
-//! A change of a message that is there: what all of them have in common.
+//! The steps that are common to all changes of an existing message.
 
 use chrono::{DateTime, Utc};
 
@@ -11,27 +11,27 @@ use crate::store::messaging::messages::{self, Message};
 use crate::store::messaging::{tombstones, unread};
 use crate::store::people::blocks;
 
-/// A message that the transaction has to itself: its conversation is locked.
+/// A message that only this transaction can change, because it has locked the conversation.
 pub(super) struct Held {
     pub(super) message: Message,
     pub(super) conversation: Conversation,
-    /// The viewer, who takes part.
+    /// The viewer's row as a participant of the conversation.
     pub(super) participant: Participant,
 }
 
-/// Fails where the user may not see the message.
+/// Locks the conversation of the message. Returns NOT_FOUND if the message is not visible to the user.
 pub(super) async fn hold(tx: &mut Transaction<'_>, user: UserId, id: MessageId) -> Result<Held> {
     let place = messages::places(tx.conn(), &[id]).await?.pop();
     let (_, conversation, _) = place.ok_or(NO_MESSAGE)?;
     let conversation = conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
-    // Now that it is locked, they stay as they are.
+    // Read after the lock is taken, so that no other transaction can change them.
     let message = messages::visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation.id, &[user]).await?.pop().ok_or(NO_MESSAGE)?;
     Ok(Held { message, conversation, participant })
 }
 
 impl Held {
-    /// Fails where nothing is left that could be changed.
+    /// Returns BAD_USER_INPUT if the message is deleted.
     pub(super) fn refuse_deleted(&self) -> Result<()> {
         match self.message.deleted_at {
             Some(_) => Err(Error::invalid("messageId", "This message is deleted.")),
@@ -39,26 +39,26 @@ impl Held {
         }
     }
 
-    /// The revision that the message has after the change.
+    /// The message's revision after the change.
     pub(super) fn next_revision(&self) -> i32 {
         self.conversation.revision + 1
     }
 
-    /// Writes the message as it is now, under the next revision.
+    /// Stores the message under the next revision of its conversation.
     pub(super) async fn write(&mut self, tx: &mut Transaction<'_>) -> Result<()> {
         revise(tx, &mut self.conversation, &mut self.message);
         messages::update(tx.conn(), &self.message).await?;
         Ok(())
     }
 
-    /// The other in a direct conversation, who blocks the viewer and is to hear nothing new of theirs.
+    /// The other user of a direct conversation, if they block the viewer. They must not see the viewer's changes.
     pub(super) async fn blocked_by(&self, tx: &mut Transaction<'_>) -> Result<Option<UserId>> {
         let viewer = self.participant.user_id;
         let Some(other) = self.conversation.other_than(viewer) else { return Ok(None) };
         Ok(blocks::between(tx.conn(), viewer, other).await?.theirs.then_some(other))
     }
 
-    /// Takes the message from who blocks its sender, before that has new words in it.
+    /// Hides the message from a user who blocks the viewer, before it gets a new body.
     pub(super) async fn withhold(&self, tx: &mut Transaction<'_>) -> Result<()> {
         if let Some(blocker) = self.blocked_by(tx).await?
             && messages::hide(tx.conn(), blocker, self.message.id).await?
@@ -69,7 +69,7 @@ impl Held {
         Ok(())
     }
 
-    /// Makes it a tombstone.
+    /// Makes the message a tombstone and stores it.
     pub(super) async fn bury(&mut self, tx: &mut Transaction<'_>, at: DateTime<Utc>) -> Result<()> {
         bury(tx, &mut self.conversation, &mut self.message, at);
         tombstones::bury(tx.conn(), std::slice::from_ref(&self.message)).await?;
@@ -77,14 +77,14 @@ impl Held {
     }
 }
 
-/// Gives the message the next revision of its conversation, which is locked, and records the change.
+/// Assigns the conversation's next revision to the message and records the change. The conversation must be locked.
 fn revise(tx: &mut Transaction<'_>, conversation: &mut Conversation, message: &mut Message) {
     conversation.revision += 1;
     message.revision = conversation.revision;
     tx.record(Change::MessageUpdated { conversation: conversation.id, message: message.id });
 }
 
-/// The message as a tombstone, which is to be stored.
+/// Makes the message a tombstone in memory and records the change. The caller stores it.
 pub(super) fn bury(
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,

@@ -1,4 +1,4 @@
-//! Messages that delete themselves, on time: each once, whichever node does it.
+//! Deletes messages whose time to expire has come. Every node does this, and each message is deleted once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,34 +12,34 @@ use crate::store::Database;
 use crate::store::conversations::conversations;
 use crate::store::messaging::tombstones;
 
-/// Until the next look at Postgres while a message is known to be pending, unless one is due before: another node may
-/// have stored one that is due sooner.
+/// Poll interval while a message is waiting to expire, unless one is due earlier. Another node may have stored a
+/// message that expires sooner.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Looks of the tail between two of ours while none is known to be pending. Of new ones the log tells; this is for one
-/// whose publication is lost.
+/// Number of polls of the tail in one poll interval while no message is waiting to expire. The log reports new ones;
+/// the poll is for a message whose publication is lost.
 const TAIL_LOOKS: u32 = 10;
-/// Messages that one transaction deletes at most.
+/// Maximum number of messages that one transaction deletes.
 const BATCH: i64 = 100;
 
 pub(in crate::domain) struct Reaper {
     pub(in crate::domain) database: Database,
     pub(in crate::domain) log: Log,
     pub(in crate::domain) clock: Clock,
-    /// Between two looks of the tail.
+    /// Poll interval of the tail.
     pub(in crate::domain) tail_look: Duration,
 }
 
 impl Reaper {
-    /// Begins with what is due already.
+    /// Deletes what is already due, and then polls.
     pub(in crate::domain) async fn run(self) {
         let idle_look = self.tail_look * TAIL_LOOKS;
         loop {
             let looked = self.reap().await;
-            tasks::rest(looked, idle_look, self.log.expiring_message(), "expired messages are not deleted").await;
+            tasks::rest(looked, idle_look, self.log.expiring_message(), "deleting expired messages failed").await;
         }
     }
 
-    /// Deletes what is due, and tells how long it is until the next look; None where none is pending.
+    /// Deletes what is due. Returns the time until the next poll, or None if no message is waiting to expire.
     async fn reap(&self) -> Result<Option<Duration>> {
         loop {
             match tombstones::until_next(&mut *self.database.connection().await?).await? {
@@ -53,7 +53,8 @@ impl Reaper {
         }
     }
 
-    /// Another node that is at the same waits for the locks, and then finds nothing left to do.
+    /// Deletes one batch. If two nodes do this at the same time, the second one waits for the locks and then finds
+    /// nothing to do.
     async fn reap_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
         let ids = tombstones::due_in(tx.conn(), BATCH).await?;
         let locked = conversations::lock_many(tx.conn(), &ids).await?;
@@ -66,7 +67,7 @@ impl Reaper {
                 change::bury(tx, conversation, message, now);
             }
         }
-        // One whose conversation has gone since is not among the locked.
+        // Leaves out messages whose conversation was deleted before it could be locked.
         due.retain(|message| message.deleted_at.is_some());
         tombstones::bury(tx.conn(), &due).await?;
         Ok(())

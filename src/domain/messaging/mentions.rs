@@ -1,4 +1,4 @@
-//! Mentions: `@username` of a participant, and `@all`, as the server finds them in a message's body.
+//! Mentions: `@username` of a participant and `@all`. The server finds them in the body of a message.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,15 +9,15 @@ use crate::store::Connection;
 use crate::store::messaging::mentions::{self, Mentions};
 use crate::store::messaging::messages::Message;
 
-/// Mentions everybody; who has it for a username is among them.
+/// The name that mentions all participants, including a user who has it as their username.
 const ALL: &str = "all";
-/// Usernames of one message that are looked up; what comes after them is plain text.
+/// Maximum number of names in one message that are looked up. Further names are plain text.
 const MAX_NAMES: usize = 100;
 
-/// The participants behind the usernames in messages.
+/// Participants by conversation and username.
 pub(super) type Named = HashMap<(ConversationId, String), UserId>;
 
-/// What may be a username in these bodies, each once in its conversation.
+/// The names in these bodies that may be usernames, each once per conversation.
 pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str)>) -> Vec<(ConversationId, String)> {
     let names = bodies.flat_map(|(conversation, body)| {
         names(body).into_iter().flat_map(spellings).map(move |name| (conversation, name))
@@ -25,7 +25,7 @@ pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str
     names.collect::<HashSet<_>>().into_iter().collect()
 }
 
-/// None where the message mentions nobody.
+/// The mentions in a message. None if it has no mentions.
 pub(super) fn of(message: &Message, named: &Named) -> Option<Mentions> {
     let body = message.body.as_deref()?;
     let mut users = HashSet::new();
@@ -44,8 +44,8 @@ pub(super) fn of(message: &Message, named: &Named) -> Option<Mentions> {
     })
 }
 
-/// Finds a message's mentions anew after its body has changed, and counts them for whoever has not read it. The
-/// message's conversation must be locked.
+/// Replaces the mentions of a message after its body has changed, and updates the counts of unread mentions. The
+/// conversation must be locked.
 pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<()> {
     mentions::remove(conn, &[message.id]).await?;
     let body = message.body.as_deref().unwrap_or_default();
@@ -58,12 +58,12 @@ pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<
     Ok(())
 }
 
-/// Whether a message with this body can mention anybody.
+/// Whether a message with this body can have mentions.
 pub fn may_mention(body: &str) -> bool {
     words(body).next().is_some()
 }
 
-/// Whether everybody is mentioned.
+/// Whether the body mentions all participants.
 pub fn mentions_all(body: &str) -> bool {
     words(body).any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(ALL))
 }
@@ -72,7 +72,8 @@ fn names(body: &str) -> Vec<&str> {
     words(body).filter(|word| !word.trim_end_matches('.').eq_ignore_ascii_case(ALL)).take(MAX_NAMES).collect()
 }
 
-/// A full stop may belong to the username or end the sentence: the longer comes first.
+/// The usernames that a word may mean. A full stop at its end may belong to the username or end the sentence, so the
+/// longer username comes first.
 fn spellings(word: &str) -> impl Iterator<Item = String> {
     let name = word.to_ascii_lowercase();
     let short = name.trim_end_matches('.').to_owned();
@@ -80,7 +81,7 @@ fn spellings(word: &str) -> impl Iterator<Item = String> {
     both.into_iter().flatten().filter(|name| is_username(name))
 }
 
-/// What follows each `@` that stands neither in a word nor in an address, without it.
+/// The names after each `@`. An `@` inside a word, an e-mail address or a URL does not count.
 fn words(body: &str) -> impl Iterator<Item = &str> {
     body.match_indices('@').filter_map(|(place, _)| {
         let (before, after) = (&body[..place], &body[place + 1..]);
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_not_part_of_a_word_or_an_address() {
+    fn names_inside_words_and_addresses_are_no_mentions() {
         for (body, expected) in [
             ("@ada", vec!["ada"]),
             ("hello @Ada_9, and (@bob.b)!", vec!["Ada_9", "bob.b"]),
@@ -127,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_username_comes_first() {
+    fn a_full_stop_counts_as_part_of_the_username_first() {
         assert_eq!(spellings("Ada.").collect::<Vec<_>>(), ["ada.", "ada"]);
         assert_eq!(spellings("ada").collect::<Vec<_>>(), ["ada"]);
-        assert_eq!(spellings("ab.").collect::<Vec<_>>(), ["ab."], "a username has three characters at least");
+        assert_eq!(spellings("ab.").collect::<Vec<_>>(), ["ab."], "a username has at least three characters");
         assert_eq!(spellings(&"x".repeat(33)).count(), 0);
     }
 }

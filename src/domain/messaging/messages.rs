@@ -1,4 +1,4 @@
-//! Messages: sending, finding and forwarding them, and how their senders change them.
+//! Messages: sending, finding, editing, deleting, hiding and forwarding them.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::store::files::attachment_uses;
 use crate::store::messaging::messages::{self, Edit, Message, MessageKind};
 use crate::store::messaging::unread;
 
-/// Messages that are forwarded at once.
+/// Maximum number of messages in one forward.
 const MAX_FORWARDED: usize = 100;
-/// Conversations that messages are forwarded to at once.
+/// Maximum number of conversations that one forward sends to.
 const MAX_FORWARDED_TO: usize = 20;
 
 pub struct Messages<'a> {
@@ -31,22 +31,22 @@ pub struct Messages<'a> {
 #[derive(Debug)]
 pub struct NewMessage {
     pub conversation: ConversationId,
-    /// Makes a retry safe: the same from the same sender is the same message.
+    /// Makes a retry safe: a sender's second message with the same clientId is not stored again.
     pub client_id: Option<String>,
-    /// Empty where only attachments are sent.
+    /// Empty if the message has only attachments.
     pub body: String,
-    /// The sender's own; with `forwarded`, those of a message that the sender sees.
+    /// The sender's own attachments. With `forwarded`, the attachments of a message visible to the sender.
     pub attachments: Vec<AttachmentId>,
-    /// The message that it answers, of the same conversation.
+    /// The message of the same conversation that this one replies to.
     pub reply_to: Option<MessageId>,
-    /// Seconds until it deletes itself.
+    /// Seconds until the message expires and becomes a tombstone.
     pub expires_in: Option<i32>,
     pub forwarded: bool,
 }
 
 impl Messages<'_> {
-    /// Stores the message before it returns it. A clientId that the sender has used in this conversation
-    /// returns the message it made then.
+    /// Stores the message and returns it. If the sender has already used the clientId in this conversation, nothing is
+    /// stored and the earlier message is returned.
     pub async fn send(&self, viewer: Viewer, mut message: NewMessage) -> Result<Message> {
         let mut check = Check::default();
         check_content(
@@ -68,8 +68,8 @@ impl Messages<'_> {
         self.core.writers.send(Outgoing { sender: viewer.user, message }).await
     }
 
-    /// The message that the viewer has stored with this clientId in the same conversation. It is not a new one, so a rate
-    /// does not refuse it.
+    /// The message that the viewer has already stored with this clientId in this conversation. A retry of such a
+    /// message succeeds even if the rate limit is exceeded.
     async fn stored(&self, viewer: Viewer, message: &NewMessage) -> Result<Option<Message>> {
         let Some(client_id) = &message.client_id else { return Ok(None) };
         let connection = self.core.base.connection().await?;
@@ -77,18 +77,18 @@ impl Messages<'_> {
         Ok(found.into_iter().find(|found| found.conversation_id == message.conversation))
     }
 
-    /// None where the viewer may not see it.
+    /// None if the message does not exist or is not visible to the viewer.
     pub async fn find(&self, viewer: Viewer, id: MessageId) -> Result<Option<Message>> {
         Ok(self.find_many(viewer, &[id]).await?.pop())
     }
 
-    /// Those that the viewer may see.
+    /// Messages visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
         Ok(messages::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Replaces the message's body. The former body is kept for the audit, at most `Limits::max_kept_edits` of them for
-    /// each message. The body of a message with attachments may be empty.
+    /// Replaces the body of a message. The former body is kept for the audit, up to `Limits::max_kept_edits` bodies per
+    /// message. The body of a message with attachments may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
         check.caption(&body, self.core.base.limits.max_message_length);
@@ -102,7 +102,7 @@ impl Messages<'_> {
     async fn edit_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut held = change::hold(tx, viewer.user, id).await?;
         if held.message.sender_id != Some(viewer.user) {
-            return Err(Error::Forbidden("Only who has sent a message may edit it."));
+            return Err(Error::Forbidden("Only the sender of a message may edit it."));
         }
         held.refuse_deleted()?;
         let body = Some(body).filter(|body| !body.trim().is_empty());
@@ -125,7 +125,7 @@ impl Messages<'_> {
         Ok(held.message)
     }
 
-    /// Leaves a tombstone, with its number. Doing it once more changes nothing.
+    /// Deletes the message for all participants. A tombstone with its number stays. Deleting it again changes nothing.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -137,7 +137,7 @@ impl Messages<'_> {
         let mut held = change::hold(tx, viewer.user, id).await?;
         if !may_delete(&held) {
             return Err(Error::Forbidden(
-                "Only who has sent a message, or an admin of the group, may delete it for all.",
+                "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",
             ));
         }
         if held.message.deleted_at.is_none() {
@@ -146,7 +146,7 @@ impl Messages<'_> {
         Ok(held.message)
     }
 
-    /// Hides a message from the viewer alone, on all their devices. Doing it once more changes nothing.
+    /// Hides a message from the viewer alone, on all their devices. Hiding it again changes nothing.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -154,8 +154,8 @@ impl Messages<'_> {
         tx.finish(done).await
     }
 
-    /// Sends copies of messages that the viewer may see, in the order given, to each of the conversations: all of
-    /// them, or none. Nobody counts twice.
+    /// Sends copies of messages visible to the viewer to each of the conversations, in the given order. Either all
+    /// copies are stored or none. Duplicate ids are ignored.
     pub async fn forward(
         &self,
         viewer: Viewer,
@@ -183,7 +183,7 @@ impl Messages<'_> {
         Ok(sent)
     }
 
-    /// What the messages say and show that are to be forwarded.
+    /// The contents of the messages to forward.
     async fn contents(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Content>> {
         let found = self.find_many(viewer, ids).await?;
         let with: Vec<_> = found.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
@@ -198,7 +198,8 @@ impl Messages<'_> {
                 attachments: own.map(|(_, attachment)| *attachment).collect(),
             };
             if content.body.is_empty() && content.attachments.is_empty() {
-                violations.push(Violation::new(format!("messageIds.{place}"), "There is nothing to forward."));
+                violations
+                    .push(Violation::new(format!("messageIds.{place}"), "This message has no content to forward."));
             }
             contents.push(content);
         }
@@ -209,7 +210,7 @@ impl Messages<'_> {
 async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<()> {
     let place = messages::places(tx.conn(), &[id]).await?.pop();
     let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
-    // The viewer's count of unread messages changes with it.
+    // Locked, because the viewer's count of unread messages may change.
     conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
     if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
@@ -222,7 +223,8 @@ async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Res
     Ok(())
 }
 
-/// One's own; in a group its owner and its admins any. What a SYSTEM message tells is nobody's to take back.
+/// Whether the participant may delete the message for everyone: the sender may, and in a group its owner and admins. No
+/// user may delete a SYSTEM message.
 fn may_delete(held: &Held) -> bool {
     let Held { message, conversation, participant, .. } = held;
     message.sender_id == Some(participant.user_id)
@@ -231,13 +233,13 @@ fn may_delete(held: &Held) -> bool {
             && participant.role != ParticipantRole::Member
 }
 
-/// What a message says and shows.
+/// The content of a message to forward.
 struct Content {
     body: String,
     attachments: Vec<AttachmentId>,
 }
 
-/// A body, or attachments, or both; each attachment counts once.
+/// Checks that a message has a body, attachments or both. Removes duplicate attachments.
 pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &mut Vec<AttachmentId>, max: usize) {
     keep_first(attachments);
     check.at_most("attachmentIds", "attachments", attachments.len(), MAX_ATTACHMENTS.into());
@@ -264,7 +266,7 @@ fn copy(viewer: Viewer, conversation: ConversationId, content: &Content) -> Outg
     Outgoing { sender: viewer.user, message }
 }
 
-/// Each once, in the order of the first.
+/// Removes duplicates and keeps the first of each.
 fn keep_first<T: Copy + Eq + std::hash::Hash>(items: &mut Vec<T>) {
     let mut seen = std::collections::HashSet::new();
     items.retain(|item| seen.insert(*item));

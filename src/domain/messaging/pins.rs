@@ -1,4 +1,4 @@
-//! Pins: messages that a conversation holds up.
+//! Pins: messages that are pinned in a conversation.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::log::Transaction;
 use crate::store::messaging::messages::{Message, SystemEventKind};
 use crate::store::messaging::pins;
 
-/// Messages that are pinned in a conversation at a time.
+/// Maximum number of pinned messages in a conversation.
 const MAX_PINS: i64 = 50;
 
 pub struct Pins<'a> {
@@ -22,7 +22,7 @@ pub struct Pins<'a> {
 }
 
 impl Pins<'_> {
-    /// Pinning what is pinned changes nothing.
+    /// Pins a message. Pinning a pinned message changes nothing.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -52,7 +52,7 @@ impl Pins<'_> {
         Ok(held.message)
     }
 
-    /// Unpinning what is not pinned changes nothing.
+    /// Unpins a message. Unpinning a message that is not pinned changes nothing.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Reactions, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;

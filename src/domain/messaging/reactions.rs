@@ -1,4 +1,4 @@
-//! Reactions: an emoji of a user's on a message, each once.
+//! Reactions: emojis that users add to messages, each emoji once per user and message.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::log::Transaction;
 use crate::store::messaging::messages::Message;
 use crate::store::messaging::reactions::{self, Reaction};
 
-/// Different emojis on one message: more than that nobody reads.
+/// Maximum number of different emojis on one message. A longer list would be hard to read.
 pub const MAX_KINDS: u16 = 20;
 
 pub struct Reactions<'a> {
@@ -20,7 +20,7 @@ pub struct Reactions<'a> {
 }
 
 impl Reactions<'_> {
-    /// Adding what is there changes nothing.
+    /// Adds a reaction. Adding it again changes nothing.
     pub async fn add(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.take(Rate::Reactions, viewer, 1)?;
@@ -29,7 +29,7 @@ impl Reactions<'_> {
         tx.finish(done).await
     }
 
-    /// Removing what is not there changes nothing.
+    /// Removes a reaction. Removing one that does not exist changes nothing.
     pub async fn remove(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.take(Rate::Reactions, viewer, 1)?;
@@ -61,9 +61,10 @@ async fn remove_in(tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId,
     Ok(held.message)
 }
 
-/// The one emoji that the text is, by Unicode's own list, with the variation selectors that it is written with there.
+/// The emoji in the form of Unicode's list, with its variation selectors. Returns BAD_USER_INPUT if the text is not
+/// exactly one emoji.
 fn known(text: &str) -> Result<&'static str> {
-    let emoji = emojis::get(text).ok_or_else(|| Error::invalid("emoji", "A reaction is one emoji."))?;
+    let emoji = emojis::get(text).ok_or_else(|| Error::invalid("emoji", "A reaction must be exactly one emoji."))?;
     Ok(emoji.as_str())
 }
 
@@ -72,12 +73,12 @@ mod tests {
     use super::known;
 
     #[test]
-    fn what_unicode_calls_one_emoji_is_one() {
+    fn a_reaction_is_exactly_one_emoji_of_unicode() {
         for emoji in ["👍", "👍🏽", "👨‍👩‍👧‍👦", "👩🏽‍❤️‍💋‍👨🏿", "🇩🇪", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "#️⃣", "❤️", "🏳️‍🌈"]
         {
             assert_eq!(known(emoji).unwrap(), emoji);
         }
-        // Written short, it is the same.
+        // Without its variation selector, it is the same emoji.
         assert_eq!(known("❤").unwrap(), "❤️");
         for text in ["", "a", ":)", ":+1:", "👍👍", " 👍", "👍 ", "1", "🇩", "\u{fe0f}", "\u{200d}", "👍\0"]
         {

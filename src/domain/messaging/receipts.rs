@@ -1,4 +1,5 @@
-//! Receipts: how far each participant has received and read, as watermarks that never move back.
+//! Receipts: the number of the last message that each participant has received and read. Such a watermark never moves
+//! back.
 
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ pub struct Receipts<'a> {
 }
 
 impl Receipts<'_> {
-    /// Everything up to this message is delivered to the viewer.
+    /// Marks all messages up to this one as delivered to the viewer.
     pub async fn mark_delivered(&self, viewer: Viewer, message: MessageId) -> Result<Conversation> {
         self.advance(viewer, message, Mark::Delivered).await
     }
 
-    /// Everything up to this message is read by the viewer, and so delivered too.
+    /// Marks all messages up to this one as delivered to the viewer and read by them.
     pub async fn mark_read(&self, viewer: Viewer, message: MessageId) -> Result<Conversation> {
         self.advance(viewer, message, Mark::Read).await
     }
@@ -32,17 +33,20 @@ impl Receipts<'_> {
     }
 }
 
-/// Over all other participants.
+/// Delivery of a message to all participants other than its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryStatus {
-    /// Stored, and not with all of them yet; or there is nobody else.
+    /// The message is stored. Some participants have not received it, or there are no others.
     Sent,
+    /// All other participants have received the message.
     Delivered,
+    /// All other participants have read the message.
     Read,
 }
 
-/// The same for whoever looks. In a conversation where anybody hides what they have read nothing is READ: that says
-/// nothing of those who hide theirs, and shows them nothing of the others'.
+/// The delivery status of a message, which is the same for every viewer. No message is READ in a conversation in which
+/// a participant hides what they have read: READ would reveal what they have read to the others, and what the others
+/// have read to them.
 pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     let all_have = |lowest: &[(UserId, i32)]| {
         let others = lowest.iter().find(|(user, _)| Some(*user) != message.sender_id);
@@ -57,8 +61,8 @@ pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     }
 }
 
-/// How far the participant has read, as the viewer may know it: 0 where either of them hides what they have read.
-/// `hiding` are all who do, of the participant's conversation.
+/// Number of the last message that the participant has read, as the viewer may see it: 0 if either of them hides what
+/// they have read. `hiding` has all users of the participant's conversation who do.
 pub fn shown_read_number(viewer: Viewer, participant: &Participant, hiding: &[UserId]) -> i32 {
     let own = viewer.user == participant.user_id;
     let hidden = hiding.iter().any(|user| *user == viewer.user || *user == participant.user_id);

@@ -1,4 +1,4 @@
-//! Messages that wait for their time: scheduling them, taking them back, and who sees them. `scheduler` sends them.
+//! Scheduled messages: creating, cancelling and finding them. `scheduler` sends them.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::store::files::{attachment_uses, attachments};
 use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
 use crate::store::people::users;
 
-/// How far ahead a message may be scheduled.
+/// Maximum time ahead for which a message can be scheduled.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(365);
-/// Scheduled messages that a user has at once.
+/// Maximum number of scheduled messages of one user.
 const MAX_PENDING: i64 = 100;
 
 pub struct ScheduledMessages<'a> {
@@ -30,7 +30,7 @@ pub struct ScheduledMessages<'a> {
 #[derive(Debug)]
 pub struct NewScheduledMessage {
     pub conversation: ConversationId,
-    /// Empty where only attachments are sent.
+    /// Empty if the message has only attachments.
     pub body: String,
     pub attachments: Vec<AttachmentId>,
     pub send_at: DateTime<Utc>,
@@ -42,8 +42,8 @@ impl ScheduledMessages<'_> {
         let mut check = Check::default();
         check_content(&mut check, &mut new.body, &mut new.attachments, self.core.base.limits.max_message_length);
         if new.send_at <= now || new.send_at > now + MAX_AHEAD {
-            check
-                .fail("sendAt", format!("The time is in the future, and at most {} days ahead.", MAX_AHEAD.num_days()));
+            let days = MAX_AHEAD.num_days();
+            check.fail("sendAt", format!("The time must be in the future, and at most {days} days ahead."));
         }
         check.done()?;
         let row = ScheduledMessage {
@@ -51,7 +51,7 @@ impl ScheduledMessages<'_> {
             sender_id: viewer.user,
             conversation_id: new.conversation,
             body: Some(new.body).filter(|body| !body.is_empty()),
-            // As Postgres keeps it.
+            // Postgres stores microseconds.
             send_at: new.send_at.trunc_subsecs(6),
             created_at: now,
         };
@@ -63,7 +63,7 @@ impl ScheduledMessages<'_> {
         Ok(row)
     }
 
-    /// NOT_FOUND where it was sent meanwhile.
+    /// Cancels a scheduled message. Returns NOT_FOUND if it has already been sent.
     pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
         self.core.base.take(Rate::Messages, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -71,7 +71,7 @@ impl ScheduledMessages<'_> {
         tx.finish(done).await
     }
 
-    /// The viewer's, the first to be sent first.
+    /// The viewer's scheduled messages, in the order of their times.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -81,20 +81,20 @@ impl ScheduledMessages<'_> {
         Ok(scheduled_messages::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
     }
 
-    /// Those that are the viewer's.
+    /// The scheduled messages with these ids that are the viewer's own.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ScheduledMessageId]) -> Result<Vec<ScheduledMessage>> {
         Ok(scheduled_messages::by_ids(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 }
 
 async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
-    // One at a time, so that they are counted right.
+    // The lock makes concurrent requests wait, so that they cannot exceed the maximum together.
     users::lock(tx.conn(), row.sender_id).await?;
     if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
         return Err(NO_CONVERSATION);
     }
     if scheduled_messages::count(tx.conn(), row.sender_id).await? >= MAX_PENDING {
-        let message = format!("At most {MAX_PENDING} messages can be scheduled at once.");
+        let message = format!("You can have at most {MAX_PENDING} scheduled messages. Cancel one first.");
         return Err(Error::invalid("conversationId", message));
     }
     if !with.is_empty() {

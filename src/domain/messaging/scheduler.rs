@@ -1,5 +1,5 @@
-//! Sends scheduled messages when their time has come. Every node does it: a message and its sending are one
-//! transaction, so that each is sent once, whichever node dies.
+//! Sends scheduled messages when they are due. Every node does this. One transaction sends a message and deletes it
+//! from the schedule, so that each message is sent once even if a node dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::store::Database;
 use crate::store::files::attachment_uses;
 use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
 
-/// Messages sent in one transaction at most.
+/// Maximum number of messages that one transaction sends.
 const BATCH: i64 = 100;
-/// Until the next look where another node sends what is due.
+/// Time until the next poll if another node is sending what is due.
 const BUSY: Duration = Duration::from_millis(50);
 
 pub(in crate::domain) struct Scheduler {
@@ -39,7 +39,7 @@ struct Sender {
     interval: Duration,
 }
 
-/// Which of the messages that are due to send.
+/// Which due messages to send.
 #[derive(Clone, Copy)]
 enum Which {
     Any,
@@ -69,7 +69,7 @@ impl Scheduler {
         Self { wake }
     }
 
-    /// There is a new one.
+    /// Makes the scheduler poll now, because there is a new message.
     pub(super) fn look(&self) {
         self.wake.notify_one();
     }
@@ -92,7 +92,7 @@ impl Sender {
         }
     }
 
-    /// Sends all that are due, and tells how long it is until the next.
+    /// Sends all due messages. Returns the time until the next one is due.
     async fn send_due(&self) -> Result<Duration> {
         loop {
             let due = {
@@ -111,7 +111,8 @@ impl Sender {
         }
     }
 
-    /// How many were sent or dropped. Where one spoils the transaction, each gets one of its own.
+    /// Sends a batch of due messages. If the transaction fails, each of them gets a transaction of its own. Returns how
+    /// many were sent or dropped.
     async fn send_some(&self) -> Result<usize> {
         let (claimed, error) = match self.send(Which::Any).await {
             Ok(sent) => return Ok(sent.len()),
@@ -130,7 +131,8 @@ impl Sender {
         if done == 0 { Err(error) } else { Ok(done) }
     }
 
-    /// What was sent; or what was to be sent, and why it was not.
+    /// Sends messages in one transaction. Returns the messages that were sent or dropped. An error comes with the
+    /// messages that the transaction had claimed.
     async fn send(&self, which: Which) -> Result<Vec<ScheduledMessageId>, (Vec<ScheduledMessageId>, Error)> {
         let mut claimed = Vec::new();
         let done = async {
@@ -146,8 +148,8 @@ impl Sender {
         }
     }
 
-    /// Sends them as their senders would. Those that their senders could not send are dropped: whoever takes no part
-    /// any more is told nothing of the conversation, either.
+    /// Sends the messages in the name of their senders, and returns how many were stored. A message that its sender may
+    /// no longer send is dropped. A sender who is no longer a participant gets no event of the conversation.
     async fn send_in(
         &self,
         tx: &mut Transaction<'_>,
@@ -175,7 +177,7 @@ impl Sender {
     }
 }
 
-/// Its own id is the clientId, by which a client knows the message again.
+/// The message to send. Its clientId is the id of the scheduled message, by which clients recognise it.
 fn outgoing(row: &ScheduledMessage, attachments: &[(ScheduledMessageId, AttachmentId)]) -> Outgoing {
     let own = attachments.iter().filter(|(of, _)| *of == row.id);
     let message = NewMessage {

@@ -1,4 +1,4 @@
-//! Searching in the messages that the viewer may see.
+//! Search in the messages visible to the viewer.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::store::messaging::search;
 
 pub use crate::store::messaging::search::Search;
 
-/// Characters of a query. A whole message may be one; its first words count.
+/// Maximum length of a query in characters. A client may search for a whole message; only its first words count.
 const MAX_QUERY: usize = 8000;
 
 pub struct Searches<'a> {
@@ -23,7 +23,7 @@ pub struct Searches<'a> {
 }
 
 impl Searches<'_> {
-    /// Newest first, after the place `after`. No word, nothing found.
+    /// The matching messages after the place `after`, newest first. A query without words matches no message.
     pub async fn messages(
         &self,
         viewer: Viewer,
@@ -35,7 +35,7 @@ impl Searches<'_> {
             return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
         }
         self.core.base.take(Rate::Searches, viewer, 1)?;
-        // No message holds it, and Postgres takes it nowhere.
+        // Postgres does not accept NUL in text, so no message contains one.
         search.query = search.query.replace('\0', " ");
         let mut connection = self.core.base.connection().await?;
         if let Some(conversation) = search.conversation {

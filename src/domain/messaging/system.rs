@@ -1,4 +1,4 @@
-//! SYSTEM messages: what happened to a conversation, told in its history.
+//! SYSTEM messages: messages in the history of a conversation that report its changes.
 
 use chrono::{DateTime, Utc};
 
@@ -10,19 +10,19 @@ use crate::random::Random;
 use crate::store::conversations::conversations::Conversation;
 use crate::store::messaging::messages::{self, Message, MessageKind, SystemEventKind};
 
-/// What a SYSTEM message tells.
+/// The content of a SYSTEM message.
 #[derive(Clone, Debug)]
 pub(in crate::domain) struct SystemEvent {
     pub(in crate::domain) kind: SystemEventKind,
-    /// Who did it.
+    /// The user who made the change.
     pub(in crate::domain) actor: UserId,
-    /// Whom it was done to, where that is somebody else.
+    /// The user whom the change affects. None if it is the actor or no user.
     pub(in crate::domain) subject: Option<UserId>,
-    /// The new title, the new role or the like.
+    /// The new title, the new role, or another text that depends on the kind.
     pub(in crate::domain) text: Option<String>,
 }
 
-/// Adds the message to a conversation that the transaction has locked.
+/// Adds a SYSTEM message to a conversation. The conversation must be locked.
 pub(in crate::domain) async fn tell(
     base: &Base,
     tx: &mut Transaction<'_>,
@@ -32,7 +32,7 @@ pub(in crate::domain) async fn tell(
     tell_at(base.now(), &base.random, tx, conversation, event, None).await
 }
 
-/// The same, for nobody but the actor: the other blocks them.
+/// Same as `tell`, but the message is hidden from the other user, who blocks the actor.
 pub(in crate::domain) async fn tell_withheld(
     base: &Base,
     tx: &mut Transaction<'_>,
@@ -43,7 +43,7 @@ pub(in crate::domain) async fn tell_withheld(
     tell_at(base.now(), &base.random, tx, conversation, event, Some(blocker)).await
 }
 
-/// Tells of what happened at a time; nobody but the actor where the other blocks them.
+/// Adds a SYSTEM message with a given time. If `blocker` is set, the message is hidden from them: they block the actor.
 pub(in crate::domain) async fn tell_at(
     at: DateTime<Utc>,
     random: &Random,
@@ -65,7 +65,7 @@ pub(in crate::domain) async fn tell_at(
     Ok(message)
 }
 
-/// The same for several, in their order.
+/// Adds several SYSTEM messages in the given order.
 pub(in crate::domain) async fn tell_all(
     base: &Base,
     tx: &mut Transaction<'_>,
@@ -81,7 +81,7 @@ pub(in crate::domain) async fn tell_all(
     Ok(())
 }
 
-/// The conversation is then as it will be once the message is inserted.
+/// Makes the next message of the conversation, and updates the conversation as the insert will.
 fn next_message(now: DateTime<Utc>, random: &Random, conversation: &mut Conversation, event: SystemEvent) -> Message {
     let message = Message {
         kind: MessageKind::System,

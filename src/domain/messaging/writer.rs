@@ -1,7 +1,8 @@
-//! The writers: each commits the messages and receipts that are waiting as one transaction.
+//! The writers: each one commits all messages and receipts in its queue as one transaction.
 //!
-//! Every commit holds the log's head until it is on disk, so that commits come one after the other. At low load a
-//! batch holds one request; at high load hundreds share one commit, and those who wait hold no connection.
+//! Every commit keeps the head of the log locked until it is on disk, so commits run one after another. At low load a
+//! batch has one request. At high load hundreds of requests share one commit, and requests in the queue use no
+//! connection to Postgres.
 
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -18,10 +19,10 @@ use crate::random::Random;
 use crate::store::conversations::conversations::Conversation;
 use crate::store::messaging::messages::Message;
 
-const OVERLOADED: Error = Error::Overloaded("Too much is being written just now. Try again in a moment.");
+const OVERLOADED: Error = Error::Overloaded("Too many messages and receipts wait to be stored. Try again in a moment.");
 
 const UNCERTAIN: Error =
-    Error::Overloaded("It is not certain that this was stored. Try again, a message with the same clientId.");
+    Error::Overloaded("It is unknown whether this was stored. Try again, and use the same clientId for a message.");
 
 type Reply<T> = oneshot::Sender<Result<T>>;
 
@@ -30,7 +31,7 @@ enum Job {
     Receipt(Receipt, Reply<Conversation>),
 }
 
-/// The requests of one transaction, and whom to answer.
+/// The requests of one transaction and the channels for their results.
 #[derive(Default)]
 struct Waiting {
     sends: Vec<Outgoing>,
@@ -64,15 +65,15 @@ impl Writers {
         Self { queues: (0..settings.writers).map(start).collect(), metrics: metrics.clone() }
     }
 
-    /// The message as stored; UNAVAILABLE where the queue is full. One conversation's go to one writer, which keeps
-    /// their order.
+    /// Queues the message and returns it when it is stored. Returns UNAVAILABLE if the queue is full. All messages of a
+    /// conversation go to the same writer of this node, which keeps their order.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
         let conversation = outgoing.message.conversation.0;
         self.ask(conversation, |reply| Job::Send(outgoing, reply)).await
     }
 
-    /// The conversation; UNAVAILABLE where the queue is full. The order of receipts does not matter, since none takes
-    /// another back.
+    /// Queues the receipt and returns its conversation when it is stored. Returns UNAVAILABLE if the queue is full. The
+    /// order of receipts does not matter, because watermarks never move back.
     pub(super) async fn advance(&self, receipt: Receipt) -> Result<Conversation> {
         self.ask(receipt.user.0, |reply| Job::Receipt(receipt, reply)).await
     }
@@ -83,7 +84,7 @@ impl Writers {
         let (reply, answer) = oneshot::channel();
         self.metrics.queued();
         place.send(job(reply));
-        // A writer goes away only when the whole node does.
+        // A writer drops a job without a result only when the node stops.
         answer.await.map_err(|_| OVERLOADED)?
     }
 }
@@ -104,8 +105,8 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
     }
 }
 
-/// Lets those come along whose requests have arrived already: one commit for all of them costs hardly more than one
-/// for the first. It waits for nothing but the tasks that can run now.
+/// Drains requests that are already queued, so that one commit covers them. Such a commit takes hardly longer than one
+/// for the first request alone. Yields between two passes, so that tasks that can run now can queue their requests.
 async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
     let mut before = 0;
     while before < batch.len() && batch.len() < max {
@@ -119,8 +120,8 @@ async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize
     }
 }
 
-/// Whether one message's fault has kept the others from being stored, so that each is to be tried for itself.
-/// Where Postgres is away, or has not said whether it committed, trying again would wait or store twice.
+/// Whether one request has made the whole transaction fail, so that each request is worth a transaction of its own. Not
+/// if Postgres is unavailable or the result of the commit is unknown: a retry would wait, or store a message twice.
 fn spoils_others(error: &Error) -> bool {
     use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
     match error {
@@ -169,7 +170,7 @@ impl Waiting {
         }
     }
 
-    /// The first hears what it was, and so does the log.
+    /// Fails all requests of the transaction. Only the first one gets the error itself, so that it is logged once.
     fn fail(self, error: Error) {
         let mut error = Some(error);
         let mut next = || error.take().unwrap_or(UNCERTAIN);
@@ -179,7 +180,7 @@ impl Waiting {
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T>) {
-    // Whoever asked may have gone; it is stored all the same.
+    // The receiver is gone if the client has disconnected. The request is stored anyway.
     let _ = reply.send(result);
 }
 
@@ -191,7 +192,8 @@ struct Committer {
 }
 
 impl Committer {
-    /// Each request's own result; or an error, where nothing was committed or nobody knows.
+    /// Stores the requests in one transaction. An error means that nothing was committed, or that the
+    /// outcome is unknown.
     async fn commit(&self, sends: &[Outgoing], receipts: &[Receipt]) -> Result<Results> {
         let mut tx = self.log.begin().await?;
         let done = batch::store(&mut tx, sends, receipts, self.clock, &self.random).await;

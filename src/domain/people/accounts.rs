@@ -1,4 +1,4 @@
-//! Accounts: registering, signing in, and the profile.
+//! Accounts: registration, login, password, profile and deletion.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::store::people::privacy::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
 
-/// The same words for an unknown account and a wrong password.
+/// Error for both an unknown account and a wrong password, so that it does not show which accounts exist.
 pub(in crate::domain) const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
 
 pub struct Accounts<'a> {
@@ -37,13 +37,13 @@ pub struct Registration {
     pub password: String,
     pub email: Option<String>,
     pub phone: Option<String>,
-    /// Code of a registration invite. Needed with `REGISTRATION=invite`.
+    /// Code of a registration invite. Required with `REGISTRATION=invite`.
     pub invite: Option<String>,
-    /// The username where there is none.
+    /// Defaults to the username.
     pub display_name: Option<String>,
 }
 
-/// What to change of a profile; None leaves it as it is, `Some(None)` empties it.
+/// Changes of a profile. None leaves a field unchanged, `Some(None)` clears it.
 #[derive(Debug, Default)]
 pub struct ProfileChanges {
     pub username: Option<String>,
@@ -94,8 +94,8 @@ impl Accounts<'_> {
         tx.finish(done).await
     }
 
-    /// By username, verified e-mail or verified phone. Neither the answer nor its duration shows whether the account
-    /// exists.
+    /// Signs in by username, verified e-mail address or verified phone number. Neither the answer nor its duration
+    /// shows whether the account exists.
     pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
         admit(client)?;
         let mut check = Check::default();
@@ -119,7 +119,7 @@ impl Accounts<'_> {
         }
     }
 
-    /// Every other session ends: who changes a password may fear that somebody else knows it.
+    /// Sets a new password and revokes all other sessions: another person may know the old password.
     pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
         admit(client)?;
         let mut check = Check::default();
@@ -165,7 +165,8 @@ impl Accounts<'_> {
         self.core.passwords.load()
     }
 
-    /// The password first: a login with the old one is then either seen by the revocation or refused.
+    /// Replaces the password before it revokes the sessions. A concurrent login with the old password then either opens
+    /// its session before the revocation, or fails.
     async fn replace_password(
         &self,
         tx: &mut Transaction<'_>,
@@ -179,7 +180,7 @@ impl Accounts<'_> {
         Ok(updated)
     }
 
-    /// Unless the password was changed since it was verified.
+    /// Opens a session, unless the password has changed since it was verified.
     async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
             return Err(WRONG_CREDENTIALS);
@@ -187,7 +188,7 @@ impl Accounts<'_> {
         Sessions { core: self.core }.open(tx, user.id, device).await
     }
 
-    /// Takes the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    /// Counts the use of the invite first, so that a client without a valid code does not learn which usernames exist.
     async fn insert(
         &self,
         tx: &mut Transaction<'_>,
@@ -201,7 +202,7 @@ impl Accounts<'_> {
     }
 }
 
-/// Admits an operation with a password, before any of its work is done.
+/// Refuses an operation with a password if its client has disconnected, before any work is done.
 pub(in crate::domain) fn admit(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));
@@ -222,7 +223,7 @@ async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChang
 }
 
 pub(in crate::domain) fn wrong_password(path: &str) -> Error {
-    Error::invalid(path, "This is not the present password.")
+    Error::invalid(path, "This is not the current password.")
 }
 
 /// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and

@@ -1,4 +1,4 @@
-//! Contacts: asking somebody, being asked, and parting. A pair is locked while anything between the two changes.
+//! Contacts: requests, their acceptance and refusal, and removal. Every change between two users locks their pair.
 
 use std::sync::Arc;
 
@@ -22,19 +22,21 @@ pub struct Contacts<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// What asking has come to.
+/// The result of a contact request.
 #[derive(Debug)]
 pub enum Asked {
+    /// The request waits for its recipient.
     Waiting(ContactRequest),
-    /// The other had asked before, or is a contact already.
+    /// The other user is a contact: they had sent a request before, or were a contact already.
     Contact(User),
 }
 
 impl Contacts<'_> {
-    /// Asking again is the same request. Where both have asked, both are contacts.
+    /// Sends a contact request. A repeated call returns the same request. If the other user has sent one before, the
+    /// two become contacts.
     pub async fn ask(&self, viewer: Viewer, other: UserId) -> Result<Asked> {
         if other == viewer.user {
-            return Err(Error::invalid("userId", "You cannot be a contact of your own."));
+            return Err(Error::invalid("userId", "You cannot be your own contact."));
         }
         self.core.base.take(Rate::ContactRequests, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -42,7 +44,7 @@ impl Contacts<'_> {
         tx.finish(done).await
     }
 
-    /// Only whoever was asked accepts. Returns the new contact.
+    /// Accepts a request and returns the new contact. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn accept(&self, viewer: Viewer, id: ContactRequestId) -> Result<User> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -50,7 +52,7 @@ impl Contacts<'_> {
         tx.finish(done).await
     }
 
-    /// Only whoever was asked declines. The asker finds the request gone, and may ask again.
+    /// Deletes a request, and its sender may send a new one. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -58,7 +60,8 @@ impl Contacts<'_> {
         tx.finish(done).await
     }
 
-    /// From both sides; no error where they are no contacts.
+    /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Removing
+    /// a user who is not a contact is not an error.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
         let mut tx = self.core.base.log.begin().await?;
@@ -66,7 +69,7 @@ impl Contacts<'_> {
         tx.finish(done).await
     }
 
-    /// The viewer's contacts with the time since which they are, newest first.
+    /// The viewer's contacts with the time at which they became contacts, newest first.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -76,7 +79,7 @@ impl Contacts<'_> {
         Ok(contacts::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
     }
 
-    /// The requests to the viewer, or the viewer's own, newest first.
+    /// The requests that the viewer has received or sent, newest first.
     pub async fn list_requests(
         &self,
         viewer: Viewer,
@@ -88,7 +91,7 @@ impl Contacts<'_> {
         Ok(contacts::list_requests(&mut connection, viewer.user, direction, after, limit).await?)
     }
 
-    /// Those of the requests that the viewer sees.
+    /// Requests visible to the viewer.
     pub async fn find_requests(&self, viewer: Viewer, ids: &[ContactRequestId]) -> Result<Vec<ContactRequest>> {
         Ok(contacts::requests_visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
@@ -109,7 +112,7 @@ impl Contacts<'_> {
         }
         let withheld_from = blocks.theirs.then_some(other);
         if let Some(mut own) = requests.into_iter().next() {
-            // It was asked while one blocked the other, and now it is asked once more.
+            // The request was hidden from a user who blocked the other. The block has ended, so it is shown now.
             if let Some(kept_from) = own.withheld_from
                 && own.withheld_from != withheld_from
             {
@@ -146,7 +149,7 @@ impl Contacts<'_> {
         if contacts::delete(tx.conn(), user, other).await? {
             tx.record(Change::ContactsChanged { user, other });
         }
-        // A block takes the blocker's side alone: what is left tells the other nothing.
+        // If the user blocks the other, the other's side stays, so that it does not reveal the block.
         let blocks = blocks::between(tx.conn(), user, other).await?;
         if !blocks.own && contacts::delete(tx.conn(), other, user).await? {
             tx.record(Change::ContactsChanged { user: other, other: user });
@@ -154,7 +157,8 @@ impl Contacts<'_> {
         Ok(contact)
     }
 
-    /// Makes contacts of the two; on the one side alone where the asker has blocked the other since.
+    /// Makes the two users contacts. If the asker has blocked the other since the request, only the other gets a
+    /// contact.
     async fn join(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
         let (asker, other) = (request.from_id, request.to_id);
         let now = self.core.base.now();
@@ -169,13 +173,13 @@ impl Contacts<'_> {
     }
 }
 
-/// Holds what is between two users until the transaction ends, and returns the other.
+/// Locks the pair of users until the transaction ends, and returns the other user.
 pub(in crate::domain) async fn lock_pair(tx: &mut Transaction<'_>, user: UserId, other: UserId) -> Result<User> {
     locks::wait_for_pair(tx.conn(), user, other).await?;
     users::by_id(tx.conn(), other).await?.ok_or(NO_USER)
 }
 
-/// The request as it is once its pair is locked, and the asker; fails where it is not the user's to answer.
+/// Locks the pair of a request, and returns the request and its sender. Fails if the user is not the recipient.
 async fn locked_request(
     tx: &mut Transaction<'_>,
     user: UserId,
@@ -186,13 +190,13 @@ async fn locked_request(
     };
     let request = find(tx).await?;
     if request.to_id != user {
-        return Err(Error::Forbidden("Only whoever was asked answers a contact request."));
+        return Err(Error::Forbidden("Only the recipient of a contact request may answer it."));
     }
     let asker = lock_pair(tx, user, request.from_id).await?;
     Ok((find(tx).await?, asker))
 }
 
-/// Tells those of the two who see the request.
+/// Records a change of the request for each of the two users who can see it.
 fn changed(tx: &mut Transaction<'_>, request: &ContactRequest) {
     for (user, other) in [(request.from_id, request.to_id), (request.to_id, request.from_id)] {
         if request.withheld_from != Some(user) {

@@ -1,4 +1,4 @@
-//! A user's own data, as one JSON document that is written while it is read.
+//! Export of a user's own data as one JSON document. The data is read and written page by page.
 
 use std::io::{self, Write};
 
@@ -19,10 +19,10 @@ use crate::store::messaging::scheduled_messages::ScheduledMessage;
 use crate::store::people::sessions::Session;
 use crate::store::people::users::{self, User};
 
-/// Rows read at once.
+/// Number of rows that one query reads.
 const PAGE: i64 = 1000;
 
-/// Why there is no archive, or not all of it.
+/// Why an export has failed. A part of the archive may be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("there is no user {0}")]
@@ -39,9 +39,9 @@ impl From<diesel::result::Error> for ExportError {
     }
 }
 
-/// Writes what the user has entered and sent: profile, sessions, memberships, the user's own messages and reactions,
-/// contacts and blocks, and the files by their names and their keys in S3. All as of one moment, and never more than a
-/// page in memory.
+/// Writes the data that the user has entered and sent: profile, sessions, memberships, the user's own messages and
+/// reactions, contacts and blocks, and the names and S3 keys of their files. All data is as of one moment. At most one
+/// page is in memory. `user` is an id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -133,7 +133,7 @@ fn message((row, attachments): &(Message, Vec<AttachmentId>)) -> Value {
     })
 }
 
-/// Another user, and what they have been to this one since when.
+/// Another user, and since when they are a contact, are blocked, or have a request.
 fn other((user, since): &(UserId, DateTime<Utc>)) -> Value {
     json!({ "userId": user.to_string(), "since": since })
 }
@@ -169,7 +169,7 @@ fn texts(ids: &[AttachmentId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-/// The document that is being written.
+/// The document while it is written.
 struct Archive<'a, W> {
     snapshot: Snapshot,
     user: UserId,
@@ -177,8 +177,8 @@ struct Archive<'a, W> {
 }
 
 impl<W: Write> Archive<'_, W> {
-    /// A member whose value is a list, an item on each line. `page` reads the user's rows after a key, and how many at
-    /// most.
+    /// Writes a member whose value is a list, with one item per line. `page` reads a limited number of the user's rows
+    /// after a key.
     async fn list<T, K>(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Writes down when users were last seen, as many at once as have gone.
+//! Stores when users were last seen. One statement covers all users who have disconnected since the previous one.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::live::Departure;
 use crate::store::Database;
 use crate::store::people::users;
 
-/// Users written down in one statement.
+/// Maximum number of users in one statement.
 const TOGETHER: usize = 1000;
 
 pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
     let mut batch = Vec::new();
     while departed.recv_many(&mut batch, TOGETHER).await > 0 {
         while let Err(error) = write(&database, batch.clone()).await {
-            warn!(%error, "it cannot be written down when users were last seen; trying again");
+            warn!(%error, "could not store when users were last seen; trying again");
             tokio::time::sleep(RETRY).await;
         }
         batch.clear();
     }
 }
 
-/// Of a user who is in it twice the later time counts.
+/// Stores when users were last seen. If a user occurs twice, the later time counts.
 pub(in crate::domain) async fn write(database: &Database, mut departures: Vec<Departure>) -> Result<()> {
     departures.sort_unstable();
     let latest: Vec<_> = BTreeMap::from_iter(departures).into_iter().collect();

@@ -1,8 +1,8 @@
-//! Slows down clients that guess passwords, and does not lock out the owner of an account.
+//! Slows down clients that guess passwords, without locking out the owner of the account.
 //!
-//! Each try counts as failed until it has succeeded. Parallel tries therefore gain nothing. Tries count for the account
-//! and for the network of the client. A stranger who guesses makes every client of that account wait, the owner
-//! included. Networks in which the owner has a live session therefore have counts of their own.
+//! Each try counts as failed until it has succeeded, so parallel tries gain nothing. Tries count for the account and
+//! for the network of the client. An attacker who guesses makes every client of that account wait, including its owner.
+//! Networks in which the owner has a live session therefore have counts of their own.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ use crate::store::people::users::User;
 
 const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
 
-/// Account whose password is tried.
+/// The account whose password a client tries.
 #[derive(Clone, Copy)]
 pub(in crate::domain) enum Account<'a> {
     Known(&'a User),

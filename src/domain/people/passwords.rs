@@ -17,8 +17,8 @@ use crate::error::Error as Internal;
 use crate::fair::{Bounds, Permit, Pool, Refusal};
 use crate::random::Random;
 
-/// Seconds until an address that has used up its share tries again: the default pool finishes about 20 jobs in that
-/// time.
+/// Time until a retry makes sense for an address that has used up its share. The default pool finishes about 20 jobs in
+/// that time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Estimates, hashes and verifies passwords, a few at a time: each job takes tens of MiB and a processor.
@@ -26,7 +26,7 @@ pub struct Passwords {
     argon2: Argon2<'static>,
     random: Random,
     pool: Pool<ClientNetwork>,
-    /// Hash to verify when the account does not exist, so that the answer takes as long.
+    /// Hash to verify if the account does not exist, so that the answer takes as long as for an existing one.
     decoy: String,
 }
 
@@ -67,7 +67,7 @@ impl Passwords {
         self.run(client, move || Ok(hasher(&password)?)).await
     }
 
-    /// The hash of a password whose length has been checked. BAD_USER_INPUT if the password is easy to guess.
+    /// The hash of a password whose length has been checked. Returns BAD_USER_INPUT if the password is easy to guess.
     pub(in crate::domain) async fn hash_new(&self, candidate: Candidate, client: &Client) -> Result<String> {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {
@@ -81,7 +81,7 @@ impl Passwords {
         .await
     }
 
-    /// Compares the password with its hash. Without a hash it takes as long, and returns false.
+    /// Compares the password with its hash. Without a hash, it takes as long and returns false.
     pub async fn verify(&self, password: String, hash: Option<String>, client: &Client) -> Result<bool> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
@@ -123,7 +123,7 @@ impl Passwords {
     }
 }
 
-/// No client reads it.
+/// No client gets this error, because the client has disconnected.
 const GONE: Error = Error::Overloaded("The client disconnected before the password was checked.");
 
 fn refused(refusal: Refusal) -> Error {

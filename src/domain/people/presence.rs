@@ -1,4 +1,4 @@
-//! Who is there, and who may know.
+//! Presence: which users are online, and who may see it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,18 +20,18 @@ pub use crate::live::{Connected, Status};
 use crate::live::{Live, Subject, Topic};
 use crate::store::people::users;
 
-/// Users whose presence one subscription may tell of.
+/// Maximum number of users in one subscription to presence.
 pub const MAX_WATCHED: usize = 100;
 
 pub struct Presences<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// A user's, as somebody else may see it.
+/// The presence of a user, as a certain viewer may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
     pub status: Status,
-    /// None while the user is there, and where nobody has seen them yet.
+    /// None while the user is connected, if the user has never been connected, or if the viewer may not see it.
     pub last_seen_at: Option<DateTime<Utc>>,
 }
 
@@ -40,16 +40,17 @@ impl Presence {
 }
 
 impl Presences<'_> {
-    /// A connection that stays open, of one of the user's devices. They are there until it is dropped, and a little
-    /// longer.
+    /// Registers an open connection of one of the user's devices. The user is online until it is dropped, and for
+    /// PRESENCE_GRACE after that.
     pub fn connect(&self, user: UserId) -> Connected {
         self.core.live.connect(user)
     }
 
-    /// ONLINE or AWAY, on all devices; OFFLINE comes of having no connection, and who has none stays that.
+    /// Sets the viewer to ONLINE or AWAY on all devices. OFFLINE cannot be set: it means that the user has no
+    /// connection. A viewer without a connection stays OFFLINE.
     pub async fn set(&self, viewer: Viewer, status: Status) -> Result<Presence> {
         if status == Status::Offline {
-            return Err(Error::invalid("status", "ONLINE or AWAY; OFFLINE comes of having no connection."));
+            return Err(Error::invalid("status", "Set ONLINE or AWAY. A user without a connection is OFFLINE."));
         }
         self.core.base.take(Rate::Announcements, viewer, 1)?;
         self.core.live.set_away(viewer.user, status == Status::Away);
@@ -57,14 +58,14 @@ impl Presences<'_> {
         Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))
     }
 
-    /// Of each of `users`, as the viewer may see it.
+    /// The presence of each of the users, as the viewer may see it.
     pub async fn of(&self, viewer: UserId, users: &[UserId]) -> Result<HashMap<UserId, Presence>> {
         let pairs: Vec<_> = users.iter().map(|&user| (viewer, user)).collect();
         let presences = self.of_pairs(&pairs).await?;
         Ok(presences.into_iter().map(|((_, user), presence)| (user, presence)).collect())
     }
 
-    /// Returns the presence for pairs of a viewer and a user, as that viewer may see it.
+    /// The presence for pairs of a viewer and a user, as that viewer may see it.
     pub async fn of_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Presence>> {
         let visible = self.visible(pairs).await?;
         let mut presences = HashMap::with_capacity(pairs.len());
@@ -93,18 +94,18 @@ impl Presences<'_> {
         Ok(presences)
     }
 
-    /// The present state of each, then each change that the viewer may see. Where Postgres is away it waits.
+    /// The present state of each user, then each change that the viewer may see. Waits while Postgres is unavailable.
     pub async fn watch(
         &self,
         viewer: Viewer,
         ids: &[UserId],
     ) -> Result<impl Stream<Item = (UserId, Presence)> + Send + use<>> {
         if ids.is_empty() || ids.len() > MAX_WATCHED {
-            return Err(Error::invalid("userIds", format!("A subscription is to 1 to {MAX_WATCHED} users.")));
+            return Err(Error::invalid("userIds", format!("A subscription must have 1 to {MAX_WATCHED} users.")));
         }
         check_existing(&mut *self.core.base.connection().await?, ids, "userIds").await?;
         let core = self.core.clone();
-        // Each once, however often it is asked for.
+        // A set, so that duplicate ids are ignored.
         let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
         let mut watch = core.live.watch(topics.into_iter().collect());
         Ok(stream! {
@@ -113,7 +114,7 @@ impl Presences<'_> {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
                 let presences = Presences { core: &core }.patiently_of(viewer.user, &changed).await;
                 for user in changed {
-                    // What came and went while nobody looked, or may not be seen, is no change.
+                    // If the visible status is the same as before, the change has ended already or is hidden.
                     if let Some(&presence) = presences.get(&user)
                         && shown.insert(user, presence.status) != Some(presence.status)
                     {
@@ -124,15 +125,15 @@ impl Presences<'_> {
         })
     }
 
-    /// For a stream, which need not poll it all the time: where Postgres is away it waits.
+    /// Same as `of`, for streams: retries in a task of its own until Postgres answers.
     async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
-        patiently!("presence cannot be looked up", {
+        patiently!("reading presence failed", {
             let (core, users) = (self.core.clone(), users.to_vec());
             async move { Presences { core: &core }.of(viewer, &users).await }
         })
     }
 
-    /// Returns the pairs whose viewer may see whether the user is online.
+    /// The pairs of a viewer and a user in which the viewer may see whether the user is online.
     async fn visible(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let (own, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(viewer, user)| viewer == user);
         let mut visible = match others.as_slice() {
@@ -144,13 +145,14 @@ impl Presences<'_> {
     }
 }
 
-/// Has those who watch a user's presence look again, once who may see it has changed.
+/// Makes subscriptions on this node read a user's presence again after an update of the user, which may change who can
+/// see the presence.
 pub(in crate::domain) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
     loop {
         match updated.recv().await {
             Ok(user) => live.look_again(user),
-            // What was missed shows with the user's next change.
-            Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be shown as it was for a while"),
+            // Subscriptions show the missed updates with the user's next change.
+            Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be outdated for a while"),
             Err(RecvError::Closed) => return,
         }
     }

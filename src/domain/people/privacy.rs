@@ -1,4 +1,4 @@
-//! Privacy: who may see and do what with a user, as the user has set it. A block is stronger than any setting.
+//! Privacy: what other users may see of a user and do with them, by the user's settings. A block overrides them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::store::people::blocks;
 use crate::store::people::privacy::{self, PrivacyChanges, Setting};
 use crate::store::people::users::User;
 
-/// The same words for a setting and for a block.
-const MAY_NOT_BE_ADDED: Error = Error::Forbidden("Not all of them can be added to a group by you.");
+/// Error for both a privacy setting and a block, so that it does not reveal a block.
+const MAY_NOT_BE_ADDED: Error = Error::Forbidden("You may not add some of these users to a group.");
 
 pub struct Privacy<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
@@ -34,35 +34,36 @@ impl Privacy<'_> {
         tx.record(Change::UserUpdated { user });
         match changes.read_receipts {
             Some(true) => tx.record(Change::ReadReceiptsOn { user }),
-            // The viewer's streams filter `ReadAdvanced` events of other users from here on.
+            // From now on the viewer's streams filter out the `ReadAdvanced` events of other users.
             Some(false) => tx.record(Change::ReadReceiptsOff { user }),
             None => {}
         }
         tx.finish(updated).await
     }
 
-    /// Returns the pairs of a viewer and a user whose viewer may see whether the user is online, and when they last were.
+    /// Returns the pairs (viewer, user) in which the viewer may see whether the user is online and when they were last
+    /// seen.
     pub async fn may_see_last_seen(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let connection = self.core.base.connection().await?;
         Ok(privacy::letting(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())
     }
 
-    /// Those of the others whom the user blocks, or who block the user: between them there is neither presence nor
-    /// typing. Direct calls go by the block itself, and in groups they hear each other.
+    /// The others whom the user blocks or who block the user. Neither sees the other's presence or typing. This does
+    /// not apply to calls: direct calls check the block themselves, and calls in groups ignore it.
     pub async fn kept_apart(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
         Ok(blocks::apart(&mut *self.core.base.connection().await?, user, others).await?.into_iter().collect())
     }
 
-    /// The same for a stream, which need not poll it all the time: where Postgres is away it waits.
+    /// Same as `kept_apart`, for streams: retries in a task of its own until Postgres answers.
     pub(in crate::domain) async fn patiently_kept_apart(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
-        patiently!("who may see whom cannot be looked up", {
+        patiently!("reading the blocks of users failed", {
             let (core, others) = (self.core.clone(), others.to_vec());
             async move { Privacy { core: &core }.kept_apart(user, &others).await }
         })
     }
 }
 
-/// Those of the users whom the actor may add to a group.
+/// The users whom the actor may add to a group.
 pub(in crate::domain) async fn may_be_added(
     conn: &mut Connection,
     actor: UserId,
@@ -73,7 +74,7 @@ pub(in crate::domain) async fn may_be_added(
     Ok(allowed.into_iter().map(|(_, user)| user).collect())
 }
 
-/// FORBIDDEN where the actor may not add one of them.
+/// Returns FORBIDDEN if the actor may not add one of the users.
 pub(in crate::domain) async fn check_may_be_added(
     conn: &mut Connection,
     actor: UserId,

@@ -2,9 +2,9 @@
 //!
 //! Two tabs of a browser, or a client that lost an answer, may send the same token twice. For a few seconds the second
 //! request gets the pair of the first. The server does not store that pair. It derives the new refresh token from the
-//! spent token, of which it stores only the hash, and from a random salt in the same row. Every node can derive it without
-//! a shared secret; a reader of the database cannot. The access token is signed with the time of the first use, so that
-//! all nodes with the same key produce the same bytes.
+//! spent token, of which it stores only the hash, and from a random salt in the same row. Every node can derive it
+//! without a shared secret; a reader of the database cannot. The access token is signed with the time of the first use,
+//! so that all nodes with the same key produce the same bytes.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -12,13 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use sha2::{Digest as _, Sha256};
 
-/// How long after its first use a refresh token can be repeated. The time covers parallel requests of two tabs and
-/// retries. A thief gains nothing by it: the thief could as well have been first.
+/// Time after its first use in which a refresh token can be used again. It covers parallel requests of two tabs, and
+/// retries. It does not help a thief, who could as well have used the token first.
 pub const REPEATABLE_FOR: TimeDelta = TimeDelta::seconds(10);
 
 /// Lets secret scanners recognise a token.
 const PREFIX: &str = "parlance_rt_";
-/// Bytes of the secret, and of a salt: those of SHA-256.
+/// Size of a secret and of a salt in bytes. SHA-256 has the same size.
 pub(super) const SECRET_BYTES: usize = 32;
 /// Precedes the salt, so that other uses of the same key give other bytes.
 const PURPOSE: &[u8] = b"parlance refresh token";

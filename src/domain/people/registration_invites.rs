@@ -1,4 +1,4 @@
-//! Registration invites: codes of an operator, which `register` needs with `REGISTRATION=invite`.
+//! Registration invites: codes that an operator gives out, and that `register` requires with `REGISTRATION=invite`.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use crate::store::people::registration_invites::{self, RegistrationInvite};
 
 /// Distinguishes a code from that of a group's invite, and lets secret scanners recognise it.
 const PREFIX: &str = "parlance_ri_";
-/// Random bytes of a code: 144 bits, which base64 writes without padding.
+/// Number of random bytes in a code: 144 bits, which base64 encodes without padding.
 const CODE_BYTES: usize = 18;
 /// Bytes of a code with its prefix, rounded up. A longer text is not hashed.
 const MAX_CODE_BYTES: usize = 64;
@@ -59,12 +59,12 @@ pub async fn create(
     Ok(code)
 }
 
-/// All invites, newest first, including spent and expired ones.
+/// All invites, newest first, including those that are used up or expired.
 pub async fn list(url: &str) -> InternalResult<Vec<RegistrationInvite>> {
     Ok(registration_invites::all(&mut connect(url).await?).await?)
 }
 
-/// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether there was one.
+/// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether it existed.
 pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
     let mut connection = connect(url).await?;
     let code = code.trim();
@@ -76,7 +76,7 @@ pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
     Ok(registration_invites::delete(&mut connection, &hashes).await? > 0)
 }
 
-/// The name of an invite in lists: the first digits of the hash, in hexadecimal.
+/// The id of an invite in lists: the first hexadecimal digits of the hash.
 pub fn id(invite: &RegistrationInvite) -> String {
     invite.code_hash.iter().take(ID_BYTES).fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
@@ -92,7 +92,7 @@ fn hash(code: &str) -> Vec<u8> {
     Sha256::digest(code).to_vec()
 }
 
-/// Permission to register, before the use of the code is taken.
+/// Permission to register, before the use of the code is counted.
 pub(super) struct Admission {
     /// SHA-256 of the code. None if the server needs no code.
     code_hash: Option<Vec<u8>>,
@@ -103,7 +103,7 @@ pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admis
     match core.registration {
         RegistrationMode::Open => Ok(Admission { code_hash: None }),
         RegistrationMode::Closed => {
-            Err(Error::Forbidden("This server takes no new accounts. Ask its operator for one."))
+            Err(Error::Forbidden("This server does not accept registrations. Ask its operator for an account."))
         }
         RegistrationMode::Invite => {
             let code = code.map(str::trim).filter(|code| code.len() <= MAX_CODE_BYTES).ok_or_else(no_invite)?;
@@ -119,7 +119,7 @@ pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admis
 }
 
 impl Admission {
-    /// Takes the use in the transaction that makes the account.
+    /// Counts the use of the code in the transaction that creates the account.
     pub(super) async fn take(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
         match &self.code_hash {
             Some(hash) if !registration_invites::take_use(tx.conn(), hash, core.base.now()).await? => Err(no_invite()),
@@ -128,7 +128,7 @@ impl Admission {
     }
 }
 
-/// The one error for a code that is missing, unknown, revoked, spent or expired.
+/// Error for every code that does not work: missing, unknown, revoked, used up or expired.
 fn no_invite() -> Error {
     Error::invalid("invite", "This server needs a valid invite code to register. Ask its operator for one.")
 }

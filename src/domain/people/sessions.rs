@@ -1,4 +1,4 @@
-//! Sessions: a signed-in device, its access token and its refresh tokens.
+//! Sessions: signed-in devices with their access tokens and refresh tokens.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::ids::{SessionId, UserId};
 use crate::log::{Change, Transaction};
 use crate::store::people::sessions::{self, RefreshToken, Revoke, Session};
 
-/// Maximum bytes of a text that is checked as a refresh token. Tokens of this server have 55.
+/// Maximum size of a refresh token in bytes. A longer text is not checked. Tokens of this server have 55 bytes.
 const MAX_REFRESH_TOKEN: usize = 128;
 const ENDED: Error = Error::Unauthenticated("The session has ended. Sign in again.");
 
@@ -22,7 +22,7 @@ pub struct Sessions<'a> {
     pub(in crate::domain) core: &'a Arc<PeopleCore>,
 }
 
-/// What is known of the device that signs in.
+/// The device that signs in.
 #[derive(Clone, Debug, Default)]
 pub struct Device {
     pub name: Option<String>,
@@ -47,21 +47,21 @@ pub struct SignedIn {
 }
 
 impl Sessions<'_> {
-    /// Who an access token speaks for, where its session has not ended.
+    /// The viewer of an access token. Returns UNAUTHENTICATED if the token is not valid or its session has ended.
     pub async fn authenticate(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.read_token(access_token)?;
         self.check(viewer).await?;
         Ok(viewer)
     }
 
-    /// Who an access token was made for, whatever has become of the session.
+    /// The viewer of an access token. Does not check whether the session has ended.
     pub fn read_token(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.core.tokens.verify(access_token, self.core.base.now());
         viewer.ok_or(Error::Unauthenticated("The access token is wrong or has expired."))
     }
 
-    /// Fails where the viewer's session has ended. Postgres is asked once; from then on the log tells of the end, on
-    /// every node as soon as its tail hears of it.
+    /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. From then
+    /// on the log reports the end of the session.
     pub async fn check(&self, viewer: Viewer) -> Result<()> {
         let log = self.core.base.log;
         if log.is_live(viewer.session) {
@@ -77,16 +77,16 @@ impl Sessions<'_> {
         Ok(())
     }
 
-    /// Spends the refresh token for a new pair. A repetition within `REPEATABLE_FOR` returns the same pair. A later one
-    /// ends the session, because it counts as theft.
+    /// Exchanges the refresh token for a new pair of tokens. Using the token again within `REPEATABLE_FOR` returns the
+    /// same pair. A later use counts as theft and ends the session.
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
-        // A hash takes time for each byte.
+        // The time of the hash grows with the length of the text.
         if refresh_token.len() > MAX_REFRESH_TOKEN {
             return Err(ENDED);
         }
         let mut tx = self.core.base.log.begin().await?;
         let done = self.rotate(&mut tx, refresh_token, ip_address).await;
-        // A session that ended is committed as such, and only then told to the caller.
+        // The end of a session is committed before the error is returned.
         tx.finish(done).await?.ok_or(ENDED)
     }
 
@@ -112,7 +112,7 @@ impl Sessions<'_> {
         tx.finish(done).await
     }
 
-    /// Revokes within a transaction; the log tells every node, which closes the session's sockets.
+    /// Revokes sessions within a transaction. The log notifies every node, which closes the sockets of the sessions.
     pub(in crate::domain) async fn revoke_in(
         &self,
         tx: &mut Transaction<'_>,
@@ -174,8 +174,9 @@ impl Sessions<'_> {
         self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
     }
 
-    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to the
-    /// newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be derived.
+    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to
+    /// the newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be
+    /// derived.
     async fn repeat(
         &self,
         tx: &mut Transaction<'_>,
@@ -216,7 +217,7 @@ impl Sessions<'_> {
         self.sign(session, refresh_token, row.expires_at, now)
     }
 
-    /// Adds the access token of that time. The same arguments give the same pair.
+    /// Signs the access token as of `now`. The same arguments give the same pair.
     fn sign(
         &self,
         session: Session,

@@ -1,4 +1,4 @@
-//! Access tokens: signed JWTs (RFC 7519), with EdDSA (RFC 8037) or HS256, and the keys that others verify them by.
+//! Access tokens: JWTs (RFC 7519) signed with EdDSA (RFC 8037) or HS256, and the public keys to verify them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::kept::kept;
 const ISSUER: &str = "parlance";
 const KEY_FILE: &str = "access-token-key.pem";
 
-/// Tokens that a node keeps in mind as rightly signed; a signature costs as much as all else in a small request.
+/// Number of verified tokens that a node caches. Verifying a signature costs as much as the rest of a small request.
 const VERIFIED: usize = 100_000;
 
-/// Maximum bytes of a text that is checked as an access token. Tokens of this server have about 350.
+/// Maximum size of an access token in bytes. A longer text is not checked. Tokens of this server have about 350 bytes.
 const MAX_TOKEN: usize = 4096;
 
 /// Signs and verifies access tokens.
@@ -37,7 +37,7 @@ pub struct Tokens {
     validation: Validation,
     /// Empty with a shared secret.
     public_keys: JwkSet,
-    /// Whom those speak for whose signature was found right, by their SHA-256.
+    /// Cache of verified access tokens: SHA-256 of the token to its viewer.
     verified: Cache<[u8; 32], Viewer>,
     pub(super) access_ttl: Duration,
     pub(super) refresh_ttl: Duration,
@@ -46,27 +46,27 @@ pub struct Tokens {
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
-    /// The user.
+    /// Id of the user.
     sub: String,
-    /// The session.
+    /// Id of the session.
     sid: String,
     iat: i64,
     exp: i64,
 }
 
-/// The settings or files that the key comes from cannot be used.
+/// Why the key cannot be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("JWT_PRIVATE_KEY_FILE ({0}) cannot be read: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    #[error("JWT_PRIVATE_KEY_FILE ({0}) is no Ed25519 private key in PKCS #8 PEM: {1}")]
+    #[error("JWT_PRIVATE_KEY_FILE ({0}) is not an Ed25519 private key in PKCS #8 PEM: {1}")]
     Malformed(PathBuf, jsonwebtoken::errors::Error),
-    #[error("no key can be made and kept in {0}: {1}")]
+    #[error("cannot create a key in {0}: {1}")]
     NotKept(PathBuf, std::io::Error),
 }
 
 impl Tokens {
-    /// With the secret or key of the settings, or else one that is made once and kept in `data_dir`.
+    /// Uses the secret or the key of the settings, or else a key that is created once and stored in `data_dir`.
     pub fn open(settings: &Auth, data_dir: &Path) -> Result<Self, KeyError> {
         if let Some(secret) = &settings.jwt_secret {
             let secret = secret.as_bytes();
@@ -102,7 +102,7 @@ impl Tokens {
         }
         let mut validation = Validation::new(algorithm);
         validation.set_issuer(&[ISSUER]);
-        // The expiry is ours to check, by our own clock.
+        // `verify` checks the expiry, by the clock of the node.
         validation.validate_exp = false;
         Self {
             header,
@@ -116,13 +116,13 @@ impl Tokens {
         }
     }
 
-    /// The key set that is served, RFC 7517.
+    /// The public keys that the server publishes, as a JWK set (RFC 7517).
     pub fn public_keys(&self) -> &JwkSet {
         &self.public_keys
     }
 
     pub(super) fn sign(&self, user: UserId, session: SessionId, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>)> {
-        // Never beyond the session, which ends with its newest refresh token.
+        // A token does not outlive its session, which ends with its newest refresh token.
         let expires_at = now + self.access_ttl.min(self.refresh_ttl);
         let claims = Claims {
             iss: ISSUER.into(),
@@ -132,11 +132,11 @@ impl Tokens {
             exp: expires_at.timestamp(),
         };
         let token = jsonwebtoken::encode(&self.header, &claims, &self.signing)?;
-        // As the claim has it, in whole seconds.
+        // In whole seconds, as in the claim.
         Ok((token, DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at)))
     }
 
-    /// Who the token was made for; None where it is forged, malformed or expired.
+    /// The viewer of a token. None if it is forged, malformed or expired.
     pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Viewer> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -157,7 +157,7 @@ impl Tokens {
     }
 }
 
-/// The key in the data directory, made at the first start.
+/// The file of the key in the data directory. The key is created at the first start.
 fn kept_key(data_dir: &Path) -> std::io::Result<PathBuf> {
     kept(data_dir, KEY_FILE, || {
         let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;

@@ -1,4 +1,4 @@
-//! Users, as others find and see them.
+//! Users: finding them by id, by username and by search.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::limiter::Rate;
 use crate::store::Connection;
 use crate::store::people::users::{self, Found, User};
 
-/// Characters in a search.
+/// Maximum length of a search query in characters.
 const MAX_QUERY: usize = 64;
 
 pub struct Users<'a> {
@@ -36,8 +36,8 @@ impl Users<'_> {
         Ok(users::by_username(&mut *self.core.base.connection().await?, &username).await?)
     }
 
-    /// Searches by username prefix, by display name, or by the whole verified e-mail or phone of users who allow it.
-    /// Exact matches come first, then prefixes, then names.
+    /// Searches by a prefix of the username, by the display name, or by the complete verified e-mail address or phone
+    /// number of users who allow it. Exact matches come first, then prefixes, then display names.
     pub async fn search(
         &self,
         viewer: Viewer,
@@ -57,7 +57,7 @@ impl Users<'_> {
     }
 }
 
-/// Fails where one of the ids, which came in the list `path`, is nobody's.
+/// Returns BAD_USER_INPUT if one of the users does not exist. `path` is the input field with the list of ids.
 pub(in crate::domain) async fn check_existing(conn: &mut Connection, ids: &[UserId], path: &str) -> Result<()> {
     let existing: HashSet<UserId> = users::existing(conn, ids).await?.into_iter().collect();
     let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));

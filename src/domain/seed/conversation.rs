@@ -1,4 +1,4 @@
-//! One conversation with its participants and all its messages, as rows.
+//! The rows of one conversation with its participants and messages.
 
 use std::collections::VecDeque;
 
@@ -16,33 +16,34 @@ pub(super) struct Maker<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
     pub(super) users: &'a [Uuid],
-    /// Users that were there before: another run of the same seed is to make other ids.
+    /// Number of users that existed before. With it, another run with the same seed creates other ids.
     pub(super) offset: i64,
 }
 
-/// Messages at the end of a conversation that somebody may not have read.
+/// Maximum number of messages that a participant has not read.
 const MOST_UNREAD: usize = 40;
-/// Chance that the next message is an answer of a minute or so, and not the beginning of something new.
+/// Probability that a message follows the one before within two minutes. Otherwise there is silence before it.
 const AT_ONCE: f64 = 0.85;
 
-/// A conversation that is being written.
+/// A conversation while it is written.
 struct Draft<'a> {
     id: Uuid,
     created_at: DateTime<Utc>,
     shape: &'a Shape,
 }
 
-/// What the participants' rows are made of, once the messages are written.
+/// What the rows of the conversation and the participants need to know about the written messages.
 struct Written {
+    /// Id and time of the newest message.
     last: Option<(Uuid, DateTime<Utc>)>,
-    /// Who wrote the newest ones, the newest at the end.
+    /// The senders of the newest messages, the newest at the end.
     senders: VecDeque<u32>,
 }
 
 impl Maker<'_> {
     pub(super) fn write(&self, chunk: &mut Chunk, place: usize, shape: &Shape) {
         let place = i64::try_from(place).unwrap_or(i64::MAX);
-        // Below 2^40 of each, which no run reaches.
+        // The number is unique for up to 2^24 conversations in a run and 2^39 users before it.
         let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ place);
         let created_at = before(self.now, self.plan.months, &mut rng);
         let draft = Draft { id: id(created_at, &mut rng), created_at, shape };
@@ -77,11 +78,12 @@ impl Maker<'_> {
         written
     }
 
-    /// As many times as there are messages, from the beginning to at most three days ago: talk, and silence between.
+    /// Ascending times of the messages, from the creation of the conversation to at most three days before now. Short
+    /// gaps alternate with silence.
     fn times(&self, created_at: DateTime<Utc>, messages: u32, rng: &mut StdRng) -> Vec<DateTime<Utc>> {
         let age = (self.now - created_at).num_seconds();
         let last = age - rng.random_range(0..3 * 24 * 3600).min(age / 2);
-        // Seconds after the message before; below zero, a share of all the silence.
+        // The gap before each message: a positive number is in seconds, a negative one is a share of the total silence.
         let gaps: Vec<f64> = (0..messages)
             .map(|_| if rng.random_bool(AT_ONCE) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
             .collect();

@@ -1,6 +1,7 @@
-//! Believable users, conversations and history in large numbers. The same plan on the same day makes the same texts.
+//! Creates realistic users, conversations and history in large numbers. The same plan on the same day gives the same
+//! texts.
 //!
-//! What is made here is not in the event log: it is as if it had been there before anybody listened.
+//! The event log has no events of these rows. Clients see them as data that existed before they connected.
 
 mod conversation;
 mod shape;
@@ -26,53 +27,53 @@ use crate::random::Random;
 use crate::store::seed::{Bulk, Chunk, Lines};
 use shape::Shape;
 
-/// What to make.
+/// Options of `parlance seed`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Plan {
-    /// Users to make
+    /// Number of users to create
     #[arg(long, default_value = "100", value_name = "2..1000000", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub users: u32,
-    /// Messages to make, over all conversations
+    /// Number of messages to create, over all conversations
     #[arg(long, default_value = "20000", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
     pub messages: u64,
-    /// Groups to make; without it as many as users
+    /// Number of groups to create. The default is the number of users
     #[arg(long, value_name = "COUNT")]
     pub groups: Option<u32>,
-    /// Direct conversations to make; without it four for each user, as far as there are pairs
+    /// Number of direct conversations to create, at most half of all pairs of users. The default is four per user
     #[arg(long, value_name = "COUNT")]
     pub directs: Option<u32>,
-    /// Months that the history goes back
+    /// Number of months that the history goes back
     #[arg(long, default_value = "6", value_name = "1..120", value_parser = clap::value_parser!(u32).range(1..=120))]
     pub months: u32,
-    /// Another number makes other users and other history
+    /// Seed of the random numbers. Another number gives other users and another history
     #[arg(long, default_value = "1", value_name = "NUMBER")]
     pub seed: u64,
-    /// The password of every user that is made
+    /// Password of all created users
     #[arg(long, default_value = "try parlance today", value_name = "PASSWORD")]
     pub password: String,
-    /// Add to a database that has users already
+    /// Add to a database that already has users
     #[arg(long)]
     pub append: bool,
 }
 
-/// What was made.
+/// The result of a run of `parlance seed`.
 #[derive(Clone, Debug)]
 pub struct Made {
     pub users: u32,
     pub conversations: usize,
     pub messages: u64,
-    /// The username of one of them.
+    /// Username of the first created user.
     pub first_user: String,
-    /// How long the conversations and messages took.
+    /// Time that it took to write the conversations and messages.
     pub writing: Duration,
 }
 
-/// Why nothing was made, or not all.
+/// Why a run has failed. Some rows may have been written.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    #[error("the database has {0} users already: --append adds to them")]
+    #[error("the database already has {0} users: use --append to add to them")]
     NotEmpty(i64),
-    #[error("messages need a conversation to be in: ask for --groups or --directs")]
+    #[error("messages need a conversation: use --groups or --directs")]
     NoConversation,
     #[error("{0:?}")]
     Password(Refused),
@@ -80,12 +81,12 @@ pub enum SeedError {
     Part(#[from] Internal),
 }
 
-/// Messages written in one transaction, about.
+/// Approximate number of messages that one transaction writes.
 const CHUNK: u64 = 20_000;
-/// Connections that write side by side: Postgres has a processor for each, where the machine does.
+/// Number of connections that write in parallel. Postgres uses a processor for each connection, if there are enough.
 const WRITERS: usize = 4;
 
-/// Calls `progress` with the number of messages of each chunk.
+/// Creates the users, conversations and messages. Calls `progress` with the number of messages of each written chunk.
 pub async fn fill(
     url: &str,
     plan: &Plan,
@@ -134,7 +135,7 @@ pub async fn fill(
     Ok(Made { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
 }
 
-/// Ranges of conversations with about as many messages each.
+/// Ranges of conversations with about the same number of messages each.
 fn chunks(shapes: &[Shape]) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut from, mut messages) = (0, 0);
@@ -167,7 +168,7 @@ impl Users {
             let created_at = before(now, plan.months, &mut rng);
             let (given, family) = text::name(&mut rng);
             let mut username = format!("{}.{}", text::plain(given), text::plain(family));
-            // The first of a name is without a number, unless somebody else may have had it before.
+            // The first user with a name gets no number, unless an earlier run may have used the name.
             if there > 0 || !names.insert(username.clone()) {
                 username = format!("{username}{}", i64::from(place) + there);
             }
@@ -187,7 +188,7 @@ impl Users {
     }
 }
 
-/// What a series of random numbers is for: each is its own, so that one does not move the others.
+/// The purpose of a series of random numbers. Each purpose has its own series, so that none depends on the others.
 #[derive(Clone, Copy)]
 enum Stream {
     Users = 1,
@@ -203,13 +204,13 @@ fn rng(seed: u64, stream: Stream, place: i64) -> StdRng {
     StdRng::from_seed(key)
 }
 
-/// A time in the first tenth of the months, so that there is history after it.
+/// A time that is the given number of months before `now`, plus or minus a tenth.
 fn before(now: DateTime<Utc>, months: u32, rng: &mut StdRng) -> DateTime<Utc> {
     let span = i64::from(months) * 30 * 24 * 3600;
     now - TimeDelta::seconds(rng.random_range(span * 9 / 10..span + span / 10))
 }
 
-/// A UUIDv7 of that time.
+/// A UUIDv7 with the given time.
 fn id(at: DateTime<Utc>, rng: &mut StdRng) -> Uuid {
     let mut bytes = [0; 10];
     rng.fill_bytes(&mut bytes);

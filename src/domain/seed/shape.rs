@@ -1,4 +1,4 @@
-//! Who is in which conversation, and how much is said there.
+//! The members of each conversation, and the number of its messages.
 
 use std::collections::HashSet;
 
@@ -10,21 +10,21 @@ use super::Plan;
 /// A conversation before it is written.
 pub(super) struct Shape {
     pub(super) group: bool,
-    /// Places of users. The first is the one who made it.
+    /// Indexes of users. The first one is the creator.
     pub(super) members: Vec<u32>,
     pub(super) messages: u32,
 }
 
-/// Most groups are small, and some are not.
+/// Maximum number of members of all groups but the first. Most groups are much smaller.
 const LARGEST_GROUP: u32 = 60;
-/// The one that everybody is in, as far as that goes.
+/// Number of members of the first group, or all users if there are fewer.
 const EVERYBODY: u32 = 500;
-/// How much more is said in a group.
+/// Number of messages in a group for each message in a direct conversation, on average.
 const GROUP_WEIGHT: f64 = 4.0;
 
 pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     let pairs = u64::from(plan.users) * u64::from(plan.users - 1) / 2;
-    // Far from all pairs, so that a random one is mostly new.
+    // At most half of all pairs, so that a random pair is mostly new.
     let most = u32::try_from(pairs.div_ceil(2)).unwrap_or(u32::MAX);
     let directs = plan.directs.unwrap_or_else(|| plan.users.saturating_mul(4)).min(most);
     let groups = plan.groups.unwrap_or(plan.users);
@@ -49,16 +49,16 @@ pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     shapes
 }
 
-/// Different users, in no order.
+/// Random users, all different.
 fn sample(users: u32, size: u32, rng: &mut StdRng) -> Vec<u32> {
     let mut members = rand::seq::index::sample(rng, users as usize, size as usize).into_vec();
-    // The sample of all is in order where it is most of them.
+    // A sample of most users may be sorted, so a random member is made the first.
     let last = members.len().saturating_sub(1);
     members.swap(0, rng.random_range(0..=last));
     members.into_iter().map(|place| u32::try_from(place).unwrap_or(u32::MAX)).collect()
 }
 
-/// A few conversations have most of the messages.
+/// Distributes the messages, so that a few conversations have most of them.
 fn share_out(messages: u64, shapes: &mut [Shape], rng: &mut StdRng) {
     let weights: Vec<f64> = shapes
         .iter()
@@ -77,7 +77,7 @@ fn share_out(messages: u64, shapes: &mut [Shape], rng: &mut StdRng) {
         shape.messages = u32::try_from(share.min(left)).unwrap_or(u32::MAX);
         left -= u64::from(shape.messages);
     }
-    // What rounding has left over, one for each: it is less than there are conversations.
+    // Rounding leaves fewer messages than there are conversations. The first conversations get one each.
     for shape in shapes.iter_mut().take(usize::try_from(left).unwrap_or(usize::MAX)) {
         shape.messages += 1;
     }

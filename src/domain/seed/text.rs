@@ -1,4 +1,4 @@
-//! What people are called and what they say.
+//! Names and titles, and the texts of messages.
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -250,7 +250,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    /// Of a whole conversation; mostly English.
+    /// Picks the language of a whole conversation, mostly English.
     pub(super) fn pick(rng: &mut StdRng) -> Self {
         match rng.random_range(0..20) {
             0 => Self::Other(&GERMAN),
@@ -269,7 +269,7 @@ pub(super) fn name(rng: &mut StdRng) -> (&'static str, &'static str) {
     (any(&GIVEN, rng), any(&FAMILY, rng))
 }
 
-/// In the letters that a username may have.
+/// Converts a name to letters that a username may have.
 pub(super) fn plain(name: &str) -> String {
     let letter = |c: char| match c {
         'ö' => 'o',
@@ -295,7 +295,7 @@ pub(super) fn title(rng: &mut StdRng) -> String {
 pub(super) fn body(language: Language, rng: &mut StdRng) -> String {
     match language {
         Language::English => fill(any(&ENGLISH, rng), rng),
-        // With a number now and then, as dates, prices and doors have.
+        // Some texts get a number, such as in a date, a price or an address.
         Language::Other(said) if rng.random_bool(0.2) => format!("{} {}", any(said, rng), rng.random_range(2..200)),
         Language::Other(said) => any(said, rng).to_owned(),
     }
@@ -305,7 +305,7 @@ fn any(choices: &'static [&'static str], rng: &mut StdRng) -> &'static str {
     choices[rng.random_range(0..choices.len())]
 }
 
-/// Puts words where the pattern has names in braces.
+/// Replaces each name in braces with a random word.
 fn fill(pattern: &str, rng: &mut StdRng) -> String {
     let mut filled = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_makes_a_username_and_every_pattern_is_filled() {
+    fn all_names_give_usernames_and_all_placeholders_are_replaced() {
         for name in GIVEN.iter().chain(&FAMILY) {
             assert_eq!(plain(name).len(), name.chars().count(), "{name}");
         }
