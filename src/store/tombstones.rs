@@ -10,8 +10,8 @@ use super::messages::Message;
 use super::{Connection, Prepared, unread};
 use crate::ids::ConversationId;
 
-/// Makes tombstones of messages whose conversations are locked: without body, attachments, reactions, pin, and what was said before
-/// an edit. Their revisions are given, and they are unread to nobody any more.
+/// Makes tombstones of messages whose conversations are locked: without body, attachments, reactions, pin, and what was
+/// said before an edit. Their revisions are given, and they are unread to nobody any more.
 pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
     let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
     unread::uncount(conn, &ids).await?;
