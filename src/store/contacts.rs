@@ -53,7 +53,7 @@ pub async fn delete(conn: &mut Connection, user: UserId, contact: UserId) -> Que
     Ok(diesel::delete(contacts::table.find((user, contact))).execute(conn).await? == 1)
 }
 
-/// The user's contacts, each with the time since when, newest first, after the position `after`.
+/// The user's contacts, each with the time at which it was added, newest first, after the position `after`.
 pub async fn list(
     conn: &mut Connection,
     user: UserId,

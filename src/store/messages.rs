@@ -78,7 +78,7 @@ pub struct Range {
 }
 
 /// Inserts messages in the order of their numbers, and updates their conversations and the senders' `uncounted`, all in
-/// one statement. SYSTEM messages need another statement, because they are unread for nobody. The conversations must be
+/// one statement. SYSTEM messages need another statement, because they never count as unread. The conversations must be
 /// locked.
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
     let query = diesel::sql_query(
