@@ -29,7 +29,7 @@ pub enum Subject {
     Room(ConversationId, UserId),
 }
 
-/// Number of a change on this node. Each change has another one.
+/// Number of a change. It is unique on this node.
 pub type Stamp = u64;
 
 #[derive(Default)]

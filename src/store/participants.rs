@@ -131,7 +131,7 @@ pub async fn others(conn: &mut Connection, conversation: ConversationId, user: U
         .await
 }
 
-/// The user's participant in every conversation.
+/// The user's participants of all their conversations.
 pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
     participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await
 }

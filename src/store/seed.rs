@@ -41,7 +41,7 @@ impl Bulk {
     pub async fn connect(url: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(async move {
-            // A statement in flight fails with the same error.
+            // A statement in flight fails too, so this error only goes to the log.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection for COPY ended");
             }

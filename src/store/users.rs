@@ -24,7 +24,7 @@ pub struct User {
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
-    /// When the user's last connection closed. None if the user has never been connected.
+    /// When the user's last connection closed. None until that happens for the first time.
     pub last_seen_at: Option<DateTime<Utc>>,
     pub avatar_id: Option<AttachmentId>,
     /// Null while the e-mail address is unverified. Such an address is accepted neither for login nor in searches.
