@@ -1,4 +1,4 @@
-//! Redis Pub/Sub: the way between nodes, of the log and of what is live.
+//! Redis Pub/Sub, which carries the publications of the log and of live state between nodes.
 
 use std::time::Duration;
 
@@ -14,39 +14,39 @@ use tracing::{debug, info, warn};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// How long a publication waits for a connection. Nobody waits for longer: what is not told is asked for, or read from
-/// Postgres.
+/// How long a publication waits for a connection. It may fail after that, because the other nodes recover it: they read
+/// events from Postgres and ask for missing live state.
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);
-/// Until a subscription that is gone is tried again: from the first to the last, doubled each time, so that all nodes
-/// together do not hold up a Redis that comes back.
+/// Backoff before a subscription is retried, doubled each time up to `LAST_BACKOFF`, so that all nodes together do not
+/// overload a Redis that has just restarted.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Connections to publish with, and what it takes to subscribe.
+/// A pool of connections for publications, and a client for subscriptions.
 pub struct PubSub {
     pool: bb8::Pool<RedisConnectionManager>,
     client: Client,
     random: Random,
 }
 
-/// What a subscription brings.
+/// An item of a subscription.
 #[derive(Debug)]
 pub enum Heard<T> {
-    /// From here on it hears; what was published before may be lost.
+    /// The subscription is established. Earlier publications may have been lost.
     Subscribed,
     Published(T),
-    /// Of another version, perhaps.
+    /// A publication that cannot be decoded, perhaps of another version.
     Garbled,
 }
 
 impl PubSub {
-    /// `connections` is how many publications can be under way at a time. Fails where Redis cannot be reached now; later
-    /// absences are ridden out.
+    /// `connections` is the maximum number of publications in flight. Fails if Redis is unavailable now. If Redis
+    /// becomes unavailable later, subscriptions are retried.
     pub async fn connect(url: &str, connections: u32, random: Random) -> Result<Self> {
         let pool = bb8::Pool::builder()
             .max_size(connections)
             .connection_timeout(CONNECTION_WAIT)
-            // One that Redis has closed does not know it.
+            // The pool does not notice when Redis closes an idle connection.
             .test_on_check_out(true)
             .build(RedisConnectionManager::new(url)?)
             .await?;
@@ -62,8 +62,8 @@ impl PubSub {
         Ok(())
     }
 
-    /// Sends what `translate` makes of what is heard on the channels, until `stop` is cancelled or nobody receives any
-    /// more.
+    /// Subscribes to the channels and sends each translated item to `sender`. Ends when `stop` is cancelled or the
+    /// receiver is dropped.
     pub fn subscribe<T, I>(
         &self,
         channels: Vec<String>,
@@ -93,14 +93,14 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
         while !self.sender.is_closed() {
             match self.listen(&mut backoff).await {
                 Ok(()) => info!(channels = ?self.channels, "Redis closed a subscription; subscribing again"),
-                Err(error) => warn!(%error, channels = ?self.channels, "no subscription to Redis; trying again"),
+                Err(error) => warn!(%error, channels = ?self.channels, "subscribing to Redis failed; trying again"),
             }
             tokio::time::sleep(random.jittered(backoff)).await;
             backoff = (backoff * 2).min(LAST_BACKOFF);
         }
     }
 
-    /// Passes on what is published until the connection ends, or nobody receives any more.
+    /// Forwards publications until the connection ends or the receiver is dropped.
     async fn listen(&self, backoff: &mut Duration) -> Result<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
         pubsub.subscribe(&self.channels).await?;
@@ -118,7 +118,7 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
             heard = match serde_json::from_slice(message.get_payload_bytes()) {
                 Ok(publication) => Heard::Published(publication),
                 Err(error) => {
-                    warn!(%error, channels = ?self.channels, "a publication that cannot be understood");
+                    warn!(%error, channels = ?self.channels, "a publication cannot be decoded");
                     Heard::Garbled
                 }
             };

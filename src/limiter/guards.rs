@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest() {
+    fn delay_doubles_with_each_failure_up_to_max_delay() {
         let rule = Rule { free: 3, max_delay: Duration::from_secs(10) };
         let delays = (1..=8).map(|failures| rule.delay(failures).as_secs());
         assert_eq!(delays.collect::<Vec<_>>(), [0, 0, 1, 2, 4, 8, 10, 10]);

@@ -1,11 +1,12 @@
 //! The rate limiter: how often a user or an address may do something.
 //!
-//! There are two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371, appendix
-//! I). A [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the one before.
+//! There are two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371,
+//! appendix I). A [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the
+//! one before.
 //!
-//! A node checks rates in its own memory. It then adds the counts of many checks to Redis in one pipeline, where the other
-//! nodes read them. A check therefore costs no round trip. During [`redis::SYNC_INTERVAL`] the nodes together can allow
-//! more than one node alone. A guard asks Redis before each try, because it protects passwords. While Redis is
+//! A node checks rates in its own memory. It then adds the counts of many checks to Redis in one pipeline, where the
+//! other nodes read them. A check therefore costs no round trip. During [`redis::SYNC_INTERVAL`] the nodes together can
+//! allow more than one node alone. A guard asks Redis before each try, because it protects passwords. While Redis is
 //! unavailable, both use the node's own counts.
 
 mod guards;
@@ -45,7 +46,7 @@ pub enum Key {
 pub struct Exceeded {
     /// Name of the setting.
     pub setting: &'static str,
-    /// Time until the same is allowed.
+    /// Time until the same action is allowed.
     pub retry_after: Duration,
 }
 
@@ -55,20 +56,20 @@ pub struct Limiter(Arc<Parts>);
 
 struct Parts {
     enabled: bool,
-    /// By [`Rate`]; None is unlimited.
+    /// Counts of each [`Rate`]. None if the rate is unlimited.
     counts: [Option<Counts>; Rate::ALL.len()],
     guards: Guards,
     shared: Option<Shared>,
 }
 
 impl Limiter {
-    /// Counts on this node alone.
+    /// Creates a limiter that counts only on this node.
     pub fn alone(settings: &Rates) -> Self {
         Self(Arc::new(Parts::new(settings, None)))
     }
 
-    /// Shares its counts with the other nodes through Redis until `stop` is cancelled. Each key in Redis starts with
-    /// `prefix`. Redis can be unavailable, at the start and later.
+    /// Creates a limiter that shares its counts with the other nodes through Redis, until `stop` is cancelled. Each key
+    /// in Redis starts with `prefix`. Redis may be unavailable, also at the start.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
         let (shared, outbox) = Shared::open(url, prefix)?;
         let limiter = Self(Arc::new(Parts::new(settings, Some(shared))));
@@ -99,7 +100,7 @@ impl Limiter {
             None => None,
         };
         let own = guards.attempt(guard, key);
-        // The node counts as well, for the time when Redis is unavailable.
+        // The node counts every attempt itself too, for times when Redis is unavailable.
         told.unwrap_or(own)
     }
 
@@ -114,7 +115,7 @@ impl Limiter {
         }
     }
 
-    /// Takes back the failure that one [`Limiter::attempt`] has counted, and lets the next try be made at once.
+    /// Takes back the failure that one [`Limiter::attempt`] has counted, and allows the next try at once.
     pub async fn forgive(&self, guard: Guard, key: Key) {
         if !self.0.enabled {
             return;

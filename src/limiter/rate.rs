@@ -1,4 +1,4 @@
-//! The rates there are, one for each setting.
+//! The kinds of rates, one for each setting.
 
 use crate::config::{Allowance, Rates};
 

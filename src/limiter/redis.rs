@@ -25,8 +25,8 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// Counts that may wait for an exchange. Further counts are not shared with the other nodes.
 const MAX_WAITING: usize = 20_000;
 
-/// Adds `ARGV[1]` microseconds to the time at which the actions of a key are forgotten, up to `ARGV[2]` microseconds from
-/// now. Returns the microseconds until that time.
+/// Adds `ARGV[1]` microseconds to the time at which the actions of a key are forgotten, up to `ARGV[2]` microseconds
+/// from now. Returns the microseconds until that time.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -144,7 +144,7 @@ impl Waiting {
 }
 
 impl Shared {
-    /// Connects when it is first needed.
+    /// Connects to Redis on first use.
     pub(super) fn open(url: &str, prefix: &str) -> Result<(Self, Outbox)> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
@@ -211,7 +211,7 @@ impl Shared {
 }
 
 impl Outbox {
-    /// Sends the waiting counts, one exchange after the other, and takes over the counts of all nodes.
+    /// Repeats exchanges: each sends the waiting counts and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
             self.waiting.some.notified().await;
@@ -236,7 +236,7 @@ impl Outbox {
         }
         let backlogs: RedisResult<Vec<u64>> = pipe.query_async(&mut self.redis).await;
         let backlogs = match backlogs {
-            // A Redis that was started anew does not know the script.
+            // Redis loses its cache of scripts when it restarts.
             Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
                 ADD.prepare_invoke().load_async(&mut self.redis).await?;
                 pipe.query_async(&mut self.redis).await?

@@ -14,8 +14,8 @@ use quick_cache::sync::Cache;
 
 use super::Key;
 
-/// Keys that one rate keeps in memory, of about 100 bytes each. The least used are forgotten first, so that a client with
-/// many addresses cannot fill the memory.
+/// Keys that one rate keeps in memory, of about 100 bytes each. The least used are forgotten first, so that a client
+/// with many addresses cannot fill the memory.
 const MAX_KEYS: usize = 100_000;
 
 /// Counts by key.
@@ -36,7 +36,7 @@ impl Counts {
     /// Allows `count` at once, and as many again within `time`.
     pub(super) fn new(count: NonZeroU32, time: Duration) -> Self {
         let interval = (time / count.get()).max(Duration::from_nanos(1));
-        // An interval of zero is the only one that is refused.
+        // `with_period` returns None only for an interval of zero.
         let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(count)).allow_burst(count);
         let states = States(Arc::new(Cache::new(MAX_KEYS)));
         let (clock, started) = (MonotonicClock, Instant::now());
@@ -49,8 +49,8 @@ impl Counts {
         self.interval
     }
 
-    /// Bound on the backlog of a key on all nodes together. A node allows an action while the backlog is below `time`. Each
-    /// of the others can add to it before they have exchanged counts, so the bound is higher.
+    /// Bound on the backlog of a key on all nodes together. A node allows an action while the backlog is below `time`.
+    /// Each of the others can add to it before they have exchanged counts, so the bound is higher.
     pub(super) fn max_backlog(&self) -> Duration {
         self.time * 2
     }

@@ -1,4 +1,4 @@
-//! How what does not outlive the moment travels from the node it happens on to the others.
+//! The exchange, which carries live state from the node on which it changes to the other nodes.
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -9,37 +9,38 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::ids::{ConversationId, UserId};
 
-/// Publications that may wait in a subscription before the sender must.
+/// Maximum number of publications that wait in a subscription. Then its sender has to wait.
 const INCOMING_QUEUE: usize = 1024;
-/// Publications the memory exchange keeps for its slowest subscriber.
+/// Number of publications that the memory exchange keeps for its slowest subscriber.
 const MEMORY_QUEUE: usize = 4096;
 
-/// One run of one node: who starts again is another.
+/// Identifies one run of one node. A node that restarts gets another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Publication {
     pub from: NodeId,
-    /// How many `Changes` the node has published, with this. Who misses one asks for all.
+    /// Number of `Changes` that the node has published, including this one. A node that has missed one asks for all
+    /// facts.
     pub number: u64,
     pub body: Body,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Body {
-    /// The node is there.
+    /// A heartbeat.
     Alive,
-    /// The node would know what there is on the receiver's.
+    /// The node asks the receivers for all their facts.
     Ask,
     Changes(Vec<Change>),
-    /// All that there is on the node, in the place of what was known of it.
+    /// All facts of the node. They replace what the receiver knew about the node.
     All(Facts),
-    /// The node goes down. Its users have the time of a reconnect.
+    /// The node shuts down. Its users have PRESENCE_GRACE to reconnect.
     Leaving,
 }
 
-/// What a node tells of the users that are connected to it.
+/// A change that a node publishes about the users who are connected to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     Present {
@@ -50,7 +51,7 @@ pub enum Change {
         user: UserId,
         seen: DateTime<Utc>,
     },
-    /// Of the user on whichever node.
+    /// Applies to the user on every node to which they are connected.
     Activity {
         user: UserId,
         activity: Activity,
@@ -63,7 +64,7 @@ pub enum Change {
         conversation: ConversationId,
         user: UserId,
     },
-    /// It lapses on each node by itself.
+    /// Each node ends the typing by itself after TYPING_TIMEOUT.
     Typing {
         conversation: ConversationId,
         user: UserId,
@@ -71,45 +72,46 @@ pub enum Change {
     },
 }
 
-/// Whether a user who is there is away. The newest word counts.
+/// Whether an online user is away. The newest value wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Activity {
-    /// Milliseconds since 1970.
+    /// Unix time in milliseconds.
     pub at: i64,
     pub away: bool,
 }
 
-/// What there is on one node.
+/// The users who are connected to one node, and the conversations that they have open there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
     pub present: Vec<(UserId, Activity)>,
     pub rooms: Vec<(ConversationId, UserId)>,
 }
 
-/// To whom a publication goes.
+/// The receivers of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
     Everybody,
     Node(NodeId),
 }
 
-/// The way between nodes. It may lose: the nodes count what they hear, and ask for what they have missed.
+/// The connection between nodes. It may lose publications: a node notices a missing number, and asks the sender for all
+/// its facts.
 pub trait Exchange: Send + Sync {
     fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, Result<()>>;
 
-    /// What any node publishes to everybody or to `node` from now on, its own included, until `stop` is cancelled.
+    /// Subscribes to what any node, including this one, publishes to all nodes or to `node`, until `stop` is cancelled.
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
 }
 
-/// What a subscription brings.
+/// An item of a subscription.
 #[derive(Debug)]
 pub enum Incoming {
     Published(Publication),
-    /// It stands, from now on; what came before is unknown.
+    /// The subscription is established. Earlier publications may have been lost.
     Connected,
 }
 
-/// Within one process.
+/// An exchange within one process.
 pub struct MemoryExchange {
     sender: broadcast::Sender<(To, Publication)>,
 }
@@ -122,7 +124,7 @@ impl Default for MemoryExchange {
 
 impl Exchange for MemoryExchange {
     fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
-        // It fails only where nobody listens.
+        // It fails only if there is no subscription.
         let _ = self.sender.send((to, publication.clone()));
         Box::pin(async { Ok(()) })
     }

@@ -1,4 +1,4 @@
-//! What is known of every node: who is connected there, and who has which conversation open.
+//! The facts of every node: which users are connected to it, and which conversations they have open.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,9 @@ use crate::ids::{ConversationId, UserId};
 
 #[derive(Default)]
 pub(super) struct Facts {
-    /// On which nodes a user is connected.
+    /// The nodes to which each user is connected.
     present: HashMap<UserId, Vec<(NodeId, Activity)>>,
-    /// On which nodes a user has a conversation open.
+    /// The nodes on which each user has a conversation open.
     rooms: HashMap<ConversationId, HashMap<UserId, Vec<NodeId>>>,
 }
 
@@ -23,7 +23,7 @@ impl Facts {
         }
     }
 
-    /// The newest of the user's; None where the user is not there.
+    /// The user's newest activity. None if the user is offline.
     pub(super) fn activity(&self, user: UserId) -> Option<Activity> {
         self.present.get(&user)?.iter().map(|(_, activity)| *activity).max()
     }
@@ -45,7 +45,7 @@ impl Facts {
         }
     }
 
-    /// On every node where the user is connected.
+    /// Sets the activity on every node to which the user is connected, unless a newer one is known there.
     pub(super) fn set_activity(&mut self, user: UserId, activity: Activity) {
         for (_, known) in self.present.get_mut(&user).into_iter().flatten() {
             *known = activity.max(*known);
@@ -83,7 +83,8 @@ impl Facts {
         users
     }
 
-    /// What there is on one node. It looks at all there is, and is seldom asked for: by a node that is new.
+    /// The facts of one node. This scans the facts of all nodes, but it is called rarely: when a node starts, fails or
+    /// has missed a publication.
     pub(super) fn of(&self, node: NodeId) -> OfNode {
         let mut facts = OfNode::default();
         for (user, nodes) in &self.present {

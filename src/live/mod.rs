@@ -1,7 +1,8 @@
-//! What does not outlive the moment: who is there, who is typing, who has which conversation open.
+//! Live state, which is not stored: which users are online, which are typing, and which have a conversation open.
 //!
-//! Each node holds all of it in memory. It tells the others of its own users, and asks for what it has missed; nothing
-//! is kept in Redis or Postgres.
+//! Each node holds the live state of all nodes in memory. A node publishes the changes of its own users, and asks the
+//! other nodes for publications that it has missed. Redis and Postgres store none of it, except that Postgres stores
+//! when a user was last seen.
 
 mod exchange;
 mod facts;
@@ -34,9 +35,9 @@ use exchange::Body;
 use peers::BEATS;
 use state::State;
 
-/// How long one publication may take: the next one has news.
+/// Timeout of one publication. The other nodes recover a lost one; see [`Exchange`].
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Changes in one publication.
+/// Maximum number of changes in one publication.
 const CHANGES_TOGETHER: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +47,7 @@ pub enum Status {
     Offline,
 }
 
-/// The moment as this node sees it. Cheap to clone.
+/// A handle to the live state on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Live {
     parts: Arc<Parts>,
@@ -57,17 +58,19 @@ struct Parts {
     me: NodeId,
     state: Mutex<State>,
     exchange: Arc<dyn Exchange>,
-    /// How many `Changes` were published; whoever holds it publishes.
+    /// Number of `Changes` that were published. A task publishes only while it holds this lock.
     number: tokio::sync::Mutex<u64>,
-    /// There is something to publish.
+    /// Notified when there is something to publish.
     speak: Notify,
-    /// Something is due earlier than was thought.
+    /// Notified when the next timer is due earlier than before.
     timers: Notify,
     stop: CancellationToken,
 }
 
 impl Live {
-    /// Joins the other nodes until `stop` is cancelled. Who goes is told to `departures`, by one node.
+    /// Starts the exchange of live state with the other nodes, until `stop` is cancelled. The receiver returns the
+    /// users who have disconnected from this node. The users of a node that has failed are returned on one of the other
+    /// nodes.
     pub fn open(
         exchange: Arc<dyn Exchange>,
         clock: Clock,
@@ -104,12 +107,12 @@ impl Live {
         (Self { parts, tasks: Arc::new(tasks) }, departed)
     }
 
-    /// Whether the node still hears and tells.
+    /// Whether the tasks that receive and publish are running.
     pub fn is_running(&self) -> bool {
         self.tasks.iter().all(|task| !task.is_finished())
     }
 
-    /// A connection of a device of the user's, until it is dropped.
+    /// Counts a connection of one of the user's devices, until the result is dropped.
     pub fn connect(&self, user: UserId) -> Connected {
         self.parts.change(|state| state.connect(user));
         Connected { live: self.clone(), user }
@@ -119,17 +122,17 @@ impl Live {
         self.lock().facts.status(user)
     }
 
-    /// When a user was last seen who has gone a moment ago.
+    /// When the user was last seen, if they disconnected within the last minute. Else None; Postgres has the time then.
     pub fn seen(&self, user: UserId) -> Option<DateTime<Utc>> {
         self.lock().seen(user)
     }
 
-    /// Has those on this node who watch the user's presence look at it again: what they may see has changed.
+    /// Notifies the watches of the user's presence on this node, because who may see the presence has changed.
     pub fn look_again(&self, user: UserId) {
         self.parts.change(|state| state.tell(Subject::Presence(user)));
     }
 
-    /// Until it is set again, or the user has gone.
+    /// Marks an online user as away or not. The mark ends when the user goes offline.
     pub fn set_away(&self, user: UserId, away: bool) {
         self.parts.change(|state| state.set_away(user, away));
     }
@@ -142,13 +145,13 @@ impl Live {
         self.lock().is_typing(conversation, user)
     }
 
-    /// The user has the conversation open on a device, until it is dropped.
+    /// Records that a device of the user has the conversation open, until the result is dropped.
     pub fn enter(&self, conversation: ConversationId, user: UserId) -> Entered {
         self.parts.change(|state| state.enter(conversation, user));
         Entered { live: self.clone(), conversation, user }
     }
 
-    /// Who has the conversation open.
+    /// The users who have the conversation open on any node.
     pub fn room(&self, conversation: ConversationId) -> Vec<UserId> {
         self.lock().facts.room(conversation)
     }
@@ -157,7 +160,8 @@ impl Live {
         self.lock().facts.is_in_room(conversation, user)
     }
 
-    /// The node goes down: the others give its users the time of a reconnect, and no more. Returns who was here.
+    /// Announces that this node shuts down. The other nodes treat its users as disconnected after PRESENCE_GRACE.
+    /// Returns the users of this node.
     pub async fn close(&self) -> Vec<Departure> {
         self.parts.flush(Some(Body::Leaving)).await;
         self.parts.stop.cancel();
@@ -174,7 +178,7 @@ impl Parts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whatever follows from the change is then seen to.
+    /// Applies a change to the state, and wakes the tasks that have to publish it or to serve its timers.
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let due = state.next_timer();
@@ -190,7 +194,7 @@ impl Parts {
         }
     }
 
-    /// Takes in what the others tell, and sees to what is due.
+    /// Applies the publications of other nodes, and serves the timers that are due.
     async fn listen(&self, mut incoming: mpsc::Receiver<Incoming>) {
         loop {
             let due = self.lock().next_timer();
@@ -206,7 +210,7 @@ impl Parts {
         }
     }
 
-    /// Tells the others what there is to tell, and at each beat that the node is there.
+    /// Publishes changes when there are some, and a heartbeat at each interval.
     async fn speak(&self, beat: Duration) {
         let mut beats = interval(beat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -219,7 +223,7 @@ impl Parts {
         }
     }
 
-    /// Publishes what is waiting, and then `last`.
+    /// Publishes everything in the outbox, and then `last`.
     async fn flush(&self, last: Option<Body>) {
         let mut number = self.number.lock().await;
         let outbox = std::mem::take(&mut self.lock().outbox);
@@ -242,13 +246,14 @@ impl Parts {
         }
     }
 
-    /// What does not arrive is missed by its number, and asked for.
+    /// Publishes with a timeout. Other nodes notice a lost publication by its number and ask for the facts of this
+    /// node.
     async fn publish(&self, to: To, number: u64, body: Body) {
         let publication = Publication { from: self.me, number, body };
         match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &publication)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the other nodes cannot be told what happens here"),
-            Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "the other nodes cannot be told what happens here"),
+            Ok(Err(error)) => warn!(%error, "publishing presence and typing to the other nodes failed"),
+            Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "publishing presence and typing to the other nodes timed out"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The other nodes: what they tell, what of it was missed, and which of them are gone.
+//! The other nodes: their publications, publications that this node has missed, and nodes that are gone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use super::exchange::{Body, Facts as OfNode, NodeId, Publication, To};
 use super::state::{State, Timer};
 use crate::ids::UserId;
 
-/// Beats of its heart in the time after which a silent node is taken for dead. They are counted, not timed, by one's
-/// own as they come back: where the way between the nodes is shut nobody dies of it.
+/// Number of heartbeats in PRESENCE_NODE_TTL, after which a silent node counts as failed. A node measures this time by
+/// its own heartbeats as it receives them back: while the exchange is unavailable, no node counts as failed.
 pub(super) const BEATS: u32 = 4;
 
 /// Another node.
 #[derive(Default)]
 pub(super) struct Peer {
     number: u64,
-    /// Own beats since it was last heard.
+    /// Own heartbeats that were received since the last publication of this node.
     missed: u32,
-    /// When it is forgotten, because it went down.
+    /// When the node is removed, because it shuts down.
     pub(super) leaving: Option<Instant>,
 }
 
 impl State {
-    /// What another node, or this one, has published.
+    /// Handles a publication of another node or of this one.
     pub(super) fn hear(&mut self, publication: Publication) {
         let Publication { from, number, body } = publication;
         if from == self.me {
@@ -60,13 +60,13 @@ impl State {
         }
     }
 
-    /// The way between the nodes is open, again or for the first time.
+    /// The subscription is established, for the first time or again: asks all nodes for their facts.
     pub(super) fn connected(&mut self) {
         self.peers.values_mut().for_each(|peer| peer.missed = 0);
         self.outbox.asks.push(To::Everybody);
     }
 
-    /// All that there is on a node, in the place of what was known of it. Returns who was there before.
+    /// Replaces the facts of a node. Returns the users who were connected to it before.
     fn replace(&mut self, node: NodeId, now: &OfNode) -> Vec<UserId> {
         let known = self.facts.of(node);
         let before: Vec<UserId> = known.present.iter().map(|(user, _)| *user).collect();
@@ -86,16 +86,16 @@ impl State {
             }
         }
         for node in dead {
-            tracing::warn!(node = node.0, "a node is silent; its users are taken for gone");
+            tracing::warn!(node = node.0, "a node sends no heartbeats; its users are treated as disconnected");
             self.forget_peer(node, self.parts.settings.presence_node_ttl);
         }
     }
 
-    /// The node was last heard so long ago.
+    /// Removes a node and its users. `ago` is how long ago they were last seen.
     pub(super) fn forget_peer(&mut self, node: NodeId, ago: Duration) {
         self.peers.remove(&node);
         let seen = self.parts.clock.now() - ago;
-        // Of those who are left, the first one writes it down.
+        // The remaining node with the lowest id stores when the users were last seen.
         let first = self.peers.keys().all(|peer| self.me < *peer);
         for user in self.replace(node, &OfNode::default()) {
             self.keep_seen(user, seen);

@@ -1,4 +1,4 @@
-//! The exchange over Redis Pub/Sub: a channel for everybody, and one for each node.
+//! The exchange over Redis Pub/Sub: one channel for all nodes, and one for each node.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::random::Random;
 use crate::redis::{Heard, PubSub};
 
-/// A node publishes one thing after the other.
+/// One connection is enough, because a node publishes one publication at a time.
 const PUBLISHING_CONNECTIONS: u32 = 1;
 
 pub struct RedisExchange {
@@ -19,13 +19,13 @@ pub struct RedisExchange {
 }
 
 impl RedisExchange {
-    /// Fails where Redis cannot be reached now; later absences are ridden out.
+    /// Fails if Redis is unavailable now. If Redis becomes unavailable later, the subscription is retried.
     pub async fn connect(url: &str, prefix: &str, random: Random) -> Result<Self> {
         let redis = PubSub::connect(url, PUBLISHING_CONNECTIONS, random).await?;
         Ok(Self { redis, prefix: prefix.to_owned() })
     }
 
-    /// The braces make what is live its own shard key under Redis Cluster.
+    /// The braces are a hash tag, by which Redis Cluster assigns all these channels to one shard.
     fn channel(&self, to: To) -> String {
         let prefix = &self.prefix;
         match to {
@@ -52,7 +52,7 @@ fn translate(heard: Heard<Publication>) -> Option<Incoming> {
     match heard {
         Heard::Subscribed => Some(Incoming::Connected),
         Heard::Published(publication) => Some(Incoming::Published(publication)),
-        // Its number is missing, and so it is asked for.
+        // The next publication shows that a number is missing, and this node asks for all facts.
         Heard::Garbled => None,
     }
 }

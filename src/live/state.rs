@@ -1,4 +1,5 @@
-//! What a node knows of the moment, its own and the others'. All of it changes under one lock, which nobody waits in.
+//! The live state that a node knows: its own, and that of the other nodes. One lock protects all of it, and no task
+//! awaits while it holds the lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,25 +18,25 @@ use crate::config::LiveSettings;
 use crate::ids::{ConversationId, UserId};
 use crate::metrics::{LiveKind, Metrics};
 
-/// How long a node knows itself when somebody was last seen, until Postgres certainly does.
+/// How long a node remembers when a user was last seen. Postgres has stored it by then.
 const SEEN_KEPT: Duration = Duration::from_mins(1);
-/// Changes that wait to be told; of more the others hear by asking for all.
+/// Maximum number of changes in the outbox. If there are more, they are dropped and the other nodes ask for all facts.
 const OUTBOX: usize = 10_000;
 
-/// The users with an inbox on this node who take part in a conversation.
+/// Returns the participants of a conversation who have a stream on this node.
 pub type Listeners = Arc<dyn Fn(ConversationId) -> Vec<UserId> + Send + Sync>;
-/// A user who has gone, and when that was.
+/// A user who has disconnected, and when.
 pub type Departure = (UserId, DateTime<Utc>);
 
 pub(super) struct State {
     pub(super) me: NodeId,
     pub(super) facts: Facts,
-    /// Until when.
+    /// When the typing of each user in a conversation ends.
     typing: BTreeMap<(ConversationId, UserId), Instant>,
-    /// When those were last seen who have gone a moment ago, and until when that is kept.
+    /// When users who have just disconnected were last seen, and until when that is remembered.
     seen: HashMap<UserId, (DateTime<Utc>, Instant)>,
     connected: HashMap<UserId, Connections>,
-    /// How many of a user's devices have a conversation open on this node.
+    /// Number of a user's devices that have a conversation open on this node.
     entered: HashMap<(ConversationId, UserId), usize>,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
@@ -45,21 +46,21 @@ pub(super) struct State {
     pub(super) parts: Parts,
 }
 
-/// What it works with.
+/// Settings and dependencies of the state.
 pub(super) struct Parts {
     pub(super) settings: LiveSettings,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) listeners: Listeners,
-    /// Who is to be written down as gone by this node.
+    /// Sends the users whose last-seen time this node has to store.
     pub(super) departures: mpsc::UnboundedSender<Departure>,
 }
 
-/// Of one user on this node.
+/// The connections of one user to this node.
 #[derive(Default)]
 struct Connections {
     count: usize,
-    /// When the last one closed, and until when the user has time to come back.
+    /// When the last connection closed, and until when the user can reconnect without a change of presence.
     closed: Option<(DateTime<Utc>, Instant)>,
 }
 
@@ -71,11 +72,11 @@ pub(super) enum Timer {
     Seen(UserId),
 }
 
-/// What is to be published.
+/// Everything that waits to be published.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) changes: Vec<Change>,
-    /// There were too many, and they are gone.
+    /// Whether changes were dropped because there were too many.
     pub(super) lost: bool,
     pub(super) asks: Vec<To>,
     pub(super) answers: BTreeSet<NodeId>,
@@ -105,7 +106,7 @@ impl State {
         }
     }
 
-    /// A device of the user has a connection to this node. Only the first one is news.
+    /// Adds a connection of the user to this node. Only the first connection is published.
     pub(super) fn connect(&mut self, user: UserId) {
         let known = self.connected.contains_key(&user);
         let connections = self.connected.entry(user).or_default();
@@ -117,7 +118,8 @@ impl State {
         }
     }
 
-    /// After the last one the user has time to come back before anybody hears of it.
+    /// Removes a connection of the user. After the last one, the user has PRESENCE_GRACE to reconnect before it is
+    /// published.
     pub(super) fn disconnect(&mut self, user: UserId) {
         let Some(connections) = self.connected.get_mut(&user) else { return };
         connections.count -= 1;
@@ -128,7 +130,7 @@ impl State {
         }
     }
 
-    /// Of a user who is there; of another there is nothing to keep.
+    /// Marks the user as away or not. Does nothing if the user is offline.
     pub(super) fn set_away(&mut self, user: UserId, away: bool) {
         if let Some(activity) = self.facts.activity(user)
             && activity.away != away
@@ -174,7 +176,7 @@ impl State {
         self.seen.get(&user).map(|(at, _)| *at)
     }
 
-    /// Everybody who is connected to this node, or was until a moment ago; as of now they are not.
+    /// All users of this node, with the time at which they were last seen: now, or when their last connection closed.
     pub(super) fn everybody(&self) -> Vec<Departure> {
         let now = self.parts.clock.now();
         let departure = |(user, of): (&UserId, &Connections)| (*user, of.closed.map_or(now, |(at, _)| at));
@@ -185,13 +187,13 @@ impl State {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Does what is due.
+    /// Serves the timers that are due.
     pub(super) fn ring(&mut self) {
         let now = Instant::now();
         while self.next_timer().is_some_and(|at| at <= now)
             && let Some((_, timer)) = self.timers.pop_first()
         {
-            // What was put off since is due later.
+            // The deadline may have moved since the timer was set.
             match (self.due(timer), timer) {
                 (Some(due), timer) if due > now => drop(self.timers.insert((due, timer))),
                 (None, _) => {}
@@ -216,11 +218,11 @@ impl State {
         let closed = self.connected.remove(&user).and_then(|connections| connections.closed);
         let Some((seen, _)) = closed else { return };
         self.say(Change::Absent { user, seen });
-        // Nobody listens any more once the node goes down.
+        // It fails only during shutdown, after the receiver was dropped.
         let _ = self.parts.departures.send((user, seen));
     }
 
-    /// Something has happened here: it holds at once, and the others are told.
+    /// Applies a change of this node, and queues it for publication to the other nodes.
     fn say(&mut self, change: Change) {
         self.apply(self.me, change);
         self.parts.metrics.live_published(match change {
@@ -269,7 +271,7 @@ impl State {
         }
     }
 
-    /// Of a user who has gone from one node, and may be on another still.
+    /// Remembers when the user was last seen on one node. The user may still be connected to another node.
     pub(super) fn keep_seen(&mut self, user: UserId, at: DateTime<Utc>) {
         let until = Instant::now() + SEEN_KEPT;
         let at = self.seen(user).map_or(at, |known| known.max(at));
@@ -277,7 +279,8 @@ impl State {
         self.timers.insert((until, Timer::Seen(user)));
     }
 
-    /// Changes what is known, and tells whoever waits what is different by it.
+    /// Changes the facts, and notifies the watches of what is different afterwards: the presence of `users`, and the
+    /// users in the rooms `places`.
     pub(super) fn alter(
         &mut self,
         users: &[UserId],

@@ -1,5 +1,5 @@
-//! Who waits for what: a watcher is told what has changed, and looks up what it is now. One that is slow misses what
-//! came between, and never what is.
+//! Watches of live state. A watch is notified of what has changed, and its owner then reads the current state. A slow
+//! owner can miss intermediate states, but never the current one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -11,17 +11,17 @@ use futures_util::task::AtomicWaker;
 use super::Live;
 use crate::ids::{ConversationId, UserId};
 
-/// What one can wait for.
+/// A topic that a watch can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     Presence(UserId),
     Typing(ConversationId),
     Room(ConversationId),
-    /// What a user hears of unasked: others' typing where the user takes part, and the user's own presence.
+    /// The live state in a user's inbox: typing of others in the user's conversations, and the user's own presence.
     Inbox(UserId),
 }
 
-/// What has changed.
+/// The piece of live state that has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     Presence(UserId),
@@ -29,7 +29,7 @@ pub enum Subject {
     Room(ConversationId, UserId),
 }
 
-/// Another for each change on this node.
+/// Number of a change. It is unique on this node.
 pub type Stamp = u64;
 
 #[derive(Default)]
@@ -71,7 +71,8 @@ impl Watchers {
     }
 }
 
-/// Waits for changes until it is dropped. What is already there counts as a change, but for rooms and inboxes.
+/// Watches its topics until it is dropped. The initial state of presence and typing counts as a change; that of rooms
+/// and inboxes does not.
 pub struct Watch {
     live: Live,
     topics: Vec<Topic>,
@@ -100,7 +101,7 @@ impl Live {
 }
 
 impl Watch {
-    /// One thing that has changed since it was last returned.
+    /// Polls for a subject that has changed since it was last returned.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<(Subject, Stamp)> {
         if let Some(changed) = self.mailbox.take() {
             return Poll::Ready(changed);
@@ -109,7 +110,7 @@ impl Watch {
         self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// All that has changed since, at least one.
+    /// Waits for a change. Returns all subjects that have changed since the last call.
     pub async fn changed(&mut self) -> Vec<Subject> {
         let (first, _) = poll_fn(|cx| self.poll_changed(cx)).await;
         let mut subjects = vec![first];

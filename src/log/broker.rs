@@ -1,4 +1,4 @@
-//! How committed events travel from the node that wrote them to every node's tail.
+//! The broker, which carries committed events from the node that wrote them to every node's tail.
 
 use std::sync::Arc;
 
@@ -11,39 +11,41 @@ use super::event::Event;
 use crate::error::Result;
 use crate::store::messaging::messages::Message;
 
-/// Batches that may wait in a subscription before the sender must.
+/// Maximum number of publications that wait in a subscription. Then its sender has to wait.
 const INCOMING_QUEUE: usize = 1024;
-/// Batches the memory broker keeps for its slowest subscriber.
+/// Number of publications that the memory broker keeps for its slowest subscriber.
 const MEMORY_QUEUE: usize = 4096;
 
-/// Events that were committed, in the order of their seq, and the log that they are of: two servers with
-/// databases of their own may share a broker by mistake.
+/// Committed events in the order of their seq, and the epoch of their log. The epoch shows when two servers with
+/// different databases share a broker by mistake.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Publication {
     pub epoch: i64,
     pub events: Vec<Event>,
-    /// The messages that were added, so that nobody has to read them from Postgres. Some may be missing.
+    /// The messages that were added, so that nodes do not have to read them from Postgres. Some may be missing.
     #[serde(default)]
     pub messages: Vec<Arc<Message>>,
 }
 
-/// The fast path between nodes. It may lose, double and reorder: Postgres is the truth, and the tail mends.
+/// The fast path between nodes. It may lose, duplicate and reorder publications: the tail restores the order and reads
+/// missing events from Postgres.
 pub trait Broker: Send + Sync {
     fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>>;
 
-    /// What any node publishes from now on, until `stop` is cancelled.
+    /// Subscribes to the publications of all nodes from now on, until `stop` is cancelled.
     fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
 }
 
-/// What a subscription brings.
+/// An item of a subscription.
 #[derive(Debug)]
 pub enum Incoming {
     Published(Publication),
-    /// Some may have been lost, for instance while the connection was away: look at Postgres at once.
+    /// Publications may have been lost, for instance while the connection was broken. The tail has to read Postgres at
+    /// once.
     Gap,
 }
 
-/// Within one process: the only node publishes to itself.
+/// A broker within one process: the only node publishes to itself.
 pub struct MemoryBroker {
     sender: broadcast::Sender<Publication>,
 }
@@ -56,7 +58,7 @@ impl Default for MemoryBroker {
 
 impl Broker for MemoryBroker {
     fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
-        // It fails only where nobody listens.
+        // It fails only if there is no subscription.
         let _ = self.sender.send(publication.clone());
         Box::pin(async { Ok(()) })
     }

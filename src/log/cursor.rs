@@ -1,4 +1,4 @@
-//! The place in the log that a client has come to.
+//! The position in the log that a client has reached.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::event::Seq;
 
-/// Opaque to clients, and the same for everybody: base64url of the epoch and the seq, 8 bytes each, big-endian.
+/// A position in the log. Its text is opaque to clients and does not depend on the user: base64url of the epoch and the
+/// seq, 8 bytes each, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub epoch: i64,
     pub seq: Seq,
 }
 
-/// The text was never a cursor.
+/// The text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCursor;
 

@@ -1,11 +1,11 @@
-//! What the log holds.
+//! The events of the log, and the changes that they record.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, SessionId, UserId};
 
-/// The place of an event in its lane: 1, 2, 3 … in commit order, without holes.
+/// The position of an event in its lane: 1, 2, 3 … in commit order, without holes.
 pub type Seq = i64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,44 +14,45 @@ pub struct Event {
     pub change: Change,
 }
 
-/// A durable change, by the ids of what it concerns.
+/// A durable change. It contains only the ids of the rows that it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Change {
     MessageAdded {
         conversation: ConversationId,
         message: MessageId,
     },
-    /// The message was edited, deleted for everybody, reacted to, pinned or the like.
+    /// The message changed, for example by an edit, a deletion for everyone, a reaction or a pin.
     MessageUpdated {
         conversation: ConversationId,
         message: MessageId,
     },
-    /// The user's message in a direct conversation with somebody who blocks the user: it is for the user alone.
+    /// A new message of the user in a direct conversation. Only the user receives it, because the other participant
+    /// blocks the user.
     MessageWithheld {
         user: UserId,
         conversation: ConversationId,
         message: MessageId,
     },
-    /// The user has deleted the message for themselves alone.
+    /// The user deleted the message only for themselves.
     MessageRemoved {
         user: UserId,
         message: MessageId,
     },
-    /// The user takes part in the conversation from here on.
+    /// The user is a participant of the conversation from this event on.
     ConversationAdded {
         user: UserId,
         conversation: ConversationId,
     },
-    /// The user takes no part in the conversation any more.
+    /// The user is no longer a participant of the conversation.
     ConversationRemoved {
         user: UserId,
         conversation: ConversationId,
     },
-    /// Something about it changed that all who take part can see.
+    /// The conversation changed in a way that all participants can see.
     ConversationUpdated {
         conversation: ConversationId,
     },
-    /// The user's delivered position advanced, and perhaps the read position too.
+    /// The user's delivered position advanced. The read position may have advanced too.
     ReceiptAdvanced {
         conversation: ConversationId,
         user: UserId,
@@ -62,20 +63,20 @@ pub enum Change {
         conversation: ConversationId,
         user: UserId,
     },
-    /// The user has turned read receipts off.
+    /// The user turned read receipts off.
     ReadReceiptsOff {
         user: UserId,
     },
-    /// The user has turned read receipts on.
+    /// The user turned read receipts on.
     ReadReceiptsOn {
         user: UserId,
     },
-    /// The user has archived, pinned or muted the conversation, or the like.
+    /// The conversation changed for the user alone, for example because the user archived, pinned or muted it.
     MembershipUpdated {
         user: UserId,
         conversation: ConversationId,
     },
-    /// Something between the two users changed that the first can see: a request, a contact, a block.
+    /// A contact, a contact request or a block between the two users changed in a way that `user` can see.
     ContactsChanged {
         user: UserId,
         other: UserId,
@@ -85,24 +86,24 @@ pub enum Change {
         user: UserId,
         call: CallId,
     },
-    /// Somebody is in the call from here on.
+    /// A participant joined the call.
     CallAnswered {
         conversation: ConversationId,
         participant: CallParticipantId,
     },
-    /// Somebody is in the call no more; or has declined it, or takes no part in the conversation any more, which is for
-    /// their own devices.
+    /// A participant left the call. `to` is one user if only that user's devices may know it: the user declined the
+    /// call, left the conversation, or is the caller of a call that is withheld from the other participant.
     CallLeft {
         to: Audience,
         participant: CallParticipantId,
     },
-    /// One that the other in a direct conversation knows nothing of ends for the caller alone. To one user it also tells
-    /// that it rings for them no more.
+    /// The call ended. `to` is one user if the call only stopped ringing for that user, or if that user is the caller
+    /// of a call that is withheld from the other participant.
     CallEnded {
         to: Audience,
         call: CallId,
     },
-    /// A signal waits for the device. What is in it is not here.
+    /// A signal waits for the device. Its content is in Postgres and not part of the event.
     CallSignalled {
         user: UserId,
         session: SessionId,
@@ -111,21 +112,23 @@ pub enum Change {
         user: UserId,
         session: SessionId,
     },
-    /// The user's profile changed: nodes that keep it in mind read it anew.
+    /// The user's profile changed. Nodes drop the user from their caches.
     UserUpdated {
         user: UserId,
     },
-    /// Of a kind that a newer version writes, as while nodes are replaced one by one: nobody here can be told.
+    /// A kind of change that this version does not know. A newer version writes it while nodes are replaced one by one.
+    /// Streams skip it.
     Unknown(Audience),
 }
 
-/// The kind of `Change::MessageWithheld`, which names no conversation: that of its message is read along.
+/// The kind of `Change::MessageWithheld`. Its row does not contain the conversation, so `read.rs` takes it from the
+/// message.
 pub(super) const WITHHELD: &str = "message_withheld";
 
 /// Who may receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Audience {
-    /// All who take part at that point of the log.
+    /// All users who are participants at that position of the log.
     Conversation(ConversationId),
     User(UserId),
 }
@@ -155,7 +158,7 @@ impl Change {
         }
     }
 
-    /// The message that it shows.
+    /// The message that clients see with this change, if there is one.
     pub fn message(&self) -> Option<MessageId> {
         match *self {
             Self::MessageAdded { message, .. }
@@ -165,7 +168,8 @@ impl Change {
         }
     }
 
-    /// Whether it is for the user alone and tells of a call, so that it is not known where they take part still.
+    /// Whether the change concerns a call and only one user receives it. The event does not name the conversation, so a
+    /// stream has to check whether the user may still see the call.
     pub fn is_personal_of_call(&self) -> bool {
         matches!(
             self,
@@ -175,7 +179,7 @@ impl Change {
         )
     }
 
-    /// The name under which the table keeps it.
+    /// The value of the column `kind` for this change.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::MessageAdded { .. } => "message_added",

@@ -1,4 +1,4 @@
-//! A client's stream: the log from its cursor, then the tail, nothing lost and nothing twice.
+//! A client's stream: first the log from the client's cursor, then the tail. It loses no event and repeats none.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::{Pin, pin};
@@ -21,24 +21,24 @@ use crate::store::Connection;
 use crate::store::conversations::participants;
 use crate::store::messaging::messages;
 
-/// What the log says while Postgres is away.
-const CANNOT_READ: &str = "a stream cannot read on";
+/// The warning that is logged while Postgres is unavailable.
+const CANNOT_READ: &str = "a stream cannot read the log";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     Event(Event),
-    /// Everything up to here has been sent; what follows is live.
+    /// All events up to this seq have been sent. The following events are live.
     CaughtUp(Seq),
-    /// The cursor is not of this log, or events after it are gone; the stream goes on from here.
+    /// The cursor does not belong to this log, or events after it were dropped. The stream continues after this seq.
     ResyncRequired(Seq),
-    /// The user takes no part in what this is about, and nothing will follow.
+    /// The user is not a participant of the conversation that the stream is about. The stream ends.
     Closed,
 }
 
 impl Log {
-    /// What the user may receive after the cursor, and for ever on; without a cursor, from now on. Of conversations
-    /// that the user has left there is no more than that.
-    /// It ends only when dropped, or after `Closed`. Where Postgres is away it waits.
+    /// Streams the events that the user may receive after the cursor, or from now on without a cursor. It leaves out
+    /// the events of conversations that the user has left, also those from before they left. The stream ends only when
+    /// it is dropped, or after `Closed`. It waits while Postgres is unavailable.
     pub fn follow(&self, user: UserId, interest: Interest, after: Option<Cursor>) -> Follow {
         let from = match after {
             None => From::Now,
@@ -55,7 +55,7 @@ async fn snapshot(log: Log, user: UserId) -> Result<Snapshot> {
     read::snapshot(&mut *log.database.connection().await?, user).await
 }
 
-/// A stream of the log for one user. Between two events it is a queue and nothing more.
+/// A stream of the log for one user. Once it is live it needs little memory beside its queue.
 pub struct Follow {
     log: Log,
     user: UserId,
@@ -64,7 +64,7 @@ pub struct Follow {
 }
 
 enum Stage {
-    /// In a box, because it takes kilobytes and is over soon.
+    /// Boxed, because it takes kilobytes and ends soon.
     Reading(BoxStream<'static, Step>),
     Live(Joined),
     Over,
@@ -72,7 +72,7 @@ enum Stage {
 
 enum Step {
     Item(Item),
-    /// Everything is read; what follows is at the tail.
+    /// The stream has read the log and continues at the tail.
     Live(Joined),
 }
 
@@ -89,7 +89,8 @@ impl Stream for Follow {
                 },
                 Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
                     Ok(event) => return Poll::Ready(Some(Item::Event(event))),
-                    // Of a quiet stream the last event may be long ago, and out of the log.
+                    // Continues after `place` and not after the last event: the last event of a quiet stream can be so
+                    // old that the log has dropped events after it.
                     Err(place) => self.stage = Stage::Reading(self.read_on(place).steps().boxed()),
                 },
                 Stage::Over => return Poll::Ready(None),
@@ -105,21 +106,21 @@ impl Follow {
     }
 }
 
-/// From where a stream reads.
+/// The position from which a stream reads the log.
 enum From {
     Now,
     After(Seq),
-    /// A place that is not in this log.
+    /// The cursor belongs to another epoch.
     Unknown,
 }
 
-/// Reads what a stream has missed, up to its place at the tail.
+/// Reads the events that a stream has missed, until it joins the tail.
 struct Reading {
     log: Log,
     user: UserId,
     interest: Interest,
     from: From,
-    /// Whether the subscriber has been told so before.
+    /// Whether `CaughtUp` was sent before. It is sent only once.
     caught_up: bool,
 }
 
@@ -148,7 +149,7 @@ impl Reading {
                             resync = true;
                             continue 'from_the_log;
                         };
-                        // A slow reader may have left meanwhile, or turned read receipts off.
+                        // The user may have left a conversation or turned read receipts off since the snapshot.
                         if log.streams.losses() != losses {
                             continue 'from_the_log;
                         }
@@ -175,9 +176,9 @@ impl Reading {
     }
 }
 
-/// Whether the user still may: from a message one reads on to all of its conversation, so that who has left that
-/// gets no more of what it once was. A user who has turned
-/// read receipts off since does not get earlier `ReadAdvanced` events of others either.
+/// Whether the user may still receive the change. A client can navigate from a message to its whole conversation, so a
+/// user who has left the conversation does not receive its earlier events either. A user who has turned read receipts
+/// off since does not get earlier `ReadAdvanced` events of others either.
 fn may_see(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
     if snapshot.read_receipts_off && tells_of_reading(user, change) {
         return false;
@@ -194,10 +195,10 @@ fn may_see(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
     }
 }
 
-/// Events that should come next are in the log no more.
+/// The log has dropped events that the stream has not read.
 struct Forgotten;
 
-/// What the user may receive of the events after a place, up to the head of the snapshot.
+/// Streams the events after `from` that the user may receive, up to the head of the snapshot.
 fn missed(
     log: Log,
     user: UserId,
@@ -222,23 +223,23 @@ fn missed(
     }
 }
 
-/// What a stream has missed, read page by page.
+/// Reads the events that a stream has missed, page by page.
 #[derive(Clone)]
 struct Missed {
     user: UserId,
     position: Seq,
     head: Seq,
-    /// What the user took part in at `position`.
+    /// The conversations of which the user is a participant at `position`.
     conversations: HashSet<ConversationId>,
-    /// What the user took part in at any time from there to the head.
+    /// The conversations of which the user is a participant at any position from the first one to the head.
     ever: Vec<ConversationId>,
-    /// Where the user came back to a conversation whose beginning is hidden from them since.
+    /// Seq at which the user joined a conversation again, if the conversation hides its earlier messages from the user.
     returned: HashMap<ConversationId, Seq>,
 }
 
 impl Missed {
-    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None where
-    /// some events after the position are gone.
+    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None if the log
+    /// has dropped events after the position.
     async fn new(log: Log, user: UserId, snapshot: Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
         let mut ever = conversations.clone();
@@ -272,7 +273,8 @@ impl Missed {
         Ok(Some(Self { user, position, head: snapshot.head, conversations, ever, returned }))
     }
 
-    /// The next events for the user, and what is left. None where some that should come next were dropped.
+    /// Reads the next events for the user. Returns them with the state for the next page, or None if the log has
+    /// dropped events after the position.
     async fn page(mut self, log: Log) -> Result<Option<(Self, Vec<Event>)>> {
         let limit = log.settings.catch_up_page;
         let mut connection = log.database.connection().await?;
@@ -295,7 +297,8 @@ impl Missed {
     }
 }
 
-/// Where the user last joined what they had left before, as their own events tell.
+/// Seq of the user's last return to each conversation that they left and joined again. `personal` are the user's own
+/// events.
 fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, Seq> {
     let mut left = HashSet::new();
     let mut returned = HashMap::new();
@@ -315,7 +318,7 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
     returned
 }
 
-/// The messages among the events that are not for this user, though the conversation is.
+/// The messages of the events that the user may not see, although the user is a participant of their conversations.
 async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
     let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
     let visibilities = messages::visibilities(conn, &shown).await?;

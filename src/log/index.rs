@@ -1,4 +1,4 @@
-//! An index over this node's subscribers, kept true by the log itself.
+//! An index of this node's streams by user and by conversation. The events of the log keep it up to date.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::read::Snapshot;
 use crate::ids::{ConversationId, SessionId, UserId};
 use crate::metrics::Metrics;
 
-/// The stream is further behind than this node remembers: read the log again.
+/// The stream cannot join the tail from the recent events in memory. It must read the log again.
 pub(super) struct Behind;
 
 pub(super) struct Index {
@@ -21,7 +21,7 @@ pub(super) struct Index {
     recent: VecDeque<Event>,
     memory: usize,
     users: HashMap<UserId, Listener>,
-    /// The users with a stream here who take part in a conversation.
+    /// The participants of each conversation who have a stream on this node.
     listeners: HashMap<ConversationId, HashSet<UserId>>,
     pub(super) sessions: HashMap<SessionId, Watched>,
     next_stream: u64,
@@ -31,27 +31,27 @@ pub(super) struct Index {
 /// A user with at least one stream on this node.
 struct Listener {
     conversations: HashSet<ConversationId>,
-    /// Whether `ReadAdvanced` events of other users are filtered.
+    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered out.
     read_receipts_off: bool,
     streams: Vec<Entry>,
 }
 
 struct Entry {
     id: u64,
-    /// What the stream has read already, up to and with this.
+    /// Seq up to which the stream has read the log.
     from: Seq,
     interest: Interest,
-    /// None once it was full.
+    /// None after the queue overflowed.
     queue: Option<Sender>,
     end: Arc<End>,
 }
 
-/// How a stream was let go.
+/// Tells a stream how the tail has stopped serving it.
 #[derive(Default)]
 pub(super) struct End {
-    /// The place up to which all that it wants was queued.
+    /// Seq up to which all events for the stream were queued.
     pub(super) queued: AtomicI64,
-    /// Says that what is queued may not be passed on any more.
+    /// Whether the queued events must not be delivered any more.
     pub(super) recalled: AtomicBool,
 }
 
@@ -179,7 +179,7 @@ impl Index {
         self.next_stream += 1;
         let id = self.next_stream;
         let listener = match self.users.entry(user) {
-            // The index has it right already, at its own position.
+            // The index already has the user's conversations, as of its own position.
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 for &conversation in &conversations {
@@ -210,7 +210,7 @@ impl Index {
         }
         for event in self.recent.iter().filter(|event| event.seq > head) {
             match event.change {
-                // Events that were read before this one may no longer be for the user.
+                // The user may no longer receive events that the stream has read before this one.
                 Change::ConversationRemoved { user: other, .. } | Change::ReadReceiptsOff { user: other }
                     if other == user =>
                 {
@@ -260,7 +260,8 @@ impl Index {
 }
 
 impl Listener {
-    /// Recalls the queued events up to a place, because the user may no longer receive all of them.
+    /// Ends the user's streams and recalls their queued events, because the user may no longer receive all of them.
+    /// `queued` is the seq up to which all events were queued.
     fn recall(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
             if stream.queue.is_some() {
@@ -270,8 +271,8 @@ impl Listener {
         }
     }
 
-    /// A stream whose queue is full is let go: it sees its queue end, and reads the log from where it stood. What is
-    /// in the queue can still be recalled.
+    /// Queues the event for the user's streams. If a queue is full, it ends: its stream delivers the queued events and
+    /// then reads the log. The queued events can still be recalled.
     fn deliver(&mut self, user: UserId, event: Event, metrics: &Metrics) {
         if self.read_receipts_off && tells_of_reading(user, &event.change) {
             return;

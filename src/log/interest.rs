@@ -1,22 +1,22 @@
-//! What a stream wants, and what its user may receive.
+//! Which events a stream asks for, and which events its user may receive.
 
 use std::collections::HashSet;
 
 use super::event::{Audience, Change};
 use crate::ids::{ConversationId, SessionId, UserId};
 
-/// What a stream wants of the events that its user may receive.
+/// The events that a stream asks for, out of those that its user may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// All that concerns the user.
+    /// All events that concern the user.
     Inbox,
-    /// New messages, of one conversation or of all.
+    /// New messages of one conversation, or of all conversations if None.
     Messages(Option<ConversationId>),
     /// Changes of the messages of one conversation.
     Updates(ConversationId),
     /// The calls of the user, and the signals for one device.
     Calls(SessionId),
-    /// Nothing but the end of the user's part in the conversation.
+    /// Only the end of the user's membership in the conversation.
     Membership(ConversationId),
 }
 
@@ -51,7 +51,7 @@ impl Interest {
         }
     }
 
-    /// Whether there is anything to come for a user who takes part in these.
+    /// Whether the stream can receive events if these are the user's conversations.
     pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
         match self {
             Self::Messages(Some(wanted)) | Self::Updates(wanted) | Self::Membership(wanted) => {
@@ -67,8 +67,8 @@ pub(super) fn tells_of_reading(user: UserId, change: &Change) -> bool {
     matches!(*change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
-/// Whether a user may receive an event, given what the user takes part in at that point of the log;
-/// the membership is brought up to date on the way.
+/// Whether a user may receive an event, given the user's conversations before it. Updates the conversations if the
+/// event adds or removes the user.
 pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) -> bool {
     match *change {
         Change::ConversationAdded { user: joined, conversation } if joined == user => {

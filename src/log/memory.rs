@@ -1,4 +1,4 @@
-//! What a node keeps in mind of Postgres's rows, until the log says that they have changed.
+//! A node's caches of rows of Postgres. The events of the log invalidate them.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,54 +12,57 @@ use crate::ids::{MessageId, SessionId, UserId};
 use crate::store::messaging::messages::Message;
 use crate::store::people::users::User;
 
-/// Sessions that a node keeps in mind as live; of more it asks Postgres.
+/// Maximum number of sessions that are cached as live. For other sessions the node queries Postgres.
 const LIVE_SESSIONS: usize = 100_000;
 
-/// Bytes of messages kept that came with their events, for whoever renders them.
+/// Size in bytes of the cache of messages that were published with their events. Streams render from it.
 const MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
-/// About what a message takes beside its body.
+/// Approximate size in bytes of a cached message without its body.
 const MESSAGE_ENTRY: usize = 300;
-/// How many messages that are about.
+/// Approximate number of messages in that cache.
 const MESSAGES: usize = 32_000;
 
-/// Bytes of users kept, for whoever renders what they did.
+/// Size in bytes of the cache of users. Streams render from it.
 const USER_BYTES: u64 = 16 * 1024 * 1024;
-/// About what a user takes beside names and texts.
+/// Approximate size in bytes of a cached user without the display name and the about text.
 const USER_ENTRY: usize = 500;
-/// How many users that are about.
+/// Approximate number of users in that cache.
 const USERS: usize = 24_000;
 
-/// Updated users that a listener may be behind.
+/// Number of updated users by which a receiver may lag behind.
 const UPDATED_USERS: usize = 1024;
 
-/// Changed messages kept in mind: more than there are renderings of events that could show them as they were.
+/// Number of messages whose newest change is cached. It exceeds the number of cached renderings, so that a rendering
+/// from before a change is never used.
 const CHANGED_MESSAGES: usize = 200_000;
 
 pub(super) struct Memory {
-    /// Those that Postgres called live, until the log says that they are revoked.
+    /// Sessions that were live in Postgres, until the log revokes them.
     sessions: Cache<SessionId, ()>,
-    /// The messages that came with the newest events.
+    /// The messages that were published with the newest events.
     messages: Cache<MessageId, Arc<Message>, Weight>,
-    /// The newest event that changed each message.
+    /// Seq of the newest event that changed each message.
     changed: Cache<MessageId, Seq>,
-    /// The newest of them all: what came later shows no message that has changed since.
+    /// Seq of the newest event that changed any message. The messages of later events have not changed since.
     newest_change: AtomicI64,
-    /// Seq of the newest `ReadReceiptsOff`. Shared renderings from before it may show too much to that user.
+    /// Seq of the newest `ReadReceiptsOff`. Shared renderings of earlier events may show read positions that are hidden
+    /// now.
     newest_hiding: AtomicI64,
-    /// Up to here it is not known which have changed.
+    /// Seq up to which it is unknown which messages have changed.
     unknown_changes: AtomicI64,
-    /// Told of each message that will delete itself.
+    /// Notified of each new message that expires.
     pub(super) expiring: Notify,
-    /// Told of each call that begins.
+    /// Notified when a call rings or is answered.
     pub(super) calls: Notify,
     users: Cache<UserId, Arc<User>, Weight>,
-    /// Users of whom others may see more now, or less.
+    /// Sends each user whose profile, privacy settings, contacts or blocks have changed.
     pub(super) updated_users: broadcast::Sender<UserId>,
-    /// How often a user was forgotten.
+    /// Counts the invalidations of cached users.
     forgotten_users: Mutex<Generation>,
 }
 
-/// Of the users that are kept: what was read from Postgres in an older one may have changed since.
+/// A generation of the cache of users. Users that were read from Postgres in an older generation may have changed
+/// since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generation(u64);
 
@@ -95,7 +98,7 @@ impl Memory {
         }
     }
 
-    /// Forgets what the change has changed.
+    /// Invalidates the cached rows that the event changes, and notifies the tasks that wait for such an event.
     pub(super) fn hear(&self, event: &Event) {
         match event.change {
             Change::SessionRevoked { session, .. } => self.end_session(session),
@@ -111,7 +114,7 @@ impl Memory {
             Change::ReadReceiptsOff { .. } => self.newest_hiding.store(event.seq, Ordering::SeqCst),
             Change::CallRinging { .. } | Change::CallAnswered { .. } => self.calls.notify_one(),
             Change::MessageUpdated { message, .. } => {
-                // What was carried is from before the change.
+                // The cached message is from before the change.
                 self.messages.remove(&message);
                 self.changed.insert(message, event.seq);
                 self.newest_change.store(event.seq, Ordering::SeqCst);
@@ -121,11 +124,11 @@ impl Memory {
     }
 
     fn tell_of(&self, user: UserId) {
-        // It fails only where nobody listens.
+        // It fails only if there is no receiver.
         let _ = self.updated_users.send(user);
     }
 
-    /// Some changes up to here were not heard.
+    /// Clears the caches, because the tail has skipped events up to `seq`.
     pub(super) fn skip_to(&self, seq: Seq) {
         self.unknown_changes.store(seq, Ordering::SeqCst);
         self.newest_change.store(seq, Ordering::SeqCst);
@@ -149,7 +152,7 @@ impl Memory {
         if changed > event.seq { changed } else { 0 }
     }
 
-    /// Some changes were not heard.
+    /// Clears the caches, because the tail has missed events.
     pub(super) fn clear(&self) {
         self.sessions.clear();
         self.messages.clear();
@@ -169,7 +172,8 @@ impl Memory {
         self.sessions.remove(&session);
     }
 
-    /// Keeps a message that came with its event, while the event is new.
+    /// Caches a message that was published with its event. `fresh` is false if the tail has passed the event already:
+    /// the message may have changed since and is not cached.
     pub(super) fn hear_message(&self, message: &Arc<Message>, fresh: bool) {
         if message.expires_at.is_some() {
             self.expiring.notify_one();
@@ -187,7 +191,7 @@ impl Memory {
         *self.next_generation()
     }
 
-    /// Keeps users that were read from Postgres after the generation was asked for.
+    /// Caches users that were read from Postgres after `generation` was taken, unless the generation has changed since.
     pub(super) fn keep_users(&self, generation: Generation, users: &[User]) {
         let now = self.next_generation();
         if *now == generation {

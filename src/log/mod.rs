@@ -1,7 +1,7 @@
-//! The durable event log: one totally ordered row for each durable change, and its streams to clients.
+//! The durable event log: one row for each durable change, in a total order, and the streams of these rows to clients.
 //!
-//! `seq` comes from one counter row that a transaction holds until its commit. It therefore has no holes
-//! and follows commit order: whoever has read up to 41 has missed nothing below it.
+//! `seq` comes from one counter row that a transaction locks until its commit. It therefore has no holes and follows
+//! commit order: a reader that has read up to 41 has missed no event below it.
 
 mod append;
 mod broker;
@@ -50,25 +50,26 @@ use crate::store::people::users::User;
 use crate::store::{Connection, Database};
 use streams::Streams;
 
-/// Begins a new epoch: the cursors of the old one require a resync. For a database that was restored from a
-/// backup, whose log goes on from an earlier place than clients have seen.
+/// Begins a new epoch, so that the cursors of the old one require a resync. Use it for a database that was restored
+/// from a backup: its log continues from an earlier position than clients have seen.
 pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
     let mut connection = Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))?;
     read::set_epoch(&mut connection, i64::from_be_bytes(random.bytes())).await
 }
 
-/// Transactions waiting to be published; the events of one more are left to the tails' look at Postgres.
+/// Maximum number of transactions that wait to be published. The events of further transactions are not published; the
+/// tails read them from Postgres.
 const PUBLISH_QUEUE: usize = 4096;
-/// Events published in one call to the broker, or a few more.
+/// Events published in one call to the broker. The last transaction of a batch can exceed this number.
 const PUBLISH_BATCH: usize = 512;
 
-/// What one transaction has committed.
+/// The events and messages of one committed transaction.
 struct Committed {
     events: Vec<Event>,
     messages: Vec<Arc<Message>>,
 }
 
-/// The log as this node sees it. Cheap to clone.
+/// A handle to the log on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     database: Database,
@@ -81,7 +82,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts this node's tail and its publisher, which both run until `stop` is cancelled.
+    /// Starts this node's tail and its publisher. Both run until `stop` is cancelled.
     pub async fn open(
         database: Database,
         broker: Arc<dyn Broker>,
@@ -90,7 +91,7 @@ impl Log {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self> {
-        // Before the head is read, so that no event falls between the two.
+        // Subscribes before it reads the head, so that it misses no event between the two.
         let incoming = broker.subscribe(stop.clone());
         let mut connection = database.connection().await?;
         retention::prepare(&mut connection).await?;
@@ -105,33 +106,36 @@ impl Log {
         Ok(Self { database, settings, epoch: head.epoch, streams, publish, tail, metrics })
     }
 
-    /// Opens a transaction; what it records is appended as its last statement and published after its commit.
+    /// Opens a transaction. The changes that it records are appended as its last statement and published after its
+    /// commit.
     pub async fn begin(&self) -> Result<Transaction<'_>> {
         Transaction::begin(self).await
     }
 
-    /// Tells when the session is revoked, on whichever node. Watch first and look at the session afterwards:
-    /// then no revocation falls between.
+    /// Watches for the revocation of the session on any node. Start the watch before you read the session from
+    /// Postgres, so that no revocation is missed between the two.
     pub fn watch_session(&self, session: SessionId) -> SessionWatch {
         Streams::watch_session(&self.streams, session)
     }
 
-    /// Those of the sessions that have a connection open on this node.
+    /// The sessions out of `sessions` that have a connection open on this node.
     pub fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
         self.streams.connected(sessions)
     }
 
-    /// Waits for somebody to be in a call, on whichever node.
+    /// Waits until a call rings or is answered, on any node.
     pub async fn call(&self) {
         self.streams.memory.calls.notified().await;
     }
 
-    /// The message of a recent event, as it was then; None where it did not come along.
+    /// The message that was published with a recent event, as of that event. None if the message was not published with
+    /// its event or is no longer cached.
     pub fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
         self.streams.memory.message(message)
     }
 
-    /// Which of its states an event shows: another number once the message that it shows has changed.
+    /// Version of what a rendering of the item shows. It changes when an event invalidates older renderings of the
+    /// item.
     pub fn state_of(&self, item: &Item) -> Seq {
         match item {
             Item::Event(event) => self.streams.memory.changed_after(event),
@@ -139,58 +143,60 @@ impl Log {
         }
     }
 
-    /// The users whose profile, privacy, contacts or blocks change from now on, on whichever node.
+    /// Receives the users whose profile, privacy settings, contacts or blocks change from now on, on any node.
     pub fn updated_users(&self) -> broadcast::Receiver<UserId> {
         self.streams.memory.updated_users.subscribe()
     }
 
-    /// Waits for a new message that will delete itself, on whichever node it was stored.
+    /// Waits for a new message that expires, stored by any node.
     pub async fn expiring_message(&self) {
         self.streams.memory.expiring.notified().await;
     }
 
-    /// Whether the session is known to be live: Postgres said so, and the log has not revoked it since.
+    /// Whether the session is cached as live: it was live in Postgres, and the log has not revoked it since.
     pub fn is_live(&self, session: SessionId) -> bool {
         self.streams.memory.is_live(session)
     }
 
-    /// The user as of the tail's position; None where the node has it not in mind. No newer than the tail: what streams
-    /// render is this old at most, and a request asks Postgres.
+    /// The cached user as of the tail's position. None if the user is not cached. Only streams use this: a request
+    /// queries Postgres, because the tail can be behind it.
     pub fn user(&self, user: UserId) -> Option<Arc<User>> {
         self.streams.memory.user(user)
     }
 
+    /// The current generation of the cache of users, for [`Log::keep_users`].
     pub fn generation(&self) -> Generation {
         self.streams.memory.generation()
     }
 
-    /// Keeps in mind users that were read from Postgres after the generation was asked for.
+    /// Caches users that were read from Postgres after `generation` was taken. Does nothing if a user of the cache has
+    /// changed since.
     pub fn keep_users(&self, generation: Generation, users: &[User]) {
         self.streams.memory.keep_users(generation, users);
     }
 
-    /// The users with a stream on this node who take part in the conversation, as of the tail's position.
+    /// The participants of the conversation who have a stream on this node, as of the tail's position.
     pub fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
         self.streams.listeners(conversation)
     }
 
-    /// Whether the user is one of them.
+    /// Whether the user is a participant of the conversation and has a stream on this node.
     pub fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
         self.streams.is_listener(user, conversation)
     }
 
-    /// Ends when the user takes no part in the conversation, from now on or any more.
+    /// Waits until the user is not a participant of the conversation. Returns at once if the user is none now.
     pub async fn departure(&self, user: UserId, conversation: ConversationId) {
         let mut follow = self.follow(user, Interest::Membership(conversation), None);
         while follow.next().await.is_some_and(|item| item != Item::Closed) {}
     }
 
-    /// Whether the node still hears and tells: a tail or publisher that has ended by a defect must not go unnoticed.
+    /// Whether the tail and the publisher are running. The health check asks for it, because a defect could end them.
     pub fn is_running(&self) -> bool {
         !self.tail.is_finished() && !self.publish.is_closed()
     }
 
-    /// How far this node's tail has come.
+    /// The position that this node's tail has reached.
     pub fn position(&self) -> Cursor {
         self.cursor(self.streams.position())
     }
@@ -199,18 +205,19 @@ impl Log {
         Cursor { epoch: self.epoch, seq }
     }
 
-    /// Makes the partitions of the next days, where they are missing.
+    /// Creates the partitions of today and of the next days, if they are missing.
     pub async fn prepare(&self) -> Result<()> {
         retention::prepare(&mut *self.database.connection().await?).await
     }
 
-    /// Drops the partitions whose events are all older than so many days, unless another node is at it.
+    /// Drops the partitions whose events are all older than `days` days. Does nothing while another node does
+    /// housekeeping.
     pub async fn forget(&self, days: i32) -> Result<()> {
         retention::forget(&mut *self.database.connection().await?, days).await
     }
 
     fn publish(&self, events: Vec<Event>, messages: Vec<Arc<Message>>) {
-        // On the node that revokes a session it ends at once; elsewhere when the tail hears of it.
+        // This node ends a revoked session at once. Other nodes end it when their tail gets the event.
         for event in &events {
             if let Change::SessionRevoked { session, .. } = event.change {
                 self.streams.end_session(session);
@@ -227,7 +234,7 @@ impl Log {
     }
 }
 
-/// Hands committed events to the broker, a batch at a time. What it loses, the tails find in Postgres.
+/// Publishes committed events through the broker, in batches. The tails read lost events from Postgres.
 async fn publish_all(
     broker: Arc<dyn Broker>,
     epoch: i64,

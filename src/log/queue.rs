@@ -1,4 +1,5 @@
-//! The queue of a stream: bounded, and empty without a byte of its own, because most streams are idle most of the time.
+//! The bounded queue of a stream. A new queue allocates nothing and an empty one keeps little memory, because most
+//! streams are idle most of the time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,24 +9,24 @@ use futures_util::task::AtomicWaker;
 
 use super::event::Event;
 
-/// Places that an empty queue keeps.
+/// Capacity, in events, that a queue keeps when it becomes empty. A larger capacity is freed.
 const KEPT: usize = 16;
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Of the one who reads.
+    /// Waker of the task that polls the receiver.
     reader: AtomicWaker,
 }
 
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    /// Nothing more is put in.
+    /// Whether the sender was dropped, so that no event follows.
     ended: bool,
 }
 
-/// Ends the queue when it is dropped; what is in it can still be read.
+/// Ends the queue when it is dropped. The queued events can still be received.
 pub(super) struct Sender {
     shared: Arc<Shared>,
     limit: usize,
@@ -35,10 +36,10 @@ pub(super) struct Receiver {
     shared: Arc<Shared>,
 }
 
-/// There is no room for one more.
+/// The queue has no room for another event.
 pub(super) struct Full;
 
-/// Of `limit` events at most.
+/// Creates a queue of at most `limit` events.
 pub(super) fn bounded(limit: usize) -> (Sender, Receiver) {
     let shared = Arc::new(Shared::default());
     (Sender { shared: Arc::clone(&shared), limit }, Receiver { shared })
@@ -71,14 +72,14 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// None at the end.
+    /// Polls for the next event. None when the queue is empty and the sender was dropped.
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         match self.next() {
             Poll::Pending => {}
             ready @ Poll::Ready(_) => return ready,
         }
         self.shared.reader.register(cx.waker());
-        // One may have come just before.
+        // An event may have arrived just before the waker was registered.
         self.next()
     }
 

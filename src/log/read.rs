@@ -1,4 +1,4 @@
-//! Reading the log.
+//! Queries of the log.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,23 +15,23 @@ use crate::store::Connection;
 use crate::store::messaging::messages;
 use crate::store::schema::{events, log_head};
 
-/// The only lane there is so far.
+/// The only lane that exists so far.
 const LANE: i16 = 0;
 
-/// The newest event, and the life of the database it belongs to.
+/// The seq of the newest event, and the epoch of the log.
 pub(super) struct Head {
     pub(super) epoch: i64,
     pub(super) seq: Seq,
-    /// The newest event of those that the log has dropped.
+    /// The highest seq that the log has dropped. 0 if it has dropped none.
     pub(super) forgotten: Seq,
 }
 
-/// A user's memberships and setting of read receipts at one point of the log.
+/// A user's memberships and setting of read receipts at one position of the log.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) head: Seq,
     pub(super) conversations: HashSet<ConversationId>,
-    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered.
+    /// Whether the user has read receipts off, so that `ReadAdvanced` events of other users are filtered out.
     pub(super) read_receipts_off: bool,
 }
 
@@ -64,8 +64,8 @@ pub(super) async fn head(conn: &mut Connection) -> Result<Head> {
     Ok(Head { epoch, seq, forgotten })
 }
 
-/// Whether all that came after this place is still in the log. Asked after it was read: what is dropped goes
-/// together with the mark that tells of it, so that nothing had gone before.
+/// Whether the log still contains every event after this seq. Call it after you have read the events: they are dropped
+/// in the transaction that advances `forgotten`, so a result of true means that the events were complete.
 pub(super) async fn is_whole_after(conn: &mut Connection, seq: Seq) -> Result<bool> {
     Ok(head(conn).await?.forgotten <= seq)
 }
@@ -75,7 +75,7 @@ pub(super) async fn set_epoch(conn: &mut Connection, epoch: i64) -> Result<()> {
     Ok(())
 }
 
-/// In one statement, so that the memberships and the setting are those of exactly that head.
+/// Reads the snapshot in one statement, so that the memberships and the setting are those of exactly that head.
 pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snapshot> {
     #[derive(QueryableByName)]
     struct Row {
@@ -100,12 +100,12 @@ pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snap
     Ok(Snapshot { head: row.seq, conversations, read_receipts_off: row.read_receipts_off })
 }
 
-/// The events after one place, up to and with another, at most `limit`.
+/// The first `limit` events after `after`, up to and including `upto`.
 pub(super) async fn between(conn: &mut Connection, after: Seq, upto: Seq, limit: i64) -> Result<Vec<Event>> {
     read(conn, events_between(after, upto).limit(limit)).await
 }
 
-/// The same, of those for this user or for one of these conversations.
+/// Like `between`, for events that concern this user or one of these conversations.
 pub(super) async fn between_for(
     conn: &mut Connection,
     user: UserId,
@@ -118,7 +118,7 @@ pub(super) async fn between_for(
     read(conn, events_between(after, upto).filter(concerned).limit(limit)).await
 }
 
-/// The events for this user alone, all of them.
+/// All events after `after`, up to and including `upto`, that concern only this user.
 pub(super) async fn personal_between(conn: &mut Connection, user: UserId, after: Seq, upto: Seq) -> Result<Vec<Event>> {
     read(conn, events_between(after, upto).filter(events::user_id.eq(user))).await
 }

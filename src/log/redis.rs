@@ -1,4 +1,4 @@
-//! The broker over Redis Pub/Sub: one channel for the lane.
+//! The broker over Redis Pub/Sub. It uses one channel for the lane.
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -17,10 +17,10 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// Fails where Redis cannot be reached now; later absences are ridden out.
+    /// Fails if Redis is unavailable now. If Redis becomes unavailable later, the subscription is retried.
     pub async fn connect(url: &str, prefix: &str, random: Random) -> Result<Self> {
         let redis = PubSub::connect(url, PUBLISHING_CONNECTIONS, random).await?;
-        // The braces make the lane its own shard key under Redis Cluster.
+        // The braces are a hash tag, by which Redis Cluster assigns the channel to a shard.
         Ok(Self { redis, channel: format!("{{{prefix}:lane:0}}:events") })
     }
 }
@@ -37,8 +37,8 @@ impl Broker for RedisBroker {
     }
 }
 
-/// What is lost is in Postgres.
-#[expect(clippy::unnecessary_wraps, reason = "others pass over some of what they hear")]
+/// Returns a gap for every publication that is lost or cannot be decoded: the tail reads its events from Postgres.
+#[expect(clippy::unnecessary_wraps, reason = "other translators return None for some items")]
 fn translate(heard: Heard<Publication>) -> Option<Incoming> {
     Some(match heard {
         Heard::Published(publication) => Incoming::Published(publication),

@@ -1,4 +1,4 @@
-//! The partitions of the log: made ahead of their day, and dropped whole when all their events are old enough.
+//! The partitions of the log. Each is created before its day and dropped when all its events are old enough.
 
 use chrono::{Days, NaiveDate};
 use diesel::prelude::*;
@@ -10,10 +10,10 @@ use tracing::info;
 use crate::error::{Error, Result};
 use crate::store::{Connection, locks};
 
-/// Days after today that have a partition: for as long nobody misses a housekeeper.
+/// Number of days after today that get a partition. If housekeeping fails for longer, events cannot be appended.
 const DAYS_AHEAD: i32 = 3;
 
-/// What Postgres has, with the bounds that it keeps as text.
+/// SQL query of the existing partitions. Postgres shows their bounds only as text.
 const PARTITIONS: &str = "
     SELECT child.oid::regclass::text AS name,
            (regexp_match(bounds, 'FROM \\(''(.+?)''\\)'))[1]::timestamptz AS since,
@@ -23,14 +23,14 @@ const PARTITIONS: &str = "
     CROSS JOIN pg_get_expr(child.relpartbound, child.oid) AS bounds
     WHERE inhparent = 'events'::regclass";
 
-/// Makes the partitions of today and of the days after it, where they are missing.
+/// Creates the partitions of today and of the next `DAYS_AHEAD` days, if they are missing.
 pub(super) async fn prepare(conn: &mut Connection) -> Result<()> {
     if missing(conn).await?.is_empty() {
         return Ok(());
     }
     conn.transaction(async |conn| {
         locks::wait(conn, locks::HOUSEKEEPING).await?;
-        // Another node may have made them meanwhile.
+        // Another node may have created them in the meantime.
         for day in missing(conn).await? {
             create(conn, day).await?;
         }
@@ -39,7 +39,8 @@ pub(super) async fn prepare(conn: &mut Connection) -> Result<()> {
     .await
 }
 
-/// Drops the partitions that ended so many days ago, oldest first, unless another node is at it.
+/// Drops the partitions that ended at least `days` days ago, oldest first. Stops if another node holds the lock of
+/// housekeeping.
 pub(super) async fn forget(conn: &mut Connection, days: i32) -> Result<()> {
     while conn.transaction(async |conn| forget_oldest(conn, days).await).await? {}
     Ok(())
@@ -67,7 +68,8 @@ async fn missing(conn: &mut Connection) -> Result<Vec<NaiveDate>> {
     Ok(rows.into_iter().map(|row| row.day).collect())
 }
 
-/// Attached when it is complete: that holds up neither who appends nor who reads.
+/// Creates a table and then attaches it as a partition. Unlike `CREATE TABLE … PARTITION OF`, this blocks neither
+/// appends nor reads.
 async fn create(conn: &mut Connection, day: NaiveDate) -> Result<()> {
     let next = day.checked_add_days(Days::new(1)).ok_or_else(|| Error::Corrupt(format!("the date is {day}")))?;
     let name = format!("events_{}", day.format("%Y%m%d"));
@@ -76,17 +78,17 @@ async fn create(conn: &mut Connection, day: NaiveDate) -> Result<()> {
          ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ('{day} 00:00:00+00') TO ('{next} 00:00:00+00')"
     ))
     .await?;
-    info!(name, "made a partition of the log");
+    info!(name, "created a partition of the log");
     Ok(())
 }
 
-/// Whether there may be more to drop.
+/// Drops the oldest partition that ended. Returns whether there may be another one to drop.
 async fn forget_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
     if !locks::take(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }
     let Some(name) = oldest_ended(conn, days).await? else { return Ok(false) };
-    // The table first: who appends has its lock before that of the head.
+    // Locks the table before the head, in the same order as an append, so that the two cannot deadlock.
     conn.batch_execute(&format!(
         "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
          UPDATE log_head

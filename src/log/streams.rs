@@ -1,4 +1,4 @@
-//! The streams of this node: their places at the tail, and the sessions that are watched.
+//! The streams of this node that are joined to the tail, and the watched sessions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,15 @@ use crate::metrics::Metrics;
 pub(super) struct Streams {
     index: Mutex<Index>,
     queue: usize,
-    /// How far the tail has come.
+    /// The seq that the tail has reached.
     position: watch::Sender<Seq>,
     pub(super) memory: Memory,
     /// Number of events at the tail that reduced what a user may receive.
     losses: AtomicU64,
 }
 
-/// A stream's place at the tail. `poll_recv` fails once its queue has overflowed, or its user has left a conversation
-/// or turned read receipts off: the stream then reads the log after the place that the error names.
+/// A stream that is joined to the tail. `poll_recv` fails if its queue has overflowed, or if its user has left a
+/// conversation or turned read receipts off. The error is the seq after which the stream has to read the log.
 pub(super) struct Joined {
     streams: Arc<Streams>,
     user: UserId,
@@ -52,12 +52,12 @@ impl Streams {
         *self.position.borrow()
     }
 
-    /// Grows with each participant who leaves at the tail, and each user who turns read receipts off.
+    /// Grows when the tail dispatches that a user has left a conversation or turned read receipts off.
     pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::SeqCst)
     }
 
-    /// The users with a stream here who take part in the conversation.
+    /// The participants of the conversation who have a stream on this node.
     pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
         self.lock().listeners(conversation)
     }
@@ -66,13 +66,13 @@ impl Streams {
         self.lock().is_listener(user, conversation)
     }
 
-    /// Waits until the tail has passed on everything up to `seq`.
+    /// Waits until the tail has dispatched all events up to `seq`.
     pub(super) async fn reached(&self, seq: Seq) {
-        // It fails only where the sender is gone, which is this very value.
+        // It fails only if the sender was dropped, and `self` owns the sender.
         let _ = self.position.subscribe().wait_for(|position| *position >= seq).await;
     }
 
-    /// Takes the next event of the log to every stream that wants it.
+    /// Dispatches the next event of the log to every stream that asks for it.
     pub(super) fn dispatch(&self, event: Event) {
         if matches!(event.change, Change::ConversationRemoved { .. } | Change::ReadReceiptsOff { .. }) {
             self.losses.fetch_add(1, Ordering::SeqCst);
@@ -84,27 +84,27 @@ impl Streams {
         self.position.send_replace(event.seq);
     }
 
-    /// Those that are watched; nothing else is kept in mind any longer.
+    /// Returns the watched sessions, and clears all caches.
     pub(super) fn watched_sessions(&self) -> Vec<SessionId> {
         let index = self.lock();
         self.memory.clear();
         index.sessions.keys().copied().collect()
     }
 
-    /// Goes on after `seq`, though what came up to there is unknown but for the sessions that it ended: every stream
-    /// reads the log again.
+    /// Continues after `seq` although the events up to it are unknown. `ended` are the watched sessions that were
+    /// revoked by them. Every stream reads the log again.
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.losses.fetch_add(1, Ordering::SeqCst);
         let mut index = self.lock();
-        // What was kept since may be from before a change that was not heard.
+        // Rows that were cached after `watched_sessions` may be from before a skipped change.
         self.memory.skip_to(seq);
         index.skip_to(seq, ended);
         drop(index);
         self.position.send_replace(seq);
     }
 
-    /// Puts a stream that has read up to the snapshot's head onto the tail at exactly that place. The tail must
-    /// have reached it: the index then knows what the user takes part in at the tail's own position.
+    /// Joins a stream that has read up to the snapshot's head to the tail at exactly that position. The tail must have
+    /// reached it: the index then knows the user's conversations as of the tail's own position.
     pub(super) fn join(
         self: &Arc<Self>,
         user: UserId,
@@ -125,13 +125,13 @@ impl Streams {
         SessionWatch { streams: Arc::clone(this), session, revoked: watched.revoked.clone() }
     }
 
-    /// Those of the sessions that have a connection here.
+    /// The sessions out of `sessions` that have a connection on this node.
     pub(super) fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
         let index = self.lock();
         sessions.iter().copied().filter(|session| index.sessions.contains_key(session)).collect()
     }
 
-    /// Ends a session whose revocation is committed, before the tail hears of it.
+    /// Ends a session whose revocation is committed, before the tail gets the event.
     pub(super) fn end_session(&self, session: SessionId) {
         let mut index = self.lock();
         self.memory.end_session(session);
@@ -171,10 +171,10 @@ impl SessionWatch {
         self.revoked.clone().cancelled_owned()
     }
 
-    /// Keeps in mind that the session is live, until the log says otherwise. Postgres must have said so since this
-    /// watch began.
+    /// Caches that the session is live, until the log revokes it. It must have been live in Postgres after this watch
+    /// began.
     pub fn confirm(&self) {
-        // No revocation is passed on meanwhile.
+        // While this lock is held, no revocation is dispatched.
         let _index = self.streams.lock();
         if !self.revoked.is_cancelled() {
             self.streams.memory.keep_session(self.session);
@@ -184,7 +184,7 @@ impl SessionWatch {
 
 impl Drop for SessionWatch {
     fn drop(&mut self) {
-        // After a revocation the entry is gone, and a later watch of the same session is not this one's.
+        // A revocation has removed this watch's entry. An entry of the same session then belongs to a later watch.
         if !self.revoked.is_cancelled() {
             self.streams.lock().unwatch(self.session);
         }

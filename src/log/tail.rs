@@ -1,4 +1,5 @@
-//! The end of the log as this node sees it: events in `seq` order, each once, whatever the broker does.
+//! This node's tail of the log. It dispatches every event once and in `seq` order, although the broker may lose,
+//! duplicate and reorder events.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use crate::metrics::{Metrics, Source};
 use crate::store::Database;
 use crate::store::people::sessions;
 
-/// Events read at once to fill a hole or to catch up.
+/// Events that one query reads, to fill a hole or to catch up.
 const READ_PAGE: i64 = 1000;
-/// Early events put aside at most; beyond them Postgres is read instead.
+/// Maximum number of early events that are put aside. Further ones are dropped and read from Postgres later.
 const MAX_EARLY: usize = 10_000;
 
 pub(super) struct Tail {
@@ -34,9 +35,9 @@ pub(super) struct Tail {
     metrics: Metrics,
     epoch: i64,
     position: Seq,
-    /// Events that came before one below them.
+    /// Events that arrived before an event with a lower seq.
     early: BTreeMap<Seq, Event>,
-    /// When the hole below the first early event is to be read from Postgres.
+    /// When the events that are missing before the first early event are read from Postgres.
     hole_due: Option<Instant>,
 }
 
@@ -63,14 +64,14 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            // What comes twice, or late, may have changed since.
+                            // A message that is published late or twice may have changed since.
                             let fresh = publication.events.iter().any(|event| event.seq > self.position);
                             for message in &publication.messages {
                                 self.streams.memory.hear_message(message, fresh);
                             }
                             self.take(publication.events, Source::Published);
                         } else {
-                            warn!("a publication of another database: give each its own REDIS_PREFIX");
+                            warn!("ignored a publication of another database; give each its own REDIS_PREFIX");
                         }
                         false
                     }
@@ -78,19 +79,19 @@ impl Tail {
                     None => return,
                 },
                 () = due(self.hole_due) => {
-                    debug!(position = self.position, "a hole stays open; reading it from Postgres");
+                    debug!(position = self.position, "events are missing; reading them from Postgres");
                     true
                 }
                 _ = look.tick() => true,
             };
             if read && let Err(error) = self.read().await {
-                warn!(%error, "the tail cannot read Postgres; trying again at the next look");
+                warn!(%error, "the tail cannot read Postgres; it will retry at the next poll");
                 self.hole_due = None;
             }
         }
     }
 
-    /// Passes on what is next in order and puts aside what is early.
+    /// Dispatches the events that are next in order, and puts aside the ones that are early.
     fn take(&mut self, events: Vec<Event>, source: Source) {
         for event in events {
             if event.seq == self.position + 1 {
@@ -125,12 +126,12 @@ impl Tail {
         self.streams.dispatch(event);
     }
 
-    /// Nothing where another node's clock is ahead.
+    /// Age of the message. Zero if the clock of the node that created it is ahead.
     fn age(&self, message: MessageId) -> Duration {
         (self.clock.now() - message.created_at()).to_std().unwrap_or_default()
     }
 
-    /// Takes from Postgres whatever is above the position.
+    /// Reads all events after the position from Postgres.
     async fn read(&mut self) -> Result<()> {
         self.hole_due = None;
         let mut hole = !self.early.is_empty();
@@ -158,11 +159,11 @@ impl Tail {
         }
     }
 
-    /// Goes on after what is gone, as on a node that was cut off for longer than events are kept. What followed from
-    /// the events in between is found in Postgres.
+    /// Skips events that were dropped before this node could read them, because it was disconnected for longer than
+    /// events are kept. Reads from Postgres which watched sessions they have revoked.
     async fn skip_to(&mut self, forgotten: Seq) -> Result<()> {
         warn!(from = self.position, to = forgotten, "events were dropped before this node read them");
-        // One that is watched from now on is looked at by whoever watches it.
+        // A session that is watched from now on is not affected: its caller reads it from Postgres after that.
         let mut ended = self.streams.watched_sessions();
         let live = sessions::unrevoked(&mut *self.database.connection().await?, &ended).await?;
         let live: HashSet<_> = live.into_iter().collect();

@@ -12,7 +12,8 @@ use crate::ids::UserId;
 use crate::store::messaging::messages::Message;
 use crate::store::{Connection, PooledConnection};
 
-/// An open transaction and the changes it will append. Dropped unfinished, it is rolled back with its connection.
+/// An open transaction and the changes that it will append. If it is dropped before it is finished, its connection is
+/// closed and Postgres rolls it back.
 pub struct Transaction<'a> {
     log: &'a Log,
     connection: PooledConnection<'a>,
@@ -31,26 +32,25 @@ impl<'a> Transaction<'a> {
         &mut self.connection
     }
 
-    /// Will be appended at the end, in the order recorded.
+    /// Records a change. The changes are appended before the commit, in the order in which they were recorded.
     pub fn record(&mut self, change: Change) {
         self.changes.push(change);
     }
 
-    /// The same, with the message itself for those who will render it.
+    /// Records a new message. The message itself is published with the event, so that nodes render it without a query.
     pub fn record_message(&mut self, message: &Message) {
         self.record(Change::MessageAdded { conversation: message.conversation_id, message: message.id });
         self.messages.push(Arc::new(message.clone()));
     }
 
-    /// The same, of a message that nobody but its sender is to see.
+    /// Like `record_message`, for a message that only its sender may see.
     pub fn record_withheld(&mut self, sender: UserId, message: &Message) {
         let (conversation, id) = (message.conversation_id, message.id);
         self.record(Change::MessageWithheld { user: sender, conversation, message: id });
         self.messages.push(Arc::new(message.clone()));
     }
 
-    /// Commits where the work went well and rolls back where it did not; the result is the work's own,
-    /// unless the commit fails.
+    /// Commits if `result` is Ok, else rolls back. Returns `result`, or the error of the commit if that fails.
     pub async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
         match result {
             Ok(value) => {
@@ -58,7 +58,7 @@ impl<'a> Transaction<'a> {
                 Ok(value)
             }
             Err(error) => {
-                // Where it fails the connection is broken, and Postgres rolls back by itself.
+                // If the rollback fails, the connection is broken and Postgres rolls back by itself.
                 if let Err(error) = AnsiTransactionManager::rollback_transaction(&mut *self.connection).await {
                     tracing::debug!(%error, "a rollback failed");
                 }

@@ -1,4 +1,4 @@
-//! What belongs to one user, page by page.
+//! The rows that belong to one user, page by page, for an archive of the user's data.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -19,7 +19,7 @@ use super::schema::{
 use crate::error::{Error, Result};
 use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 
-/// The database as of one moment. No statement has a time limit: an archive may take as long as it takes.
+/// A read-only snapshot of the database. Its statements have no timeout, because an archive can take long.
 pub struct Snapshot {
     conn: Connection,
 }
@@ -36,7 +36,7 @@ impl Snapshot {
     }
 }
 
-/// The ended ones too, as long as they are kept.
+/// The user's sessions, including ended sessions that are not deleted yet.
 pub async fn sessions(
     conn: &mut Connection,
     user: UserId,
@@ -74,8 +74,8 @@ pub async fn memberships(
     query.load(conn).await
 }
 
-/// What the user has sent, also where they take no part any more. There is no index for it: all pages together read
-/// every message once.
+/// The messages that the user has sent, also in conversations that the user has left. No index supports this: all pages
+/// together read every message once.
 pub async fn messages(
     conn: &mut Connection,
     user: UserId,
@@ -98,7 +98,7 @@ pub async fn messages(
     Ok(rows.into_iter().map(|row| (own(&row), row)).map(|(own, row)| (row, own)).collect())
 }
 
-/// The user's contacts, with the time since.
+/// The user's contacts, each with the time at which it was added.
 pub async fn contacts(
     conn: &mut Connection,
     user: UserId,
@@ -117,7 +117,7 @@ pub async fn contacts(
     query.load(conn).await
 }
 
-/// Whom the user blocks, with the time since.
+/// The users whom the user blocks, each with the time of the block.
 pub async fn blocked(
     conn: &mut Connection,
     user: UserId,
@@ -136,7 +136,7 @@ pub async fn blocked(
     query.load(conn).await
 }
 
-/// Whom the user has asked to be a contact, and when.
+/// The users to whom the user has sent a contact request that is pending, each with the time of the request.
 pub async fn asked(
     conn: &mut Connection,
     user: UserId,
@@ -195,12 +195,12 @@ pub async fn scheduled_messages(
     Ok(rows.into_iter().zip(ids).map(|(row, id)| (row, of(&attachments, &id))).collect())
 }
 
-/// Those of a message, in their order.
+/// The attachments of one message, in their order.
 fn of<Id: PartialEq>(attachments: &[(Id, AttachmentId)], id: &Id) -> Vec<AttachmentId> {
     attachments.iter().filter(|(other, _)| other == id).map(|(_, attachment)| *attachment).collect()
 }
 
-/// What the user has uploaded, and what is under way.
+/// The user's attachments, including uploads that are not complete.
 pub async fn attachments(
     conn: &mut Connection,
     user: UserId,

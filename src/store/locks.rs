@@ -1,4 +1,4 @@
-//! What one node does at a time: advisory locks, held to the end of the transaction.
+//! Advisory locks for work that only one node may do at a time. They are held until the transaction ends.
 
 use std::time::Duration;
 
@@ -9,26 +9,29 @@ use diesel_async::RunQueryDsl;
 use super::Connection;
 use crate::ids::UserId;
 
-/// Making and dropping partitions, and sweeping. Any number will do, as long as every Parlance takes the same.
+/// Key of the lock for creating and dropping partitions and for deleting expired rows. Its value does not matter, but
+/// all versions must use the same one.
 pub const HOUSEKEEPING: i64 = 0x7061_726c_686f_7573;
 
-/// How long a transaction of housekeeping waits for a lock: who comes after it on the same table waits as long.
+/// How long a transaction of housekeeping waits for a lock. Transactions that need the same table queue behind it and
+/// wait as long.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What is between two users: contacts, requests, blocks and the opening of their conversation. Two pairs with the same
-/// number only wait for each other. Taken before any conversation is locked.
+/// Locks what two users share: contacts, contact requests, blocks and the opening of their direct conversation. Call it
+/// before you lock a conversation. If two pairs have the same key, they only wait for each other.
 pub async fn wait_for_pair(conn: &mut Connection, one: UserId, other: UserId) -> QueryResult<()> {
-    // The same either way round.
+    // The key is the same for both orders of the users.
     let ((a, b), (c, d)) = (one.0.as_u64_pair(), other.0.as_u64_pair());
     wait(conn, (a ^ b ^ c ^ d).cast_signed()).await
 }
 
-/// Waits for the lock.
+/// Waits for the lock and takes it.
 pub async fn wait(conn: &mut Connection, lock: i64) -> QueryResult<()> {
     sql_query("SELECT pg_advisory_xact_lock($1)").bind::<BigInt, _>(lock).execute(conn).await.map(drop)
 }
 
-/// Whether the lock was free. The transaction that has it waits for no other lock for long.
+/// Takes the lock if it is free, and returns whether it was. From then on the transaction waits for other locks for at
+/// most `LOCK_TIMEOUT`.
 pub async fn take(conn: &mut Connection, lock: i64) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Row {

@@ -1,4 +1,4 @@
-//! The schema's migrations, inside the binary, run without libpq.
+//! The migrations of the schema. They are embedded in the binary and run without libpq.
 
 use diesel::sql_types::BigInt;
 use diesel::{Connection as _, RunQueryDsl as _};
@@ -9,16 +9,16 @@ use super::Connection;
 use crate::error::{Error, Result};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
-/// Any number will do, as long as every Parlance takes the same.
+/// Key of an advisory lock. Its value does not matter, but all versions must use the same one.
 const MIGRATION_LOCK: i64 = 0x7061_726c_616e_6365;
 
-/// What the harness of migrations, which knows no async, works with.
+/// A synchronous connection, because Diesel's harness for migrations is not async.
 type Harness = AsyncConnectionWrapper<Connection>;
 
-/// Runs the migrations that the database has not seen, one node at a time, and returns their names.
+/// Runs the pending migrations and returns their names. A lock ensures that one node at a time runs them.
 pub async fn migrate(url: &str) -> Result<Vec<String>> {
     with_harness(url, |harness| {
-        // Held until the connection is closed.
+        // The lock is held until the connection is closed.
         diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK).execute(harness)?;
         let versions = harness.run_pending_migrations(MIGRATIONS).map_err(Error::Migration)?;
         Ok(versions.iter().map(ToString::to_string).collect())
@@ -26,12 +26,12 @@ pub async fn migrate(url: &str) -> Result<Vec<String>> {
     .await
 }
 
-/// How many migrations the database lacks.
+/// Number of pending migrations.
 pub async fn pending_migrations(url: &str) -> Result<usize> {
     with_harness(url, |harness| Ok(harness.pending_migrations(MIGRATIONS).map_err(Error::Migration)?.len())).await
 }
 
-/// Reverts every migration, newest first.
+/// Reverts every migration, newest first, and returns their number.
 pub async fn revert_all(url: &str) -> Result<usize> {
     with_harness(url, |harness| Ok(harness.revert_all_migrations(MIGRATIONS).map_err(Error::Migration)?.len())).await
 }

@@ -1,4 +1,4 @@
-//! Rows of Postgres and the queries over them, a file for each noun.
+//! Rows of Postgres and the queries on them, with one file for each noun.
 
 pub mod calls;
 pub mod conversations;
@@ -30,7 +30,7 @@ pub(crate) use text_enum::text_enum;
 use crate::config::Postgres;
 use crate::error::{Error, Result};
 
-/// How long a request waits for a free connection before UNAVAILABLE is answered.
+/// How long a request waits for a free connection before it fails with UNAVAILABLE.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 pub type PooledConnection<'a> = bb8::PooledConnection<'a, Connection>;
@@ -42,14 +42,14 @@ pub struct Database {
 }
 
 impl Database {
-    /// Fails where no connection can be had at all: a server that cannot reach its database must not start.
+    /// Fails if it cannot connect: a server that cannot reach its database must not start.
     pub async fn connect(url: &str, settings: &Postgres) -> Result<Self> {
         let manager = AsyncDieselConnectionManager::<Connection>::new_with_config(url, manager_config(settings));
         let pool = bb8::Pool::builder()
             .max_size(settings.database_pool_size)
             .connection_timeout(CONNECTION_WAIT)
             .test_on_check_out(true)
-            // The one that was used last has its statements and their tables at hand.
+            // The connection that was used last is the most likely one to have statements and catalogs in its caches.
             .queue_strategy(::bb8::QueueStrategy::Lifo)
             .build(manager)
             .await
@@ -59,7 +59,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Asks Postgres for an answer.
+    /// Checks that Postgres answers a query.
     pub async fn ping(&self) -> Result<()> {
         diesel::sql_query("SELECT 1").execute(&mut *self.connection().await?).await?;
         Ok(())
@@ -71,16 +71,15 @@ impl Database {
 }
 
 fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
-    // What Postgres itself ends. One transaction holds up all others at the log's head, so that a node that
-    // stops in the middle of one must not keep it. And no statement is worth compiling, which takes longer than any of
-    // them runs.
+    // Postgres enforces these timeouts. A transaction that holds the head of the log blocks all others, so it must end
+    // even if its node hangs. JIT compilation is off because it takes longer than any of our statements.
     let limits = format!(
         "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off;",
         settings.database_statement_timeout.as_millis(),
         settings.database_idle_timeout.as_millis(),
     );
     let mut config = ManagerConfig::default();
-    // Without a round trip: a connection that Postgres has closed knows it.
+    // This check needs no round trip: the client notices when Postgres closes a connection.
     config.recycling_method = RecyclingMethod::CustomFunction(Box::new(|connection: &mut Connection| {
         let broken = PoolableConnection::is_broken(connection);
         ready(if broken { Err(diesel::result::Error::BrokenTransactionManager) } else { Ok(()) }).boxed()
@@ -97,7 +96,7 @@ fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
     config
 }
 
-/// Takes their meaning from the characters that LIKE gives one.
+/// Escapes the characters that have a special meaning in LIKE patterns.
 fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

@@ -1,5 +1,5 @@
-//! Statements in SQL of our own that are prepared once for each connection. Diesel's `sql_query` alone is parsed and
-//! planned anew each time, because it cannot know whether the text is always the same.
+//! SQL statements that each connection prepares only once. Postgres parses and plans a plain `sql_query` each time,
+//! because Diesel cannot know whether its text is always the same.
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -18,7 +18,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Prepared<Q> {
     }
 }
 
-/// Known by its text and the types of its parameters.
+/// Diesel caches the statement by its text and the types of its parameters.
 impl<Q> QueryId for Prepared<Q> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

@@ -1,4 +1,4 @@
-//! Rows in large numbers, by COPY.
+//! Inserts large numbers of rows with COPY.
 
 use std::fmt::Write as _;
 use std::io::Cursor;
@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 use crate::error::Result;
 
-/// A connection of its own: the pool's know no COPY.
+/// A separate connection, because the connections of the pool do not support COPY.
 pub struct Bulk {
     client: Client,
 }
 
-/// Rows as COPY reads them. Each `push` is one value, `end` ends the row.
+/// Rows in the text format of COPY. Each method appends one value, except `end`, which ends the row.
 #[derive(Default)]
 pub struct Lines {
     text: String,
 }
 
-/// Conversations with all that is in them.
+/// Conversations with their participants and messages.
 #[derive(Default)]
 pub struct Chunk {
     pub conversations: Lines,
@@ -41,12 +41,12 @@ impl Bulk {
     pub async fn connect(url: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(async move {
-            // Whoever waits for a statement hears of it as well.
+            // A statement in flight fails too, so this error only goes to the log.
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+                tracing::debug!(%error, "a connection for COPY ended");
             }
         });
-        // What is lost in a crash is made again.
+        // Rows that are lost in a crash can be generated again.
         client.batch_execute("SET synchronous_commit = off").await?;
         Ok(Self { client })
     }
@@ -69,7 +69,7 @@ impl Bulk {
         Ok(transaction.commit().await?)
     }
 
-    /// Tells the planner what is there, and merges what the search index has put aside.
+    /// Updates the planner's statistics, and merges the pending list of the search index.
     pub async fn settle(&self) -> Result<()> {
         Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
     }
@@ -119,7 +119,7 @@ impl Lines {
 
     pub fn number(&mut self, value: i32) -> &mut Self {
         self.separate();
-        // A String takes all that is written to it.
+        // Writing to a String cannot fail.
         let _ = write!(self.text, "{value}");
         self
     }

@@ -1,4 +1,4 @@
-//! Enums kept as text: readable in psql, and checked by the table's own CHECK.
+//! Enums that are stored as text. They are readable in psql, and a CHECK constraint of the table limits their values.
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {

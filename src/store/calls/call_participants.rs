@@ -1,4 +1,4 @@
-//! Devices in calls: who is in one now, and since when each was last seen.
+//! Call participants: devices that are or were in calls, and when each was last seen.
 
 use std::time::Duration;
 
@@ -17,19 +17,20 @@ use crate::store::schema::call_participants;
 pub struct CallParticipant {
     pub id: CallParticipantId,
     pub call_id: CallId,
-    /// One whose account may be deleted since.
+    /// The account of this user may have been deleted since.
     pub user_id: UserId,
     pub session_id: SessionId,
     pub joined_at: DateTime<Utc>,
-    /// None while in the call. Of one who declined it is the same as `joined_at`.
+    /// None while the device is in the call. Equal to `joined_at` if the device declined the call.
     pub left_at: Option<DateTime<Utc>>,
     /// When a node last saw a connection of the device.
     pub seen_at: DateTime<Utc>,
-    /// By when its signals so far would have come at the rate that is allowed.
+    /// State of the rate limit of the device's signals: the time by which its signals so far would have been sent at
+    /// the allowed rate.
     pub signals_until: DateTime<Utc>,
 }
 
-/// Returns whether it was inserted: false where the user is in another call.
+/// Returns whether it was inserted: false if the user is already in a call.
 pub async fn insert(conn: &mut Connection, row: &CallParticipant) -> QueryResult<bool> {
     let inserted =
         diesel::insert_into(call_participants::table).values(row).on_conflict_do_nothing().execute(conn).await?;
@@ -44,7 +45,7 @@ pub async fn by_ids(conn: &mut Connection, ids: &[CallParticipantId]) -> QueryRe
         .await
 }
 
-/// Who is in each of the calls now, the first to join first.
+/// The participants who are in the calls now, in the order in which they joined.
 pub async fn present(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<CallParticipant>> {
     call_participants::table
         .filter(call_participants::call_id.eq_any(ids).and(call_participants::left_at.is_null()))
@@ -54,7 +55,7 @@ pub async fn present(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<C
         .await
 }
 
-/// Those of the users who are in a call now.
+/// The users out of `users` who are in a call now.
 pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<UserId>> {
     call_participants::table
         .filter(call_participants::user_id.eq_any(users).and(call_participants::left_at.is_null()))
@@ -63,7 +64,7 @@ pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<Us
         .await
 }
 
-/// Whether the device was ever in the call, which one that declined was not.
+/// Whether the device is or was in the call. A device that declined the call was not in it.
 pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> QueryResult<bool> {
     let rows = call_participants::table
         .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)))
@@ -71,8 +72,8 @@ pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> 
     diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
 }
 
-/// How long it is until the user may join one more call, where so many are allowed in so many seconds. To decline is not
-/// to join.
+/// Time until the user may join another call, if `limit` joins are allowed in each `window`. None if the user may join
+/// one now. Declining a call does not count.
 pub async fn next_join(
     conn: &mut Connection,
     user: UserId,
@@ -84,7 +85,8 @@ pub async fn next_join(
     calls::next_after(conn, times, user, limit, window).await
 }
 
-/// Deletes what is left of deleted accounts, once no event tells of it any more: so many days after they have left.
+/// Deletes at most `limit` participants of deleted accounts who left their call more than `days` days ago, and returns
+/// their number. `days` is the retention of the log, whose events refer to these rows.
 pub async fn delete_orphans(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM call_participants WHERE id = ANY(ARRAY(
@@ -98,7 +100,7 @@ pub async fn delete_orphans(conn: &mut Connection, days: i32, limit: usize) -> Q
     .await
 }
 
-/// They are in the call no more.
+/// Records that the participants left the call.
 pub async fn leave(conn: &mut Connection, ids: &[CallParticipantId], at: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(call_participants::table.filter(call_participants::id.eq_any(ids)))
         .set(call_participants::left_at.eq(at))
@@ -115,7 +117,7 @@ pub async fn set_signals_until(conn: &mut Connection, id: CallParticipantId, unt
         .map(drop)
 }
 
-/// The devices that are in any call now.
+/// The sessions of all devices that are in a call now.
 pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
     call_participants::table
         .filter(call_participants::left_at.is_null())
@@ -124,8 +126,8 @@ pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
         .await
 }
 
-/// These devices have a connection; those that were seen in the last seconds stay as they are. It waits for nobody: a
-/// row that is being changed is passed over.
+/// Updates `seen_at` of devices that have a connection, if it is older than `seconds`. Skips rows that another
+/// transaction has locked, so that it never waits.
 pub async fn see(conn: &mut Connection, sessions: &[SessionId], seconds: f64) -> QueryResult<()> {
     diesel::sql_query(
         "UPDATE call_participants SET seen_at = clock_timestamp() WHERE id IN (
@@ -141,20 +143,20 @@ pub async fn see(conn: &mut Connection, sessions: &[SessionId], seconds: f64) ->
     .map(drop)
 }
 
-/// A participant who is gone without a word.
+/// A participant whose device disappeared without leaving the call.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Lost {
     #[diesel(sql_type = SqlUuid)]
     pub conversation_id: ConversationId,
     #[diesel(sql_type = SqlUuid)]
     pub id: CallParticipantId,
-    /// The session has ended, as by a logout.
+    /// Whether the session was revoked or deleted, for example by a logout.
     #[diesel(sql_type = diesel::sql_types::Bool)]
     pub signed_out: bool,
 }
 
-/// Those whose device was not seen for so many seconds, which is nobody where it is None, or whose session has ended: a
-/// few of them.
+/// At most `limit` participants in calls whose device was not seen for `seconds`, or whose session was revoked or
+/// deleted. If `seconds` is None, only the latter.
 pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
     diesel::sql_query(
         "SELECT calls.conversation_id, present.id, live.id IS NULL AS signed_out

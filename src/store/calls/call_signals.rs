@@ -1,4 +1,4 @@
-//! Signals on their way from one device in a call to another.
+//! Signals that a device in a call has sent to another one, and that wait to be delivered.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use crate::store::{Connection, text_enum};
 
 text_enum!(SdpType { Offer = "OFFER", Answer = "ANSWER", Pranswer = "PRANSWER", Rollback = "ROLLBACK" });
 
-/// One that is to be handed over: either a description or a candidate.
+/// The content of a signal: either a session description or an ICE candidate.
 #[derive(Clone, Debug, Default, Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = call_signals, check_for_backend(diesel::pg::Pg))]
 pub struct Content {
@@ -23,7 +23,7 @@ pub struct Content {
     pub username_fragment: Option<String>,
 }
 
-/// One that is waiting, with who has sent it.
+/// A signal that waits to be delivered, and its sender.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Pending {
     #[diesel(sql_type = BigInt)]
@@ -37,7 +37,7 @@ pub struct Pending {
 }
 
 impl Content {
-    /// Of what is sent, as `Waiting` counts them.
+    /// Size in bytes of the description or the candidate, as `Waiting` counts it.
     pub fn bytes(&self) -> usize {
         self.sdp.as_ref().or(self.candidate.as_ref()).map_or(0, String::len)
     }
@@ -54,7 +54,7 @@ pub async fn insert(
     diesel::insert_into(call_signals::table).values((content, places)).execute(conn).await.map(drop)
 }
 
-/// What is waiting for a participant: how many, and the bytes of their descriptions and candidates.
+/// The signals that wait for a participant: their number, and the bytes of their descriptions and candidates.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Waiting {
     #[diesel(sql_type = BigInt)]
@@ -73,8 +73,8 @@ pub async fn waiting(conn: &mut Connection, to: CallParticipantId) -> QueryResul
     .await
 }
 
-/// The first ones that wait for a device, in the order in which they were sent, after one; no older than so many
-/// seconds.
+/// The first `limit` signals after `after` that wait for the device, in the order in which they were sent. Leaves out
+/// signals older than `seconds`.
 pub async fn pending(
     conn: &mut Connection,
     session: SessionId,
@@ -99,7 +99,8 @@ pub async fn pending(
     .await
 }
 
-/// The device has those up to and with this one. It waits for nobody: what another deletes just now is passed over.
+/// Deletes the device's signals up to and including `seq`, because they were delivered. Skips rows that another
+/// transaction has locked, so that it never waits.
 pub async fn delete_upto(conn: &mut Connection, session: SessionId, seq: i64) -> QueryResult<()> {
     diesel::sql_query(
         "DELETE FROM call_signals WHERE seq IN (
@@ -116,7 +117,7 @@ pub async fn delete_upto(conn: &mut Connection, session: SessionId, seq: i64) ->
     .map(drop)
 }
 
-/// Those from and to participants who have left.
+/// Deletes the signals from and to participants who have left.
 pub async fn delete_of(conn: &mut Connection, gone: &[CallParticipantId]) -> QueryResult<()> {
     diesel::delete(call_signals::table)
         .filter(call_signals::to_id.eq_any(gone))
@@ -126,7 +127,8 @@ pub async fn delete_of(conn: &mut Connection, gone: &[CallParticipantId]) -> Que
         .map(drop)
 }
 
-/// Those that have waited for longer than so many seconds. It waits for nobody, either.
+/// Deletes signals that have waited for at least `seconds`. Skips rows that another transaction has locked, so that it
+/// never waits.
 pub async fn delete_old(conn: &mut Connection, seconds: f64) -> QueryResult<()> {
     diesel::sql_query(
         "DELETE FROM call_signals WHERE seq IN (

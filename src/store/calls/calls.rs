@@ -1,4 +1,4 @@
-//! Calls, and whom each rings for. Whoever changes one has locked its conversation.
+//! Calls, and the users for whom each call rings. A transaction that changes a call must lock its conversation first.
 
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ pub struct Call {
     pub state: CallState,
     pub started_by: UserId,
     pub created_at: DateTime<Utc>,
-    /// Whoever has not answered by then has missed it.
+    /// Users who have not answered by this time have missed the call.
     pub rings_until: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,
     pub end_reason: Option<CallEndReason>,
-    /// The one who blocks the caller, and knows nothing of it.
+    /// The participant from whom the call is hidden, because they block the caller.
     pub withheld_from: Option<UserId>,
-    /// The SYSTEM message that tells of its end.
+    /// The SYSTEM message that reports the end of the call.
     pub message_id: Option<MessageId>,
 }
 
@@ -48,7 +48,7 @@ struct Time {
     now: DateTime<Utc>,
 }
 
-/// Postgres's own time, which calls go by: any node may be the one that ends a call.
+/// The time by Postgres's clock. Calls use this clock, because any node may end a call.
 pub async fn now(conn: &mut Connection) -> QueryResult<DateTime<Utc>> {
     let time: Time = diesel::sql_query("SELECT clock_timestamp() AS now").get_result(conn).await?;
     Ok(time.now)
@@ -66,12 +66,12 @@ pub async fn by_ids(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<Ca
     calls::table.filter(calls::id.eq_any(ids)).select(Call::as_select()).load(conn).await
 }
 
-/// Those that these SYSTEM messages tell of.
+/// The calls whose end these SYSTEM messages report.
 pub async fn by_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Call>> {
     calls::table.filter(calls::message_id.eq_any(ids)).select(Call::as_select()).load(conn).await
 }
 
-/// A call, and the user who may see it.
+/// A call, and a user who may see it.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Seen {
     #[diesel(sql_type = SqlUuid)]
@@ -95,7 +95,7 @@ pub async fn live_in(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) 
     .await
 }
 
-/// The one that the conversation has now, whoever may see it.
+/// The call of the conversation that has not ended. This includes a call that is hidden from a participant.
 pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<Call>> {
     calls::table
         .filter(calls::conversation_id.eq(conversation).and(calls::state.ne(CallState::Ended)))
@@ -105,8 +105,9 @@ pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> Que
         .optional()
 }
 
-/// Reads the calls of pairs of a user and a call. Leaves out those that the user may not see: calls of conversations
-/// without the user as a participant, and calls that ended before the user joined a group that hides its history.
+/// Reads the calls for pairs of a user and a call. Leaves out calls that the user may not see: calls of conversations
+/// in which the user is not a participant, calls that ended before the user joined a group that hides its history, and
+/// calls that are hidden from the user.
 pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> QueryResult<Vec<Seen>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(
@@ -130,7 +131,8 @@ pub async fn visible_to(conn: &Connection, user: UserId, ids: &[CallId]) -> Quer
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.call).collect())
 }
 
-/// How long it is until the user may start one more, where so many are allowed in so many seconds.
+/// Time until the user may start another call, if `limit` starts are allowed in each `window`. None if the user may
+/// start one now.
 pub async fn next_start(
     conn: &mut Connection,
     user: UserId,
@@ -141,8 +143,8 @@ pub async fn next_start(
     next_after(conn, times, user, limit, window).await
 }
 
-/// How long it is until the user may do once more what is allowed so often in so many seconds. `times` selects `at`, when
-/// the user, $1, has done it before.
+/// Time until the user may repeat an action that is allowed `limit` times in each `window`. None if it is allowed now.
+/// `times` is a query that returns, as `at`, the times of the earlier actions of the user $1.
 pub(super) async fn next_after(
     conn: &mut Connection,
     times: &str,
@@ -174,12 +176,12 @@ pub async fn ring(conn: &mut Connection, call: CallId, users: &[UserId]) -> Quer
     diesel::insert_into(call_rings::table).values(rows).execute(conn).await.map(drop)
 }
 
-/// Returns whether it rang for the user until now.
+/// Stops the ringing for one user. Returns whether the call rang for them.
 pub async fn silence(conn: &mut Connection, call: CallId, user: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(call_rings::table.find((call, user))).execute(conn).await? == 1)
 }
 
-/// For everybody; returns for whom it rang until now.
+/// Stops the ringing for all users. Returns the users for whom the call rang.
 pub async fn silence_all(conn: &mut Connection, call: CallId) -> QueryResult<Vec<UserId>> {
     diesel::delete(call_rings::table.filter(call_rings::call_id.eq(call)))
         .returning(call_rings::user_id)
@@ -191,7 +193,7 @@ pub async fn rings_for_anybody(conn: &mut Connection, call: CallId) -> QueryResu
     diesel::select(exists(call_rings::table.filter(call_rings::call_id.eq(call)))).get_result(conn).await
 }
 
-/// What rings for the user now, the first that began first.
+/// The calls that ring for the user now, the oldest first.
 pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec<CallId>> {
     calls::table
         .inner_join(call_rings::table)
@@ -203,7 +205,7 @@ pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec
         .await
 }
 
-/// The one that a device is in now.
+/// The call in which the device is now.
 pub async fn of_session(conn: &mut Connection, session: SessionId) -> QueryResult<Option<CallId>> {
     call_participants::table
         .filter(call_participants::session_id.eq(session).and(call_participants::left_at.is_null()))
@@ -213,7 +215,7 @@ pub async fn of_session(conn: &mut Connection, session: SessionId) -> QueryResul
         .optional()
 }
 
-/// The one that the user is in now, with whichever device.
+/// The call in which the user is now, with any device.
 pub async fn of_user(conn: &mut Connection, user: UserId) -> QueryResult<Option<Call>> {
     calls::table
         .inner_join(call_participants::table)
@@ -224,7 +226,7 @@ pub async fn of_user(conn: &mut Connection, user: UserId) -> QueryResult<Option<
         .optional()
 }
 
-/// Those of the calls that ring for the user beside them.
+/// The pairs of a call and a user for which the call still rings.
 pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) -> QueryResult<Vec<(CallId, UserId)>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -246,7 +248,7 @@ pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) ->
     Ok(rows.into_iter().map(|row| (row.call_id, row.user_id)).collect())
 }
 
-/// The conversations whose calls ring for longer than they may, a few of them.
+/// At most `limit` conversations whose calls still ring after `rings_until`.
 pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
     let rings = exists(call_rings::table.filter(call_rings::call_id.eq(calls::id)));
     calls::table
@@ -259,7 +261,8 @@ pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Conve
         .await
 }
 
-/// Whether there is any call, and how long it is until the next has rung for long enough.
+/// Time until the next `rings_until` of a call that rings: zero if it has passed, `Duration::MAX` if no call rings.
+/// None if all calls have ended.
 pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {

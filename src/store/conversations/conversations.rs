@@ -1,4 +1,4 @@
-//! Conversations, direct and in groups.
+//! Conversations: direct conversations and groups.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -34,14 +34,14 @@ pub struct Conversation {
     pub participant_count: i32,
     pub direct_low: Option<UserId>,
     pub direct_high: Option<UserId>,
-    /// Whether those who join may see what was before.
+    /// Whether users who join may see earlier messages.
     pub history_visible: bool,
     pub avatar_id: Option<AttachmentId>,
 }
 
 impl Conversation {
-    /// The message that is next in it: an empty text of nobody's, until it is told otherwise. The conversation must be
-    /// locked.
+    /// Template of the next message: an empty text without a sender, with the next number and revision. The
+    /// conversation must be locked.
     pub fn next_message(&self, id: MessageId, now: DateTime<Utc>) -> Message {
         Message {
             id,
@@ -66,12 +66,12 @@ impl Conversation {
         }
     }
 
-    /// The other of the two in a direct conversation; None in a group.
+    /// The other participant of a direct conversation. None in a group.
     pub fn other_than(&self, user: UserId) -> Option<UserId> {
         if self.direct_low == Some(user) { self.direct_high } else { self.direct_low }
     }
 
-    /// As it is once the message is inserted.
+    /// Applies the changes that the insert of the message makes to the row.
     pub fn has_got(&mut self, message: &Message) {
         self.last_message_id = Some(message.id);
         self.last_message_number = message.number;
@@ -84,14 +84,14 @@ impl Conversation {
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub kind: Option<ConversationKind>,
-    /// Those that are archived, in place of those that are not.
+    /// Lists only archived conversations if true, else only the others.
     pub archived: bool,
     pub unread_only: bool,
-    /// Lower case.
+    /// Text that the title contains, in lower case.
     pub title_contains: Option<String>,
 }
 
-/// Returns whether it was inserted: false where the pair has its direct conversation already.
+/// Returns whether it was inserted: false if the pair already has a direct conversation.
 pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> QueryResult<bool> {
     diesel::insert_into(conversations::table)
         .values(conversation)
@@ -102,7 +102,7 @@ pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> Query
         .map(|inserted| inserted == 1)
 }
 
-/// Stores how many take part.
+/// Stores the number of participants.
 pub async fn update_participation(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
         .set(conversations::participant_count.eq(conversation.participant_count))
@@ -111,7 +111,7 @@ pub async fn update_participation(conn: &mut Connection, conversation: &Conversa
     Ok(())
 }
 
-/// Stores what people set for a group. An avatar must be held.
+/// Stores the settings of a group. A new avatar must be held with `attachments::hold`.
 pub async fn update_settings(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
         .set((
@@ -125,7 +125,7 @@ pub async fn update_settings(conn: &mut Connection, conversation: &Conversation)
     Ok(())
 }
 
-/// With its messages and all else that belongs to it.
+/// Deletes the conversation, its messages and everything else that belongs to it.
 pub async fn delete(conn: &mut Connection, id: ConversationId) -> QueryResult<()> {
     diesel::delete(conversations::table.find(id)).execute(conn).await?;
     Ok(())
@@ -135,7 +135,7 @@ pub async fn by_ids(conn: &mut Connection, ids: &[ConversationId]) -> QueryResul
     conversations::table.filter(conversations::id.eq_any(ids)).select(Conversation::as_select()).load(conn).await
 }
 
-/// Those of the conversations that the user takes part in.
+/// The conversations out of `ids` in which the user is a participant.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table
         .inner_join(participants::table)
@@ -154,12 +154,13 @@ pub async fn direct_of(conn: &mut Connection, low: UserId, high: UserId) -> Quer
         .optional()
 }
 
-/// Holds the conversation until the transaction ends, so that its numbers are given out one by one.
+/// Locks the conversation until the transaction ends, so that message numbers are assigned one by one. None if it does
+/// not exist.
 pub async fn lock(conn: &mut Connection, id: ConversationId) -> QueryResult<Option<Conversation>> {
     conversations::table.find(id).select(Conversation::as_select()).for_no_key_update().first(conn).await.optional()
 }
 
-/// The same for several, locked in the order of their ids.
+/// Locks several conversations, in the order of their ids, until the transaction ends.
 pub async fn lock_many(mut conn: &Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table
         .filter(conversations::id.eq_any(ids))
@@ -170,7 +171,7 @@ pub async fn lock_many(mut conn: &Connection, ids: &[ConversationId]) -> QueryRe
         .await
 }
 
-/// A user's conversations with the user's own state in each, most recently active first, after the place `after`.
+/// The user's conversations, each with the user's participant, most recently active first, after the position `after`.
 pub async fn list(
     conn: &mut Connection,
     user: UserId,
@@ -205,7 +206,7 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// The unread messages over all of a user's conversations that are neither archived nor muted.
+/// Number of unread messages in all of the user's conversations that are neither archived nor muted.
 pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<i64> {
     participants::table
         .inner_join(conversations::table)
@@ -217,7 +218,7 @@ pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc
         .map(Option::unwrap_or_default)
 }
 
-/// As `Participant::unread` has it.
+/// SQL expression for `Participant::unread`, without its lower bound of 0.
 #[diesel::dsl::auto_type]
 fn unread() -> _ {
     conversations::last_message_number - participants::last_read_number - participants::uncounted

@@ -1,4 +1,4 @@
-//! Invites: codes that let whoever has one into a group.
+//! Invites: codes with which users can join a group.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -18,15 +18,15 @@ pub struct Invite {
     pub conversation_id: ConversationId,
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
-    /// None is never.
+    /// None if the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
-    /// None is as often as anybody likes.
+    /// Maximum number of uses. None means unlimited.
     pub max_uses: Option<i32>,
     pub uses: i32,
 }
 
 impl Invite {
-    /// Whether it lets anybody in.
+    /// Whether the invite is neither expired nor used up.
     pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_none_or(|at| at > now) && self.max_uses.is_none_or(|max| self.uses < max)
     }
@@ -45,12 +45,12 @@ pub async fn by_id(conn: &mut Connection, id: InviteId) -> QueryResult<Option<In
     invites::table.find(id).select(Invite::as_select()).first(conn).await.optional()
 }
 
-/// Holds the invite until the transaction ends, so that its uses are counted one by one.
+/// Locks the invite until the transaction ends, so that its uses are counted one by one. None if it does not exist.
 pub async fn lock(conn: &mut Connection, id: InviteId) -> QueryResult<Option<Invite>> {
     invites::table.find(id).select(Invite::as_select()).for_update().first(conn).await.optional()
 }
 
-/// Those into conversations that the user takes part in, with the user's role there.
+/// The invites out of `ids` to conversations in which the user is a participant, each with the user's role there.
 pub async fn visible_to(
     conn: &mut Connection,
     user: UserId,
@@ -64,7 +64,7 @@ pub async fn visible_to(
         .await
 }
 
-/// The first `limit` invites of each conversation after a place, newest first.
+/// The first `limit` invites of each conversation after a position, newest first.
 pub async fn pages(
     conn: &mut Connection,
     conversations: &[ConversationId],
@@ -88,13 +88,13 @@ pub async fn pages(
     .await
 }
 
-/// Counts one use of an invite that is locked.
+/// Counts one use of the invite, which must be locked.
 pub async fn count_use(conn: &mut Connection, id: InviteId) -> QueryResult<()> {
     diesel::update(invites::table.find(id)).set(invites::uses.eq(invites::uses + 1)).execute(conn).await?;
     Ok(())
 }
 
-/// Returns whether it was there.
+/// Returns whether the invite existed.
 pub async fn delete(conn: &mut Connection, id: InviteId) -> QueryResult<bool> {
     diesel::delete(invites::table.find(id)).execute(conn).await.map(|deleted| deleted == 1)
 }

@@ -1,4 +1,4 @@
-//! Participants: who takes part in a conversation, and how far each has read.
+//! Participants: the memberships of users in conversations, with how far each user has read.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -21,21 +21,21 @@ pub struct Participant {
     pub joined_at: DateTime<Utc>,
     pub last_delivered_number: i32,
     pub last_read_number: i32,
-    /// How many of the messages after `last_read_number` do not count as unread: the participant's own, SYSTEM messages,
-    /// those deleted for everybody, and those that are not the participant's to see.
+    /// Number of messages after `last_read_number` that do not count as unread: the participant's own messages, SYSTEM
+    /// messages, messages deleted for everyone, and messages hidden from the participant.
     pub uncounted: i32,
     pub archived: bool,
     pub pinned: bool,
-    /// Muted while in the future.
+    /// The conversation is muted until this time.
     pub muted_until: Option<DateTime<Utc>>,
-    /// Messages up to this number are from before the participant's time, and hidden.
+    /// Messages up to this number are from before the participant joined, and are hidden.
     pub hidden_up_to: i32,
-    /// How many of the unread messages mention the participant.
+    /// Number of unread messages that mention the participant.
     pub unread_mentions: i32,
 }
 
 impl Participant {
-    /// One who joins now, and has read nothing.
+    /// A participant who joins now and has read nothing.
     pub fn new(
         id: ParticipantId,
         conversation_id: ConversationId,
@@ -60,14 +60,14 @@ impl Participant {
         }
     }
 
-    /// How many messages are unread, where the newest has this number.
+    /// Number of unread messages, if the newest message of the conversation has this number.
     pub fn unread(&self, last_message_number: i32) -> i32 {
         (last_message_number - self.last_read_number - self.uncounted).max(0)
     }
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
-    /// Postgres takes 65,535 parameters in a statement, and a row has thirteen.
+    /// Rows in one statement. Postgres allows 65,535 parameters in a statement, and a row has 13.
     const ROWS: usize = 5000;
     for rows in rows.chunks(ROWS) {
         diesel::insert_into(participants::table).values(rows).execute(conn).await?;
@@ -75,7 +75,7 @@ pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<
     Ok(())
 }
 
-/// A participant, and the number of the newest message of the conversation at that moment.
+/// A participant, and the number of the newest message of their conversation, read at the same time.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Membership {
     #[diesel(embed)]
@@ -84,7 +84,7 @@ pub struct Membership {
     pub last_message_number: i32,
 }
 
-/// Reads the participants of pairs of a user and a conversation.
+/// Reads the participants for pairs of a user and a conversation.
 pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Membership>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
@@ -108,7 +108,7 @@ pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId
     Prepared(query).load(&mut conn).await
 }
 
-/// Those of the users who take part in a conversation.
+/// The participants of a conversation among `users`.
 pub async fn of_users(
     conn: &mut Connection,
     conversation: ConversationId,
@@ -121,7 +121,7 @@ pub async fn of_users(
         .await
 }
 
-/// Those who take part in the conversation, but for one.
+/// The users who are participants of the conversation, except `user`.
 pub async fn others(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<Vec<UserId>> {
     participants::table
         .filter(participants::conversation_id.eq(conversation).and(participants::user_id.ne(user)))
@@ -131,7 +131,7 @@ pub async fn others(conn: &mut Connection, conversation: ConversationId, user: U
         .await
 }
 
-/// The user's own state in every conversation.
+/// The user's participants of all their conversations.
 pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
     participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await
 }
@@ -154,8 +154,8 @@ pub async fn set_role(
     Ok(())
 }
 
-/// Makes the longest-standing admin the owner, else the longest-standing member, and tells who that is; nobody where
-/// nobody is left.
+/// Makes the longest-standing admin the owner, or the longest-standing member if the group has no admin. Returns the
+/// new owner, or None if the group has no participants.
 pub async fn promote_successor(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<UserId>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -177,7 +177,7 @@ pub async fn promote_successor(conn: &mut Connection, conversation: Conversation
     Ok(row.map(|row| row.user_id))
 }
 
-/// Those of the conversations whose beginning is hidden from the user.
+/// The conversations out of `conversations` whose earlier messages are hidden from the user.
 pub async fn hiding_from(
     conn: &mut Connection,
     user: UserId,
@@ -191,7 +191,7 @@ pub async fn hiding_from(
         .await
 }
 
-/// Those of the participants in whose conversations the user takes part.
+/// The participants out of `ids` of conversations in which the user is a participant too.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
     let own = diesel::alias!(participants as own);
     participants::table
@@ -202,7 +202,7 @@ pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantI
         .await
 }
 
-/// The first `limit` participants of each conversation after a place in the order (joined_at, id).
+/// The first `limit` participants of each conversation after a position in the order (joined_at, id).
 pub async fn pages(
     conn: &mut Connection,
     conversations: &[ConversationId],
@@ -226,7 +226,7 @@ pub async fn pages(
     .await
 }
 
-/// That a user takes part in a conversation, and what blocks mean to it: in a direct one alone.
+/// A user's membership in a conversation. If the conversation is direct, it includes the blocks between the two users.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Standing {
     #[diesel(sql_type = SqlUuid)]
@@ -236,19 +236,19 @@ pub struct Standing {
     /// The number up to which messages are hidden from the user.
     #[diesel(sql_type = Integer)]
     pub hidden_up_to: i32,
-    /// The user blocks the other.
+    /// Whether the user blocks the other participant of a direct conversation.
     #[diesel(sql_type = Bool)]
     pub blocks: bool,
-    /// The other, who blocks the user.
+    /// The other participant of a direct conversation, if they block the user.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub blocked_by: Option<UserId>,
 }
 
-/// Those of the users who take part in the conversation beside them.
+/// Reads the standings for pairs of a conversation and a user. Leaves out users who are not participants.
 pub async fn among(mut conn: &Connection, pairs: &[(ConversationId, UserId)]) -> QueryResult<Vec<Standing>> {
     let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
-        // Of a group there is no other, and no block is looked up.
+        // In a group `direct.other` is null, so that the subqueries find no block.
         "SELECT found.* FROM unnest($1, $2) AS wanted (conversation_id, user_id)
          CROSS JOIN LATERAL (
              SELECT CASE wanted.user_id WHEN direct_low THEN direct_high ELSE direct_low END AS other
@@ -271,7 +271,7 @@ pub async fn among(mut conn: &Connection, pairs: &[(ConversationId, UserId)]) ->
     Prepared(query).load(&mut conn).await
 }
 
-/// Keeps a conversation from one of its two participants, who knows nothing of it until it is announced.
+/// Hides a direct conversation from one of its participants until it is announced.
 pub async fn keep_from(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
     diesel::update(participants::table.find((conversation, user)))
         .set(participants::unannounced.eq(true))
@@ -285,13 +285,13 @@ pub async fn is_unannounced(conn: &mut Connection, conversation: ConversationId,
     diesel::select(diesel::dsl::exists(row)).get_result(conn).await
 }
 
-/// Returns whether it had been kept from the participant. The conversation must be locked.
+/// Ends what `keep_from` did. Returns whether the conversation was hidden. The conversation must be locked.
 pub async fn announce(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
     let row = participants::table.find((conversation, user)).filter(participants::unannounced);
     Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
 }
 
-/// What a participant wants changed; None leaves it as it is, `Some(None)` unmutes.
+/// Changes of a participant's own settings. None leaves a setting unchanged, and `Some(None)` unmutes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MembershipChanges {
     pub archived: Option<bool>,
@@ -299,7 +299,7 @@ pub struct MembershipChanges {
     pub muted_until: Option<Option<DateTime<Utc>>>,
 }
 
-/// Whether anything is different now.
+/// Returns whether a setting has changed.
 pub async fn update_membership(
     conn: &mut Connection,
     conversation: ConversationId,

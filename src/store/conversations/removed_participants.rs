@@ -20,7 +20,7 @@ pub struct Removed {
 }
 
 impl Removed {
-    /// Whether the user may come back by this invite: one that was made after the removal.
+    /// Whether the user may join with this invite: they are not banned, and it was created after the removal.
     pub fn may_use(&self, invite: &Invite) -> bool {
         !self.banned && invite.created_at > self.removed_at
     }
@@ -83,7 +83,7 @@ pub async fn unban(conn: &mut Connection, conversation: ConversationId, user: Us
     diesel::update(row).set(removed_participants::banned.eq(false)).execute(conn).await.map(|lifted| lifted == 1)
 }
 
-/// The first `limit` banned users of each conversation after a place, the newest ban first.
+/// The first `limit` banned users of each conversation after a position, the newest ban first.
 pub async fn banned_pages(
     conn: &mut Connection,
     conversations: &[ConversationId],

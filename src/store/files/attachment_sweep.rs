@@ -1,7 +1,8 @@
-//! Attachments that nothing refers to any more, on their way out.
+//! The sweep, which deletes attachments that nothing refers to.
 //!
-//! Whoever refers to an attachment holds its row first (`attachments::hold`). The sweep takes rows that nobody holds,
-//! and only then looks whether anything refers to them: what it sees cannot change any more.
+//! A transaction that adds a reference to an attachment locks the attachment's row first (`attachments::hold`). The
+//! sweep locks rows that no other transaction has locked, and only then checks whether anything refers to them. No
+//! reference can be added after that.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::ids::AttachmentId;
 use crate::store::Connection;
 use crate::store::schema::{attachment_looks, attachments};
 
-/// An attachment that something stopped referring to.
+/// A row of `attachment_looks`: the sweep has to check whether anything still refers to the attachment.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct SweepCandidate {
     #[diesel(sql_type = BigInt)]
@@ -23,8 +24,8 @@ pub struct SweepCandidate {
     pub attachment_id: AttachmentId,
 }
 
-/// Takes looks that are older than `grace`, the oldest first, until the transaction ends; what another has taken is
-/// passed over.
+/// Locks at most `limit` candidates that are older than `grace`, the oldest first, until the transaction ends. Skips
+/// rows that another transaction has locked.
 pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
     diesel::sql_query(
         "SELECT id, attachment_id FROM attachment_looks WHERE since <= now() - $1 * interval '1 second'
@@ -36,7 +37,8 @@ pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> Q
     .await
 }
 
-/// Takes those that nobody holds or looks at just now, until the transaction ends.
+/// Locks the attachments until the transaction ends. Skips rows that another transaction has locked, and uploads that a
+/// node has claimed.
 pub async fn take(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "SELECT * FROM attachments
@@ -48,13 +50,14 @@ pub async fn take(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Ve
     .await
 }
 
-/// Those of them that are there at all.
+/// The attachments out of `ids` that exist.
 pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<AttachmentId>> {
     attachments::table.filter(attachments::id.eq_any(ids)).select(attachments::id).load(conn).await
 }
 
-/// Marks those that nothing refers to as going, and gives them to the caller for `time`. They must be taken, by a
-/// statement before this one. One that has a look younger than `grace`, or `soon` where it is REJECTED, is left to that.
+/// Marks the attachments that nothing refers to as being deleted, and reserves them for the caller for `time`. They
+/// must have been locked by `take` in an earlier statement. Skips attachments that have a candidate younger than
+/// `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
 pub async fn condemn(
     conn: &mut Connection,
     ids: &[AttachmentId],
@@ -88,7 +91,8 @@ pub async fn delete_looks(conn: &mut Connection, ids: &[i64]) -> QueryResult<()>
     diesel::delete(attachment_looks::table.filter(attachment_looks::id.eq_any(ids))).execute(conn).await.map(drop)
 }
 
-/// Takes over for `time` what others had to delete, and have not in theirs.
+/// Reserves for `time` at most `limit` attachments that another node had reserved for deletion, and did not delete in
+/// its time.
 pub async fn take_over(conn: &mut Connection, time: Duration, limit: i64) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "UPDATE attachments SET going_until = clock_timestamp() + $1 * interval '1 second'
@@ -104,7 +108,7 @@ pub async fn take_over(conn: &mut Connection, time: Duration, limit: i64) -> Que
     .await
 }
 
-/// Deletes those whose objects are gone.
+/// Deletes the rows of attachments whose objects are deleted. Returns their number.
 pub async fn delete(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<usize> {
     diesel::delete(attachments::table.filter(attachments::id.eq_any(ids).and(attachments::going_until.is_not_null())))
         .execute(conn)

@@ -1,4 +1,4 @@
-//! What refers to attachments: messages, and those that wait for their time.
+//! The uses of attachments in messages and in scheduled messages.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, SmallInt, Uuid as SqlUuid};
@@ -9,7 +9,7 @@ use crate::ids::{AttachmentId, MessageId, ScheduledMessageId};
 use crate::store::schema::{attachments, message_attachments, scheduled_message_attachments};
 use crate::store::{Connection, Prepared};
 
-/// An attachment's place in a message, from 0.
+/// An attachment in a message, at a position that counts from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use<Of> {
     pub of: Of,
@@ -17,7 +17,7 @@ pub struct Use<Of> {
     pub attachment: AttachmentId,
 }
 
-/// The attachments must be held.
+/// Inserts uses in messages. The attachments must be held with `attachments::hold`.
 pub async fn insert(conn: &mut Connection, new: &[Use<MessageId>]) -> QueryResult<()> {
     let query = diesel::sql_query(
         "INSERT INTO message_attachments (message_id, position, attachment_id) SELECT * FROM unnest($1, $2, $3)",
@@ -28,7 +28,7 @@ pub async fn insert(conn: &mut Connection, new: &[Use<MessageId>]) -> QueryResul
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// The same for messages that wait.
+/// Inserts uses in scheduled messages. The attachments must be held with `attachments::hold`.
 pub async fn insert_scheduled(conn: &mut Connection, new: &[Use<ScheduledMessageId>]) -> QueryResult<()> {
     diesel::sql_query(
         "INSERT INTO scheduled_message_attachments (scheduled_message_id, position, attachment_id)
@@ -42,7 +42,7 @@ pub async fn insert_scheduled(conn: &mut Connection, new: &[Use<ScheduledMessage
     .map(drop)
 }
 
-/// The attachments of each message, in their order.
+/// The attachments of each message, in the order of their positions.
 pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, Attachment)>> {
     message_attachments::table
         .inner_join(attachments::table)
@@ -53,7 +53,7 @@ pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResul
         .await
 }
 
-/// By their ids alone.
+/// Like `of_messages`, with only the ids of the attachments.
 pub async fn ids_of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, AttachmentId)>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -66,7 +66,7 @@ pub async fn ids_of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryR
         .await
 }
 
-/// The attachments of each message that waits, in their order.
+/// The attachments of each scheduled message, in the order of their positions.
 pub async fn of_scheduled(
     conn: &mut Connection,
     ids: &[ScheduledMessageId],
@@ -80,7 +80,7 @@ pub async fn of_scheduled(
         .await
 }
 
-/// By their ids alone.
+/// Like `of_scheduled`, with only the ids of the attachments.
 pub async fn ids_of_scheduled(
     conn: &mut Connection,
     ids: &[ScheduledMessageId],

@@ -1,4 +1,4 @@
-//! Attachments: what was uploaded, or is to be, and who may see it.
+//! Attachments: uploaded files and uploads that are not complete.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ text_enum!(AttachmentKind { Image = "IMAGE", Video = "VIDEO", Audio = "AUDIO", F
 #[diesel(table_name = attachments, check_for_backend(diesel::pg::Pg))]
 pub struct Attachment {
     pub id: AttachmentId,
-    /// None once the account is gone.
+    /// None if the account was deleted.
     pub uploader_id: Option<UserId>,
     pub state: AttachmentState,
     pub kind: AttachmentKind,
     pub file_name: String,
-    /// As declared, and once READY as it is.
+    /// The content type that the client declared. Once READY, the content type that the server detected.
     pub content_type: String,
     pub byte_size: i64,
-    /// Of the upload, where the client has said it.
+    /// SHA-256 of the upload, if the client declared it.
     pub sha256: Option<Vec<u8>>,
-    /// S3's name of an upload in parts.
+    /// Id that S3 gave to a multipart upload.
     pub upload_id: Option<String>,
     pub width: Option<i32>,
     pub height: Option<i32>,
@@ -39,35 +39,38 @@ pub struct Attachment {
     /// Peaks from 0 to 100.
     pub waveform: Option<Vec<u8>>,
     pub has_thumbnails: bool,
-    /// Its thumbnails are squares: it has been made an avatar.
+    /// Whether the thumbnails are squares, because the attachment became an avatar.
     pub squared: bool,
     /// Why it is REJECTED.
     pub rejection: Option<String>,
     pub created_at: DateTime<Utc>,
-    /// Until when a node has it to itself, to look at what was uploaded.
+    /// Until this time, one node has claimed the upload to inspect it.
     pub claimed_until: Option<DateTime<Utc>>,
-    /// It goes: nothing may refer to it any more.
+    /// Set if the attachment is being deleted, so that nothing may refer to it any more. Until this time, one node has
+    /// reserved it to delete its objects.
     pub going_until: Option<DateTime<Utc>>,
 }
 
-/// How much of a user's is kept, or is to be.
+/// The storage that a user's attachments take or have reserved.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Usage {
-    /// Uploads that are not complete, or were rejected: to their addresses, too, can be written for a while.
+    /// Number of uploads that are not complete or were rejected. Rejected ones count because clients can still write to
+    /// their upload URLs for a while.
     #[diesel(sql_type = BigInt)]
     pub pending: i64,
-    /// Of all that is not going, as declared until it is READY.
+    /// Bytes of all attachments that are not being deleted. Until an attachment is READY, its declared size counts.
     #[diesel(sql_type = BigInt)]
     pub bytes: i64,
 }
 
-/// With a look at it, once it should long have been sent.
+/// Inserts the attachment. The sweep checks after its grace period whether anything refers to it.
 pub async fn insert(conn: &mut Connection, row: &Attachment) -> QueryResult<()> {
     diesel::insert_into(attachments::table).values(row).execute(conn).await?;
     look(conn, row.id).await
 }
 
-/// From now on it is kept for a while, whether or not anything refers to it.
+/// Makes the sweep check the attachment once the grace period has passed from now. Until then a PENDING or READY
+/// attachment stays, even if nothing refers to it.
 pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
     diesel::insert_into(attachment_looks::table)
         .values(attachment_looks::attachment_id.eq(id))
@@ -76,7 +79,7 @@ pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
         .map(drop)
 }
 
-/// A look at it that is due once `soon` has passed, and not all of the `grace`.
+/// Makes the sweep check the attachment after `soon` instead of after the whole `grace`.
 pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
     diesel::sql_query(
         "INSERT INTO attachment_looks (attachment_id, since) VALUES ($1, now() - $2 * interval '1 second')",
@@ -88,8 +91,9 @@ pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, 
     .map(drop)
 }
 
-/// The user's own, with at least half of the `grace` from now on. Of many calls few look again. Held until the
-/// transaction ends.
+/// Keeps the user's own attachment for at least half of `grace`, and holds it until the transaction ends. Repeated
+/// calls insert few rows, because a row is added only if the newest one is older than that. None if the user has no
+/// such attachment.
 pub async fn keep(
     conn: &mut Connection,
     user: UserId,
@@ -121,7 +125,7 @@ pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
     .await
 }
 
-/// The user's own.
+/// The user's own attachment. None if it does not exist, is another user's or is being deleted.
 pub async fn own(conn: &mut Connection, user: UserId, id: AttachmentId) -> QueryResult<Option<Attachment>> {
     attachments::table
         .find(id)
@@ -132,8 +136,8 @@ pub async fn own(conn: &mut Connection, user: UserId, id: AttachmentId) -> Query
         .optional()
 }
 
-/// Takes the user's upload for so long, unless it is complete or another has it. By Postgres's own time, which is the
-/// same for all nodes.
+/// Claims the user's upload for `time`, by Postgres's clock, which is the same for all nodes. None if the upload is not
+/// PENDING or is claimed already.
 pub async fn claim(
     conn: &mut Connection,
     user: UserId,
@@ -154,7 +158,7 @@ pub async fn claim(
     .optional()
 }
 
-/// Gives it back as it was.
+/// Ends a claim without a result. Does nothing if the claim has expired and the upload was claimed again.
 pub async fn release(conn: &mut Connection, claimed: &Attachment) -> QueryResult<()> {
     diesel::update(attachments::table.find(claimed.id))
         .filter(attachments::claimed_until.eq(claimed.claimed_until))
@@ -164,7 +168,8 @@ pub async fn release(conn: &mut Connection, claimed: &Attachment) -> QueryResult
         .map(drop)
 }
 
-/// Writes what was found out about an upload, unless another has it by now. Returns whether it was written.
+/// Stores the result of an inspection and ends the claim. Returns false and stores nothing if the upload was claimed
+/// again or is being deleted.
 pub async fn finish(conn: &mut Connection, done: &Attachment) -> QueryResult<bool> {
     let written = diesel::update(attachments::table.find(done.id))
         .filter(attachments::claimed_until.eq(done.claimed_until).and(attachments::going_until.is_null()))
@@ -192,7 +197,7 @@ pub async fn finish(conn: &mut Connection, done: &Attachment) -> QueryResult<boo
     Ok(written == 1)
 }
 
-/// Its thumbnails are squares from now on.
+/// Records that the thumbnails are squares from now on.
 pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
     diesel::update(attachments::table.find(id).filter(attachments::squared.eq(false)))
         .set(attachments::squared.eq(true))
@@ -201,8 +206,8 @@ pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult
         .map(drop)
 }
 
-/// Those of them that are not going, which from here to the end of the transaction they cannot: the sweep passes over
-/// what is held. In the order of their ids.
+/// Locks the attachments that are not being deleted, in the order of their ids, and returns them. The sweep skips
+/// locked rows, so they stay until the transaction ends.
 pub async fn hold(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -216,7 +221,8 @@ pub async fn hold(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Ve
         .await
 }
 
-/// Those that are READY, for who has come to them by what refers to them.
+/// The READY attachments out of `ids`. This does not check who may see them: the caller has read the ids from a row
+/// that the viewer may see.
 pub async fn ready(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     attachments::table
         .filter(attachments::id.eq_any(ids))
@@ -226,7 +232,7 @@ pub async fn ready(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<V
         .await
 }
 
-/// Those that the user may see: their own, those of messages that they may see, and avatars.
+/// The attachments out of `ids` that the user may see: their own, those of messages that they may see, and avatars.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(format!(
         "SELECT * FROM attachments

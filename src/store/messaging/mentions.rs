@@ -1,4 +1,4 @@
-//! Mentions: who is named in a message, or that everybody is.
+//! Mentions of users, or of all participants, in messages.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
@@ -10,19 +10,20 @@ use crate::store::people::users::User;
 use crate::store::schema::{mentions, users};
 use crate::store::{Connection, Prepared};
 
-/// What a message mentions.
+/// The mentions in one message.
 #[derive(Clone, Debug)]
 pub struct Mentions {
     pub message: MessageId,
     pub conversation: ConversationId,
     pub number: i32,
     pub sender: Option<UserId>,
-    /// By @all.
+    /// Whether the message mentions all participants, by @all.
     pub all: bool,
     pub users: Vec<UserId>,
 }
 
-/// Those usernames that belong to a participant of the conversation beside them.
+/// Reads the users for pairs of a conversation and a username. Leaves out usernames that do not belong to a participant
+/// of the conversation.
 pub async fn named(
     mut conn: &Connection,
     names: &[(ConversationId, String)],
@@ -41,7 +42,8 @@ pub async fn named(
     }
     let (conversations, usernames): (Vec<_>, Vec<_>) = names.iter().map(|(id, name)| (*id, name.as_str())).unzip();
     let query = diesel::sql_query(
-        // One by one: Postgres would read all of a table that has grown since it was last analysed.
+        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
+        // analysed.
         "SELECT named.conversation_id, named.username, found.user_id
          FROM unnest($1, $2) AS named (conversation_id, username)
          CROSS JOIN LATERAL (
@@ -59,8 +61,8 @@ pub async fn named(
     Ok(rows.into_iter().map(|row| (row.conversation_id, row.username, row.user_id)).collect())
 }
 
-/// Keeps the mentions and counts each message once for everybody whom it mentions, has not read it, and did not send
-/// it. The conversations must be locked, and the messages without mentions.
+/// Stores the mentions. Counts each message once for every mentioned participant who may see it, has not read it and
+/// did not send it. The conversations must be locked, and the messages must not have mentions yet.
 pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> {
     let pairs = new.iter().flat_map(|mentions| mentions.users.iter().map(|user| (mentions.message, *user)));
     let (named_in, users): (Vec<_>, Vec<_>) = pairs.unzip();
@@ -105,9 +107,9 @@ pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> 
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// Takes back what `insert` has done for messages. Their conversations must be locked.
+/// Undoes `insert` for these messages. Their conversations must be locked.
 pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
-    // All of it sees the message and its mentions as they were before.
+    // Every part of the statement sees the messages and mentions as they were before it.
     diesel::sql_query(format!(
         "WITH named AS (
              DELETE FROM mentions WHERE message_id = ANY($1) RETURNING message_id, user_id
@@ -131,7 +133,7 @@ pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResul
     .map(drop)
 }
 
-/// The users named in each message, by their usernames.
+/// The users whom each message mentions by username, in the order of their usernames.
 pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, User)>> {
     mentions::table
         .inner_join(users::table)

@@ -1,4 +1,4 @@
-//! Messages, numbered 1, 2, 3 … in their conversation.
+//! Messages. The messages of a conversation are numbered 1, 2, 3 …
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -45,31 +45,31 @@ pub struct Message {
     pub client_id: Option<String>,
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
-    /// A tombstone keeps its number, and no body.
+    /// When the message became a tombstone, which keeps its number but not its body.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// When it deletes itself.
+    /// When the message expires and becomes a tombstone.
     pub expires_at: Option<DateTime<Utc>>,
     pub reply_to_id: Option<MessageId>,
     pub forwarded: bool,
     pub pinned_at: Option<DateTime<Utc>>,
-    /// What a SYSTEM message tells of, and of no other.
+    /// The event that a SYSTEM message reports. None for other messages.
     pub system_kind: Option<SystemEventKind>,
-    /// Who did it.
+    /// The user who caused the event.
     pub actor_id: Option<UserId>,
-    /// Whom it was done to.
+    /// The user whom the event affects, such as a removed participant.
     pub subject_id: Option<UserId>,
-    /// The new title, the new role or the like.
+    /// Text of the event, such as the new title or the new role.
     pub system_text: Option<String>,
 }
 
 impl Message {
-    /// Whether it was sent with attachments, and has them still.
+    /// Whether the message was sent with attachments and is not deleted.
     pub fn has_attachments(&self) -> bool {
         !matches!(self.kind, MessageKind::Text | MessageKind::System) && self.deleted_at.is_none()
     }
 }
 
-/// Which messages of a conversation: those between two numbers, both left out, from the one end or the other.
+/// Selects the messages of a conversation between two numbers, both excluded, from either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     pub after: i32,
@@ -78,8 +78,9 @@ pub struct Range {
     pub limit: i64,
 }
 
-/// Inserts messages whose conversations are locked, in the order of their numbers, and brings the conversations
-/// and the senders' own counts up to date, all in one statement. SYSTEM messages need another: they are unread to nobody.
+/// Inserts messages in the order of their numbers, and updates their conversations and the senders' `uncounted`, all in
+/// one statement. SYSTEM messages need another statement, because they never count as unread. The conversations must be
+/// locked.
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
     let query = diesel::sql_query(
         "WITH new AS (
@@ -134,16 +135,15 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     Ok(())
 }
 
-/// The messages that the senders sent under their clientIds. By pairs: each sender with each clientId would be as many
-/// looks into the index as the one number times the other. And one by one: Postgres would read all of a table that has
-/// grown since it was last analysed.
+/// The messages with these pairs of a sender and a clientId. LATERAL makes it one index lookup for each pair. Otherwise
+/// Postgres would look up every sender with every clientId, or scan a table that has grown since it was last analysed.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     if sent.is_empty() {
         return Ok(Vec::new());
     }
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
     let query = diesel::sql_query(
-        // By name: a prepared statement fails where a later version has added a column.
+        // The columns are named because a prepared statement fails after a migration that adds one.
         "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
          CROSS JOIN LATERAL (
              SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
@@ -159,7 +159,7 @@ pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> Qu
     Prepared(query).load(&mut conn).await
 }
 
-/// The conversation and the number of each.
+/// The conversation and the number of each message.
 pub async fn places(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
     messages::table
         .filter(messages::id.eq_any(ids))
@@ -172,19 +172,20 @@ pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
 
-/// Whether the participant `viewer` may see the row of `messages`: it is of their time in the conversation, and they
-/// have not deleted it for themselves. For statements that join both under these names.
+/// SQL condition: the participant `viewer` may see the row of `messages`. The message is after `hidden_up_to` and not
+/// in `message_hidden`: they did not delete it for themselves, and it was not withheld because they block the sender.
+/// For statements that join both tables under these names.
 pub(super) const VISIBLE: &str = "(messages.number > viewer.hidden_up_to AND NOT EXISTS (
     SELECT FROM message_hidden AS hidden WHERE hidden.user_id = viewer.user_id AND hidden.message_id = messages.id
 ))";
 
-/// Those of the messages that the user may see.
+/// The messages out of `ids` that the user may see.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.message).collect())
 }
 
-/// Hides messages that were just inserted from one participant of each, to whom they do not count as unread.
+/// Hides messages that were just inserted, each from one participant. They do not count as unread for that participant.
 pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
     diesel::sql_query(
         "WITH hidden AS (
@@ -206,7 +207,7 @@ pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, 
     .map(drop)
 }
 
-/// How a message stands to a user who takes part in its conversation.
+/// Whether a user may see a message of a conversation in which they are a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Visibility {
     #[diesel(sql_type = SqlUuid)]
@@ -219,14 +220,15 @@ pub struct Visibility {
     pub visible: bool,
 }
 
-/// The same for pairs of a user and a message, of those in conversations that the user takes part in.
+/// Reads the visibility for pairs of a user and a message. Leaves out pairs whose user is not a participant of the
+/// conversation.
 pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Visibility>> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        // One by one, as in `by_client_ids`.
+        // An index lookup for each pair, as in `by_client_ids`.
         "SELECT wanted.user_id, wanted.message_id, messages.conversation_id, {VISIBLE} AS visible
          FROM unnest($1, $2) AS wanted (user_id, message_id)
          CROSS JOIN LATERAL (
@@ -243,7 +245,7 @@ pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) 
     .await
 }
 
-/// A message, and the user who may see it.
+/// A message, and a user who may see it.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Seen {
     #[diesel(sql_type = SqlUuid)]
@@ -252,7 +254,7 @@ pub struct Seen {
     pub message: Message,
 }
 
-/// Reads the messages of pairs of a user and a message. Leaves out those that the user may not see.
+/// Reads the messages for pairs of a user and a message. Leaves out messages that the user may not see.
 pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Seen>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
@@ -272,7 +274,7 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Qu
     .await
 }
 
-/// Reads the messages with these numbers, each for one user. Leaves out those that the user may not see.
+/// Reads the messages with these numbers, each for one user. Leaves out messages that the user may not see.
 pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
     diesel::sql_query(format!(
         "SELECT viewer.user_id AS viewer_id, messages.*
@@ -294,8 +296,8 @@ pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId
     .await
 }
 
-/// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out what the user
-/// may not see.
+/// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out messages
+/// that the user may not see.
 pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], range: Range) -> QueryResult<Vec<Seen>> {
     let order = if range.newest_first { "DESC" } else { "ASC" };
     let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
@@ -320,8 +322,8 @@ pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], r
     .await
 }
 
-/// Writes what was edited or pinned of a message, and its revision, which is its conversation's from now on. The
-/// conversation must be locked.
+/// Stores the body, the edit, the pin and the revision of a message. The revision becomes that of the conversation too,
+/// which must be locked.
 pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()> {
     let query = diesel::sql_query(
         "WITH advanced AS (UPDATE conversations SET revision = $3 WHERE id = $2)
@@ -336,18 +338,18 @@ pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()>
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// What a message said until it was edited.
+/// A former body of an edited message.
 #[derive(Debug)]
 pub struct Edit<'a> {
     pub message_id: MessageId,
-    /// The message's revision that replaced the body.
+    /// The revision of the message that replaced this body.
     pub revision: i32,
     pub body: Option<&'a str>,
     pub until: DateTime<Utc>,
 }
 
-/// Keeps the edit for the audit, and at most `max` edits of the message: the first one, which has the original body, and
-/// the newest ones. `max` is at least 2. The conversation must be locked.
+/// Stores the edit for the audit. Of each message at most `max` edits are kept: the first one, which has the original
+/// body, and the newest ones. `max` is at least 2. The conversation must be locked.
 pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> QueryResult<()> {
     // The statement does not see the row that it inserts, so it leaves room for one.
     let query = diesel::sql_query(
@@ -369,7 +371,7 @@ pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> Quer
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// Hides a message from one user; returns whether it was not hidden before.
+/// Hides a message from one user. Returns whether it was not hidden before.
 pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
     diesel::insert_into(message_hidden::table)
         .values((message_hidden::user_id.eq(user), message_hidden::message_id.eq(message)))

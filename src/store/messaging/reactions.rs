@@ -1,4 +1,4 @@
-//! Reactions: who answered a message with which emoji.
+//! Reactions: emojis that users put on messages.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text, Uuid as SqlUuid};
@@ -15,11 +15,11 @@ pub struct Reaction<'a> {
     pub message_id: MessageId,
     pub user_id: UserId,
     pub emoji: &'a str,
-    /// The message's revision that it comes with: it tells which was first.
+    /// The revision of the message that this reaction created. It orders the reactions of a message.
     pub revision: i32,
 }
 
-/// One emoji on one message.
+/// One emoji on one message, and the number of users who put it there.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Group {
     #[diesel(sql_type = SqlUuid)]
@@ -30,7 +30,7 @@ pub struct Group {
     pub count: i32,
 }
 
-/// One who reacted, and where they stand among those who did.
+/// A user who reacted to a message with an emoji. `revision` is the reaction's position.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Reactor {
     #[diesel(sql_type = SqlUuid)]
@@ -43,13 +43,13 @@ pub struct Reactor {
     pub user: User,
 }
 
-/// Returns whether it is new.
+/// Returns whether the reaction is new.
 pub async fn insert(conn: &mut Connection, reaction: &Reaction<'_>) -> QueryResult<bool> {
     let query = diesel::insert_into(message_reactions::table).values(reaction).on_conflict_do_nothing();
     query.execute(conn).await.map(|inserted| inserted == 1)
 }
 
-/// Returns whether it was there.
+/// Returns whether the reaction existed.
 pub async fn delete(conn: &mut Connection, message: MessageId, user: UserId, emoji: &str) -> QueryResult<bool> {
     let reaction = message_reactions::table.find((message, user, emoji));
     diesel::delete(reaction).execute(conn).await.map(|deleted| deleted == 1)
@@ -92,7 +92,8 @@ pub async fn of_users(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Q
     .await
 }
 
-/// The first `limit` users after a place who reacted to each message with the emoji beside it, who did first first.
+/// For each pair of a message and an emoji, the first `limit` users who reacted with it, after the revision `after`, in
+/// the order of their reactions.
 pub async fn pages(
     conn: &mut Connection,
     groups: &[(MessageId, &str)],

@@ -1,4 +1,4 @@
-//! Receipts: how far each participant has received and read, and how far all of them have.
+//! Receipts: up to which message each participant has received and read, and up to which all of them have.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use crate::ids::{ConversationId, UserId};
 use crate::store::Connection;
 use crate::store::schema::{participants, users};
 
-/// How far a participant is to come, by messages' numbers; 0 is nowhere.
+/// New watermarks of a participant: the numbers of the last delivered and the last read message. 0 means none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watermarks {
     pub delivered: i32,
@@ -32,8 +32,9 @@ pub struct Advanced {
     pub shows_reading: bool,
 }
 
-/// Moves watermarks forward, never back, and returns whose have moved. The conversations must be locked: where more
-/// is read, what is after it is counted anew. Of a count that is 0 there can be no less.
+/// Moves watermarks forward, never back, and returns the participants whose watermarks have moved. The conversations
+/// must be locked, because `uncounted` and `unread_mentions` are counted again after the new read position. A count
+/// that is 0 stays 0 and is not counted again.
 pub async fn advance(
     conn: &mut Connection,
     watermarks: &BTreeMap<(ConversationId, UserId), Watermarks>,
@@ -92,18 +93,19 @@ pub async fn advance(
     .await
 }
 
-/// How far all participants of a conversation have come.
+/// The participants of a conversation with the lowest watermarks.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// The two who have received least, and up to which number. The second is for the messages of the first.
+    /// The two participants with the lowest delivered numbers, the lowest first. For messages of the first one, the
+    /// second one counts.
     pub delivered: Vec<(UserId, i32)>,
-    /// The two who have read least.
+    /// The two participants with the lowest read numbers, the lowest first.
     pub read: Vec<(UserId, i32)>,
-    /// Whether any of them hides what they have read.
+    /// Whether any participant has read receipts off.
     pub hidden: bool,
 }
 
-/// Of each conversation that anybody takes part in.
+/// Reads the progress of each conversation that has participants.
 pub async fn progress(
     conn: &mut Connection,
     conversations: &[ConversationId],
@@ -152,7 +154,7 @@ pub async fn progress(
     Ok(progress)
 }
 
-/// Those participants of the conversations who hide what they have read.
+/// The participants of the conversations who have read receipts off.
 pub async fn hiding(
     conn: &mut Connection,
     conversations: &[ConversationId],

@@ -1,4 +1,4 @@
-//! Messages that wait for their time. Each is seen by its sender alone, as long as the sender takes part.
+//! Scheduled messages. Only the sender sees them, and only while the sender is a participant of the conversation.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct ScheduledMessage {
     pub id: ScheduledMessageId,
     pub sender_id: UserId,
     pub conversation_id: ConversationId,
-    /// None where only attachments are to be sent.
+    /// None if the message has only attachments.
     pub body: Option<String>,
     pub send_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
@@ -32,7 +32,7 @@ pub async fn count(conn: &mut Connection, sender: UserId) -> QueryResult<i64> {
     scheduled_messages::table.filter(of(sender)).select(count_star()).first(conn).await
 }
 
-/// The sender's, the first to be sent first, after a place in that order.
+/// The sender's messages in the order in which they are due, after a position in that order.
 pub async fn list(
     conn: &mut Connection,
     sender: UserId,
@@ -52,7 +52,7 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// Those of them that are the sender's.
+/// The sender's messages out of `ids`.
 pub async fn by_ids(
     conn: &mut Connection,
     sender: UserId,
@@ -65,7 +65,8 @@ pub async fn by_ids(
         .await
 }
 
-/// Waits for whoever sends it just now. None where there is none of the sender's.
+/// Deletes the sender's message and returns its conversation. Waits for a transaction that is sending the message. None
+/// if the sender has no such message.
 pub async fn cancel(
     conn: &mut Connection,
     sender: UserId,
@@ -78,7 +79,7 @@ pub async fn cancel(
         .optional()
 }
 
-/// All of a user's.
+/// Deletes all of the sender's messages.
 pub async fn delete_of(conn: &mut Connection, sender: UserId) -> QueryResult<()> {
     diesel::delete(scheduled_messages::table.filter(scheduled_messages::sender_id.eq(sender)))
         .execute(conn)
@@ -90,7 +91,8 @@ pub async fn delete(conn: &mut Connection, ids: &[ScheduledMessageId]) -> QueryR
     diesel::delete(scheduled_messages::table.filter(scheduled_messages::id.eq_any(ids))).execute(conn).await.map(drop)
 }
 
-/// How long it is until the next is due, by Postgres's own time, so that all nodes agree.
+/// Time until the next message is due, by Postgres's clock, so that all nodes agree. Zero if a message is overdue. None
+/// if no message is scheduled.
 pub async fn due_in(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -104,7 +106,8 @@ pub async fn due_in(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     Ok(row.seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
 }
 
-/// Takes those that are due, the earliest first, until the transaction ends; what another has taken is passed over.
+/// Locks messages that are due, the earliest first, until the transaction ends. Skips rows that another transaction has
+/// locked.
 pub async fn claim(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ScheduledMessage>> {
     diesel::sql_query(
         "SELECT * FROM scheduled_messages WHERE send_at <= now()
@@ -115,7 +118,8 @@ pub async fn claim(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Schedul
     .await
 }
 
-/// The same for one of them.
+/// Locks one message, due or not, until the transaction ends. None if it does not exist or another transaction has
+/// locked it.
 pub async fn claim_one(conn: &mut Connection, id: ScheduledMessageId) -> QueryResult<Option<ScheduledMessage>> {
     scheduled_messages::table
         .find(id)
@@ -127,7 +131,7 @@ pub async fn claim_one(conn: &mut Connection, id: ScheduledMessageId) -> QueryRe
         .optional()
 }
 
-/// The sender's, in conversations that the sender takes part in.
+/// Filter: the sender's messages in conversations in which the sender is a participant.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn of(sender: UserId) -> _ {
     let takes_part = participants::table

@@ -1,4 +1,4 @@
-//! Full-text search over messages: the words of each lie in an index, under its conversation.
+//! Full-text search over messages. An index contains the words of each message, prefixed with its conversation.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -9,20 +9,21 @@ use super::messages::{Message, VISIBLE};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 
-/// Which messages a user looks for.
+/// The criteria of a search.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// All of its words must be there, the last one as a prefix.
+    /// A message must contain all these words, and the last one as a prefix of a word.
     pub query: String,
     pub conversation: Option<ConversationId>,
     pub sender: Option<UserId>,
 }
 
-/// The statement of `messages`. Public for the test that explains it.
+/// The SQL of `messages`. It is public because a test runs EXPLAIN on it.
 ///
-/// The index is asked for many conversations at once, up to a number that keeps its query small; what it finds is then
-/// held against what the user may see. That comes after, because Postgres would rather read all messages of a sender.
-/// Rows are read whole only for the page: a common word is in many. A tombstone has no body, and so is never found.
+/// The index is queried for about 200 conversations at a time, so that its query stays small. The messages that it
+/// finds are filtered in a later step by sender and by what the user may see: in one step, Postgres would read all
+/// messages of the sender instead of the index. Whole rows are read only for the page, because a common word is in many
+/// messages. A tombstone has no body, so it is never found.
 pub fn statement() -> String {
     format!(
         "WITH mine AS MATERIALIZED (
@@ -45,7 +46,7 @@ pub fn statement() -> String {
     )
 }
 
-/// Those that the user may see, newest first, after the place `after`.
+/// The messages that match the search and that the user may see, newest first, after the position `after`.
 pub async fn messages(
     conn: &mut Connection,
     user: UserId,

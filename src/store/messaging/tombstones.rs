@@ -1,4 +1,4 @@
-//! Tombstones: what is left of deleted messages, and which messages are due to become one.
+//! Tombstones, which remain of deleted and expired messages, and the messages that are due to expire.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use super::unread;
 use crate::ids::ConversationId;
 use crate::store::{Connection, Prepared};
 
-/// Makes tombstones of messages whose conversations are locked: without body, attachments, reactions, pin, and what was said before
-/// an edit. Their revisions are given, and they are unread to nobody any more.
+/// Turns messages into tombstones: deletes their bodies, attachments, reactions, pins and former bodies, stores the
+/// given revisions, and excludes them from the unread counts. Their conversations must be locked.
 pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
     let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
     unread::uncount(conn, &ids).await?;
@@ -41,8 +41,8 @@ pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// How long it is until the next message is due: nothing where one is already. None where none will be. By Postgres's
-/// own time, which is the same for all nodes.
+/// Time until the next message expires, by Postgres's clock, which is the same for all nodes. Zero if a message is due
+/// already. None if no message expires.
 pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -58,7 +58,7 @@ pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> 
     Ok(row.seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
-/// The conversations of the messages that were due first, of `limit` at most.
+/// The conversations of at most `limit` messages that are due to expire, those that were due first.
 pub async fn due_in(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -77,7 +77,8 @@ pub async fn due_in(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Conver
     Ok(rows.into_iter().map(|row| row.conversation_id).collect())
 }
 
-/// The messages that are due in conversations that are locked, `limit` at most, in the order of their numbers.
+/// At most `limit` messages of these conversations that are due to expire, in the order of their numbers. The
+/// conversations must be locked.
 pub async fn due(conn: &mut Connection, conversations: &[ConversationId], limit: i64) -> QueryResult<Vec<Message>> {
     diesel::sql_query(
         "SELECT * FROM (

@@ -1,5 +1,5 @@
-//! What keeps the counts of unread messages true: each participant has read up to a number, and knows how many of
-//! those after it do not count.
+//! Updates of the counts of unread messages. A participant has read up to a number, and `uncounted` says how many of
+//! the later messages do not count as unread.
 
 use diesel::QueryResult;
 use diesel::sql_query;
@@ -10,7 +10,8 @@ use super::mentions;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 
-/// In SQL: the participant has not read the message, which is another's. SYSTEM messages are unread to nobody.
+/// SQL condition: the participant is not the sender of the message, has not read it, and it is not hidden from them. It
+/// does not exclude SYSTEM messages, which never count as unread.
 pub(super) const UNREAD_TO: &str = "participants.user_id IS DISTINCT FROM messages.sender_id
     AND messages.number > participants.last_read_number
     AND NOT EXISTS (
@@ -18,7 +19,8 @@ pub(super) const UNREAD_TO: &str = "participants.user_id IS DISTINCT FROM messag
         WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
     )";
 
-/// For each conversation once more: one new message in it is unread to nobody. The conversations must be locked.
+/// Excludes new messages from the unread counts of all participants: one message for each time that a conversation is
+/// in the list. The conversations must be locked.
 pub async fn uncount_for_all(conn: &mut Connection, conversations: &[ConversationId]) -> QueryResult<()> {
     sql_query(
         "UPDATE participants SET uncounted = uncounted + new.messages
@@ -33,8 +35,8 @@ pub async fn uncount_for_all(conn: &mut Connection, conversations: &[Conversatio
     .map(drop)
 }
 
-/// The messages were deleted for everybody in this transaction, which holds their conversations: those to whom one was
-/// unread have one less, and nobody is mentioned by it any more. To be called once for a message.
+/// Excludes messages that this transaction deletes for everyone from the unread counts, and removes their mentions.
+/// Call it once for each message, with its conversation locked.
 pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
     mentions::remove(conn, messages).await?;
     sql_query(format!(
@@ -53,7 +55,8 @@ pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResu
     .map(drop)
 }
 
-/// The same for one user, who has just deleted the message for themselves alone.
+/// Excludes a message from the counts of unread messages and unread mentions of one user, who has just deleted it for
+/// themselves.
 pub async fn uncount_for(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<()> {
     sql_query(
         "UPDATE participants

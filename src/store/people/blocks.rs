@@ -1,4 +1,4 @@
-//! Blocks: who wants nothing of whom.
+//! Blocks between users.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -9,12 +9,12 @@ use crate::ids::UserId;
 use crate::store::Connection;
 use crate::store::schema::{blocks, users};
 
-/// Which of two users blocks the other.
+/// The blocks between two users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Between {
-    /// The first blocks the second.
+    /// Whether the first user blocks the second.
     pub own: bool,
-    /// The second blocks the first.
+    /// Whether the second user blocks the first.
     pub theirs: bool,
 }
 
@@ -28,7 +28,7 @@ pub async fn between(conn: &mut Connection, first: UserId, second: UserId) -> Qu
     Ok(Between { own: blockers.contains(&first), theirs: blockers.contains(&second) })
 }
 
-/// Those of the others whom the user blocks, or who block the user.
+/// The users out of `others` whom the user blocks, or who block the user.
 pub async fn apart(conn: &mut Connection, user: UserId, others: &[UserId]) -> QueryResult<Vec<UserId>> {
     let pairs: Vec<(UserId, UserId)> = blocks::table
         .filter(blocks::blocker_id.eq(user).and(blocks::blocked_id.eq_any(others)))
@@ -39,19 +39,19 @@ pub async fn apart(conn: &mut Connection, user: UserId, others: &[UserId]) -> Qu
     Ok(pairs.into_iter().map(|(blocker, blocked)| if blocker == user { blocked } else { blocker }).collect())
 }
 
-/// The user blocks the other. Returns whether there was no such block before.
+/// Inserts a block of `other` by `user`. Returns whether it is new.
 pub async fn insert(conn: &mut Connection, user: UserId, other: UserId, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (blocks::blocker_id.eq(user), blocks::blocked_id.eq(other), blocks::created_at.eq(now));
     let inserted = diesel::insert_into(blocks::table).values(row).on_conflict_do_nothing().execute(conn).await?;
     Ok(inserted == 1)
 }
 
-/// Returns whether there was such a block.
+/// Deletes the block of `other` by `user`. Returns whether it existed.
 pub async fn delete(conn: &mut Connection, user: UserId, other: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(blocks::table.find((user, other))).execute(conn).await? == 1)
 }
 
-/// Whom the user blocks, with the time since, newest first, after the place `after`.
+/// The users whom `blocker` blocks, each with the time of the block, newest first, after the position `after`.
 pub async fn list(
     conn: &mut Connection,
     blocker: UserId,

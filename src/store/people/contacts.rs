@@ -1,4 +1,4 @@
-//! Contacts, and the requests that lead to them.
+//! Contacts and contact requests.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -17,7 +17,7 @@ pub struct ContactRequest {
     pub from_id: UserId,
     pub to_id: UserId,
     pub created_at: DateTime<Utc>,
-    /// The one of the two who has blocked the other, and sees nothing of it.
+    /// The user from whom the request is hidden, because they block the other user.
     pub withheld_from: Option<UserId>,
 }
 
@@ -27,7 +27,7 @@ pub enum Direction {
     Outgoing,
 }
 
-/// What one user has to do with another, as the first sees it.
+/// The relation of one user to another, as the first user sees it.
 #[derive(Clone, Copy, Debug, Default, QueryableByName)]
 pub struct Relation {
     #[diesel(sql_type = Bool)]
@@ -36,24 +36,24 @@ pub struct Relation {
     pub has_blocked: bool,
 }
 
-/// Whether `other` is a contact of the user's, as the user sees it.
+/// Whether `other` is a contact of the user, on the user's side.
 pub async fn is_contact(conn: &mut Connection, user: UserId, other: UserId) -> QueryResult<bool> {
     diesel::select(diesel::dsl::exists(contacts::table.find((user, other)))).get_result(conn).await
 }
 
-/// Adds a contact on the user's side, and tells whether it was none before.
+/// Adds a contact on the user's side. Returns whether it is new.
 pub async fn insert(conn: &mut Connection, user: UserId, contact: UserId, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (contacts::user_id.eq(user), contacts::contact_id.eq(contact), contacts::created_at.eq(now));
     let inserted = diesel::insert_into(contacts::table).values(row).on_conflict_do_nothing().execute(conn).await?;
     Ok(inserted == 1)
 }
 
-/// Removes a contact on the user's side, and tells whether it was one.
+/// Removes a contact on the user's side. Returns whether it existed.
 pub async fn delete(conn: &mut Connection, user: UserId, contact: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(contacts::table.find((user, contact))).execute(conn).await? == 1)
 }
 
-/// The user's contacts with the time since which they are, newest first, after the place `after`.
+/// The user's contacts, each with the time at which it was added, newest first, after the position `after`.
 pub async fn list(
     conn: &mut Connection,
     user: UserId,
@@ -103,12 +103,12 @@ pub async fn insert_request(conn: &mut Connection, request: &ContactRequest) -> 
     diesel::insert_into(contact_requests::table).values(request).execute(conn).await.map(drop)
 }
 
-/// The requests that wait between two users, one each way at most.
+/// The pending requests between two users, at most one in each direction.
 pub async fn requests_between(conn: &mut Connection, one: UserId, other: UserId) -> QueryResult<Vec<ContactRequest>> {
     contact_requests::table.filter(between(one, other)).select(ContactRequest::as_select()).load(conn).await
 }
 
-/// Those of the requests that the user sees.
+/// The requests out of `ids` that the user may see.
 pub async fn requests_visible_to(
     conn: &mut Connection,
     user: UserId,
@@ -122,7 +122,7 @@ pub async fn requests_visible_to(
         .await
 }
 
-/// The requests to the user, or the user's own, newest first, after the place `after`.
+/// The requests to the user or from the user, newest first, after the position `after`.
 pub async fn list_requests(
     conn: &mut Connection,
     user: UserId,
@@ -147,7 +147,7 @@ pub async fn list_requests(
     query.load(conn).await
 }
 
-/// Lets both sides see the request.
+/// Lets both users see the request.
 pub async fn show_request(conn: &mut Connection, id: ContactRequestId) -> QueryResult<()> {
     diesel::update(contact_requests::table.find(id))
         .set(contact_requests::withheld_from.eq(None::<UserId>))
@@ -156,7 +156,8 @@ pub async fn show_request(conn: &mut Connection, id: ContactRequestId) -> QueryR
         .map(drop)
 }
 
-/// Hides what waits between the two from the blocker; what the other did not see either goes.
+/// Hides the pending requests between the two users from the blocker. Deletes requests that are already hidden from the
+/// other user.
 pub async fn withhold_requests(conn: &mut Connection, blocker: UserId, other: UserId) -> QueryResult<()> {
     diesel::delete(contact_requests::table.filter(between(blocker, other)))
         .filter(contact_requests::withheld_from.eq(other))

@@ -1,4 +1,4 @@
-//! What users let others see and do.
+//! Privacy settings: what users let others see and do.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Uuid as SqlUuid};
@@ -16,21 +16,21 @@ text_enum!(Audience { Everyone = "EVERYONE", Contacts = "CONTACTS", Nobody = "NO
 #[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
 pub struct Privacy {
     pub last_seen: Audience,
-    /// Off: nobody sees how far the user has read, and the user of nobody.
+    /// If false, other users do not see how far the user has read, and the user does not see it of others.
     pub read_receipts: bool,
     pub group_adds: Audience,
     pub discoverable_by_contact_point: Audience,
 }
 
 impl Default for Privacy {
-    /// The columns' own defaults.
+    /// Uses the same values as the defaults of the columns.
     fn default() -> Self {
         let everyone = Audience::Everyone;
         Self { last_seen: everyone, read_receipts: true, group_adds: everyone, discoverable_by_contact_point: everyone }
     }
 }
 
-/// What to change; None leaves a column as it is.
+/// Changes of the settings. None leaves a column unchanged.
 #[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = users)]
 pub struct PrivacyChanges {

@@ -1,4 +1,4 @@
-//! Sessions: one for each device that is signed in, and their refresh tokens.
+//! Sessions, one for each signed-in device, and their refresh tokens.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -68,7 +68,7 @@ pub async fn is_live(conn: &mut Connection, id: SessionId, now: DateTime<Utc>) -
     .await
 }
 
-/// Revokes those of the user's live sessions that `which` names, and returns them.
+/// Revokes the user's sessions that `which` selects and that are not revoked yet. Returns their ids.
 pub async fn revoke(
     conn: &mut Connection,
     user: UserId,
@@ -122,8 +122,8 @@ pub async fn refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Op
     refresh_tokens::table.find(hash).select(RefreshToken::as_select()).first(conn).await.optional()
 }
 
-/// Marks the token spent, with the salt of its successor. Of the session's other tokens it deletes the expired ones, and
-/// the salts of those spent before `repeatable_from`. The session must be locked.
+/// Marks the token spent, with the salt of its successor. Of the session's other tokens it deletes the expired ones,
+/// and the salts of those spent before `repeatable_from`. The session must be locked.
 pub async fn spend_refresh_token(
     conn: &mut Connection,
     token: &RefreshToken,
@@ -152,14 +152,14 @@ pub async fn spend_refresh_token(
     .map(drop)
 }
 
-/// Those of the sessions that are there and were not revoked.
+/// The sessions out of `ids` that exist and are not revoked.
 pub async fn unrevoked(conn: &mut Connection, ids: &[SessionId]) -> QueryResult<Vec<SessionId>> {
     let unrevoked = sessions::id.eq_any(ids).and(sessions::revoked_at.is_null());
     sessions::table.filter(unrevoked).select(sessions::id).load(conn).await
 }
 
-/// Deletes refresh tokens that have expired, the spent ones too, and tells how many. An hour later, and by Postgres's
-/// own time: to a node whose clock is slow a token is good a little longer.
+/// Deletes at most `limit` refresh tokens, also spent ones, that expired more than an hour ago by Postgres's clock.
+/// Returns their number. The hour is for nodes whose clock is slow: they accept a token a little longer.
 pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
@@ -172,8 +172,8 @@ pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> Query
     .await
 }
 
-/// Deletes sessions that expired so many days ago, and tells how many. One stays as long as it has a refresh token:
-/// also a spent one tells of a theft until it expires.
+/// Deletes at most `limit` sessions that expired at least `days` days ago, and returns their number. Keeps sessions
+/// with refresh tokens: until a spent token expires, its reuse reveals a theft.
 pub async fn delete_expired(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM sessions WHERE id = ANY(ARRAY(

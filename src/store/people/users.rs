@@ -1,4 +1,4 @@
-//! Users: the accounts and what others see of them.
+//! Users: their accounts and profiles.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
@@ -24,7 +24,7 @@ pub struct User {
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
-    /// When the last connection closed; None before the first.
+    /// When the user's last connection closed. None until that happens for the first time.
     pub last_seen_at: Option<DateTime<Utc>>,
     pub avatar_id: Option<AttachmentId>,
     /// Null while the e-mail address is unverified. Such an address is accepted neither for login nor in searches.
@@ -35,7 +35,7 @@ pub struct User {
     pub privacy: Privacy,
 }
 
-/// What to change; None leaves a column as it is, `Some(None)` empties it.
+/// Changes of a user. None leaves a column unchanged, and `Some(None)` sets it to null.
 #[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = users)]
 pub struct UserChanges {
@@ -44,12 +44,12 @@ pub struct UserChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
-    /// It must be held.
+    /// The attachment must be held with `attachments::hold`.
     pub avatar_id: Option<Option<AttachmentId>>,
 }
 
-/// A user found by a search, with how well it fits: 0 for the very username, e-mail or phone, 1 for the username's
-/// prefix, 2 for the name.
+/// A user found by a search. `rank` is 0 if the username, e-mail address or phone number is equal, 1 if the username
+/// begins with the query, and 2 if the display name matches.
 #[derive(Debug, QueryableByName)]
 pub struct Found {
     #[diesel(embed)]
@@ -104,17 +104,18 @@ pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResu
         .optional()
 }
 
-/// Holds the user until the transaction ends.
+/// Locks the user until the transaction ends.
 pub async fn lock(conn: &mut Connection, id: UserId) -> QueryResult<()> {
     users::table.find(id).select(users::id).for_no_key_update().execute(conn).await.map(drop)
 }
 
-/// Keeps the password as it is until the transaction ends, and returns its hash.
+/// Locks the password against changes until the transaction ends, and returns its hash. None if the user does not
+/// exist.
 pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
     users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()
 }
 
-/// None where the password is no longer `old`.
+/// Replaces the password hash. None if the hash is no longer `old`.
 pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new: &str) -> QueryResult<Option<User>> {
     diesel::update(users::table.find(id).filter(users::password_hash.eq(old)))
         .set(users::password_hash.eq(new))
@@ -124,7 +125,7 @@ pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new:
         .optional()
 }
 
-/// When each of them was last seen; who never was is left out.
+/// When each user was last seen. Leaves out users who were never seen.
 pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
     users::table
         .filter(users::id.eq_any(ids))
@@ -134,7 +135,8 @@ pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec
         .await
 }
 
-/// Writes down when each was last seen, unless that was later. All nodes lock in the order of the ids.
+/// Stores when each user was last seen, unless a later time is stored. Locks the rows in the order of their ids, so
+/// that nodes cannot deadlock.
 pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateTime<Utc>]) -> QueryResult<usize> {
     diesel::sql_query(
         "WITH locked AS (SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)
@@ -148,7 +150,8 @@ pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateT
     .await
 }
 
-/// Nobody can name the user from here to the end of the transaction. None where the password is no longer `hash`.
+/// Locks the user for deletion: until the transaction ends, no other transaction can insert a row that refers to the
+/// user. None if the user does not exist or the password hash is no longer `hash`.
 pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<Option<UserId>> {
     users::table
         .find(id)
@@ -160,20 +163,20 @@ pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) ->
         .optional()
 }
 
-/// And with the user all rows that are their own.
+/// Deletes the user and all rows that belong to the user.
 pub async fn delete(conn: &mut Connection, id: UserId) -> QueryResult<()> {
     diesel::delete(users::table.find(id)).execute(conn).await.map(drop)
 }
 
-/// Those of `ids` that exist.
+/// The users out of `ids` that exist.
 pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<UserId>> {
     users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
 }
 
-/// Users whose username begins with `query`, or whose display name holds it, or whose verified e-mail or phone is
-/// `contact_point` and who let the viewer find them by it, after the place `after` in the order (rank, username).
-/// `query` is lower case. Below three characters there is no trigram to look up, so that display names too are matched
-/// by their beginning.
+/// Searches users after the position `after` in the order (rank, username). Finds users whose username begins with
+/// `query` or whose display name contains it, and the user whose verified e-mail address or phone number is
+/// `contact_point`, if they let the viewer find them by it. `query` is lower case. If it has fewer than three
+/// characters, the index has no trigram of it, so a display name must begin with it.
 pub async fn search(
     conn: &mut Connection,
     viewer: UserId,
