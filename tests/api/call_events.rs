@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
-/// Holds for a new subscription, as of a phone that a push wakes, and for a resumed inbox.
+/// A new subscription, as of a phone that a push wakes, and a resumed inbox both leave out rings that are over.
 #[tokio::test]
 async fn late_subscribers_receive_only_the_rings_of_ringing_calls() {
     let node = Node::start().await;
@@ -81,8 +81,8 @@ async fn no_change_is_lost_between_the_initial_state_and_live_events() {
     for round in 0..50_u64 {
         let call = ada.start_call(&direct).await.call_id();
         bob.accept_call(&call).await.data();
-        // Both take some milliseconds. The delay of each varies by round, so that the end of the call meets every moment
-        // of the subscribe.
+        // Both take some milliseconds. The delay of each varies by round, so that the call ends at every moment of the
+        // subscribe.
         let after = |start: u64| tokio::time::sleep(Duration::from_millis(start * 2));
         let subscribe = async {
             after(25_u64.saturating_sub(round)).await;

@@ -97,7 +97,7 @@ async fn settings_limit_mesh_calls_and_the_size_of_groups_with_calls() {
 
 /// Each join and each leave sends events to all participants, so joins are rate limited.
 #[tokio::test]
-async fn joins_per_minute_are_limited() {
+async fn call_joins_per_minute_are_limited() {
     let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Doors", &[&bob, &eve]).await;
@@ -116,7 +116,7 @@ async fn joins_per_minute_are_limited() {
 
 /// A decline does not count against the limit of joins, and the user who declined cannot leave the call.
 #[tokio::test]
-async fn declining_a_call_is_not_joining_it() {
+async fn a_declined_call_does_not_count_as_joined() {
     let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Not now", &[&bob, &eve]).await;

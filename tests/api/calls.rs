@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Inbox, Node, PASSWORD, User, call_sessions as sessions};
 
-/// A node whose limits on call starts and joins no test reaches.
+/// A node with limits on call starts and joins that are too high for a test to reach.
 async fn patient_node() -> Node {
     Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000").start_alone().await
 }
@@ -60,7 +60,7 @@ fn ended(reason: &'static str) -> Outcome {
 
 /// A table of results: each device starts, accepts, declines and leaves a direct call in each state.
 #[tokio::test]
-async fn each_mutation_has_its_result_in_each_call_state_for_each_device() {
+async fn call_mutations_have_the_expected_result_in_each_state_for_each_device() {
     let node = patient_node().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (ada_too, bob_too) =

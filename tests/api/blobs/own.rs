@@ -50,7 +50,7 @@ fn only_one_server_at_a_time_opens_the_files() {
 }
 
 #[test]
-fn the_endpoint_is_loopback_for_a_wildcard_address_and_route_names_are_no_buckets() {
+fn a_wildcard_address_gives_a_loopback_endpoint_and_a_bucket_named_as_a_route_is_refused() {
     let directory = tempdir().unwrap();
     let s3 = open(directory.path(), &[]).unwrap();
     assert_eq!(settings(&s3).s3_endpoint.as_deref(), Some("http://127.0.0.1:8080"));

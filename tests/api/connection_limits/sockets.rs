@@ -73,7 +73,7 @@ async fn a_long_message_in_fragments_arrives() {
 }
 
 #[tokio::test]
-async fn unfinished_messages_hold_limited_bytes_per_address() {
+async fn unfinished_messages_are_limited_in_bytes_per_address() {
     let node = Node::build().flag("--max-unfinished-bytes-per-address=65536").limited().start_alone().await;
     let ada = node.register("ada").await;
     let mut first = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
