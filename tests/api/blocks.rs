@@ -237,7 +237,7 @@ async fn a_blocker_must_unblock_before_sending() {
     block(&ada, &bob).await.data();
     block(&ada, &cem).await.data();
     assert_eq!(ada.try_send(&direct, "hello", None).await.code(), "FORBIDDEN");
-    // A retry of a message that was sent before the block succeeds.
+    // A message that was sent before the block can still be retried.
     ada.try_send(&direct, "once", Some("c")).await.data();
     let open = "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }";
     assert_eq!(ada.call(open, json!({"id": cem.id})).await.code(), "FORBIDDEN");
