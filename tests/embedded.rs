@@ -1,8 +1,8 @@
-//! The private PostgreSQL, for real: started, killed, adopted and repaired.
+//! The private PostgreSQL: the tests start, kill, adopt and repair a real one.
 //!
-//! "Killed" is a real kill -9 of the server's own binary.
+//! To kill the server, a test sends SIGKILL to a process of its binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that stops says all there is to say")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -17,7 +17,7 @@ use parlance::embedded::postgres::{Error, Holder, Postgres};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-/// The server itself, to be killed.
+/// A process of the server that a test can kill.
 struct Server {
     process: Child,
     data_dir: PathBuf,
@@ -35,10 +35,10 @@ impl Server {
         Self { process: process.unwrap(), data_dir: data_dir.to_owned() }
     }
 
-    /// Of its Postgres, once the server is ready.
+    /// Waits until the server is ready. Returns the URL of its Postgres.
     fn url(&mut self) -> String {
         let mut lines = BufReader::new(self.process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("is ready")), "the server did not come up");
+        assert!(lines.any(|line| line.contains("is ready")), "the server did not start");
         let password = fs::read_to_string(self.data_dir.join("postgres.password")).unwrap();
         let port = fs::read_to_string(pid_file(&self.data_dir.join("postgres"))).unwrap();
         let port = port.lines().nth(3).unwrap();
@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-/// Where a test's cluster may lie: the account it runs as must get there.
+/// A directory for a test's cluster, which the account that runs Postgres can enter.
 fn open_directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -95,7 +95,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0)
 }
 
-/// Fails a test whose start is slower than anybody would wait.
+/// Starts Postgres. Panics if this takes longer than `limit`.
 async fn start_within(limit: Duration, data_dir: &Path) -> Postgres {
     let began = Instant::now();
     let postgres = Postgres::start(data_dir, Holder::Server).await.unwrap();
@@ -109,7 +109,7 @@ const FIRST: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn what_was_written_is_there_after_a_stop() {
+async fn data_survives_a_stop_and_a_start() {
     let data_dir = open_directory();
     let postgres = start_within(FIRST, data_dir.path()).await;
     assert!(!postgres.adopted());
@@ -126,7 +126,7 @@ async fn what_was_written_is_there_after_a_stop() {
 }
 
 #[tokio::test]
-async fn it_is_private_durable_and_speaks_utf_8() {
+async fn postgres_is_private_durable_and_uses_utf_8() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     for (query, expected) in [
@@ -159,7 +159,7 @@ async fn it_is_private_durable_and_speaks_utf_8() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn it_runs_in_a_session_of_its_own_and_without_privileges() {
+async fn postgres_runs_in_its_own_session_without_privileges() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let process = Path::new("/proc").join(postmaster(postgres.directory()));
@@ -179,7 +179,7 @@ async fn it_runs_in_a_session_of_its_own_and_without_privileges() {
     if is_root() {
         assert_eq!(ids("Groups:"), "");
     }
-    // Root in a container may not read it.
+    // Root in a container may lack the permission to read the environment.
     if let Ok(environment) = fs::read(process.join("environ")) {
         assert!(!String::from_utf8_lossy(&environment).contains("CARGO"));
     }
@@ -187,7 +187,7 @@ async fn it_runs_in_a_session_of_its_own_and_without_privileges() {
 }
 
 #[tokio::test]
-async fn a_killed_server_leaves_postgres_to_the_next() {
+async fn the_next_server_adopts_postgres_of_a_killed_server() {
     let data_dir = open_directory();
     let mut server = Server::spawn(data_dir.path());
     let url = server.url();
@@ -203,7 +203,7 @@ async fn a_killed_server_leaves_postgres_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_killed_postgres_recovers() {
+async fn a_killed_postgres_recovers_its_data() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     write(postgres.url(), "a").await;
@@ -217,13 +217,13 @@ async fn a_killed_postgres_recovers() {
 }
 
 #[tokio::test]
-async fn it_recovers_when_both_are_killed_with_a_query_under_way() {
+async fn postgres_recovers_when_it_and_the_server_are_killed_during_a_query() {
     let data_dir = open_directory();
     let mut server = Server::spawn(data_dir.path());
     let url = server.url();
     write(&url, "a").await;
     let busy = connect(&url).await;
-    // Computes without looking up: outlives its postmaster by seconds.
+    // The query computes without a check for its postmaster, and outlives it by seconds.
     let query = "SELECT sum(length(md5(n::text))) FROM generate_series(1, 4000000) n";
     let busy = tokio::spawn(async move { busy.query(query, &[]).await.is_ok() });
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -231,13 +231,13 @@ async fn it_recovers_when_both_are_killed_with_a_query_under_way() {
     kill_9(&postmaster(&data_dir.path().join("postgres")));
 
     let postgres = start_within(FIRST, data_dir.path()).await;
-    println!("the query under way ended well: {}", busy.await.unwrap());
+    println!("the running query succeeded: {}", busy.await.unwrap());
     assert_eq!(written(postgres.url()).await, "a");
     postgres.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
+async fn a_pid_file_with_the_pid_of_another_process_does_not_prevent_a_start() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     write(postgres.url(), "a").await;
@@ -263,7 +263,7 @@ async fn a_pid_that_is_somebody_elses_by_now_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn an_empty_pid_file_is_no_obstacle() {
+async fn an_empty_pid_file_does_not_prevent_a_start() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let cluster = postgres.directory().to_owned();
@@ -273,7 +273,7 @@ async fn an_empty_pid_file_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
+async fn a_second_server_is_refused_with_the_holder_of_the_directory() {
     let data_dir = open_directory();
     let mut server = Server::spawn(data_dir.path());
     let holder = server.process.id().to_string();
@@ -290,7 +290,7 @@ async fn a_second_server_is_refused_and_told_who_holds_the_directory() {
 }
 
 #[tokio::test]
-async fn a_first_start_that_is_killed_anywhere_is_repaired() {
+async fn a_first_start_that_was_killed_is_repaired_by_the_next_start() {
     let data_dir = open_directory();
     let unfinished = || -> BTreeSet<_> {
         let entries = fs::read_dir(data_dir.path()).unwrap().flatten();
@@ -317,13 +317,13 @@ async fn a_first_start_that_is_killed_anywhere_is_repaired() {
     let postgres = start_within(FIRST, data_dir.path()).await;
     write(postgres.url(), "a").await;
     postgres.stop().await.unwrap();
-    // What survived of the killed ones may still write for a moment.
+    // Processes of the killed servers may still write for a moment, so the test only prints what is left.
     let left = fs::read_dir(data_dir.path()).unwrap().flatten();
     println!("left: {:?}", left.map(|entry| entry.file_name()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn a_data_directory_the_account_cannot_enter_is_stood_in_for() {
+async fn the_cluster_is_placed_elsewhere_if_its_account_cannot_enter_the_data_directory() {
     if !is_root() {
         return;
     }
@@ -337,14 +337,14 @@ async fn a_data_directory_the_account_cannot_enter_is_stood_in_for() {
     assert_eq!(note.trim(), home.to_str().unwrap());
     write(postgres.url(), "a").await;
 
-    // A copy leads to the same cluster, which has one server only.
+    // A copy of the location file leads to the same cluster, which accepts only one server.
     let copy = closed.path().join("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(data_dir.join("postgres.location"), copy.join("postgres.location")).unwrap();
     assert!(matches!(Postgres::start(&copy, Holder::Server).await, Err(Error::Held { .. })));
     postgres.stop().await.unwrap();
 
-    // It stays where it is when the directory is opened, or moved.
+    // The cluster keeps its place when the data directory becomes accessible or is moved.
     fs::set_permissions(closed.path(), Permissions::from_mode(0o755)).unwrap();
     let moved = closed.path().join("moved");
     fs::rename(&data_dir, &moved).unwrap();
@@ -355,7 +355,7 @@ async fn a_data_directory_the_account_cannot_enter_is_stood_in_for() {
 }
 
 #[tokio::test]
-async fn a_database_that_became_unreachable_is_not_replaced_by_an_empty_one() {
+async fn an_unreachable_database_is_not_replaced_by_an_empty_one() {
     if !is_root() {
         return;
     }
@@ -367,7 +367,7 @@ async fn a_database_that_became_unreachable_is_not_replaced_by_an_empty_one() {
 }
 
 #[tokio::test]
-async fn a_lost_password_is_named() {
+async fn a_missing_password_file_is_reported() {
     let data_dir = open_directory();
     Postgres::start(data_dir.path(), Holder::Server).await.unwrap().stop().await.unwrap();
     fs::remove_file(data_dir.path().join("postgres.password")).unwrap();
@@ -376,7 +376,7 @@ async fn a_lost_password_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_setting_that_is_wrong_is_told_from_the_log() {
+async fn an_invalid_postgres_setting_is_reported_from_the_log() {
     let data_dir = open_directory();
     let postgres = Postgres::start(data_dir.path(), Holder::Server).await.unwrap();
     let cluster = postgres.directory().to_owned();

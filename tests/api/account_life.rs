@@ -1,4 +1,4 @@
-//! The end of an account, and the archive of what is in it.
+//! Account deletion, and the export of a user's data.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
@@ -15,7 +15,7 @@ const HISTORY: &str = "query ($id: ID!) { conversation(id: $id) {
 } }";
 
 #[tokio::test]
-async fn nothing_is_deleted_without_the_password() {
+async fn account_deletion_requires_the_password() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for password in [None, Some("another password"), Some("")] {
@@ -28,7 +28,7 @@ async fn nothing_is_deleted_without_the_password() {
 }
 
 #[tokio::test]
-async fn what_is_personal_goes_and_conversations_stay_readable() {
+async fn account_deletion_removes_personal_data_and_keeps_conversations_readable() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Hers", &[&bob, &eve]).await);
@@ -36,7 +36,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
     ada.send(&group, "to all").await;
     bob.send(&group, "thanks").await;
     let mut inbox = bob.inbox().await;
-    // The same viewer's stream has her name in mind.
+    // The node renders this message for Bob's stream, and so caches Ada's user.
     ada.send(&group, "once more").await;
     assert_eq!(inbox.message().await["sender"]["id"], ada.id.as_str());
 
@@ -58,7 +58,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
     let hers = messages.iter().find(|message| message["body"] == "once more").unwrap();
     assert_eq!(hers["sender"], Value::Null);
 
-    // Those who are left hear of it.
+    // The remaining participants receive the changes as events.
     let (mut updated, mut told) = (Vec::new(), 0);
     while updated.len() < 2 || told == 0 {
         let event = inbox.next().await;
@@ -68,7 +68,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
                 assert_eq!(event["message"]["sender"], Value::Null);
                 told += 1;
             }
-            // The group is his now.
+            // Bob becomes the owner of the group.
             "MembershipUpdated" => {}
             other => panic!("{other}"),
         }
@@ -78,7 +78,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
     expected.sort();
     assert_eq!(updated, expected);
 
-    // The name is free, and whoever takes it is somebody else.
+    // The username is free again. A new account with it is another user.
     let query = "query ($id: ID!, $name: String!) {
         a: user(by: {id: $id}) { id } b: user(by: {username: $name}) { id } searchUsers(query: $name) { nodes { id } }
     }";
@@ -91,7 +91,7 @@ async fn what_is_personal_goes_and_conversations_stay_readable() {
 }
 
 #[tokio::test]
-async fn every_session_ends_at_once() {
+async fn account_deletion_ends_every_session_at_once() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -110,9 +110,9 @@ async fn every_session_ends_at_once() {
     assert_eq!(node.call(None, login, input).await.code(), "UNAUTHENTICATED");
 }
 
-/// Whoever adds a conversation to a user at the instant it goes leaves nothing behind that names it.
+/// Groups are created with the user while the account is deleted. No participant row of the user remains.
 #[tokio::test]
-async fn who_is_added_to_groups_meanwhile_is_in_none_of_them() {
+async fn groups_created_during_account_deletion_do_not_contain_the_user() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -161,7 +161,8 @@ async fn names(database: &TestDatabase, query: &str) -> Vec<String> {
     rows.into_iter().map(|row| row.name).collect()
 }
 
-/// Where a deleted user's id may stay: it names nobody any more, and tells the messages of one from another's.
+/// Columns that may still hold the id of a deleted user. The id resolves to no user, but it still distinguishes the
+/// messages of different senders.
 const MAY_STAY: [&str; 10] = [
     "call_participants.user_id",
     "calls.started_by",
@@ -176,7 +177,7 @@ const MAY_STAY: [&str; 10] = [
 ];
 
 #[tokio::test]
-async fn no_table_keeps_what_was_the_users_own() {
+async fn account_deletion_leaves_the_user_id_only_in_allowed_columns() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -193,9 +194,10 @@ async fn no_table_keeps_what_was_the_users_own() {
     for name in names(&database, columns).await {
         let (table, column) = name.split_once('.').unwrap();
         let kept = count(&database, &format!("{table} WHERE {column} = '{uuid}'")).await;
-        assert!(kept == 0 || MAY_STAY.contains(&name.as_str()), "{name} keeps {kept}");
+        assert!(kept == 0 || MAY_STAY.contains(&name.as_str()), "{kept} rows of {name} still hold the id");
     }
-    // Of a new table too: its rows go with the user, and are found without reading all of it.
+    // This holds for future tables too: each foreign key to `users` deletes or clears its rows with the user, and an
+    // index finds these rows without a scan of the whole table.
     let keys = "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) AS name FROM pg_constraint AS key
         WHERE contype = 'f' AND confrelid = 'users'::regclass AND (
             confdeltype NOT IN ('c', 'n') OR NOT EXISTS (
@@ -205,7 +207,7 @@ async fn no_table_keeps_what_was_the_users_own() {
     assert_eq!(
         names(&database, keys).await,
         [""; 0],
-        "ON DELETE CASCADE or SET NULL, and an index that begins with the column"
+        "needs ON DELETE CASCADE or SET NULL, and an index that begins with the column"
     );
 }
 
@@ -216,7 +218,7 @@ async fn archive(database: &TestDatabase, user: &str) -> Result<Value, ExportErr
 }
 
 #[tokio::test]
-async fn the_archive_holds_what_is_the_users_own_and_nothing_else() {
+async fn the_export_holds_all_data_of_the_user_and_no_other_data() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -240,7 +242,7 @@ async fn the_archive_holds_what_is_the_users_own_and_nothing_else() {
     });
     ada.query(more, input).await;
     ada.leave(&group).await.data();
-    // More than a page.
+    // More messages than the export reads in one page.
     let more = format!(
         "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
          SELECT gen_random_uuid(), conversation_id, 100 + i, 1, sender_id, 'TEXT', 'more', now()

@@ -1,4 +1,4 @@
-//! Registering, signing in, and the profile.
+//! Registration, login, passwords and the profile.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ const UPDATE: &str = "mutation ($input: UpdateProfileInput!) { updateProfile(inp
 } }";
 
 #[tokio::test]
-async fn registering_makes_an_account_and_signs_it_in() {
+async fn registration_creates_an_account_and_signs_it_in() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let input = json!({
@@ -49,7 +49,7 @@ async fn a_taken_username_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn two_who_register_one_name_at_once_get_one_account() {
+async fn concurrent_registrations_of_one_username_create_one_account() {
     let node = Node::start().await;
     let input = json!({"input": {"username": "ada", "password": PASSWORD}});
     let answers = futures_util::future::join_all((0..10).map(|_| node.call(None, REGISTER, input.clone()))).await;
@@ -110,7 +110,7 @@ async fn changing_the_password_ends_the_other_sessions() {
 }
 
 #[tokio::test]
-async fn the_profile_changes_where_it_is_told_to() {
+async fn update_profile_changes_only_the_given_fields() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let input = json!({"displayName": "Countess", "about": "Enchantress of numbers", "email": "ada@example.org"});
@@ -136,10 +136,10 @@ async fn the_profile_changes_where_it_is_told_to() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["displayName"]));
 }
 
-/// A storm of logins waits for a few threads; what is more than the queue holds is told so, and everything
-/// else goes on.
+/// Password hashes have few threads and a bounded queue. Logins that find the queue full get UNAVAILABLE, and the
+/// node still answers other queries.
 #[tokio::test]
-async fn a_storm_of_logins_is_bounded() {
+async fn logins_beyond_the_password_queue_get_unavailable() {
     let node = Node::build().real_hashes().flag("--password-threads=1").flag("--password-queue=3");
     let node = node.start_alone().await;
     let ada = node.register("ada").await;

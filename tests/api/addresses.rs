@@ -1,4 +1,4 @@
-//! The address of a client, with and without a proxy in front.
+//! The client address that a session shows, with and without a trusted proxy.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ async fn a_session_has_the_address_that_a_trusted_proxy_forwards() {
 }
 
 #[tokio::test]
-async fn a_session_has_the_address_of_the_connection_where_no_proxy_is_trusted() {
+async fn a_session_has_the_address_of_the_connection_when_no_proxy_is_trusted() {
     let node = Node::start().await;
     let headers = [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=203.0.113.7")];
     assert_eq!(session_address(&node, "ada", &headers).await, "127.0.0.1");

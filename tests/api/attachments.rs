@@ -1,4 +1,4 @@
-//! Attachments: sent with messages, and seen by those who see these, and by nobody else.
+//! Attachments of messages, and which users can see them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn messages_are_sent_with_attachments() {
     let mixed = ada.send_with(&group, Some("look, @all"), &[&image, &memo, &image]).await;
     assert_eq!((&mixed["kind"], &mixed["body"]), (&json!("FILE"), &json!("look, @all")));
     let names: Vec<_> = mixed["attachments"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
-    assert_eq!(names, [image.clone(), memo.clone()], "each once, in their order");
+    assert_eq!(names, [image.clone(), memo.clone()], "each attachment once, in the order of the input");
     let silent = ada.send_with(&group, Some("  "), &[&memo, &other]).await;
     assert_eq!((&silent["kind"], &silent["body"]), (&json!("FILE"), &Value::Null));
     assert_eq!(ada.send_with(&group, Some("again"), &[&image]).await["kind"], "IMAGE");
@@ -35,7 +35,7 @@ async fn messages_are_sent_with_attachments() {
     let many = ada.try_send_with(&group, None, &many.iter().collect::<Vec<_>>()).await;
     assert_eq!(many.violations(), ["attachmentIds"]);
 
-    // By its clientId it is sent once, whatever becomes of the attachments.
+    // A repeated `clientId` returns the first message, even if the attachments differ.
     let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
     let input = |with: &Value| json!({"input": {"conversationId": group, "clientId": "once", "attachmentIds": [with]}});
     let first = ada.query(query, input(&memo)).await;
@@ -59,13 +59,13 @@ async fn messages_are_sent_with_attachments() {
     assert_eq!(bob.forward(&silent, &group).await.violations(), ["messageIds.0"]);
 }
 
-/// An id that is nobody's.
+/// An id of an attachment that does not exist.
 fn other_id() -> String {
     parlance::ids::AttachmentId::new(Clock::system().now(), &parlance::random::Random::system()).to_string()
 }
 
 #[tokio::test]
-async fn messages_that_wait_keep_their_attachments() {
+async fn scheduled_messages_keep_their_attachments() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -86,7 +86,7 @@ async fn messages_that_wait_keep_their_attachments() {
 }
 
 #[tokio::test]
-async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
+async fn an_attachment_is_visible_to_users_who_can_see_a_message_with_it() {
     let node = Node::start().await;
     let names = ["ada", "bob", "cem", "eve"];
     let [ada, bob, cem, eve] = &join_all(names.map(|name| node.register(name))).await[..] else { unreachable!() };
@@ -98,7 +98,7 @@ async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
     assert!(bob.attachment(&memo).await["url"].is_string());
     assert_eq!(eve.attachment(&memo).await, Value::Null);
 
-    // Forwarded, it is seen there too, and no more of the message than that.
+    // After a forward, participants of the target conversation see the attachment too.
     let theirs = bob.create_group("Elsewhere", &[cem]).await;
     let copy = bob.forward(&message, &theirs).await.data()["forwardMessages"]["messages"][0].clone();
     assert_eq!((&copy["kind"], &copy["body"], &copy["forwarded"]), (&json!("FILE"), &Value::Null, &json!(true)));
@@ -106,16 +106,16 @@ async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
     assert!(cem.attachment(&memo).await["url"].is_string());
     assert_eq!(eve.forward(&message, &theirs).await.code(), "NOT_FOUND");
 
-    // Deleted where it was, it lives on where it was forwarded to.
+    // After the original message is deleted, the forwarded copy still shows the attachment.
     ada.delete_message(&message, "EVERYONE").await.data();
     assert!(bob.attachment(&memo).await["url"].is_string());
     bob.remove(&theirs, cem).await.data();
     assert_eq!(cem.attachment(&memo).await, Value::Null);
     bob.delete_message(&copy, "VIEWER").await.data();
     assert_eq!(bob.attachment(&memo).await, Value::Null);
-    assert!(ada.attachment(&memo).await["url"].is_string(), "it is hers");
+    assert!(ada.attachment(&memo).await["url"].is_string(), "the uploader still sees it");
 
-    // Who comes later to a group that hides what was before does not see it.
+    // A new participant of a group that hides its history does not see earlier attachments.
     ada.update_group(&group, json!({"historyVisible": false})).await.data();
     let before = ada.upload_note("before").await;
     ada.send_with(&group, None, &[&before]).await;
@@ -125,7 +125,7 @@ async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
     ada.send_with(&group, None, &[&after]).await;
     assert!(cem.attachment(&after).await["url"].is_string());
 
-    // Nor who blocks its sender.
+    // A user who blocks the sender does not see the attachment.
     let direct = ada.open_direct(bob).await;
     let block = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
     bob.query(block, json!({"id": ada.id})).await;
@@ -134,17 +134,17 @@ async fn an_attachment_is_seen_by_those_who_see_a_message_that_has_it() {
     assert_eq!(bob.attachment(&unwanted).await, Value::Null);
 }
 
-/// Events that are rendered once and kept show addresses that expire: who comes later is shown fresh ones.
+/// A cached rendering of an event contains presigned URLs. It expires before they do, so later clients get fresh URLs.
 #[tokio::test]
-async fn a_kept_rendering_goes_before_its_addresses_do() {
+async fn a_cached_rendering_expires_before_its_presigned_urls() {
     const WINDOW: i64 = 30 * 60;
     let now = Clock::system().now();
     let into = i64::from(now.minute() * 60 + now.second()) % WINDOW;
-    // Four seconds before the addresses change.
+    // The node's clock starts four seconds before the URLs change.
     let ahead = TimeDelta::seconds(WINDOW - into - 4) - TimeDelta::nanoseconds(now.nanosecond().into());
     let clock = Clock::off_by(ahead);
     let change = clock.now() + TimeDelta::seconds(4);
-    // S3 has a clock of its own, by which files are uploaded.
+    // The S3 checks signatures by the system clock, so files are uploaded through a node with that clock.
     let database = TestDatabase::new().await;
     let uploading = Node::build().flag("--access-token-ttl=7200").start_on(&database).await;
     let node = Node::build().clock(clock).s3(&uploading.s3).start_on(&database).await;
@@ -165,11 +165,11 @@ async fn a_kept_rendering_goes_before_its_addresses_do() {
     let renders = async || node.metric("parlance_renders_total{rendering=\"shared\"}").await;
     let (first, rendered) = (shown().await, renders().await);
     assert!(clock.now() < change, "this machine is too slow for this test");
-    assert_eq!(shown().await, first, "it is kept");
+    assert_eq!(shown().await, first, "the rendering is cached");
     let again = renders().await;
     tokio::time::sleep((change - clock.now()).to_std().unwrap_or_default() + Duration::from_millis(50)).await;
     let later = shown().await;
     assert_ne!(later, first);
-    assert!(again - rendered <= 1, "no more than the CaughtUp");
-    assert_eq!(shown().await, later, "it is kept anew");
+    assert!(again - rendered <= 1, "only CaughtUp is rendered again");
+    assert_eq!(shown().await, later, "the new rendering is cached");
 }

@@ -1,4 +1,4 @@
-//! Avatars: pictures of users and groups, for everybody who is signed in.
+//! Avatars: pictures of users and groups.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn side(url: &Value) -> (u32, u32) {
 }
 
 #[tokio::test]
-async fn a_user_has_a_picture_for_everybody_to_see() {
+async fn a_user_avatar_is_visible_to_every_user() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     assert_eq!(avatar_of(&eve, &ada).await, Value::Null);
@@ -36,11 +36,11 @@ async fn a_user_has_a_picture_for_everybody_to_see() {
     let seen = avatar_of(&eve, &ada).await;
     assert_eq!(seen["id"], picture);
     assert_eq!(side(&seen["thumbnailUrl"]).await, (96, 96));
-    assert_eq!(side(&seen["large"]).await, (400, 400), "no larger than it is");
+    assert_eq!(side(&seen["large"]).await, (400, 400), "no larger than the picture");
     assert_eq!(get(&seen["url"]).await.status(), 200);
     assert_eq!(eve.attachment(&picture).await["id"], picture);
 
-    // Others hear of it with her next message.
+    // Other users get the new avatar with Ada's next message.
     let direct = ada.open_direct(&eve).await;
     let mut socket = eve.socket().await;
     let query = "subscription { messageAdded { message { sender { avatar { id } } } } }";
@@ -57,11 +57,11 @@ async fn a_user_has_a_picture_for_everybody_to_see() {
         assert_eq!(sender["avatar"]["id"], expected);
     }
     assert_eq!(avatar_of(&eve, &ada).await, Value::Null);
-    assert_eq!(eve.attachment(&picture).await, Value::Null, "it is hers alone again");
+    assert_eq!(eve.attachment(&picture).await, Value::Null, "only the owner sees a former avatar");
 }
 
 #[tokio::test]
-async fn an_avatar_is_ones_own_picture() {
+async fn an_avatar_must_be_a_ready_picture_of_the_viewer() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Group", &[]).await;
@@ -78,7 +78,7 @@ async fn an_avatar_is_ones_own_picture() {
 }
 
 #[tokio::test]
-async fn a_change_that_fails_leaves_the_picture_as_it_was() {
+async fn a_failed_avatar_change_leaves_the_thumbnails_unchanged() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Group", &[&bob]).await;
@@ -86,8 +86,8 @@ async fn a_change_that_fails_leaves_the_picture_as_it_was() {
     let before = bob.attachment(&his).await["thumbnailUrl"].clone();
     assert_eq!(bob.update_group(&group, json!({"avatarId": his})).await.code(), "FORBIDDEN");
     assert_eq!(bob.attachment(&his).await["thumbnailUrl"], before);
-    assert!(!node.files().iter().any(|path| path.contains("square-")), "nobody made squares of it");
-    // Neither where it fails at its last step.
+    assert!(!node.files().iter().any(|path| path.contains("square-")), "no square thumbnail is made");
+    // The same holds when the mutation fails at its last step, the check of the username.
     let query = "mutation ($id: ID!, $name: String!) {
         updateProfile(input: {avatarId: $id, username: $name}) { viewer { id } }
     }";
@@ -99,7 +99,7 @@ async fn a_change_that_fails_leaves_the_picture_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_group_has_a_picture_that_its_admins_choose() {
+async fn only_admins_and_the_owner_change_a_group_avatar() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let picture = picture(300, 200);
@@ -124,10 +124,10 @@ async fn a_group_has_a_picture_that_its_admins_choose() {
     ada.set_role(id, &bob, "ADMIN").await.data();
     bob.update_group(id, json!({"avatarId": his})).await.data();
     assert_eq!(avatar(&ada).await["id"], his);
-    // The same once more, by another: nothing changes, and nobody hears of it.
+    // Setting the same avatar again changes nothing and adds no SYSTEM message.
     ada.update_group(id, json!({"avatarId": his})).await.data();
     ada.update_group(id, json!({"title": "New"})).await.data();
-    assert_eq!(avatar(&ada).await["id"], his, "what is left out stays");
+    assert_eq!(avatar(&ada).await["id"], his, "an omitted field is unchanged");
 
     let invite = ada.create_invite(id, json!({})).await.data()["createInvite"]["invite"]["code"].clone();
     let query = "query ($code: String!) { invite(code: $code) { avatar { id thumbnailUrl } } }";

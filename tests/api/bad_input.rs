@@ -1,4 +1,4 @@
-//! Bad input gets a clear error with its code and the field's path, and no request fails on the server's side.
+//! Bad input gets an error with a code and the path of the field, and never causes an internal error.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn assert_bad(answer: &Answer, path: &str) {
 }
 
 #[tokio::test]
-async fn ids() {
+async fn invalid_ids_are_bad_user_input() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for id in ["", "nonsense", "usr_", "cnv_8zzzzzzzzzzzzzzzzzzzzzzzzz", "\0", "msg_é"] {
@@ -50,13 +50,13 @@ async fn ids() {
 }
 
 #[tokio::test]
-async fn bodies() {
+async fn invalid_bodies_and_client_ids_are_bad_user_input() {
     let node = Node::build().flag("--max-message-length=10").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Bodies", &[]).await;
     let data = node.call(None, "{ serverInfo { maxMessageLength maxGroupSize maxPageSize version } }", json!({})).await;
     assert_eq!(data.data()["serverInfo"]["maxMessageLength"], 10);
-    // Characters count, whatever their bytes.
+    // The limit counts characters, not bytes.
     assert_eq!(ada.send(&group, "🦀🦀🦀🦀🦀🦀🦀🦀🦀🦀").await["number"], 1);
     for body in ["", " ", "\n\t", "12345678901", "a\0b"] {
         assert_bad(&ada.try_send(&group, body, None).await, "body");
@@ -70,7 +70,7 @@ async fn bodies() {
 }
 
 #[tokio::test]
-async fn pages_and_cursors() {
+async fn invalid_page_sizes_and_cursors_are_bad_user_input() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Pages", &[]).await;
@@ -91,7 +91,7 @@ async fn pages_and_cursors() {
     }
     assert_bad(&ada.call(&messages("first: 1, last: 1"), json!({"id": group})).await, "last");
 
-    // Garbage, another list's cursor, and well-formed JSON that no list would have given.
+    // Garbage, a cursor of another list, and well-formed JSON that no list returns.
     for cursor in
         ["", "nonsense", "!!", "bnVsbA", "WzEsIlwwIl0", "eyJhIjoxfQ", "W1siMjAyNi0wMS0wMVQwMDowMDowMFoiLDFdXQ"]
     {
@@ -118,9 +118,9 @@ async fn pages_and_cursors() {
     }
 }
 
-/// A client may hold a well-formed cursor whose values no row can have.
+/// A well-formed cursor can hold values that no row can have.
 #[tokio::test]
-async fn cursors_with_values_out_of_range() {
+async fn cursors_with_out_of_range_values_cause_no_internal_error() {
     use base64::Engine as _;
     let node = Node::start().await;
     let ada = node.register("ada").await;
@@ -136,7 +136,7 @@ async fn cursors_with_values_out_of_range() {
 }
 
 #[tokio::test]
-async fn searches_and_titles() {
+async fn invalid_searches_titles_and_profile_fields_are_bad_user_input() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for query in ["", "  ", "a\0", &"x".repeat(65)] {
@@ -173,7 +173,7 @@ async fn searches_and_titles() {
 }
 
 #[tokio::test]
-async fn documents_and_requests() {
+async fn malformed_documents_and_requests_are_refused() {
     let node = Node::start().await;
     for (query, code) in [
         ("{", "GRAPHQL_PARSE_FAILED"),
@@ -184,7 +184,7 @@ async fn documents_and_requests() {
     ] {
         let answer = node.call(None, query, json!({})).await;
         assert_eq!((answer.status, answer.code()), (400, code), "{query}");
-        assert!(answer.body.get("data").is_none(), "{query}: what never ran has no data");
+        assert!(answer.body.get("data").is_none(), "{query}: an operation that did not run has no data");
     }
     let answer = node.call(None, "query ($id: ID!) { node(id: $id) { id } }", json!({})).await;
     assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED");
@@ -215,7 +215,7 @@ async fn the_accept_header_is_honoured() {
 }
 
 #[tokio::test]
-async fn only_queries_go_by_get() {
+async fn only_queries_run_over_get() {
     let node = Node::start().await;
     let bare = || node.http.get(node.url("/graphql")).header("apollo-require-preflight", "true");
     let get = |query: &'static str| bare().query(&[("query", query)]).send();
@@ -231,9 +231,9 @@ async fn only_queries_go_by_get() {
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
 }
 
-/// A document that nests without end is refused, and the node is there afterwards.
+/// The node refuses documents that nest too deeply or select too much, and does not crash.
 #[tokio::test]
-async fn documents_that_are_too_deep_or_too_wide() {
+async fn too_deep_and_too_wide_documents_are_refused() {
     let node = Node::start().await;
     let chain: Vec<_> = (0..20_000).map(|i| format!("fragment f{i} on Query {{ ...f{} }}", i + 1)).collect();
     let doubling: Vec<_> = (0..40).map(|i| format!("fragment f{i} on Query {{ ...f{0} ...f{0} }}", i + 1)).collect();
@@ -254,13 +254,13 @@ async fn documents_that_are_too_deep_or_too_wide() {
     socket.receive().await;
     socket.subscribe("deep", &"{a".repeat(100_000), json!({})).await;
     assert_eq!(socket.receive().await["payload"][0]["extensions"]["code"], "OPERATION_TOO_COMPLEX");
-    // What is said about a long name or line is short.
+    // Error messages about long names and long lines stay short.
     for query in [format!("{{ {} }}", "x".repeat(500_000)), format!("{{ {} !}}", "x ".repeat(2_000)), "\"".repeat(9999)]
     {
         let answer = node.call(None, &query, json!({})).await;
         assert!(answer.body.to_string().len() < 5_000, "{} bytes", answer.body.to_string().len());
     }
-    // A fragment that spreads itself is the validation's to refuse.
+    // Validation refuses fragments that spread themselves.
     let circle = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
     assert_eq!(node.call(None, circle, json!({})).await.code(), "GRAPHQL_VALIDATION_FAILED");
 }

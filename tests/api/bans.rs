@@ -1,4 +1,4 @@
-//! Removed users cannot rejoin a group by an old invite, and banned users by no invite.
+//! Removed users cannot rejoin a group by an old invite. Banned users cannot rejoin by any invite.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn assert_no_way_in(user: &User, code: &Value) {
 }
 
 #[tokio::test]
-async fn a_removed_member_comes_back_by_a_newer_invite_alone() {
+async fn a_removed_member_rejoins_only_by_a_newer_invite() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Group", &[&bob, &cem]).await;
@@ -46,7 +46,7 @@ async fn a_removed_member_comes_back_by_a_newer_invite_alone() {
     let new = code(&ada, &group).await;
     assert_eq!(preview(&bob, &new).await.data()["invite"]["title"], "Group");
     bob.join(&new).await.data();
-    // The removal is over once the user is a participant again.
+    // Rejoining ends the removal: the old invite works again.
     bob.leave(&group).await.data();
     bob.join(&old).await.data();
     // Leaving is not a removal.
@@ -55,7 +55,7 @@ async fn a_removed_member_comes_back_by_a_newer_invite_alone() {
 }
 
 #[tokio::test]
-async fn a_banned_user_comes_back_by_no_invite_until_the_ban_is_lifted() {
+async fn a_banned_user_cannot_rejoin_until_the_ban_is_lifted() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Group", &[&bob]).await;
@@ -79,7 +79,7 @@ async fn a_banned_user_comes_back_by_no_invite_until_the_ban_is_lifted() {
 }
 
 #[tokio::test]
-async fn adding_somebody_lifts_the_ban() {
+async fn adding_a_user_lifts_the_ban() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Group", &[&bob]).await;
@@ -92,7 +92,7 @@ async fn adding_somebody_lifts_the_ban() {
 }
 
 #[tokio::test]
-async fn a_ban_holds_for_one_group_and_for_every_way_to_remove() {
+async fn a_ban_needs_permission_and_applies_to_one_group() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Group", &[&bob, &cem]).await;
@@ -110,13 +110,13 @@ async fn a_ban_holds_for_one_group_and_for_every_way_to_remove() {
     for answer in [cem.unban(&group, &bob).await, cem.unban(&group, &cem).await] {
         assert_eq!(answer.code(), "NOT_FOUND");
     }
-    assert_eq!(banned_ids(&ada, &group).await, [cem.id.as_str(), bob.id.as_str()], "the newest first");
+    assert_eq!(banned_ids(&ada, &group).await, [cem.id.as_str(), bob.id.as_str()], "newest first");
     bob.delete_account(Some(crate::support::PASSWORD)).await.data();
     assert_eq!(banned_ids(&ada, &group).await, [cem.id.as_str()]);
 }
 
 #[tokio::test]
-async fn who_is_banned_is_seen_by_those_who_may_lift_it() {
+async fn only_users_who_may_lift_bans_see_banned_users() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Group", &[&bob, &cem]).await;
@@ -126,7 +126,7 @@ async fn who_is_banned_is_seen_by_those_who_may_lift_it() {
     assert_eq!(answer.body["data"]["conversation"], json!({"id": group, "bannedUsers": null}));
     let direct = ada.open_direct(&bob).await;
     assert_eq!(banned_ids(&ada, &direct).await, [""; 0]);
-    // The list has pages.
+    // The list is paginated.
     let more = join_all((0..3).map(|_| node.register("more"))).await;
     ada.add_participants(&group, &more.iter().collect::<Vec<_>>()).await.data();
     for user in &more {
@@ -144,7 +144,7 @@ async fn who_is_banned_is_seen_by_those_who_may_lift_it() {
 
 /// The order of a concurrent join and ban does not matter: the user is not a participant afterwards.
 #[tokio::test]
-async fn a_ban_wins_over_joins_at_the_same_moment() {
+async fn a_ban_wins_over_concurrent_joins() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let users = join_all((0..5).map(|_| node.register("user"))).await;

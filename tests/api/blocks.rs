@@ -1,4 +1,4 @@
-//! Blocks: what the blocker is spared, and that the blocked one sees nothing change.
+//! Blocks: what the blocker no longer receives, and that the blocked user sees no change.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn listed(user: &User) -> Vec<String> {
     nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What a user sees of another and of what is between them.
+/// The other user, and the contacts, blocks and contact requests of the user.
 async fn view(user: &User, other: &User) -> Value {
     let query = "query ($id: ID!) {
         user(by: {id: $id}) { id username displayName viewerIsContact viewerHasBlocked }
@@ -54,7 +54,7 @@ async fn view(user: &User, other: &User) -> Value {
 }
 
 #[tokio::test]
-async fn no_message_of_the_blocked_one_reaches_the_blocker() {
+async fn direct_messages_of_a_blocked_user_do_not_reach_the_blocker() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &bob.username, PASSWORD).await;
@@ -72,7 +72,7 @@ async fn no_message_of_the_blocked_one_reaches_the_blocker() {
     assert_eq!(answer["blockUser"]["user"], json!({"id": bob.id, "viewerHasBlocked": true}));
     assert_eq!(hers.next().await["__typename"], "ContactsChanged");
 
-    // To the sender it is as it always was, on all devices: stored, numbered, and there again by its clientId.
+    // The sender sees no difference on any device: the message is stored and numbered, and its `clientId` finds it.
     let message = bob.try_send(&direct, "during", Some("c")).await.data()["sendMessage"]["message"].clone();
     assert_eq!((&message["number"], &message["body"]), (&json!(2), &json!("during")));
     let again = bob.try_send(&direct, "during", Some("c")).await.data()["sendMessage"]["message"].clone();
@@ -83,7 +83,7 @@ async fn no_message_of_the_blocked_one_reaches_the_blocker() {
     let data = bob.query(HISTORY, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["lastMessage"]["body"], "during");
 
-    // The blocker has none of it, whichever way she looks.
+    // No query and no stream shows the message to the blocker.
     let data = ada.query(HISTORY, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["lastMessage"]["body"], "before");
     assert_eq!(data["conversation"]["viewerMembership"]["unreadCount"], 1);
@@ -95,13 +95,13 @@ async fn no_message_of_the_blocked_one_reaches_the_blocker() {
     let missed = ada.inbox_after(after.as_deref()).await.missed().await;
     let kinds: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ContactsChanged", "ConversationAdded"]);
-    // Whoever resumes from the log has it as whoever was there.
+    // A resumed stream of the sender contains the message, as the live stream did.
     let missed = bob.inbox_after(after.as_deref()).await.missed().await;
     assert_eq!(missed.iter().map(|event| &event["message"]["body"]).collect::<Vec<_>>(), ["during"]);
 }
 
 #[tokio::test]
-async fn after_the_block_messages_come_again_and_those_of_meanwhile_never() {
+async fn messages_sent_during_a_block_stay_hidden_after_it_ends() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -119,7 +119,7 @@ async fn after_the_block_messages_come_again_and_those_of_meanwhile_never() {
     ada.mark_read(&three).await.data();
     assert_eq!(ada.unread(&direct).await, 0);
 
-    // A count that is made anew leaves out what is hidden, too.
+    // A recomputed unread count leaves out hidden messages too.
     let own = ada.send(&direct, "four").await;
     block(&ada, &bob).await.data();
     bob.send(&direct, "five").await;
@@ -132,7 +132,7 @@ async fn after_the_block_messages_come_again_and_those_of_meanwhile_never() {
 }
 
 #[tokio::test]
-async fn the_blocked_one_sees_nothing_change() {
+async fn a_blocked_user_sees_no_change() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     make_contacts(&ada, &bob).await;
@@ -144,7 +144,7 @@ async fn the_blocked_one_sees_nothing_change() {
     assert_eq!(own["viewer"]["contacts"]["nodes"], json!([]));
     assert_eq!(own["viewer"]["blockedUsers"]["nodes"], json!([{"id": bob.id}]));
     assert_eq!(own["user"]["viewerHasBlocked"], true);
-    // Once more is no error, and no news.
+    // A repeated block or unblock is no error and causes no event.
     block(&ada, &bob).await.data();
     unblock(&ada, &bob).await.data();
     unblock(&ada, &bob).await.data();
@@ -156,10 +156,10 @@ async fn the_blocked_one_sees_nothing_change() {
 }
 
 #[tokio::test]
-async fn requests_of_the_blocked_one_wait_unseen() {
+async fn contact_requests_are_hidden_from_the_blocker() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
-    // One that waits, each way.
+    // One pending request in each direction.
     ask(&bob, &ada).await;
     let to_cem = ask(&ada, &cem).await["request"]["id"].clone();
     let (bobs, cems) = (view(&bob, &ada).await, view(&cem, &ada).await);
@@ -171,12 +171,12 @@ async fn requests_of_the_blocked_one_wait_unseen() {
     let find = "query ($id: ID!) { node(id: $id) { id } }";
     assert_eq!(ada.query(find, json!({"id": to_cem})).await["node"], Value::Null);
 
-    // Who accepts now has a contact, as anybody would, and the blocker has none.
+    // A blocked user who accepts a request gets a contact, and the blocker receives no event.
     let accept = "mutation ($id: ID!) { acceptContactRequest(input: {requestId: $id}) { contact { id } } }";
     let mut hers = ada.inbox().await;
     cem.query(accept, json!({"id": to_cem})).await;
     assert_eq!(view(&cem, &ada).await["viewer"]["contacts"]["nodes"], json!([{"id": ada.id}]));
-    // A new one waits in the same way.
+    // A new request is hidden in the same way.
     let eve = node.register("eve").await;
     block(&ada, &eve).await.data();
     assert_eq!(hers.next().await["user"]["id"], eve.id.as_str());
@@ -187,7 +187,7 @@ async fn requests_of_the_blocked_one_wait_unseen() {
     assert_eq!(ada.call(refused, json!({"id": eve.id})).await.code(), "FORBIDDEN");
     assert_eq!(view(&ada, &eve).await["viewer"]["incoming"]["nodes"], json!([]));
 
-    // Asked once more after the block, it is seen; and it is the same.
+    // A request that is repeated after the block is the same request, and is visible now.
     unblock(&ada, &eve).await.data();
     assert_eq!(hers.next().await["user"]["id"], eve.id.as_str());
     assert_eq!(view(&ada, &eve).await["viewer"]["incoming"]["nodes"], json!([]));
@@ -197,7 +197,7 @@ async fn requests_of_the_blocked_one_wait_unseen() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_the_blocked_one_opens_is_his_alone() {
+async fn a_conversation_opened_by_a_blocked_user_is_hidden_from_the_blocker() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     block(&ada, &bob).await.data();
@@ -215,7 +215,7 @@ async fn a_conversation_that_the_blocked_one_opens_is_his_alone() {
     let data = bob.query(query, json!({"id": direct})).await;
     assert_eq!(data["conversation"]["participants"]["nodes"].as_array().unwrap().len(), 2);
 
-    // It comes to the blocker once she opens it herself, or blocks no more; and then for good.
+    // The blocker gets the conversation when she opens it herself or unblocks the user, and keeps it.
     assert_eq!(ada.open_direct(&bob).await, direct);
     let event = hers.next().await;
     assert_eq!((&event["__typename"], &event["conversation"]["id"]), (&json!("ConversationAdded"), &json!(direct)));
@@ -229,7 +229,7 @@ async fn a_conversation_that_the_blocked_one_opens_is_his_alone() {
 }
 
 #[tokio::test]
-async fn the_blocker_unblocks_before_writing() {
+async fn a_blocker_must_unblock_before_sending() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let direct = ada.open_direct(&bob).await;
@@ -237,15 +237,15 @@ async fn the_blocker_unblocks_before_writing() {
     block(&ada, &bob).await.data();
     block(&ada, &cem).await.data();
     assert_eq!(ada.try_send(&direct, "hello", None).await.code(), "FORBIDDEN");
-    // A retry of what was sent before is what it was.
+    // A message that was sent before the block can still be retried.
     ada.try_send(&direct, "once", Some("c")).await.data();
     let open = "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }";
     assert_eq!(ada.call(open, json!({"id": cem.id})).await.code(), "FORBIDDEN");
-    assert_eq!(ada.open_direct(&bob).await, direct, "one that is there is there to be read");
+    assert_eq!(ada.open_direct(&bob).await, direct, "an existing conversation can still be opened");
 }
 
 #[tokio::test]
-async fn neither_adds_the_other_to_a_group_and_common_ones_stay_as_they_are() {
+async fn blocks_forbid_adding_to_groups_and_do_not_affect_common_groups() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let common = cem.create_group("Common", &[&ada, &bob]).await;
@@ -261,9 +261,9 @@ async fn neither_adds_the_other_to_a_group_and_common_ones_stay_as_they_are() {
     cem.create_group("Both again", &[&ada, &bob]).await;
 }
 
-/// Of messages that are sent while the block comes, those are seen that were before it, and no later one.
+/// The blocker sees the messages that were stored before the block, and no later ones.
 #[tokio::test]
-async fn a_block_that_comes_while_messages_are_sent_is_a_line_between_them() {
+async fn a_block_during_sends_hides_exactly_the_later_messages() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -289,7 +289,7 @@ async fn a_block_that_comes_while_messages_are_sent_is_a_line_between_them() {
 }
 
 #[tokio::test]
-async fn a_blocked_user_brings_nothing_new_by_edits_and_pins() {
+async fn edits_and_pins_of_a_blocked_user_show_the_blocker_nothing_new() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -302,7 +302,7 @@ async fn a_blocked_user_brings_nothing_new_by_edits_and_pins() {
     }";
     let changed = bob.query(change, json!({"id": message["id"]})).await;
     assert_eq!(changed["editMessage"]["message"]["body"], "@ada, listen");
-    // The pin may be shown before the message is gone, and may not any more.
+    // The stream may show the pin, but only before the edit removes the message.
     loop {
         match inbox.next().await["__typename"].as_str().unwrap() {
             "MessageRemoved" => break,

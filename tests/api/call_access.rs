@@ -1,4 +1,4 @@
-//! Entrance to a call's room on a LiveKit server: by a token with these claims, for who is in the call alone.
+//! Tokens for a call's room on a LiveKit server: their claims, and which devices get one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -17,7 +17,7 @@ async fn node() -> Node {
     flags.into_iter().fold(Node::build(), build).start_alone().await
 }
 
-/// The id of a new call, for which all others ring.
+/// Starts a call that rings for all other participants. Returns its id.
 async fn start_call(user: &User, conversation: &str) -> String {
     let query = "mutation ($input: StartCallInput!) { startCall(input: $input) { call { id } } }";
     let data = user.query(query, json!({"input": {"conversationId": conversation, "kind": "VIDEO"}})).await;
@@ -33,7 +33,7 @@ async fn access(user: &User, call: &str) -> Answer {
     user.call("query ($id: ID!) { callAccess(callId: $id) { url token expiresAt } }", json!({"id": call})).await
 }
 
-/// The token's claims, where its signature is right.
+/// The claims of a token. Panics if the signature is wrong.
 fn claims(token: &Value) -> Value {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_required_spec_claims(&["iss", "sub", "nbf", "exp"]);
@@ -44,7 +44,7 @@ fn claims(token: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn its_claims_are_those_that_livekit_asks_for() {
+async fn a_token_has_the_claims_that_livekit_requires() {
     let node = node().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let rename = "mutation { updateProfile(input: {displayName: \"Ada L.\"}) { viewer { id } } }";
@@ -75,12 +75,12 @@ async fn its_claims_are_those_that_livekit_asks_for() {
 }
 
 #[tokio::test]
-async fn who_is_not_in_the_call_gets_none() {
+async fn only_devices_in_the_call_get_a_token() {
     let node = node().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &ada.username, PASSWORD).await;
     let call = start_call(&ada, &ada.open_direct(&bob).await).await;
-    // It rings for Bob, and he has not answered; Ada's other device has not called.
+    // Bob has not answered yet, and Ada's other device is not in the call.
     for user in [&bob, &tablet] {
         assert_eq!(access(user, &call).await.code(), "FORBIDDEN");
     }
@@ -98,16 +98,16 @@ async fn who_is_not_in_the_call_gets_none() {
 }
 
 #[tokio::test]
-async fn a_server_without_livekit_has_none() {
+async fn call_access_is_null_without_livekit() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let call = start_call(&ada, &ada.open_direct(&bob).await).await;
     assert_eq!(access(&ada, &call).await.data(), json!({"callAccess": null}));
 }
 
-/// Where each sends to every other, the ninth would be too many.
+/// A mesh call, in which each device sends to every other one, has room for eight devices.
 #[tokio::test]
-async fn a_call_by_livekit_takes_more_than_a_mesh_does() {
+async fn a_livekit_call_has_room_for_more_devices_than_a_mesh() {
     let node = node().await;
     let ada = node.register("ada").await;
     let mut others = Vec::new();

@@ -1,12 +1,12 @@
-//! Whoever is out of a call through no doing of their device hears of it.
+//! Events for devices that are out of a call because their user was removed, left the group or deleted the account.
 
 use serde_json::{Value, json};
 
 use crate::support::{CallEvents, Node, PASSWORD, User};
 
-/// Camera and microphone go off, and what rings stops; of the conversation they see nothing any more.
+/// The events tell the devices to stop media and rings. They no longer show the conversation.
 #[tokio::test]
-async fn who_is_removed_hears_that_they_are_out_of_its_call() {
+async fn removed_users_receive_the_end_of_their_call_or_ring() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (eve, fay) = (node.register("eve").await, node.register("fay").await);
@@ -28,14 +28,14 @@ async fn who_is_removed_hears_that_they_are_out_of_its_call() {
         assert_eq!((&event["call"]["conversation"], &event["call"]["participants"]), (&Value::Null, &json!([])));
     }
     assert_eq!(ada.find_call(&call).await["state"], "ONGOING");
-    // Also who goes of their own accord, on all of their devices.
+    // A user who leaves the group receives the event too, on all devices.
     bob.leave(&group).await.data();
     assert_eq!(out_of(&mut his, "CallLeft").await["participant"]["sessionId"], bob.session.as_str());
 }
 
-/// The others close their connections to it, though there is nobody any more whom it was of.
+/// The other devices must close their peer connections. The event names only the session: its user no longer exists.
 #[tokio::test]
-async fn the_others_hear_that_a_deleted_account_has_left() {
+async fn other_devices_receive_call_session_gone_for_a_deleted_account() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Three", &[&bob, &eve]).await;
@@ -52,10 +52,10 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
         assert_eq!((&left["call"]["id"], &left["call"]["state"]), (&json!(call), &json!("ONGOING")));
     }
     while inbox.next().await["__typename"] != "CallSessionGone" {}
-    // Whoever catches up hears of no answer of an account that is gone.
+    // A resumed stream leaves out the CallAnswered of the deleted account.
     let missed = bob.inbox_after(before.as_deref()).await.missed().await;
     let of_calls: Vec<_> = missed.iter().map(|event| event["__typename"].as_str().unwrap()).collect();
-    assert_eq!(of_calls.iter().filter(|kind| **kind == "CallAnswered").count(), 1, "Bob's own: {of_calls:?}");
+    assert_eq!(of_calls.iter().filter(|kind| **kind == "CallAnswered").count(), 1, "only Bob's own: {of_calls:?}");
     assert_eq!(of_calls.iter().filter(|kind| **kind == "CallSessionGone").count(), 1, "{of_calls:?}");
     let inside = ada.find_call(&call).await["participants"].clone();
     let session = |user: &User| json!({"user": {"id": user.id}, "sessionId": user.session});
@@ -65,7 +65,7 @@ async fn the_others_hear_that_a_deleted_account_has_left() {
     his.expect("CallEnded").await;
 }
 
-/// The next event of this type for whom the conversation is none of theirs.
+/// The next event of this type that hides the conversation of its call.
 async fn out_of(events: &mut CallEvents, kind: &str) -> Value {
     loop {
         let event = events.next().await;

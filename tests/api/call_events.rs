@@ -1,4 +1,4 @@
-//! What a device hears of calls: first what there is, then whatever changes.
+//! `callEvents`: a subscription begins with the current state of calls, then follows their changes.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
-/// A phone that is woken by a push, and one that was away.
+/// A new subscription, as of a phone that a push wakes, and a resumed inbox both leave out rings that are over.
 #[tokio::test]
-async fn only_what_rings_now_rings_for_who_comes_late() {
+async fn late_subscribers_receive_only_the_rings_of_ringing_calls() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -27,7 +27,7 @@ async fn only_what_rings_now_rings_for_who_comes_late() {
     assert_eq!(rung(&missed), [call.as_str()]);
     let ended = missed.iter().filter(|event| event["__typename"] == "CallEnded").count();
     assert_eq!(ended, 1);
-    // Also where a rendering of the ring is kept.
+    // The same holds when a rendering of the ring is cached.
     bob.accept_call(&call).await.data();
     assert_eq!(rung(&tablet.inbox_after(cursor.as_deref()).await.missed().await), Vec::<Value>::new());
     let mut events = tablet.call_events().await;
@@ -35,9 +35,9 @@ async fn only_what_rings_now_rings_for_who_comes_late() {
     assert_ne!(events.next().await["__typename"], "CallRinging");
 }
 
-/// What a page that was reloaded, or whose socket broke, has to go by.
+/// A page that was reloaded, or whose socket broke, restores its calls from `CallsCaughtUp`.
 #[tokio::test]
-async fn who_subscribes_is_told_what_there_is() {
+async fn a_subscription_begins_with_the_ringing_and_the_current_call() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -49,7 +49,7 @@ async fn who_subscribes_is_told_what_there_is() {
     let mut rung = bob.call_events().await;
     assert_eq!(rung.caught_up["ringing"], json!([{"id": call}]));
     assert_eq!(rung.expect("CallRinging").await["call"]["id"], call.as_str());
-    // Who rings waits in the call.
+    // The caller is in the call while it rings.
     assert_eq!(ada.call_events().await.caught_up["current"]["id"], call.as_str());
 
     bob.accept_call(&call).await.data();
@@ -61,7 +61,7 @@ async fn who_subscribes_is_told_what_there_is() {
         assert_eq!(caught_up["current"]["id"], call.as_str());
         assert_eq!(sessions(&caught_up["current"]), [ada.session.as_str(), bob.session.as_str()]);
     }
-    // Of another device of his it is none, and he finds it all the same.
+    // For another device of Bob it is not the current call, but `viewer.call` shows it.
     assert_eq!(tablet.call_events().await.caught_up, nothing);
     assert_eq!(tablet.current_call().await["id"], call.as_str());
     assert_eq!(eve.current_call().await, Value::Null);
@@ -70,10 +70,9 @@ async fn who_subscribes_is_told_what_there_is() {
     assert_eq!((ada.current_call().await, tablet.current_call().await), (Value::Null, Value::Null));
 }
 
-/// Whatever is not in what it begins with comes as an event: of a call that ends while somebody subscribes, either the
-/// one says so or the other.
+/// A call that ends during a subscribe is either absent from `CallsCaughtUp`, or `CallEnded` follows.
 #[tokio::test]
-async fn nothing_is_lost_between_what_there_is_and_what_comes() {
+async fn no_change_is_lost_between_the_initial_state_and_live_events() {
     let node = Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000");
     let node = node.start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -82,7 +81,8 @@ async fn nothing_is_lost_between_what_there_is_and_what_comes() {
     for round in 0..50_u64 {
         let call = ada.start_call(&direct).await.call_id();
         bob.accept_call(&call).await.data();
-        // Both take some milliseconds, and first the one and then the other has a start on it; so each moment is met.
+        // Both take some milliseconds. The delay of each varies by round, so that the call ends at every moment of the
+        // subscribe.
         let after = |start: u64| tokio::time::sleep(Duration::from_millis(start * 2));
         let subscribe = async {
             after(25_u64.saturating_sub(round)).await;

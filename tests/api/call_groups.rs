@@ -1,12 +1,12 @@
-//! Calls in groups: who comes, who declines, and how many have room.
+//! Group calls: joins, declines, and limits on the number of devices.
 
 use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, User, call_sessions as sessions};
 
-/// Of the callee's devices all stop, and the others go on.
+/// A decline stops the ring on all devices of that user only.
 #[tokio::test]
-async fn in_a_group_it_rings_on_for_the_others() {
+async fn a_group_call_keeps_ringing_for_others_after_a_decline() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -18,26 +18,26 @@ async fn in_a_group_it_rings_on_for_the_others() {
     assert_eq!(bob.decline_call(&call).await.call_state(), ("RINGING".to_owned(), Value::Null));
     let left = his.expect("CallLeft").await;
     assert_eq!(left["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
-    assert_eq!(bob.decline_call(&call).await.call_state().0, "RINGING", "once more changes nothing");
+    assert_eq!(bob.decline_call(&call).await.call_state().0, "RINGING", "a repeated decline changes nothing");
     assert_eq!(eve.accept_call(&call).await.call_state().0, "ONGOING");
-    // Declining was his own affair.
+    // Other users receive no event for the decline.
     assert_eq!(hers.expect("CallAnswered").await["participant"]["user"]["id"], eve.id.as_str());
     his.expect("CallAnswered").await;
-    // Who has declined may still come, by accepting or by starting.
+    // A user who has declined can still join, by `acceptCall` or `startCall`.
     let joined = tablet.start_call(&group).await.call();
     assert_eq!(joined["id"], call.as_str());
     assert_eq!(sessions(&joined), [ada.session.as_str(), eve.session.as_str(), tablet.session.as_str()]);
-    assert_eq!(bob.accept_call(&call).await.conflict(), "ON_ANOTHER_DEVICE", "with one device");
+    assert_eq!(bob.accept_call(&call).await.conflict(), "ON_ANOTHER_DEVICE", "a user joins with one device only");
     assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING");
-    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "once more changes nothing");
-    assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "and back");
+    assert_eq!(ada.leave_call(&call).await.call_state().0, "ONGOING", "a repeated leave changes nothing");
+    assert_eq!(ada.accept_call(&call).await.call_state().0, "ONGOING", "a device can rejoin");
     tablet.leave_call(&call).await.data();
     ada.leave_call(&call).await.data();
     assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
 }
 
 #[tokio::test]
-async fn it_is_declined_once_everybody_has_declined() {
+async fn a_group_call_is_declined_when_all_callees_have_declined() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Not now", &[&bob, &eve]).await;
@@ -47,9 +47,9 @@ async fn it_is_declined_once_everybody_has_declined() {
     assert_eq!(ada.accept_call(&call).await.conflict(), "CALL_OVER");
 }
 
-/// As many as there are unless the server is set otherwise. Each newcomer is told whom to send offers to.
+/// Eight devices are the default limit. Each newcomer gets the list of sessions to send offers to.
 #[tokio::test]
-async fn eight_are_in_a_mesh_and_the_ninth_is_refused() {
+async fn a_mesh_call_refuses_the_ninth_device() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut others = Vec::new();
@@ -63,13 +63,13 @@ async fn eight_are_in_a_mesh_and_the_ninth_is_refused() {
     for other in others {
         inside.push(&other.session);
         let joined = other.accept_call(&call).await.call();
-        assert_eq!(sessions(&joined), inside, "those before, and the newcomer last");
+        assert_eq!(sessions(&joined), inside, "in the order of their joins");
     }
     let mut waiting = ninth.call_events().await;
     for refused in [ninth.accept_call(&call).await, ninth.start_call(&group).await] {
         assert_eq!(refused.conflict(), "CALL_FULL");
     }
-    // For the ninth it rings on, until there is room.
+    // The call keeps ringing for the ninth user, who can join when a device leaves.
     assert_eq!(waiting.expect("CallRinging").await["call"]["id"], call.as_str());
     others[0].leave_call(&call).await.data();
     assert_eq!(waiting.expect("CallLeft").await["participant"]["sessionId"], others[0].session.as_str());
@@ -77,7 +77,7 @@ async fn eight_are_in_a_mesh_and_the_ninth_is_refused() {
 }
 
 #[tokio::test]
-async fn a_mesh_has_room_for_so_many() {
+async fn settings_limit_mesh_calls_and_the_size_of_groups_with_calls() {
     let node = Node::build().flag("--call-max-mesh=2").flag("--call-max-group-size=3").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Three", &[&bob, &eve]).await;
@@ -95,9 +95,9 @@ async fn a_mesh_has_room_for_so_many() {
     assert_eq!(ada.accept_call("cal_x").await.violations(), ["callId"]);
 }
 
-/// Each time everybody is told.
+/// Each join and each leave sends events to all participants, so joins are rate limited.
 #[tokio::test]
-async fn nobody_comes_and_goes_too_often() {
+async fn call_joins_per_minute_are_limited() {
     let node = Node::build().flag("--call-joins-per-minute=3").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Doors", &[&bob, &eve]).await;
@@ -114,9 +114,9 @@ async fn nobody_comes_and_goes_too_often() {
     assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
 }
 
-/// Neither is it counted as coming, nor is who has declined one who was there.
+/// A decline does not count against the limit of joins, and the user who declined cannot leave the call.
 #[tokio::test]
-async fn who_declines_was_never_in_the_call() {
+async fn a_declined_call_does_not_count_as_joined() {
     let node = Node::build().flag("--call-joins-per-minute=2").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Not now", &[&bob, &eve]).await;

@@ -1,11 +1,11 @@
-//! What happens at the same instant: one wins, and the other one is told.
+//! Concurrent call mutations: one takes effect, and the caller of the other learns the outcome.
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use crate::support::{CallEvents, Node, PASSWORD, TestDatabase, User};
 
-/// How often each race is run.
+/// Number of runs of each race.
 const TIMES: usize = 200;
 
 async fn two_nodes(database: &TestDatabase) -> [Node; 2] {
@@ -21,7 +21,7 @@ async fn two_nodes(database: &TestDatabase) -> [Node; 2] {
 }
 
 #[tokio::test]
-async fn of_two_devices_that_accept_at_once_one_is_in_the_call() {
+async fn when_two_devices_accept_at_once_only_one_joins() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, phone) = (one.register("ada").await, one.register("bob").await);
@@ -38,7 +38,7 @@ async fn of_two_devices_that_accept_at_once_one_is_in_the_call() {
         assert_eq!(lost.conflict(), "ON_ANOTHER_DEVICE");
         wins[winner] += 1;
         ada.leave_call(&call).await.data();
-        // Once, and by the one.
+        // There is one CallAnswered, with the session of the winner.
         let mut answers = Vec::new();
         loop {
             let event = heard.next().await;
@@ -50,11 +50,11 @@ async fn of_two_devices_that_accept_at_once_one_is_in_the_call() {
         }
         assert_eq!(answers, [json!(device.session)]);
     }
-    println!("the one node won {} times, the other {}", wins[0], wins[1]);
+    println!("the first node won {} times, the second {}", wins[0], wins[1]);
 }
 
 #[tokio::test]
-async fn an_answer_and_a_cancel_at_once_come_to_one_of_the_two() {
+async fn a_concurrent_answer_and_cancel_have_the_same_outcome_for_both_sides() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
@@ -67,11 +67,11 @@ async fn an_answer_and_a_cancel_at_once_come_to_one_of_the_two() {
         let (state, reason) = left.call_state();
         assert_eq!(state, "ENDED");
         let told = [heard(&mut hers).await, heard(&mut his).await];
-        assert_eq!(told[0], told[1], "both hear the same");
+        assert_eq!(told[0], told[1], "both receive the same events");
         let kinds: Vec<_> = told[0].iter().map(|(kind, ..)| kind.as_str()).collect();
         assert_eq!(told[0].last().unwrap().2, reason);
         if accepted.body.get("errors").is_none() {
-            // First he answered, then she left.
+            // The answer came first, then the caller left.
             assert_eq!(reason, "HUNG_UP");
             assert_eq!(kinds, ["CallAnswered", "CallLeft", "CallEnded"]);
             answered += 1;
@@ -83,10 +83,10 @@ async fn an_answer_and_a_cancel_at_once_come_to_one_of_the_two() {
     println!("answered {answered} of {TIMES}");
     let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { number } } }";
     let data = ada.query(query, json!({"id": direct})).await;
-    assert_eq!(data["conversation"]["lastMessage"]["number"], TIMES, "each end is told once");
+    assert_eq!(data["conversation"]["lastMessage"]["number"], TIMES, "each call has one SYSTEM message");
 }
 
-/// What a side hears of a call up to its end, but for its ring: of each event the type, the session, and why it ended.
+/// The events of a call up to its end, without CallRinging: type, session and end reason of each.
 async fn heard(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
     let mut heard = Vec::new();
     loop {
@@ -104,7 +104,7 @@ async fn heard(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
 }
 
 #[tokio::test]
-async fn two_who_call_each_other_at_once_are_in_one_call() {
+async fn two_users_who_call_each_other_at_once_are_in_one_call() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
@@ -122,9 +122,9 @@ async fn two_who_call_each_other_at_once_are_in_one_call() {
     }
 }
 
-/// In one call of a group, however many come and go at once, and in no two at a time.
+/// Users of two groups start calls at once, and leave them at once. No user is in two calls, and every call ends.
 #[tokio::test]
-async fn a_group_that_comes_and_goes_at_once_stays_in_order() {
+async fn concurrent_starts_in_two_groups_put_no_user_in_two_calls() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let mut users = Vec::new();
@@ -156,7 +156,7 @@ async fn a_group_that_comes_and_goes_at_once_stays_in_order() {
         let count = present.len();
         present.sort_by_key(ToString::to_string);
         present.dedup();
-        assert_eq!(present.len(), count, "each in one call");
+        assert_eq!(present.len(), count, "each user is in one call");
         join_all(users.iter().map(async |user| {
             for call in [&first, &other] {
                 if let Some(id) = call["id"].as_str() {

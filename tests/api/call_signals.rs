@@ -1,4 +1,4 @@
-//! Signals: to exactly the device they are for, in order, or with an error that the sender sees.
+//! Call signals: they reach exactly the addressed device, in order, or the sender gets an error.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn limit(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn they_arrive_as_they_were_sent() {
+async fn signals_arrive_unchanged() {
     let Scene { node, ada, bob, call } = scene(Node::start().await).await;
     let mut events = bob.call_events().await;
     ada.send_offer(&call, &bob, OFFER).await.data();
@@ -73,9 +73,9 @@ async fn they_arrive_as_they_were_sent() {
     drop(node);
 }
 
-/// Those of no other device of the same user, nor an inbox, nor who is in the conversation, too.
+/// Neither other devices of the user, nor inboxes, nor other participants of the call get the signals.
 #[tokio::test]
-async fn exactly_the_device_that_they_are_for_gets_them() {
+async fn signals_reach_only_the_addressed_device() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -103,7 +103,7 @@ async fn exactly_the_device_that_they_are_for_gets_them() {
 }
 
 #[tokio::test]
-async fn across_nodes_they_are_in_order_both_ways() {
+async fn signals_between_nodes_keep_their_order_both_ways() {
     let database = TestDatabase::new().await;
     let build = async || {
         let node = Node::build().flag("--call-signals-per-second=1000").redis(&database.name).await;
@@ -123,9 +123,9 @@ async fn across_nodes_they_are_in_order_both_ways() {
     }
 }
 
-/// The answer overtakes the subscription: a phone that has just been woken.
+/// A phone that a push has woken may accept the call before it subscribes.
 #[tokio::test]
-async fn they_wait_for_who_does_not_listen_yet() {
+async fn signals_wait_for_a_device_that_has_not_subscribed_yet() {
     let Scene { node, ada, bob, call } = scene(Node::start().await).await;
     for number in 0..20 {
         ada.send_candidate(&call, &bob, &numbered(number)).await.data();
@@ -140,7 +140,7 @@ async fn they_wait_for_who_does_not_listen_yet() {
         assert_eq!(event["signal"]["candidate"]["candidate"], numbered(number));
         handed_over.push(event);
     }
-    // Nothing tells whether they had arrived: who comes back gets them again, and knows them by their ids.
+    // The server does not know whether the signals arrived. A new subscription gets them again, with the same ids.
     drop(events);
     ada.send_candidate(&call, &bob, &numbered(22)).await.data();
     let mut again = bob.call_events().await;
@@ -151,21 +151,21 @@ async fn they_wait_for_who_does_not_listen_yet() {
     drop(node);
 }
 
-/// A phone that has lost its network has a socket for as long as the server has not missed a pong.
+/// A phone that has lost its network keeps its socket until the server misses a pong.
 #[tokio::test]
-async fn a_signal_into_a_dead_socket_comes_again() {
+async fn a_signal_sent_into_a_dead_socket_is_delivered_again() {
     let Scene { node, ada, bob, call } = scene(Node::start().await).await;
     let mut dead = bob.call_events().await;
     ada.send_candidate(&call, &bob, CANDIDATE).await.data();
     assert_eq!(candidate(&mut dead).await, CANDIDATE);
-    // Less than the time in which the socket is known to be dead.
+    // Shorter than the ping interval, so the server does not know yet that the socket is dead.
     tokio::time::sleep(Duration::from_secs(22)).await;
     assert_eq!(candidate(&mut bob.call_events().await).await, CANDIDATE);
     drop((node, dead));
 }
 
 #[tokio::test]
-async fn so_many_wait_and_no_longer_than_so_long() {
+async fn pending_signals_are_limited_in_number_and_expire() {
     let node = Node::build().flag("--call-max-pending-signals=3").flag("--call-signal-ttl=1").start_alone().await;
     let Scene { node, ada, bob, call } = scene(node).await;
     for number in 0..3 {
@@ -173,9 +173,9 @@ async fn so_many_wait_and_no_longer_than_so_long() {
     }
     let full = ada.send_candidate(&call, &bob, &numbered(3)).await;
     assert_eq!(limit(&full), "CALL_MAX_PENDING_SIGNALS");
-    // The other way there is room.
+    // The limit counts per recipient, so the other direction has room.
     bob.send_candidate(&call, &ada, CANDIDATE).await.data();
-    // What has waited for too long is gone, and makes room.
+    // Expired signals make room for new ones.
     let mut later = ada.send_candidate(&call, &bob, &numbered(4)).await;
     while later.body.get("errors").is_some() {
         assert_eq!(limit(&later), "CALL_MAX_PENDING_SIGNALS");
@@ -186,9 +186,9 @@ async fn so_many_wait_and_no_longer_than_so_long() {
     drop(node);
 }
 
-/// Of the largest descriptions two have room in 128 KiB.
+/// 128 KiB have room for two descriptions of the maximum size.
 #[tokio::test]
-async fn so_many_bytes_wait_and_no_more() {
+async fn pending_signals_are_limited_in_bytes() {
     let node = Node::build().flag("--call-max-pending-bytes=131072").start_alone().await;
     let Scene { node, ada, bob, call } = scene(node).await;
     let large = format!("v=0\r\n{}", "a".repeat(64 * 1024 - 5));
@@ -197,17 +197,17 @@ async fn so_many_bytes_wait_and_no_more() {
     }
     let full = ada.send_candidate(&call, &bob, CANDIDATE).await;
     assert_eq!(limit(&full), "CALL_MAX_PENDING_BYTES");
-    // The other way there is room.
+    // The limit counts per recipient, so the other direction has room.
     bob.send_offer(&call, &ada, &large).await.data();
     drop(node);
 }
 
-/// However many, they are read page by page, and none is left out.
+/// The server reads pending signals in pages of 32.
 #[tokio::test]
-async fn many_that_wait_come_in_order_and_once() {
+async fn many_pending_signals_arrive_once_and_in_order() {
     let node = Node::build().flag("--call-signals-per-second=1000").start_alone().await;
     let Scene { node, ada, bob, call } = scene(node).await;
-    // Two pages that are full, and no third.
+    // Exactly two full pages.
     for number in 0..64 {
         ada.send_candidate(&call, &bob, &numbered(number)).await.data();
     }
@@ -223,7 +223,7 @@ async fn many_that_wait_come_in_order_and_once() {
 }
 
 #[tokio::test]
-async fn a_device_sends_no_more_than_so_many_a_second() {
+async fn signals_per_second_of_a_device_are_limited() {
     let node = Node::build().flag("--call-signals-per-second=1").start_alone().await;
     let Scene { node, ada, bob, call } = scene(node).await;
     let mut sent = 0;
@@ -235,7 +235,7 @@ async fn a_device_sends_no_more_than_so_many_a_second() {
         sent += 1;
     };
     assert_eq!(limit(&refused), "CALL_SIGNALS_PER_SECOND");
-    assert!((4..10).contains(&sent), "{sent}: four seconds' worth at once, and what the time brings");
+    assert!((4..10).contains(&sent), "{sent} were sent; a burst of four seconds is allowed, and one more per second");
     bob.send_candidate(&call, &ada, CANDIDATE).await.data();
     drop(node);
 }
@@ -247,7 +247,7 @@ async fn only_devices_in_the_call_signal_each_other() {
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
     let direct = ada.open_direct(&bob).await;
     let call = ada.start_call(&direct).await.call_id();
-    // It rings only.
+    // The call still rings, so Bob is not in it.
     assert_eq!(ada.send_offer(&call, &bob, OFFER).await.code(), "NOT_FOUND");
     assert_eq!(bob.send_offer(&call, &ada, OFFER).await.code(), "FORBIDDEN");
     bob.accept_call(&call).await.data();
@@ -263,7 +263,7 @@ async fn only_devices_in_the_call_signal_each_other() {
 }
 
 #[tokio::test]
-async fn what_is_no_description_and_no_candidate_is_refused() {
+async fn malformed_descriptions_and_candidates_are_refused() {
     let Scene { node, ada, bob, call } = scene(Node::start().await).await;
     let description = |kind: &str, sdp: &str| json!({"description": {"type": kind, "sdp": sdp}});
     let sdp = "signal.description.sdp";
@@ -272,7 +272,7 @@ async fn what_is_no_description_and_no_candidate_is_refused() {
     {
         assert_eq!(ada.send_signal(&call, &bob, description(kind, text)).await.violations(), [sdp], "{text:.20}");
     }
-    // As large as it may be.
+    // The maximum size is accepted.
     ada.send_signal(&call, &bob, description("OFFER", &long[..64 * 1024])).await.data();
     let full = |field: &str, value: Value| {
         let mut candidate = json!({"candidate": CANDIDATE});
@@ -292,7 +292,7 @@ async fn what_is_no_description_and_no_candidate_is_refused() {
         let answer = ada.send_signal(&call, &bob, full(field, value)).await;
         assert_eq!(answer.violations(), [format!("signal.candidate.{field}")]);
     }
-    // Either the one or the other.
+    // A signal has either a description or a candidate.
     for signal in [json!({}), json!({"description": {"type": "OFFER", "sdp": OFFER}, "candidate": {"candidate": ""}})] {
         let answer = ada.send_signal(&call, &bob, signal).await;
         assert!(["GRAPHQL_VALIDATION_FAILED", "BAD_USER_INPUT"].contains(&answer.code()), "{:#}", answer.body);
@@ -301,7 +301,7 @@ async fn what_is_no_description_and_no_candidate_is_refused() {
 }
 
 #[tokio::test]
-async fn they_go_with_the_device_that_has_left() {
+async fn signals_are_deleted_when_their_sender_or_recipient_leaves() {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -319,7 +319,7 @@ async fn they_go_with_the_device_that_has_left() {
         from.send_offer(&call, to, OFFER).await.data();
     }
     bob.leave_call(&call).await.data();
-    // Who comes back hears nothing of before.
+    // A device that rejoins gets no signals from before.
     bob.accept_call(&call).await.data();
     let mut events = bob.call_events().await;
     eve.send_candidate(&call, &bob, CANDIDATE).await.data();

@@ -1,4 +1,4 @@
-//! What ends by itself: a ring that nobody answers, and the part of a device that is gone; whichever node dies.
+//! Timeouts of calls: unanswered rings end and absent devices leave, whichever node dies.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn node(database: &TestDatabase, flags: &[&str]) -> Node {
     builder.redis(&database.name).await.start_on(database).await
 }
 
-/// The end, whatever comes before.
+/// Skips events up to CallEnded, and returns its end reason.
 async fn end(events: &mut CallEvents) -> String {
     loop {
         let event = events.next().await;
@@ -30,7 +30,7 @@ async fn end(events: &mut CallEvents) -> String {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_answers_is_missed() {
+async fn an_unanswered_call_is_missed() {
     let node = Node::build().flag("--call-ring-timeout=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -43,16 +43,17 @@ async fn a_call_that_nobody_answers_is_missed() {
     assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
     assert_eq!(bob.accept_call(&call).await.conflict(), "CALL_OVER");
     assert_eq!(bob.told(&direct).await[0][3], "Missed video call");
-    // Also one that rings for nobody.
+    // A call of a blocked caller, which rings for no user, is missed too.
     let query = "mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }";
     bob.query(query, json!({"id": ada.id})).await;
     ada.start_call(&direct).await.data();
     assert_eq!(end(&mut hers).await, "MISSED");
 }
 
-/// Nobody hears of it but the caller; nodes look for it all the same, however seldom they look at the tail.
+/// A call of a blocked caller rings for no user, so no CallRinging event wakes the nodes. They find it by polling, even
+/// if the tail polls rarely.
 #[tokio::test]
-async fn who_rings_in_vain_is_not_taken_for_gone() {
+async fn a_connected_caller_who_is_blocked_does_not_count_as_absent() {
     let database = TestDatabase::new().await;
     let node = node(&database, &["--call-absence-timeout=3", "--tail-poll-interval=60000"]).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -66,9 +67,9 @@ async fn who_rings_in_vain_is_not_taken_for_gone() {
     assert_eq!(sql_query(seen).execute(&mut database.connection().await).await.unwrap(), 1);
 }
 
-/// One that is answered goes on, and rings for the others no longer than it may.
+/// An answered call continues. After the ring timeout it stops ringing for the others.
 #[tokio::test]
-async fn in_a_group_only_the_ring_ends() {
+async fn the_ring_timeout_of_an_answered_group_call_ends_only_the_ring() {
     let node = Node::build().flag("--call-ring-timeout=1").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Late", &[&bob, &eve]).await;
@@ -84,7 +85,7 @@ async fn in_a_group_only_the_ring_ends() {
     rung.expect("CallAnswered").await;
     let silenced = rung.expect("CallEnded").await;
     assert_eq!((&silenced["call"]["id"], &silenced["call"]["state"]), (&json!(id), &json!("ONGOING")));
-    // Then she subscribes too late, and hears the next call first.
+    // A subscription after the timeout gets no ring of this call, but the ring of the next one.
     let mut late = eve.call_events().await;
     let direct = ada.open_direct(&eve).await;
     ada.leave_call(id).await.data();
@@ -95,7 +96,7 @@ async fn in_a_group_only_the_ring_ends() {
 }
 
 #[tokio::test]
-async fn a_call_is_missed_though_the_node_that_began_it_dies() {
+async fn an_unanswered_call_is_missed_after_its_node_has_died() {
     let database = TestDatabase::new().await;
     let flags = ["--call-ring-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -111,7 +112,7 @@ async fn a_call_is_missed_though_the_node_that_began_it_dies() {
 }
 
 #[tokio::test]
-async fn who_has_no_connection_for_so_long_has_left() {
+async fn a_device_without_a_connection_leaves_after_the_absence_timeout() {
     let database = TestDatabase::new().await;
     let flags = ["--call-absence-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -123,7 +124,7 @@ async fn who_has_no_connection_for_so_long_has_left() {
         user.accept_call(&call).await.data();
         assert_eq!(hers.expect("CallAnswered").await["participant"]["sessionId"], user.session.as_str());
     }
-    // Whoever comes back in time, through whichever node, has never been away.
+    // A device that reconnects in time, through any node, stays in the call.
     drop(his);
     let his = bob.on(&one).call_events().await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -133,7 +134,7 @@ async fn who_has_no_connection_for_so_long_has_left() {
     drop(others);
     assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], eve.session.as_str());
     let took = began.elapsed();
-    // Never before its time; a third of it and a look later at most, on a machine that has time for it.
+    // Never before the timeout. At most a third of it and one poll later, unless the machine is loaded.
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
     drop(his);
     assert_eq!(hers.expect("CallLeft").await["participant"]["sessionId"], bob.session.as_str());
@@ -141,9 +142,9 @@ async fn who_has_no_connection_for_so_long_has_left() {
     assert!(ada.told(&group).await.last().unwrap()[3].as_str().unwrap().ends_with("connection lost"));
 }
 
-/// The node takes the connections of both along; the other one sees to what is left.
+/// The connections of both devices end with their node. The other node ends the call.
 #[tokio::test]
-async fn a_call_fails_whose_node_dies_with_both_connections() {
+async fn a_call_fails_when_its_node_dies_with_both_connections() {
     let database = TestDatabase::new().await;
     let flags = ["--call-absence-timeout=2"];
     let (one, two) = (node(&database, &flags).await, node(&database, &flags).await);
@@ -160,9 +161,9 @@ async fn a_call_fails_whose_node_dies_with_both_connections() {
     assert_eq!(bob.on(&two).find_call(&call).await["participants"], json!([]));
 }
 
-/// Devices come back once there is a node to come back to.
+/// A node removes no device within the absence timeout after its start, so that devices can reconnect.
 #[tokio::test]
-async fn a_call_outlives_a_restart_of_all_nodes() {
+async fn a_call_survives_a_restart_of_all_nodes() {
     let database = TestDatabase::new().await;
     let flags = ["--call-absence-timeout=2"];
     let one = node(&database, &flags).await;
@@ -176,19 +177,19 @@ async fn a_call_outlives_a_restart_of_all_nodes() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let two = node(&database, &flags).await;
     let (ada, bob) = (ada.on(&two), bob.on(&two));
-    // Only one of them comes back at once.
+    // One device reconnects at once, the other a second later.
     let mut hers = ada.call_events().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let his = bob.call_events().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(ada.find_call(&call).await["participants"].as_array().unwrap().len(), 2);
-    // Whoever is gone from then on is so.
+    // From now on an absent device leaves the call.
     drop(his);
     assert_eq!(end(&mut hers).await, "FAILED");
 }
 
 #[tokio::test]
-async fn who_signs_out_has_left() {
+async fn a_device_whose_session_is_revoked_leaves_its_call() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let tablet = User::login(&node, &bob.username, PASSWORD).await;
@@ -200,14 +201,15 @@ async fn who_signs_out_has_left() {
     let began = Instant::now();
     tablet.query(revoke, json!({"id": bob.session})).await;
     assert_eq!(end(&mut hers).await, "HUNG_UP");
-    assert!(began.elapsed() < Duration::from_secs(10), "long before it would have been missed");
+    assert!(began.elapsed() < Duration::from_secs(10), "long before the absence timeout");
 }
 
-/// It has lost its network: what the server sends is dropped, and nothing is answered. An event stream has no pings.
+/// The client has lost its network: packets of the server are dropped and not acknowledged. An event stream has no
+/// pings that would show this.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_is_gone_without_a_word_has_left_though_an_event_stream_was_open() {
-    // BPF_RET: of each packet that comes in nothing is kept.
+async fn a_device_whose_event_stream_has_lost_its_network_leaves_the_call() {
+    // BPF_RET with a length of 0: drops every incoming packet.
     const DROP_ALL: SockFilter = SockFilter::new(6, 0, 0, 0);
     let flags = ["--socket-ping-interval=1", "--socket-pong-timeout=2", "--call-absence-timeout=1"];
     let node = flags.iter().fold(Node::build(), |builder, flag| builder.flag(flag)).start_alone().await;
@@ -218,15 +220,15 @@ async fn who_is_gone_without_a_word_has_left_though_an_event_stream_was_open() {
     bob.accept_call(&call).await.data();
     hers.expect("CallAnswered").await;
     let early = tokio::time::timeout(Duration::from_secs(3), hers.next()).await;
-    assert!(early.is_err(), "as long as it is open he is there: {early:?}");
+    assert!(early.is_err(), "he stays in the call while the stream is open: {early:?}");
     SockRef::from(&stream).attach_filter(&[DROP_ALL]).unwrap();
-    // By itself TCP would try for a quarter of an hour.
+    // By default TCP would retransmit for about 15 minutes.
     let left = tokio::time::timeout(PATIENCE, hers.expect("CallLeft")).await.unwrap();
     assert_eq!(left["participant"]["sessionId"], bob.session.as_str());
     assert_eq!(end(&mut hers).await, "FAILED");
 }
 
-/// An event stream of the user's calls, which is live.
+/// Opens an event stream of the user's call events, and waits until it is live.
 #[cfg(target_os = "linux")]
 async fn event_stream(node: &Node, user: &User) -> TcpStream {
     let mut stream = TcpStream::connect(node.address).await.unwrap();

@@ -1,10 +1,10 @@
-//! Calls: every step that there is, each that is refused, and who hears of it.
+//! Call mutations: their results, their refusals, and which devices receive which events.
 
 use serde_json::{Value, json};
 
 use crate::support::{Inbox, Node, PASSWORD, User, call_sessions as sessions};
 
-/// A node on which nobody starts too many calls.
+/// A node with limits on call starts and joins that are too high for a test to reach.
 async fn patient_node() -> Node {
     Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000").start_alone().await
 }
@@ -28,19 +28,19 @@ async fn kinds(inbox: &mut Inbox, count: usize) -> Vec<String> {
     kinds
 }
 
-/// Nothing but this message comes next.
+/// Checks that the next event is a message that is sent now.
 async fn hears_nothing_but(inbox: &mut Inbox, sender: &User, conversation: &str) {
     sender.send(conversation, "the next").await;
     let event = inbox.next().await;
     assert_eq!(event["message"]["body"], "the next", "{event:#}");
 }
 
-/// What a step comes to: a state with its reason, or an error's code.
+/// The result of a step: a call state with its end reason, or an error code.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Is(&'static str, Option<&'static str>),
     Fails(&'static str),
-    /// With CONFLICT, for this reason.
+    /// The error code is CONFLICT, with this reason.
     Conflicts(&'static str),
 }
 
@@ -58,9 +58,9 @@ fn ended(reason: &'static str) -> Outcome {
     Is("ENDED", Some(reason))
 }
 
-/// Of a direct call in each state: what starting, accepting, declining and leaving it comes to for each device.
+/// A table of results: each device starts, accepts, declines and leaves a direct call in each state.
 #[tokio::test]
-async fn each_step_in_each_state_by_each_device() {
+async fn call_mutations_have_the_expected_result_in_each_state_for_each_device() {
     let node = patient_node().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (ada_too, bob_too) =
@@ -71,7 +71,7 @@ async fn each_step_in_each_state_by_each_device() {
     let over = [RINGING, OVER, OVER, ended("HUNG_UP")];
     let too = [ELSEWHERE, ELSEWHERE, INSIDE, OUTSIDE];
     let table: [(&str, [[Outcome; 4]; 5]); 3] = [
-        // The caller, the caller's other device, the callee's two, and a stranger.
+        // Rows: the caller, the caller's other device, both devices of the callee, and a stranger.
         ("RINGING", [[RINGING, RINGING, INSIDE, ended("MISSED")], too, called, called, UNKNOWN]),
         (
             "ONGOING",
@@ -107,7 +107,7 @@ async fn each_step_in_each_state_by_each_device() {
                     Fails(code) => assert_eq!(answer.code(), code, "{place}"),
                     Conflicts(reason) => assert_eq!(answer.conflict(), reason, "{place}"),
                 }
-                // So that the next one begins anew.
+                // Ends the call, so that the next step begins without one.
                 for device in devices {
                     if let Some(id) = device.call_in(&direct).await["id"].as_str() {
                         device.leave_call(id).await;
@@ -143,9 +143,9 @@ async fn a_call_rings_is_answered_and_ends_on_all_devices() {
     assert_eq!(bob.find_call(id).await["id"], id);
 
     let answered = bob.accept_call(id).await.call();
-    assert_eq!(sessions(&answered), [ada.session.as_str(), bob.session.as_str()], "to whom the newcomer sends offers");
+    assert_eq!(sessions(&answered), [ada.session.as_str(), bob.session.as_str()], "the newcomer is last");
     assert!(answered["answeredAt"].is_string());
-    // The caller hears whose device it is, and the other device that it need not ring any longer.
+    // The event tells the caller which device answered, and the other device to stop ringing.
     for device in [&mut caller, &mut phone, &mut other] {
         let event = device.expect("CallAnswered").await;
         assert_eq!(event["participant"], json!({"user": {"id": bob.id}, "sessionId": bob.session}));
@@ -165,7 +165,7 @@ async fn a_call_rings_is_answered_and_ends_on_all_devices() {
 }
 
 #[tokio::test]
-async fn a_system_message_tells_of_each_end() {
+async fn each_ended_call_adds_a_system_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -199,7 +199,7 @@ async fn a_system_message_tells_of_each_end() {
 }
 
 #[tokio::test]
-async fn who_calls_back_at_the_same_time_is_in_the_same_call() {
+async fn calling_back_while_the_call_rings_joins_the_same_call() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -211,14 +211,14 @@ async fn who_calls_back_at_the_same_time_is_in_the_same_call() {
 }
 
 #[tokio::test]
-async fn who_is_in_a_call_is_busy() {
+async fn a_user_in_a_call_is_busy() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (direct, other) = (ada.open_direct(&bob).await, eve.open_direct(&bob).await);
     let mut hers = bob.call_events().await;
     let call = ada.start_call(&direct).await.call_id();
     hers.expect("CallRinging").await;
-    // One that rings only is no call yet: two may ring.
+    // A ringing call does not make the callee busy: two calls may ring at once.
     let waiting = eve.start_call(&other).await;
     assert_eq!(waiting.clone().call_state(), ("RINGING".to_owned(), Value::Null));
     hers.expect("CallRinging").await;
@@ -230,10 +230,10 @@ async fn who_is_in_a_call_is_busy() {
     hers.expect("CallAnswered").await;
     let refused = eve.start_call(&other).await;
     assert_eq!(refused.clone().call_state(), ("ENDED".to_owned(), json!("BUSY")));
-    // It never rang.
+    // The call ends without a ring.
     hers.expect("CallEnded").await;
     assert_eq!(bob.told(&other).await.last().unwrap()[3], "Missed video call, busy");
-    // The caller who waits for an answer is busy, too; and nobody is in two calls.
+    // A user in a call cannot start another one.
     let answer = bob.start_call(&other).await;
     assert_eq!((answer.conflict(), answer.violations()), ("IN_ANOTHER_CALL", vec!["conversationId"]));
     let group = eve.create_group("All", &[&ada, &bob]).await;
@@ -242,13 +242,13 @@ async fn who_is_in_a_call_is_busy() {
     ada.leave_call(&call).await.data();
     let ringing = eve.start_call(&group).await.call_id();
     let second = bob.start_call(&direct).await.call_id();
-    assert_eq!(bob.accept_call(&ringing).await.conflict(), "IN_ANOTHER_CALL", "leave the other one first");
+    assert_eq!(bob.accept_call(&ringing).await.conflict(), "IN_ANOTHER_CALL", "leave the other call first");
     bob.leave_call(&second).await.data();
     bob.accept_call(&ringing).await.data();
 }
 
 #[tokio::test]
-async fn who_leaves_the_group_or_is_removed_leaves_its_call() {
+async fn leaving_a_group_or_being_removed_leaves_its_call() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Goodbye", &[&bob, &eve]).await;
@@ -266,9 +266,9 @@ async fn who_leaves_the_group_or_is_removed_leaves_its_call() {
     assert_eq!(hers.expect("CallEnded").await["call"]["endReason"], "HUNG_UP");
 }
 
-/// Not even that they declined: a call shows its conversation.
+/// Call events show the conversation, so a removed user who resumes gets none, not even for their own decline.
 #[tokio::test]
-async fn who_was_removed_meanwhile_hears_nothing_of_its_calls() {
+async fn a_user_removed_while_offline_receives_no_events_of_its_calls() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let group = ada.create_group("Secret", &[&bob, &eve]).await;
@@ -290,11 +290,11 @@ async fn who_was_removed_meanwhile_hears_nothing_of_its_calls() {
 }
 
 #[tokio::test]
-async fn an_account_that_goes_takes_its_calls_along() {
+async fn account_deletion_ends_the_calls_of_the_user() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (first, second) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
-    // Bob is rung while Ada talks to nobody else.
+    // The call still rings when the callee deletes the account.
     let call = ada.start_call(&first).await.call_id();
     bob.delete_account(Some(PASSWORD)).await.data();
     assert_eq!(ada.find_call(&call).await["endReason"], "MISSED");
@@ -302,18 +302,18 @@ async fn an_account_that_goes_takes_its_calls_along() {
     ada.accept_call(&call).await.data();
     ada.delete_account(Some(PASSWORD)).await.data();
     assert_eq!(eve.find_call(&call).await["endReason"], "HUNG_UP");
-    assert_eq!(eve.start_call(&second).await.violations(), ["conversationId"], "there is nobody to call");
+    assert_eq!(eve.start_call(&second).await.violations(), ["conversationId"], "no participant is left to call");
 }
 
 #[tokio::test]
-async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
+async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Both", &[&bob]).await;
     let direct = bob.open_direct(&ada).await;
     block(&ada, &bob).await;
     let mut inbox = ada.inbox().await;
-    assert_eq!(ada.start_call(&direct).await.code(), "FORBIDDEN", "she knows");
+    assert_eq!(ada.start_call(&direct).await.code(), "FORBIDDEN", "the blocker cannot call");
 
     let answer = bob.start_call(&direct).await;
     assert_eq!(answer.clone().call_state(), ("RINGING".to_owned(), Value::Null));
@@ -324,7 +324,7 @@ async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
         assert_eq!(answer.code(), "NOT_FOUND");
     }
     hears_nothing_but(&mut inbox, &bob, &group).await;
-    // Neither is it told whether she is in another call.
+    // The blocked caller does not learn whether the blocker is in another call.
     let eve = node.register("eve").await;
     let other = eve.open_direct(&ada).await;
     let second = ada.start_call(&other).await.call_id();
@@ -339,11 +339,11 @@ async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
     assert_eq!([&his[0][0], &his[0][1], &his[0][3]].map(|text| text.as_str().unwrap()), told);
     assert_eq!(ada.told(&direct).await, Vec::<Value>::new());
 
-    // Who calls back after the end of the block is in the call that still rings.
+    // A call back after the end of the block joins the call that still rings.
     let third = bob.start_call(&direct).await.call_id();
     unblock(&ada, &bob).await;
     assert_eq!(ada.start_call(&direct).await.call_id(), third);
-    // In a group both hear each other, blocked or not.
+    // A group call rings for both, despite the block.
     ada.leave_call(&third).await.data();
     block(&ada, &bob).await;
     let mut rings = ada.call_events().await;
@@ -351,9 +351,9 @@ async fn who_is_blocked_rings_in_vain_and_nobody_hears_it() {
     rings.expect("CallRinging").await;
 }
 
-/// Not by what the caller's devices are told, either.
+/// The caller's devices receive the same events with and without a block.
 #[tokio::test]
-async fn a_call_in_vain_looks_like_any_to_the_caller() {
+async fn a_blocked_caller_receives_the_same_events_as_any_caller() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = bob.open_direct(&ada).await;
@@ -372,7 +372,7 @@ async fn a_call_in_vain_looks_like_any_to_the_caller() {
 }
 
 #[tokio::test]
-async fn a_block_ends_the_call_and_looks_like_any_end() {
+async fn a_block_ends_the_call_with_an_ordinary_end_reason() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -392,9 +392,9 @@ async fn a_block_ends_the_call_and_looks_like_any_end() {
     }
 }
 
-/// Not the call, not that there is one, not its end.
+/// Other users can see neither the call, nor that one exists, nor its end.
 #[tokio::test]
-async fn nobody_outside_the_conversation_learns_of_a_call() {
+async fn users_outside_the_conversation_learn_nothing_of_a_call() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let (direct, other) = (ada.open_direct(&bob).await, ada.open_direct(&eve).await);
@@ -411,13 +411,13 @@ async fn nobody_outside_the_conversation_learns_of_a_call() {
     bob.leave_call(&call).await.data();
     hears_nothing_but(&mut inbox, &ada, &other).await;
     let mine = ada.start_call(&other).await.call_id();
-    assert_eq!(events.expect("CallRinging").await["call"]["id"], mine.as_str(), "and nothing before");
+    assert_eq!(events.expect("CallRinging").await["call"]["id"], mine.as_str(), "no event comes before it");
     let anonymous = "mutation ($id: ID!) { acceptCall(input: {callId: $id}) { call { id } } }";
     assert_eq!(node.call(None, anonymous, json!({"id": mine})).await.code(), "UNAUTHENTICATED");
 }
 
 #[tokio::test]
-async fn nobody_starts_too_many_calls() {
+async fn call_starts_per_minute_are_limited() {
     let node = Node::build().flag("--call-starts-per-minute=2").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -430,7 +430,7 @@ async fn nobody_starts_too_many_calls() {
     let extensions = &answer.body["errors"][0]["extensions"];
     assert_eq!(extensions["limit"], "CALL_STARTS_PER_MINUTE");
     assert!((1..=60).contains(&extensions["retryAfter"].as_i64().unwrap()), "{extensions}");
-    // Answering is no start, nor does one's limit touch another.
+    // An answer is not a start, and each user has an own limit.
     let call = bob.start_call(&direct).await.call_id();
     assert_eq!(ada.start_call(&direct).await.call_id(), call);
 }

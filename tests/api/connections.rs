@@ -1,11 +1,11 @@
-//! Connections to Postgres are few: nobody keeps one while it waits for something else.
+//! The pool of Postgres connections is small: no stream holds a connection while it waits for something else.
 
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{Node, Socket, User};
 
-/// Each event is rendered for its viewer, which asks Postgres.
+/// `viewerMembership` depends on the viewer, so each rendering of an event queries Postgres.
 const UNREAD: &str = "subscription ($after: String) { inbox(after: $after) {
     __typename ... on MessageAdded { message { number conversation { viewerMembership { unreadCount } } } }
 } }";
@@ -29,9 +29,9 @@ async fn missed(mut socket: Socket) -> Vec<i64> {
     }
 }
 
-/// What they have read is rendered while they are about to read more.
+/// A stream renders one page of events while it reads the next page.
 #[tokio::test]
-async fn streams_that_catch_up_leave_connections_to_what_they_render() {
+async fn streams_that_catch_up_leave_connections_for_their_renderings() {
     const MISSED: i64 = 20;
     let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -49,9 +49,9 @@ async fn streams_that_catch_up_leave_connections_to_what_they_render() {
     }
 }
 
-/// What its streams were about to read when there was no more room to write is read all the same.
+/// When a socket has no room to write, its streams still finish the reads that they have begun.
 #[tokio::test]
-async fn a_client_that_does_not_read_keeps_no_connection() {
+async fn a_client_that_does_not_read_holds_no_postgres_connection() {
     const STREAMS: usize = 20;
     let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -66,7 +66,7 @@ async fn a_client_that_does_not_read_keeps_no_connection() {
     for n in 0..STREAMS {
         socket.subscribe(&n.to_string(), bodies, json!({"after": cursor})).await;
     }
-    // It reads a little, so that all have begun, and then no more.
+    // The client reads one event of each stream, so that all have begun, and then nothing.
     for n in 0..STREAMS {
         socket.receive_of(&n.to_string()).await;
     }

@@ -45,7 +45,7 @@ async fn verified(database: &TestDatabase, node: &Node) -> User {
 }
 
 #[tokio::test]
-async fn neither_register_nor_update_profile_tells_whether_a_contact_point_is_taken() {
+async fn register_and_update_profile_do_not_reveal_taken_contact_points() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = verified(&database, &node).await;
@@ -79,7 +79,7 @@ async fn neither_register_nor_update_profile_tells_whether_a_contact_point_is_ta
 }
 
 #[tokio::test]
-async fn an_unverified_contact_point_finds_nobody_and_signs_nobody_in() {
+async fn an_unverified_contact_point_works_for_neither_search_nor_login() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let bob = node.register("bob").await;
@@ -88,7 +88,7 @@ async fn an_unverified_contact_point_finds_nobody_and_signs_nobody_in() {
     for identifier in [EMAIL, PHONE] {
         assert_eq!(found(&bob, identifier).await, json!([]));
         let refused = login(&node, identifier).await;
-        assert_eq!(refused.body, unknown.body, "the same as for an address of nobody");
+        assert_eq!(refused.body, unknown.body, "the same as for an unknown address");
     }
     database.verify_contact_points("ada").await;
     for identifier in [EMAIL, PHONE] {
@@ -98,7 +98,7 @@ async fn an_unverified_contact_point_finds_nobody_and_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn another_value_is_unverified_and_the_same_one_stays_verified() {
+async fn a_changed_contact_point_is_unverified_and_an_unchanged_one_stays_verified() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = verified(&database, &node).await;
@@ -117,7 +117,7 @@ async fn another_value_is_unverified_and_the_same_one_stays_verified() {
 }
 
 #[tokio::test]
-async fn many_accounts_claim_the_same_contact_point_at_once() {
+async fn many_accounts_can_claim_one_contact_point_at_once() {
     let node = Node::start().await;
     let users = join_all((0..5).map(|_| node.register("user"))).await;
     let input = json!({"email": EMAIL, "phone": PHONE});
@@ -127,7 +127,7 @@ async fn many_accounts_claim_the_same_contact_point_at_once() {
 }
 
 #[tokio::test]
-async fn an_archive_says_since_when_a_contact_point_is_verified() {
+async fn the_export_shows_when_a_contact_point_was_verified() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = verified(&database, &node).await;

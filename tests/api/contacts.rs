@@ -1,4 +1,4 @@
-//! Asking somebody to be a contact, being asked, and parting.
+//! Contact requests and contacts: sending, accepting, declining and removing.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn ask(user: &User, other: &str) -> Answer {
     user.call(query, json!({"id": other})).await
 }
 
-/// The id of the request that waits.
+/// Sends a contact request that stays pending. Returns its id.
 async fn asked(user: &User, other: &User) -> Value {
     let payload = ask(user, &other.id).await.data()["sendContactRequest"].clone();
     assert_eq!(payload["contact"], Value::Null);
@@ -57,14 +57,14 @@ async fn hears_of(inbox: &mut Inbox, other: &User) {
     assert_eq!((&event["__typename"], &event["user"]["id"]), (&json!("ContactsChanged"), &json!(other.id)));
 }
 
-/// Nothing came before this message.
+/// Creates a group, and checks that no other event comes before the event of the group.
 async fn hears_nothing(inbox: &mut Inbox, user: &User) {
     let group = user.create_group("Quiet", &[]).await;
     assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
 }
 
 #[tokio::test]
-async fn a_request_that_is_accepted_makes_a_contact_of_both_on_all_devices() {
+async fn accepting_a_request_makes_both_users_contacts_on_all_devices() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &bob.username, PASSWORD).await;
@@ -72,7 +72,7 @@ async fn a_request_that_is_accepted_makes_a_contact_of_both_on_all_devices() {
     let request = asked(&ada, &bob).await;
     assert_eq!((requests(&ada, "OUTGOING").await, requests(&ada, "INCOMING").await), (vec![request.clone()], vec![]));
     assert_eq!((requests(&bob, "OUTGOING").await, requests(&bob, "INCOMING").await), (vec![], vec![request.clone()]));
-    // Asking again is the same request, and no news.
+    // A repeated request is the same request and causes no event.
     assert_eq!(asked(&ada, &bob).await, request);
 
     assert_eq!(accept(&bob, &request).await.data()["acceptContactRequest"]["contact"]["id"], ada.id.as_str());
@@ -83,7 +83,7 @@ async fn a_request_that_is_accepted_makes_a_contact_of_both_on_all_devices() {
         hears_of(inbox, other).await;
         hears_of(inbox, other).await;
     }
-    // A contact already.
+    // The user is a contact already.
     let payload = ask(&ada, &bob.id).await.data()["sendContactRequest"].clone();
     assert_eq!(payload, json!({"request": null, "contact": {"id": bob.id}}));
     assert_eq!(accept(&bob, &request).await.code(), "NOT_FOUND");
@@ -91,7 +91,7 @@ async fn a_request_that_is_accepted_makes_a_contact_of_both_on_all_devices() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_declined_is_gone_and_can_be_made_anew() {
+async fn a_declined_request_is_deleted_and_can_be_sent_again() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let request = asked(&ada, &bob).await;
@@ -104,7 +104,7 @@ async fn a_request_that_is_declined_is_gone_and_can_be_made_anew() {
 }
 
 #[tokio::test]
-async fn two_who_ask_each_other_are_contacts() {
+async fn two_users_who_send_each_other_requests_become_contacts() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     asked(&ada, &bob).await;
@@ -112,7 +112,7 @@ async fn two_who_ask_each_other_are_contacts() {
     assert_eq!(payload, json!({"request": null, "contact": {"id": ada.id}}));
     assert_eq!((contacts(&ada).await, contacts(&bob).await), (vec![bob.id.clone()], vec![ada.id.clone()]));
 
-    // At the same instant, too.
+    // The same holds for concurrent requests.
     for _ in 0..10 {
         let (ada, bob) = (node.register("ada").await, node.register("bob").await);
         let both = join_all((0..6).map(|i| if i % 2 == 0 { ask(&ada, &bob.id) } else { ask(&bob, &ada.id) })).await;
@@ -124,7 +124,7 @@ async fn two_who_ask_each_other_are_contacts() {
 }
 
 #[tokio::test]
-async fn accepting_and_declining_at_once_does_one_of_them() {
+async fn exactly_one_of_a_concurrent_accept_and_decline_succeeds() {
     let node = Node::start().await;
     for _ in 0..10 {
         let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -137,7 +137,7 @@ async fn accepting_and_declining_at_once_does_one_of_them() {
 }
 
 #[tokio::test]
-async fn who_parts_parts_for_both() {
+async fn removing_a_contact_removes_it_for_both_users() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let request = asked(&ada, &bob).await;
@@ -148,14 +148,14 @@ async fn who_parts_parts_for_both() {
     hears_of(&mut hers, &bob).await;
     hears_of(&mut his, &ada).await;
     assert_eq!(contacts(&ada).await.len() + contacts(&bob).await.len(), 0);
-    // Once more is no error, and no news.
+    // A repeated removal is no error and causes no event.
     remove(&bob, &ada).await.data();
     hears_nothing(&mut hers, &ada).await;
     hears_nothing(&mut his, &bob).await;
 }
 
 #[tokio::test]
-async fn only_who_was_asked_answers_and_only_the_two_see_it() {
+async fn only_the_recipient_answers_a_request_and_only_sender_and_recipient_see_it() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let request = asked(&ada, &bob).await;

@@ -1,4 +1,4 @@
-//! The server's schema against the contract: what is there has the contract's names and types.
+//! Compares the server's schema with docs/contract.graphql: members that both have must have the same types.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::Node;
 
-/// Each type's members, as `field(argument: Type = default): Type`.
+/// Maps the name of each type to its kind and its members. A member's text holds arguments, defaults and type.
 fn members(sdl: &str) -> BTreeMap<String, (String, BTreeMap<String, String>)> {
     let document = parse_schema(sdl).unwrap();
     let mut types = BTreeMap::new();
@@ -47,7 +47,7 @@ fn argument(input: &InputValueDefinition) -> (String, String) {
 }
 
 #[test]
-fn what_the_server_has_of_the_contract_has_its_names_and_types() {
+fn schema_members_shared_with_the_contract_have_its_types() {
     let contract = members(include_str!("../../docs/contract.graphql"));
     let server = members(&parlance::graphql::sdl());
     let mut shared = 0;
@@ -61,8 +61,8 @@ fn what_the_server_has_of_the_contract_has_its_names_and_types() {
             }
         }
     }
-    assert!(shared > 150, "only {shared} members are shared: does the test still read them?");
-    // What is there beyond the contract is there on purpose.
+    assert!(shared > 150, "only {shared} members are shared: check that the test still parses both schemas");
+    // The server has these types beyond the contract, on purpose.
     let extra: Vec<_> = server.keys().filter(|name| !contract.contains_key(*name)).collect();
     let beyond = [
         "CreateMultipartUploadInput",
@@ -79,9 +79,9 @@ fn what_the_server_has_of_the_contract_has_its_names_and_types() {
     assert_eq!(extra, beyond);
 }
 
-/// Every operation of the contract that the server has, so that none goes missing unnoticed.
+/// Lists every operation of the server, so that none disappears unnoticed.
 #[test]
-fn the_operations_of_the_first_version_are_there() {
+fn the_schema_has_exactly_the_listed_operations() {
     let server = members(&parlance::graphql::sdl());
     let names = |of: &str| server[of].1.keys().map(String::as_str).collect::<Vec<_>>();
     assert_eq!(
@@ -160,10 +160,10 @@ fn the_operations_of_the_first_version_are_there() {
     assert_eq!(names("Subscription"), subscriptions);
 }
 
-/// A nullable field that fails is null by itself, and one that is not takes its parent with it: the GraphQL
-/// specification's section 6.4.4.
+/// A nullable field that fails is null. A non-nullable field that fails makes its parent null. See section 6.4.4 of
+/// the GraphQL specification.
 #[tokio::test]
-async fn nulls_propagate_as_the_specification_has_it() {
+async fn nulls_propagate_as_the_graphql_specification_requires() {
     let node = Node::start().await;
     let answer = node.call(None, "{ a: conversation(id: \"x\") { id } serverInfo { maxPageSize } }", json!({})).await;
     assert_eq!(answer.body["data"], json!({"a": null, "serverInfo": {"maxPageSize": 100}}));
@@ -179,9 +179,9 @@ async fn nulls_propagate_as_the_specification_has_it() {
     assert_eq!(answer.body["errors"][0]["path"], json!(["conversation", "messages"]));
 }
 
-/// GraphiQL sends the whole tab with the operation that was chosen: all of it must fit the schema.
+/// GraphiQL sends the whole tab with the chosen operation, so all operations of the tour must fit the schema.
 #[tokio::test]
-async fn the_explorers_tour_fits_the_schema() {
+async fn the_tour_of_the_explorer_fits_the_schema() {
     let node = Node::start().await;
     let tour = include_str!("../../web/explorer/src/tour.graphql");
     let body = json!({"query": tour, "operationName": "Me"});
@@ -190,9 +190,9 @@ async fn the_explorers_tour_fits_the_schema() {
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{answer:#}");
 }
 
-/// The query that GraphiQL and code generators begin with, and without an account.
+/// GraphiQL and code generators begin with an introspection query, and have no account.
 #[tokio::test]
-async fn introspection_answers_everybody() {
+async fn introspection_needs_no_account() {
     let node = Node::start().await;
     let query = "{ __schema { types { name fields(includeDeprecated: true) { name args { name type {
         kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";

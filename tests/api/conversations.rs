@@ -1,4 +1,4 @@
-//! Opening conversations, and listing them.
+//! Creating and listing conversations.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Node, User};
 
 #[tokio::test]
-async fn a_pair_has_one_direct_conversation_whoever_opens_it() {
+async fn two_users_have_one_direct_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let first = ada.open_direct(&bob).await;
@@ -23,7 +23,7 @@ async fn a_pair_has_one_direct_conversation_whoever_opens_it() {
 }
 
 #[tokio::test]
-async fn a_pair_that_opens_it_at_the_same_instant_gets_one_too() {
+async fn concurrent_opens_create_one_direct_conversation() {
     let node = Node::start().await;
     for _ in 0..5 {
         let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -37,14 +37,14 @@ async fn a_pair_that_opens_it_at_the_same_instant_gets_one_too() {
 }
 
 #[tokio::test]
-async fn a_group_has_an_owner_and_members() {
+async fn creating_a_group_makes_the_viewer_its_owner_and_the_others_members() {
     let node = Node::build().flag("--max-group-size=3").start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let create = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation {
         kind title topic participantCount createdBy { id } viewerMembership { role }
         participants { nodes { role user { id } } }
     } } }";
-    // Naming oneself, or somebody twice, adds nobody.
+    // The viewer's own id and repeated ids are ignored.
     let ids = json!([bob.id, eve.id, bob.id, ada.id]);
     let input = json!({"title": "  Engines ", "topic": "and looms", "participantIds": ids});
     let data = ada.query(create, json!({"input": input})).await;
@@ -114,7 +114,7 @@ async fn conversations_are_listed_by_their_last_activity() {
 }
 
 #[tokio::test]
-async fn participants_are_paged_in_the_order_they_joined() {
+async fn pages_of_participants_have_no_gaps_or_duplicates() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut others = Vec::new();

@@ -1,4 +1,4 @@
-//! Messages that are deleted, for everybody or for oneself.
+//! Deleting messages, for everyone or for the viewer alone.
 
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Node, PASSWORD, TestDatabase, User};
 
 #[tokio::test]
-async fn a_deleted_message_leaves_its_number_and_nothing_else() {
+async fn a_message_deleted_for_everyone_leaves_only_a_tombstone() {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -34,13 +34,13 @@ async fn a_deleted_message_leaves_its_number_and_nothing_else() {
     assert_eq!((&tombstone["pinnedAt"], &tombstone["reactions"]), (&Value::Null, &json!([])));
     assert_eq!((&tombstone["kind"], &tombstone["sender"]["id"]), (&json!("TEXT"), &json!(ada.id)));
     assert!(tombstone["deletedAt"].is_string());
-    // Once more: no error, and no event.
+    // A repeated deletion is no error and causes no event.
     assert_eq!(ada.delete(&message).await.data()["deleteMessage"]["message"], *tombstone);
     let event = inbox.expect("MessageUpdated").await;
     assert_eq!((&event["message"]["body"], &event["message"]["deletedAt"]), (&Value::Null, &tombstone["deletedAt"]));
     ada.send(&conversation, "after").await;
     assert_eq!(inbox.expect("MessageAdded").await["message"]["body"], "after");
-    assert_eq!(bob.numbers_in(&conversation).await, [1, 2, 3], "the second tells of the pin");
+    assert_eq!(bob.numbers_in(&conversation).await, [1, 2, 3], "message 2 is the SYSTEM message for the pin");
 
     let secrets = sql_query(
         "SELECT (SELECT count(*) FROM messages WHERE body LIKE '%secret%')
@@ -48,14 +48,14 @@ async fn a_deleted_message_leaves_its_number_and_nothing_else() {
               + (SELECT count(*) FROM message_reactions) AS count",
     );
     assert_eq!(secrets.get_result::<Count>(&mut database.connection().await).await.unwrap().count, 0);
-    // A tombstone takes nothing on.
+    // A tombstone accepts no reactions.
     let add = "mutation ($id: ID!) { addReaction(input: {messageId: $id, emoji: \"👍\"}) { message { id } } }";
     assert_eq!(bob.call(add, json!({"id": message["id"]})).await.violations(), ["messageId"]);
 }
 
-/// Not even where somebody who asked alike was shown it before.
+/// The node does not reuse cached renderings from before the deletion.
 #[tokio::test]
-async fn who_comes_back_is_not_shown_what_was_deleted() {
+async fn a_resumed_stream_does_not_show_deleted_content() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -74,7 +74,7 @@ async fn who_comes_back_is_not_shown_what_was_deleted() {
 }
 
 #[tokio::test]
-async fn for_everyone_delete_who_sent_it_and_the_admins_of_a_group() {
+async fn only_the_sender_and_group_admins_delete_a_message_for_everyone() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;
@@ -84,12 +84,12 @@ async fn for_everyone_delete_who_sent_it_and_the_admins_of_a_group() {
     assert_eq!(bob.delete(&of_ada).await.code(), "FORBIDDEN");
     assert_eq!(stranger.delete(&of_bob).await.code(), "NOT_FOUND");
     assert!(ada.delete(&of_bob).await.data()["deleteMessage"]["message"]["deletedAt"].is_string());
-    // In a direct conversation nobody is above the other.
+    // In a direct conversation only the sender may delete a message for everyone.
     let direct = ada.open_direct(&bob).await;
     let message = bob.send(&direct, "bob's").await;
     assert_eq!(ada.delete(&message).await.code(), "FORBIDDEN");
     bob.delete(&message).await.data();
-    // What the history tells stays.
+    // SYSTEM messages cannot be deleted.
     let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
     cem.query(leave, json!({"id": group})).await;
     let query = "query ($id: ID!) { conversation(id: $id) { lastMessage { id kind } } }";
@@ -99,7 +99,7 @@ async fn for_everyone_delete_who_sent_it_and_the_admins_of_a_group() {
 }
 
 #[tokio::test]
-async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_else() {
+async fn a_message_deleted_for_the_viewer_is_hidden_only_on_their_own_devices() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &bob.username, PASSWORD).await;
@@ -116,7 +116,7 @@ async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_el
 
     let hidden = bob.hide(&messages[2]).await.data()["deleteMessage"].clone();
     assert_eq!(hidden, json!({"messageId": messages[2]["id"], "message": null}));
-    // Once more: no error and no event.
+    // A repeated deletion is no error and causes no event.
     phone.hide(&messages[2]).await.data();
     let last = ada.send(&conversation, "last").await;
     bob.hide(&last).await.data();
@@ -129,7 +129,7 @@ async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_el
     }
     desk.expect("MessageRemoved").await;
 
-    // What changes of it later is not for them, live or later.
+    // Later changes of the hidden message do not reach the viewer, neither live nor after a resume.
     ada.edit(&messages[2], "three!").await.data();
     ada.edit(&messages[1], "two!").await.data();
     assert_eq!(hers.expect("MessageAdded").await["message"]["body"], "last");
@@ -145,7 +145,7 @@ async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_el
         .collect();
     assert_eq!(missed, ["one", "two!", "answer", "two!"]);
 
-    // Nothing leads there any more, and the numbers stay.
+    // No field shows the hidden messages. The other messages keep their numbers.
     assert_eq!(bob.numbers_in(&conversation).await, [1, 2, 4]);
     assert_eq!(ada.numbers_in(&conversation).await, [1, 2, 3, 5]);
     let query = "query ($id: ID!, $message: ID!) {
@@ -170,15 +170,15 @@ async fn what_one_deletes_for_oneself_is_gone_on_all_ones_devices_and_nowhere_el
         assert_eq!(refused.code(), "NOT_FOUND");
     }
     assert_eq!(bob.reply(&conversation, &messages[2], "to what?").await.violations(), ["replyToId"]);
-    // The other one still sees it, and the answer as an answer.
+    // The other participant still sees the message.
     assert_eq!(ada.send(&conversation, "six").await["number"], 6);
     let data = ada.query(query, json!({"id": conversation, "message": messages[2]["id"]})).await;
     assert_eq!(data["node"]["id"], messages[2]["id"]);
 }
 
-/// One page for all of a node's viewers would show each what the other has hidden.
+/// If all viewers shared one rendering, a viewer would see messages that they have hidden.
 #[tokio::test]
-async fn what_is_rendered_for_many_hides_what_each_has_hidden() {
+async fn events_for_many_viewers_leave_out_messages_that_each_has_hidden() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Shared", &[&bob, &cem]).await;

@@ -1,4 +1,4 @@
-//! Documents that the server knows: by their hash, and by a manifest.
+//! Persisted documents: registered by hash at run time, or listed in a manifest.
 
 use std::fs;
 
@@ -8,19 +8,19 @@ use crate::support::http::{VERSION, asked, by_hash, code, get, header, post, sen
 use crate::support::{Node, Socket};
 
 #[tokio::test]
-async fn a_document_is_remembered_by_its_hash() {
+async fn a_persisted_document_runs_by_its_hash() {
     let node = Node::start().await;
     let query = "query Remembered { serverInfo { version } }";
     let extensions = by_hash(query);
     let (status, body) = send(post(&node, &json!({"extensions": extensions}))).await;
     assert_eq!((status, code(&body)), (400, "PERSISTED_QUERY_NOT_FOUND"));
-    assert_eq!(body["errors"][0]["message"], "PersistedQueryNotFound", "clients compare it");
+    assert_eq!(body["errors"][0]["message"], "PersistedQueryNotFound", "clients compare the message");
 
     let (status, body) = send(post(&node, &json!({"query": "{ other }", "extensions": extensions}))).await;
     assert_eq!((status, code(&body)), (400, "BAD_USER_INPUT"));
     assert_eq!(send(post(&node, &json!({"query": query, "extensions": extensions}))).await.0, 200);
 
-    // From then on by the hash alone: in a body, in a query string, and over a socket.
+    // From now on the hash is enough: in a body, in a query string, and over a socket.
     let (_, body) = send(post(&node, &json!({"extensions": extensions, "operationName": "Remembered"}))).await;
     assert!(body["data"]["serverInfo"]["version"].is_string());
     let text = extensions.to_string();
@@ -32,7 +32,7 @@ async fn a_document_is_remembered_by_its_hash() {
     socket.send(json!({"type": "subscribe", "id": "1", "payload": {"extensions": extensions}})).await;
     assert!(socket.receive().await["payload"]["data"]["serverInfo"]["version"].is_string());
 
-    // What does not run is not worth remembering.
+    // Invalid documents are not persisted.
     for broken in ["{ serverInfo ", "{ nope }"] {
         send(post(&node, &json!({"query": broken, "extensions": by_hash(broken)}))).await;
         let (_, body) = send(post(&node, &json!({"extensions": by_hash(broken)}))).await;
@@ -44,9 +44,9 @@ async fn a_document_is_remembered_by_its_hash() {
     }
 }
 
-/// What is known of a document does not spare its variables.
+/// The document is cached after its first run. The server still checks the variables of each request.
 #[tokio::test]
-async fn a_known_document_still_wants_variables_that_fit() {
+async fn variables_of_a_cached_document_are_checked() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let by = "query ($by: UserBy!, $first: Int = 20) { user(by: $by) { id } searchUsers(query: \"ada\", first: $first) { nodes { id } } }";
@@ -68,12 +68,12 @@ async fn a_known_document_still_wants_variables_that_fit() {
         let answer = ada.call(by, wrong.clone()).await;
         assert_eq!(answer.code(), "GRAPHQL_VALIDATION_FAILED", "{wrong}");
     }
-    // More than is asked for does no harm.
+    // Variables that the document does not declare are ignored.
     ada.query(by, json!({"by": {"id": ada.id}, "first": 3, "other": true})).await;
 }
 
 #[tokio::test]
-async fn the_memory_for_documents_is_bounded() {
+async fn the_document_cache_is_bounded_in_bytes() {
     let node = Node::build().flag("--document-cache-bytes=500000").start_alone().await;
     let queries: Vec<_> =
         (0..100).map(|i| format!("{{ serverInfo {{ v{i}: version }} }} # {}", "x".repeat(500))).collect();
@@ -84,12 +84,12 @@ async fn the_memory_for_documents_is_bounded() {
     for query in &queries {
         kept += u32::from(send(post(&node, &json!({"extensions": by_hash(query)}))).await.0 == 200);
     }
-    // Each takes many times its 500 bytes once it is parsed.
-    assert!((1..=500_000 / (20 * 500)).contains(&kept), "{kept} of 100 are kept");
+    // A parsed document takes many times the 500 bytes of its text.
+    assert!((1..=500_000 / (20 * 500)).contains(&kept), "{kept} of 100 documents are cached");
 }
 
 #[tokio::test]
-async fn with_a_manifest_only_what_is_registered_runs() {
+async fn with_a_manifest_only_listed_documents_run() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("manifest.json");
     let registered = "query Version { serverInfo { version } }";

@@ -9,7 +9,7 @@ use crate::support::{Node, PATIENCE, User};
 const INBOX: &str = "subscription { inbox { __typename ... on MessageAdded { message { body } } } }";
 const MULTIPART: &str = "multipart/mixed;boundary=\"graphql\";subscriptionSpec=1.0,application/json";
 
-/// A body that is read as it comes.
+/// A response body that is read while it arrives.
 struct Stream {
     response: Response,
     read: String,
@@ -22,7 +22,7 @@ impl Stream {
         Self { response, read: String::new() }
     }
 
-    /// What comes up to and with the mark.
+    /// Reads up to and including the mark.
     async fn until(&mut self, mark: &str) -> String {
         loop {
             if let Some(place) = self.read.find(mark) {
@@ -35,9 +35,9 @@ impl Stream {
         }
     }
 
-    /// All that is left, once the server has ended the stream.
+    /// Reads the rest of the body until the server ends the stream.
     async fn rest(mut self) -> String {
-        while let Some(chunk) = timeout(PATIENCE, self.response.chunk()).await.expect("the end").unwrap() {
+        while let Some(chunk) = timeout(PATIENCE, self.response.chunk()).await.expect("an end in time").unwrap() {
             self.read.push_str(std::str::from_utf8(&chunk).unwrap());
         }
         self.read
@@ -54,12 +54,12 @@ fn next(json: &Value) -> String {
 }
 
 #[tokio::test]
-async fn server_sent_events_are_those_of_graphql_sse() {
+async fn event_streams_follow_the_graphql_sse_protocol() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut stream = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
     assert_eq!(stream.response.headers()["content-type"], "text/event-stream; charset=utf-8");
-    assert_eq!(stream.until("\n\n").await, ":\n\n", "the stream is open before there is anything to tell");
+    assert_eq!(stream.until("\n\n").await, ":\n\n", "the stream opens before its first event");
     assert_eq!(stream.until("\n\n").await, next(&json!({"data": {"inbox": {"__typename": "CaughtUp"}}})));
     let group = ada.create_group("Events", &[]).await;
     stream.until("ConversationAdded\"}}}\n\n").await;
@@ -70,24 +70,24 @@ async fn server_sent_events_are_those_of_graphql_sse() {
         "event: next\ndata: {\"data\":{\"inbox\":{\"__typename\":\"MessageAdded\",\"message\":{\"body\":\"hello\\nthere\"}}}}\n\n"
     );
 
-    // Any operation goes this way.
+    // Queries run over an event stream too.
     let query =
         Stream::open(ask(&node, &ada, "text/event-stream", "{ serverInfo { maxPageSize } }")).await.rest().await;
     let data = next(&json!({"data": {"serverInfo": {"maxPageSize": 100}}}));
     assert_eq!(query, format!(":\n\n{data}event: complete\ndata: \n\n"));
-    // What fails is an event, and the last one.
+    // The errors of an invalid operation are the only event.
     let failed = Stream::open(ask(&node, &ada, "text/event-stream", "subscription { nope }")).await.rest().await;
     assert!(
         failed.contains("GRAPHQL_VALIDATION_FAILED") && failed.ends_with("event: complete\ndata: \n\n"),
         "{failed}"
     );
-    // What is no operation at all is refused before there is a stream.
+    // A document that cannot be parsed is refused with status 400, without a stream.
     let refused = ask(&node, &ada, "text/event-stream", "{").send().await.unwrap();
     assert_eq!(refused.status(), 400);
 }
 
 #[tokio::test]
-async fn multipart_streams_are_those_of_apollo() {
+async fn multipart_streams_follow_the_apollo_protocol() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut stream = Stream::open(ask(&node, &ada, MULTIPART, INBOX)).await;
@@ -97,10 +97,10 @@ async fn multipart_streams_are_those_of_apollo() {
     let part = stream.until("--graphql").await;
     let expected = json!({"payload": {"data": {"inbox": {"__typename": "CaughtUp"}}}});
     assert_eq!(part, format!("\r\nContent-Type: application/json\r\n\r\n{expected}\r\n--graphql"));
-    // A query of such a client is answered as ever.
+    // A query with the same Accept header gets an ordinary JSON answer.
     let answer = ask(&node, &ada, MULTIPART, "{ serverInfo { maxPageSize } }").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
-    // Once the session has ended the connection says so, and the stream ends.
+    // When the session ends, the stream sends an error and ends.
     ada.query("mutation { logout { sessionId } }", json!({})).await;
     let last = stream.rest().await;
     assert!(last.contains("\"payload\":null") && last.contains("UNAUTHENTICATED"), "{last}");
@@ -108,7 +108,7 @@ async fn multipart_streams_are_those_of_apollo() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_session_and_shows_that_it_lives() {
+async fn an_event_stream_sends_keep_alives_and_ends_with_its_session() {
     let node = Node::build().flag("--socket-ping-interval=1").start_alone().await;
     let ada = node.register("ada").await;
     let mut stream = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
@@ -119,9 +119,9 @@ async fn a_stream_ends_with_its_session_and_shows_that_it_lives() {
     assert!(last.contains("UNAUTHENTICATED") && last.ends_with("event: complete\ndata: \n\n"), "{last}");
 }
 
-/// Without `complete`: the client takes it for a broken connection, and comes back to another node.
+/// The stream ends without `complete`, so the client treats it as a broken connection and reconnects to another node.
 #[tokio::test]
-async fn a_drain_breaks_streams_off() {
+async fn a_drain_ends_event_streams_without_complete() {
     let node = Node::build().flag("--drain-delay=0").start_alone().await;
     let ada = node.register("ada").await;
     let mut stream = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
@@ -132,7 +132,7 @@ async fn a_drain_breaks_streams_off() {
 }
 
 #[tokio::test]
-async fn streams_and_sockets_of_one_user_are_limited() {
+async fn event_streams_and_sockets_share_one_limit_per_user() {
     let node = Node::build().flag("--socket-max-per-user=2").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let stream = Stream::open(ask(&node, &ada, "text/event-stream", INBOX)).await;
@@ -147,7 +147,7 @@ async fn streams_and_sockets_of_one_user_are_limited() {
     let authorization = format!("Bearer {}", ada.access_token);
     third.send(json!({"type": "connection_init", "payload": {"Authorization": authorization}})).await;
     assert_eq!(third.closed().await, 4410);
-    // Others are not touched, and one that goes makes room.
+    // Other users are not affected, and a closed connection frees its place.
     bob.socket().await;
     drop(stream);
     drop(socket);
@@ -158,11 +158,11 @@ async fn streams_and_sockets_of_one_user_are_limited() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("the seat of a closed connection is not free again");
+    panic!("the place of a closed connection does not become free");
 }
 
 #[tokio::test]
-async fn the_logout_itself_is_answered() {
+async fn a_logout_over_an_event_stream_gets_its_answer() {
     let node = Node::start().await;
     for _ in 0..10 {
         let ada = node.register("ada").await;
@@ -172,9 +172,9 @@ async fn the_logout_itself_is_answered() {
     }
 }
 
-/// Whoever does not read is given up in time, and takes no seat any more.
+/// The server ends a stream whose client does not read, and frees its place.
 #[tokio::test]
-async fn a_stream_that_nobody_reads_ends() {
+async fn a_stream_whose_client_does_not_read_ends() {
     let node = Node::build().flag("--socket-write-timeout=1").flag("--socket-max-per-user=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Unread", &[&bob]).await;
@@ -182,7 +182,7 @@ async fn a_stream_that_nobody_reads_ends() {
     unread.until("CaughtUp\"}}}\n\n").await;
     let again = || ask(&node, &ada, "text/event-stream", INBOX).send();
     assert_eq!(again().await.unwrap().status(), 429);
-    // More than the buffers of both sides hold, until the server is stuck.
+    // Sends more than the buffers of both sides hold, so that the server can no longer write.
     let body = "x".repeat(8000);
     let filled = async {
         while again().await.unwrap().status() == 429 {
@@ -191,11 +191,11 @@ async fn a_stream_that_nobody_reads_ends() {
             }
         }
     };
-    timeout(4 * PATIENCE, filled).await.expect("the seat stays taken");
+    timeout(4 * PATIENCE, filled).await.expect("the place does not become free");
 }
 
 #[tokio::test]
-async fn a_list_is_no_stream() {
+async fn a_batch_of_operations_cannot_be_streamed() {
     let node = Node::start().await;
     let list = node.http.post(node.url("/graphql")).header("accept", "text/event-stream");
     let answer = list.json(&json!([{"query": "{ __typename }"}])).send().await.unwrap();

@@ -1,5 +1,5 @@
-//! Every mutation that changes durable state tells of it: in the log, and in the inboxes of all devices of all
-//! concerned. A mutation without a row in `rows` or a place in `NOTHING_DURABLE` fails here.
+//! Every mutation that changes durable state appends events to the log, and they reach the inboxes of all devices of
+//! all affected users. Each mutation must have a row in `rows` or an entry in `NOTHING_DURABLE`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, PASSWORD, TestDatabase, User};
 
-/// Two who talk to each other. `ada` calls the mutation.
+/// Two users with a direct conversation and a group. `ada` calls the mutation.
 pub struct World {
     node: Arc<Node>,
     pub ada: User,
     pub bob: User,
     direct: String,
-    /// Ada's, with Bob in it.
+    /// A group of Ada, with Bob as a member.
     group: String,
-    /// Bob's, in the group.
+    /// A message of Bob in the group.
     message: Value,
 }
 
@@ -35,7 +35,7 @@ impl World {
         Self { node, ada, bob, direct, group, message }
     }
 
-    /// Bob asks Ada to be his contact; the request.
+    /// Bob sends Ada a contact request. Returns its id.
     async fn asked(&self) -> Value {
         let query = "mutation ($id: ID!) { sendContactRequest(input: {userId: $id}) { request { id } } }";
         self.bob.query(query, json!({"id": self.ada.id})).await["sendContactRequest"]["request"]["id"].clone()
@@ -46,20 +46,20 @@ impl World {
         self.ada.query(query, json!({"id": self.asked().await})).await;
     }
 
-    /// What Ada does to Bob.
+    /// Ada calls a mutation whose input is Bob's user id.
     async fn toward_bob(&self, mutation: &str, payload: &str) {
         let query = format!("mutation ($id: ID!) {{ {mutation}(input: {{userId: $id}}) {{ {payload} }} }}");
         self.ada.query(&query, json!({"id": self.bob.id})).await;
     }
 
-    /// What Ada does with Bob's message.
+    /// Ada calls a mutation whose input is Bob's message. `more` holds further input fields.
     async fn about(&self, mutation: &str, more: &str) {
         let query =
             format!("mutation ($id: ID!) {{ {mutation}(input: {{messageId: $id{more}}}) {{ message {{ id }} }} }}");
         self.ada.query(&query, json!({"id": self.message["id"]})).await;
     }
 
-    /// Ada's message of tomorrow.
+    /// Ada schedules a message for tomorrow. Returns its id.
     async fn schedule(&self) -> Value {
         let query = "mutation ($id: ID!, $at: DateTime!) {
             scheduleMessage(input: {conversationId: $id, body: \"later\", sendAt: $at}) { scheduledMessage { id } }
@@ -70,7 +70,7 @@ impl World {
     }
 }
 
-/// A mutation, what must be in the log after it, and what in the inboxes of Ada's other device and of Bob.
+/// A mutation, and the events that it must cause: in the log, in the inbox of Ada's other device, and in Bob's inbox.
 pub struct Row {
     pub mutation: &'static str,
     pub perform: fn(&World) -> LocalBoxFuture<'_, ()>,
@@ -79,7 +79,7 @@ pub struct Row {
     bob: &'static [&'static str],
 }
 
-/// Those that change nothing that outlives a restart of all nodes.
+/// Mutations that change only state that a restart of all nodes loses.
 const NOTHING_DURABLE: &[&str] = &["setPresence", "setTyping"];
 
 macro_rules! row {
@@ -99,7 +99,7 @@ macro_rules! row {
     };
 }
 
-/// One for each mutation, in the order of the schema's names.
+/// One row for each mutation, in alphabetical order.
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn rows() -> Vec<Row> {
     vec![
@@ -130,7 +130,7 @@ pub fn rows() -> Vec<Row> {
             }) { viewer { id } } }";
             world.ada.query(query, json!({"old": PASSWORD})).await
         }),
-        // What was uploaded concerns nobody but the device that has it, until it is sent.
+        // An attachment causes no event before it is sent with a message.
         row!("completeUpload", log [], ada [], bob [], |world| world.ada.upload_note("note").await),
         row!("createGroup", log ["conversation_added", "conversation_added"], ada ["ConversationAdded"],
             bob ["ConversationAdded"], |world| world.ada.create_group("New", &[&world.bob]).await),
@@ -197,7 +197,7 @@ pub fn rows() -> Vec<Row> {
             log ["conversation_removed", "conversation_updated", "membership_updated", "message_added"],
             ada ["ConversationRemoved"], bob ["ConversationUpdated", "MembershipUpdated", "MessageAdded"],
             |world| world.ada.leave(&world.group).await.data()),
-        // A new session concerns nobody but the device that has it.
+        // A new session causes no event.
         row!("login", log [], ada [], bob [], |world| {
             User::login(&*world.node, &world.ada.username, PASSWORD).await
         }),
@@ -221,7 +221,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation ($token: String!) { refreshSession(input: {refreshToken: $token}) { accessToken } }";
             world.node.call(None, query, json!({"token": world.ada.refresh_token})).await.data()
         }),
-        // Nobody knows of a new account.
+        // A new account causes no event.
         row!("register", log [], ada [], bob [], |world| world.node.register("eve").await),
         row!("removeContact", log ["contacts_changed"; 6], ada ["ContactsChanged"; 3], bob ["ContactsChanged"; 3], |world| {
             world.befriend().await;
@@ -253,7 +253,7 @@ pub fn rows() -> Vec<Row> {
             world.ada.query(query, json!({"id": world.ada.session})).await
         }),
         row!("scheduleMessage", log ["membership_updated"], ada ["MembershipUpdated"], bob [], |world| world.schedule().await),
-        // It is heard by one device alone, in `callEvents`.
+        // Only the addressed device gets the signal, in `callEvents`.
         row!("sendCallSignal", log ["call_signalled"], ada [], bob [], |world| {
             let call = world.ada.start_call(&world.direct).await.call_id();
             world.bob.accept_call(&call).await.data();
@@ -295,7 +295,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
         }),
-        // Nodes read the user anew; the contract has no event of it.
+        // The event makes nodes reload the user. The contract has no GraphQL event for it.
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
@@ -318,10 +318,10 @@ fn every_mutation_is_in_the_table() {
     let rows = rows();
     let names = rows.iter().map(|row| row.mutation).chain(NOTHING_DURABLE.iter().copied());
     let known: BTreeSet<_> = names.clone().map(str::to_owned).collect();
-    assert_eq!(names.count(), known.len(), "each once");
+    assert_eq!(names.count(), known.len(), "each mutation has one entry");
     let missing: Vec<_> = there.difference(&known).collect();
     assert_eq!(missing, [""; 0], "add them to `rows`, or to NOTHING_DURABLE");
-    assert_eq!(known.difference(&there).collect::<Vec<_>>(), [""; 0], "there is no such mutation");
+    assert_eq!(known.difference(&there).collect::<Vec<_>>(), [""; 0], "the schema has no such mutation");
 }
 
 #[derive(QueryableByName)]
@@ -345,17 +345,17 @@ async fn logged(connection: &mut AsyncPgConnection, after: i64) -> Vec<String> {
     query.load::<Kind>(connection).await.unwrap().into_iter().map(|row| row.kind).collect()
 }
 
-/// Takes each of the expected away, and fails where one is not there.
+/// Panics unless the events contain every expected kind at least as often as expected.
 #[track_caller]
 fn take(mutation: &str, expected: &[&str], mut there: Vec<String>) {
     for kind in expected {
         let place = there.iter().position(|other| other == kind);
-        there.remove(place.unwrap_or_else(|| panic!("{mutation} tells of no {kind}, or not often enough: {there:?}")));
+        there.remove(place.unwrap_or_else(|| panic!("{mutation} causes too few {kind} events; others: {there:?}")));
     }
 }
 
 #[tokio::test]
-async fn what_changes_is_in_the_log_and_in_every_inbox_concerned() {
+async fn each_mutation_sends_its_events_to_the_log_and_to_all_affected_inboxes() {
     for row in rows() {
         let database = TestDatabase::new().await;
         let node = Node::build().start_on(&database).await;
@@ -376,7 +376,7 @@ async fn what_changes_is_in_the_log_and_in_every_inbox_concerned() {
             assert_eq!(kinds, [""; 0], "{}", row.mutation);
         }
         take(row.mutation, row.log, kinds);
-        // Live, and again by cursor.
+        // The inboxes receive the events live, and again when they resume by cursor.
         for (user, expected, live, cursor) in
             [(&phone, row.ada, &mut live_ada, before_ada), (&world.bob, row.bob, &mut live_bob, before_bob)]
         {
@@ -392,7 +392,7 @@ async fn what_changes_is_in_the_log_and_in_every_inbox_concerned() {
             };
             while !all_in(&heard) {
                 let event = tokio::time::timeout(crate::support::PATIENCE / 2, live.next()).await;
-                let event = event.unwrap_or_else(|_| panic!("{} told of {heard:?} only", row.mutation));
+                let event = event.unwrap_or_else(|_| panic!("{} caused only these events: {heard:?}", row.mutation));
                 heard.push(event["__typename"].as_str().unwrap().to_owned());
             }
             let missed = user.inbox_after(cursor.as_deref()).await.missed().await;

@@ -1,4 +1,4 @@
-//! Messages that delete themselves.
+//! Messages that expire.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ async fn next(socket: &mut Socket) -> Value {
     socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone()
 }
 
-/// The tombstone says itself when it was made: on a loaded machine the test may hear of it later.
+/// Compares `deletedAt` of the tombstone with `expiresAt`, because the event may arrive later on a loaded machine.
 fn check_on_time(message: &Value, tombstone: &Value) {
     assert_eq!((&tombstone["id"], &tombstone["number"]), (&message["id"], &message["number"]));
     assert_eq!((&tombstone["body"], &tombstone["expiresAt"]), (&Value::Null, &message["expiresAt"]));
@@ -51,18 +51,18 @@ fn check_on_time(message: &Value, tombstone: &Value) {
 }
 
 #[tokio::test]
-async fn a_message_is_gone_on_time_and_its_number_stays() {
+async fn an_expired_message_becomes_a_tombstone_within_a_second() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let mut socket = updates(&bob, &conversation).await;
-    // The later one first: what is due sooner must not wait for it.
+    // The message that expires last is sent first. The others must not wait for it.
     let later = send(&ada, &conversation, 3600).await;
     assert_eq!(time(&later["expiresAt"]) - time(&later["createdAt"]), TimeDelta::seconds(3600));
     let (two, one) = (send(&ada, &conversation, 2).await, send(&ada, &conversation, 1).await);
     check_on_time(&one, &next(&mut socket).await);
     check_on_time(&two, &next(&mut socket).await);
-    // After a quiet while again.
+    // Expiry also works for a message that is sent after the others have expired.
     let again = send(&ada, &conversation, 1).await;
     check_on_time(&again, &next(&mut socket).await);
     let query = "query ($id: ID!) { conversation(id: $id) { messages { nodes { number body } } } }";
@@ -72,7 +72,7 @@ async fn a_message_is_gone_on_time_and_its_number_stays() {
 }
 
 #[tokio::test]
-async fn a_message_lives_a_second_at_least_and_a_year_at_most() {
+async fn expires_in_is_at_least_one_second_and_at_most_one_year() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Limits", &[]).await;
@@ -84,7 +84,7 @@ async fn a_message_lives_a_second_at_least_and_a_year_at_most() {
 }
 
 #[tokio::test]
-async fn several_nodes_delete_it_once() {
+async fn several_nodes_expire_a_message_once() {
     let database = TestDatabase::new().await;
     let prefix = unique();
     let mut nodes = Vec::new();
@@ -105,13 +105,13 @@ async fn several_nodes_delete_it_once() {
         revisions.push(tombstone["revision"].as_i64().unwrap());
     }
     assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
-    // Nothing more was told of them.
+    // No further event of these messages follows.
     let last = send(&ada, &group, 1).await;
     check_on_time(&last, &next(&mut socket).await);
 }
 
 #[tokio::test]
-async fn what_ran_out_while_no_node_was_there_is_deleted_at_the_start() {
+async fn messages_that_expired_while_no_node_ran_are_deleted_at_the_next_start() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -136,9 +136,9 @@ async fn what_ran_out_while_no_node_was_there_is_deleted_at_the_start() {
     }
 }
 
-/// One node is killed right after it has stored the message; the other has heard of it by the log.
+/// One node ends right after it has stored the message. The other node knows the message from the log.
 #[tokio::test]
-async fn another_node_does_it_where_the_first_is_gone() {
+async fn another_node_expires_a_message_when_its_node_is_gone() {
     let database = TestDatabase::new().await;
     let broker = Arc::new(MemoryBroker::default());
     let second = Node::build().broker(Arc::<MemoryBroker>::clone(&broker)).start_on(&database).await;
@@ -150,7 +150,7 @@ async fn another_node_does_it_where_the_first_is_gone() {
         group = ada.create_group("Killed", &[]).await;
         message = send(&ada, &group, 2).await;
     }
-    // By its own clock it would be too early.
+    // By the clock of this node the message has expired already. Postgres's clock decides.
     let _wrong = Node::build().clock(Clock::off_by(TimeDelta::hours(1))).start_on(&database).await;
     let mut socket = updates(&ada.on(&second), &group).await;
     let tombstone = next(&mut socket).await;

@@ -14,7 +14,7 @@ async fn hold(pool: &Pool<&'static str>, key: &'static str) -> Permit<&'static s
     pool.permit(key, &Gone::default()).await.unwrap()
 }
 
-/// Begins to wait, and returns once the job is in the queue.
+/// Starts a job that waits for a permit. Returns when the job is in the queue or has ended.
 async fn wait(pool: &Pool<&'static str>, key: &'static str, gone: &Gone, done: &Done) -> JoinHandle<Option<Refusal>> {
     let (_, before) = pool.load();
     let (pool_of_job, gone, done) = (pool.clone(), gone.clone(), Arc::clone(done));
@@ -101,7 +101,7 @@ async fn a_dropped_future_leaves_the_queue_and_frees_its_permit() {
     {
         let mut waiting = Box::pin(pool.permit("ada", &gone));
         assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
-        // The job gets the permit, and is dropped before it takes it.
+        // The pool grants the permit to the job, which is dropped before it takes the permit.
         drop(busy);
         assert_eq!(pool.load(), (1, 0));
     }

@@ -1,5 +1,5 @@
-//! Parts that die, stop, or come back, while a load goes on: what was acknowledged is there, and every listener hears
-//! it once, in one order. `make soak` runs the same for longer: support/scale.rs.
+//! Faults under load: nodes, Redis and Postgres die, stop or return while clients send messages. Every acknowledged
+//! message is stored, and every listener receives it once, in one order. `make soak` runs the same tests for longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +35,10 @@ async fn over(redis: &Redis, database: &TestDatabase) -> NodeBuilder {
 }
 
 #[tokio::test]
-async fn redis_is_killed_and_restarted() {
+async fn no_message_is_lost_when_redis_is_killed_and_restarted() {
     let database = TestDatabase::new().await;
     let mut redis = Redis::start().await;
-    // No look at Postgres by itself: what arrives comes over Redis, or because Redis is back.
+    // The tail does not poll during the test. Events arrive over Redis, or because Redis is available again.
     let build = async |_| over(&redis, &database).await.flag("--tail-poll-interval=60000").start_on(&database).await;
     let nodes = nodes(build).await;
     let mut load = load(&nodes).await;
@@ -51,9 +51,9 @@ async fn redis_is_killed_and_restarted() {
     load.finish(&database.url).await;
 }
 
-/// First it keeps its connections and answers on none, then it is gone.
+/// First Redis keeps its connections and does not answer. Then it is killed.
 #[tokio::test]
-async fn redis_is_stopped_for_long() {
+async fn messages_are_delivered_while_redis_is_unavailable() {
     let database = TestDatabase::new().await;
     let mut redis = Redis::start().await;
     let build = async |_| over(&redis, &database).await.flag("--tail-poll-interval=100").start_on(&database).await;
@@ -70,7 +70,7 @@ async fn redis_is_stopped_for_long() {
     load.finish(&database.url).await;
 }
 
-/// What is sent meanwhile is heard meanwhile.
+/// Checks for this time that messages are acknowledged and delivered.
 async fn goes_on_for(duration: Duration, load: &mut Load) {
     let end = Instant::now() + duration;
     loop {
@@ -82,9 +82,9 @@ async fn goes_on_for(duration: Duration, load: &mut Load) {
     }
 }
 
-/// It crashes, is gone for a while, and recovers at its next start.
+/// Postgres crashes, is unavailable for a while, and recovers at its next start.
 #[tokio::test]
-async fn postgres_is_restarted() {
+async fn no_acknowledged_message_is_lost_when_postgres_crashes() {
     let postgres = OwnPostgres::start().await;
     let prefix = TestDatabase::unused_name();
     let build = async |_| Node::build().redis(&prefix).await.start_at(postgres.url()).await;
@@ -98,15 +98,15 @@ async fn postgres_is_restarted() {
         load.sends_on().await;
         load.is_heard().await;
     }
-    assert!(load.repeated() > 0, "nobody noticed");
+    assert!(load.repeated() > 0, "no sender had to retry");
     load.finish(postgres.url()).await;
     drop(nodes);
     postgres.stop().await;
 }
 
-/// Each again and again, in the middle of whatever it does.
+/// Every connection is cut again and again, at any point of its work.
 #[tokio::test]
-async fn all_connections_to_postgres_are_cut() {
+async fn no_acknowledged_message_is_lost_when_all_postgres_connections_are_cut() {
     let database = TestDatabase::new().await;
     let build = async |_| Node::build().redis(&database.name).await.start_on(&database).await;
     let nodes = nodes(build).await;
@@ -121,13 +121,13 @@ async fn all_connections_to_postgres_are_cut() {
     }
     load.sends_on().await;
     load.is_heard().await;
-    assert!(load.repeated() > 0, "nobody noticed");
+    assert!(load.repeated() > 0, "no sender had to retry");
     load.finish(&database.url).await;
 }
 
-/// The writer's own, after its messages are inserted and before they are committed.
+/// The connection of the writer is cut after it has inserted messages and before it commits them.
 #[tokio::test]
-async fn a_connection_is_cut_in_the_middle_of_a_transaction() {
+async fn a_message_is_stored_once_when_a_connection_is_cut_in_its_transaction() {
     let database = TestDatabase::new().await;
     let build = async |n| Node::build().redis(&database.name).await.start_at(&url_of_node(&database, n)).await;
     let nodes = nodes(build).await;
@@ -141,20 +141,20 @@ async fn a_connection_is_cut_in_the_middle_of_a_transaction() {
         log.release().await;
         load.sends_on().await;
         load.is_heard().await;
-        assert!(load.repeated() > before, "nobody noticed");
+        assert!(load.repeated() > before, "no sender had to retry");
     }
     load.finish(&database.url).await;
 }
 
 #[tokio::test]
-async fn publications_are_lost_doubled_and_reordered() {
+async fn lost_doubled_and_reordered_publications_are_delivered_once_in_order() {
     const SEED: u64 = 1;
     const FAULTS: usize = 10;
     let database = TestDatabase::new().await;
     let inner = Arc::new(broker(&redis_url(), &database.name).await);
     let faulty = Arc::new(FaultyBroker::new(inner, SEED));
     let build = async |_| {
-        // Often enough for what is lost and has nothing after it that would show the hole.
+        // If the last publication is lost, no later one shows the hole. Only polling finds the event.
         Node::build().broker(faulty.clone()).flag("--tail-poll-interval=200").start_on(&database).await
     };
     let nodes = nodes(build).await;
@@ -167,7 +167,7 @@ async fn publications_are_lost_doubled_and_reordered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_reconnects_at_the_same_instant() {
+async fn all_clients_can_reconnect_at_once_without_missing_messages() {
     let database = TestDatabase::new().await;
     let build = async |_| {
         let patient = Node::build().flag("--socket-init-timeout=60");
@@ -184,7 +184,7 @@ async fn everybody_reconnects_at_the_same_instant() {
 }
 
 #[tokio::test]
-async fn clocks_are_five_minutes_apart() {
+async fn nodes_work_with_clocks_five_minutes_apart() {
     let database = TestDatabase::new().await;
     let build = async |n| {
         let wrong = TimeDelta::seconds(if n == 0 { -150 } else { 150 });
@@ -208,9 +208,9 @@ async fn processes(database: &TestDatabase) -> ([NodeProcess; 2], Load) {
     (nodes, load)
 }
 
-/// With a transaction open that is never committed, and its clients connected.
+/// The node is killed with an open transaction and with connected clients.
 #[tokio::test]
-async fn a_node_is_killed_in_the_middle_of_sends() {
+async fn no_acknowledged_message_is_lost_when_a_node_is_killed() {
     let database = TestDatabase::new().await;
     let (mut nodes, mut load) = processes(&database).await;
     for _ in 0..scale().rounds {
@@ -221,7 +221,7 @@ async fn a_node_is_killed_in_the_middle_of_sends() {
         log.release().await;
         load.sends_on().await;
         load.is_heard().await;
-        assert!(load.repeated() > before, "nobody noticed");
+        assert!(load.repeated() > before, "no sender had to retry");
         nodes[node].restart().await;
         load.sends_on().await;
     }
@@ -229,9 +229,9 @@ async fn a_node_is_killed_in_the_middle_of_sends() {
     load.finish(&database.url).await;
 }
 
-/// With the log's lock in its hands: Postgres takes that back, and the others go on.
+/// The paused node holds the lock of the log. Postgres ends its transaction, and the other node continues.
 #[tokio::test]
-async fn a_node_stands_still() {
+async fn other_nodes_continue_when_a_paused_node_holds_the_log_lock() {
     let database = TestDatabase::new().await;
     let (nodes, mut load) = processes(&database).await;
     for _ in 0..scale().rounds {
@@ -246,7 +246,7 @@ async fn a_node_stands_still() {
         nodes[node].resume();
         load.sends_on().await;
         load.is_heard().await;
-        assert!(load.repeated() > before, "nobody noticed");
+        assert!(load.repeated() > before, "no sender had to retry");
     }
     load.finish(&database.url).await;
 }

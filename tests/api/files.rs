@@ -1,4 +1,4 @@
-//! Files: from the wish to send one to an attachment that is ready.
+//! Files: from `createUpload` to an attachment that is READY.
 
 mod completing;
 mod parts;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Node, NodeBuilder, TestDatabase, User, get, picture, put, unique};
 
-/// The S3 that is not the server's own.
+/// Settings for the tests' Garage in place of the embedded S3.
 fn second_s3() -> NodeBuilder {
     let setting = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}: run the tests with `make test`"));
     Node::build()
@@ -23,7 +23,7 @@ fn second_s3() -> NodeBuilder {
         .flag(&format!("--s3-bucket=test-{}", unique().replace('_', "-")))
 }
 
-/// In hexadecimal digits.
+/// The SHA-256 in hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
@@ -37,8 +37,8 @@ async fn whole_way(node: &Node) {
     let pending = &begun["attachment"];
     assert_eq!((&pending["state"], &pending["url"]), (&json!("PENDING"), &Value::Null));
     assert_eq!(pending["fileName"], "Möwe \"1\".jpg");
-    assert_eq!(ada.complete_upload(&pending["id"]).await.code(), "CONFLICT", "nothing is there yet");
-    // The address is for so many bytes, and for this type.
+    assert_eq!(ada.complete_upload(&pending["id"]).await.code(), "CONFLICT", "the file is not uploaded yet");
+    // The URL accepts only the announced number of bytes.
     assert_ne!(put(&begun, bytes[1..].to_vec()).await, 200);
     assert_eq!(put(&begun, bytes.clone()).await, 200);
 
@@ -53,7 +53,7 @@ async fn whole_way(node: &Node) {
     assert_eq!(sent["attachments"][0]["id"], ready["id"]);
     assert_eq!(inbox.message().await["id"], sent["id"]);
     let seen = bob.attachment(&ready["id"]).await;
-    assert_eq!(seen["url"], ready["url"], "the same for everybody, for a while");
+    assert_eq!(seen["url"], ready["url"], "all users get the same URL for a while");
     let response = get(&seen["url"]).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "image/jpeg");
@@ -71,17 +71,17 @@ async fn whole_way(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_picture_goes_the_whole_way() {
+async fn a_picture_is_uploaded_sent_and_downloaded() {
     whole_way(&Node::start().await).await;
 }
 
 #[tokio::test]
-async fn a_picture_goes_the_whole_way_by_another_s3() {
+async fn a_picture_is_uploaded_sent_and_downloaded_with_garage() {
     whole_way(&second_s3().start_alone().await).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_cannot_be_uploaded() {
+async fn uploads_with_invalid_names_types_sizes_or_checksums_are_refused() {
     let flags =
         ["--max-upload-bytes=4000", "--max-image-bytes=2000", "--max-video-bytes=3000", "--max-audio-bytes=5000"];
     let node = flags.into_iter().fold(Node::build(), NodeBuilder::flag).start_alone().await;
@@ -131,7 +131,7 @@ async fn what_cannot_be_sent_cannot_be_uploaded() {
 }
 
 #[tokio::test]
-async fn what_is_not_what_it_was_said_to_be_is_rejected_and_removed() {
+async fn a_file_that_does_not_match_its_type_is_rejected_and_removed() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Files", &[]).await;
@@ -151,7 +151,7 @@ async fn what_is_not_what_it_was_said_to_be_is_rejected_and_removed() {
     let objects = |node: &Node| node.files().into_iter().filter(|path| path.contains("att_")).collect::<Vec<_>>();
     assert_eq!(objects(&node), [""; 0]);
 
-    // Uploaded once more by the same address, which is still good: others get what was looked into.
+    // A second upload to the same URL, which is still valid, does not replace the inspected file.
     let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
     assert_eq!(put(&begun, b"good".to_vec()).await, 200);
     let ready = ada.complete_upload(&begun["attachment"]["id"]).await.data();
@@ -163,7 +163,7 @@ async fn what_is_not_what_it_was_said_to_be_is_rejected_and_removed() {
 }
 
 #[tokio::test]
-async fn a_checksum_binds_the_upload() {
+async fn an_upload_must_match_its_checksum() {
     for node in [Node::start().await, second_s3().start_alone().await] {
         let ada = node.register("ada").await;
         let sha256 = sha256(b"good").to_uppercase();
@@ -178,17 +178,17 @@ async fn a_checksum_binds_the_upload() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
+async fn storage_and_pending_uploads_per_user_are_limited() {
     let node = Node::build().flag("--storage-quota-bytes=1000").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     ada.upload("a", "application/octet-stream", &[7; 600]).await;
     let begin = |size: usize| json!({"fileName": "a", "contentType": "text/plain", "byteSize": size});
     let answers = join_all((0..5).map(|_| ada.create_upload(begin(200)))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
-    assert_eq!(refused.len(), 3, "200 and 200 have room");
+    assert_eq!(refused.len(), 3, "two uploads of 200 bytes have room");
     assert_eq!(refused[0].violations(), ["byteSize"]);
     bob.create_upload(begin(1000)).await.data();
-    // Its address is good for a while, and what it stores counts.
+    // A rejected upload counts for a while, because its URL is still valid.
     let eve = node.register("eve").await;
     let lie = eve.try_upload("a.png", "image/png", &[7; 600]).await;
     assert_eq!(lie["state"], "REJECTED");
@@ -205,7 +205,7 @@ async fn a_user_has_so_much_room_and_so_many_uploads_at_once() {
 }
 
 #[tokio::test]
-async fn a_user_has_ten_gib_unless_it_is_set_otherwise() {
+async fn the_storage_quota_is_ten_gib_by_default_and_zero_means_unlimited() {
     const GIB: i64 = 1 << 30;
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
@@ -221,7 +221,7 @@ async fn a_user_has_ten_gib_unless_it_is_set_otherwise() {
 }
 
 #[tokio::test]
-async fn without_s3_files_are_unavailable_and_all_else_is_there() {
+async fn only_files_are_unavailable_without_s3() {
     let flags = ["--s3-endpoint=http://127.0.0.1:1", "--s3-access-key-id=a", "--s3-secret-access-key=b"];
     let node = flags.into_iter().fold(Node::build(), NodeBuilder::flag).start_alone().await;
     let (ada, bob): (User, User) = (node.register("ada").await, node.register("bob").await);
@@ -231,9 +231,9 @@ async fn without_s3_files_are_unavailable_and_all_else_is_there() {
     assert_eq!(ada.complete_upload(&begun["attachment"]["id"]).await.code(), "UNAVAILABLE");
 }
 
-/// Clients reach the S3 by another name than the server does: what is signed for one is not for the other.
+/// Clients may reach S3 by another host name than the server does. A signature is valid for one host name only.
 #[tokio::test]
-async fn addresses_have_the_name_that_clients_know() {
+async fn presigned_urls_use_the_public_endpoint() {
     let own = Node::start().await;
     let second = second_s3().start_alone().await;
     for settings in [&own.s3, &second.s3] {
@@ -247,7 +247,7 @@ async fn addresses_have_the_name_that_clients_know() {
         let url = begun["url"].as_str().unwrap().to_owned();
         assert!(url.starts_with(&public), "{url}");
         begun["url"] = json!(url.replace(&public, &endpoint));
-        assert_eq!(put(&begun, b"note".to_vec()).await, 403, "the name is signed");
+        assert_eq!(put(&begun, b"note".to_vec()).await, 403, "the host name is signed");
         begun["url"] = json!(url);
         assert_eq!(put(&begun, b"note".to_vec()).await, 200);
         let ready = ada.complete_upload(&begun["attachment"]["id"]).await.data();

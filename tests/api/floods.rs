@@ -1,4 +1,4 @@
-//! Floods: strangers and accounts that send as much as they can. Other users are served meanwhile.
+//! Floods: strangers and accounts send as many requests as they can. The node still serves other users in time.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::support::{Api, Node, User};
 
 /// Time within which another user's message is stored during each flood.
 const BOUND: Duration = Duration::from_millis(500);
-/// Requests of a flood that are under way at the same time.
+/// Requests of a flood that are in flight at the same time.
 const WIDTH: usize = 32;
 
-/// Calls of one client at an address of its own, as many as it can make. They end when this is dropped.
+/// One client, with its own address, that sends as many requests as it can. It stops when the value is dropped.
 struct Flood(JoinSet<()>);
 
 impl Flood {
@@ -44,7 +44,7 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
     longest
 }
 
-/// Two users who talk while others flood, and a third who may flood.
+/// A node, a user with a direct conversation to send to, and another user who may flood.
 async fn start() -> (Node, User, String, User) {
     let node = Node::build().limited().start_alone().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
@@ -53,7 +53,7 @@ async fn start() -> (Node, User, String, User) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn costly_documents_of_one_account_hold_up_nobody() {
+async fn costly_documents_of_one_account_do_not_delay_other_users() {
     let (node, ada, conversation, eve) = start().await;
     let group = eve.create_group("Group", &[]).await;
     for number in 0..50 {
@@ -69,7 +69,7 @@ async fn costly_documents_of_one_account_hold_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_of_one_account_hold_up_nobody() {
+async fn messages_of_one_account_do_not_delay_other_users() {
     let (node, ada, conversation, eve) = start().await;
     let group = eve.create_group("Group", &[]).await;
     let query = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"flood\"}) { message { id } } }";
@@ -77,15 +77,15 @@ async fn messages_of_one_account_hold_up_nobody() {
     let longest = longest_send(&ada, &conversation).await;
     assert!(longest < BOUND, "{longest:?}");
     assert!(flood.is_running());
-    // The flood continues while the node stops.
+    // The flood continues while the node stops. The bound is DRAIN_DELAY + DRAIN_TIMEOUT.
     node.stop();
     let begun = Instant::now();
     node.stopped().await;
-    assert!(begun.elapsed() < Duration::from_secs(21), "DRAIN_DELAY + DRAIN_TIMEOUT, and not {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(21), "the shutdown took {:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_of_a_stranger_hold_up_nobody() {
+async fn requests_of_a_stranger_do_not_delay_users() {
     let (node, ada, conversation, _) = start().await;
     let invalid = format!("{{ {} }}", "a { b } ".repeat(400));
     for query in ["{ __schema { types { name fields { name type { name } } } } }", &invalid] {

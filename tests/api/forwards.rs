@@ -1,4 +1,4 @@
-//! Messages that are forwarded.
+//! Forwarding messages.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn messages_are_forwarded_to_several_conversations_in_order() {
 }
 
 #[tokio::test]
-async fn all_is_forwarded_or_nothing() {
+async fn a_forward_with_any_invalid_message_or_target_forwards_nothing() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (mine, theirs) = (ada.create_group("Mine", &[]).await, bob.create_group("Theirs", &[]).await);

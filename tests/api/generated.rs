@@ -1,4 +1,4 @@
-//! Files that follow from the code. `make generate` rewrites them, and here they are held to it.
+//! Files that are generated from the code must be up to date. `make generate` rewrites them.
 
 use std::fs;
 use std::path::Path;
@@ -17,31 +17,31 @@ fn generated(place: &str, content: &str) {
 }
 
 #[test]
-fn generated_schema() {
+fn schema_graphql_is_up_to_date() {
     generated("schema.graphql", &parlance::graphql::sdl());
 }
 
 #[test]
-fn generated_env_example() {
+fn env_example_is_up_to_date() {
     generated(".env.example", &parlance::config::env_example());
 }
 
 #[test]
-fn generated_settings_table() {
+fn settings_table_is_up_to_date() {
     generated("docs/configuration.md", &parlance::config::settings_table());
 }
 
 #[test]
-fn generated_limits_table() {
+fn limits_table_is_up_to_date() {
     generated("docs/limits.md", &parlance::config::limits_table());
 }
 
 #[test]
-fn generated_error_table() {
+fn error_table_is_up_to_date() {
     generated("docs/errors.md", &ErrorCode::table());
 }
 
 #[test]
-fn generated_metrics_table() {
+fn metrics_table_is_up_to_date() {
     generated("docs/metrics.md", &Metrics::table());
 }

@@ -1,4 +1,4 @@
-//! Groups: what is set for them, who is added, and who owns them.
+//! Groups: their settings, participants, roles and owner.
 
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl as _;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Node, TestDatabase, User};
 
 #[tokio::test]
-async fn a_new_title_is_told_to_all_and_in_the_history() {
+async fn a_new_title_sends_events_and_adds_a_system_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Engines", &[&bob]).await;
@@ -23,7 +23,7 @@ async fn a_new_title_is_told_to_all_and_in_the_history() {
     }
     assert_eq!(bob.told(&group).await, [json!(["TITLE_CHANGED", ada.id, null, "Looms"])]);
 
-    // What is as it was already is heard of by nobody; a topic alone is no SYSTEM message.
+    // Unchanged values cause no event. A changed topic adds no SYSTEM message.
     ada.update_group(&group, json!({"title": "Looms", "topic": "and engines", "historyVisible": true})).await.data();
     ada.update_group(&group, json!({"title": null})).await.data();
     let data = ada.update_group(&group, json!({"topic": null})).await.data();
@@ -41,7 +41,7 @@ async fn a_new_title_is_told_to_all_and_in_the_history() {
 }
 
 #[tokio::test]
-async fn who_is_added_has_the_group_on_all_devices_and_nothing_unread_of_before() {
+async fn a_new_participant_gets_the_group_on_all_devices_and_no_unread_history() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Growing", &[&bob]).await;
@@ -49,7 +49,7 @@ async fn who_is_added_has_the_group_on_all_devices_and_nothing_unread_of_before(
     let mut devices = [cem.inbox().await, cem.inbox().await];
     let mut others = bob.inbox().await;
 
-    // Who is there already is no error, and is told of by nothing.
+    // Users who are participants already are no error and cause no event.
     let data = ada.add_participants(&group, &[&bob, &cem, &cem, &ada]).await.data();
     assert_eq!(data["addParticipants"]["conversation"]["participantCount"], 3);
     for inbox in &mut devices {
@@ -66,7 +66,7 @@ async fn who_is_added_has_the_group_on_all_devices_and_nothing_unread_of_before(
     assert_eq!(others.message().await["number"], 2);
     assert_eq!(cem.told(&group).await, [json!(["PARTICIPANT_JOINED", ada.id, cem.id, null])]);
     let unread = cem.unread(&group).await;
-    assert!(unread <= 1, "that they have come at most, and nothing of before");
+    assert!(unread <= 1, "at most the SYSTEM message of the join is unread");
     ada.send(&group, "after").await;
     assert_eq!(cem.unread(&group).await, unread + 1);
     ada.add_participants(&group, &[&bob, &cem]).await.data();
@@ -75,7 +75,7 @@ async fn who_is_added_has_the_group_on_all_devices_and_nothing_unread_of_before(
 }
 
 #[tokio::test]
-async fn many_who_are_added_at_once_are_one_message() {
+async fn adding_more_than_ten_participants_adds_one_system_message() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut users = Vec::new();
@@ -92,7 +92,7 @@ async fn many_who_are_added_at_once_are_one_message() {
 }
 
 #[tokio::test]
-async fn a_group_takes_no_more_than_it_may_and_nobody_unknown() {
+async fn adding_participants_respects_the_maximum_size_and_refuses_unknown_users() {
     let node = Node::build().flag("--max-group-size=3").start_alone().await;
     let (ada, bob, cem, dora) = (
         node.register("ada").await,
@@ -110,14 +110,14 @@ async fn a_group_takes_no_more_than_it_may_and_nobody_unknown() {
     assert_eq!(ada.roles(&group).await.len(), 2);
     ada.add_ids(&group, json!([])).await.data();
     assert_eq!(ada.told(&group).await, [""; 0]);
-    // Of those who are added at the same instant as many get in as have room.
+    // Concurrent additions do not exceed the maximum size.
     let answers = join_all([&cem, &dora].map(async |user| ada.add_participants(&group, &[user]).await)).await;
     assert_eq!(answers.iter().filter(|answer| answer.body.get("errors").is_some()).count(), 1);
     assert_eq!(ada.roles(&group).await.len(), 3);
 }
 
 #[tokio::test]
-async fn a_role_is_told_of_and_an_owner_hands_over() {
+async fn role_changes_add_system_messages_and_an_owner_can_hand_over() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;
@@ -127,7 +127,7 @@ async fn a_role_is_told_of_and_an_owner_hands_over() {
     for kind in ["MembershipUpdated", "ConversationUpdated", "MessageAdded"] {
         assert_eq!(inbox.next().await["__typename"], kind);
     }
-    // The same again changes nothing.
+    // Setting the same role again changes nothing.
     ada.set_role(&group, &bob, "ADMIN").await.data();
     let data = ada.set_role(&group, &bob, "OWNER").await.data();
     assert_eq!(data["setParticipantRole"]["conversation"]["viewerMembership"]["role"], "ADMIN");
@@ -143,7 +143,7 @@ async fn a_role_is_told_of_and_an_owner_hands_over() {
         roles
     };
     assert_eq!(sorted().await, roles(["ADMIN", "OWNER", "MEMBER"]));
-    // An owner stays the owner until there is another.
+    // An owner cannot give up the role without a successor.
     for role in ["ADMIN", "MEMBER"] {
         assert_eq!(bob.set_role(&group, &bob, role).await.violations(), ["role"]);
     }
@@ -157,7 +157,7 @@ async fn a_role_is_told_of_and_an_owner_hands_over() {
 }
 
 #[tokio::test]
-async fn there_is_one_owner_whatever_happens_at_once() {
+async fn concurrent_changes_of_ownership_leave_exactly_one_owner() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut users = Vec::new();
@@ -175,7 +175,7 @@ async fn there_is_one_owner_whatever_happens_at_once() {
         assert_eq!(owners.len(), 1, "{owners:?}");
         owners[0].0.clone()
     };
-    // The owner hands over and goes at the same instant: the next one then, or Ada, who is an admin.
+    // The owner hands over and leaves at once. The new owner is `next`, or Ada, who is an admin.
     let first = owner().await;
     let first = users.iter().find(|user| user.id == first).unwrap();
     let next = users.iter().find(|user| user.id != first.id).unwrap();
@@ -184,7 +184,7 @@ async fn there_is_one_owner_whatever_happens_at_once() {
 }
 
 #[tokio::test]
-async fn a_successor_is_the_longest_standing_admin_and_told_of() {
+async fn an_admin_becomes_the_owner_when_the_owner_leaves() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Handing over", &[&bob]).await;
@@ -214,7 +214,7 @@ async fn rows(database: &TestDatabase, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn the_last_one_to_leave_takes_the_group_along() {
+async fn a_group_is_deleted_when_its_last_participant_leaves() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -238,7 +238,7 @@ async fn the_last_one_to_leave_takes_the_group_along() {
         assert_eq!(user.try_send(&group, "anybody?", None).await.code(), "NOT_FOUND");
         assert_eq!(user.join(&invite["code"]).await.code(), "NOT_FOUND");
     }
-    // The writer and the log go on.
+    // The writer and the log still work.
     let next = ada.create_group("Next", &[&bob]).await;
     assert_eq!(ada.send(&next, "hello").await["number"], 1);
     assert_eq!(devices[0].message().await["body"], "hello");

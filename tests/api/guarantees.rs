@@ -1,11 +1,11 @@
-//! docs/guarantees.md names the tests that hold what it says, and each of them is there.
+//! Every test that docs/guarantees.md names must exist.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn each_guarantee_is_held_by_tests_that_exist() {
+fn each_guarantee_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
     let tests = tests();
@@ -14,7 +14,7 @@ fn each_guarantee_is_held_by_tests_that_exist() {
     for row in rows.into_iter().filter(|row| !row.ends_with("| held by |")) {
         let (_, held_by) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
         let names: Vec<_> = held_by.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "no test holds: {row}");
+        assert!(!names.is_empty(), "this guarantee names no test: {row}");
         for name in names {
             let exists = match name.split_once(": ") {
                 Some((file, title)) => {
@@ -22,14 +22,14 @@ fn each_guarantee_is_held_by_tests_that_exist() {
                 }
                 None => tests.iter().any(|test| test == name),
             };
-            assert!(exists, "there is no test {name}");
+            assert!(exists, "the test {name} does not exist");
         }
         guarantees += 1;
     }
     assert!(guarantees > 15, "only {guarantees} rows were found");
 }
 
-/// The tests of this program; one that runs over either adapter counts as one.
+/// The names of all tests of this program. A test that runs over memory and over Redis counts once.
 fn tests() -> Vec<String> {
     let output = Command::new(std::env::current_exe().unwrap()).args(["--list", "--format", "terse"]).output().unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! What newcomers see of a group's history, by each way in.
+//! The history of a group, as participants see it who join later.
 
 use parlance::ids::{ConversationId, MessageId};
 use parlance::log::Change;
@@ -27,7 +27,7 @@ async fn node_of(user: &User, message: &Value) -> Value {
     user.query("query ($id: ID!) { node(id: $id) { id } }", json!({"id": message["id"]})).await["node"]["id"].clone()
 }
 
-/// A group that hides what was before, with two messages in it.
+/// A group that hides its history from new participants, with two messages in it.
 async fn hiding(ada: &User, others: &[&User]) -> (String, Vec<Value>) {
     let group = ada.create_group("Fresh start", others).await;
     ada.update_group(&group, json!({"historyVisible": false})).await.data();
@@ -36,7 +36,7 @@ async fn hiding(ada: &User, others: &[&User]) -> (String, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn a_newcomer_sees_all_unless_the_group_says_otherwise() {
+async fn new_participants_see_the_history_unless_the_group_hides_it() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let create = "mutation ($input: CreateGroupInput!) { createGroup(input: $input) {
@@ -50,7 +50,7 @@ async fn a_newcomer_sees_all_unless_the_group_says_otherwise() {
         ada.send(group, "before").await;
         ada.add_participants(group, &[&bob]).await.data();
         assert_eq!(numbers(&page(&bob, group, json!({})).await), seen);
-        // What is said later concerns who comes later.
+        // A change of `historyVisible` affects only later participants.
         ada.update_group(group, json!({"historyVisible": visible == json!(false)})).await.data();
         ada.add_participants(group, &[&cem]).await.data();
         assert_eq!(numbers(&page(&bob, group, json!({"first": 1})).await), seen[..1]);
@@ -63,7 +63,7 @@ async fn a_newcomer_sees_all_unless_the_group_says_otherwise() {
 }
 
 #[tokio::test]
-async fn what_is_hidden_is_no_page_no_node_and_no_receipt() {
+async fn hidden_messages_appear_in_no_page_node_or_receipt() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let (group, sent) = hiding(&ada, &[&bob]).await;
@@ -77,7 +77,7 @@ async fn what_is_hidden_is_no_page_no_node_and_no_receipt() {
         assert_eq!(seen["messages"]["pageInfo"]["hasPreviousPage"], false);
         assert_eq!(seen["lastMessage"]["number"], 4);
     }
-    // Cursors are everybody's: one that leads there shows nothing.
+    // Cursors are the same for all users. A cursor of a hidden message shows no hidden messages.
     let theirs = page(&bob, &group, json!({"first": 1})).await;
     let cursor = &theirs["messages"]["pageInfo"]["endCursor"];
     assert_eq!(numbers(&page(&cem, &group, json!({"first": 1, "after": cursor})).await), [3]);
@@ -102,15 +102,15 @@ async fn what_is_hidden_is_no_page_no_node_and_no_receipt() {
     assert_eq!(numbers(listed), [3, 4]);
     assert_eq!(listed["viewerMembership"]["lastReadMessage"], Value::Null);
     let unread = cem.unread(&group).await;
-    assert!((1..=2).contains(&unread), "the newest, and at most that they have come: {unread}");
+    assert!((1..=2).contains(&unread), "the newest message, and at most the SYSTEM message of the join: {unread}");
     assert_eq!(viewer["unreadCount"], unread);
     cem.mark_read(&last).await.data();
     assert_eq!(cem.unread(&group).await, 0);
 }
 
-/// The same document, asked by those who see all and by those who do not.
+/// Users who see the whole history, and a user who does not, subscribe with the same document.
 #[tokio::test]
-async fn what_is_hidden_does_not_come_by_what_is_rendered_for_all() {
+async fn shared_renderings_show_no_hidden_messages() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let (group, _) = hiding(&ada, &[&bob]).await;
@@ -125,7 +125,7 @@ async fn what_is_hidden_does_not_come_by_what_is_rendered_for_all() {
         assert_eq!(socket.receive().await["type"], "pong");
         sockets.push(socket);
     }
-    // Rendered for all while nothing is hidden from anybody.
+    // All share this rendering, because the history is hidden from no participant yet.
     ada.send(&group, "three").await;
     for socket in &mut sockets[..2] {
         socket.receive_of("it").await;
@@ -140,9 +140,9 @@ async fn what_is_hidden_does_not_come_by_what_is_rendered_for_all() {
     }
 }
 
-/// As by an edit or a reaction.
+/// The test records the change itself, as an edit or a reaction would.
 #[tokio::test]
-async fn a_change_of_what_is_hidden_is_not_heard_of() {
+async fn changes_of_hidden_messages_are_not_delivered() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let (group, sent) = hiding(&ada, &[&bob]).await;
@@ -169,9 +169,9 @@ async fn a_change_of_what_is_hidden_is_not_heard_of() {
     assert_eq!(kinds, ["MessageUpdated", "MessageAdded"]);
 }
 
-/// Whoever comes back is a newcomer: what was missed of the time before stays hidden.
+/// A participant who rejoins counts as a new one, so missed messages from before stay hidden.
 #[tokio::test]
-async fn who_comes_back_catches_up_from_there_only() {
+async fn a_participant_who_rejoins_catches_up_without_hidden_messages() {
     let node = Node::build().flag("--catch-up-page=2").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     for visible in [false, true] {

@@ -1,4 +1,4 @@
-//! GraphQL over HTTP beyond single POSTs: GET, lists, and what browsers and proxies ask.
+//! GraphQL over HTTP beyond single POST requests: GET, batches, preflight checks, CORS, compression and caching.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::http::{VERSION, asked, by_hash, code, get, header, post, sen
 use crate::support::{Node, Socket};
 
 #[tokio::test]
-async fn what_a_browser_could_send_unasked_is_refused() {
+async fn requests_that_browsers_send_without_a_preflight_are_refused() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let bare = || get(&node, &[("query", VERSION)]);
@@ -36,7 +36,7 @@ async fn what_a_browser_could_send_unasked_is_refused() {
 }
 
 #[tokio::test]
-async fn json_is_utf_8() {
+async fn request_bodies_must_be_json_in_utf_8() {
     let node = Node::start().await;
     let body = json!({"query": VERSION}).to_string();
     for (content_type, status) in [
@@ -56,7 +56,7 @@ async fn json_is_utf_8() {
 }
 
 #[tokio::test]
-async fn a_list_of_operations_gets_a_list_of_answers() {
+async fn a_batch_of_operations_gets_a_list_of_answers() {
     let node = Node::build().flag("--operation-max-batch=3").start_alone().await;
     let ada = node.register("ada").await;
     let operation = |query: &str| json!({"query": query});
@@ -95,7 +95,7 @@ async fn introspection_and_suggestions_can_be_turned_off() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_as_the_client_likes() {
+async fn answers_are_compressed_with_the_accepted_encoding() {
     let node = Node::start().await;
     let query = json!({"query": "{ __schema { types { name description } } }"});
     let plain = post(&node, &query).send().await.unwrap();
@@ -109,7 +109,7 @@ async fn answers_are_compressed_as_the_client_likes() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_may_ask_where_the_settings_say_so() {
+async fn only_pages_of_configured_origins_may_send_requests() {
     let open = Node::build().flag("--cors-origins=*").start_alone().await;
     let loopback = Node::start().await;
     let listed = Node::build().flag("--cors-origins=https://chat.example.org,https://b.example").start_alone().await;
@@ -132,7 +132,7 @@ async fn pages_of_other_origins_may_ask_where_the_settings_say_so() {
     {
         let answer = preflight(&listed, origin).await.unwrap();
         assert_eq!(header(&answer, "access-control-allow-origin"), if allowed { origin } else { "" });
-        // A browser asks nobody before it opens a socket.
+        // A browser sends no preflight before it opens a WebSocket, so the server checks the origin of the upgrade.
         let upgrade =
             listed.http.get(listed.url("/graphql")).headers(Socket::upgrade_headers()).header("origin", origin);
         assert_eq!(upgrade.send().await.unwrap().status(), if allowed { 101 } else { 403 });
@@ -142,9 +142,9 @@ async fn pages_of_other_origins_may_ask_where_the_settings_say_so() {
     assert_eq!(upgrade.send().await.unwrap().status(), 101);
 }
 
-/// Only what is the same for everybody may be kept by a cache between.
+/// A shared cache may store only answers that are the same for all users.
 #[tokio::test]
-async fn caches_keep_what_nobody_is_signed_in_for() {
+async fn only_successful_anonymous_queries_are_cacheable() {
     let node = Node::build().flag("--public-max-age=7").start_alone().await;
     let ada = node.register("ada").await;
     for (request, expected) in [

@@ -1,4 +1,4 @@
-//! STUN and TURN: what a client is told, and that coturn, as Debian has it, takes the credentials and no others.
+//! STUN and TURN: the servers and credentials that clients get. coturn, as Debian ships it, checks the credentials.
 
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
@@ -26,21 +26,21 @@ async fn credentials(user: &User) -> (String, String) {
     (text("username"), text("credential"))
 }
 
-/// When a username says that it ends, and whose it is.
+/// The expiry time and the user id in a TURN username.
 fn parsed(username: &str) -> (DateTime<Utc>, &str) {
     let (end, user) = username.split_once(':').unwrap();
     (DateTime::from_timestamp(end.parse().unwrap(), 0).unwrap(), user)
 }
 
 #[tokio::test]
-async fn a_server_with_none_names_none() {
+async fn the_list_of_ice_servers_is_empty_by_default() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     assert_eq!(ice_servers(&ada).await, [json!(null); 0]);
 }
 
 #[tokio::test]
-async fn stun_is_for_everybody_and_turn_by_credentials_of_ones_own() {
+async fn stun_has_no_credentials_and_turn_has_credentials_for_each_user() {
     let node = Node::build()
         .flag("--stun-urls=stun:one.example:3478,stun:two.example")
         .flag("--turn-urls=turn:one.example:3478?transport=udp,turns:one.example:443?transport=tcp")
@@ -66,7 +66,7 @@ async fn stun_is_for_everybody_and_turn_by_credentials_of_ones_own() {
 }
 
 #[tokio::test]
-async fn only_who_is_signed_in_gets_them() {
+async fn ice_servers_require_a_signed_in_user() {
     let node = Node::build().flag("--stun-urls=stun:one.example").start_alone().await;
     let ada = node.register("ada").await;
     assert_eq!(node.call(None, ICE_SERVERS, json!({})).await.code(), "UNAUTHENTICATED");
@@ -75,7 +75,7 @@ async fn only_who_is_signed_in_gets_them() {
 }
 
 #[tokio::test]
-async fn coturn_takes_the_credentials_and_neither_expired_nor_forged_ones() {
+async fn coturn_accepts_valid_credentials_and_refuses_expired_and_forged_ones() {
     let coturn = Coturn::start().await;
     let node = coturn.node(Clock::system()).await;
     let ada = node.register("ada").await;
@@ -84,11 +84,11 @@ async fn coturn_takes_the_credentials_and_neither_expired_nor_forged_ones() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("Total lost packets 0 "), "{}", text(&output));
 
-    // Those that a node made whose clock is two hours behind.
+    // Expired credentials, from a node whose clock is two hours behind.
     let late = coturn.node(Clock::off_by(TimeDelta::hours(-2))).await;
     let eve = late.register("eve").await;
     let (expired, of_expired) = credentials(&eve).await;
-    // An hour more on the same credential, another user on it, and a secret that is a guess.
+    // Forged ones: a later expiry time, another user, and the credential of another username.
     let (end, whose) = parsed(&username);
     let longer = format!("{}:{whose}", end.timestamp() + 3600);
     let other = format!("{}:{}", end.timestamp(), eve.id);
@@ -120,7 +120,7 @@ impl Coturn {
             .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--allow-loopback-peers"])
             .args(["--verbose", "--log-file=stdout", "--simple-log", "--pidfile=/dev/null"])
             .args([format!("--static-auth-secret={SECRET}"), format!("--listening-port={port}")]);
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("turnserver, of coturn");
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("turnserver from coturn");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let listening = async {
             while let Some(line) = lines.next_line().await.unwrap() {
@@ -131,18 +131,18 @@ impl Coturn {
             panic!("turnserver has ended");
         };
         timeout(PATIENCE, listening).await.expect("turnserver listens");
-        // What it says further is read, for it waits where it cannot write.
+        // Reads the rest of the output, because turnserver blocks when its pipe is full.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { port, _process: process }
     }
 
-    /// A node whose clients are sent to it.
+    /// A node that gives its clients this TURN server.
     async fn node(&self, clock: Clock) -> Node {
         let url = format!("--turn-urls=turn:127.0.0.1:{}?transport=udp", self.port);
         Node::build().clock(clock).flag(&url).flag(&format!("--turn-secret={SECRET}")).start_alone().await
     }
 
-    /// Two clients in one, who send each other a packet by it.
+    /// Runs a program with two clients that send each other a packet through the TURN server.
     async fn relay(&self, username: &str, credential: &str) -> Output {
         let mut command = Command::new("turnutils_uclient");
         command.args(["-y", "-c", "-n", "1", "-m", "1", "-u", username, "-w", credential]);

@@ -1,9 +1,9 @@
-//! Imports run one way, as docs/ARCHITECTURE.md draws it.
+//! Modules import in one direction only, as docs/ARCHITECTURE.md shows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each may import what stands in a later row, and nothing else.
+/// A module may import only modules of later rows. Modules of the last row may also import each other.
 const ROWS: [&[&str]; 6] = [
     &["http"],
     &["graphql"],
@@ -28,7 +28,7 @@ fn imported(line: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_module_imports_to_the_right_only() {
+fn modules_import_only_modules_of_later_rows() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut seen = 0;
     for path in sources(&root) {
@@ -40,26 +40,26 @@ fn every_module_imports_to_the_right_only() {
         let own = row(module).unwrap_or_else(|| panic!("src/{module} has no row in this test"));
         for line in fs::read_to_string(&path).unwrap().lines() {
             for other in imported(line) {
-                // Macros of the crate's root are exported under no module.
+                // Macros must be imported by their module too, because an item of the crate's root has no row.
                 let Some(theirs) = row(other) else { panic!("{}: unknown crate::{other}", place.display()) };
                 assert!(module == other || theirs > own || own == 5, "{} imports crate::{other}", place.display());
                 seen += 1;
             }
         }
     }
-    assert!(seen > 100, "only {seen} imports were seen: does the test still read them?");
+    assert!(seen > 100, "only {seen} imports were found: check that the test still parses them");
 }
 
 #[test]
-fn only_main_knows_anyhow_and_the_domain_knows_no_transport() {
+fn only_the_command_line_uses_anyhow_and_the_domain_uses_no_transport() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in sources(&root) {
         let place = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let main = place.starts_with("main") || place.starts_with("cli") || place.starts_with("bin");
-        assert!(main || !text.contains("anyhow"), "{place} knows anyhow");
+        assert!(main || !text.contains("anyhow"), "{place} uses anyhow");
         for foreign in ["async_graphql", "axum", "redis::"] {
-            assert!(!place.starts_with("domain") || !text.contains(foreign), "{place} knows {foreign}");
+            assert!(!place.starts_with("domain") || !text.contains(foreign), "{place} uses {foreign}");
         }
     }
 }

@@ -28,7 +28,7 @@ async fn revoke(by: &User, invite: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn who_has_a_code_sees_the_group_and_joins_it() {
+async fn an_invite_code_shows_a_preview_and_lets_users_join() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Open house", &[&bob]).await;
@@ -41,7 +41,7 @@ async fn who_has_a_code_sees_the_group_and_joins_it() {
     assert!(code.len() >= 22 && code.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)), "{code}");
     assert_ne!(invite(&ada, &group, json!({})).await["code"], made["code"]);
 
-    // Before joining: what the code shows, and nothing else.
+    // Before the join, the code shows a preview and nothing else.
     let data = preview(&cem, &made["code"]).await.data();
     assert_eq!(data["invite"], json!({"title": "Open house", "participantCount": 2}));
     let query = "query ($id: ID!) { conversation(id: $id) { id } }";
@@ -56,12 +56,12 @@ async fn who_has_a_code_sees_the_group_and_joins_it() {
             assert_eq!(inbox.next().await["__typename"], kind);
         }
     }
-    // Two invites, then the joining.
+    // Events of the two invites, then of the join.
     for kind in ["ConversationUpdated", "ConversationUpdated", "ConversationUpdated", "MessageAdded"] {
         assert_eq!(others.next().await["__typename"], kind);
     }
     assert_eq!(bob.told(&group).await, [json!(["PARTICIPANT_JOINED", cem.id, null, null])]);
-    // Who is in already uses nothing.
+    // A join of a participant does not use the invite.
     cem.join(&made["code"]).await.data();
     ada.join(&made["code"]).await.data();
     assert_eq!(uses(&ada, &made).await, 1);
@@ -70,7 +70,7 @@ async fn who_has_a_code_sees_the_group_and_joins_it() {
 }
 
 #[tokio::test]
-async fn an_invite_is_seen_by_those_who_may_invite() {
+async fn only_users_who_may_invite_see_and_revoke_invites() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;
@@ -83,7 +83,7 @@ async fn an_invite_is_seen_by_those_who_may_invite() {
     for user in [&cem, &stranger] {
         assert_eq!(revoke(user, &made).await.code(), "NOT_FOUND");
     }
-    // Who is no admin any more is a member like others.
+    // A former admin has only the permissions of a member.
     ada.set_role(&group, &bob, "MEMBER").await.data();
     assert_eq!(uses(&bob, &made).await, Value::Null);
     assert_eq!(revoke(&bob, &made).await.code(), "NOT_FOUND");
@@ -93,7 +93,7 @@ async fn an_invite_is_seen_by_those_who_may_invite() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_no_good_lets_nobody_in() {
+async fn expired_used_up_revoked_and_unknown_codes_are_refused() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Closed", &[]).await;
@@ -104,7 +104,7 @@ async fn a_code_that_is_no_good_lets_nobody_in() {
         invite(&ada, &group, json!({"expiresAt": Clock::system().now() + TimeDelta::hours(1), "maxUses": 9})).await;
     revoke(&ada, &revoked).await.data();
     bob.join(&once["code"]).await.data();
-    // A join whose answer was lost is tried again.
+    // A repeated join succeeds, because the answer to the first one may be lost.
     bob.join(&once["code"]).await.data();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let codes = [&soon["code"], &once["code"], &revoked["code"]];
@@ -128,7 +128,7 @@ async fn a_code_that_is_no_good_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn of_many_who_join_at_once_as_many_get_in_as_may() {
+async fn concurrent_joins_never_exceed_max_uses() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Five seats", &[]).await;
@@ -142,7 +142,7 @@ async fn of_many_who_join_at_once_as_many_get_in_as_may() {
     assert_eq!(ada.roles(&group).await.len(), 6);
     let query = "query ($id: ID!) { conversation(id: $id) { participantCount } }";
     assert_eq!(ada.query(query, json!({"id": group})).await["conversation"]["participantCount"], 6);
-    // One user on many devices at once uses one.
+    // Concurrent joins of one user count as one use.
     let more = invite(&ada, &group, json!({"maxUses": 5})).await;
     let last = node.register("last").await;
     for answer in join_all((0..10).map(|_| last.join(&more["code"]))).await {
@@ -152,7 +152,7 @@ async fn of_many_who_join_at_once_as_many_get_in_as_may() {
 }
 
 #[tokio::test]
-async fn a_full_group_refuses_and_nothing_is_used() {
+async fn a_refused_join_of_a_full_group_does_not_use_the_invite() {
     let node = Node::build().flag("--max-group-size=2").start_alone().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Two", &[]).await;

@@ -1,7 +1,7 @@
-"""Asks a running server what schemathesis makes up from its own schema; scripts/fuzz-api starts one and calls this.
+"""Sends a running server requests that schemathesis generates from its schema; scripts/fuzz-api starts the server.
 
-Every field of Query and Mutation is asked with arguments that fit the schema and with some that do not, signed in and
-not. Whatever comes, an answer must be GraphQL, and never a failure of the server's own.
+Each field of Query and Mutation gets arguments that fit the schema and some that do not, signed in and anonymous.
+Every answer must be GraphQL, and none may be an internal error.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
 from schemathesis.graphql import nodes
 
-# The scalars of the API, in the forms that it reads and some that it must refuse.
+# Values of the API's scalars: valid ones, and some that the server must refuse.
 schemathesis.graphql.scalar(
     "DateTime",
     st.one_of(st.datetimes().map(lambda moment: moment.isoformat() + "Z"), st.datetimes().map(str), st.text()).map(
@@ -28,14 +28,14 @@ schemathesis.graphql.scalar(
     ),
 )
 
-# Where nothing is away, nothing may answer that it is.
+# All services run during the test, so UNAVAILABLE is a defect as well.
 FORBIDDEN_CODES = ("INTERNAL_SERVER_ERROR", "UNAVAILABLE")
-# So many of a hundred answers to a signed-in user must have data: below that the requests no longer get to resolvers.
+# Minimum percentage of answers to a signed-in user that have data. Below it, too few requests reach the resolvers.
 MIN_WITH_DATA = 40
-# How often a random argument gives way to one that means something.
+# Probability with which a meaningful value replaces a random argument.
 MEANINGFUL = 0.8
 MAX_SHOWN_FAILURES = 10
-# One grey pixel.
+# A picture of one grey pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 )
@@ -47,7 +47,7 @@ class Api:
     def __init__(self, url):
         self.url = url
         self.session = requests.Session()
-        # Proxies of the environment are not for a server on this machine.
+        # The server runs on this machine, so the proxies of the environment do not apply.
         self.session.trust_env = False
 
     def send(self, document, token=None):
@@ -55,12 +55,12 @@ class Api:
         return self.session.post(self.url, json={"query": document}, headers=headers, timeout=60)
 
     def put(self, upload, body):
-        """Sends bytes as the payload of an upload says."""
+        """Uploads bytes to the URL of an upload's payload, with its method and headers."""
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         self.session.request(upload["method"], upload["url"], data=body, headers=headers, timeout=60).raise_for_status()
 
     def ask(self, document, token=None):
-        """The data of an answer that cannot have errors."""
+        """Sends a document that must succeed. Returns its data."""
         answer = self.send(document, token).json()
         if "errors" in answer:
             raise RuntimeError(f"{document} got {answer}")
@@ -68,7 +68,7 @@ class Api:
 
 
 class Person:
-    """An account with something to see: conversations, messages, and the ids and cursors of both."""
+    """An account with data to query: conversations, messages, uploads and calls, with their ids and cursors."""
 
     PASSWORD = "a loom of one's own, 1929"
 
@@ -83,12 +83,12 @@ class Person:
         self.friends, self.names = [self.id], [name]
         self.conversations, self.messages, self.participants, self.requests = [], [], [], []
         self.invites, self.codes, self.scheduled = [], [], []
-        # A group from which the friend is banned, and the friend.
+        # A group from which the friend is banned, and the id of the friend.
         self.bans, self.banned = [], []
-        # READY, and uploaded but not completed.
+        # READY attachments, and uploads that are not completed.
         self.pictures, self.uploads = [], []
         self.calls, self.devices, self.caller = [], [], None
-        # By the name of the connection's field.
+        # Cursors by the name of the connection's field.
         self.cursors = collections.defaultdict(list)
         if friend:
             self.meet(api, friend)
@@ -160,8 +160,8 @@ class Person:
         self.bans, self.banned = [group], [friend.id]
 
     def call(self, api, friend):
-        """One call rings for the person, and they are in another one with the friend. Whoever calls leaves their call of
-        before."""
+        """Puts the person into a call with the friend, and lets a second call ring for the person. Each caller leaves
+        the former call first."""
         stranger = friend.caller = friend.caller or Person(api, f"{friend.name}caller")
         opened = f'mutation {{ openDirectConversation(input: {{userId: "{self.id}"}}) {{ conversation {{ id }} }} }}'
         theirs = api.ask(opened, stranger.token)["openDirectConversation"]["conversation"]["id"]
@@ -187,8 +187,8 @@ class Person:
 
 
 class People:
-    """Who asks. An operation that did something is the last that a person asks: it may have ended their session or
-    changed their password, and everybody after would only be told that they are not signed in."""
+    """The accounts that send the requests. A mutation that had an effect may have ended the session or changed the
+    password of its account, so a new account sends the next request."""
 
     def __init__(self, api):
         self.api = api
@@ -210,7 +210,7 @@ def in_days(days):
 
 
 def meaningful(field, name, person, random):
-    """A value for the field's argument, or member of an input, of that name; None where any will do."""
+    """A meaningful value for the argument or input field of this name, or None if a random value will do."""
     unique = f"{random.getrandbits(40):010x}"
     values = {
         "after": [None, *person.cursors[field]],
@@ -275,7 +275,7 @@ def meaningful(field, name, person, random):
 
 
 class Meaning(graphql.Visitor):
-    """Puts what exists in the place of most random arguments, so that resolvers have something to resolve."""
+    """Replaces most random arguments by values that exist, so that the resolvers find data."""
 
     def __init__(self, types, person, random):
         super().__init__()
@@ -283,7 +283,7 @@ class Meaning(graphql.Visitor):
         self.fields = []
 
     def enter_field(self, node, *_):
-        """A client pages in one direction."""
+        """Removes the arguments of one direction if the field has both, because a client pages in one direction."""
         self.fields.append(node.name.value)
         names = {argument.name.value for argument in node.arguments or ()}
         if {"first", "last"} <= names and self.random.random() < MEANINGFUL:
@@ -296,14 +296,14 @@ class Meaning(graphql.Visitor):
         self.fields.pop()
 
     def enter_object_value(self, node, *_):
-        """An input of which exactly one member is taken, which the generator does not know of."""
+        """Keeps one field of a oneOf input, because the generator does not know that only one is allowed."""
         input_type = graphql.get_named_type(self.types.get_input_type())
         if getattr(input_type, "is_one_of", False) and len(node.fields or ()) > 1 and self.random.random() < MEANINGFUL:
             return dataclasses.replace(node, fields=(self.random.choice(node.fields),))
         return None
 
     def replace(self, node, *_):
-        # An object is made up member by member.
+        # The fields of an input object are replaced one by one.
         if graphql.is_input_object_type(graphql.get_named_type(self.types.get_input_type())):
             return None
         value = meaningful(self.fields[-1], node.name.value, self.person, self.random)
@@ -323,7 +323,7 @@ def with_meaning(document, schema, person, random):
 
 
 class Report:
-    """What came back."""
+    """Counts the answers and collects the failures."""
 
     def __init__(self):
         self.failures = []
@@ -332,50 +332,50 @@ class Report:
         self.codes = collections.Counter()
 
     def record(self, label, kind, document, response):
-        """Returns whether the operation did something."""
+        """Records an answer. Returns whether the operation may have had an effect."""
 
         def fail(why):
             self.failures.append(f"{label}, {kind}: {why}\n  {document!r}\n  {response.status_code} {response.text}")
 
         self.answers[label, kind] += 1
         if response.status_code >= 500:
-            fail("a failure of the server's own")
+            fail("an internal error")
         try:
             answer = response.json()
             errors, data = answer.get("errors", []), answer.get("data")
             codes = [error["extensions"]["code"] for error in errors]
         except (ValueError, AttributeError, KeyError):
-            fail("not an answer of GraphQL, or an error without a code")
+            fail("not a GraphQL answer, or an error without a code")
             return True
         self.codes.update(codes)
         if any(code in FORBIDDEN_CODES for code in codes):
-            fail("an error that only a defect has")
+            fail("an error code that shows a defect")
         if not errors and data is None:
             fail("neither data nor errors")
         if kind == "invalid" and not errors:
-            fail("what does not fit the schema was taken")
+            fail("the server accepted a request that does not fit the schema")
         found = data is not None and any(value is not None for value in data.values())
         self.with_data[label, kind] += found
-        # An error below the operation's own field is about the payload: the operation itself is done.
+        # An error with a longer path is in the payload, so the operation itself has succeeded.
         return data is not None or any(len(error.get("path", [])) > 1 for error in errors)
 
     def total(self, counter, kind):
         return sum(count for (_, its_kind), count in counter.items() if its_kind == kind)
 
     def judge(self, labels):
-        """Prints the summary; returns whether all is well."""
+        """Prints the summary. Returns whether there were no failures."""
         for label in labels:
             kinds = ("signed in", "anonymous", "invalid")
             counts = [f"{kind} {self.with_data[label, kind]}/{self.answers[label, kind]}" for kind in kinds]
             print(f"  {label:34} {', '.join(counts)}")
         print("  errors: " + ", ".join(f"{code} {count}" for code, count in self.codes.most_common()))
         asked, found = (self.total(counter, "signed in") for counter in (self.answers, self.with_data))
-        print(f"{sum(self.answers.values())} requests; {found} of {asked} to a signed-in user had data")
+        print(f"{sum(self.answers.values())} requests; {found} of {asked} answers to a signed-in user had data")
         if found * 100 < asked * MIN_WITH_DATA:
             self.failures.append(f"only {found} of {asked} answers to a signed-in user had data")
         for label in labels:
             if not self.with_data[label, "signed in"]:
-                self.failures.append(f"{label} never had data: does meaningful() know what its arguments mean?")
+                self.failures.append(f"{label} never had data: check that meaningful() has values for its arguments")
         for failure in self.failures[:MAX_SHOWN_FAILURES]:
             print(failure, file=sys.stderr)
         if len(self.failures) > MAX_SHOWN_FAILURES:
@@ -386,11 +386,11 @@ class Report:
 def fuzz(operation, kind, examples, seed, people, report):
     mode = GenerationMode.NEGATIVE if kind == "invalid" else GenerationMode.POSITIVE
     schema, api = operation.schema.client_schema, people.api
-    # Not hypothesis's own, which repeats itself more than is good for choosing among a few things.
+    # Not the random numbers of hypothesis, which repeat too often for a choice among few values.
     random = Random(f"{seed} {operation.label} {kind}")
 
-    # One request for each example: what fails is shown as it was sent, for a server with a memory cannot be asked
-    # the same again, which making the example smaller would take.
+    # One request for each example, without shrinking: the server has state, so a repeated request may get another
+    # answer. A failure shows the request as it was sent.
     @hypothesis.seed(seed)
     @hypothesis.settings(
         max_examples=examples,
@@ -402,14 +402,14 @@ def fuzz(operation, kind, examples, seed, people, report):
     @hypothesis.given(operation.as_strategy(generation_mode=mode))
     def ask(case):
         document = case.body
-        # Without arguments there is nothing to get wrong, and the case is a valid one after all.
+        # A field without arguments has no invalid case. The generator returns a valid one.
         if case.meta.generation.mode.is_positive and kind == "invalid":
             return
         if kind != "invalid":
             document = with_meaning(document, schema, people.current, random)
         response = api.send(document, None if kind == "anonymous" else people.current.token)
         did_something = report.record(operation.label, kind, document, response)
-        # Nobody but the bearer of a token or a password changes an account.
+        # Only a mutation can end a session or change a password.
         if operation.definition.is_mutation:
             people.settle(did_something)
 
@@ -418,13 +418,13 @@ def fuzz(operation, kind, examples, seed, people, report):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("url", help="the GraphQL endpoint")
-    parser.add_argument("--examples", type=int, default=30, help="requests of a signed-in user to each field")
-    parser.add_argument("--seed", type=int, default=1, help="other requests, the same each time")
+    parser.add_argument("url", help="URL of the GraphQL endpoint")
+    parser.add_argument("--examples", type=int, default=30, help="requests of a signed-in user for each field")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random requests")
     options = parser.parse_args()
 
     started = time.monotonic()
-    # The usual introspection does not ask which inputs take one member alone.
+    # The default introspection query does not ask for isOneOf.
     introspection = {"query": graphql.get_introspection_query(one_of=True)}
     schema = schemathesis.graphql.from_url(options.url, json=introspection, proxies={"http": "", "https": ""})
     operations = [result.ok() for result in schema.get_all_operations()]

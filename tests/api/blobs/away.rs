@@ -1,4 +1,4 @@
-//! An S3 that is away takes nothing with it but files.
+//! An unavailable S3 affects only files.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::{EXPIRES, garage};
 use crate::support::{Node, PATIENCE};
 
-/// What a person waits for without a second thought.
+/// Upper bound for the start of a node, and for failing calls, while S3 is unavailable.
 const SOON: Duration = Duration::from_secs(5);
 
 async fn is_unavailable_soon(node: &Node) {
@@ -46,24 +46,24 @@ async fn node(endpoint: String) -> Node {
     node
 }
 
-/// A port where nobody listens.
+/// A port that refuses connections.
 async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]
-async fn a_server_whose_s3_refuses_connections_does_all_else() {
+async fn only_files_are_unavailable_when_s3_refuses_connections() {
     let node = node(format!("http://127.0.0.1:{}", closed_port().await)).await;
     node.register("ada").await;
     is_unavailable_soon(&node).await;
     assert!(node.metric("parlance_s3_requests_total{outcome=\"away\"}").await > 0);
     let upload = Upload { key: "key", content_type: "text/plain", byte_size: 1, sha256: None };
-    node.app.blobs().presign_put(&upload, EXPIRES).await.expect("a signature takes no S3");
+    node.app.blobs().presign_put(&upload, EXPIRES).await.expect("a presigned URL needs no request to S3");
 }
 
 #[tokio::test]
-async fn a_server_whose_s3_never_answers_does_all_else() {
-    // Connections are accepted by the system, and nobody reads them.
+async fn only_files_are_unavailable_when_s3_never_answers() {
+    // The kernel accepts connections, but no task reads from them.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let node = node(format!("http://{}", silent.local_addr().unwrap())).await;
     node.register("ada").await;
@@ -71,7 +71,7 @@ async fn a_server_whose_s3_never_answers_does_all_else() {
 }
 
 #[tokio::test]
-async fn an_s3_that_comes_later_is_found() {
+async fn the_bucket_is_created_when_s3_becomes_available() {
     let port = closed_port().await;
     let settings = S3Settings { s3_endpoint: Some(format!("http://127.0.0.1:{port}")), ..garage() };
     let node = Node::build().s3(&settings).start_alone().await;
@@ -89,13 +89,13 @@ async fn an_s3_that_comes_later_is_found() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, made).await.expect("the bucket is made");
+    timeout(PATIENCE, made).await.expect("the bucket is created in time");
     node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap();
 }
 
-/// Keys that are wrong are an operator's mistake, and no reason to try again.
+/// Wrong keys are a mistake of the operator. A retry does not help.
 #[tokio::test]
-async fn wrong_keys_are_told_apart_from_an_s3_that_is_away() {
+async fn wrong_keys_are_not_reported_as_an_unavailable_s3() {
     let settings = S3Settings { s3_secret_access_key: Some("0".repeat(64)), ..garage() };
     let node = Node::build().s3(&settings).start_alone().await;
     node.register("ada").await;

@@ -1,4 +1,4 @@
-//! What the server and its clients do with S3, against each of two: the server's own, and Garage.
+//! S3 operations of the server and its clients, tested against two servers: the embedded S3 and Garage.
 
 mod away;
 mod own;
@@ -16,14 +16,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{Node, unique};
 
-/// Long enough for every test.
+/// Lifetime of presigned URLs, longer than any test.
 const EXPIRES: Duration = Duration::from_mins(15);
 
 /// A node with a bucket of its own.
 struct Place {
     node: Node,
     http: reqwest::Client,
-    /// The server's own S3.
+    /// Whether the node uses the embedded S3.
     own: bool,
 }
 
@@ -36,7 +36,7 @@ impl Place {
         Self::of(Node::build().flag("--cors-origins=*").s3(&garage()).start_alone().await, false)
     }
 
-    /// The same S3 as a node sees it whose clock is an hour behind.
+    /// A node on the same S3 whose clock is one hour behind.
     async fn an_hour_ago(&self) -> Self {
         let slow = Node::build().clock(Clock::off_by(-TimeDelta::hours(1))).s3(&self.node.s3).start_alone().await;
         Self::of(slow, self.own)
@@ -50,12 +50,12 @@ impl Place {
         self.node.app.blobs()
     }
 
-    /// Exactly as it was presigned, with this body.
+    /// Sends the presigned request with its own headers and this body.
     async fn send(&self, presigned: &Presigned, body: impl Into<reqwest::Body>) -> StatusCode {
         self.send_but(presigned, body, &[]).await
     }
 
-    /// With other headers in the place of some.
+    /// Like `send`, but the headers in `but` replace presigned ones.
     async fn send_but(
         &self,
         presigned: &Presigned,
@@ -66,27 +66,27 @@ impl Place {
         let mut request = self.http.request(method, &presigned.url).body(body);
         for (name, value) in &presigned.headers {
             let value = but.iter().find(|(other, _)| other == name).map_or(value.as_str(), |(_, value)| value);
-            // The client library says how long a body is, as browsers do.
+            // reqwest sets the length of the body itself, as browsers do.
             if name != "content-length" {
                 request = request.header(name, value);
             }
         }
-        // Some refuse what is too long, and hang up, before all of it has come.
+        // Some servers refuse a body that is too long, and close the connection before they have read all of it.
         request.send().await.map_or(StatusCode::BAD_REQUEST, |answer| answer.status())
     }
 
-    /// Asks as anybody would who knows the URL.
+    /// Sends a request with nothing but the URL.
     async fn ask(&self, method: Method, url: &str) -> StatusCode {
         self.http.request(method, url).send().await.unwrap().status()
     }
 
-    /// Where the object is, for who has no signature.
+    /// The URL of the object without a signature.
     fn bare_url(&self, key: &str) -> String {
         format!("{}/{}/{key}", self.node.s3.s3_endpoint.as_ref().unwrap(), self.node.s3.s3_bucket)
     }
 }
 
-/// The tests' Garage, with a bucket that nobody else has and that is still to be made.
+/// Settings of the tests' Garage, with a unique bucket that does not exist yet.
 fn garage() -> S3Settings {
     let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name}: run the tests with `make test`"));
     Node::s3_settings(&[
@@ -101,7 +101,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Of a text, with its checksum.
+/// An upload of a text, with its checksum.
 fn upload<'a>(key: &'a str, text: &[u8]) -> Upload<'a> {
     let byte_size = text.len() as u64;
     Upload { key, content_type: "text/plain", byte_size, sha256: Some(sha256(text)) }

@@ -1,4 +1,4 @@
-//! What only the server's own S3 has: files, credentials, an origin in common with the API.
+//! Behaviour of the embedded S3 alone: its files, its credentials, and the origin that it shares with the API.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ fn settings(s3: &S3) -> S3Settings {
 }
 
 #[test]
-fn its_credentials_are_kept_and_nobody_else_reads_them() {
+fn credentials_survive_a_restart_and_only_their_owner_can_read_them() {
     let directory = tempdir().unwrap();
     let first = settings(&open(directory.path(), &[]).unwrap());
     let again = settings(&open(directory.path(), &[]).unwrap());
@@ -41,7 +41,7 @@ fn its_credentials_are_kept_and_nobody_else_reads_them() {
 }
 
 #[test]
-fn one_server_at_a_time_has_the_files() {
+fn only_one_server_at_a_time_opens_the_files() {
     let directory = tempdir().unwrap();
     let first = open(directory.path(), &[]).unwrap();
     assert!(matches!(open(directory.path(), &[]), Err(Error::Held(_))));
@@ -50,7 +50,7 @@ fn one_server_at_a_time_has_the_files() {
 }
 
 #[test]
-fn it_is_called_by_an_address_that_there_is() {
+fn a_wildcard_address_gives_a_loopback_endpoint_and_a_bucket_named_as_a_route_is_refused() {
     let directory = tempdir().unwrap();
     let s3 = open(directory.path(), &[]).unwrap();
     assert_eq!(settings(&s3).s3_endpoint.as_deref(), Some("http://127.0.0.1:8080"));
@@ -59,7 +59,7 @@ fn it_is_called_by_an_address_that_there_is() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_or_refused_leaves_nothing_behind() {
+async fn deleted_and_refused_uploads_leave_no_files() {
     let place = Place::own().await;
     let key = "attachments/1/original";
     let presigned = place.blobs().presign_put(&upload(key, TEXT), EXPIRES).await.unwrap();
@@ -77,9 +77,9 @@ async fn what_is_deleted_or_refused_leaves_nothing_behind() {
     assert_eq!(place.node.files().into_iter().filter(first_of_all).collect::<Vec<_>>(), before);
 }
 
-/// As it is after a crash in the middle of completing it.
+/// A crash while an upload is completed can leave its parts without its marker file.
 #[tokio::test]
-async fn an_upload_that_lost_its_mark_leaves_nothing_behind() {
+async fn aborting_an_upload_without_its_marker_file_leaves_no_files() {
     let place = Place::own().await;
     let before = place.node.files();
     let id = place.blobs().create_multipart("a", "text/plain").await.unwrap();
@@ -92,7 +92,7 @@ async fn an_upload_that_lost_its_mark_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn no_key_leads_out_of_the_bucket() {
+async fn no_key_escapes_the_bucket() {
     let place = Place::own().await;
     for key in ["../s3-credentials.json", "a/../../b", "a//b", "./a", "a/", "a\\b", &"k".repeat(200)] {
         let put = place.blobs().put(key, "text/plain", Body::Bytes(TEXT.to_vec())).await;
@@ -103,7 +103,7 @@ async fn no_key_leads_out_of_the_bucket() {
 }
 
 #[tokio::test]
-async fn no_page_of_its_own_runs_at_the_servers_origin() {
+async fn stored_html_is_sandboxed_from_the_servers_origin() {
     let place = Place::own().await;
     place.blobs().put("page", "text/html", Body::Bytes(b"<script>alert(1)</script>".to_vec())).await.unwrap();
     let download = Download { key: "page", content_type: "text/html", disposition: "inline" };
@@ -114,7 +114,7 @@ async fn no_page_of_its_own_runs_at_the_servers_origin() {
 }
 
 #[tokio::test]
-async fn forms_are_refused_before_they_are_read() {
+async fn forms_without_a_valid_signature_are_forbidden() {
     let place = Place::own().await;
     let form = place.http.post(place.bare_url("")).header("content-type", "multipart/form-data; boundary=x").body(TEXT);
     assert_eq!(form.send().await.unwrap().status(), StatusCode::FORBIDDEN);
@@ -124,7 +124,7 @@ async fn forms_are_refused_before_they_are_read() {
 }
 
 #[tokio::test]
-async fn larger_bodies_than_requests_have_are_stored_and_the_api_stays_as_it_was() {
+async fn s3_accepts_larger_bodies_than_the_api() {
     let place = Place::own().await;
     let large = vec![b'a'; 3 * 1024 * 1024];
     let presigned = place.blobs().presign_put(&upload("large", &large), EXPIRES).await.unwrap();

@@ -1,4 +1,4 @@
-//! The CORS rules of a bucket: the server's own rule follows its settings, and others stay as they are.
+//! CORS rules of a bucket. The server's own rule follows its settings. A bucket with other rules is left unchanged.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
@@ -12,7 +12,7 @@ use crate::support::Node;
 const ONE: &str = "https://one.example.org";
 const OTHER: &str = "https://other.example.org";
 
-/// As an operator sees it.
+/// A plain S3 client, such as an operator uses.
 fn client(settings: &S3Settings) -> Client {
     let (id, secret) = (settings.s3_access_key_id.clone().unwrap(), settings.s3_secret_access_key.clone().unwrap());
     let config = Builder::new()
@@ -40,7 +40,7 @@ async fn rules(settings: &S3Settings) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_servers_own_rule_follows_its_settings() {
+async fn the_servers_cors_rule_follows_its_settings() {
     let settings = garage();
     for (origins, expected) in [
         (ONE.to_owned(), vec![vec![ONE]]),
@@ -55,7 +55,7 @@ async fn the_servers_own_rule_follows_its_settings() {
 }
 
 #[tokio::test]
-async fn an_operators_rules_stay_as_they_are() {
+async fn a_bucket_with_cors_rules_of_an_operator_is_left_unchanged() {
     let settings = garage();
     start(&settings, ONE).await;
     let operators = CorsRule::builder().id("ours").allowed_origins("https://*.example.com").allowed_methods("GET");

@@ -1,4 +1,4 @@
-//! The same on both.
+//! Scenarios that run against both S3 servers.
 
 use chrono::TimeDelta;
 use parlance::blobs::{Body, Download, Head, Part};
@@ -28,27 +28,27 @@ macro_rules! on_both {
 }
 
 on_both! {
-    an_upload_is_stored_as_it_was_signed
-    what_differs_from_what_was_signed_is_refused
-    an_expired_upload_is_refused
-    a_url_is_good_for_one_request
-    nobody_gets_in_without_a_signature
-    a_download_has_its_type_and_disposition
-    downloads_expire_and_cannot_be_changed
-    an_upload_in_parts_goes_on_where_it_broke_off
-    parts_are_checked_before_they_become_one
-    an_aborted_upload_is_gone
-    the_server_stores_reads_and_deletes
-    many_are_deleted_at_once
-    browsers_may_call
+    an_upload_is_stored_with_the_signed_size_type_and_checksum
+    an_upload_that_differs_from_its_signature_is_refused
+    an_expired_upload_url_is_refused
+    a_presigned_url_allows_only_the_signed_request
+    requests_without_a_signature_are_refused
+    a_download_has_the_presigned_type_and_disposition
+    download_urls_expire_and_cannot_be_changed
+    a_multipart_upload_can_be_resumed
+    completing_a_multipart_upload_checks_its_parts
+    an_aborted_multipart_upload_accepts_no_requests
+    the_server_stores_reads_and_deletes_objects
+    more_than_a_thousand_objects_are_deleted_in_one_call
+    pages_of_other_origins_may_upload
 }
 
 const TEXT: &[u8] = b"Half a league, half a league, half a league onward.";
 const MIB: usize = 1024 * 1024;
-/// The least that a part may have which is not the last.
+/// Minimum size in bytes of every part but the last.
 const PART: usize = 5 * MIB;
 
-async fn an_upload_is_stored_as_it_was_signed(place: Place) {
+async fn an_upload_is_stored_with_the_signed_size_type_and_checksum(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let presigned = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     let names: Vec<_> = presigned.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -62,7 +62,7 @@ async fn an_upload_is_stored_as_it_was_signed(place: Place) {
     assert_eq!(head, Some(expected));
 }
 
-async fn what_differs_from_what_was_signed_is_refused(place: Place) {
+async fn an_upload_that_differs_from_its_signature_is_refused(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let presigned = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     let other = TEXT.to_ascii_uppercase();
@@ -80,12 +80,12 @@ async fn what_differs_from_what_was_signed_is_refused(place: Place) {
     elsewhere.url = presigned.url.replace("attachments/1/original", "attachments/2/original");
     assert_eq!(place.send(&elsewhere, TEXT).await, StatusCode::FORBIDDEN);
     for key in ["attachments/1/original", "attachments/2/original"] {
-        assert_eq!(place.blobs().head(key).await.unwrap(), None, "{key} is there");
+        assert_eq!(place.blobs().head(key).await.unwrap(), None, "{key} exists");
     }
-    assert_eq!(place.send(&presigned, TEXT).await, StatusCode::OK, "it is still good for what was signed");
+    assert_eq!(place.send(&presigned, TEXT).await, StatusCode::OK, "the URL still accepts the signed upload");
 }
 
-async fn an_expired_upload_is_refused(place: Place) {
+async fn an_expired_upload_url_is_refused(place: Place) {
     let ago = place.an_hour_ago().await;
     let upload = upload("attachments/1/original", TEXT);
     let presigned = ago.blobs().presign_put(&upload, EXPIRES).await.unwrap();
@@ -94,7 +94,7 @@ async fn an_expired_upload_is_refused(place: Place) {
     assert_eq!(place.blobs().head(upload.key).await.unwrap(), None);
 }
 
-async fn a_url_is_good_for_one_request(place: Place) {
+async fn a_presigned_url_allows_only_the_signed_request(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let put = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     assert_eq!(place.send(&put, TEXT).await, StatusCode::OK);
@@ -114,7 +114,7 @@ async fn a_url_is_good_for_one_request(place: Place) {
     assert_eq!(place.ask(Method::GET, &get).await, StatusCode::OK);
 }
 
-async fn nobody_gets_in_without_a_signature(place: Place) {
+async fn requests_without_a_signature_are_refused(place: Place) {
     place.blobs().put("attachments/1/original", "text/plain", Body::Bytes(TEXT.to_vec())).await.unwrap();
     for key in ["attachments/1/original", "", "?list-type=2", "?uploads"] {
         for method in [Method::GET, Method::PUT, Method::DELETE, Method::POST] {
@@ -125,14 +125,14 @@ async fn nobody_gets_in_without_a_signature(place: Place) {
     assert!(place.blobs().head("attachments/1/original").await.unwrap().is_some());
 }
 
-async fn a_download_has_its_type_and_disposition(place: Place) {
+async fn a_download_has_the_presigned_type_and_disposition(place: Place) {
     let key = "attachments/1/original";
     place.blobs().put(key, "application/octet-stream", Body::Bytes(TEXT.to_vec())).await.unwrap();
     let disposition = "attachment; filename=\"poem.txt\"; filename*=UTF-8''po%C3%A8me%20%26%20vers.txt";
     let download = Download { key, content_type: "text/plain; charset=utf-8", disposition };
     let at = Clock::system().now();
     let url = place.blobs().presign_get(&download, at, EXPIRES).await.unwrap();
-    assert_eq!(place.blobs().presign_get(&download, at, EXPIRES).await.unwrap(), url, "a browser keeps what it has");
+    assert_eq!(place.blobs().presign_get(&download, at, EXPIRES).await.unwrap(), url, "browsers can cache it");
     let answer = place.http.get(&url).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
@@ -144,7 +144,7 @@ async fn a_download_has_its_type_and_disposition(place: Place) {
     assert_eq!(answer.bytes().await.unwrap(), &TEXT[7..13]);
 }
 
-async fn downloads_expire_and_cannot_be_changed(place: Place) {
+async fn download_urls_expire_and_cannot_be_changed(place: Place) {
     let key = "attachments/1/original";
     place.blobs().put(key, "text/html", Body::Bytes(TEXT.to_vec())).await.unwrap();
     let download = Download { key, content_type: "application/octet-stream", disposition: "attachment" };
@@ -160,12 +160,12 @@ async fn downloads_expire_and_cannot_be_changed(place: Place) {
     assert_eq!(place.ask(Method::GET, &url).await, StatusCode::OK);
 }
 
-/// Two parts, the second of them small.
+/// Two parts. The second one is small.
 fn pieces() -> [Vec<u8>; 2] {
     [vec![b'a'; PART], TEXT.to_vec()]
 }
 
-async fn an_upload_in_parts_goes_on_where_it_broke_off(place: Place) {
+async fn a_multipart_upload_can_be_resumed(place: Place) {
     let (key, [first, second]) = ("attachments/1/original", pieces());
     let id = place.blobs().create_multipart(key, "text/plain").await.unwrap();
     assert_eq!(place.blobs().list_parts(key, &id).await.unwrap(), Some(Vec::new()));
@@ -185,7 +185,7 @@ async fn an_upload_in_parts_goes_on_where_it_broke_off(place: Place) {
     assert_eq!(sizes().await, [(1, first.len() as u64), (2, second.len() as u64)]);
     let parts = place.blobs().list_parts(key, &id).await.unwrap().unwrap();
     place.blobs().complete_multipart(key, &id, &parts).await.unwrap();
-    place.blobs().complete_multipart(key, &id, &parts).await.expect("the answer may have been lost");
+    place.blobs().complete_multipart(key, &id, &parts).await.expect("a retry is no error");
     assert_eq!(place.blobs().list_parts(key, &id).await.unwrap(), None);
     let head = place.blobs().head(key).await.unwrap().unwrap();
     assert_eq!((head.byte_size, head.content_type.as_deref()), ((PART + TEXT.len()) as u64, Some("text/plain")));
@@ -195,7 +195,7 @@ async fn an_upload_in_parts_goes_on_where_it_broke_off(place: Place) {
     assert_eq!(fs::read(directory.path().join("whole")).await.unwrap(), [first, second].concat());
 }
 
-async fn parts_are_checked_before_they_become_one(place: Place) {
+async fn completing_a_multipart_upload_checks_its_parts(place: Place) {
     let (key, [first, second]) = ("attachments/1/original", pieces());
     let id = place.blobs().create_multipart(key, "text/plain").await.unwrap();
     for (number, bytes) in [(1, &first), (2, &second)] {
@@ -206,35 +206,35 @@ async fn parts_are_checked_before_they_become_one(place: Place) {
     let invented = Part { number: 3, ..parts[1].clone() };
     let swapped = [Part { etag: parts[1].etag.clone(), ..parts[0].clone() }, parts[1].clone()];
     for wrong in [&[][..], &[parts[0].clone(), parts[1].clone(), invented], &swapped] {
-        place.blobs().complete_multipart(key, &id, wrong).await.expect_err("no such parts");
+        place.blobs().complete_multipart(key, &id, wrong).await.expect_err("parts that do not exist");
     }
     assert_eq!(place.blobs().head(key).await.unwrap(), None);
-    assert_eq!(place.blobs().list_parts(key, &id).await.unwrap(), Some(parts.clone()), "nothing is lost");
+    assert_eq!(place.blobs().list_parts(key, &id).await.unwrap(), Some(parts.clone()), "parts are kept");
     place.blobs().complete_multipart(key, &id, &parts).await.unwrap();
 }
 
-async fn an_aborted_upload_is_gone(place: Place) {
+async fn an_aborted_multipart_upload_accepts_no_requests(place: Place) {
     let (key, [_, second]) = ("attachments/1/original", pieces());
     let id = place.blobs().create_multipart(key, "text/plain").await.unwrap();
     let part = place.blobs().presign_part(key, &id, 1, second.len() as u64, EXPIRES).await.unwrap();
     assert_eq!(place.send(&part, second.clone()).await, StatusCode::OK);
     place.blobs().abort_multipart(key, &id).await.unwrap();
-    place.blobs().abort_multipart(key, &id).await.expect("gone already is no error");
+    place.blobs().abort_multipart(key, &id).await.expect("a repeated abort is no error");
     assert_eq!(place.blobs().list_parts(key, &id).await.unwrap(), None);
-    assert!(place.send(&part, second).await.is_client_error(), "a part of no upload");
+    assert!(place.send(&part, second).await.is_client_error(), "a part of an aborted upload");
     let error = place.blobs().complete_multipart(key, &id, &[]).await.unwrap_err();
     assert!(!error.is_unavailable(), "{error}");
     assert_eq!(place.blobs().head(key).await.unwrap(), None);
 }
 
-async fn the_server_stores_reads_and_deletes(place: Place) {
+async fn the_server_stores_reads_and_deletes_objects(place: Place) {
     let blobs = place.blobs();
     assert!(blobs.is_ready().await);
     let (key, directory) = ("attachments/1/small.webp", tempdir().unwrap());
     let path = directory.path().join("file");
     fs::write(&path, vec![7; 3 * MIB]).await.unwrap();
     blobs.put(key, "image/webp", Body::Bytes(TEXT.to_vec())).await.unwrap();
-    blobs.put(key, "image/webp", Body::File(path.clone())).await.expect("a key is written again");
+    blobs.put(key, "image/webp", Body::File(path.clone())).await.expect("put replaces an object");
     let head = blobs.head(key).await.unwrap().unwrap();
     assert_eq!((head.byte_size, head.content_type.as_deref()), (3 * MIB as u64, Some("image/webp")));
     let download = async |key: &str, limit| {
@@ -246,13 +246,13 @@ async fn the_server_stores_reads_and_deletes(place: Place) {
     assert!(matches!(download(key, 3 * MIB as u64 - 1).await, Err(Error::S3TooLarge(_))));
     assert!(matches!(download("attachments/2", 1).await, Err(Error::S3Missing(_))));
     blobs.delete(&[key.to_owned(), "attachments/2".to_owned()]).await.unwrap();
-    blobs.delete(&[key.to_owned()]).await.expect("gone already is no error");
+    blobs.delete(&[key.to_owned()]).await.expect("a repeated delete is no error");
     blobs.delete(&[]).await.unwrap();
     assert_eq!(blobs.head(key).await.unwrap(), None);
 }
 
-/// More than S3 takes in one request.
-async fn many_are_deleted_at_once(place: Place) {
+/// S3 deletes at most 1000 objects in one request.
+async fn more_than_a_thousand_objects_are_deleted_in_one_call(place: Place) {
     let keys: Vec<_> = (0..1001).map(|number| format!("attachments/{number}")).collect();
     for key in [&keys[0], &keys[1000]] {
         place.blobs().put(key, "text/plain", Body::Bytes(TEXT.to_vec())).await.unwrap();
@@ -263,7 +263,7 @@ async fn many_are_deleted_at_once(place: Place) {
     }
 }
 
-async fn browsers_may_call(place: Place) {
+async fn pages_of_other_origins_may_upload(place: Place) {
     let upload = upload("attachments/1/original", TEXT);
     let presigned = place.blobs().presign_put(&upload, EXPIRES).await.unwrap();
     let preflight = place.http.request(Method::OPTIONS, &presigned.url).headers(
@@ -283,7 +283,8 @@ async fn browsers_may_call(place: Place) {
         ("access-control-allow-methods", "put"),
         ("access-control-allow-headers", "x-amz-checksum-sha256"),
     ] {
-        // Garage lets any page ask about a bucket that only its key knows by name, and looks at the rules later.
+        // Garage answers every preflight with `*` if the name of the bucket is local to its access key. It applies the
+        // rules to the request itself.
         let allowed = answer.headers()[name].to_str().unwrap().to_ascii_lowercase();
         assert!(allowed == "*" || allowed.contains(value), "{name}: {allowed}");
     }

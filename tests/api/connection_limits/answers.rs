@@ -13,7 +13,7 @@ use crate::support::Node;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// More than the timeout, for a machine with other work.
+/// Longer than the timeout, because the machine may be loaded.
 const LATE: Duration = Duration::from_secs(12);
 
 const DATA: u8 = 0;
@@ -38,9 +38,9 @@ fn question() -> String {
     json!({"query": format!("{{ {query} }}")}).to_string()
 }
 
-/// Asks over HTTP/2, with no room for any byte of the answer.
+/// Sends the request over HTTP/2, with a window that has room for no byte of the answer.
 async fn ask(node: &Node) -> Raw {
-    // The names are those of RFC 7541, appendix A.
+    // The indexes of header names are those of RFC 7541, appendix A.
     let headers = [&[0x83, 0x86, 0x44, 8], &b"/graphql"[..], &[0x41, 1, b'x', 0x5f, 16], b"application/json"].concat();
     let mut raw = Raw::connect(node.address).await;
     let frames = [
@@ -60,7 +60,7 @@ struct Read {
     took: Duration,
 }
 
-/// Reads an answer with room for so many bytes more in each half second. Pings are answered.
+/// Reads an answer, and widens the window by `step` bytes every half second. Answers pings.
 async fn read(raw: Raw, step: u32) -> Read {
     let begin = Instant::now();
     let (mut reading, writing) = raw.0.into_split();
@@ -116,7 +116,7 @@ async fn node() -> Node {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_client_makes_no_room_for_ends_its_connection() {
+async fn a_client_that_opens_no_http2_window_is_disconnected() {
     let node = node().await;
     let read = read(ask(&node).await, 0).await;
     assert_eq!(read.bytes, 0);
@@ -125,7 +125,7 @@ async fn an_answer_that_the_client_makes_no_room_for_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_read_by_the_byte_ends_its_connection() {
+async fn a_client_that_reads_byte_by_byte_is_disconnected() {
     let node = node().await;
     let read = read(ask(&node).await, 1).await;
     assert!(!read.whole);
@@ -133,20 +133,20 @@ async fn an_answer_that_is_read_by_the_byte_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_read_slowly_arrives_whole() {
+async fn an_answer_that_is_read_slowly_arrives_completely() {
     let node = node().await;
     let read = read(ask(&node).await, 48 * 1024).await;
     assert!(read.whole, "it ended after {:?} and {} bytes", read.took, read.bytes);
     assert!(read.took > WRITE_TIMEOUT, "{} bytes are too few: {:?}", read.bytes, read.took);
 }
 
-/// The system confirms every byte that is read, so that only hyper's buffer shows how slow the client is.
+/// The kernel acknowledges every byte that the client reads, so only hyper's buffer shows how slow the client is.
 #[tokio::test]
-async fn an_http1_answer_that_is_read_by_the_byte_ends_its_connection() {
+async fn an_http1_client_that_reads_byte_by_byte_is_disconnected() {
     let node = node().await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    // The server's system has a small buffer for small segments, and holds only a part of the answer.
+    // Small segments keep the kernel's send buffer on the server small, so it holds only a part of the answer.
     SockRef::from(&socket).set_tcp_mss(536).unwrap();
     let mut raw = Raw(socket.connect(node.address).await.unwrap());
     raw.send(post_head(question().len()) + &question()).await;

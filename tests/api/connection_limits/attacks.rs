@@ -1,4 +1,4 @@
-//! A node in a process of its own under attack.
+//! Attacks on a node that runs in its own process.
 
 use std::fs;
 use std::process::Command;
@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::raw::{FIN, Raw, TEXT, UPGRADE, frame, post_head, query};
 use crate::support::{NodeProcess, PASSWORD, PATIENCE, TestDatabase, User, unique};
 
-/// Another user's message during an attack.
+/// Maximum time to send another user's message during an attack.
 const SEND_BOUND: Duration = Duration::from_millis(500);
 
-/// The memory that the node has now.
+/// Resident memory of the node.
 fn resident_kib(node: &NodeProcess) -> i64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -32,7 +32,7 @@ fn open_files(node: &NodeProcess) -> usize {
     fs::read_dir(format!("/proc/{}/fd", node.pid())).unwrap().count()
 }
 
-/// From now on the node opens no more files than this.
+/// Lowers the limit on open files of the running node.
 fn lower_file_limit(node: &NodeProcess, files: usize) {
     let (pid, limit) = (node.pid().to_string(), format!("--nofile={files}:{files}"));
     assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
@@ -72,9 +72,9 @@ async fn attack(n: usize, host: u8, node: &NodeProcess) -> Option<Raw> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_hold_up_nobody_and_end_in_time() {
+async fn slow_clients_delay_neither_other_users_nor_the_shutdown() {
     const KIB_PER_MIB: i64 = 1024;
-    // 8 MiB of bodies and messages, 64 KiB of buffers for each of 400 connections, and what the allocator keeps.
+    // 8 MiB of bodies and messages, 64 KiB of buffers for each of 400 connections, and unused memory of the allocator.
     const MEMORY_BOUND_KIB: i64 = (8 + 25 + 40) * KIB_PER_MIB;
     let database = TestDatabase::new().await;
     let env = [
@@ -115,9 +115,9 @@ async fn slow_clients_hold_up_nobody_and_end_in_time() {
     drop(held);
 }
 
-/// The limit falls while the node runs, because at its start the node makes sure that there is room.
+/// The test lowers the limit while the node runs, because the node checks the limit at its start.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_runs_out_of_files_keeps_its_clients_and_recovers() {
+async fn a_node_without_free_file_descriptors_serves_open_connections_and_recovers() {
     let database = TestDatabase::new().await;
     let env = [("DATABASE_POOL_SIZE", "2"), ("MAX_CONNECTIONS", "1000"), ("REQUEST_HEADER_TIMEOUT", "30")];
     let node = NodeProcess::start_with(&database, 0, &env).await;

@@ -12,7 +12,7 @@ use crate::support::Node;
 const KIB: usize = 1024;
 
 #[tokio::test]
-async fn a_body_that_drips_is_answered_with_408() {
+async fn a_dripping_body_is_answered_with_408() {
     let node = Node::build().flag("--request-body-timeout=2").flag("--request-read-timeout=30").start_alone().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(post_head(1000)).await;
@@ -23,7 +23,7 @@ async fn a_body_that_drips_is_answered_with_408() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_answered_with_408() {
+async fn a_stalled_body_is_answered_with_408() {
     let node = Node::build().flag("--request-read-timeout=1").start_alone().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(post_head(1000) + "{").await;
@@ -41,7 +41,7 @@ async fn hold(host: u8, node: &Node, kib: usize) -> Raw {
 }
 
 #[tokio::test]
-async fn unfinished_bodies_hold_no_more_than_the_named_memory() {
+async fn unfinished_bodies_hold_no_more_memory_than_the_settings_allow() {
     let flags = ["--max-unfinished-bytes=1048576", "--max-unfinished-bytes-per-address=524288"];
     let node = Node::build().flags(&flags).limited().start_alone().await;
     let held = join_all([hold(2, &node, 400), hold(3, &node, 400)]).await;
@@ -74,7 +74,7 @@ async fn held_at_least(node: &Node, bytes: u64) {
 }
 
 #[tokio::test]
-async fn a_body_in_pieces_is_read_whole() {
+async fn a_body_in_pieces_is_read_completely() {
     let node = Node::start().await;
     let body = json!({"query": "{ serverInfo { version } }", "variables": {"x": "y".repeat(300 * KIB)}}).to_string();
     let mut raw = Raw::connect(node.address).await;

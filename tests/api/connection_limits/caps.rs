@@ -35,7 +35,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn one_address_has_a_limited_number_of_connections() {
+async fn connections_per_address_are_limited() {
     let node = Node::build().flag("--max-connections-per-address=5").limited().start_alone().await;
     let mut connections = open(5, 2, &node).await;
     let begin = Instant::now();
@@ -55,7 +55,7 @@ async fn one_address_has_a_limited_number_of_connections() {
 }
 
 #[tokio::test]
-async fn a_node_has_a_limited_number_of_connections() {
+async fn connections_per_node_are_limited() {
     let node = Node::build().flag("--max-connections=10").start_alone().await;
     let mut connections = open(10, 2, &node).await;
     for host in [2, 3] {
@@ -73,7 +73,7 @@ async fn a_node_has_a_limited_number_of_connections() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_client_is_counted() {
+async fn connections_through_a_trusted_proxy_count_for_the_client() {
     let flags = ["--max-connections-per-address=2", "--trusted-proxies=127.0.0.2"];
     let node = Node::build().flags(&flags).limited().start_alone().await;
     let forwarded = |client: &str| format!("{UPGRADE}x-forwarded-for: {client}\r\n\r\n");
@@ -86,7 +86,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
         assert!(socket.head().await.starts_with("HTTP/1.1 101 "));
         sockets.push(socket);
     }
-    // A request from the same IPv6 network is one too many.
+    // A request from the same IPv6 network exceeds the limit.
     let mut third = Raw::from(2, node.address).await;
     third.send(query().replacen("host: x", "host: x\r\nx-forwarded-for: [2001:db8::2]:4711", 1)).await;
     assert!(third.head().await.starts_with("HTTP/1.1 429 "));

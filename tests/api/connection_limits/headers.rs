@@ -10,7 +10,7 @@ use super::raw::{Raw, UPGRADE, query};
 use crate::support::Node;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// More than any of the timeouts below, for a machine with other work.
+/// Longer than any of the timeouts below, because the machine may be loaded.
 const LATE: Duration = Duration::from_secs(8);
 
 async fn node() -> Node {
@@ -23,7 +23,7 @@ fn dripped() -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_whole_request_ends_in_the_header_timeout() {
+async fn a_connection_without_a_complete_request_ends_after_the_header_timeout() {
     let node = node().await;
     let half = "POST /graphql HTTP/1.1\r\nhost: x\r\nx-padding: ";
     for beginning in ["", "P", "PR", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "G", half] {
@@ -40,7 +40,7 @@ async fn a_connection_without_a_whole_request_ends_in_the_header_timeout() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_ends_in_the_keep_alive_timeout() {
+async fn an_idle_connection_ends_after_the_keep_alive_timeout() {
     let node = node().await;
     let mut raw = Raw::connect(node.address).await;
     for _ in 0..2 {
@@ -57,7 +57,7 @@ async fn an_idle_connection_ends_in_the_keep_alive_timeout() {
 }
 
 #[tokio::test]
-async fn the_second_request_has_the_header_timeout_as_well() {
+async fn the_header_timeout_applies_to_later_requests() {
     let node = node().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(query()).await;
@@ -81,7 +81,7 @@ async fn headers_have_a_limited_size() {
 
 /// The request has a body, which the server waits for before the connection can become a WebSocket.
 #[tokio::test]
-async fn an_upgrade_that_is_never_complete_ends() {
+async fn an_incomplete_upgrade_request_is_disconnected() {
     let node = node().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send(format!("{UPGRADE}content-length: 1000\r\n\r\n")).await;
@@ -106,7 +106,7 @@ async fn http2_ends(mut raw: Raw) -> Duration {
         if raw.0.read_exact(&mut payload).await.is_err() {
             return begin.elapsed();
         }
-        // A ping that is no answer.
+        // A ping without the ACK flag.
         if head[3] == 6 && head[4] == 0 {
             head[4] = 1;
             let _ = raw.try_send([&head[..], &payload].concat()).await;

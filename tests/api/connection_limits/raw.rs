@@ -27,7 +27,7 @@ impl Raw {
         Self(TcpStream::connect(server).await.unwrap())
     }
 
-    /// From 127.0.0.`host`: all of 127.0.0.0/8 is this machine.
+    /// Connects from 127.0.0.`host`. All of 127.0.0.0/8 is this machine.
     pub async fn from(host: u8, server: SocketAddr) -> Self {
         Self::try_from(host, server).await.unwrap()
     }
@@ -38,7 +38,7 @@ impl Raw {
         socket.connect(server).await.map(Self)
     }
 
-    /// Upgraded to a WebSocket, before its first message.
+    /// A connection that is upgraded to a WebSocket and has sent no message yet.
     pub async fn socket(host: u8, server: SocketAddr) -> Self {
         let mut raw = Self::from(host, server).await;
         raw.send(format!("{UPGRADE}\r\n")).await;
@@ -47,7 +47,7 @@ impl Raw {
         raw
     }
 
-    /// An acknowledged socket of the owner of the token, or an anonymous one.
+    /// An acknowledged socket of the owner of the token. Without a token the socket is anonymous.
     pub async fn open_socket(host: u8, server: SocketAddr, token: Option<&str>) -> Self {
         let mut raw = Self::socket(host, server).await;
         let payload = token.map(|token| format!(r#","payload":{{"Authorization":"Bearer {token}"}}"#));
@@ -81,12 +81,12 @@ impl Raw {
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> String {
         let mut text = Vec::new();
-        // A reset is an end as well.
+        // A reset ends the connection too.
         let _ = timeout(PATIENCE, self.0.read_to_end(&mut text)).await.expect("an end in time");
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Time until the server ends the connection, while the client sends this every 100 ms.
+    /// Sends the next of `bytes` every 100 ms until the server ends the connection. Returns the time and the answer.
     pub async fn ends_while_sending(mut self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (Duration, String) {
         let begin = Instant::now();
         let mut text = Vec::new();
@@ -97,21 +97,20 @@ impl Raw {
                 Ok(Ok(read)) => text.extend_from_slice(&buffer[..read]),
                 Err(_) => {
                     if let Some(bytes) = bytes.next() {
-                        // The next read fails where the connection has ended.
+                        // If the connection has ended, the next read fails.
                         let _ = self.try_send(bytes).await;
                     }
                 }
             }
         }
-        panic!("the connection is still open; it brought {:?}", String::from_utf8_lossy(&text));
+        panic!("the connection is still open and sent {:?}", String::from_utf8_lossy(&text));
     }
 
     pub async fn ends(self) -> (Duration, String) {
         self.ends_while_sending(std::iter::empty()).await
     }
 
-    /// The next message of a WebSocket, or the code with which it is closed. Pings of the server are answered and
-    /// skipped.
+    /// The next message of a WebSocket, or its close code. Answers and skips pings of the server.
     pub async fn message(&mut self) -> Result<String, u16> {
         timeout(PATIENCE, self.frames()).await.expect("a message in time")
     }
@@ -135,7 +134,7 @@ impl Raw {
         }
     }
 
-    /// The code that the server closes with, and when, while the client sends this every 100 ms.
+    /// Sends the next of `bytes` every 100 ms until the server closes the socket. Returns the close code and the time.
     pub async fn closes_while_sending(self, mut bytes: impl Iterator<Item = Vec<u8>>) -> (u16, Duration) {
         let begin = Instant::now();
         let (read, mut write) = self.0.into_split();
@@ -170,7 +169,7 @@ impl Raw {
     }
 }
 
-/// A frame of a client, whose mask changes nothing.
+/// A WebSocket frame of a client, with a mask of zeros.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u16::try_from(payload.len()).unwrap() {
@@ -190,7 +189,7 @@ pub fn post_head(length: usize) -> String {
     format!("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// A whole request, on a connection that stays open.
+/// A complete request that keeps the connection open.
 pub fn query() -> String {
     let body = r#"{"query":"{ serverInfo { version } }"}"#;
     post_head(body.len()) + body

@@ -12,11 +12,11 @@ use crate::support::Node;
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
 
-/// Pieces that an attacker sends one after the other.
+/// Byte sequences that an attacker sends one after the other.
 type Drip = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 #[tokio::test]
-async fn a_message_that_is_not_complete_in_time_closes_its_socket() {
+async fn an_incomplete_message_closes_its_socket_after_the_message_timeout() {
     let node = Node::build().flag("--socket-message-timeout=1").flag("--socket-ping-interval=1").start_alone().await;
     let ada = node.register("ada").await;
     let pongs = || repeat_with(|| [frame(FIN | PONG, b""), frame(CONTINUATION, b" "), frame(FIN | PONG, b"")].concat());
@@ -44,7 +44,7 @@ async fn a_message_that_is_not_complete_in_time_closes_its_socket() {
 }
 
 #[tokio::test]
-async fn frames_that_come_with_the_handshake_are_followed_too() {
+async fn the_message_timeout_applies_to_frames_sent_with_the_handshake() {
     let node = Node::build().flag("--socket-message-timeout=1").flag("--socket-init-timeout=30").start_alone().await;
     let mut raw = Raw::connect(node.address).await;
     raw.send([format!("{UPGRADE}\r\n").as_bytes(), &[FIN | TEXT]].concat()).await;
@@ -73,7 +73,7 @@ async fn a_long_message_in_fragments_arrives() {
 }
 
 #[tokio::test]
-async fn unfinished_messages_hold_no_more_than_the_share_of_their_address() {
+async fn unfinished_messages_are_limited_in_bytes_per_address() {
     let node = Node::build().flag("--max-unfinished-bytes-per-address=65536").limited().start_alone().await;
     let ada = node.register("ada").await;
     let mut first = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
@@ -97,7 +97,7 @@ fn subscribe(id: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_anonymous_socket_that_runs_nothing_closes() {
+async fn an_anonymous_socket_without_operations_is_closed() {
     let node = Node::build().flag("--socket-anonymous-timeout=1").start_alone().await;
     let ada = node.register("ada").await;
     let mut signed_in = Raw::open_socket(1, node.address, Some(&ada.access_token)).await;
@@ -131,7 +131,7 @@ async fn an_anonymous_socket_that_runs_nothing_closes() {
 }
 
 #[tokio::test]
-async fn an_address_has_few_sockets_without_a_signed_in_user() {
+async fn anonymous_sockets_per_address_are_limited() {
     let node = Node::build().flag("--socket-max-anonymous-per-address=2").limited().start_alone().await;
     let ada = node.register("ada").await;
     let open = Raw::open_socket(2, node.address, None).await;
@@ -167,7 +167,7 @@ async fn large_messages_count_as_requests_of_their_address() {
     };
     assert_eq!(code, 1013);
     assert!(answered > 0);
-    // Another address has a count of its own.
+    // Each address has its own count.
     let mut other = Raw::open_socket(3, node.address, None).await;
     other.send(frame(FIN | TEXT, ping.as_bytes())).await;
     assert!(other.message().await.unwrap().contains("pong"));

@@ -1,4 +1,4 @@
-//! Uploads that are complete: who looks into them, and how many at once.
+//! Completing uploads: the inspection of their files, its claims and its queue.
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::support::{Node, TestDatabase, picture, put};
 
 #[tokio::test]
-async fn an_upload_is_looked_into_once_however_many_complete_it() {
+async fn concurrent_completions_of_an_upload_get_the_same_result() {
     let database = TestDatabase::new().await;
     let one = Node::build().start_on(&database).await;
     let other = Node::build().s3(&one.s3).start_on(&database).await;
@@ -31,9 +31,9 @@ async fn an_upload_is_looked_into_once_however_many_complete_it() {
     assert_eq!(ada.complete_upload(&json!("att_x")).await.violations(), ["attachmentId"]);
 }
 
-/// A node that dies while it looks into a file holds it up for a while, and not for ever.
+/// A node claims a file for its inspection. If the node dies, the claim expires.
 #[tokio::test]
-async fn what_a_dying_node_was_looking_into_another_looks_into() {
+async fn an_upload_is_inspected_when_the_claim_of_a_dead_node_expires() {
     use diesel_async::SimpleAsyncConnection as _;
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
@@ -48,8 +48,8 @@ async fn what_a_dying_node_was_looking_into_another_looks_into() {
 }
 
 #[tokio::test]
-async fn so_many_files_wait_to_be_looked_into_and_no_more() {
-    // It takes files and says nothing of them, until it hangs up.
+async fn uploads_beyond_the_inspection_queue_get_unavailable() {
+    // A scanner that accepts files and gives no result, until it closes its connections.
     let scanner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("--clamd-address={}", scanner.local_addr().unwrap());
     let node = Node::build().flag("--media-queue=1").flag(&address).start_alone().await;
@@ -60,7 +60,7 @@ async fn so_many_files_wait_to_be_looked_into_and_no_more() {
         put(&upload, b"note".to_vec()).await;
         begun.push(upload["attachment"]["id"].clone());
     }
-    // Four are looked into, one waits, and one is turned away while all of them go on.
+    // Four files are inspected, one waits in the queue, and one is refused.
     let mut answers: FuturesUnordered<_> = begun.iter().map(|id| ada.complete_upload(id)).collect();
     let turned_away = answers.next().await.unwrap();
     assert_eq!(turned_away.code(), "UNAVAILABLE");

@@ -1,4 +1,4 @@
-//! Large files: uploads in parts, which go on where they broke off.
+//! Large files: multipart uploads that can be resumed.
 
 use serde_json::json;
 
@@ -23,11 +23,11 @@ async fn in_parts(node: &Node) {
     let sizes: Vec<_> = parts.iter().map(|part| (part["number"].clone(), part["byteSize"].clone())).collect();
     assert_eq!(sizes, [(json!(1), json!(PART)), (json!(2), json!(PART)), (json!(3), json!(1000))]);
     let part = |number: usize| bytes.chunks(PART).nth(number - 1).unwrap().to_vec();
-    assert_ne!(put(&parts[1], part(3)).await, 200, "its length is signed");
+    assert_ne!(put(&parts[1], part(3)).await, 200, "the length of a part is signed");
     for number in [3, 1] {
         assert_eq!(put(&parts[number - 1], part(number)).await, 200);
     }
-    // It broke off here. Another device goes on.
+    // The upload is interrupted here. `resumeUpload` lists the missing parts.
     let resume = "mutation ($id: ID!) { resumeUpload(input: {attachmentId: $id}) {
         uploaded parts { number byteSize url method headers { name value } }
     } }";
@@ -42,7 +42,7 @@ async fn in_parts(node: &Node) {
     assert!(get(&ready["url"]).await.bytes().await.unwrap() == bytes);
     assert_eq!(ada.call(resume, json!({"id": id})).await.violations(), ["attachmentId"]);
 
-    // One that goes in a single request is one part.
+    // An upload in a single request counts as one part.
     let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
     let rest = ada.query(resume, json!({"id": begun["attachment"]["id"]})).await["resumeUpload"].clone();
     assert_eq!((&rest["uploaded"], &rest["parts"][0]["byteSize"]), (&json!([]), &json!(4)));
@@ -52,18 +52,18 @@ async fn in_parts(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_large_file_goes_in_parts_and_is_resumed() {
+async fn a_multipart_upload_can_be_resumed() {
     in_parts(&Node::start().await).await;
 }
 
 #[tokio::test]
-async fn a_large_file_goes_in_parts_by_another_s3() {
+async fn a_multipart_upload_can_be_resumed_with_garage() {
     in_parts(&second_s3().start_alone().await).await;
 }
 
-/// S3 may die while it puts the parts together, and have neither them nor the whole.
+/// An S3 that dies while it assembles the parts may have neither the parts nor the object.
 #[tokio::test]
-async fn an_upload_that_is_lost_is_called_so() {
+async fn a_lost_multipart_upload_is_reported_as_lost() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let query = "mutation { createMultipartUpload(input: {fileName: \"a\", contentType: \"text/plain\", byteSize: 4}) {

@@ -1,4 +1,4 @@
-//! What a scanner says of an upload.
+//! Uploads that a virus scanner checks.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,7 +8,7 @@ use crate::scanner::{Clamd, EICAR};
 use crate::support::{Node, put};
 
 #[tokio::test]
-async fn what_clamd_itself_finds_is_rejected_and_removed() {
+async fn an_upload_that_clamd_finds_infected_is_rejected_and_removed() {
     let clamd = Clamd::start().await;
     let node = Node::build().flag(&format!("--clamd-address={}", clamd.socket())).start_alone().await;
     let ada = node.register("ada").await;
@@ -19,7 +19,7 @@ async fn what_clamd_itself_finds_is_rejected_and_removed() {
     ada.upload_note("clean").await;
 }
 
-/// Answers each file with the line.
+/// Starts a scanner that answers every file with `line`. Returns the setting with its address.
 async fn clamd(line: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -41,7 +41,7 @@ async fn clamd(line: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn what_the_scanner_finds_is_rejected_and_without_a_scanner_nothing_is_ready() {
+async fn infected_files_are_rejected_and_no_file_is_ready_while_the_scanner_is_unavailable() {
     let node = Node::build().flag(&clamd("stream: Eicar-Test FOUND\0").await).start_alone().await;
     let ada = node.register("ada").await;
     let found = ada.try_upload("a", "text/plain", b"eicar").await;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Node, PATIENCE, User, picture, put};
 
-/// Uploads that are stored and not complete.
+/// Creates uploads whose files are in S3 and that are not completed yet. Returns their ids.
 async fn stored(user: &User, count: usize) -> Vec<Value> {
     let bytes = picture(1600, 1600);
     let mut ids = Vec::new();
@@ -41,13 +41,13 @@ async fn a_user_with_many_uploads_delays_another_by_one_turn() {
         () = until(|| node.app.uploads().inspection_load().1 >= MANY / 2) => {}
     }
     let answer = tokio::select! {
-        () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("another's came last"),
+        () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the other user came last"),
         answer = bob.complete_upload(&one[0]) => answer,
     };
     assert_eq!(answer.data()["completeUpload"]["attachment"]["state"], "READY");
-    assert!(finished < MANY / 2, "{finished} others came first");
+    assert!(finished < MANY / 2, "{finished} other files came first");
 
-    // The rest is dropped with its client, and stays as it was.
+    // When the client disconnects, its waiting inspections are dropped and the uploads stay PENDING.
     drop(flood);
     until(|| node.app.uploads().inspection_load() == (0, 0)).await;
     let mut states = Vec::new();
@@ -61,7 +61,7 @@ async fn a_user_with_many_uploads_delays_another_by_one_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_has_a_share_of_the_queue() {
+async fn a_user_can_fill_only_a_share_of_the_inspection_queue() {
     let node = Node::build().flag("--media-workers=1").flag("--media-queue-share=1").start_alone().await;
     let ada = node.register("ada").await;
     let many = stored(&ada, 8).await;
