@@ -1,4 +1,4 @@
-// Files in a browser, by the code of docs/clients.md: a page of one origin, and servers and files at others.
+// Files in a browser with the code of docs/clients.md. The page, the servers and the files have different origins.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
