@@ -72,7 +72,7 @@ async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, brok
     let node = Node::build().broker(broker).start_on(database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Group", &[]).await;
-    // Each group has its own transaction. Messages share transactions.
+    // Groups are created in separate transactions. Messages share transactions.
     let groups = join_all((0..100).map(|_| ada.create_group("Another", &[])));
     let messages = join_all((0..100).map(|_| ada.send(&group, "hello")));
     let mut connection = database.connection().await;

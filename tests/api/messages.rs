@@ -35,7 +35,7 @@ async fn a_message_is_kept_exactly_as_sent() {
 }
 
 #[tokio::test]
-async fn twenty_sends_with_one_client_id_make_one_message() {
+async fn twenty_sends_with_one_client_id_create_one_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;

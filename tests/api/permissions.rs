@@ -53,7 +53,7 @@ fn the_documented_table_matches_the_code() {
 /// A group with one user of each role, another admin, another member and two banned users, and a user outside it.
 struct Scene {
     group: String,
-    /// In the order of `ROLES`.
+    /// Users with the roles in `ROLES`, in the same order.
     actors: [User; 3],
     other_admin: User,
     other_member: User,

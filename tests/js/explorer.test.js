@@ -88,14 +88,14 @@ describe('the explorer', () => {
     assert.match(directives.get('worker-src'), /^'self'( blob:)?$/);
   });
 
-  test('has nothing beside its assets', async () => {
+  test('responds with 404 for assets that do not exist', async () => {
     const missing = new URL('/graphiql/assets/nothing-12345678.js', page.url);
     assert.equal((await fetch(missing)).status, 404);
   });
 });
 
 describe('the playground', () => {
-  test('is a page whose assets are all here', async () => {
+  test('is a page whose assets the server serves', async () => {
     const playground = await fetch(new URL('/playground', page.url));
     assert.equal(playground.status, 200);
     assert.match(playground.headers.get('content-security-policy'), /default-src 'none'.*script-src 'self'/);

@@ -42,7 +42,7 @@ for (const [name, server] of [
       });
     }
 
-    test('binds an upload to its checksum', async () => {
+    test('accepts only bytes that match the checksum of the upload', async () => {
       const { alice } = await pair(server());
       const given = { url: `${server().url}/graphql`, auth: alice.auth };
       const { named, others, these } = await page.evaluate((it) => window.files.storeWithChecksum(it), given);

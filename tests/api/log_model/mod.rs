@@ -77,7 +77,7 @@ struct Laboratory {
 
 impl Laboratory {
     fn new() -> Self {
-        // One thread, so that a case depends on its steps and as little as possible on scheduling.
+        // The runtime has one thread, so that a case depends on its steps and as little as possible on scheduling.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (test_database, database) = runtime.block_on(async {
             let test_database = TestDatabase::new().await;

@@ -77,7 +77,7 @@ impl User {
         self.query(&query, json!({"id": call})).await["node"].clone()
     }
 
-    /// The current call of the conversation. Null if there is no call.
+    /// Reads the current call of the conversation. Null if it has no call.
     pub async fn call_in(&self, conversation: &str) -> Value {
         let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ call {{ {CALL} }} }} }}");
         self.query(&query, json!({"id": conversation})).await["conversation"]["call"].clone()

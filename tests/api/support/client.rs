@@ -131,7 +131,7 @@ impl User {
         }
     }
 
-    /// The same session, with another node as the server.
+    /// Returns a copy of this user whose requests go to another server.
     pub fn on(&self, other: impl Into<Api>) -> Self {
         Self { api: other.into(), ..self.clone() }
     }

@@ -25,7 +25,7 @@ fn free_port() -> u16 {
 }
 
 fn signal(process: &Child, signal: Signal) {
-    let pid = process.id().expect("a process that runs");
+    let pid = process.id().expect("the process is not running");
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
@@ -107,7 +107,7 @@ impl NodeProcess {
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id().expect("a process that runs")
+        self.process.id().expect("the process is not running")
     }
 
     pub fn api(&self) -> Api {

@@ -51,7 +51,7 @@ impl Socket {
         socket
     }
 
-    /// The same as `open`, but returns None if the server cannot be reached or does not acknowledge.
+    /// Like `open`, but returns None if the server cannot be reached or does not acknowledge.
     pub async fn try_open(http_url: &str, token: &str) -> Option<Self> {
         let (stream, _) = connect_async(Self::request(http_url, "graphql-transport-ws")).await.ok()?;
         let mut socket = Self { stream, early: VecDeque::new() };
@@ -119,7 +119,7 @@ impl Socket {
     pub async fn closed(mut self) -> u16 {
         loop {
             if let Err(code) = self.read().await {
-                return code.expect("a close code");
+                return code.expect("the server sent no close code");
             }
         }
     }
@@ -133,13 +133,15 @@ impl Socket {
 
     /// Waits until the server ends the connection, with or without a code.
     pub async fn ended(mut self) {
-        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the end") {}
+        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the connection did not end in time")
+        {
+        }
     }
 
     /// Counts pings without answering them, until the server closes the connection.
     pub async fn ended_without_answering(&mut self) -> usize {
         let mut pings = 0;
-        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time") {
+        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time") {
             match frame {
                 Message::Text(text) if text.contains("\"ping\"") => pings += 1,
                 other => panic!("{other:?}"),
@@ -162,7 +164,7 @@ impl Socket {
 
     async fn read(&mut self) -> Result<Value, Option<u16>> {
         loop {
-            let frame = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time");
+            let frame = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time");
             match self.frame(frame).await {
                 ControlFlow::Break(result) => return result,
                 ControlFlow::Continue(()) => {}
