@@ -1,4 +1,5 @@
-//! The older subprotocol, graphql-ws on the wire: PROTOCOL.md of the npm package subscriptions-transport-ws.
+//! The older WebSocket subprotocol, which is named graphql-ws in the handshake. PROTOCOL.md of the npm package
+//! subscriptions-transport-ws specifies it.
 
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ async fn queries_and_subscriptions_run_and_stop() {
 }
 
 #[tokio::test]
-async fn what_fails_is_one_error() {
+async fn an_operation_that_fails_gets_one_error_message() {
     let node = Node::start().await;
     let mut socket = open(&node, None).await;
     for (query, code) in
@@ -61,7 +62,7 @@ async fn what_fails_is_one_error() {
 }
 
 #[tokio::test]
-async fn an_id_that_starts_again_takes_the_place_of_the_first() {
+async fn starting_an_id_again_replaces_the_first_operation() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut socket = open(&node, Some(&ada)).await;
@@ -72,11 +73,11 @@ async fn an_id_that_starts_again_takes_the_place_of_the_first() {
     ada.create_group("Once", &[]).await;
     assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "ConversationAdded");
     start(&mut socket, "b", VERSION).await;
-    assert_eq!(socket.receive().await["id"], "b", "the group came once");
+    assert_eq!(socket.receive().await["id"], "b", "the event arrived more than once");
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_before_the_close() {
+async fn an_invalid_token_gets_connection_error_before_the_close() {
     let node = Node::start().await;
     let (mut socket, _) = Socket::offering(&node.url("/graphql"), "graphql-ws").await;
     socket.send(json!({"type": "connection_init", "payload": {"Authorization": "Bearer nonsense"}})).await;
@@ -85,10 +86,10 @@ async fn who_is_not_let_in_is_told_before_the_close() {
 }
 
 #[tokio::test]
-async fn it_is_kept_alive_and_terminated() {
+async fn the_server_sends_keep_alive_messages_until_connection_terminate() {
     let node = Node::build().flag("--socket-ping-interval=1").flag("--socket-pong-timeout=1").start_alone().await;
     let mut socket = open(&node, None).await;
-    // The client's library answers the frames that ask whether it is there.
+    // tungstenite answers the server's ping frames, so the connection stays open.
     for _ in 0..3 {
         assert_eq!(socket.receive().await, json!({"type": "ka"}));
     }
@@ -96,9 +97,8 @@ async fn it_is_kept_alive_and_terminated() {
     socket.ended().await;
 }
 
-/// Of two subprotocols that are offered, the one that is chosen is spoken.
 #[tokio::test]
-async fn the_negotiated_protocol_is_the_one_that_is_spoken() {
+async fn only_messages_of_the_negotiated_subprotocol_are_accepted() {
     let node = Node::start().await;
     for offered in ["graphql-transport-ws, graphql-ws", "graphql-ws, graphql-transport-ws"] {
         let (mut socket, chosen) = Socket::offering(&node.url("/graphql"), offered).await;

@@ -1,13 +1,13 @@
-//! What an operation may ask for, and how long it may take.
+//! Limits on the size, cost, duration and response size of an operation.
 
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
 use crate::support::{Node, TestDatabase};
 
-/// Each limit by its own setting, at its edge and beyond.
+/// Tests operations at each limit and just above it.
 #[tokio::test]
-async fn each_limit_on_an_operation_holds() {
+async fn operations_above_a_limit_are_rejected() {
     let node = Node::build()
         .flag("--operation-max-tokens=300")
         .flag("--operation-max-nesting=16")
@@ -52,13 +52,14 @@ async fn each_limit_on_an_operation_holds() {
         (tokens.clone(), true),
         (format!("{tokens} # and a comment\n,,, "), true),
         (tokens.replacen('{', "{ __typename", 1), false),
-        // 1 viewer, 1 conversations, and for each of them nodes and two fields.
+        // The cost is 1 for `viewer`, 1 for `conversations`, and for each conversation 1 for the node and 2 for its
+        // fields.
         (list("(first: 100)"), true),
         (list(""), true),
-        // 20 of them where nothing else is said, and 50 messages of each of 3.
+        // Without an argument a page has 20 conversations or 50 messages.
         (messages(""), true),
         (messages("(last: 80)"), true),
-        // Ten of them, as many as a message may have: 12 for each message.
+        // A message can have 10 attachments, so each message costs 12.
         (attachments(41), true),
         (attachments(42), false),
         (messages("(last: 90)"), false),
@@ -77,13 +78,13 @@ async fn each_limit_on_an_operation_holds() {
         let expected = if fits { json!(null) } else { json!("OPERATION_TOO_COMPLEX") };
         assert_eq!((answer.status, code), (if fits { 200 } else { 400 }, &expected), "{query}: {:#}", answer.body);
     }
-    // What multiplies by nothing still costs once.
+    // The fields of an empty list cost as much as those of one item.
     let doubling =
         (0..12).map(|i| format!("fragment f{i} on Node {{ ...f{} ...f{0} }} ", i + 1)).collect::<Vec<_>>().concat();
     let doubling = format!("{doubling} fragment f12 on Node {{ id }}");
     let nothing = format!("{{ nodes(ids: []) {{ ...f0 }} }} {doubling}");
     assert_eq!(node.call(None, &nothing, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
-    // From types to types, again and again.
+    // Introspection queries that follow types back to types.
     let walk = "{ __schema { types { possibleTypes { interfaces { name } } } } }";
     node.call(None, walk, json!({})).await.data();
     let longer = "{ __schema { types { possibleTypes { interfaces { possibleTypes { name } } } } } }";
@@ -95,7 +96,7 @@ async fn each_limit_on_an_operation_holds() {
     for (nesting, code) in [(14, "GRAPHQL_VALIDATION_FAILED"), (15, "OPERATION_TOO_COMPLEX")] {
         assert_eq!(node.call(None, &brackets(nesting), json!({})).await.code(), code);
     }
-    // A variable counts for what it holds, given or by default.
+    // A page size from a variable counts with the value of the variable, or with its default.
     let sized =
         "query ($n: Int = 90) { viewer { conversations(first: 3) { nodes { messages(last: $n) { nodes { id } } } } } }";
     assert_eq!(ada.call(sized, json!({})).await.code(), "OPERATION_TOO_COMPLEX");
@@ -107,16 +108,17 @@ async fn each_limit_on_an_operation_holds() {
 }
 
 #[tokio::test]
-async fn explorers_may_ask_for_the_whole_schema() {
+async fn the_introspection_query_of_explorers_is_allowed() {
     let node = Node::start().await;
     let query = include_str!("../../src/http/introspection.graphql");
     let schema = node.call(None, query, json!({})).await.data();
     assert!(schema["__schema"]["types"].as_array().unwrap().len() > 30);
 }
 
-/// The parser takes a block string that is never closed for an empty one, and goes on behind that.
+/// The parser reads an unclosed block string as an empty string and continues after it. The check of the nesting must
+/// do the same.
 #[tokio::test]
-async fn nothing_hides_behind_a_string() {
+async fn brackets_after_an_unclosed_block_string_count_as_nesting() {
     let node = Node::start().await;
     for brackets in [200, 100_000] {
         let query = format!("{{__typename(x:[\"\"\" \"{}{}])}}", "[".repeat(brackets), "]".repeat(brackets));
@@ -124,9 +126,9 @@ async fn nothing_hides_behind_a_string() {
     }
 }
 
-/// A query is stopped; a mutation is not, and its client is told that it may still happen.
+/// A query is cancelled. A mutation continues, and its client gets UNAVAILABLE.
 #[tokio::test]
-async fn an_operation_has_its_time() {
+async fn operations_that_exceed_the_timeout_get_errors() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
     let ada = node.register("ada").await;
@@ -138,14 +140,14 @@ async fn an_operation_has_its_time() {
     assert_eq!((answer.status, answer.code()), (400, "OPERATION_TOO_COMPLEX"));
     assert_eq!(ada.try_send(&group, "late", Some("1")).await.code(), "UNAVAILABLE");
     lock.batch_execute("COMMIT").await.unwrap();
-    // The retry finds what the first try has done.
+    // The retry returns the message that the first attempt stored.
     let message = ada.try_send(&group, "late", Some("1")).await.data()["sendMessage"]["message"].clone();
     assert_eq!(message["number"], 1);
 }
 
-/// The field that is running is finished, and the later fields are not begun.
+/// The field that is in progress at the deadline is finished. Later fields are not started.
 #[tokio::test]
-async fn root_fields_after_the_deadline_are_not_begun() {
+async fn root_fields_after_the_deadline_are_not_started() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--operation-timeout=1").start_on(&database).await;
     let ada = node.register("ada").await;
@@ -176,9 +178,9 @@ async fn root_fields_after_the_deadline_are_not_begun() {
     assert_eq!(data["viewer"]["conversations"]["nodes"], json!([{"title": "Slow"}]));
 }
 
-/// The answer has no more texts than the setting allows. The other fields are there.
+/// Texts above the limit are null with an error. Other fields are unaffected.
 #[tokio::test]
-async fn the_texts_of_an_answer_have_a_limit() {
+async fn the_bytes_of_text_in_a_response_are_limited() {
     let node = Node::build().flag("--operation-max-answer-bytes=1048576").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Long", &[]).await;
@@ -190,7 +192,7 @@ async fn the_texts_of_an_answer_have_a_limit() {
         let aliases = (0..times).map(|n| format!("a{n}: messages(last: 10) {{ nodes {{ number body }} }} "));
         format!("query ($id: ID!) {{ conversation(id: $id) {{ {} }} }}", aliases.collect::<Vec<_>>().concat())
     };
-    // 3 x 10 x 32,000 bytes.
+    // 3 pages of 10 messages of 32,000 bytes fit; 4 pages do not.
     ada.call(&page(3), json!({"id": group})).await.data();
     let answer = ada.call(&page(4), json!({"id": group})).await;
     let errors = answer.body["errors"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! The log's promises, held over both adapters alike.
+//! Guarantees of the log, tested with the memory broker and with the Redis broker.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ async fn redis(database: &TestDatabase) -> Arc<dyn Broker> {
     Arc::new(RedisBroker::connect(&redis_url(), &database.name, Random::system()).await.unwrap())
 }
 
-/// Each promise as a test over either adapter.
+/// Defines each guarantee as two tests: `over_memory` and `over_redis`.
 macro_rules! over_both_adapters {
     ($($promise:ident),+ $(,)?) => {
         mod over_memory {
@@ -39,16 +39,16 @@ macro_rules! over_both_adapters {
 }
 
 over_both_adapters!(
-    two_tails_tell_the_same_in_the_same_order,
+    two_nodes_deliver_the_same_events_in_the_same_order,
     seq_has_no_holes_and_follows_commit_order,
-    a_dropped_publication_still_arrives,
-    a_hole_is_filled_long_before_the_next_look,
-    nothing_published_at_all_still_arrives,
-    a_request_that_fails_leaves_no_hole,
-    who_comes_back_gets_exactly_what_was_missed,
+    events_whose_publication_is_lost_are_delivered,
+    a_hole_is_filled_long_before_the_next_poll,
+    events_are_delivered_when_nothing_is_published,
+    a_request_that_fails_leaves_no_hole_in_the_log,
+    a_resumed_stream_delivers_exactly_the_missed_events,
 );
 
-async fn two_tails_tell_the_same_in_the_same_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn two_nodes_deliver_the_same_events_in_the_same_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let one = Node::build().broker(Arc::clone(&broker)).start_on(database).await;
     let two = Node::build().broker(broker).start_on(database).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
@@ -63,7 +63,7 @@ async fn two_tails_tell_the_same_in_the_same_order(database: &TestDatabase, brok
     }
 }
 
-/// Whoever reads the log while many write sees 1, 2, 3 … up to some event, and never one beyond a hole.
+/// A reader of the log sees 1, 2, 3 … without a hole at every moment while many requests write.
 async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, broker: Arc<dyn Broker>) {
     use diesel::prelude::*;
     use diesel_async::RunQueryDsl;
@@ -72,7 +72,7 @@ async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, brok
     let node = Node::build().broker(broker).start_on(database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Group", &[]).await;
-    // Each group is a transaction of its own, and the messages share some.
+    // Groups are created in separate transactions. Messages share transactions.
     let groups = join_all((0..100).map(|_| ada.create_group("Another", &[])));
     let messages = join_all((0..100).map(|_| ada.send(&group, "hello")));
     let mut connection = database.connection().await;
@@ -88,10 +88,10 @@ async fn seq_has_no_holes_and_follows_commit_order(database: &TestDatabase, brok
         reads
     };
     let (_, _, reads) = tokio::join!(groups, messages, reading);
-    assert!(reads > 3, "only {reads} reads while they wrote");
+    assert!(reads > 3, "only {reads} reads during the writes");
 }
 
-async fn a_dropped_publication_still_arrives(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn events_whose_publication_is_lost_are_delivered(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 3));
     let node = Node::build().broker(broker.clone()).start_on(database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -101,15 +101,15 @@ async fn a_dropped_publication_still_arrives(database: &TestDatabase, broker: Ar
         ada.send(&conversation, "dropped or not").await;
         assert_eq!(inbox.message().await["number"], number);
     }
-    assert!(broker.published.load(std::sync::atomic::Ordering::SeqCst) >= 30, "some were dropped indeed");
+    assert!(broker.published.load(std::sync::atomic::Ordering::SeqCst) >= 30, "too few events were published");
 }
 
-async fn a_hole_is_filled_long_before_the_next_look(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn a_hole_is_filled_long_before_the_next_poll(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 2));
     let node = Node::build().broker(broker).flag("--tail-poll-interval=60000").start_on(database).await;
     let ada = node.register("ada").await;
     let mut inbox = ada.inbox().await;
-    // Events 2, 4, 6 … are lost, and the one after each shows the hole.
+    // The broker drops events 2, 4, 6 …; the event after each of them reveals the hole.
     for i in 0..21 {
         ada.create_group(&format!("Group {i}"), &[]).await;
     }
@@ -118,7 +118,7 @@ async fn a_hole_is_filled_long_before_the_next_look(database: &TestDatabase, bro
     }
 }
 
-async fn nothing_published_at_all_still_arrives(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn events_are_delivered_when_nothing_is_published(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let broker = Arc::new(DroppingBroker::new(broker, 1));
     let node = Node::build().broker(broker).flag("--tail-poll-interval=100").start_on(database).await;
     let ada = node.register("ada").await;
@@ -127,7 +127,7 @@ async fn nothing_published_at_all_still_arrives(database: &TestDatabase, broker:
     assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
 }
 
-async fn a_request_that_fails_leaves_no_hole(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn a_request_that_fails_leaves_no_hole_in_the_log(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let node = Node::build().broker(broker).start_on(database).await;
     let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
     let group = ada.create_group("Group", &[]).await;
@@ -143,7 +143,7 @@ async fn a_request_that_fails_leaves_no_hole(database: &TestDatabase, broker: Ar
     assert_eq!(node.app.log().position().seq, before + 2);
 }
 
-async fn who_comes_back_gets_exactly_what_was_missed(database: &TestDatabase, broker: Arc<dyn Broker>) {
+async fn a_resumed_stream_delivers_exactly_the_missed_events(database: &TestDatabase, broker: Arc<dyn Broker>) {
     let node = Node::build().broker(broker).flag("--catch-up-page=3").start_on(database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -157,7 +157,7 @@ async fn who_comes_back_gets_exactly_what_was_missed(database: &TestDatabase, br
     assert_eq!(inbox.message().await["number"], 22);
 }
 
-/// A transaction that is dropped unfinished is rolled back, and its locks are let go.
+/// Dropping an unfinished transaction also releases its locks.
 #[tokio::test]
 async fn a_dropped_transaction_is_rolled_back() {
     let node = Node::build().flag("--database-pool-size=1").start_alone().await;

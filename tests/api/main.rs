@@ -1,11 +1,11 @@
-//! The API on real parts: Postgres, Redis, HTTP and WebSocket. Each test has a database and a Redis prefix of its
-//! own, so that all run side by side. `make test` starts what they need.
+//! Tests of the API over real Postgres, Redis, HTTP and WebSocket. Each test has its own database and Redis prefix, so
+//! that all tests can run at the same time. `make test` starts the services that they need.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that stops says all there is to say"
+    reason = "a panic fails the test and shows the location"
 )]
 
 mod account_life;

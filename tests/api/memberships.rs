@@ -1,4 +1,4 @@
-//! Archiving, pinning and muting, on all devices of one user and for nobody else.
+//! Archiving, pinning and muting conversations. A change applies to all devices of one user and to no other user.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parlance::clock::Clock;
@@ -36,7 +36,7 @@ async fn total(user: &User) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_left_out_stays() {
+async fn omitted_fields_are_unchanged() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Mine", &[]).await;
@@ -53,7 +53,7 @@ async fn what_is_left_out_stays() {
 }
 
 #[tokio::test]
-async fn only_ones_own_devices_hear_of_it_and_only_of_a_change() {
+async fn a_change_notifies_only_the_users_own_devices() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -79,7 +79,7 @@ async fn only_ones_own_devices_hear_of_it_and_only_of_a_change() {
 }
 
 #[tokio::test]
-async fn archived_conversations_are_listed_when_asked_for_and_stay_archived() {
+async fn archived_conversations_are_listed_only_on_request_and_stay_archived() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let [old, new] = [ada.create_group("Old", &[&bob]).await, ada.create_group("New", &[&bob]).await];
@@ -94,7 +94,7 @@ async fn archived_conversations_are_listed_when_asked_for_and_stay_archived() {
 }
 
 #[tokio::test]
-async fn the_sum_leaves_out_what_is_muted_or_archived() {
+async fn the_total_unread_count_excludes_muted_and_archived_conversations() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -111,9 +111,9 @@ async fn the_sum_leaves_out_what_is_muted_or_archived() {
     assert_eq!(total(&phone).await, 2);
     updated(&ada, &groups[2], json!({"archived": true})).await;
     assert_eq!(total(&phone).await, 1);
-    // Each still knows its own.
+    // The unread count of the conversation itself does not change.
     assert_eq!(ada.unread(&groups[1]).await, 1);
-    // What is muted until a time that has passed is not.
+    // A conversation is not muted if `mutedUntil` is in the past.
     updated(&ada, &groups[1], json!({"mutedUntil": now() - TimeDelta::hours(1)})).await;
     assert_eq!(total(&phone).await, 2);
     updated(&ada, &groups[2], json!({"archived": false})).await;
@@ -121,7 +121,7 @@ async fn the_sum_leaves_out_what_is_muted_or_archived() {
 }
 
 #[tokio::test]
-async fn it_takes_a_participant() {
+async fn update_membership_requires_a_participant_and_valid_input() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let group = ada.create_group("Private", &[]).await;

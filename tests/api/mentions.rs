@@ -1,4 +1,4 @@
-//! Mentions: whom the server finds in a message, and who is told how many are unread.
+//! Mentions: which users the server finds in a message, and counts of unread mentions.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ async fn unread_mentions(viewer: &User, conversation: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn participants_are_found_by_their_usernames() {
+async fn participants_are_mentioned_by_username() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (cem, stranger) = (node.register("cem").await, node.register("stranger").await);
@@ -43,7 +43,7 @@ async fn participants_are_found_by_their_usernames() {
 }
 
 #[tokio::test]
-async fn a_username_may_end_with_what_ends_a_sentence() {
+async fn a_username_that_ends_with_a_dot_is_mentioned() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, User::register(&node, "dotty.", PASSWORD).await);
     let group = ada.create_group("Dots", &[&bob]).await;
@@ -54,7 +54,7 @@ async fn a_username_may_end_with_what_ends_a_sentence() {
 }
 
 #[tokio::test]
-async fn unread_mentions_are_counted_once_for_each_message_and_on_every_device() {
+async fn each_message_counts_as_one_unread_mention_on_every_device() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let phone = User::login(&node, &bob.username, PASSWORD).await;
@@ -65,7 +65,7 @@ async fn unread_mentions_are_counted_once_for_each_message_and_on_every_device()
     ada.send(&group, "nobody").await;
     let last = bob.send(&group, &format!("@all, and I, @{}", bob.username)).await;
     for device in [&bob, &phone] {
-        assert_eq!(unread_mentions(device, &group).await, 2, "one's own do not count");
+        assert_eq!(unread_mentions(device, &group).await, 2, "the user's own messages do not count");
     }
     assert_eq!(unread_mentions(&cem, &group).await, 3);
     assert_eq!(unread_mentions(&ada, &group).await, 1);
@@ -81,9 +81,9 @@ async fn unread_mentions_are_counted_once_for_each_message_and_on_every_device()
     assert_eq!(unread_mentions(&cem, &group).await, 0);
 }
 
-/// The same clientId again is the same message, and mentions nobody anew.
+/// Sending the same `clientId` again does not count the mentions again.
 #[tokio::test]
-async fn a_retry_counts_once() {
+async fn a_retry_counts_mentions_once() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -93,9 +93,8 @@ async fn a_retry_counts_once() {
     assert_eq!(unread_mentions(&bob, &conversation).await, 1);
 }
 
-/// The body is what a subscriber gets; whom it mentions comes along.
 #[tokio::test]
-async fn a_subscriber_sees_the_mentions() {
+async fn subscribers_receive_the_mentions_of_a_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;

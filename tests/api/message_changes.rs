@@ -1,4 +1,4 @@
-//! Messages that change: edited, and told of to whoever may see them.
+//! Edits of messages, the `messageUpdated` subscription, and messages that are hidden from later participants.
 
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
@@ -12,7 +12,7 @@ const UPDATES: &str = "subscription ($id: ID!) { messageUpdated(conversationId: 
 } }";
 
 #[tokio::test]
-async fn an_edit_changes_the_body_for_all_and_is_kept_for_the_audit() {
+async fn an_edit_changes_the_body_for_everyone_and_stores_the_former_body() {
     #[derive(QueryableByName)]
     struct Edit {
         #[diesel(sql_type = Text)]
@@ -29,7 +29,7 @@ async fn an_edit_changes_the_body_for_all_and_is_kept_for_the_audit() {
     let edited = ada.edit(&message, " hello \n").await.data()["editMessage"]["message"].clone();
     assert_eq!((&edited["body"], &edited["number"]), (&json!(" hello \n"), &json!(1)));
     assert!(edited["editedAt"].is_string() && edited["revision"].as_i64() > message["revision"].as_i64());
-    // The same once more is no change.
+    // An edit with the same body changes nothing.
     let again = ada.edit(&message, " hello \n").await.data()["editMessage"]["message"].clone();
     assert_eq!(again, edited);
     ada.edit(&message, "hello!").await.data();
@@ -39,7 +39,7 @@ async fn an_edit_changes_the_body_for_all_and_is_kept_for_the_audit() {
             assert_eq!(event["message"]["id"], message["id"]);
         }
     }
-    // A later message has a later revision, and nothing was told of the edit that changed nothing.
+    // A later message has a higher revision, and the edit that changed nothing sent no event.
     let next = ada.send(&conversation, "next").await;
     assert!(next["revision"].as_i64() > edited["revision"].as_i64());
     assert_eq!(inboxes[2].expect("MessageAdded").await["message"]["body"], "next");
@@ -50,7 +50,7 @@ async fn an_edit_changes_the_body_for_all_and_is_kept_for_the_audit() {
 }
 
 #[tokio::test]
-async fn of_many_edits_the_first_and_the_newest_are_kept() {
+async fn the_first_and_the_newest_former_bodies_are_kept() {
     #[derive(QueryableByName)]
     struct Edit {
         #[diesel(sql_type = Text)]
@@ -80,7 +80,7 @@ async fn of_many_edits_the_first_and_the_newest_are_kept() {
 }
 
 #[tokio::test]
-async fn only_ones_own_texts_are_edited_within_their_limits() {
+async fn only_the_sender_can_edit_and_the_body_is_validated() {
     let node = Node::build().flag("--max-message-length=10").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let stranger = node.register("stranger").await;
@@ -92,14 +92,14 @@ async fn only_ones_own_texts_are_edited_within_their_limits() {
         let answer = bob.edit(&message, body).await;
         assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["body"]), "{body:?}");
     }
-    // Scalar values are counted, not bytes.
+    // The limit counts Unicode scalar values, not bytes.
     assert_eq!(bob.edit(&message, "ééééééé👍👍👍").await.data()["editMessage"]["message"]["number"], 1);
     bob.delete(&message).await.data();
     assert_eq!(bob.edit(&message, "back").await.violations(), ["messageId"]);
 }
 
 #[tokio::test]
-async fn the_changes_of_one_conversation_are_a_stream_of_their_own() {
+async fn message_updated_delivers_visible_changes_of_one_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (group, other) = (ada.create_group("Group", &[&bob]).await, ada.create_group("Other", &[&bob]).await);
@@ -129,9 +129,9 @@ async fn the_changes_of_one_conversation_are_a_stream_of_their_own() {
     assert_eq!(socket.receive_of("again").await["payload"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
-/// Messages from before a participant's time, as a group may have it, are not theirs to see, nor is what becomes of them.
+/// A group can hide its history from new participants. Changes of hidden messages are hidden too.
 #[tokio::test]
-async fn what_was_before_ones_time_stays_hidden() {
+async fn messages_up_to_hidden_up_to_and_their_changes_stay_hidden() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

@@ -35,7 +35,7 @@ async fn a_message_is_kept_exactly_as_sent() {
 }
 
 #[tokio::test]
-async fn twenty_sends_with_one_client_id_make_one_message() {
+async fn twenty_sends_with_one_client_id_create_one_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -45,11 +45,11 @@ async fn twenty_sends_with_one_client_id_make_one_message() {
     assert!(messages.iter().all(|message| *message == messages[0]), "{messages:#?}");
     assert_eq!(messages[0]["number"], 1);
 
-    // The next takes the next number, and listeners hear of two messages.
+    // The next message takes the next number, and subscribers receive two messages.
     assert_eq!(ada.send(&conversation, "twice").await["number"], 2);
     assert_eq!(inbox.message().await["id"], messages[0]["id"]);
     assert_eq!(inbox.message().await["number"], 2);
-    // Another sender's clientIds are the other's own.
+    // Different senders can use the same clientId.
     let answer = bob.try_send(&conversation, "mine", Some("the-one")).await.data();
     assert_eq!(answer["sendMessage"]["message"]["number"], 3);
 }
@@ -63,7 +63,7 @@ async fn a_client_id_belongs_to_one_conversation() {
     let answer = ada.try_send(&there, "first", Some("id")).await;
     assert_eq!((answer.code(), answer.violations()), ("CONFLICT", vec!["clientId"]));
 
-    // In both at once: one is made, the other refused, and neither number is lost.
+    // Concurrent sends to both: one succeeds, the other is rejected, and the numbers have no hole.
     for i in 0..5 {
         let id = format!("race-{i}");
         let both = join_all([&here, &there].map(|conversation| ada.try_send(conversation, "race", Some(&id)))).await;
@@ -76,7 +76,7 @@ async fn a_client_id_belongs_to_one_conversation() {
 }
 
 #[tokio::test]
-async fn two_hundred_senders_at_once_get_the_numbers_1_to_200_in_one_order() {
+async fn two_hundred_concurrent_senders_get_the_numbers_1_to_200_in_one_order() {
     let node = Node::start().await;
     let senders = join_all((0..200).map(|_| node.register("sender"))).await;
     let group = senders[0].create_group("Crowd", &senders.iter().collect::<Vec<_>>()).await;
@@ -100,7 +100,7 @@ async fn two_hundred_senders_at_once_get_the_numbers_1_to_200_in_one_order() {
 }
 
 #[tokio::test]
-async fn messages_are_paged_both_ways() {
+async fn messages_can_be_paged_in_both_directions() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Log", &[]).await;
@@ -136,11 +136,11 @@ async fn messages_are_paged_both_ways() {
     let end = data["conversation"]["messages"]["pageInfo"]["endCursor"].clone();
     let data = page(json!({"first": 4, "after": end})).await;
     assert_eq!((numbers(&data), flags(&data)), (vec![], (true, false)));
-    // A page that was empty at its time is read on later.
+    // Paging can continue from the end cursor after new messages are sent.
     ada.send(&group, "message 8").await;
     assert_eq!(numbers(&page(json!({"first": 4, "after": end})).await), [8]);
 
-    assert_eq!(numbers(&page(json!({})).await), (1..=8).collect::<Vec<_>>(), "the newest, by default");
+    assert_eq!(numbers(&page(json!({})).await), (1..=8).collect::<Vec<_>>(), "the default is the newest messages");
     assert_eq!(numbers(&page(json!({"last": 2, "after": after})).await), [7, 8]);
     assert_eq!(numbers(&page(json!({"first": 2, "after": after, "before": end})).await), [5, 6]);
 }
@@ -154,9 +154,9 @@ async fn a_revision_grows_with_every_message() {
     assert!(first["revision"].as_i64() < second["revision"].as_i64(), "{first} {second}");
 }
 
-/// What is sent at the same time is stored together, and each gets its own answer.
+/// Concurrent sends are stored in one batch, and each gets its own result.
 #[tokio::test]
-async fn a_send_that_fails_spoils_no_other() {
+async fn a_failed_send_does_not_affect_other_sends_in_its_batch() {
     let node = Node::start().await;
     let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
     let (here, there) = (ada.create_group("Here", &[]).await, ada.create_group("There", &[]).await);
@@ -181,7 +181,7 @@ async fn a_send_that_fails_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_told_and_loses_nothing() {
+async fn a_full_write_queue_refuses_sends_and_loses_no_message() {
     let node = Node::build().flag("--write-queue=1").flag("--write-batch=1").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Busy", &[]).await;
@@ -194,7 +194,7 @@ async fn a_full_queue_is_told_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_answers_another_of_its_conversation() {
+async fn a_message_can_only_reply_to_a_message_of_its_conversation() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (here, there) = (ada.create_group("Here", &[&bob]).await, ada.create_group("There", &[]).await);
@@ -206,7 +206,7 @@ async fn a_message_answers_another_of_its_conversation() {
     let unknown = json!({"id": elsewhere["id"].as_str().unwrap().replace("msg_0", "msg_1")});
     assert_eq!(ada.reply(&here, &unknown, "of none").await.violations(), ["replyToId"]);
     assert_eq!(ada.reply(&here, &json!({"id": here}), "of no message").await.violations(), ["replyToId"]);
-    // What was answered stays, as a tombstone; and no number was lost.
+    // A deleted message remains in `replyTo` as a tombstone, and the rejected replies took no number.
     ada.delete(&message).await.data();
     let query =
         "query ($id: ID!) { conversation(id: $id) { messages { nodes { number replyTo { body deletedAt } } } } }";

@@ -1,4 +1,4 @@
-//! What `/metrics` tells Prometheus.
+//! The metrics at `/metrics`, in the format of Prometheus.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::{DroppingBroker, Node, PATIENCE};
 
-/// The samples of one scrape, by their name and labels.
+/// The samples of one scrape. The key is the name with its labels.
 struct Scrape(HashMap<String, f64>);
 
 impl Scrape {
@@ -22,24 +22,27 @@ impl Scrape {
         Self::parse(&response.text().await.unwrap())
     }
 
-    /// As "Exposition formats" of Prometheus' documentation has it.
+    /// Parses the text format, which the page "Exposition formats" of the Prometheus documentation specifies.
     fn parse(text: &str) -> Self {
         let (mut described, mut typed, mut samples) = (HashSet::new(), HashMap::new(), HashMap::new());
         assert!(text.ends_with('\n'));
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
-                assert!(described.insert(help.split_once(' ').unwrap().0), "two helps: {line}");
+                assert!(described.insert(help.split_once(' ').unwrap().0), "duplicate HELP: {line}");
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').unwrap();
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-                assert!(typed.insert(name, kind).is_none(), "two types: {line}");
+                assert!(typed.insert(name, kind).is_none(), "duplicate TYPE: {line}");
             } else {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
                 let family = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
                 let histogram = family.is_some_and(|family| typed.get(family) == Some(&"histogram"));
                 assert!(histogram || typed.contains_key(name), "{line} has no type");
-                assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "twice: {line}");
+                assert!(
+                    samples.insert(series.to_owned(), value.parse().unwrap()).is_none(),
+                    "duplicate sample: {line}"
+                );
             }
         }
         for (name, kind) in typed {
@@ -54,7 +57,7 @@ impl Scrape {
         *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
     }
 
-    /// Whole numbers, which most of them are.
+    /// The value of a series that must be an integer.
     #[track_caller]
     fn count(&self, series: &str) -> i64 {
         let value = self.get(series);
@@ -72,7 +75,7 @@ impl Scrape {
     }
 }
 
-/// Scrapes until it is as it should be.
+/// Scrapes the node repeatedly until `what` returns true.
 async fn wait_for(node: &Node, what: impl Fn(&Scrape) -> bool) -> Scrape {
     let waiting = async {
         loop {
@@ -83,14 +86,14 @@ async fn wait_for(node: &Node, what: impl Fn(&Scrape) -> bool) -> Scrape {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the metrics never came to it")
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the metrics did not reach the expected values in time")
 }
 
 #[tokio::test]
-async fn what_is_sent_and_heard_is_counted() {
+async fn messages_events_and_connections_are_counted() {
     let node = Node::start().await;
     let start = Scrape::of(&node).await;
-    assert_eq!(start.count("parlance_errors_total{code=\"NOT_FOUND\"}"), 0, "codes are there before their first error");
+    assert_eq!(start.count("parlance_errors_total{code=\"NOT_FOUND\"}"), 0, "codes are shown before their first error");
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let mut inbox = bob.inbox().await;
@@ -111,7 +114,7 @@ async fn what_is_sent_and_heard_is_counted() {
     assert!(end.get("parlance_log_delay_seconds_sum") < 3.0 * PATIENCE.as_secs_f64());
     assert!(end.get("parlance_log_lag_seconds") < PATIENCE.as_secs_f64());
     assert_eq!(end.count("parlance_operations_total{kind=\"subscription\",transport=\"websocket\"}"), 1);
-    // Two registrations, the conversation and the messages.
+    // Two registrations, one conversation and three messages.
     assert_eq!(end.count("parlance_operations_total{kind=\"mutation\",transport=\"http\"}"), 6);
 
     inbox.socket.close(1000).await;
@@ -122,7 +125,7 @@ async fn what_is_sent_and_heard_is_counted() {
 }
 
 #[tokio::test]
-async fn errors_are_counted_by_their_code_over_every_transport() {
+async fn errors_are_counted_by_code_on_every_transport() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let errors = async |code: &str| Scrape::of(&node).await.count(&format!("parlance_errors_total{{code=\"{code}\"}}"));
@@ -146,7 +149,7 @@ async fn errors_are_counted_by_their_code_over_every_transport() {
     stream.json(&json!({"query": "subscription { nope }"})).send().await.unwrap().text().await.unwrap();
     assert_eq!(errors("GRAPHQL_VALIDATION_FAILED").await, 2);
 
-    // What is no operation at all.
+    // Requests that contain no operation, or that are rejected before it is read.
     node.http.get(node.url("/graphql?query=%7B__typename%7D")).send().await.unwrap();
     assert_eq!(errors("FORBIDDEN").await, 1);
     node.http.post(node.url("/graphql")).body("text").send().await.unwrap();
@@ -170,20 +173,20 @@ async fn holes_and_overflows_are_counted() {
     assert!(scrape.count("parlance_log_events_total{source=\"read\"}") >= 20);
     assert!(scrape.count("parlance_log_holes_filled_total") > 0);
     assert!(scrape.count("parlance_stream_overflows_total") > 0);
-    assert_eq!(scrape.count("parlance_log_events_unpublished_total"), 0, "the broker said that all went well");
+    assert_eq!(scrape.count("parlance_log_events_unpublished_total"), 0, "the broker reported no failure");
     assert!(scrape.count("parlance_writer_batch_size_count") <= 60);
     assert_eq!(scrape.count("parlance_writer_batch_size_sum"), 60);
     drop(inbox);
 }
 
 #[tokio::test]
-async fn they_can_be_turned_off() {
+async fn metrics_can_be_turned_off() {
     let node = Node::build().flag("--metrics=false").start_alone().await;
     assert_eq!(node.http.get(node.url("/metrics")).send().await.unwrap().status(), 404);
 }
 
 #[test]
-fn renderings_are_counted_apart() {
+fn shared_and_personal_renderings_are_counted_separately() {
     let metrics = Metrics::default();
     assert_eq!(Scrape::parse(&metrics.text()).count("parlance_renders_total{rendering=\"shared\"}"), 0);
     metrics.renders(true);

@@ -1,4 +1,4 @@
-//! Migrations run, revert, and run again.
+//! Migrations can be run, reverted and run again, and keep existing data.
 
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
@@ -18,7 +18,7 @@ async fn tables(database: &TestDatabase) -> i64 {
 }
 
 #[tokio::test]
-async fn they_run_and_revert_and_run_again() {
+async fn migrations_run_revert_and_run_again() {
     let database = TestDatabase::empty().await;
     let all = parlance::store::pending_migrations(&database.url).await.unwrap();
     assert!(all > 0);
@@ -33,7 +33,7 @@ async fn they_run_and_revert_and_run_again() {
 }
 
 #[tokio::test]
-async fn nodes_that_migrate_at_once_do_it_once() {
+async fn concurrent_runs_apply_each_migration_once() {
     let database = TestDatabase::empty().await;
     let all = parlance::store::pending_migrations(&database.url).await.unwrap();
     let runs = (0..4).map(|_| {
@@ -50,7 +50,7 @@ async fn nodes_that_migrate_at_once_do_it_once() {
 }
 
 #[tokio::test]
-async fn events_that_are_there_move_into_partitions_and_back() {
+async fn existing_events_move_into_partitions_and_back() {
     const PARTITIONING: &str = "2026-11-21-000004_retention";
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
@@ -64,7 +64,7 @@ async fn events_that_are_there_move_into_partitions_and_back() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         connection.batch_execute(&read(&name, "up.sql")).await.unwrap();
     }
-    // Of the last thirty days, and of a node whose clock is ahead.
+    // Events of the last thirty days, and some in the future, as from a node whose clock is fast.
     let events = "INSERT INTO events (lane, seq, kind, conversation_id, subject_id, created_at)
         SELECT 0, i, 'message_added', gen_random_uuid(), gen_random_uuid(), now() - (92 - i) * interval '8 hours'
         FROM generate_series(1, 100) AS i;
@@ -81,14 +81,14 @@ async fn events_that_are_there_move_into_partitions_and_back() {
         other.batch_execute(sql).await.unwrap();
         assert_eq!(contents().await, original);
     }
-    // A cursor from before what was dropped must not pass over it where nobody knows of it any more.
+    // The revert removes `forgotten`. It begins a new epoch, because an old cursor could otherwise skip dropped events.
     let epoch = "SELECT epoch AS count FROM log_head";
     let old = sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count;
     other.batch_execute(&format!("UPDATE log_head SET forgotten = 1; {down}")).await.unwrap();
     assert_ne!(sql_query(epoch).get_result::<Count>(&mut other).await.unwrap().count, old);
 }
 
-/// The SQL of all earlier migrations, and the two directions of this one.
+/// Returns the `up.sql` of all earlier migrations, and `up.sql` and `down.sql` of this one.
 fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let read = |name: &str, way: &str| std::fs::read_to_string(directory.join(name).join(way)).unwrap();
@@ -99,7 +99,7 @@ fn migrations_up_to(name: &str) -> (Vec<String>, String, String) {
 }
 
 #[tokio::test]
-async fn contact_points_of_before_count_as_verified_and_go_back_where_they_are_unique() {
+async fn existing_contact_points_become_verified_and_a_revert_keeps_one_per_address() {
     let (before, up, down) = migrations_up_to("2026-11-29-000016_verified_contact_points");
     let database = TestDatabase::empty().await;
     let mut connection = database.connection().await;
@@ -124,11 +124,11 @@ async fn contact_points_of_before_count_as_verified_and_go_back_where_they_are_u
     // Three accounts have the same address; one of them has verified it.
     connection.batch_execute(&user("cem", "'ada@example.org'")).await.unwrap();
     connection.batch_execute(&user("dee", "'ada@example.org'")).await.unwrap();
-    assert!(connection.batch_execute("UPDATE users SET email_verified_at = now()").await.is_err(), "it is unique");
+    assert!(connection.batch_execute("UPDATE users SET email_verified_at = now()").await.is_err(), "must be unique");
     connection.batch_execute(&down).await.unwrap();
     assert_eq!(count("email = 'ada@example.org' AND username = 'ada'").await, 1);
     assert_eq!(count("email IS NULL").await, 3);
-    assert!(connection.batch_execute(&user("eve", "'ada@example.org'")).await.is_err(), "it is unique again");
+    assert!(connection.batch_execute(&user("eve", "'ada@example.org'")).await.is_err(), "must be unique again");
     connection.batch_execute(&up).await.unwrap();
     assert_eq!(count("email_verified_at IS NOT NULL").await, 1);
 }

@@ -1,4 +1,4 @@
-//! Two nodes over one Postgres and one Redis.
+//! Two nodes that share one Postgres and one Redis.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -11,7 +11,7 @@ async fn two_nodes(database: &TestDatabase) -> [Node; 2] {
 }
 
 #[tokio::test]
-async fn clients_of_both_hear_each_other_in_one_order() {
+async fn clients_of_both_nodes_receive_the_same_events_in_one_order() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
@@ -33,7 +33,7 @@ async fn clients_of_both_hear_each_other_in_one_order() {
 }
 
 #[tokio::test]
-async fn who_comes_back_through_the_other_node_gets_exactly_what_was_missed() {
+async fn a_stream_resumed_on_another_node_delivers_exactly_the_missed_events() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, one.register("bob").await);
@@ -58,14 +58,14 @@ async fn a_session_revoked_on_one_node_ends_on_the_other_at_once() {
     let laptop = User::login(&two, &phone.username, PASSWORD).await;
     let inbox = laptop.inbox().await;
     phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
-    // The node has heard of it once it closes the socket.
+    // When the node closes the socket, it knows that the session is revoked.
     assert_eq!(inbox.socket.closed().await, 4403);
     let answer = laptop.call("{ viewer { id } }", json!({})).await;
     assert_eq!(answer.code(), "UNAUTHENTICATED");
 }
 
 #[tokio::test]
-async fn a_new_name_is_on_every_message_after_it_on_every_node() {
+async fn messages_after_a_rename_show_the_new_name_on_every_node() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, one.register("bob").await);
@@ -85,7 +85,7 @@ async fn a_new_name_is_on_every_message_after_it_on_every_node() {
 }
 
 #[tokio::test]
-async fn prefixes_keep_servers_on_one_redis_apart() {
+async fn servers_with_different_redis_prefixes_do_not_share_events() {
     let (first, second) = (TestDatabase::new().await, TestDatabase::new().await);
     let here = Node::build().redis(&first.name).await.start_on(&first).await;
     let there = Node::build().redis(&second.name).await.start_on(&second).await;
@@ -99,7 +99,7 @@ async fn prefixes_keep_servers_on_one_redis_apart() {
 }
 
 #[tokio::test]
-async fn a_client_id_is_one_message_on_whichever_nodes_it_comes() {
+async fn one_client_id_creates_one_message_across_nodes() {
     let database = TestDatabase::new().await;
     let [one, two] = two_nodes(&database).await;
     let ada = one.register("ada").await;
@@ -110,7 +110,7 @@ async fn a_client_id_is_one_message_on_whichever_nodes_it_comes() {
     for answer in answers {
         assert_eq!(answer.data()["sendMessage"]["message"]["number"], 1);
     }
-    // In two conversations at once, on two nodes: one is made and one refused, and neither loses a number.
+    // Concurrent sends to two conversations on two nodes: one succeeds, one is rejected, and the numbers have no hole.
     for i in 0..20 {
         let id = format!("race-{i}");
         let both = tokio::join!(

@@ -1,4 +1,4 @@
-//! Leaving a group and being removed from it, and what subscriptions see of it.
+//! Leaving a group and removing participants, and the events that subscriptions receive.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn roles(viewer: &User, group: &str) -> Value {
 }
 
 #[tokio::test]
-async fn who_is_removed_hears_no_more_and_keeps_the_socket() {
+async fn a_removed_participant_receives_no_more_events_and_keeps_the_socket() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;
@@ -36,7 +36,7 @@ async fn who_is_removed_hears_no_more_and_keeps_the_socket() {
     for (id, conversation) in [("group", Some(&group)), ("other", Some(&other)), ("all", None)] {
         socket.subscribe(id, MESSAGES, json!({"id": conversation, "after": inbox.cursor})).await;
     }
-    // Once a message has come, the streams stand.
+    // After they have delivered a message, the streams are live.
     for (conversation, id) in [(&group, "group"), (&other, "other")] {
         ada.send(conversation, "before").await;
         assert_eq!(socket.receive_of(id).await["type"], "next");
@@ -62,7 +62,7 @@ async fn who_is_removed_hears_no_more_and_keeps_the_socket() {
 }
 
 #[tokio::test]
-async fn who_was_removed_meanwhile_hears_of_that_alone() {
+async fn a_stream_resumed_after_a_removal_delivers_only_the_removal() {
     let node = Node::build().flag("--catch-up-page=2").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Meanwhile", &[&bob]).await;
@@ -73,17 +73,17 @@ async fn who_was_removed_meanwhile_hears_of_that_alone() {
     ada.send(&group, "three").await;
 
     let missed = bob.inbox_after(cursor.as_deref()).await.missed().await;
-    // From a message one reads on to all the conversation, and so to "three".
+    // The messages must not be delivered: their `conversation` field would lead to all messages, including "three".
     let seen: Vec<_> = missed.iter().map(|event| (&event["__typename"], &event["conversationId"])).collect();
     assert_eq!(seen, [(&json!("ConversationRemoved"), &json!(group))]);
-    // A stream of that conversation alone cannot be opened any more.
+    // A stream of this conversation can no longer be opened.
     let mut socket = bob.socket().await;
     socket.subscribe("m", MESSAGES, json!({"id": group, "after": cursor})).await;
     assert_eq!(socket.receive_of("m").await["payload"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn the_others_are_told_and_an_owner_has_a_successor() {
+async fn other_participants_are_notified_and_a_new_owner_is_chosen() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Handing over", &[&bob, &cem]).await;
@@ -95,14 +95,14 @@ async fn the_others_are_told_and_an_owner_has_a_successor() {
     let roles_now = roles(&bob, &group).await;
     assert_eq!(roles_now[0]["role"], "OWNER");
     assert_eq!(roles_now[1]["role"], "MEMBER");
-    // The last one may go as well.
+    // The last participant can leave too.
     leave(&bob, &group).await.data();
     leave(&cem, &group).await.data();
     assert_eq!(leave(&cem, &group).await.code(), "NOT_FOUND");
 }
 
 #[tokio::test]
-async fn only_who_may_removes() {
+async fn removing_and_leaving_require_permission() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let stranger = node.register("stranger").await;

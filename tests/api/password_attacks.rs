@@ -19,7 +19,7 @@ const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { acc
 /// Time limit for another user's request during each attack.
 const BOUND: Duration = Duration::from_millis(500);
 
-/// Characters that zxcvbn takes for letters in many ways: the estimate of 128 of them takes about a second.
+/// A password of 128 characters that zxcvbn can read as letters in many ways. Its estimate takes about a second.
 fn hostile_password() -> String {
     "4@8({[<369!1|0$5+7%2".chars().cycle().take(128).collect()
 }
@@ -46,7 +46,7 @@ async fn post_and_keep(address: SocketAddr, body: &Value) -> TcpStream {
     stream
 }
 
-/// A client at an address of its own.
+/// A client whose requests come from 127.0.0.`last`.
 fn client_at(last: u8) -> reqwest::Client {
     reqwest::Client::builder().local_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))).build().unwrap()
 }
@@ -56,7 +56,7 @@ async fn call_by(client: &reqwest::Client, node: &Node, query: &str, variables: 
     request.send().await.unwrap().json().await.unwrap()
 }
 
-/// Waits until no password job runs or waits.
+/// Waits until the password pool has no running and no waiting jobs.
 async fn pool_is_idle(node: &Node, within: Duration) {
     let begun = Instant::now();
     while node.app.accounts().password_load() != (0, 0) {
@@ -65,7 +65,7 @@ async fn pool_is_idle(node: &Node, within: Duration) {
     }
 }
 
-/// Waits until `count` password jobs wait.
+/// Waits until at least `count` password jobs are in the queue.
 async fn jobs_wait(node: &Node, count: usize) {
     let begun = Instant::now();
     while node.app.accounts().password_load().1 < count {
@@ -74,7 +74,7 @@ async fn jobs_wait(node: &Node, count: usize) {
     }
 }
 
-/// Sends for a while, and returns the longest time that a message took.
+/// Sends 20 messages, and returns the longest time that one of them took.
 async fn longest_send(user: &User, conversation: &str) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..20 {
@@ -87,12 +87,12 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_passwords_with_bad_names_cost_nothing() {
+async fn hostile_passwords_with_invalid_usernames_are_never_checked() {
     let node = Node::build().real_hashes().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
     let hostile = registrations(|_| "!".to_owned());
-    // In lists of ten, and each in a request of its own.
+    // The attack sends them in batches of ten, and each in its own request.
     let lists: Vec<Value> = hostile.chunks(10).map(|ten| ten.to_vec().into()).collect();
     let attack = join_all(lists.iter().chain(&hostile).map(|body| post_and_keep(node.address, body)));
     drop(attack.await);
@@ -112,9 +112,9 @@ async fn hostile_passwords_with_bad_names_cost_nothing() {
     assert!(begun.elapsed() < BOUND);
 }
 
-/// The registrations wait for a thread when their clients disconnect, and never get one.
+/// Registrations that still wait for a thread when their clients disconnect are never executed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registrations_are_dropped_when_their_client_hangs_up() {
+async fn registrations_are_dropped_when_their_client_disconnects() {
     let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;
@@ -124,7 +124,7 @@ async fn registrations_are_dropped_when_their_client_hangs_up() {
     drop(attack);
     let (longest, ()) = tokio::join!(longest_send(&ada, &group), pool_is_idle(&node, Duration::from_secs(3)));
     assert!(longest < BOUND, "{longest:?}");
-    assert!(registered(&ada, "eve").await < 10, "only those whose turn had come");
+    assert!(registered(&ada, "eve").await < 10, "waiting registrations were executed");
 }
 
 /// Number of users whose names begin with `name`.
@@ -134,7 +134,7 @@ async fn registered(user: &User, name: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
+async fn every_transport_drops_the_work_of_a_client_that_disconnects() {
     let node = Node::build().real_hashes().flag("--password-threads=1").start_alone().await;
     let eve = node.register("eve").await;
     let login = json!({"input": {"identifier": eve.username, "password": PASSWORD}});
@@ -142,12 +142,12 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     let waits = || jobs_wait(&node, 10);
     let idle = || pool_is_idle(&node, Duration::from_secs(3));
 
-    // HTTP/2: the streams are reset one by one, and the connection stays.
+    // HTTP/2: the client resets the streams, and the connection stays open.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let post = || client.post(node.url("/graphql")).json(&request).send();
     let streams = join_all((0..12).map(|_| post()));
     tokio::select! {
-        _ = streams => panic!("the logins are done before they wait"),
+        _ = streams => panic!("the logins finished before the queue filled up"),
         () = waits() => {}
     }
     idle().await;
@@ -156,7 +156,7 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     // HTTP/2: the connection is closed.
     let streams = join_all((0..12).map(|_| post()));
     tokio::select! {
-        _ = streams => panic!("the logins are done before they wait"),
+        _ = streams => panic!("the logins finished before the queue filled up"),
         () = waits() => {}
     }
     drop(client);
@@ -177,7 +177,7 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
     drop(events);
     idle().await;
 
-    // A socket, and single operations of a socket that stays.
+    // WebSocket: the client first completes the operations of an open socket, and then closes the socket.
     let mut socket = Socket::raw(&node.url("/graphql")).await;
     socket.send(json!({"type": "connection_init"})).await;
     socket.receive().await;
@@ -199,7 +199,7 @@ async fn every_transport_drops_the_work_of_a_client_that_hangs_up() {
 
 /// A client with more waiting passwords than its share gets RATE_LIMITED.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_has_a_share_of_the_queue() {
+async fn one_address_is_limited_to_its_share_of_the_password_queue() {
     let node = Node::build().real_hashes().keep_shares();
     let node = node.flag("--password-threads=1").flag("--password-queue-share=3").start_alone().await;
     let ada = node.register("ada").await;
@@ -225,10 +225,10 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
     let (floods, calm) = (client_at(1), client_at(2));
     let mut flood: FuturesUnordered<_> = (0..FLOOD).map(|_| call_by(&floods, &node, LOGIN, login(&ada))).collect();
     let mut finished = 0;
-    // The flood is polled all the while, so that its requests are sent.
+    // The flood is polled during the wait, so that its requests are sent.
     let waits = async {
         tokio::select! {
-            () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood is over"),
+            () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood ended too early"),
             () = jobs_wait(&node, FLOOD * 3 / 4) => {}
         }
     };
@@ -236,20 +236,20 @@ async fn an_address_that_floods_logins_delays_another_by_one_turn() {
     finished = 0;
     let begun = Instant::now();
     let answer = tokio::select! {
-        () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood is over"),
+        () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the flood ended too early"),
         answer = call_by(&calm, &node, LOGIN, login(&bob)) => answer,
     };
     assert!(answer["data"]["login"]["accessToken"].is_string(), "{answer:#}");
-    assert!(finished <= 10, "{finished} others came first");
+    assert!(finished <= 10, "{finished} logins of the flood finished first");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     drop(flood);
     drop(floods);
     pool_is_idle(&node, Duration::from_secs(3)).await;
 }
 
-/// Peak memory of a process stays near what the threads need, however many passwords wait.
+/// The peak memory of the process depends on the number of threads, not on the number of waiting passwords.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiting_passwords_take_no_memory() {
+async fn waiting_passwords_allocate_no_hash_memory() {
     const THREADS: u64 = 2;
     /// Memory of one hash by default.
     const HASH_KIB: u64 = 65_536;
@@ -276,10 +276,10 @@ fn resident_kib() -> u64 {
     line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// A client that has sent a second request is not seen to hang up while the first runs: its jobs are bounded by its
-/// share, and finish.
+/// hyper does not notice that a client disconnects while a second pipelined request waits. The jobs of such a client
+/// finish, but its share bounds their number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pipelined_requests_do_not_stop_a_node() {
+async fn pipelined_requests_do_not_block_a_node() {
     let node = Node::build().real_hashes().keep_shares().start_alone().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Calm", &[]).await;

@@ -1,4 +1,4 @@
-//! Who may do what in a group: the table of the docs, cell by cell.
+//! Permissions in groups: each cell of the table in docs/permissions.md.
 
 use parlance::domain::permissions::{Action, may};
 use parlance::store::conversations::conversations::ConversationKind;
@@ -21,7 +21,7 @@ const ROWS: [(&str, Action); 10] = [
 ];
 const ROLES: [ParticipantRole; 3] = [ParticipantRole::Owner, ParticipantRole::Admin, ParticipantRole::Member];
 
-/// The rows of the table, each with what owner, admin and member may.
+/// The rows of the table: the action, and whether owner, admin and member are allowed to do it.
 fn documented() -> Vec<(&'static str, [bool; 3])> {
     let lines = include_str!("../../docs/permissions.md").lines().skip_while(|line| !line.starts_with("| what"));
     lines
@@ -40,7 +40,7 @@ fn documented() -> Vec<(&'static str, [bool; 3])> {
 }
 
 #[test]
-fn the_docs_show_what_the_server_decides_by() {
+fn the_documented_table_matches_the_code() {
     let decided = |action| ROLES.map(|role| may(ConversationKind::Group, role, action));
     let expected: Vec<_> = ROWS.iter().map(|&(words, action)| (words, decided(action))).collect();
     assert_eq!(documented(), expected);
@@ -50,10 +50,10 @@ fn the_docs_show_what_the_server_decides_by() {
     }
 }
 
-/// A group with one of each role, another admin and another member, and somebody outside.
+/// A group with one user of each role, another admin, another member and two banned users, and a user outside it.
 struct Scene {
     group: String,
-    /// In the order of `ROLES`.
+    /// Users with the roles in `ROLES`, in the same order.
     actors: [User; 3],
     other_admin: User,
     other_member: User,
@@ -69,7 +69,7 @@ impl Scene {
         }
         let Ok([owner, admin, member, other_admin, other_member, outsider, one, two]) = <[User; 8]>::try_from(users)
         else {
-            panic!("eight")
+            panic!("not eight users")
         };
         let group = owner.create_group("Roles", &[&admin, &member, &other_admin, &other_member, &one, &two]).await;
         for user in [&one, &two] {
@@ -93,45 +93,45 @@ impl Scene {
             Action::SetRole => actor.set_role(group, &self.other_member, "ADMIN").await,
             Action::Invite => actor.create_invite(group, json!({})).await,
             Action::Ban => {
-                // The owner and the admin lift a ban each.
+                // The owner and the admin each lift the ban of another user.
                 let banned = if actor.id == self.actors[0].id { &self.banned[0] } else { &self.banned[1] };
                 actor.unban(group, banned).await
             }
-            Action::Pin => unreachable!("another test's"),
+            Action::Pin => unreachable!("tests/api/pins.rs tests this action"),
         }
     }
 }
 
 #[tokio::test]
-async fn each_cell_is_what_the_api_does() {
+async fn the_api_enforces_each_cell_of_the_table() {
     let node = Node::start().await;
     for ((words, allowed), (_, action)) in documented().into_iter().zip(ROWS) {
         if action == Action::Pin {
             continue;
         }
         let scene = Scene::new(&node).await;
-        // Those who may not come first: what they fail to do is still to be done.
+        // The member tries first and the owner last, so that a rejected attempt leaves the action to the next one.
         for place in [2, 1, 0] {
             if action == Action::RemoveOwner && place == 0 {
-                // To remove oneself is to leave, which is said so.
+                // An owner cannot remove themselves; they have to leave.
                 assert_eq!(scene.attempt(&scene.actors[0], action).await.violations(), ["userId"]);
                 continue;
             }
             let answer = scene.attempt(&scene.actors[place], action).await;
             let expected = if allowed[place] { None } else { Some("FORBIDDEN") };
             let code = answer.body.get("errors").map(|_| answer.code());
-            // What was done already by an admin is gone for the owner.
+            // The admin has already removed the member, so the owner gets NOT_FOUND.
             let done = place == 0 && allowed[1] && action == Action::RemoveMember;
             assert_eq!(code, if done { Some("NOT_FOUND") } else { expected }, "{words}, {:?}", ROLES[place]);
         }
-        // For who is outside there is no such group.
+        // A user outside the group gets NOT_FOUND.
         let outsider = node.register("stranger").await;
         assert_eq!(scene.attempt(&outsider, action).await.code(), "NOT_FOUND", "{words}");
     }
 }
 
 #[tokio::test]
-async fn a_direct_conversation_is_no_group() {
+async fn group_mutations_reject_direct_conversations() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let direct = ada.open_direct(&bob).await;

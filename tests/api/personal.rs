@@ -1,4 +1,4 @@
-//! Rendering for each viewer: its cost is linear in the number of viewers, it delays no other work, and it cannot stop
+//! Rendering for each viewer: its cost is linear in the number of viewers, and it neither delays other work nor blocks
 //! a node.
 
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::support::{Api, Node, NodeProcess, PASSWORD, Socket, TestDatabase, Use
 /// Time limit for another user's send while a node is under attack.
 const SEND: Duration = Duration::from_millis(500);
 
-/// A client's document whose fields depend on the viewer.
+/// A document whose fields depend on the viewer.
 const VIEWER_FIELDS: &str = "subscription { inbox { __typename ... on MessageAdded { message {
     body sender { username viewerIsContact } conversation { title viewerMembership { id unreadCount } }
 } } } }";
 
-/// A hundred messages for each event, with fields that depend on the viewer.
+/// A document that loads a hundred messages for each event, with fields that depend on the viewer.
 const COSTLY: &str = "subscription { inbox { ... on MessageAdded { message { id conversation {
     messages(last: 100) { nodes { id body status sender { username viewerIsContact presence { status } }
         conversation { title viewerMembership { unreadCount } } } }
@@ -26,7 +26,7 @@ async fn register(api: &Api, name: &str) -> User {
     User::register(api.clone(), &format!("{name}_{}", unique()), PASSWORD).await
 }
 
-/// Registers by a node of the test's own, whose password hashes are cheap.
+/// Registers users through a node in the test process, whose password hashes are cheap.
 async fn crowd(database: &TestDatabase, count: usize) -> Vec<User> {
     let node = Node::build().start_on(database).await;
     let mut users = Vec::new();
@@ -53,7 +53,7 @@ impl Bystanders {
         bystanders
     }
 
-    /// Sends again and again until the work is done. Returns the longest that a send took.
+    /// Sends messages until `work` is done. Returns the longest time that a send took.
     async fn send_until(&self, work: impl Future<Output = ()>) -> Duration {
         let (mut longest, mut work) = (Duration::ZERO, std::pin::pin!(work));
         let mut done = false;
@@ -83,7 +83,7 @@ async fn subscribed(user: &User) -> Socket {
 }
 
 #[tokio::test]
-async fn a_thousand_viewers_of_a_message_all_receive_it_and_delay_nobody() {
+async fn a_message_reaches_a_thousand_viewers_without_delaying_other_users() {
     const VIEWERS: usize = 1000;
     const MESSAGES: i64 = 3;
     let database = TestDatabase::new().await;
@@ -110,7 +110,7 @@ async fn a_thousand_viewers_of_a_message_all_receive_it_and_delay_nobody() {
                 assert_eq!(message["body"], format!("message {number}"), "{}: {event}", viewer.username);
                 assert_eq!(message["sender"]["viewerIsContact"], false);
                 let now = message["conversation"]["viewerMembership"]["unreadCount"].as_i64().unwrap();
-                // The count is as of the rendering: later messages may be in it already.
+                // The count is read during rendering, so it may include later messages.
                 assert!((unread.max(number + 1)..=MESSAGES).contains(&now), "{event}");
                 unread = now;
             }
@@ -124,7 +124,7 @@ async fn a_thousand_viewers_of_a_message_all_receive_it_and_delay_nobody() {
 async fn attack(user: &User, subscriptions: usize, alike: bool) -> (Socket, usize) {
     let mut socket = user.socket().await;
     for number in 0..subscriptions {
-        // An alias makes it another document, so that nothing is rendered for several of them.
+        // An alias makes each document different, so that subscriptions share no rendering.
         let other = COSTLY.replacen("message { id", &format!("message {{ id a{number}: number"), 1);
         let query = if alike { COSTLY.to_owned() } else { other };
         socket.subscribe(&number.to_string(), &query, json!({})).await;
@@ -150,7 +150,7 @@ async fn shown(socket: &mut Socket, id: &str) -> usize {
 /// Subscriptions beyond the budget are refused and the others are served. Meanwhile other users can send, and the node
 /// stops in time.
 #[tokio::test]
-async fn hundreds_of_costly_subscriptions_of_one_user_delay_nobody_and_the_node_stops() {
+async fn costly_subscriptions_neither_delay_other_users_nor_the_shutdown() {
     const DRAIN: Duration = Duration::from_secs(1 + 5);
     let settings = [("SOCKET_OPERATIONS_PER_SECOND", "1000"), ("DRAIN_DELAY", "1"), ("DRAIN_TIMEOUT", "5")];
     let database = TestDatabase::new().await;
@@ -175,7 +175,7 @@ async fn hundreds_of_costly_subscriptions_of_one_user_delay_nobody_and_the_node_
         .await;
     assert!(longest < SEND, "another user's send took {longest:?}");
 
-    // More sockets do not raise a user's budget. Another user has a separate one.
+    // More sockets do not raise the budget of a user. Another user has a separate budget.
     let (socket, more) = attack(&bob, 100, false).await;
     assert_eq!(more, 0);
     let mut sockets = vec![socket];
@@ -195,7 +195,7 @@ async fn hundreds_of_costly_subscriptions_of_one_user_delay_nobody_and_the_node_
         .await;
     assert!(longest < SEND, "another user's send took {longest:?}");
 
-    // Some of it is still being rendered.
+    // Some events are still being rendered.
     let begin = Instant::now();
     node.terminate();
     assert!(node.ended().await.success());

@@ -23,7 +23,7 @@ async fn pinned(user: &User, conversation: &str, first: u32, after: &Value) -> V
 }
 
 #[tokio::test]
-async fn pins_are_told_and_listed_newest_first() {
+async fn pins_are_announced_and_listed_newest_first() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -42,7 +42,7 @@ async fn pins_are_told_and_listed_newest_first() {
     let told = ada.query(query, json!({"id": conversation})).await["conversation"]["lastMessage"].clone();
     let event = json!({"kind": "MESSAGE_PINNED", "actor": {"id": bob.id}, "subject": null, "text": null});
     assert_eq!(told, json!({"number": 4, "kind": "SYSTEM", "systemEvent": event}));
-    // Once more is no change.
+    // Pinning again changes nothing.
     assert_eq!(pin(&ada, &messages[1]).await.data()["pinMessage"]["message"], first);
     pin(&ada, &messages[0]).await.data();
     pin(&ada, &messages[2]).await.data();
@@ -56,7 +56,7 @@ async fn pins_are_told_and_listed_newest_first() {
     let unpinned = unpin(&bob, &messages[0]).await.data()["unpinMessage"]["message"].clone();
     assert_eq!(unpinned["pinnedAt"], Value::Null);
     assert_eq!(unpin(&ada, &messages[0]).await.data()["unpinMessage"]["message"], unpinned);
-    // Deleted for everybody, or hidden from one, it is on nobody's list, or not on theirs.
+    // A message deleted for everyone is on no list. A message hidden by one user is not on the list of that user.
     let delete = "mutation ($id: ID!, $scope: DeleteScope!) { deleteMessage(input: {messageId: $id, scope: $scope}) {
         messageId } }";
     ada.query(delete, json!({"id": messages[1]["id"], "scope": "EVERYONE"})).await;

@@ -1,4 +1,4 @@
-//! Privacy settings, and what they let others do.
+//! Privacy settings, and how they limit other users.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ async fn group(creator: &User, others: &[&User]) -> Answer {
 }
 
 #[tokio::test]
-async fn settings_begin_open_and_change_one_by_one() {
+async fn settings_are_open_by_default_and_change_independently() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -55,7 +55,7 @@ async fn settings_begin_open_and_change_one_by_one() {
 }
 
 #[tokio::test]
-async fn only_whom_one_lets_adds_one_to_groups() {
+async fn group_adds_decides_who_can_add_a_user_to_groups() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     make_contacts(&ada, &bob).await;
@@ -66,9 +66,9 @@ async fn only_whom_one_lets_adds_one_to_groups() {
     assert_eq!(refused.code(), "FORBIDDEN");
     set(&ada, json!({"groupAdds": "NOBODY"})).await;
     assert_eq!(group(&bob, &[&ada]).await.code(), "FORBIDDEN");
-    // One's own groups are one's own.
+    // The setting does not affect groups that the user creates.
     group(&ada, &[&ada, &bob]).await.data();
-    // To a group that is there, too; who is in it stays.
+    // The setting also applies to existing groups. Users who are already participants are not affected.
     let add = "mutation ($group: ID!, $ids: [ID!]!) { addParticipants(input: {conversationId: $group, userIds: $ids}) {
         conversation { participantCount }
     } }";
@@ -77,14 +77,14 @@ async fn only_whom_one_lets_adds_one_to_groups() {
     assert_eq!(answer.code(), "FORBIDDEN");
     set(&ada, json!({"groupAdds": "CONTACTS"})).await;
     bob.call(add, json!({"group": there, "ids": [eve.id, ada.id]})).await.data();
-    // A block is refused in the very same words.
+    // The error of a block is the same, so that it does not reveal the block.
     set(&ada, json!({"groupAdds": "EVERYONE"})).await;
     block(&ada, &eve).await;
     assert_eq!(group(&eve, &[&bob, &ada]).await.body, refused.body);
 }
 
 #[tokio::test]
-async fn an_email_or_a_phone_finds_whoever_allows_it() {
+async fn search_by_contact_point_finds_users_who_allow_it() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
@@ -108,19 +108,19 @@ async fn an_email_or_a_phone_finds_whoever_allows_it() {
             assert_eq!(search(&eve, query).await, found(stranger_finds), "{setting} {query}");
         }
     }
-    // Exactly, or not at all.
+    // Only the exact contact point matches.
     set(&ada, json!({"discoverableByContactPoint": "EVERYONE"})).await;
     for query in ["countess@example", "countess@", "@example.org", "+4416329600", "441632960001", "%@example.org"] {
         assert_eq!(search(&bob, query).await, [] as [Value; 0], "{query}");
     }
-    // Whoever is blocked is a contact no more.
+    // A blocked user does not count as a contact.
     set(&ada, json!({"discoverableByContactPoint": "CONTACTS"})).await;
     block(&ada, &bob).await;
     assert_eq!(search(&bob, exact[0]).await, [] as [Value; 0]);
 }
 
 #[tokio::test]
-async fn only_whom_one_lets_sees_when_one_was_there() {
+async fn last_seen_decides_who_can_see_when_a_user_was_online() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     make_contacts(&ada, &bob).await;
@@ -137,8 +137,8 @@ async fn only_whom_one_lets_sees_when_one_was_there() {
     assert_eq!(seen(&eve).await, HashSet::from([id(&bob), id(&eve)]));
     set(&ada, json!({"lastSeen": "NOBODY"})).await;
     assert_eq!(seen(&bob).await, HashSet::from([id(&bob), id(&eve)]));
-    assert_eq!(seen(&ada).await, HashSet::from(all), "oneself sees oneself");
-    // Neither sees the other past a block, whoever's it is.
+    assert_eq!(seen(&ada).await, HashSet::from(all), "a user can see their own");
+    // A block hides each of the two users from the other.
     block(&eve, &bob).await;
     assert_eq!(seen(&bob).await, HashSet::from([id(&bob)]));
     assert_eq!(seen(&eve).await, HashSet::from([id(&eve)]));

@@ -1,4 +1,4 @@
-//! Rates: how often a user or an address may do something, on one node and on several.
+//! Rate limits of users and addresses, on one node and on several nodes.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{Node, NodeBuilder, PASSWORD, Redis, TestDatabase, User, http};
 
-/// A node that limits, with these rates.
+/// A node with rate limits turned on, and with these flags.
 fn limited(flags: &[&str]) -> NodeBuilder {
     flags.iter().fold(Node::build().limited(), |node, flag| node.flag(flag))
 }
 
-/// The setting that the one error names, and the seconds to wait.
+/// The setting in the error's `extensions.limit`, and the seconds in `extensions.retryAfter`.
 #[track_caller]
 fn exceeded(body: &Value) -> (&str, u64) {
     let extensions = &body["errors"][0]["extensions"];
@@ -22,7 +22,7 @@ fn exceeded(body: &Value) -> (&str, u64) {
 }
 
 #[tokio::test]
-async fn a_rate_answers_429_and_says_when_to_try_again() {
+async fn a_rate_limited_request_gets_429_and_retry_after() {
     let node = limited(&["--rate-messages=3/1m"]).start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -40,12 +40,12 @@ async fn a_rate_answers_429_and_says_when_to_try_again() {
         assert_eq!(exceeded(&body), ("RATE_MESSAGES", retry_after));
         assert!((1..=20).contains(&retry_after), "{retry_after}");
     }
-    // Other users do not wait.
+    // Other users are not limited.
     bob.send(&conversation, "me too").await;
 }
 
 #[tokio::test]
-async fn an_operation_that_was_partly_done_answers_200() {
+async fn a_partly_executed_operation_gets_200() {
     let node = limited(&["--rate-messages=1/1m"]).start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -58,7 +58,7 @@ async fn an_operation_that_was_partly_done_answers_200() {
 
 const CREATE_INVITE: &str = "mutation ($id: ID!) { createInvite(input: {conversationId: $id}) { invite { code } } }";
 
-/// Arguments of the actions in the test below.
+/// Ids and other values that the actions use as arguments.
 struct Subjects {
     conversation: String,
     group: String,
@@ -67,7 +67,7 @@ struct Subjects {
     other: String,
 }
 
-/// An action that a rate counts: the setting, how often it is allowed, and the action.
+/// An action that a rate limit counts: the setting, how often the action is allowed, the query and its variables.
 type Action = (&'static str, usize, &'static str, Value);
 
 fn actions(subjects: &Subjects) -> Vec<Action> {
@@ -138,7 +138,7 @@ fn actions(subjects: &Subjects) -> Vec<Action> {
     ]
 }
 
-/// Each row has a rate and an action that it counts. The action is allowed as often as the rate says, and then refused.
+/// Each action is allowed as often as its rate says, and then rejected.
 #[tokio::test]
 async fn each_rate_of_a_user_counts_its_own_actions() {
     let node = limited(&[
@@ -165,7 +165,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
     }
     let conversation = ada.open_direct(&others[0]).await;
     let message = ada.send(&conversation, "hello").await["id"].clone();
-    // Three of the six people that may be added.
+    // This group uses three of the six additions that RATE_ADDITIONS allows.
     let group = ada.create_group("Group", &[&others[0], &others[1], &others[2]]).await;
     let other = others[1].id.as_str();
     let bob = &others[2];
@@ -181,7 +181,7 @@ async fn each_rate_of_a_user_counts_its_own_actions() {
         let answer = who.call(query, variables).await;
         assert_eq!(exceeded(&answer.body).0, rate, "{:#}", answer.body);
     }
-    // The test has opened the first of two above.
+    // Two direct conversations are allowed. The test has opened the first one above.
     bob.open_direct(&others[1]).await;
     ada.open_direct(&others[1]).await;
     let third = ada.call(
@@ -202,13 +202,13 @@ async fn requests_operations_and_cost_are_limited() {
     assert_eq!(ada.call(list, json!({})).await.status, 200);
     let answer = ada.call(list, json!({})).await;
     assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_COST"));
-    // Cheap operations still run until their own rate is reached.
+    // Cheap operations are executed until RATE_OPERATIONS is reached.
     for _ in 0..3 {
         assert_eq!(ada.call("{ serverInfo { version } }", json!({})).await.status, 200);
     }
     let answer = ada.call("{ serverInfo { version } }", json!({})).await;
     assert_eq!((answer.status, exceeded(&answer.body).0), (429, "RATE_OPERATIONS"));
-    // A socket shares the count, and stays open.
+    // Operations of a socket count too. The socket stays open.
     let mut socket = ada.socket().await;
     socket.subscribe("1", "{ serverInfo { version } }", json!({})).await;
     let error = socket.receive().await;
@@ -262,7 +262,7 @@ async fn limits_can_be_turned_off() {
     }
 }
 
-/// Sends until the rate refuses, and returns how many were sent.
+/// Sends messages until one is rate limited, and returns how many were sent.
 async fn send_until_refused(user: &User, conversation: &str) -> usize {
     for sent in 0..100 {
         let answer = user.try_send(conversation, "again", None).await;
@@ -271,7 +271,7 @@ async fn send_until_refused(user: &User, conversation: &str) -> usize {
         }
         answer.data();
     }
-    panic!("nothing was refused");
+    panic!("no message was rate limited");
 }
 
 #[tokio::test]
@@ -290,13 +290,13 @@ async fn nodes_share_their_counts() {
     on_other.send(&conversation, "hello").await;
     sleep(Duration::from_millis(300)).await;
     assert_eq!(send_until_refused(&on_other, &conversation).await, 2);
-    assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 200, "this node has not heard of them yet");
+    assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 200, "this node does not know of them yet");
     sleep(Duration::from_millis(300)).await;
     assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
 }
 
 #[tokio::test]
-async fn a_node_goes_by_its_own_counts_while_redis_is_away() {
+async fn a_node_limits_by_its_own_counts_while_redis_is_unavailable() {
     let database = TestDatabase::new().await;
     let mut redis = Redis::start().await;
     let node = limited(&["--rate-messages=5/1h", "--password-tries-per-account=2"])
@@ -308,14 +308,14 @@ async fn a_node_goes_by_its_own_counts_while_redis_is_away() {
     redis.kill().await;
     assert_eq!(send_until_refused(&ada, &conversation).await, 5);
     let begun = Instant::now();
-    // Two for the account, and two more because the user is signed in at this address.
+    // The account allows two tries, and two more from this address, because the user is signed in here.
     for _ in 0..4 {
         assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
     }
     assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "RATE_LIMITED");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     redis.restart().await;
-    // The messages sent meanwhile still count on this node.
+    // Messages sent while Redis was unavailable still count on this node.
     assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
     bob.send(&conversation, "hello").await;
 }
@@ -344,7 +344,7 @@ async fn try_login_from(node: &Node, username: &str, password: &str, address: Op
 }
 
 #[tokio::test]
-async fn guessing_a_password_waits_twice_as_long_each_time() {
+async fn each_wrong_password_doubles_the_wait() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
     let ada = node.register("ada").await;
     for name in [ada.username.as_str(), "nobody_has_this_name"] {
@@ -361,7 +361,7 @@ async fn guessing_a_password_waits_twice_as_long_each_time() {
 }
 
 #[tokio::test]
-async fn a_right_password_forgets_the_wrong_ones() {
+async fn a_correct_password_resets_the_count_of_wrong_ones() {
     let node = limited(&["--password-tries-per-account=3"]).start_alone().await;
     let ada = node.register("ada").await;
     for _ in 0..3 {
@@ -373,7 +373,7 @@ async fn a_right_password_forgets_the_wrong_ones() {
 }
 
 #[tokio::test]
-async fn many_tries_at_once_gain_nothing() {
+async fn concurrent_password_tries_do_not_exceed_the_limit() {
     let node = limited(&["--password-tries-per-account=5", "--trusted-proxies=loopback"]).start_alone().await;
     let ada = node.register("ada").await;
     let tries = (0..30).map(|_| try_login_elsewhere(&node, &ada.username, "wrong"));
@@ -384,7 +384,7 @@ async fn many_tries_at_once_gain_nothing() {
 
 /// An attacker makes other networks wait, but not the network where the owner is signed in.
 #[tokio::test]
-async fn the_owner_signs_in_from_home_while_others_guess() {
+async fn the_owner_can_sign_in_from_their_network_while_others_guess() {
     let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
     let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
     let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
@@ -396,7 +396,7 @@ async fn the_owner_signs_in_from_home_while_others_guess() {
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("203.0.113.7")).await.0, "RATE_LIMITED");
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("198.51.100.1")).await.0, "RATE_LIMITED");
     assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "OK");
-    // A guess at home counts as well.
+    // Wrong passwords from the owner's network count too.
     for _ in 0..2 {
         assert_eq!(try_login_from(&node, "ada", "wrong", Some("2001:db8::2")).await.0, "UNAUTHENTICATED");
     }
@@ -405,7 +405,7 @@ async fn the_owner_signs_in_from_home_while_others_guess() {
 
 /// An attacker tries many accounts, and signs in to an account of its own in between.
 #[tokio::test]
-async fn guessing_from_one_network_is_slowed_down() {
+async fn guesses_from_one_network_at_many_accounts_are_limited() {
     let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
     let ada = node.register("ada").await;
     for name in ["first", "second", "third"] {
@@ -417,7 +417,7 @@ async fn guessing_from_one_network_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn nodes_share_wrong_passwords() {
+async fn nodes_share_the_count_of_wrong_passwords() {
     let database = TestDatabase::new().await;
     let flags = ["--password-tries-per-account=4", "--trusted-proxies=loopback"];
     let start = async || limited(&flags).redis(&database.name).await.start_on(&database).await;
@@ -434,14 +434,14 @@ async fn nodes_share_wrong_passwords() {
 }
 
 #[tokio::test]
-async fn other_password_checks_are_guarded_too() {
+async fn all_mutations_that_check_a_password_are_limited() {
     let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
     let ada = node.register("ada").await;
     let change = "mutation ($new: String!) {
         changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
     }";
     let new = json!({"new": "another loom of one's own"});
-    // Two for the account, and two more because the user is signed in at this address.
+    // The account allows two tries, and two more from this address, because the user is signed in here.
     for _ in 0..2 {
         assert_eq!(ada.call(change, new.clone()).await.code(), "BAD_USER_INPUT");
         assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");
@@ -451,7 +451,7 @@ async fn other_password_checks_are_guarded_too() {
 }
 
 #[tokio::test]
-async fn a_request_checks_one_password() {
+async fn a_request_checks_at_most_one_password() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let login = format!("login(input: {{identifier: \"{}\", password: \"wrong\"}}) {{ accessToken }}", ada.username);

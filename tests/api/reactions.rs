@@ -1,4 +1,4 @@
-//! Reactions: emojis on messages, one of each per user.
+//! Reactions: each user can add each emoji to a message once.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ const REACTIONS: &str = "reactions { emoji count viewerHasReacted users(first: 2
     nodes { id } pageInfo { hasNextPage endCursor }
 } }";
 
-/// As many different ones as a message may have.
+/// The maximum number of different emojis on a message.
 const TWENTY: &str = "😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰😗😙😚🙂🤗";
 
 async fn react(user: &User, change: &str, message: &Value, emoji: &str) -> Answer {
@@ -34,7 +34,7 @@ fn kinds(message: &Value) -> Vec<(&str, i64, bool)> {
 }
 
 #[tokio::test]
-async fn each_reacts_once_with_each_emoji() {
+async fn each_user_can_react_once_with_each_emoji() {
     let node = Node::start().await;
     let users = join_all((0..4).map(|_| node.register("user"))).await;
     let group = users[0].create_group("Reactions", &users[1..].iter().collect::<Vec<_>>()).await;
@@ -51,7 +51,7 @@ async fn each_reacts_once_with_each_emoji() {
     add(&users[0], &message, "👍🏽").await;
     add(&users[0], &message, "❤️").await;
     let first = add(&users[2], &message, "❤️").await;
-    // Once more, and written without its selector: the same, and no event.
+    // Adding the same emoji without its variation selector, or removing an emoji that was not added, changes nothing.
     assert_eq!(add(&users[2], &message, "❤").await, first);
     assert_eq!(remove(&users[2], &message, "🎉").await, first);
     assert_eq!(kinds(&first), [("❤️", 3, true), ("👍🏽", 1, false)]);
@@ -66,7 +66,7 @@ async fn each_reacts_once_with_each_emoji() {
     assert_eq!(rest["nodes"], json!([{"id": users[2].id, "username": users[2].username}]));
     assert_eq!(rest["pageInfo"]["hasNextPage"], false);
 
-    // Who comes first when the first is gone.
+    // Emojis are sorted by their first remaining reaction.
     let left = remove(&users[1], &message, "❤️").await;
     assert_eq!(kinds(&left), [("👍🏽", 1, false), ("❤️", 2, false)]);
     remove(&users[0], &message, "👍🏽").await;
@@ -75,7 +75,7 @@ async fn each_reacts_once_with_each_emoji() {
         let event = socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone();
         revisions.push(event["revision"].as_i64().unwrap());
     }
-    // An event may show what came after it already, and never less.
+    // An event may already show later changes, but never an older state.
     assert!(revisions.is_sorted(), "{revisions:?}");
     add(&users[3], &message, "🎉").await;
     let last = socket.receive_of("it").await["payload"]["data"]["messageUpdated"]["message"].clone();
@@ -83,7 +83,7 @@ async fn each_reacts_once_with_each_emoji() {
 }
 
 #[tokio::test]
-async fn what_is_no_emoji_or_no_message_of_ones_own_is_refused() {
+async fn invalid_emojis_and_messages_of_strangers_are_rejected() {
     let node = Node::start().await;
     let (ada, stranger) = (node.register("ada").await, node.register("stranger").await);
     let group = ada.create_group("Refused", &[]).await;
@@ -103,7 +103,7 @@ async fn what_is_no_emoji_or_no_message_of_ones_own_is_refused() {
 }
 
 #[tokio::test]
-async fn a_message_has_at_most_twenty_kinds_however_many_react_at_once() {
+async fn concurrent_reactions_never_exceed_twenty_emojis_per_message() {
     let node = Node::start().await;
     let users = join_all((0..10).map(|_| node.register("user"))).await;
     let group = users[0].create_group("Many", &users[1..].iter().collect::<Vec<_>>()).await;
@@ -111,14 +111,14 @@ async fn a_message_has_at_most_twenty_kinds_however_many_react_at_once() {
     let emojis: Vec<String> = TWENTY.chars().map(String::from).collect();
     assert_eq!(emojis.len(), 20);
     join_all(emojis[..15].iter().map(|emoji| add(&users[0], &message, emoji))).await;
-    // Ten more at once for five places.
+    // Ten concurrent reactions with new emojis compete for five places.
     let more = ["🍏", "🍎", "🍐", "🍊", "🍋", "🍌", "🍉", "🍇", "🍓", "🍈"];
     let answers =
         join_all(users.iter().zip(more).map(|(user, emoji)| react(user, "addReaction", &message, emoji))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 5);
     assert!(refused.iter().all(|answer| answer.violations() == ["emoji"]));
-    // One of those that are there may be chosen by anybody.
+    // Every participant can still add an emoji that is already on the message.
     let full = add(&users[5], &message, &emojis[3]).await;
     assert_eq!(kinds(&full).len(), 20);
     assert_eq!(kinds(&full).iter().filter(|kind| kind.1 == 2).count(), 1);

@@ -30,7 +30,7 @@ async fn seen(viewer: &User, group: &str) -> (Value, Vec<(i64, i64)>) {
 }
 
 #[tokio::test]
-async fn a_viewer_with_read_receipts_off_hears_of_deliveries_and_not_of_reading() {
+async fn a_viewer_with_read_receipts_off_sees_deliveries_but_not_reads() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -43,7 +43,7 @@ async fn a_viewer_with_read_receipts_off_hears_of_deliveries_and_not_of_reading(
     let message = ada.send(&group, "hello").await;
     deliver(&bob, &message).await;
     bob.mark_read(&message).await.data();
-    // Delivering and reading in one step looks like a delivery.
+    // A read receipt that also advances the delivery is shown as a delivery.
     cem.mark_read(&message).await.data();
     ada.send(&group, "after").await;
 
@@ -74,7 +74,7 @@ async fn a_viewer_with_read_receipts_off_hears_of_deliveries_and_not_of_reading(
 }
 
 #[tokio::test]
-async fn turning_read_receipts_on_again_shows_the_present_positions() {
+async fn turning_read_receipts_on_again_shows_current_positions() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
@@ -99,7 +99,7 @@ async fn turning_read_receipts_on_again_shows_the_present_positions() {
 }
 
 #[tokio::test]
-async fn ones_own_reading_and_unread_counts_go_on() {
+async fn a_viewers_own_unread_counts_work_with_read_receipts_off() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -111,15 +111,15 @@ async fn ones_own_reading_and_unread_counts_go_on() {
     assert_eq!(ada.unread(&direct).await, 1);
     ada.mark_read(&message).await.data();
     assert_eq!(ada.unread(&direct).await, 0);
-    assert_eq!(own.next().await["__typename"], "MembershipUpdated", "the other device has the new count");
+    assert_eq!(own.next().await["__typename"], "MembershipUpdated", "the other device gets the new count");
     bob.send(&direct, "next").await;
-    assert_eq!(other.next().await["__typename"], "MessageAdded", "he is not told that she read");
+    assert_eq!(other.next().await["__typename"], "MessageAdded", "the other user gets no read receipt");
 }
 
-/// Subscribers with the same document share cached renderings. Those from before a viewer turned read receipts off must
-/// not reach that viewer.
+/// Subscribers with the same document share cached renderings. A viewer who has turned read receipts off must not
+/// receive older renderings that show read positions.
 #[tokio::test]
-async fn what_was_rendered_for_all_before_is_not_shown_to_who_hides_since() {
+async fn cached_renderings_do_not_show_reads_after_read_receipts_are_turned_off() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Shared", &[&bob, &cem]).await;

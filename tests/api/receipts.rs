@@ -1,4 +1,4 @@
-//! Receipts and unread counts.
+//! Delivery receipts, read receipts and unread counts.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::Node;
 
 #[tokio::test]
-async fn unread_counts_the_others_messages_after_the_last_one_read() {
+async fn the_unread_count_includes_messages_of_others_after_the_last_read_one() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -21,7 +21,7 @@ async fn unread_counts_the_others_messages_after_the_last_one_read() {
     let membership = &data["markRead"]["conversation"]["viewerMembership"];
     assert_eq!(*membership, json!({"unreadCount": 1, "lastReadMessage": {"number": 2}}));
 
-    // An answer is not unread to its sender, and what came before it still is.
+    // Sending a message does not mark earlier messages as read, and it is not unread for its sender.
     bob.send(&conversation, "4").await;
     assert_eq!(bob.unread(&conversation).await, 1);
     ada.send(&conversation, "5").await;
@@ -30,7 +30,7 @@ async fn unread_counts_the_others_messages_after_the_last_one_read() {
     let data = bob.mark_read(&sent[2]).await.data();
     assert_eq!(data["markRead"]["conversation"]["viewerMembership"]["unreadCount"], 1);
 
-    // Never back.
+    // Marking an older message as read does not move the position back.
     let data = bob.mark_read(&sent[0]).await.data();
     let membership = &data["markRead"]["conversation"]["viewerMembership"];
     assert_eq!(*membership, json!({"unreadCount": 1, "lastReadMessage": {"number": 3}}));
@@ -39,7 +39,7 @@ async fn unread_counts_the_others_messages_after_the_last_one_read() {
 }
 
 #[tokio::test]
-async fn unread_stays_exact_under_concurrent_sends_and_reads() {
+async fn unread_counts_are_exact_under_concurrent_sends_and_reads() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -59,7 +59,7 @@ async fn unread_stays_exact_under_concurrent_sends_and_reads() {
 }
 
 #[tokio::test]
-async fn a_receipt_is_told_to_everybody_once() {
+async fn each_receipt_sends_one_event_to_each_participant() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -78,21 +78,22 @@ async fn a_receipt_is_told_to_everybody_once() {
             assert_eq!(event["conversation"]["id"], conversation.as_str());
             assert_eq!(event["participant"]["user"]["id"], bob.id.as_str());
             assert_eq!(event["participant"]["lastDeliveredNumber"], 1);
-            // Rendered when it is read: the first event may show what the second tells of already.
+            // Events are rendered when they are delivered, so the first one may already show the read position.
             assert!(event["participant"]["lastReadNumber"].as_i64() >= Some(read), "{event}");
         }
         assert_eq!(inbox.next().await["message"]["body"], "done");
     }
 }
 
-/// Many send, read and receive at once, in conversations that they share; then everything adds up.
+/// Users concurrently send, read and receive messages in shared conversations. Afterwards all counts and events are
+/// exact.
 async fn receipts_add_up(node: &Node) {
     let users = join_all((0..8).map(|_| node.register("user"))).await;
     let everybody: Vec<_> = users.iter().collect();
     let groups = join_all((0..3).map(|_| users[0].create_group("Group", &everybody[1..]))).await;
     let mut inbox = users[0].inbox().await;
-    // What each does in turn, all side by side: sends, receives what it has sent, sends more, reads, and reads again
-    // what came before that.
+    // Each pair of user and group runs concurrently: it sends messages, marks some of them as delivered or read, and
+    // finally marks older ones as read again.
     let work = join_all(users.iter().flat_map(|user| groups.iter().map(move |group| (user, group))).map(
         async |(user, group)| {
             let mut sent = Vec::new();
@@ -111,7 +112,7 @@ async fn receipts_add_up(node: &Node) {
                 };
                 sent.push(message);
             }
-            // All at once, and the furthest counts.
+            // These reads are concurrent and of older messages, so they do not move the position.
             join_all(sent[..7].iter().map(|message| user.mark_read(message))).await;
             (user, group, sent)
         },
@@ -126,7 +127,7 @@ async fn receipts_add_up(node: &Node) {
     .replace("$id: ID!", "$id: ID!, $before: String");
     for (user, group, sent) in work {
         let number = |place: usize| sent[place]["number"].as_i64().unwrap();
-        // Rounds 2, 6 and 10 read; rounds 0, 4 and 8 only receive.
+        // Rounds 2, 6 and 10 mark as read. Rounds 0, 4 and 8 only mark as delivered.
         let read = number(10);
         let (mut messages, mut before) = (Vec::new(), json!(null));
         let data = loop {
@@ -149,7 +150,7 @@ async fn receipts_add_up(node: &Node) {
         assert_eq!((own["lastReadNumber"].as_i64(), own["lastDeliveredNumber"].as_i64()), (Some(read), Some(read)));
     }
 
-    // Each message is told once, and each step forward.
+    // Each message and each change of a position sends one event.
     users[0].create_group("The end", &[]).await;
     let (mut messages, mut receipts) = (0, std::collections::HashMap::<_, usize>::new());
     loop {
@@ -166,18 +167,18 @@ async fn receipts_add_up(node: &Node) {
     }
     assert_eq!(messages, 3 * 8 * (12 + 3));
     assert_eq!(receipts.len(), 3 * 8);
-    // Three are received and three are read, each of them news when it is asked for: nobody else moves it.
+    // Three delivery receipts and three read receipts per user and group, each of which moves the position.
     assert!(receipts.values().all(|&count| count == 6), "{receipts:?}");
 }
 
 const DELIVERED: &str = "mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }";
 
 #[tokio::test]
-async fn receipts_add_up_under_load() {
+async fn receipts_and_unread_counts_are_exact_under_load() {
     receipts_add_up(&Node::start().await).await;
 }
 
 #[tokio::test]
-async fn receipts_add_up_with_writers_side_by_side() {
+async fn receipts_and_unread_counts_are_exact_with_several_writers() {
     receipts_add_up(&Node::build().flag("--writers=4").flag("--write-batch=5").start_alone().await).await;
 }

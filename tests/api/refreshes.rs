@@ -1,4 +1,4 @@
-//! Refresh tokens that are used twice: by two tabs, by a retry, or by a thief.
+//! Refresh tokens that are used more than once: by two tabs, by a retry, or by a thief.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ async fn ahead(database: &TestDatabase, seconds: i64) -> Node {
 }
 
 #[tokio::test]
-async fn a_token_that_is_used_twice_within_ten_seconds_gives_the_same_pair() {
+async fn a_token_used_twice_within_ten_seconds_gives_the_same_pair() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -59,7 +59,7 @@ async fn a_token_that_is_used_twice_within_ten_seconds_gives_the_same_pair() {
     for node in [&node].into_iter().chain(&others) {
         assert_eq!(pair(node, &ada.refresh_token).await, first);
     }
-    assert_eq!(tokens(&database).await, 2, "no new row");
+    assert_eq!(tokens(&database).await, 2, "a repeated refresh inserts no row");
     let again = User::from_payload(&node, &first);
     assert!(is_signed_in(&again).await && is_signed_in(&ada).await);
     // The pair is usable.
@@ -82,7 +82,7 @@ async fn parallel_refreshes_on_two_nodes_get_one_pair() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_used_again_after_ten_seconds_ends_its_session() {
+async fn a_token_used_again_after_ten_seconds_ends_its_session() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -90,13 +90,14 @@ async fn a_token_that_is_used_again_after_ten_seconds_ends_its_session() {
     let late = ahead(&database, 11).await;
     assert_eq!(refresh(&late, &ada.refresh_token).await.code(), "UNAUTHENTICATED");
     assert_eq!(refresh(&late, refresh_token(&first)).await.code(), "UNAUTHENTICATED");
-    assert_eq!(refresh(&node, &ada.refresh_token).await.code(), "UNAUTHENTICATED", "nor does it come back");
+    assert_eq!(refresh(&node, &ada.refresh_token).await.code(), "UNAUTHENTICATED", "the session stays revoked");
     assert!(!is_signed_in(&ada.on(&late)).await);
 }
 
-/// A tab that is two refreshes behind gets the newest pair. The pair in between could end the session later.
+/// A tab that is two refreshes behind gets the newest pair. An older pair would end the session when the tab uses it
+/// later.
 #[tokio::test]
-async fn a_token_whose_successor_is_spent_gives_the_newest_pair() {
+async fn a_token_whose_successor_was_used_gives_the_newest_pair() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -116,7 +117,7 @@ async fn a_token_whose_successor_is_spent_gives_the_newest_pair() {
 }
 
 #[tokio::test]
-async fn what_a_pair_can_be_derived_from_is_forgotten() {
+async fn salts_of_older_pairs_are_deleted() {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = BigInt)]
@@ -130,11 +131,11 @@ async fn what_a_pair_can_be_derived_from_is_forgotten() {
     pair(&late, refresh_token(&first)).await;
     let query = diesel::sql_query("SELECT count(*) FROM refresh_tokens WHERE successor_salt IS NOT NULL");
     let salts = query.get_result::<Count>(&mut database.connection().await).await.unwrap().count;
-    assert_eq!(salts, 1, "that of the token that was spent last");
+    assert_eq!(salts, 1, "only the token that was used last keeps its salt");
 }
 
 #[tokio::test]
-async fn a_session_that_was_revoked_gives_no_pair_again() {
+async fn a_revoked_session_gives_no_new_pair() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let first = User::from_payload(&node, &pair(&node, &ada.refresh_token).await);

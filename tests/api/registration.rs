@@ -1,4 +1,4 @@
-//! Registration by REGISTRATION and by the codes of `parlance invite`.
+//! Registration: the modes of the setting REGISTRATION, and the invite codes of `parlance invite`.
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -34,7 +34,7 @@ async fn mode(node: &Node) -> Value {
 }
 
 #[tokio::test]
-async fn registration_is_open_unless_it_is_set_otherwise() {
+async fn registration_is_open_by_default() {
     let node = Node::start().await;
     assert_eq!(mode(&node).await, "OPEN");
     register(&node, None).await.data();
@@ -42,7 +42,7 @@ async fn registration_is_open_unless_it_is_set_otherwise() {
 }
 
 #[tokio::test]
-async fn a_closed_server_takes_no_new_accounts_and_lets_the_others_sign_in() {
+async fn a_closed_server_rejects_new_accounts_and_allows_logins() {
     let database = TestDatabase::new().await;
     let open = Node::build().start_on(&database).await;
     let ada = open.register("ada").await;
@@ -52,14 +52,14 @@ async fn a_closed_server_takes_no_new_accounts_and_lets_the_others_sign_in() {
     for invite in [None, Some(code.as_str())] {
         assert_eq!(register(&node, invite).await.code(), "FORBIDDEN");
     }
-    // The answer does not depend on the username.
+    // The error does not reveal whether the username is taken.
     assert_eq!(register_as(&node, &ada.username, None).await.code(), "FORBIDDEN");
     crate::support::User::login(&node, &ada.username, PASSWORD).await;
     assert_eq!(uses(&database).await, [(0, 1)]);
 }
 
 #[tokio::test]
-async fn every_code_that_is_not_usable_gets_the_same_answer() {
+async fn all_unusable_codes_get_the_same_error() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--registration=invite").start_on(&database).await;
     assert_eq!(mode(&node).await, "INVITE");
@@ -82,7 +82,7 @@ async fn every_code_that_is_not_usable_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn concurrent_registrations_never_exceed_the_uses() {
+async fn concurrent_registrations_never_exceed_max_uses() {
     let database = TestDatabase::new().await;
     let node = || Node::build().flag("--registration=invite").start_on(&database);
     let nodes = [node().await, node().await];
@@ -95,7 +95,7 @@ async fn concurrent_registrations_never_exceed_the_uses() {
 }
 
 #[tokio::test]
-async fn a_registration_that_fails_uses_nothing() {
+async fn a_failed_registration_does_not_use_the_code() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--registration=invite").start_on(&database).await;
     let code = code(&database, 2).await;
@@ -104,12 +104,12 @@ async fn a_registration_that_fails_uses_nothing() {
     assert_eq!((taken.code(), taken.violations()), ("CONFLICT", vec!["username"]));
     assert_eq!(register_as(&node, "a", Some(&code)).await.violations(), ["username"]);
     assert_eq!(uses(&database).await, [(1, 2)]);
-    // Without a code the answer does not depend on the username.
+    // Without a code, the error does not reveal whether the username is taken.
     assert_eq!(register_as(&node, "ada", None).await.violations(), ["invite"]);
 }
 
 #[tokio::test]
-async fn codes_are_stored_hashed_and_revoked_by_their_id_too() {
+async fn codes_are_stored_as_hashes_and_can_be_revoked_by_id() {
     let database = TestDatabase::new().await;
     let code = code(&database, 3).await;
     let invites = registration_invites::list(&database.url).await.unwrap();
@@ -124,9 +124,9 @@ async fn codes_are_stored_hashed_and_revoked_by_their_id_too() {
     assert_eq!(register(&node, Some(&code)).await.violations(), ["invite"]);
 }
 
-/// Every user can make unlimited invites to groups. They must not admit new accounts.
+/// Every user can create unlimited invites to groups. Such an invite must not allow a registration.
 #[tokio::test]
-async fn the_invite_of_a_group_is_no_invite_to_register() {
+async fn a_group_invite_cannot_be_used_to_register() {
     let database = TestDatabase::new().await;
     let ada = Node::build().start_on(&database).await.register("ada").await;
     let node = Node::build().flag("--registration=invite").start_on(&database).await;

@@ -1,5 +1,5 @@
-//! What is deleted when it is old: events by the day, expired sessions and their tokens, what calls have of deleted
-//! accounts.
+//! Deletion of old data: partitions of events, expired sessions and their tokens, and rows of calls that belong to
+//! deleted accounts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Node, PASSWORD, PATIENCE, TestDatabase, User};
 
-/// One that keeps house all the time.
+/// Starts a node that runs housekeeping every second.
 async fn tidy_node(database: &TestDatabase) -> Node {
     Node::build().flag("--housekeeping-interval=1").start_on(database).await
 }
@@ -37,7 +37,7 @@ async fn number(database: &TestDatabase, sql: &str) -> i64 {
     row.number
 }
 
-/// Waits until the number is that.
+/// Waits until the query returns the expected number.
 async fn becomes(database: &TestDatabase, sql: &str, expected: i64) {
     let look = async {
         while number(database, sql).await != expected {
@@ -59,7 +59,7 @@ async fn partitions(database: &TestDatabase) -> Vec<String> {
     rows.into_iter().map(|row| row.name).collect()
 }
 
-/// Turns what happened within the last day into events of so many days ago.
+/// Moves the events of the last day to the partition of `days` days ago.
 async fn age_events(database: &TestDatabase, days: i32) {
     let sql = format!(
         "DO $$
@@ -77,7 +77,7 @@ async fn age_events(database: &TestDatabase, days: i32) {
     execute(database, &sql).await;
 }
 
-/// The same, and waits until all of them are dropped.
+/// Makes the events of the last day older than the retention, and waits until housekeeping has dropped all events.
 async fn forget_events(database: &TestDatabase) {
     age_events(database, 8).await;
     let head = number(database, "SELECT max(seq) FROM events").await;
@@ -90,7 +90,7 @@ fn cursor(text: Option<&str>) -> Cursor {
 }
 
 #[tokio::test]
-async fn a_cursor_from_before_requires_a_resync_and_goes_on_live() {
+async fn a_cursor_before_dropped_events_requires_a_resync_and_continues_live() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -107,7 +107,7 @@ async fn a_cursor_from_before_requires_a_resync_and_goes_on_live() {
     assert_eq!((&caught_up["__typename"], &caught_up["cursor"]), (&json!("CaughtUp"), &resync["cursor"]));
     ada.send(&conversation, "live").await;
     assert_eq!(inbox.message().await["body"], "live");
-    // What is fetched anew is all there, and so is what came after the cursor that was given.
+    // Queries return all messages, and the cursor of the resync resumes without a gap.
     let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 9) { nodes { body } } } }";
     let data = bob.query(query, json!({"id": conversation})).await;
     assert_eq!(data["conversation"]["messages"]["nodes"].as_array().unwrap().len(), 3);
@@ -117,7 +117,7 @@ async fn a_cursor_from_before_requires_a_resync_and_goes_on_live() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_the_last_event_dropped_is_still_good() {
+async fn the_cursor_of_the_last_dropped_event_is_still_valid() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -130,7 +130,7 @@ async fn the_cursor_of_the_last_event_dropped_is_still_good() {
     }
     age_events(&database, 6).await;
     ada.send(&conversation, "today").await;
-    // Another pass, which has nothing to drop.
+    // Housekeeping of another node has nothing to drop.
     drop(tidy_node(&database).await);
 
     assert_eq!(number(&database, "SELECT forgotten FROM log_head").await, cursor(last.as_deref()).seq);
@@ -141,7 +141,7 @@ async fn the_cursor_of_the_last_event_dropped_is_still_good() {
 }
 
 #[tokio::test]
-async fn who_reads_too_slowly_is_told_of_the_gap() {
+async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
     let database = TestDatabase::new().await;
     let node = Node::build().flag("--housekeeping-interval=1").flag("--catch-up-page=2").start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -159,7 +159,7 @@ async fn who_reads_too_slowly_is_told_of_the_gap() {
     };
     assert_eq!(seq_of(items.next().await), start.seq + 1);
     forget_events(&database).await;
-    // The page is in memory; of the next nothing is left.
+    // The current page is in memory, but the events of the next page are dropped.
     assert_eq!(seq_of(items.next().await), start.seq + 2);
     assert_eq!(items.next().await, Some(Item::ResyncRequired(start.seq + 5)));
     assert_eq!(items.next().await, Some(Item::CaughtUp(start.seq + 5)));
@@ -167,7 +167,7 @@ async fn who_reads_too_slowly_is_told_of_the_gap() {
     assert_eq!(seq_of(items.next().await), start.seq + 6);
 }
 
-/// Whoever was there all the time has missed nothing, however long ago its last event is.
+/// A stream that was open the whole time has missed nothing, even if its last event was dropped.
 #[tokio::test]
 async fn a_quiet_stream_needs_no_resync() {
     let database = TestDatabase::new().await;
@@ -176,7 +176,7 @@ async fn a_quiet_stream_needs_no_resync() {
     let conversation = ada.open_direct(&bob).await;
     let group = ada.create_group("Group", &[&bob]).await;
     let follow = || Box::pin(node.app.log().follow(bob.id.parse().unwrap(), Interest::Inbox, None));
-    // One that is let go because its user leaves a conversation.
+    // A stream that is detached from the tail because its user leaves a conversation.
     let mut recalled = follow();
     assert!(matches!(recalled.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Of no concern to Bob", &[]).await;
@@ -187,7 +187,7 @@ async fn a_quiet_stream_needs_no_resync() {
     let event = recalled.next().await.unwrap();
     assert!(matches!(event, Item::Event(Event { change: Change::ConversationRemoved { .. }, .. })), "{event:?}");
 
-    // One whose queue overflows.
+    // A stream whose queue overflows.
     let mut overflowing = follow();
     assert!(matches!(overflowing.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Nor this", &[]).await;
@@ -201,7 +201,7 @@ async fn a_quiet_stream_needs_no_resync() {
     }
 }
 
-/// Hears nothing, but that it may have missed something.
+/// A broker that delivers no events. It can only report that events may have been lost.
 #[derive(Default)]
 struct DeafBroker {
     subscriber: Mutex<Option<mpsc::Sender<Incoming>>>,
@@ -225,9 +225,10 @@ impl Broker for DeafBroker {
     }
 }
 
-/// A node that was cut off for longer than events are kept: its streams say so, and what ended meanwhile ends here.
+/// A node misses events for longer than the retention. Its streams require a resync, and it closes the connections of
+/// sessions that were revoked in the meantime.
 #[tokio::test]
-async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
+async fn streams_resync_after_their_node_missed_dropped_events() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let phone = node.register("ada").await;
@@ -244,7 +245,7 @@ async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
     forget_events(&database).await;
     broker.tell();
     assert_eq!(kept.next().await["__typename"], "ResyncRequired");
-    // Calls have no cursor: whoever listens for them begins anew.
+    // `callEvents` has no cursor, so the subscription ends and the client must subscribe again.
     let over = calls.socket.receive_of("calls").await;
     assert_eq!((&over["type"], &over["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("UNAVAILABLE")));
     assert_eq!(ended.socket.closed().await, 4403);
@@ -258,9 +259,9 @@ async fn a_tail_that_was_away_too_long_lets_its_streams_resync() {
 }
 
 #[tokio::test]
-async fn nodes_that_start_at_once_make_what_partitions_are_missing() {
+async fn nodes_that_start_concurrently_create_missing_partitions() {
     let database = TestDatabase::new().await;
-    // As after weeks in which no node ran.
+    // The same state as after weeks without a running node.
     let drop_all = "DO $$
         DECLARE
             partition regclass;
@@ -279,9 +280,9 @@ async fn nodes_that_start_at_once_make_what_partitions_are_missing() {
     }
 }
 
-/// Many partitions to drop, several nodes that would, and messages all the while.
+/// Several nodes drop many partitions while users send messages.
 #[tokio::test]
-async fn housekeepers_do_not_quarrel_with_each_other_nor_with_senders() {
+async fn housekeeping_on_several_nodes_does_not_disturb_senders() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -297,7 +298,7 @@ async fn housekeepers_do_not_quarrel_with_each_other_nor_with_senders() {
             ada.send(&group, "meanwhile").await;
         }
     };
-    // The first event is of the group.
+    // 21 events: the creation of the group and the 20 old messages.
     tokio::join!(sends, becomes(&database, "SELECT forgotten FROM log_head", 21));
     for number in 1..=70 {
         assert_eq!(inbox.message().await["number"], number);
@@ -307,9 +308,9 @@ async fn housekeepers_do_not_quarrel_with_each_other_nor_with_senders() {
     drop(housekeepers);
 }
 
-/// A backup reads for hours, and nothing is dropped until it is done.
+/// A backup locks the table for hours. The drop waits until it ends, and senders do not.
 #[tokio::test]
-async fn a_long_reader_puts_the_drop_off_and_holds_up_no_sender() {
+async fn a_drop_waits_for_long_readers_without_blocking_senders() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -331,7 +332,7 @@ async fn a_long_reader_puts_the_drop_off_and_holds_up_no_sender() {
 }
 
 #[tokio::test]
-async fn expired_sessions_and_tokens_are_swept_and_no_others() {
+async fn only_expired_sessions_and_tokens_are_deleted() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let phone = node.register("ada").await;
@@ -342,7 +343,7 @@ async fn expired_sessions_and_tokens_are_swept_and_no_others() {
         "UPDATE sessions SET expires_at = now() - interval '31 days' WHERE id IN ('{0}', '{2}', '{3}');
          UPDATE sessions SET expires_at = now() - interval '29 days' WHERE id = '{1}';
          UPDATE refresh_tokens SET expires_at = now() - interval '29 days' WHERE session_id IN ('{0}', '{1}', '{3}');
-         -- The settings gave tokens longer once.
+         -- As if an earlier setting had given tokens a longer lifetime.
          UPDATE refresh_tokens SET spent_at = now() - interval '40 days' WHERE session_id = '{2}';
          INSERT INTO refresh_tokens (hash, session_id, expires_at)
          SELECT sha256(i::text::bytea), '{3}', now() - interval '2 hours' FROM generate_series(1, 2500) AS i",
@@ -359,21 +360,21 @@ async fn expired_sessions_and_tokens_are_swept_and_no_others() {
     let again = User::from_payload(&node, &data["refreshSession"]);
 
     let tidy = tidy_node(&database).await;
-    // Those of the phone, of which one is spent, and that of the session that it outlives.
+    // The remaining tokens are two of the phone, one of them used, and one that outlives its session.
     becomes(&database, "SELECT count(*) FROM refresh_tokens", 3).await;
     becomes(&database, "SELECT count(*) FROM sessions", 3).await;
     for (user, count) in [(&phone, 1), (&long_gone, 0), (&lately_gone, 1), (&outlived, 1), (&many, 0)] {
         let there = format!("SELECT count(*) FROM sessions WHERE id = '{}'", id(user));
         assert_eq!(number(&database, &there).await, count);
     }
-    // The spent token still reveals a theft, once it can no longer be repeated.
+    // After the ten seconds in which it can be repeated, the used token still reveals a theft.
     execute(&database, "UPDATE refresh_tokens SET spent_at = spent_at - interval '11 seconds'").await;
     assert_eq!(tidy.call(None, refresh, json!({"token": phone.refresh_token})).await.code(), "UNAUTHENTICATED");
     assert_eq!(again.call("{ viewer { id } }", json!({})).await.code(), "UNAUTHENTICATED");
 }
 
 #[tokio::test]
-async fn the_places_of_deleted_accounts_in_calls_go_with_the_events() {
+async fn call_participants_of_deleted_accounts_are_deleted_with_the_events() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
@@ -387,7 +388,7 @@ async fn the_places_of_deleted_accounts_in_calls_go_with_the_events() {
     let places = "SELECT count(*) FROM call_participants";
     let old = |days: i32| format!("UPDATE call_participants SET left_at = now() - interval '{days} days'");
     execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(6))).await;
-    // Long enough for what should not go to be looked at.
+    // Housekeeping runs at least once in this time.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(number(&database, places).await, 3);
     execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(8))).await;

@@ -1,4 +1,4 @@
-//! A real clamd, whose only signature is that of the test file that all scanners know.
+//! The virus scanner, tested with a real clamd. Its only signature matches the EICAR test file.
 
 use std::fs::{self, Permissions};
 use std::io::SeekFrom;
@@ -14,12 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{Child, Command};
 
-/// In two parts, so that no scanner takes this file for it.
+/// The EICAR test string, in two parts so that virus scanners do not report this source file.
 pub const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes that this clamd takes.
+/// Maximum size of a stream that clamd accepts, in bytes.
 const MAX_STREAM: usize = 1024 * 1024;
-/// Bytes that it looks through.
+/// Maximum size of a file that clamd scans, in bytes.
 const MAX_FILE: usize = 512 * 1024;
 
 pub struct Clamd {
@@ -32,7 +32,7 @@ impl Clamd {
     pub async fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let place = directory.path();
-        // clamd gives up root's rights where it has them, and must still read this.
+        // If clamd starts as root, it switches to another user, who must be able to read the directory.
         fs::set_permissions(place, Permissions::from_mode(0o777)).unwrap();
         let signature =
             EICAR.concat().bytes().fold("Eicar-Test:0:0:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
@@ -58,7 +58,7 @@ impl Clamd {
         clamd
     }
 
-    /// There is no other sign of its being ready than that it answers.
+    /// Waits until clamd answers a scan. There is no other sign that it is ready.
     async fn wait(&self) {
         let mut file = file(b"ready?").await;
         let ready = async {
@@ -66,7 +66,7 @@ impl Clamd {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(TIMEOUT, ready).await.expect("clamd does not start");
+        tokio::time::timeout(TIMEOUT, ready).await.expect("clamd did not start in time");
     }
 
     pub fn socket(&self) -> String {
@@ -82,7 +82,7 @@ impl Clamd {
     }
 }
 
-/// Debian and Homebrew keep it off PATH.
+/// The path of clamd. Debian and Homebrew install it in directories outside of PATH.
 fn program() -> PathBuf {
     let places = ["/usr/sbin/clamd", "/opt/homebrew/sbin/clamd", "/usr/local/sbin/clamd"];
     places.into_iter().map(PathBuf::from).find(|place| place.exists()).unwrap_or_else(|| "clamd".into())
@@ -96,27 +96,27 @@ async fn file(bytes: &[u8]) -> File {
 }
 
 #[tokio::test]
-async fn a_file_is_clean_or_infected() {
+async fn files_are_reported_as_clean_or_infected() {
     let clamd = Clamd::start().await;
     for scanner in [clamd.over_socket(), clamd.over_tcp()] {
-        // More than one chunk.
+        // This file is sent in more than one chunk.
         let mut clean = file(&vec![7; 200_000]).await;
         assert_eq!(scanner.scan(&mut clean).await.unwrap(), Verdict::Clean);
         assert_eq!(scanner.scan(&mut file(b"").await).await.unwrap(), Verdict::Clean);
         let mut infected = file(EICAR.concat().as_bytes()).await;
         let verdict = Verdict::Infected("Eicar-Test.UNOFFICIAL".to_owned());
         assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
-        // From its beginning, wherever it stands.
+        // A scan starts at the beginning of the file, regardless of its current position.
         infected.seek(SeekFrom::Start(40)).await.unwrap();
         assert_eq!(scanner.scan(&mut infected).await.unwrap(), verdict);
     }
 }
 
 #[tokio::test]
-async fn a_file_that_clamd_does_not_take_is_not_clean() {
+async fn files_above_the_limits_of_clamd_are_never_clean() {
     let clamd = Clamd::start().await;
     for scanner in [clamd.over_socket(), clamd.over_tcp()] {
-        // It takes the first, and does not look through it.
+        // clamd accepts the first one but does not scan it.
         for bytes in [MAX_FILE + 1, MAX_STREAM + 1, 20 * MAX_STREAM] {
             let result = scanner.scan(&mut file(&vec![0; bytes]).await).await;
             assert!(matches!(result, Err(Error::TooLarge)), "{bytes} bytes: {result:?}");
@@ -125,7 +125,7 @@ async fn a_file_that_clamd_does_not_take_is_not_clean() {
 }
 
 #[tokio::test]
-async fn a_clamd_that_is_away_is_an_error() {
+async fn an_unavailable_clamd_is_an_error() {
     let directory = TempDir::new().unwrap();
     let place = directory.path().join("socket");
     for address in [place.to_str().unwrap(), "127.0.0.1:1", "nowhere.invalid:3310"] {
@@ -134,7 +134,7 @@ async fn a_clamd_that_is_away_is_an_error() {
     }
 }
 
-/// Answers like this once everything was read, and closes.
+/// Starts a server that reads one stream to its end, sends `answer` and closes the connection.
 fn answering(place: &Path, answer: &'static [u8]) {
     let listener = UnixListener::bind(place).unwrap();
     tokio::spawn(async move {
@@ -148,7 +148,7 @@ fn answering(place: &Path, answer: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn only_a_whole_answer_counts() {
+async fn incomplete_and_unknown_answers_are_errors() {
     let directory = TempDir::new().unwrap();
     for (index, answer) in
         [b"".as_slice(), b"stream: O", b"stream: OK", b"stream: Something ERROR\0", b"OK FOUND ERROR\0", b"\0"]
@@ -164,7 +164,7 @@ async fn only_a_whole_answer_counts() {
 }
 
 #[tokio::test]
-async fn a_clamd_that_says_nothing_is_given_up() {
+async fn a_clamd_that_does_not_answer_times_out() {
     let directory = TempDir::new().unwrap();
     let place = directory.path().join("socket");
     let _listener = UnixListener::bind(&place).unwrap();

@@ -1,4 +1,4 @@
-//! Scheduled messages: sent on time and once, whatever becomes of the nodes, and seen by their sender alone.
+//! Scheduled messages are sent on time and once, even if nodes die. Only their sender sees them.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn bodies(user: &User, conversation: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn it_is_sent_on_time_and_all_devices_hear_of_it() {
+async fn a_scheduled_message_is_sent_on_time_and_all_devices_are_notified() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -76,7 +76,7 @@ async fn it_is_sent_on_time_and_all_devices_hear_of_it() {
 }
 
 #[tokio::test]
-async fn it_can_be_taken_back_on_any_device_and_by_nobody_else() {
+async fn only_the_sender_can_cancel_a_scheduled_message() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let phone = User::login(&node, &ada.username, PASSWORD).await;
@@ -89,7 +89,7 @@ async fn it_can_be_taken_back_on_any_device_and_by_nobody_else() {
     assert_eq!(cancel(&bob, &gone["id"]).await.code(), "NOT_FOUND");
     assert_eq!(pending(&bob).await.len(), 0);
     let listed = pending(&ada).await;
-    assert_eq!(listed.iter().map(|node| &node["body"]).collect::<Vec<_>>(), ["gone", "kept"], "by their time");
+    assert_eq!(listed.iter().map(|node| &node["body"]).collect::<Vec<_>>(), ["gone", "kept"], "sorted by time");
 
     let mut inbox = ada.inbox().await;
     assert_eq!(cancel(&phone, &gone["id"]).await.data()["cancelScheduledMessage"]["scheduledMessageId"], gone["id"]);
@@ -102,7 +102,7 @@ async fn it_can_be_taken_back_on_any_device_and_by_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_cannot_be_scheduled() {
+async fn invalid_messages_cannot_be_scheduled() {
     let node = Node::build().flag("--max-message-length=10").start_alone().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let group = ada.create_group("Rules", &[]).await;
@@ -119,7 +119,7 @@ async fn what_cannot_be_sent_cannot_be_scheduled() {
     assert_eq!(try_schedule(&eve, &group, "mine?", soon).await.code(), "NOT_FOUND");
     assert_eq!(try_schedule(&ada, "cnv_x", "where?", soon).await.violations(), ["conversationId"]);
 
-    // A hundred at once, however many ask at the same time.
+    // A user can have a hundred scheduled messages. Concurrent requests do not exceed the limit.
     let answers = join_all((0..105).map(|_| try_schedule(&ada, &group, "one", soon))).await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.body.get("errors").is_some()).collect();
     assert_eq!(refused.len(), 5);
@@ -138,7 +138,7 @@ async fn what_cannot_be_sent_cannot_be_scheduled() {
 }
 
 #[tokio::test]
-async fn it_is_dropped_where_its_sender_takes_no_part_any_more() {
+async fn scheduled_messages_are_deleted_when_their_sender_leaves() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;
@@ -154,7 +154,7 @@ async fn it_is_dropped_where_its_sender_takes_no_part_any_more() {
 }
 
 #[tokio::test]
-async fn several_nodes_send_each_once_though_some_go() {
+async fn several_nodes_send_each_message_once_even_if_some_stop() {
     const MESSAGES: usize = 60;
     let database = TestDatabase::new().await;
     let mut nodes = Vec::new();
@@ -174,7 +174,7 @@ async fn several_nodes_send_each_once_though_some_go() {
     for answer in answers {
         answer.data();
     }
-    // In the middle of it, the nodes that were asked go away.
+    // The nodes that scheduled the messages stop while messages are due.
     tokio::time::sleep(Duration::from_millis(1800)).await;
     drop(nodes.remove(0));
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -195,19 +195,19 @@ async fn several_nodes_send_each_once_though_some_go() {
         })
     });
     let late: Vec<_> = late.map(|late| late.num_milliseconds()).collect();
-    // None early; a second where the machine is not at its limits, as with a whole test run beside it.
+    // No message is early. They are at most a second late on an idle machine, but more under the load of other tests.
     assert!(late.iter().all(|late| (0..10_000).contains(late)), "{late:?}");
 }
 
-/// A node that dies with a message in its hands has not sent it, and another does.
+/// A node dies in the transaction in which it sends a message. Another node sends the message.
 #[tokio::test]
-async fn what_a_dying_node_has_taken_is_sent_by_another() {
+async fn a_message_of_a_node_that_dies_is_sent_by_another() {
     let database = TestDatabase::new().await;
     let dying = Node::build().start_on(&database).await;
     let ada = dying.register("ada").await;
     let group = ada.create_group("Relay", &[]).await;
     schedule(&ada, &group, "once", TimeDelta::milliseconds(700)).await;
-    // It takes the message, and gets no further than the conversation.
+    // The node locks the scheduled message, and then waits for the lock of the conversation.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     tokio::time::sleep(Duration::from_millis(1200)).await;
@@ -222,9 +222,10 @@ async fn what_a_dying_node_has_taken_is_sent_by_another() {
     assert_eq!(bodies(&ada, &group).await, ["once"]);
 }
 
-/// A message under the id is the message: whatever was sent already, it is not sent again.
+/// The id of a scheduled message is the `clientId` of the message that is sent, so a message with this `clientId`
+/// counts as sent.
 #[tokio::test]
-async fn what_was_sent_under_its_id_is_not_sent_again() {
+async fn a_message_already_sent_with_its_client_id_is_not_sent_again() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Twice", &[]).await;

@@ -1,4 +1,4 @@
-//! Searching in messages: what is found, in which order, and what never is.
+//! Search in messages: matching, order, filters, and messages that are hidden from the viewer.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -29,7 +29,7 @@ async fn found(user: &User, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn all_words_must_be_there_and_the_last_may_be_the_beginning_of_one() {
+async fn all_words_must_match_and_the_last_one_can_be_a_prefix() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -39,16 +39,16 @@ async fn all_words_must_be_there_and_the_last_may_be_the_beginning_of_one() {
     }
     assert_eq!(found(&bob, "cafe").await, ["a cafeteria, late", "The Café opens at nine"], "newest first");
     assert_eq!(found(&bob, "CAFÉ nine").await, ["The Café opens at nine"]);
-    assert_eq!(found(&bob, "nine cafe").await, ["The Café opens at nine"], "in any order");
-    assert_eq!(found(&bob, "ope nine").await, [""; 0], "only the last is a prefix");
+    assert_eq!(found(&bob, "nine cafe").await, ["The Café opens at nine"], "the order of words does not matter");
+    assert_eq!(found(&bob, "ope nine").await, [""; 0], "only the last word can be a prefix");
     assert_eq!(found(&bob, "late open").await, ["Don't open it: e-mail (late)!"]);
     assert_eq!(found(&bob, "mail").await, ["Don't open it: e-mail (late)!"]);
     assert_eq!(found(&bob, "example").await, ["www.example.org/map"]);
-    assert_eq!(found(&bob, "pens").await, [""; 0], "not from within a word");
+    assert_eq!(found(&bob, "pens").await, [""; 0], "the middle of a word does not match");
 }
 
 #[tokio::test]
-async fn scripts_without_spaces_are_found_by_any_part() {
+async fn scripts_without_spaces_match_any_substring() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -67,11 +67,11 @@ async fn scripts_without_spaces_are_found_by_any_part() {
     }
     assert_eq!(found(&bob, "明").await, [japanese, chinese]);
     assert_eq!(found(&bob, "上海").await, [""; 0]);
-    assert_eq!(found(&bob, "ハンカク wide").await, ["ﾊﾝｶｸ and ＷＩＤＥ"], "width makes no difference");
+    assert_eq!(found(&bob, "ハンカク wide").await, ["ﾊﾝｶｸ and ＷＩＤＥ"], "half and full width are equal");
 }
 
 #[tokio::test]
-async fn it_is_narrowed_by_conversation_and_sender_and_paged() {
+async fn results_can_be_filtered_by_conversation_and_sender_and_paged() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let (direct, group) = (ada.open_direct(&bob).await, ada.create_group("Both", &[&bob]).await);
@@ -105,7 +105,7 @@ async fn it_is_narrowed_by_conversation_and_sender_and_paged() {
 }
 
 #[tokio::test]
-async fn what_the_viewer_may_not_see_is_never_found() {
+async fn messages_hidden_from_the_viewer_are_never_found() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
@@ -121,23 +121,23 @@ async fn what_the_viewer_may_not_see_is_never_found() {
     let answer = node.call(None, SEARCH, json!({"query": "secret"})).await;
     assert_eq!(answer.code(), "UNAUTHENTICATED");
 
-    // A newcomer's time begins after the first message.
+    // The first message is hidden from this participant.
     let mut connection = database.connection().await;
     let newcomer = "UPDATE participants SET hidden_up_to = 1 WHERE user_id = $1";
     let id = bob.id.parse::<UserId>().unwrap();
     diesel::sql_query(newcomer).bind::<SqlUuid, _>(id).execute(&mut connection).await.unwrap();
     assert_eq!(found(&bob, "secret").await, ["secret after"]);
-    // Whoever has left finds nothing.
+    // A user who has left finds nothing.
     eve.leave(&group).await.data();
     assert_eq!(found(&eve, "secret").await, [""; 0]);
-    // A tombstone has no body, and so no words.
+    // A tombstone has no body, so it matches no words.
     let tombstones = "UPDATE messages SET body = NULL, deleted_at = now() WHERE body = 'secret after'";
     connection.batch_execute(tombstones).await.unwrap();
     assert_eq!(found(&ada, "secret").await, ["secret before"]);
 }
 
 #[tokio::test]
-async fn a_query_is_data_whatever_it_holds() {
+async fn special_characters_in_a_query_are_treated_as_text() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -161,7 +161,7 @@ async fn a_query_is_data_whatever_it_holds() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["query"]));
     let answer = search(&ada, json!({"query": "x", "after": "nonsense"})).await;
     assert_eq!(answer.code(), "BAD_USER_INPUT");
-    // Long words count by their beginning, and a body of one long word is stored all the same.
+    // Only the beginning of a long word is indexed. A body that is one long word can be stored and found.
     let long = "y".repeat(8000);
     ada.send(&conversation, &long).await;
     assert_eq!(found(&ada, &long).await.len(), 1);
@@ -194,7 +194,7 @@ async fn plan(
 }
 
 #[tokio::test]
-async fn the_index_is_used() {
+async fn searches_use_the_index() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -205,7 +205,7 @@ async fn the_index_is_used() {
     let more = "INSERT INTO messages (id, conversation_id, number, revision, sender_id, kind, body, created_at)
         SELECT gen_random_uuid(), conversation_id, 1 + i, 1 + i, sender_id, 'TEXT', 'words and more ' || i, now()
         FROM messages, generate_series(1, 5000) AS i";
-    // In a table that was never analysed, too.
+    // The index is also used for a table that was never analysed.
     for statement in [more, "ANALYZE"] {
         connection.batch_execute(statement).await.unwrap();
         for (conversation, sender) in [(None, None), (Some(id), None), (None, Some(user))] {

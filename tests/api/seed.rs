@@ -1,4 +1,4 @@
-//! What `parlance seed` makes: consistent in every count, and a database like any other.
+//! `parlance seed` creates a database with consistent counts, which a server can use.
 
 use clap::Parser;
 use diesel::QueryableByName;
@@ -22,7 +22,7 @@ struct Flags {
 
 async fn fill(database: &TestDatabase, flags: &[&str]) -> Result<Made, SeedError> {
     let mut flags = Flags::parse_from(["parlance"].iter().chain(flags));
-    // One hash, and not what this is about.
+    // All users share one hash. Its cost does not matter for these tests.
     (flags.auth.password_memory_kib, flags.auth.password_passes) = (64, 1);
     seed::fill(&database.url, &flags.plan, &flags.auth, Clock::system(), Random::system(), |_| {}).await
 }
@@ -44,7 +44,7 @@ async fn count(database: &TestDatabase, query: &str) -> i64 {
     query.get_result::<Count>(&mut database.connection().await).await.unwrap().count
 }
 
-/// What must be true of every row, as queries for those of which it is not.
+/// Queries for rows that break an invariant. Each must find no rows.
 const RULES: [&str; 12] = [
     "conversations c WHERE last_message_number <> (SELECT count(*) FROM messages WHERE conversation_id = c.id)
         OR last_message_number <> (SELECT coalesce(max(number), 0) FROM messages WHERE conversation_id = c.id)",
@@ -71,7 +71,7 @@ const RULES: [&str; 12] = [
 ];
 
 #[tokio::test]
-async fn every_count_is_right_and_the_database_can_be_used() {
+async fn seeded_data_is_consistent_and_usable() {
     let database = TestDatabase::new().await;
     let made = fill(&database, &["--users=40", "--messages=3000", "--groups=10"]).await.unwrap();
     assert_eq!((made.users, made.messages, made.conversations), (40, 3000, 170));
@@ -103,7 +103,7 @@ async fn every_count_is_right_and_the_database_can_be_used() {
 }
 
 #[tokio::test]
-async fn the_same_seed_makes_the_same_and_another_another() {
+async fn the_seed_determines_the_generated_data() {
     let mut digests = Vec::new();
     for seed in ["--seed=7", "--seed=7", "--seed=8"] {
         let database = TestDatabase::new().await;
@@ -118,7 +118,7 @@ async fn the_same_seed_makes_the_same_and_another_another() {
 }
 
 #[tokio::test]
-async fn a_database_in_use_is_added_to_only_when_asked() {
+async fn a_database_with_users_is_filled_only_with_append() {
     let database = TestDatabase::new().await;
     let few = ["--users=5", "--messages=50", "--groups=2"];
     fill(&database, &few).await.unwrap();

@@ -1,4 +1,4 @@
-//! Sessions and their tokens.
+//! Sessions, access tokens and refresh tokens.
 
 use chrono::TimeDelta;
 use jsonwebtoken::jwk::JwkSet;
@@ -20,10 +20,10 @@ async fn is_signed_in(user: &User) -> bool {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_spent_for_a_new_pair() {
+async fn a_refresh_returns_a_new_pair_of_tokens_for_the_session() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
-    // An expired access token in the header, as clients send it, must not be in the way.
+    // Clients send an expired access token in the header. It must not prevent the refresh.
     let data = node.call(Some("an.expired.token"), REFRESH, json!({"token": ada.refresh_token})).await.data();
     let again = User::from_payload(&node, &data["refreshSession"]);
     assert_eq!(again.session, ada.session);
@@ -32,7 +32,7 @@ async fn a_refresh_token_is_spent_for_a_new_pair() {
 }
 
 #[tokio::test]
-async fn made_up_tokens_are_refused_and_end_nothing() {
+async fn forged_tokens_are_rejected_and_revoke_no_session() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for token in ["", "parlance_rt_", &ada.session, "parlance_rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "\0"] {
@@ -46,7 +46,7 @@ async fn made_up_tokens_are_refused_and_end_nothing() {
 }
 
 #[tokio::test]
-async fn an_access_token_ends_with_its_time() {
+async fn an_access_token_expires_before_its_refresh_token() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let ada = node.register("ada").await;
@@ -55,7 +55,7 @@ async fn an_access_token_ends_with_its_time() {
     assert!(is_signed_in(&ada.on(&in_time)).await);
     let too_late = Node::build().clock(later(901)).start_on(&database).await;
     assert!(!is_signed_in(&ada.on(&too_late)).await);
-    // The refresh token lives on.
+    // The refresh token is still valid.
     let data = too_late.call(None, REFRESH, json!({"token": ada.refresh_token})).await.data();
     assert!(data["refreshSession"]["accessToken"].is_string());
     let after_a_week = Node::build().clock(later(8 * 24 * 3600)).start_on(&database).await;
@@ -64,7 +64,7 @@ async fn an_access_token_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_and_revoked() {
+async fn sessions_can_be_listed_and_revoked() {
     let node = Node::start().await;
     let phone = node.register("ada").await;
     let laptop = User::login(&node, &phone.username, PASSWORD).await;
@@ -109,7 +109,7 @@ async fn a_revoked_session_closes_its_sockets_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_socket_ends_with_its_token() {
+async fn a_socket_closes_when_its_token_expires() {
     let node = Node::build().flag("--access-token-ttl=10").start_alone().await;
     let ada = node.register("ada").await;
     let inbox = ada.inbox().await;
@@ -117,7 +117,7 @@ async fn a_socket_ends_with_its_token() {
     assert!(!is_signed_in(&ada).await);
 }
 
-/// Anybody can verify an access token by the published key.
+/// Other services can verify access tokens with the published key.
 #[tokio::test]
 async fn the_public_key_verifies_access_tokens() {
     let node = Node::build().own_key().start_alone().await;
@@ -132,9 +132,9 @@ async fn the_public_key_verifies_access_tokens() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
 }
 
-/// Nodes that are given one key take each other's tokens, and no others.
+/// A node accepts tokens signed with its own key, and no others.
 #[tokio::test]
-async fn a_key_by_setting_is_shared_among_nodes() {
+async fn nodes_with_the_same_key_accept_each_others_tokens() {
     let database = TestDatabase::new().await;
     let maker = Node::build().own_key().start_on(&database).await;
     let sharer = Node::build().key(&maker.key_path()).start_on(&database).await;

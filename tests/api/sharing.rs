@@ -1,4 +1,4 @@
-//! Rendering once: who asks in the same way gets the same bytes, and nobody gets what is another's.
+//! Shared renderings: an event is rendered once for identical subscriptions, but never with the data of another viewer.
 
 use serde_json::{Value, json};
 
@@ -21,9 +21,9 @@ async fn message(socket: &mut Socket) -> Value {
     event["message"].clone()
 }
 
-/// What depends on the viewer is each viewer's own, however many ask with the same document.
+/// Fields that depend on the viewer are rendered for each viewer, even if the document is the same.
 #[tokio::test]
-async fn a_document_that_asks_for_the_viewer_is_never_shared() {
+async fn renderings_with_viewer_fields_are_never_shared() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Sharing", &[&bob, &cem]).await;
@@ -38,7 +38,7 @@ async fn a_document_that_asks_for_the_viewer_is_never_shared() {
             seen.push(message(socket).await["conversation"]["viewerMembership"].clone());
         }
         let unread: Vec<_> = seen.iter().map(|membership| membership["unreadCount"].as_i64().unwrap()).collect();
-        // Those who are not the sender may be shown a later message's count already.
+        // The counts of recipients may already include later messages.
         assert_eq!(unread[..2], [0, 0]);
         assert!(unread[2..].iter().all(|unread| *unread >= count), "{unread:?}");
         let ids: Vec<_> = seen.iter().map(|membership| membership["id"].as_str().unwrap()).collect();
@@ -47,9 +47,10 @@ async fn a_document_that_asks_for_the_viewer_is_never_shared() {
     }
 }
 
-/// Variables that say what is subscribed to may differ; those that say what is shown may not.
+/// Subscriptions share a rendering if only arguments of the root field differ, but not if variables change the selected
+/// fields.
 #[tokio::test]
-async fn who_asks_otherwise_gets_another_answer() {
+async fn variables_that_change_the_selection_separate_renderings() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Variables", &[&bob]).await;
@@ -67,9 +68,9 @@ async fn who_asks_otherwise_gets_another_answer() {
     assert_eq!(message(&mut resumed).await, all);
 }
 
-/// What one may not subscribe to is refused, though others share it.
+/// A subscription without permission is rejected, even if other users share the document.
 #[tokio::test]
-async fn nobody_is_let_in_because_another_is() {
+async fn a_shared_document_gives_strangers_no_access() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let group = ada.create_group("Private", &[]).await;
@@ -81,7 +82,7 @@ async fn nobody_is_let_in_because_another_is() {
     assert_eq!(stranger.receive().await["payload"][0]["extensions"]["code"], "NOT_FOUND");
     stranger.subscribe("all", query, json!({})).await;
     let theirs = eve.create_group("Hers", &[]).await;
-    // Once the pong is here the subscriptions stand.
+    // The pong shows that the subscription is live.
     socket.send(json!({"type": "ping"})).await;
     while socket.receive().await["type"] != "pong" {}
     ada.send(&group, "for ada alone").await;
@@ -91,14 +92,14 @@ async fn nobody_is_let_in_because_another_is() {
     assert_eq!(body(stranger.receive().await), "for eve alone");
 }
 
-/// Events that the node has rendered so far: for all alike, and for one viewer.
+/// Number of renderings so far: shared ones, and those for one viewer.
 async fn renders(node: &Node) -> (u64, u64) {
     let count = async |rendering| node.metric(&format!("parlance_renders_total{{rendering=\"{rendering}\"}}")).await;
     (count("shared").await, count("personal").await)
 }
 
 #[tokio::test]
-async fn an_event_is_rendered_once_for_all_who_ask_alike() {
+async fn an_event_is_rendered_once_for_identical_subscriptions() {
     const LISTENERS: usize = 20;
     let node = Node::start().await;
     let ada = node.register("ada").await;
@@ -109,14 +110,14 @@ async fn an_event_is_rendered_once_for_all_who_ask_alike() {
         let mut sockets = Vec::new();
         for place in 0..LISTENERS {
             let mut socket = ada.socket().await;
-            // What is subscribed to may be said differently.
+            // Arguments of the root field may differ.
             let variables = if place % 2 == 0 { json!({"id": group}) } else { json!({}) };
             socket.subscribe("it", query, variables).await;
             socket.send(json!({"type": "ping"})).await;
             assert_eq!(socket.receive().await["type"], "pong");
             sockets.push(socket);
         }
-        // Once the first message has come to all, each subscription stands, whatever was rendered for it before.
+        // After all sockets have received the first message, all subscriptions are live.
         ada.send(&group, "first").await;
         for socket in &mut sockets {
             socket.receive_of("it").await;
@@ -127,15 +128,15 @@ async fn an_event_is_rendered_once_for_all_who_ask_alike() {
             assert!(socket.receive_of("it").await["payload"]["data"]["messageAdded"]["message"].is_object());
         }
         let after = renders(&node).await;
-        // All listeners are one user's, so that a personal document is rendered once, too.
+        // All sockets belong to one user, so a document with viewer fields is rendered once too.
         let expected = if shared { (1, 0) } else { (0, 1) };
         assert_eq!((after.0 - before.0, after.1 - before.1), expected, "{query}");
     }
 }
 
-/// A default stands for what is left out, and not for null.
+/// The default of a variable applies if the variable is omitted, but not if it is null.
 #[tokio::test]
-async fn null_is_not_left_out() {
+async fn a_null_variable_differs_from_an_omitted_one() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Defaults", &[&bob]).await;
@@ -151,13 +152,13 @@ async fn null_is_not_left_out() {
     }
 }
 
-/// Whoever subscribes with variables that are no good has no part in what others get.
+/// A subscription with invalid variables fails and does not affect others with the same document.
 #[tokio::test]
-async fn bad_variables_are_nobody_elses() {
+async fn invalid_variables_do_not_affect_other_subscribers() {
     let node = Node::start().await;
     let (ada, eve) = (node.register("ada").await, node.register("eve").await);
     let query = "subscription ($after: String) { inbox(after: $after) { __typename } }";
-    // Known to be valid from here on.
+    // From here on the document is cached as valid.
     subscribed(&ada, query, json!({})).await;
     let mut bad = eve.socket().await;
     let mut good = ada.socket().await;

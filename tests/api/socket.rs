@@ -1,4 +1,4 @@
-//! The graphql-transport-ws session: its close codes and its messages.
+//! Sessions over graphql-transport-ws: messages, close codes, limits and the drain.
 
 use chrono::TimeDelta;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
@@ -24,7 +24,7 @@ async fn anonymous(node: &Node) -> Socket {
 }
 
 #[tokio::test]
-async fn what_the_protocol_forbids_closes_with_its_code() {
+async fn protocol_violations_close_the_socket_with_their_code() {
     let node = Node::start().await;
     let subscribe = json!({"id": "1", "type": "subscribe", "payload": {"query": VERSION}}).to_string();
     let init = r#"{"type": "connection_init"}"#;
@@ -50,17 +50,17 @@ async fn what_the_protocol_forbids_closes_with_its_code() {
 }
 
 #[tokio::test]
-async fn who_does_not_initialise_in_time_is_closed() {
+async fn a_socket_without_connection_init_in_time_is_closed() {
     let node = Node::build().flag("--socket-init-timeout=1").start_alone().await;
     let mut socket = raw(&node).await;
-    // A ping is answered, and buys no time.
+    // A ping is answered, but does not extend the timeout.
     socket.send(json!({"type": "ping"})).await;
     assert_eq!(socket.receive().await, json!({"type": "pong"}));
     assert_eq!(socket.closed().await, 4408);
 }
 
 #[tokio::test]
-async fn a_duplicate_id_closes_and_a_completed_one_is_free_again() {
+async fn a_duplicate_id_closes_the_socket_and_a_completed_id_can_be_reused() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let mut socket = ada.socket().await;
@@ -76,7 +76,7 @@ async fn a_duplicate_id_closes_and_a_completed_one_is_free_again() {
 }
 
 #[tokio::test]
-async fn a_ping_comes_back_with_its_payload() {
+async fn a_pong_returns_the_payload_of_the_ping() {
     let node = Node::start().await;
     let mut socket = anonymous(&node).await;
     socket.send(json!({"type": "ping", "payload": {"sent": 5}})).await;
@@ -84,7 +84,7 @@ async fn a_ping_comes_back_with_its_payload() {
 }
 
 #[tokio::test]
-async fn queries_and_mutations_go_over_the_socket_side_by_side() {
+async fn queries_mutations_and_subscriptions_run_concurrently_on_a_socket() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Socket", &[]).await;
@@ -107,7 +107,7 @@ async fn queries_and_mutations_go_over_the_socket_side_by_side() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_larger_than_the_buffers() {
+async fn a_response_can_be_larger_than_the_buffers() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Long", &[]).await;
@@ -123,7 +123,7 @@ async fn an_answer_may_be_larger_than_the_buffers() {
 }
 
 #[tokio::test]
-async fn the_logout_itself_is_answered() {
+async fn logout_is_answered_before_the_socket_closes() {
     let node = Node::start().await;
     for _ in 0..10 {
         let ada = node.register("ada").await;
@@ -136,14 +136,14 @@ async fn the_logout_itself_is_answered() {
 }
 
 #[tokio::test]
-async fn a_close_is_answered_with_its_code() {
+async fn a_close_is_answered_with_the_same_code() {
     let node = Node::start().await;
     let socket = anonymous(&node).await;
     assert_eq!(socket.close(1000).await, 1000);
 }
 
 #[tokio::test]
-async fn what_never_started_ends_with_an_error() {
+async fn operations_that_cannot_start_get_an_error_message() {
     let node = Node::start().await;
     let mut socket = anonymous(&node).await;
     for (query, code) in [
@@ -158,13 +158,13 @@ async fn what_never_started_ends_with_an_error() {
         assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("x")), "{query}: {message}");
         assert_eq!(message["payload"][0]["extensions"]["code"], code, "{query}");
     }
-    // Nothing followed the errors, and the socket is well.
+    // No other message follows the errors, and the socket stays open.
     socket.subscribe("y", VERSION, json!({})).await;
     assert_eq!(socket.receive().await["id"], "y");
 }
 
 #[tokio::test]
-async fn a_failed_query_is_a_result() {
+async fn a_failed_query_gets_its_errors_as_a_result() {
     let node = Node::start().await;
     let mut socket = anonymous(&node).await;
     socket.subscribe("x", "{ viewer { id } }", json!({})).await;
@@ -188,7 +188,7 @@ async fn operations_on_one_socket_are_limited() {
     let message = socket.receive().await;
     assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("3")));
     assert_limited(&message, "SOCKET_MAX_OPERATIONS");
-    // One that is completed makes room.
+    // Completing an operation allows another one.
     socket.send(json!({"type": "complete", "id": "1"})).await;
     socket.subscribe("3", INBOX, json!({})).await;
     assert_eq!(socket.receive().await["type"], "next");
@@ -202,7 +202,7 @@ fn assert_limited(message: &Value, limit: &str) {
 }
 
 #[tokio::test]
-async fn operations_a_second_on_one_socket_are_limited() {
+async fn operations_per_second_on_one_socket_are_limited() {
     let node = Node::build().flag("--socket-operations-per-second=3").start_alone().await;
     let mut socket = anonymous(&node).await;
     for id in ["1", "2", "3", "4"] {
@@ -214,7 +214,7 @@ async fn operations_a_second_on_one_socket_are_limited() {
     let message = socket.receive_of("4").await;
     assert_eq!(message["type"], "error");
     assert_limited(&message, "SOCKET_OPERATIONS_PER_SECOND");
-    // Another socket has its own, and this one lives on.
+    // Another socket has its own limit, and this one stays open.
     let mut other = anonymous(&node).await;
     other.subscribe("1", VERSION, json!({})).await;
     assert_eq!(other.receive().await["type"], "next");
@@ -224,7 +224,7 @@ async fn operations_a_second_on_one_socket_are_limited() {
 }
 
 #[tokio::test]
-async fn messages_that_are_too_big_or_not_utf_8_close_with_their_code() {
+async fn oversized_and_invalid_utf_8_messages_close_the_socket() {
     let node = Node::build().flag("--socket-max-message-bytes=1024").start_alone().await;
     for (size, code) in [(900, None), (1100, Some(1009)), (3_000_000, Some(1009))] {
         let mut socket = anonymous(&node).await;
@@ -244,12 +244,12 @@ fn ping_with(token: &str) -> Value {
     json!({"type": "ping", "payload": {"Authorization": format!("Bearer {token}")}})
 }
 
-/// A ping with a fresh token lets the socket live as long as that, with what runs on it.
+/// The socket and its subscriptions stay open until the fresh token expires.
 #[tokio::test]
 async fn a_ping_with_a_fresh_token_extends_the_socket() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
-    // Its tokens, good for 900 s, have 4 s left.
+    // The clock of this node is 896 s behind, so its tokens with a lifetime of 900 s expire after 4 s.
     let behind = Node::build().clock(Clock::off_by(TimeDelta::seconds(-896))).start_on(&database).await;
     let ada = behind.register("ada").await.on(&node);
     let (left_alone, mut extended) = (ada.inbox().await, ada.inbox().await);
@@ -268,7 +268,7 @@ async fn a_ping_with_a_fresh_token_extends_the_socket() {
 }
 
 #[tokio::test]
-async fn a_ping_with_a_token_that_is_no_good_closes_the_socket() {
+async fn a_ping_with_an_invalid_token_closes_the_socket() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let other_device = User::login(&node, &ada.username, PASSWORD).await;
@@ -280,36 +280,36 @@ async fn a_ping_with_a_token_that_is_no_good_closes_the_socket() {
     let mut socket = anonymous(&node).await;
     socket.send(ping_with(&ada.access_token)).await;
     assert_eq!(socket.closed().await, 4403);
-    // Another payload is only sent back.
+    // A payload without a token is only sent back.
     let mut socket = ada.socket().await;
     socket.send(json!({"type": "ping", "payload": {"token": "nonsense"}})).await;
     assert_eq!(socket.receive().await["type"], "pong");
 }
 
 #[tokio::test]
-async fn a_client_that_answers_no_ping_is_dropped_and_one_that_does_is_not() {
+async fn only_clients_that_do_not_answer_pings_are_disconnected() {
     let node = Node::build().flag("--socket-ping-interval=1").flag("--socket-pong-timeout=1").start_alone().await;
     let ada = node.register("ada").await;
     let mut lively = ada.inbox().await;
     let mut silent = ada.socket().await;
     let (silent_end, ()) = tokio::join!(silent.ended_without_answering(), async {
-        // Reading answers the pings that come meanwhile.
+        // The test client answers pings while it reads.
         let next = tokio::time::timeout(std::time::Duration::from_secs(4), lively.next()).await;
-        assert!(next.is_err(), "nothing was sent");
+        assert!(next.is_err(), "an unexpected event arrived");
     });
-    assert_eq!(silent_end, 1, "one ping, and then the end");
+    assert_eq!(silent_end, 1, "the server must disconnect after one ping");
     let group = ada.create_group("Alive", &[]).await;
     assert_eq!(lively.next().await["conversation"]["id"], group.as_str());
 }
 
 #[tokio::test]
-async fn a_drain_turns_not_ready_and_closes_with_1012() {
+async fn a_drain_makes_the_node_not_ready_and_closes_sockets_with_1012() {
     let node = Node::build().flag("--drain-delay=1").start_alone().await;
     let ada = node.register("ada").await;
     let (inbox, silent) = (ada.inbox().await, raw(&node).await);
     assert_eq!(node.http.get(node.url("/health/ready")).send().await.unwrap().status(), 200);
     node.stop();
-    // Within the delay it still answers, says that it is not ready, and takes no new sockets.
+    // During DRAIN_DELAY the node executes operations, reports that it is not ready, and rejects new sockets.
     let ready = node.http.get(node.url("/health/ready")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_eq!(node.http.get(node.url("/health/live")).send().await.unwrap().status(), 200);
@@ -321,7 +321,7 @@ async fn a_drain_turns_not_ready_and_closes_with_1012() {
     node.stopped().await;
 }
 
-/// Sends over HTTP and over a socket that wait for the conversation, which the test holds.
+/// Two sends in flight, over HTTP and over a socket. Both wait for the lock of the conversation, which the test holds.
 struct Held {
     node: Node,
     http: JoinHandle<Answer>,
@@ -338,7 +338,7 @@ async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     let id = group.clone();
     let http = tokio::spawn(async move { ada.try_send(&group, "over HTTP", None).await });
-    // It is in flight once the writer waits for the lock, and the other once a later ping is answered.
+    // The first send is in flight when the writer waits for the lock, the second when a later ping is answered.
     let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let mut watching = database.connection().await;
     while diesel::sql_query(waiting).execute(&mut watching).await.unwrap() == 0 {}
@@ -350,7 +350,7 @@ async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
 }
 
 #[tokio::test]
-async fn a_drain_finishes_what_is_in_flight() {
+async fn a_drain_finishes_operations_in_flight() {
     let database = TestDatabase::new().await;
     let Held { node, http, mut socket, mut lock } = held(&database, &["--drain-delay=0"]).await;
     node.stop();
@@ -363,7 +363,7 @@ async fn a_drain_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_in_time_whatever_is_in_flight() {
+async fn a_drain_ends_in_time_despite_blocked_operations() {
     let database = TestDatabase::new().await;
     let flags = ["--drain-delay=0", "--drain-timeout=3"];
     let Held { node, socket, http, lock } = held(&database, &flags).await;
@@ -374,9 +374,9 @@ async fn a_drain_ends_in_time_whatever_is_in_flight() {
     drop(lock);
 }
 
-/// Its node waits for it for a named time and no longer, and meanwhile keeps others waiting for nothing.
+/// The node closes the socket after SOCKET_WRITE_TIMEOUT. Until then the socket does not delay other clients.
 #[tokio::test]
-async fn a_socket_that_nobody_reads_is_closed_while_others_hear_on() {
+async fn a_socket_whose_client_does_not_read_is_closed_without_delaying_others() {
     let node = Node::build().flag("--socket-write-timeout=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Stalled", &[&bob]).await;
@@ -386,7 +386,7 @@ async fn a_socket_that_nobody_reads_is_closed_while_others_hear_on() {
     let open = || node.metric("parlance_sockets_open");
     assert_eq!(open().await, 2);
     let body = "x".repeat(8000);
-    // More than the buffers of both sides hold, until the server is stuck.
+    // Sends more than the buffers of both sides can hold, so that the server's writes block.
     let stuck = async {
         while open().await > 1 {
             for _ in 0..100 {
@@ -395,5 +395,5 @@ async fn a_socket_that_nobody_reads_is_closed_while_others_hear_on() {
             }
         }
     };
-    timeout(4 * PATIENCE, stuck).await.expect("the socket stays open");
+    timeout(4 * PATIENCE, stuck).await.expect("the socket was not closed in time");
 }

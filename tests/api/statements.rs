@@ -1,4 +1,4 @@
-//! How many statements a query costs: as many for many rows as for few.
+//! Number of SQL statements per operation. It must not grow with the number of rows.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::support::{Node, NodeBuilder, Socket, TestDatabase, User};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// From here on every statement of this process counts; nextest gives each test its own.
+/// Counts all statements of this process from now on. nextest runs each test in its own process.
 fn count_statements() {
     set_default_instrumentation(|| {
         Some(Box::new(|event: InstrumentationEvent<'_>| {
-            // A new connection of the pool begins with SET.
+            // A new connection of the pool executes SET first, which must not count.
             if let InstrumentationEvent::StartQuery { query, .. } = event
                 && !query.to_string().starts_with("SET")
             {
@@ -27,7 +27,7 @@ fn count_statements() {
     .unwrap();
 }
 
-/// A node whose own looks at Postgres do not count.
+/// A node that does not poll Postgres during a test, so that only the test's statements count.
 fn quiet() -> NodeBuilder {
     Node::build().flag("--tail-poll-interval=60000").flag("--schedule-poll-interval=60000")
 }
@@ -39,7 +39,7 @@ async fn statements_of(user: &User, query: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_search_costs_the_same_however_much_it_finds() {
+async fn statements_of_a_search_do_not_depend_on_the_number_of_results() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -58,7 +58,7 @@ async fn a_search_costs_the_same_however_much_it_finds() {
 }
 
 #[tokio::test]
-async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
+async fn statements_of_a_conversation_list_do_not_depend_on_its_length() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -84,13 +84,13 @@ async fn a_list_of_conversations_costs_the_same_however_long_it_is() {
     }
     let twenty = statements_of(&ada, query).await;
     assert_eq!(one, twenty);
-    // The viewer and the list; then creators, last messages, messages read, participants and pages of
-    // messages; then all the users that these lead to, who of them lets it be seen, and when those were last seen.
+    // One statement each for: the viewer, the list, creators, last messages, read messages, participants, pages of
+    // messages, users of all of these, permissions to see presence, and the times when the users were last seen.
     assert_eq!(twenty, 10);
 }
 
 #[tokio::test]
-async fn a_page_of_messages_costs_the_same_however_many_attachments_it_has() {
+async fn statements_of_a_message_page_do_not_depend_on_attachments() {
     count_statements();
     let still = ["--tail-poll-interval=60000", "--schedule-poll-interval=60000", "--attachment-sweep-interval=60000"];
     let node = still.into_iter().fold(Node::build(), crate::support::NodeBuilder::flag).start_alone().await;
@@ -114,11 +114,11 @@ async fn a_page_of_messages_costs_the_same_however_many_attachments_it_has() {
         }
         costs.push(statements_of(&ada, &query).await);
     }
-    assert_eq!(costs, [without + 2, without + 2], "one for the attachments, one for the avatars");
+    assert_eq!(costs, [without + 2, without + 2], "one statement for attachments, and one for avatars");
 }
 
 #[tokio::test]
-async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
+async fn statements_of_a_message_page_do_not_depend_on_replies_reactions_and_pins() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -151,12 +151,13 @@ async fn a_page_of_messages_costs_the_same_whatever_was_done_to_them() {
     }
     let many = statements_of(&ada, &query).await;
     assert_eq!(one, many);
-    // The conversation; its page and its pins; what was answered and the reactions; who reacted and what the viewer chose.
+    // One statement each for: the conversation, the page of messages, pins, messages in `replyTo`, reactions, users who
+    // reacted, and the viewer's own reactions.
     assert_eq!(many, 7);
 }
 
 #[tokio::test]
-async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_are() {
+async fn statements_of_viewer_relations_do_not_depend_on_the_number_of_users() {
     count_statements();
     let node = quiet().start_alone().await;
     let ada = node.register("ada").await;
@@ -179,15 +180,15 @@ async fn what_the_viewer_has_to_do_with_users_costs_the_same_however_many_they_a
     for _ in 1..10 {
         others().await;
     }
-    // The viewer and the three lists, the askers, and what she has to do with those on each list, which may come one
-    // after the other.
+    // One statement each for: the viewer, three lists and the users who sent requests. Up to three more load the
+    // viewer's relation to the users of each list, because the lists may be loaded one after the other.
     let ten = statements_of(&ada, query).await;
     assert!(one <= 8 && ten <= 8, "{one}, and then {ten}");
 }
 
-/// A query that is stopped asks for nothing more, though what it has asked for is not taken back.
+/// A cancelled query starts no further statements. A statement that is already running is not cancelled.
 #[tokio::test]
-async fn a_query_whose_time_is_up_begins_no_statement() {
+async fn a_query_starts_no_statement_after_its_timeout() {
     count_statements();
     let database = TestDatabase::new().await;
     let node = quiet().flag("--operation-timeout=1").start_on(&database).await;
@@ -201,14 +202,14 @@ async fn a_query_whose_time_is_up_begins_no_statement() {
     assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX");
     let before = STATEMENTS.load(Ordering::SeqCst);
     lock.batch_execute("COMMIT").await.unwrap();
-    // The senders would have been asked for long before these are through.
+    // If the query continued, it would load the senders during these requests.
     for _ in 0..20 {
         ada.query("{ viewer { id } }", json!({})).await;
     }
-    assert_eq!(STATEMENTS.load(Ordering::SeqCst) - before, 1 + 20, "the COMMIT, and each viewer");
+    assert_eq!(STATEMENTS.load(Ordering::SeqCst) - before, 1 + 20, "the COMMIT, and one statement per request");
 }
 
-/// The statements of `work`, while nothing else asks.
+/// Counts the statements during `work`. Nothing else may execute statements at that time.
 async fn statements_while<T>(work: impl Future<Output = T>) -> (usize, T) {
     let before = STATEMENTS.load(Ordering::SeqCst);
     let result = work.await;
@@ -216,7 +217,7 @@ async fn statements_while<T>(work: impl Future<Output = T>) -> (usize, T) {
 }
 
 #[tokio::test]
-async fn what_waits_together_is_stored_by_a_handful_of_statements() {
+async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
     const DELIVERED: &str = "mutation ($id: ID!) { markDelivered(input: {messageId: $id}) { conversation { id } } }";
     const READ: &str = "mutation ($id: ID!) { markRead(input: {messageId: $id}) { conversation { id } } }";
     const SEND: &str =
@@ -227,21 +228,21 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
     let node = quiet().start_on(&database).await;
     let ada = node.register("ada").await;
     let users = join_all((0..10).map(|_| node.register("user"))).await;
-    // Each session is looked up once.
+    // The first request of each session looks it up. Later requests do not.
     join_all(users.iter().map(|user| user.query("{ viewer { id } }", json!({})))).await;
     let group = ada.create_group("Group", &users.iter().collect::<Vec<_>>()).await;
     let message = ada.send(&group, "one").await;
     let id = json!({"id": message["id"]});
 
-    // BEGIN, the lock, who takes part, the insert, the log, COMMIT.
+    // BEGIN, the lock of the conversation, participants, the insert, the log, COMMIT.
     assert_eq!(statements_while(ada.query(SEND, json!({"id": group}))).await.0, 6);
-    // BEGIN, where the message is, the lock, who takes part, the watermark, the log, COMMIT.
+    // BEGIN, the message's conversation, the lock, participants, the watermark, the log, COMMIT.
     assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 7);
-    // No news is not for the log.
+    // Receipts that move no watermark append nothing to the log.
     assert_eq!(statements_while(ada.query(READ, id.clone())).await.0, 6);
     assert_eq!(statements_while(ada.query(DELIVERED, id.clone())).await.0, 6);
 
-    // While the conversation is locked the writer waits with one request, and all others behind it.
+    // While the test holds the lock of the conversation, the writer waits with one request, and all others are queued.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     let before = STATEMENTS.load(Ordering::SeqCst);
@@ -265,14 +266,14 @@ async fn what_waits_together_is_stored_by_a_handful_of_statements() {
         tokio::join!(requests, release)
     };
     let (statements, _) = statements_while(async { tokio::join!(first, others) }).await;
-    // The COMMIT here; the first message; then all others at once, by BEGIN, where the messages are, the lock, who
-    // takes part, the insert, the watermarks, the log and COMMIT.
+    // 1 for the COMMIT of the test and 6 for the first message. 8 for all others in one batch: BEGIN, the messages'
+    // conversations, the lock, participants, the insert, the watermarks, the log, COMMIT.
     assert_eq!(statements, 1 + 6 + 8);
 }
 
-/// Where a group hides its history it is looked up what is hidden from the viewer, of all groups at once.
+/// For groups with hidden history, one statement loads which messages are hidden from the viewer in all groups.
 #[tokio::test]
-async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
+async fn statements_for_hidden_history_do_not_depend_on_the_number_of_groups() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -292,7 +293,7 @@ async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
             "{{ nodes(ids: {groups:?}) {{ ... on Conversation {{ messages(last: 3) {{ nodes {{ number }} }} }} }} }}"
         )
     };
-    // The first of all looks up the session.
+    // The first request also looks up the session.
     statements_of(&bob, list).await;
     let one = (statements_of(&bob, list).await, statements_of(&bob, &nodes(&groups)).await);
     for place in 2..10 {
@@ -302,7 +303,7 @@ async fn groups_that_hide_their_history_cost_the_same_however_many_they_are() {
 }
 
 #[tokio::test]
-async fn mentions_cost_nothing_where_there_are_none_and_the_same_for_a_page_of_them() {
+async fn mentions_add_few_statements_to_a_message_and_a_page() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -311,7 +312,7 @@ async fn mentions_cost_nothing_where_there_are_none_and_the_same_for_a_page_of_t
     for user in [&ada, &bob] {
         user.query("{ viewer { id } }", json!({})).await;
     }
-    // BEGIN, the lock, who takes part, the insert, the log, COMMIT, and the sender for the answer.
+    // Without mentions: BEGIN, the lock, participants, the insert, the log, COMMIT, and the sender for the response.
     for (body, statements) in [("hello", 7), ("hello @nobody", 8), ("hello @all", 8), (&named, 9), ("a@b.example", 7)] {
         assert_eq!(statements_while(ada.send(&group, body)).await.0, statements, "{body}");
     }
@@ -324,13 +325,14 @@ async fn mentions_cost_nothing_where_there_are_none_and_the_same_for_a_page_of_t
         user.send(&group, &named).await;
     }
     let (many, _) = statements_while(ada.query(query, json!({"id": group}))).await;
-    // The conversation; messages and participants; then mentions, watermarks, and who hides theirs.
+    // One statement each for: the conversation, messages, participants, mentions, watermarks, and users with read
+    // receipts turned off.
     assert_eq!((few, many), (6, 6));
 }
 
 /// The number of statements must not reveal whether an account has the address.
 #[tokio::test]
-async fn a_contact_point_in_use_costs_as_many_statements_as_a_free_one() {
+async fn a_contact_point_in_use_takes_as_many_statements_as_a_free_one() {
     const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { viewer { email phone } } }";
     const UPDATE: &str = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { viewer { email } } }";
     const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
@@ -374,7 +376,7 @@ async fn a_contact_point_in_use_costs_as_many_statements_as_a_free_one() {
 }
 
 #[tokio::test]
-async fn invites_and_bans_cost_the_same_however_many_groups_they_are_of() {
+async fn statements_for_invites_and_bans_do_not_depend_on_the_number_of_groups() {
     count_statements();
     let node = quiet().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
@@ -393,11 +395,12 @@ async fn invites_and_bans_cost_the_same_however_many_groups_they_are_of() {
         group().await;
     }
     assert_eq!(statements_of(&ada, query).await, one);
-    // The viewer and the list; of invites and of bans the roles and the rows; who made the invites.
+    // One statement each for: the viewer, the list, roles and rows of invites, roles and rows of bans, and the creators
+    // of the invites.
     assert_eq!(one, 7);
 }
 
-/// Opens the inbox of each user, with this selection of a message that was added or updated.
+/// Subscribes each user to the inbox with a selection of fields for added and updated messages.
 async fn listening(users: &[User], selection: &str) -> Vec<Socket> {
     let query = format!(
         "subscription {{ inbox {{ __typename ... on MessageAdded {{ message {{ body {selection} }} }}
@@ -418,10 +421,10 @@ async fn all_receive(sockets: &mut [Socket], body: &str) {
     }
 }
 
-/// Rows that depend on the viewer are loaded for all viewers of an event together. So is the check whether they may see
-/// it.
+/// One statement loads the rows that depend on the viewer for all viewers of an event. The check whether they may see
+/// the event is one statement too.
 #[tokio::test]
-async fn an_event_costs_the_same_however_many_viewers_it_is_rendered_for() {
+async fn statements_of_an_event_do_not_depend_on_the_number_of_viewers() {
     const PERSONAL: &str = "sender { username viewerIsContact presence { status } } replyTo { body }
         reactions { emoji viewerHasReacted }
         conversation { title viewerMembership { unreadCount lastReadMessage { body } } call { id }
@@ -435,7 +438,7 @@ async fn an_event_costs_the_same_however_many_viewers_it_is_rendered_for() {
         let group = ada.create_group("Viewers", &users.iter().collect::<Vec<_>>()).await;
         let first = ada.send(&group, "first").await;
         let mut sockets = listening(&users, PERSONAL).await;
-        // After this one it is known that the document depends on the viewer.
+        // After this message the node knows that the document depends on the viewer.
         ada.send(&group, "second").await;
         all_receive(&mut sockets, "second").await;
         let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";

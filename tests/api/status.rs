@@ -1,4 +1,4 @@
-//! A message's status over all other participants, and receipts that are turned off.
+//! The status of a message (SENT, DELIVERED, READ), and participants with read receipts turned off.
 
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ async fn status(viewer: &User, message: &Value) -> String {
     viewer.query(query, json!({"id": message["id"]})).await["node"]["status"].as_str().unwrap().to_owned()
 }
 
-/// How far each has read, as the viewer sees it.
+/// The `lastReadNumber` of each user, as the viewer sees it.
 async fn read_numbers(viewer: &User, conversation: &str, users: &[&User]) -> Vec<i64> {
     let query = "query ($id: ID!) { conversation(id: $id) { participants { nodes { user { id } lastReadNumber } } } }";
     let data = viewer.query(query, json!({"id": conversation})).await;
@@ -27,7 +27,7 @@ async fn show_receipts(database: &TestDatabase, user: &User, shown: bool) {
 }
 
 #[tokio::test]
-async fn it_is_the_least_that_is_true_of_all_others() {
+async fn the_status_is_the_lowest_among_all_other_participants() {
     let node = Node::start().await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
     let group = ada.create_group("Status", &[&bob, &cem]).await;
@@ -45,20 +45,20 @@ async fn it_is_the_least_that_is_true_of_all_others() {
     for viewer in [&ada, &bob, &cem] {
         assert_eq!(status(viewer, &message).await, "READ");
     }
-    // Another's message is with ada once she has it, and not before.
+    // The same applies to messages of other participants.
     let answer = bob.send(&group, "hello yourself").await;
     cem.mark_read(&answer).await.data();
     assert_eq!(status(&bob, &answer).await, "SENT");
     ada.mark_read(&answer).await.data();
     assert_eq!(status(&bob, &answer).await, "READ");
-    // Who leaves is waited for no longer.
+    // A participant who leaves no longer counts.
     let last = bob.send(&group, "and?").await;
     ada.mark_read(&last).await.data();
     assert_eq!(status(&bob, &last).await, "SENT");
     let leave = "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
     cem.query(leave, json!({"id": group})).await;
     assert_eq!(status(&bob, &last).await, "READ");
-    // With nobody else there, nobody has it.
+    // Without other participants the status stays SENT.
     let alone = ada.create_group("Alone", &[]).await;
     let message = ada.send(&alone, "echo").await;
     ada.mark_read(&message).await.data();
@@ -66,7 +66,7 @@ async fn it_is_the_least_that_is_true_of_all_others() {
 }
 
 #[tokio::test]
-async fn receipts_that_are_off_hide_both_ways() {
+async fn turned_off_read_receipts_hide_reads_in_both_directions() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
@@ -94,7 +94,7 @@ async fn receipts_that_are_off_hide_both_ways() {
 }
 
 #[tokio::test]
-async fn a_hidden_receipt_is_told_to_ones_own_devices_alone() {
+async fn hidden_read_receipts_are_sent_only_to_the_users_own_devices() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

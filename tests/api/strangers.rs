@@ -1,4 +1,4 @@
-//! What is not the viewer's to see is as if it were not.
+//! Users who are not participants of a conversation cannot find out that it exists.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test]
-async fn a_stranger_finds_neither_conversation_nor_message_nor_participant() {
+async fn strangers_cannot_read_conversations_messages_or_participants() {
     let Scene { ada, bob, stranger, conversation, message, node } = scene().await;
     let query = "query ($id: ID!) { conversation(id: $id) { id participants { nodes { id } } } }";
     let data = ada.query(query, json!({"id": conversation})).await;
@@ -45,15 +45,15 @@ async fn a_stranger_finds_neither_conversation_nor_message_nor_participant() {
 }
 
 #[tokio::test]
-async fn a_stranger_can_neither_send_nor_mark() {
+async fn strangers_cannot_send_or_mark_messages() {
     let Scene { ada, stranger, conversation, message, node: _node, .. } = scene().await;
     let missing = "cnv_00000000000000000000000000";
     let (theirs, none) =
         (stranger.try_send(&conversation, "hi", None).await, stranger.try_send(missing, "hi", None).await);
     assert_eq!(theirs.code(), "NOT_FOUND");
-    assert_eq!(theirs.body, none.body, "one that exists looks like one that does not");
+    assert_eq!(theirs.body, none.body, "the error reveals whether the conversation exists");
     assert_eq!(stranger.mark_read(&message).await.code(), "NOT_FOUND");
-    // A clientId of somebody else's tells nothing either.
+    // The error does not reveal whether another user has used a clientId.
     ada.try_send(&conversation, "mine", Some("secret")).await.data();
     assert_eq!(stranger.try_send(&conversation, "hi", Some("secret")).await.code(), "NOT_FOUND");
     assert_eq!(ada.send(&conversation, "next").await["number"], 3);
@@ -73,7 +73,7 @@ async fn a_stranger_cannot_subscribe_to_the_conversation() {
 }
 
 #[tokio::test]
-async fn a_stream_never_shows_a_conversation_that_its_user_is_not_in() {
+async fn streams_deliver_no_events_of_conversations_without_their_user() {
     let Scene { ada, bob, stranger, conversation, node, .. } = scene().await;
     let before = stranger.inbox().await.cursor;
     let mut live = stranger.inbox().await;
@@ -89,7 +89,7 @@ async fn a_stream_never_shows_a_conversation_that_its_user_is_not_in() {
     let own = stranger.create_group("Own", &[]).await;
     stranger.send(&own, "to myself").await;
 
-    // Live, and by catching up, there is what is the stranger's own and nothing between.
+    // Live and resumed streams deliver only the stranger's own events.
     assert_eq!(live.next().await["conversation"]["id"], own.as_str());
     assert_eq!(live.next().await["message"]["body"], "to myself");
     let heard = messages.receive_of("all").await;
@@ -100,7 +100,7 @@ async fn a_stream_never_shows_a_conversation_that_its_user_is_not_in() {
 }
 
 #[tokio::test]
-async fn nobody_hears_of_what_was_before_they_joined() {
+async fn streams_deliver_no_events_from_before_the_user_joined() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let before = bob.inbox().await.cursor;

@@ -1,14 +1,14 @@
-//! What the open subscriptions of one user may cost together.
+//! The limit on the total cost of a user's open subscriptions, SUBSCRIPTION_BUDGET.
 
 use serde_json::{Value, json};
 
 use crate::support::{Node, Socket, User};
 
-/// Costs a little more than 200: two for each message.
+/// A document that costs a little more than 200: 2 for each of 100 messages.
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
     conversation { messages(last: 100) { nodes { id } } }
 } } } }";
-/// The document above, in a form that is executed for its subscriber alone.
+/// A document of similar cost that is executed separately for each subscriber, because it has two root fields.
 const DEAR_ALONE: &str = "subscription {
     inbox { ... on MessageAdded { message { conversation { messages(last: 100) { nodes { id } } } } } }
     other: inbox { __typename }
@@ -19,7 +19,7 @@ async fn node() -> Node {
     Node::build().flag("--subscription-budget=700").start_alone().await
 }
 
-/// Subscribes until it is refused. Returns how many subscriptions there are, and the refusal.
+/// Subscribes until a subscription is rejected. Returns the number of accepted subscriptions, and the error.
 async fn fill(socket: &mut Socket, query: &str) -> (usize, Value) {
     for count in 0..100 {
         let id = format!("{query:.20} {count}");
@@ -33,7 +33,7 @@ async fn fill(socket: &mut Socket, query: &str) -> (usize, Value) {
             return (count, message["payload"][0].clone());
         }
     }
-    panic!("there is no end to it");
+    panic!("no subscription was rejected");
 }
 
 fn assert_limited(error: &Value) {
@@ -42,24 +42,25 @@ fn assert_limited(error: &Value) {
     assert!(error["extensions"]["retryAfter"].as_u64().unwrap() > 0);
 }
 
-/// Subscribes over an event stream or multipart, as `accept` says. The stream stays open until the response is dropped.
+/// Subscribes over HTTP: `accept` selects an event stream or multipart. The stream stays open until the response is
+/// dropped.
 async fn stream(node: &Node, user: &User, query: &str, accept: &str) -> reqwest::Response {
     let request = node.http.post(node.url("/graphql")).header("accept", accept).bearer_auth(&user.access_token);
     request.json(&json!({"query": query})).send().await.unwrap()
 }
 
 #[tokio::test]
-async fn one_more_subscription_than_the_budget_has_is_refused_over_every_transport() {
+async fn subscriptions_above_the_budget_are_rejected_on_every_transport() {
     let node = node().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
-    // Another document says CaughtUp as an empty object, which is not counted here: only errors and pongs are.
+    // `inbox` sends CaughtUp first, but `fill` accepts only errors and pongs. So this document uses `messageAdded`.
     let plain = DEAR.replace("inbox {", "messageAdded {").replace("... on MessageAdded { message {", "message {");
     let plain = plain.replacen("} } } }", "} } }", 1);
     let mut socket = ada.socket().await;
     let (count, error) = fill(&mut socket, &plain).await;
     assert!((3..=6).contains(&count), "{count}");
     assert_limited(&error);
-    // The user's other connections have the same budget, and another user has another.
+    // All connections of the user share the budget. Another user has a separate budget.
     let mut second = ada.socket().await;
     second.subscribe("other", DEAR, json!({})).await;
     assert_limited(&second.receive().await["payload"][0]);
@@ -76,13 +77,13 @@ async fn one_more_subscription_than_the_budget_has_is_refused_over_every_transpo
 }
 
 #[tokio::test]
-async fn a_subscription_that_ends_gives_its_share_back() {
+async fn a_subscription_returns_its_share_of_the_budget_when_it_ends() {
     let node = node().await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Budget", &[]).await;
     let mut socket = ada.socket().await;
     for round in 0..10 {
-        // Each way for a subscription to end: by the client, by an error, and with its connection.
+        // Subscriptions end in different ways: completed by the client, with an error, and with their connection.
         for query in [DEAR, DEAR_ALONE] {
             for place in 0..3 {
                 let id = format!("{round} {place} {query:.20}");
@@ -109,14 +110,14 @@ async fn a_subscription_that_ends_gives_its_share_back() {
         assert_eq!(stream.status(), 200);
         drop(stream);
         while node.metric("parlance_subscriptions_open").await > 0 {
-            // The server notices at the latest when it writes that the client is gone.
+            // The server notices the disconnect at the latest when it writes an event.
             ada.send(&group, "hello").await;
         }
     }
 }
 
 #[tokio::test]
-async fn callers_who_are_not_signed_in_have_a_budget_by_their_address() {
+async fn rejected_subscriptions_of_anonymous_callers_return_their_share() {
     let node = node().await;
     let mut socket = Socket::raw(&node.url("/graphql")).await;
     socket.send(json!({"type": "connection_init"})).await;
@@ -131,9 +132,9 @@ async fn callers_who_are_not_signed_in_have_a_budget_by_their_address() {
     }
 }
 
-/// The limit is far above what clients need: the documents of several devices fit.
+/// The default limit is far above the needs of clients: the documents of 20 devices fit.
 #[tokio::test]
-async fn a_user_with_many_devices_never_meets_the_budget() {
+async fn documents_of_many_devices_fit_into_the_default_budget() {
     const DEVICES: usize = 20;
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

@@ -1,4 +1,4 @@
-//! The streams of events: live, resumed, overtaken.
+//! Event streams: live events, resuming from a cursor, and queues that overflow.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn next_message(socket: &mut Socket, id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_inbox_begins_with_caught_up_and_tells_of_everything_in_order() {
+async fn an_inbox_starts_with_caught_up_and_delivers_events_in_order() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let mut inbox = bob.inbox().await;
@@ -36,7 +36,7 @@ async fn an_inbox_begins_with_caught_up_and_tells_of_everything_in_order() {
 }
 
 #[tokio::test]
-async fn cursors_are_the_same_for_everybody() {
+async fn cursors_are_the_same_for_all_users() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -47,7 +47,7 @@ async fn cursors_are_the_same_for_everybody() {
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_exactly_what_was_missed() {
+async fn a_resumed_stream_delivers_exactly_the_missed_events() {
     let node = Node::build().flag("--catch-up-page=7").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -70,16 +70,16 @@ async fn who_comes_back_gets_exactly_what_was_missed() {
     ada.send(&conversation, "live").await;
     assert_eq!(inbox.message().await["body"], "live");
 
-    // The same cursor serves a second time, and what came since is among it.
+    // The same cursor can be used again, and then also returns newer events.
     let again = bob.inbox_after(cursor.as_deref()).await.missed().await;
     assert_eq!(again[..32], missed);
     assert_eq!(again[32..].len(), 1);
     assert_eq!(again[32]["message"]["body"], "live");
 }
 
-/// Streams that come and go while messages are sent see each message once, whenever they join.
+/// Opens and closes streams while messages are sent. Each message is delivered once.
 #[tokio::test]
-async fn joining_while_messages_flow_loses_and_doubles_nothing() {
+async fn streams_opened_during_sends_lose_and_duplicate_nothing() {
     let node = Node::build().flag("--catch-up-page=5").flag("--tail-memory=16").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -109,9 +109,9 @@ async fn joining_while_messages_flow_loses_and_doubles_nothing() {
     tokio::join!(sending, listening);
 }
 
-/// A reader slower than the log loses its queue and nothing else.
+/// If a client reads too slowly, the node drops the queue of its stream, and the stream reads the log.
 #[tokio::test]
-async fn a_stream_that_overflows_reads_the_log_instead() {
+async fn a_stream_whose_queue_overflows_loses_nothing() {
     let node = Node::build().flag("--stream-queue=2").flag("--catch-up-page=3").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -131,10 +131,10 @@ async fn message_added_follows_one_conversation_or_all() {
     let mut socket = bob.socket().await;
     socket.subscribe("one", MESSAGES, json!({"id": group})).await;
     socket.subscribe("all", MESSAGES, json!({})).await;
-    // The node has taken both when it answers the next operation.
+    // When the node answers the next operation, it has received both subscriptions.
     socket.subscribe("sync", "{ serverInfo { version } }", json!({})).await;
     assert_eq!(socket.receive_of("sync").await["type"], "next");
-    // A subscription starts at the log's head when it is polled first, which its first event shows.
+    // A subscription starts at the head of the log when it is first polled. Its first event shows that it was polled.
     ada.send(&direct, "1").await;
     let first = ada.send(&group, "2").await;
     assert_eq!(first["number"], 1);
@@ -159,13 +159,13 @@ async fn a_cursor_of_another_log_requires_a_resync() {
     assert_eq!(resync["__typename"], "ResyncRequired");
     let caught_up = inbox.next().await;
     assert_eq!((&caught_up["__typename"], &caught_up["cursor"]), (&json!("CaughtUp"), &resync["cursor"]));
-    // From there on it is live, and the cursor it gave can be resumed from.
+    // The stream is then live, and a stream can resume from the cursor of the resync.
     let group = ada.create_group("After", &[]).await;
     assert_eq!(inbox.next().await["conversation"]["id"], group.as_str());
     let missed = ada.inbox_after(resync["cursor"].as_str()).await.missed().await;
     assert_eq!(missed.len(), 1);
 
-    // One from the future, as after a restore of an old backup.
+    // The cursor is beyond the head of the log, as after the restore of an old backup.
     let future = parlance::log::Cursor { seq: i64::MAX, ..here.app.log().position() }.to_string();
     assert_eq!(ada.inbox_after(Some(&future)).await.next().await["__typename"], "ResyncRequired");
 

@@ -1,4 +1,4 @@
-//! What nothing refers to is removed, by whichever node; and nothing else.
+//! Removal of attachments that nothing references. Every node does it.
 
 mod remnants;
 
@@ -18,7 +18,7 @@ fn sweeping() -> NodeBuilder {
     Node::build().flag("--attachment-sweep-interval=20")
 }
 
-/// Everything that was let go of was so long ago that it is swept.
+/// Makes all scheduled checks of attachments old enough to be due.
 async fn age(connection: &mut AsyncPgConnection) {
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '2 days'").await.unwrap();
 }
@@ -33,7 +33,7 @@ async fn count(connection: &mut AsyncPgConnection, of: &str) -> i64 {
     diesel::sql_query(format!("SELECT count(*) FROM {of}")).get_result::<Count>(connection).await.unwrap().count
 }
 
-/// Waits until no look is due.
+/// Waits until no check is due and no attachment is being removed.
 async fn swept(connection: &mut AsyncPgConnection) {
     let left = "(SELECT id FROM attachment_looks WHERE since < now() - interval '1 day'
         UNION ALL SELECT 0 FROM attachments WHERE going_until IS NOT NULL) AS left_over";
@@ -42,10 +42,10 @@ async fn swept(connection: &mut AsyncPgConnection) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all).await.expect("it is not swept");
+    tokio::time::timeout(PATIENCE, all).await.expect("attachments were not removed in time");
 }
 
-/// The objects of the attachment in the node's own S3.
+/// Number of objects of the attachment in the node's own S3.
 fn objects(node: &Node, id: &Value) -> usize {
     let id = id.as_str().unwrap();
     let paths = node.files();
@@ -53,7 +53,7 @@ fn objects(node: &Node, id: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn what_nobody_needs_goes_and_what_somebody_needs_stays() {
+async fn unreferenced_attachments_are_removed_and_referenced_ones_stay() {
     let database = TestDatabase::new().await;
     let node = sweeping().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -75,7 +75,7 @@ async fn what_nobody_needs_goes_and_what_somebody_needs_stays() {
     let input = json!({"conversationId": group, "attachmentIds": [scheduled], "sendAt": at});
     let later = ada.query(query, json!({"input": input})).await["scheduleMessage"]["scheduledMessage"]["id"].clone();
 
-    // Not yet: there is a day's grace.
+    // Nothing is removed during the grace period of one day.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(objects(&node, &unsent), 4);
     age(&mut connection).await;
@@ -91,13 +91,13 @@ async fn what_nobody_needs_goes_and_what_somebody_needs_stays() {
         assert_eq!(get(&ada.attachment(kept).await["url"]).await.status(), 200);
     }
 
-    // Once the last that referred to it is gone, each goes.
+    // An attachment is removed when the last reference to it is gone.
     let query = "mutation { updateProfile(input: {avatarId: null}) { viewer { id } } }";
     ada.query(query, json!({})).await;
     let query =
         "mutation ($id: ID!) { cancelScheduledMessage(input: {scheduledMessageId: $id}) { scheduledMessageId } }";
     ada.query(query, json!({"id": later})).await;
-    // And with its whole conversation.
+    // The conversation is deleted with its messages when the last participant leaves.
     bob.leave(&group).await.data();
     ada.leave(&group).await.data();
     age(&mut connection).await;
@@ -110,7 +110,7 @@ async fn what_nobody_needs_goes_and_what_somebody_needs_stays() {
 }
 
 #[tokio::test]
-async fn what_was_forwarded_outlives_what_it_was_forwarded_from() {
+async fn forwarded_attachments_outlive_the_original_message() {
     let database = TestDatabase::new().await;
     let node = sweeping().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -123,7 +123,7 @@ async fn what_was_forwarded_outlives_what_it_was_forwarded_from() {
     age(&mut connection).await;
     swept(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
-    // The account that sent it goes: what was sent stays.
+    // Deleting the account of the sender keeps attachments that were sent, and removes others.
     let unsent = ada.upload_note("unsent").await;
     ada.delete_account(Some(PASSWORD)).await.data();
     age(&mut connection).await;
@@ -137,9 +137,8 @@ async fn what_was_forwarded_outlives_what_it_was_forwarded_from() {
     assert_eq!(count(&mut connection, "attachments").await, 0);
 }
 
-/// Messages that expire let go of their attachments, too.
 #[tokio::test]
-async fn an_expired_message_lets_go_of_its_attachments() {
+async fn attachments_of_expired_messages_are_removed() {
     let database = TestDatabase::new().await;
     let node = sweeping().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -156,9 +155,9 @@ async fn an_expired_message_lets_go_of_its_attachments() {
     assert_eq!(objects(&node, &memo), 0);
 }
 
-/// A node that dies between the deletion of objects and of their row leaves it to another.
+/// If a node dies between deleting the objects and deleting the row, another node finishes the removal.
 #[tokio::test]
-async fn what_a_dying_node_has_begun_to_remove_another_removes() {
+async fn another_node_finishes_the_removal_of_a_node_that_died() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -168,17 +167,17 @@ async fn what_a_dying_node_has_begun_to_remove_another_removes() {
     let taken = "DELETE FROM attachment_looks;
         UPDATE attachments SET going_until = clock_timestamp() + interval '1 second'";
     connection.batch_execute(taken).await.unwrap();
-    assert_eq!(ada.attachment(&memo).await, Value::Null, "no address is made from here on");
+    assert_eq!(ada.attachment(&memo).await, Value::Null, "an attachment that is being removed is not visible");
     assert_eq!(ada.try_send_with(&group, None, &[&memo]).await.violations(), ["attachmentIds.0"]);
     let _other = sweeping().s3(&node.s3).start_on(&database).await;
     swept(&mut connection).await;
     assert_eq!((objects(&node, &memo), count(&mut connection, "attachments").await), (0, 0));
 }
 
-/// Three nodes sweep as fast as they can while messages with the same attachments are sent, forwarded and deleted:
-/// whatever is referred to in the end is there, and all else is gone.
+/// Three nodes sweep continuously while messages with the same attachments are sent, forwarded and deleted. In the end
+/// all referenced attachments exist, and all others are removed.
 #[tokio::test]
-async fn nothing_that_is_referred_to_is_ever_swept() {
+async fn concurrent_sweeps_never_remove_referenced_attachments() {
     const ATTACHMENTS: usize = 12;
     const ROUNDS: usize = 15;
     let database = TestDatabase::new().await;
@@ -201,7 +200,7 @@ async fn nothing_that_is_referred_to_is_ever_swept() {
         let (ada, bob) = (ada.on(&nodes[place % 2]), bob.on(&nodes[(place + 1) % 2]));
         let mut lost = 0;
         for _ in 0..ROUNDS {
-            // Uploads go as soon as they are there, unless they are sent first.
+            // Without a grace period, an upload is removed unless it is sent first.
             let begun = ada.begin_upload("note.txt", "text/plain", 4).await;
             put(&begun, b"note".to_vec()).await;
             let id = &begun["attachment"]["id"];
@@ -217,7 +216,7 @@ async fn nothing_that_is_referred_to_is_ever_swept() {
                 ada.delete_message(&message, "EVERYONE").await
             });
             deleted.data();
-            // Sent again while it goes, or after.
+            // Sends the attachment again during or after its removal.
             let again = ada.try_send_with(&one, None, &[id]).await;
             for answer in [forwarded, again] {
                 if answer.body.get("errors").is_some() {
@@ -254,14 +253,14 @@ async fn nothing_that_is_referred_to_is_ever_swept() {
     }
     let rows = count(&mut connection, "attachments").await;
     let used = count(&mut connection, "(SELECT DISTINCT attachment_id FROM message_attachments) AS used").await;
-    assert_eq!(rows, used, "what is left is what is referred to");
+    assert_eq!(rows, used, "only referenced attachments must remain");
     let originals = first.files().iter().filter(|path| path.ends_with("original")).count();
     assert_eq!(i64::try_from(originals).unwrap(), rows);
-    assert!(there > 0 && lost < ATTACHMENTS * ROUNDS, "{there} are there, {lost} were lost");
+    assert!(there > 0 && lost < ATTACHMENTS * ROUNDS, "{there} attachments exist, {lost} were removed before the send");
 }
 
 #[tokio::test]
-async fn the_archive_names_the_users_files() {
+async fn the_archive_of_a_user_lists_their_files() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);

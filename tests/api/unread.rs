@@ -1,4 +1,4 @@
-//! Unread counts against a count from scratch, whatever happens in whatever order.
+//! Stored unread counts equal counts computed from the messages, after random sequences of actions.
 
 use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{QueryableByName, sql_query};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Node, TestDatabase, User};
 
-/// The counts kept, and counted anew.
+/// The stored counts (`kept_`) of a participant, and the same counts computed from the messages.
 #[derive(Debug, QueryableByName)]
 struct Counts {
     #[diesel(sql_type = Text)]
@@ -51,13 +51,13 @@ async fn check(conn: &mut AsyncPgConnection, step: &str) {
     }
 }
 
-/// A message, and who may change it.
+/// A message, and the index of its sender in `users`.
 struct Sent {
     sender: usize,
     id: Value,
 }
 
-/// Only what the user may not do, or not any more, is refused.
+/// Calls a mutation that may be refused. Fails on errors other than NOT_FOUND and BAD_USER_INPUT.
 async fn change(user: &User, mutation: &str, input: Value) {
     let (name, field) = (format!("{}Input", mutation[..1].to_uppercase() + &mutation[1..]), "message { id }");
     let query = format!("mutation ($input: {name}!) {{ {mutation}(input: $input) {{ {field} }} }}");
@@ -68,14 +68,14 @@ async fn change(user: &User, mutation: &str, input: Value) {
 }
 
 #[tokio::test]
-async fn the_counts_are_exact_after_every_step() {
+async fn stored_counts_are_exact_after_random_actions() {
     const STEPS: usize = 150;
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut conn = database.connection().await;
     let seed: [u8; 8] = Random::system().bytes();
     let mut state = u64::from_be_bytes(seed) | 1;
-    // Xorshift: what fails can be had again by its seed.
+    // Xorshift, so that a failure can be reproduced with its seed.
     let mut random = |below: usize| {
         state ^= state << 13;
         state ^= state >> 7;
@@ -136,7 +136,6 @@ async fn the_counts_are_exact_after_every_step() {
                 "an edit"
             }
             _ if inside.contains(&4) => {
-                // A SYSTEM message tells of it.
                 let leave =
                     "mutation ($id: ID!) { leaveConversation(input: {conversationId: $id}) { conversationId } }";
                 users[4].query(leave, json!({"id": group})).await;
@@ -151,7 +150,7 @@ async fn the_counts_are_exact_after_every_step() {
         };
         check(&mut conn, &format!("step {step}, {what}, of the seed {seed:?}")).await;
     }
-    // The API shows what was counted.
+    // The API returns the same counts.
     for place in inside {
         let data = users[place].query("{ viewer { unreadCount } }", json!({})).await;
         assert_eq!(data["viewer"]["unreadCount"], users[place].unread(&group).await);
@@ -159,7 +158,7 @@ async fn the_counts_are_exact_after_every_step() {
 }
 
 #[tokio::test]
-async fn system_messages_and_what_was_before_are_unread_to_nobody() {
+async fn system_messages_and_messages_before_joining_are_never_unread() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);

@@ -1,4 +1,4 @@
-//! Users, as others find them.
+//! Search for users, and lookup by id, by username and through `nodes`.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn named(node: &Node, username: &str, display_name: &str) -> User {
 }
 
 #[tokio::test]
-async fn a_search_finds_usernames_by_prefix_and_names_by_part() {
+async fn a_search_matches_username_prefixes_and_parts_of_display_names() {
     let node = Node::start().await;
     let ada = named(&node, "ada", "Countess of Lovelace").await;
     named(&node, "adamant", "Rock").await;
@@ -39,16 +39,16 @@ async fn a_search_finds_usernames_by_prefix_and_names_by_part() {
     assert_eq!(search(" ADA ").await, "ada adamant grace");
     assert_eq!(search("lovel").await, "ada");
     assert_eq!(search("cou").await, "ada");
-    assert_eq!(search("a_").await, "a_b", "an underscore is no wildcard");
-    assert_eq!(search("% s").await, "axb", "nor is a percent sign");
+    assert_eq!(search("a_").await, "a_b", "an underscore is not a wildcard");
+    assert_eq!(search("% s").await, "axb", "a percent sign is not a wildcard");
     assert_eq!(search("\\").await, "");
     assert_eq!(search("nobody").await, "");
-    // Names are found by their beginning where the search is too short for trigrams.
+    // A search that is too short for trigrams matches the beginning of display names.
     assert_eq!(search("ro").await, "adamant");
 }
 
 #[tokio::test]
-async fn a_search_is_paged() {
+async fn a_search_returns_pages() {
     let node = Node::start().await;
     let ada = node.register("ada").await;
     for i in 0..7 {
@@ -70,7 +70,7 @@ async fn a_search_is_paged() {
 }
 
 #[tokio::test]
-async fn a_user_is_found_by_id_and_by_username() {
+async fn user_finds_by_id_and_by_username() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let query = "query ($by: UserBy!) { user(by: $by) { id username createdAt } }";
@@ -87,7 +87,7 @@ async fn a_user_is_found_by_id_and_by_username() {
 }
 
 #[tokio::test]
-async fn nodes_come_in_the_order_of_their_ids() {
+async fn nodes_returns_results_in_the_order_of_the_ids() {
     let node = Node::start().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -107,7 +107,7 @@ async fn nodes_come_in_the_order_of_their_ids() {
     let expected = [Some("User"), None, Some("Conversation"), Some("Message"), Some("Session"), Some("Participant")];
     assert_eq!(names, expected);
 
-    // One id that is none spoils no other.
+    // A malformed id does not affect the results of the other ids.
     let answer = ada.call(query, json!({"ids": [bob.id, "nonsense"]})).await;
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["ids.1"]));
     assert_eq!(answer.body["data"]["nodes"][0]["id"], bob.id.as_str());

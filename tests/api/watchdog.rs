@@ -1,4 +1,4 @@
-//! The watchdog: a runtime that does not answer is noticed, and one that is merely busy is not.
+//! The watchdog reports a runtime that does not respond, and does not report a runtime that is only busy.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ fn one_worker() -> Runtime {
 }
 
 #[test]
-fn a_runtime_whose_only_worker_is_blocked_is_noticed() {
+fn a_runtime_with_a_blocked_worker_is_reported() {
     let runtime = one_worker();
     let (silent, silence) = mpsc::channel();
     watchdog::watch(runtime.handle().clone(), TIMEOUT, move || silent.send(()).unwrap()).unwrap();
@@ -22,17 +22,17 @@ fn a_runtime_whose_only_worker_is_blocked_is_noticed() {
     runtime.spawn(async move {
         let _ = blocked.recv();
     });
-    silence.recv_timeout(10 * TIMEOUT).expect("the watchdog calls");
-    assert!(begin.elapsed() >= TIMEOUT / 2, "not before its time: {:?}", begin.elapsed());
+    silence.recv_timeout(10 * TIMEOUT).expect("the watchdog did not report");
+    assert!(begin.elapsed() >= TIMEOUT / 2, "reported too early: {:?}", begin.elapsed());
     drop(unblock);
 }
 
 #[test]
-fn a_runtime_that_is_busy_is_left_alone() {
+fn a_busy_runtime_is_not_reported() {
     let runtime = one_worker();
     let (silent, silence) = mpsc::channel();
     watchdog::watch(runtime.handle().clone(), TIMEOUT, move || silent.send(()).unwrap()).unwrap();
-    // A task that always has something to do, and yields.
+    // The task keeps the worker busy, but yields every 100 ms.
     runtime.spawn(async {
         loop {
             std::thread::sleep(Duration::from_millis(100));
@@ -40,7 +40,7 @@ fn a_runtime_that_is_busy_is_left_alone() {
         }
     });
     assert_eq!(silence.recv_timeout(2 * TIMEOUT), Err(mpsc::RecvTimeoutError::Timeout));
-    // The watchdog ends with the runtime, and says nothing.
+    // The watchdog ends with the runtime, without a report.
     runtime.shutdown_background();
     assert_eq!(silence.recv_timeout(3 * TIMEOUT), Err(mpsc::RecvTimeoutError::Disconnected));
 }

@@ -1,4 +1,4 @@
-// Chromium as the machine has it, without a window, with a camera and a microphone that are made up.
+// Starts the installed Chromium, headless and with a fake camera and microphone, and serves pages to it.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -12,9 +12,9 @@ import { chromium } from 'playwright-core';
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript' };
 
-/** Few frames: several browsers share the machine with everything else. */
+/** A low frame rate, because several browsers share the machine with other tests. */
 const FLAGS = ['--use-fake-device-for-media-stream=fps=10', '--use-fake-ui-for-media-stream'];
-/** For a machine that has no network but this. */
+/** Needed on a machine whose only network interface is loopback. */
 const LOOPBACK = '--allow-loopback-in-peer-connection';
 
 const browsers = [];
@@ -38,12 +38,12 @@ async function installed() {
   for (const path of candidates) {
     if (await access(path, constants.X_OK).then(() => true, () => false)) return path;
   }
-  return assert.fail(`none of ${NAMES.join(', ')} is here: run scripts/setup test`);
+  return assert.fail(`none of ${NAMES.join(', ')} is installed: run scripts/setup test`);
 }
 
 /**
- * Serves files by their names from the directories of `places`, by their paths, and returns its address: on
- * localhost, where a page may use the camera without TLS.
+ * Serves files over HTTP and returns the address of the server. `places` maps a URL path to the directories that are
+ * searched for the file. The address is on localhost, where a page can use the camera without TLS.
  */
 export async function serveFiles(places) {
   const server = createServer(async ({ url }, response) => {

@@ -1,4 +1,4 @@
-// Calls between real browsers, by the code of docs/calls.md: it rings, connects and ends as people expect.
+// Calls between real browsers with the code of docs/calls.md: ringing, connecting, reconnecting and ending.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -10,14 +10,14 @@ import { startCoturn } from './coturn.mjs';
 import { startNodes } from './servers.mjs';
 import { gate, inTime, pair, Person } from './support.mjs';
 
-/** For what has to come about in a browser; a loaded machine takes its time. */
+/** How long a test waits for something in a browser. Long enough for a machine under load. */
 const PATIENCE_MS = 60_000;
-/** Between two looks at a page. */
+/** Milliseconds between two polls of a page. */
 const POLL_MS = 100;
-/** Decoded frames that show that the picture moves. */
+/** Number of decoded frames that show that the video is moving. */
 const FRAMES = 5;
 
-/** It rings for so long that no test comes to the end of it. */
+/** Seconds that a call rings. Longer than any test. */
 const RING = { CALL_RING_TIMEOUT: '600' };
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -32,7 +32,7 @@ before(async () => {
   ]);
 });
 
-/** A person's device: a browser's window of its own that is signed in at a node. */
+/** A device of a person: a page in its own browser context, signed in at a node. */
 class Device {
   static async open(browser, person, rtc = {}) {
     const context = await browser.newContext();
@@ -55,7 +55,7 @@ class Device {
     return this.person.auth.session.id;
   }
 
-  /** Also once more: the session is the same, and of what the page knew nothing is left. */
+  /** Loads or reloads the page. The session stays the same, but the page loses its state. */
   async load() {
     await this.page.goto(address);
     await this.page.waitForFunction(() => window.phone?.signIn);
@@ -64,7 +64,7 @@ class Device {
     await this.page.evaluate((given) => window.phone.signIn(given), options);
   }
 
-  /** Waits until so many calls are in a list of the phone, and returns the last. */
+  /** Waits until a list of the page has at least `count` calls, and returns the last one. */
   async last(list, count = 1) {
     const has = ([name, many]) => window.phone[name].length >= many;
     await this.#until(has, [list, count], `${count} in ${list}`);
@@ -79,7 +79,7 @@ class Device {
     return this.page.evaluate(([id, how]) => window.phone.calls.start(id, how), [conversation, kind]);
   }
 
-  /** A double click. What became of both, and how often the microphone was asked for. */
+  /** Starts two calls at once, as a double click does. Returns both results and the number of microphone requests. */
   startTwice(conversation) {
     return this.page.evaluate(async (id) => {
       const { mediaDevices } = navigator;
@@ -103,7 +103,7 @@ class Device {
     return this.page.evaluate((call) => window.phone.calls.decline(call), id);
   }
 
-  /** The call of this page, or this one. */
+  /** Leaves `call`, or the call of this page. */
   leave(call) {
     return this.page.evaluate((id) => window.phone.calls.leave(id), call?.id);
   }
@@ -112,7 +112,10 @@ class Device {
     return this.page.evaluate(() => window.phone.look());
   }
 
-  /** Waits until it is connected to so many this way, and sees them move. A direct way may be found after another. */
+  /**
+   * Waits until the page is connected to `others` devices, relayed or directly, and their videos are moving. A direct
+   * connection may be found after a relayed one.
+   */
   async watch(relayed, others = 1) {
     const moves = async ([expected, frames, many]) => {
       const seen = await window.phone.look();
@@ -123,17 +126,17 @@ class Device {
       );
       return seen.length === many && shown.length === many;
     };
-    await this.#until(moves, [relayed, FRAMES, others], `a moving picture, ${relayed ? 'relayed' : 'directly'}`);
+    await this.#until(moves, [relayed, FRAMES, others], `a moving video, ${relayed ? 'relayed' : 'direct'}`);
     await this.check();
   }
 
-  /** Waits until the picture of the only other one has moved on. */
+  /** Waits until the video of the only other device has moved on. */
   async watchOn() {
     const [{ frames }] = await this.look();
-    await this.#until(async (before) => (await window.phone.look())[0].frames > before, frames + FRAMES, 'a picture');
+    await this.#until(async (before) => (await window.phone.look())[0].frames > before, frames + FRAMES, 'new frames');
   }
 
-  /** Each of these becomes of one request with a signal, in turn; the others get through. */
+  /** Applies each hindrance to one request that sends a signal, in order. Further requests get through. */
   async hinderSignals(...hindrances) {
     await this.page.route('**/graphql', (route) => {
       const hinder = route.request().postData()?.includes('sendCallSignal') && hindrances.shift();
@@ -141,7 +144,7 @@ class Device {
     });
   }
 
-  /** Keeps an offer back until `released`; `held` is called when there is one. */
+  /** Holds offers back until `released` resolves. Calls `held` when an offer is held. */
   async holdOffer(held, released) {
     await this.page.route('**/graphql', async (route) => {
       if (route.request().postData()?.includes('"type":"OFFER"')) {
@@ -152,12 +155,12 @@ class Device {
     });
   }
 
-  /** Makes an offer. */
+  /** Restarts ICE, which makes the device send an offer. */
   restart() {
     return this.page.evaluate(() => window.phone.calls.connections.forEach((connection) => connection.restartIce()));
   }
 
-  /** Waits until the connection has gone through another negotiation, and the picture moves as before. */
+  /** Waits until the connection has finished another negotiation and the video moves again. */
   async renewed({ ice }) {
     const over = async (former) => {
       const [seen] = await window.phone.look();
@@ -171,22 +174,22 @@ class Device {
     return this.context.close();
   }
 
-  /** Asserts that nothing went wrong on the way; what is sent as a call ends may well come too late. */
+  /** Asserts that the page reported no problem. Not used after the end of a call, when late signals may fail. */
   async check() {
     assert.deepEqual(await this.page.evaluate(() => window.phone.problems), []);
   }
 
-  /** Asks again and again, for what a page shows comes by no event. */
+  /** Polls a condition in the page, because a page sends no event when its state changes. */
   async #until(condition, argument, what) {
     for (const end = Date.now() + PATIENCE_MS; !(await this.page.evaluate(condition, argument)); await later(POLL_MS)) {
       if (Date.now() < end) continue;
       const [seen, problems] = [await this.look(), await this.page.evaluate(() => window.phone.problems)];
-      assert.fail(`${this.person.username} has not ${what}: ${JSON.stringify({ problems, seen })}`);
+      assert.fail(`${this.person.username} did not get ${what} in time: ${JSON.stringify({ problems, seen })}`);
     }
   }
 }
 
-/** Alice on one node and browser, Bob on the others. */
+/** Signs in Alice and Bob on different nodes and browsers. */
 async function twoPeople(rtc) {
   const { alice, bob, conversation } = await pair(nodes[0]);
   bob.server = nodes[1];
@@ -194,7 +197,7 @@ async function twoPeople(rtc) {
   return { devices, conversation, bob };
 }
 
-/** Both make an offer, and neither gets that of the other before. */
+/** Makes both devices send an offer before either receives the offer of the other. */
 async function crossOffers(devices) {
   const { opened, open } = gate();
   let held = 0;
@@ -203,7 +206,7 @@ async function crossOffers(devices) {
   await inTime(opened, 'an offer from both', PATIENCE_MS);
 }
 
-/** The server has it, and the browser does not hear so. */
+/** The server receives the request, but the browser does not receive the response. */
 async function cutAfter(route) {
   await route.fetch();
   await route.abort();
@@ -225,10 +228,10 @@ async function systemMessages(person, id) {
 }
 
 describe('a call between browsers', { concurrency: 1 }, () => {
-  test('connects from one to the other, survives crossing offers, and ends for both', async () => {
+  test('connects two devices, survives crossing offers, and ends for both', async () => {
     const { devices, conversation, bob } = await twoPeople();
     const [alice, ...others] = devices;
-    // Bob is at home with two devices.
+    // Bob has two devices.
     others.push(await Device.open(browsers[2], await bob.onAnotherDevice(nodes[0])));
     await alice.start(conversation, 'VIDEO');
     const [ring, same] = await Promise.all(others.map((device) => device.last('rings')));
@@ -257,7 +260,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all([alice, ...others].map((device) => device.close()));
   });
 
-  test('connects by the TURN server alone', async () => {
+  test('connects when only the TURN server can be used', async () => {
     const { devices, conversation } = await twoPeople({ iceTransportPolicy: 'relay' });
     const [alice, bob] = devices;
     await alice.start(conversation, 'VIDEO');
@@ -268,7 +271,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all(devices.map((device) => device.close()));
   });
 
-  test('of three is a mesh, into which the last one offers, and goes on when one leaves', async () => {
+  test('of three devices connects each pair, and continues when one leaves', async () => {
     const people = await Promise.all(['alice', 'bob', 'carol'].map((name) => Person.register(nodes[0], name)));
     const { createGroup } = await people[0].ask(
       `mutation ($input: CreateGroupInput!) { createGroup(input: $input) { conversation { id } } }`,
@@ -295,7 +298,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all(devices.map((device) => device.close()));
   });
 
-  test('connects though signals do not get through at first, or come twice', async () => {
+  test('connects although signals are lost or duplicated at first', async () => {
     const { devices, conversation } = await twoPeople();
     const [alice, bob] = devices;
     // Bob offers, and Alice answers.
@@ -307,7 +310,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all(devices.map((device) => device.close()));
   });
 
-  test('is found again by a page that was reloaded', async () => {
+  test('is found again by a page after a reload', async () => {
     const { devices, conversation } = await twoPeople();
     const [alice, bob] = devices;
     await alice.start(conversation, 'AUDIO');
@@ -317,7 +320,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     const found = await alice.last('elsewhere');
     assert.equal(found.id, ring.id);
     assert.equal(found.state, 'ONGOING');
-    // It is not left by itself, nor is there another beside it.
+    // The page does not leave the call by itself, and cannot start another one.
     await assert.rejects(alice.start(conversation, 'AUDIO'), /There is a call already/);
     assert.equal(await bob.count('ended'), 0);
     await alice.leave(found);
@@ -328,7 +331,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all(devices.map((device) => device.close()));
   });
 
-  test('that ended while a device was away rings on it no more', async () => {
+  test('stops ringing on a device that was offline when the call ended', async () => {
     const { devices, conversation } = await twoPeople();
     const [alice, bob] = devices;
     await alice.start(conversation, 'AUDIO');
@@ -340,7 +343,7 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     await Promise.all(devices.map((device) => device.close()));
   });
 
-  test('that is declined ends for the caller', async () => {
+  test('ends for the caller when it is declined', async () => {
     const { devices, conversation } = await twoPeople();
     const [alice, bob] = devices;
     assert.deepEqual(await alice.startTwice(conversation), { asked: 1, statuses: ['fulfilled', 'rejected'] });

@@ -1,4 +1,4 @@
-// Apollo Client, by the code of docs/clients.md.
+// Apollo Client with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { afterEach, before, describe, test } from 'node:test';
@@ -47,7 +47,7 @@ function listen(client, variables) {
   return inbox;
 }
 
-/** Watches a list, and fetches more of it as a page does that shows it: the next when the last is shown. */
+/** Watches a paginated list. `more` fetches the next page and waits until the list contains it. */
 async function watchList(client, options, listOf) {
   const query = client.watchQuery(options);
   const results = new Mailbox('the results');
@@ -72,12 +72,12 @@ describe('Apollo Client', () => {
     following.splice(0).forEach((subscription) => subscription.unsubscribe());
     for (const { client, socket } of open.splice(0)) {
       client.stop();
-      // Where there is no connection yet, there is none to close.
+      // Disposing fails if the connection was never opened, which is fine.
       await socket?.dispose().catch(() => {});
     }
   });
 
-  test('queries, mutations, and the inbox', async () => {
+  test('runs queries and mutations, and receives inbox events', async () => {
     const { alice, bob, conversation } = await pair(server);
     const [ofAlice, ofBob] = [alice, bob].map((person) => connectAs(person));
     const { data } = await ofAlice.query({ query: gql`{ viewer { id user { id username } } }` });
@@ -93,7 +93,7 @@ describe('Apollo Client', () => {
     await assert.rejects(ofAlice.query({ query: gql`{ viewer { nope } }` }), /nope/);
   });
 
-  test('relayStylePagination merges pages, forwards and backwards', async () => {
+  test('relayStylePagination merges pages in both directions', async () => {
     const { alice, bob, conversation } = await pair(server);
     const client = connectAs(alice);
     await alice.sendAll(conversation, bodies('message', 7));
@@ -104,7 +104,7 @@ describe('Apollo Client', () => {
       await messages.more({ last: 3, before: messages.list().pageInfo.startCursor });
     }
     assert.deepEqual(numbers(messages.list()), upTo(7));
-    // What came meanwhile is fetched from the end on.
+    // New messages are fetched with the end cursor.
     await bob.sendAll(conversation, bodies('newer', 2));
     await messages.more({ last: undefined, first: 50, after: messages.list().pageInfo.endCursor });
     assert.deepEqual(numbers(messages.list()), upTo(9));
@@ -123,7 +123,7 @@ describe('Apollo Client', () => {
     assert.deepEqual([ids.length, new Set(ids).size, ids.at(-1)], [5, 5, conversation]);
   });
 
-  test('a server that is killed and comes back costs no event', async () => {
+  test('no event is lost when the server is killed and restarted', async () => {
     const { alice, bob, conversation } = await pair(server);
     const inbox = listen(connectAs(bob));
     assert.equal((await inbox.next()).__typename, 'CaughtUp');
@@ -137,7 +137,7 @@ describe('Apollo Client', () => {
     assertNothingTwice(inbox);
   });
 
-  test('automatic persisted queries: the hash alone, the second time, by GET', async () => {
+  test('automatic persisted queries send only the hash, by GET', async () => {
     const alice = await Person.register(server, 'alice');
     const query = gql`query Hashed { serverInfo { maxPageSize } viewer { id } }`;
     for (const hit of [false, true]) {
@@ -147,7 +147,7 @@ describe('Apollo Client', () => {
       assert.deepEqual(requests.map(({ method }) => method), hit ? ['GET'] : ['GET', 'POST']);
       assert.ok(!requests[0].url.includes('maxPageSize'));
     }
-    // Nobody is signed in: the same, and a CDN may keep it.
+    // Responses to anonymous queries can be cached by a CDN.
     requests.length = 0;
     for (const _ of upTo(2)) {
       const anonymous = connectAs(undefined, { links: [persistedLink()] });
@@ -158,7 +158,7 @@ describe('Apollo Client', () => {
     assert.match(requests.at(-1).response.headers.get('cache-control'), /^public/);
   });
 
-  test('subscriptions go over HttpLink, and through a restart', async () => {
+  test('multipart subscriptions over HttpLink survive a restart', async () => {
     const { alice, bob, conversation } = await pair(server);
     const { url, tokens } = place(server, bob);
     const client = multipart.connect({ url, tokens, possibleTypes, delay: 50 });

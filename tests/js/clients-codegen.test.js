@@ -1,4 +1,4 @@
-// @graphql-codegen takes the schema, and what it writes is a manifest of the server.
+// @graphql-codegen accepts the schema, and the server accepts its persisted documents as a manifest.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -13,11 +13,11 @@ import { directory, MESSAGES, schema, SEND, text } from './clients.mjs';
 import { startNodes } from './servers.mjs';
 import { ask, pair, RawSocket } from './support.mjs';
 
-/** That of docs/clients.md. */
+/** The subscription of docs/clients.md. */
 const [, INBOX] = text.match(/```graphql\n(subscription .*?)```/s);
 const VIEWER = 'query Viewer { viewer { id user { username } } }';
 
-/** The files of the client preset, as the command line writes them. */
+/** Returns the files that the client preset generates. */
 async function generate(presetConfig) {
   const documents = [VIEWER, SEND, MESSAGES, INBOX].map((text, i) => ({
     location: `${i}.graphql`,
@@ -48,7 +48,7 @@ before(async () => {
 });
 
 describe('@graphql-codegen', () => {
-  test('types of the operations and of the whole schema', async () => {
+  test('generates types of the operations and of the whole schema', async () => {
     const types = files.get('graphql.ts');
     for (const name of ['ViewerQuery', 'SendMutation', 'MessagesQuery', 'InboxSubscription', 'SendMessageInput']) {
       assert.ok(types.includes(`export type ${name} =`), name);
@@ -65,7 +65,7 @@ describe('@graphql-codegen', () => {
     for (const name of names) assert.match(whole, new RegExp(`export (type|enum) ${name}\\b`), name);
   });
 
-  test('persisted documents run by their hashes, over HTTP and over a socket, and no others', async () => {
+  test('only persisted documents are executed, over HTTP and over a socket', async () => {
     const manifest = join(directory, 'persisted-documents.json');
     await writeFile(manifest, files.get('persisted-documents.json'));
     const texts = new Map(Object.entries(JSON.parse(await readFile(manifest, 'utf8'))));
@@ -87,7 +87,7 @@ describe('@graphql-codegen', () => {
     assert.equal((await post({ documentId: hash('Viewer') }, alice)).data.viewer.user.username, alice.username);
     const sha256Hash = createHash('sha256').update(texts.get(hash('Viewer'))).digest('hex');
     assert.ok((await post({ extensions: { persistedQuery: { version: 1, sha256Hash } } }, alice)).data);
-    // In full it runs too, as the manifest has it.
+    // The full text of a document in the manifest is accepted too.
     assert.ok((await post({ query: texts.get(hash('Viewer')) }, alice)).data);
     await assert.rejects(ask(registered, '{ serverInfo { version } }', {}, alice.token), { code: 'FORBIDDEN' });
     const unknown = await post({ extensions: { persistedQuery: { version: 1, sha256Hash: '0'.repeat(64) } } }, alice);

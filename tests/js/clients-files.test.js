@@ -1,4 +1,4 @@
-// Files, by the code of docs/clients.md.
+// Uploads and downloads with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { gate, pair } from './support.mjs';
 
 const { sendFile, uploadInParts } = await documented('files.mjs');
 
-/** Bytes of two parts. */
+/** Size in bytes of a file that needs two parts. */
 const LARGE = 17 * 1024 * 1024;
 
 let server, slow, clamd;
@@ -24,19 +24,19 @@ before(async () => {
 });
 after(() => clamd.close());
 
-/** A clamd that takes a file, and finds nothing in it once the gate is open. */
+/** A fake clamd that reports each file as clean, but only after the gate is open. */
 function scan(socket) {
   let last = Buffer.alloc(0);
   socket.on('data', async (data) => {
     last = Buffer.concat([last, data]).subarray(-4);
-    // The end of a file is a piece without bytes.
+    // A chunk of length zero ends the file.
     if (!last.equals(Buffer.alloc(4))) return;
     await scanned.opened;
     socket.end('stream: OK\0');
   });
 }
 
-/** Runs with another `fetch`, which is given the real one. */
+/** Replaces `fetch` while `work` runs. `other` gets the real `fetch` as its first argument. */
 async function withFetch(other, work) {
   const real = globalThis.fetch;
   globalThis.fetch = (url, init) => other(real, url, init);
@@ -47,7 +47,7 @@ async function withFetch(other, work) {
   }
 }
 
-/** The attachments of a message, as the person sees it. */
+/** The attachments of a message that the person sees. */
 async function attachmentsOf(person, id) {
   const query = 'query ($id: ID!) { node(id: $id) { ... on Message { attachments { fileName thumbnailUrl } } } }';
   const response = await fetch(`${server.url}/graphql`, {
@@ -58,7 +58,7 @@ async function attachmentsOf(person, id) {
   return (await response.json()).data.node.attachments;
 }
 
-/** A PNG of one colour. */
+/** A PNG of a single color. */
 function png(width, height) {
   const chunk = (kind, data) => {
     const body = Buffer.concat([Buffer.from(kind), data]);
@@ -79,7 +79,7 @@ function png(width, height) {
 }
 
 describe('files', () => {
-  test('a picture is sent, and its thumbnail shown', async () => {
+  test('a picture is sent and has a thumbnail', async () => {
     const { alice, bob, conversation } = await pair(server);
     const file = new File([png(640, 480)], 'häuser.png', { type: 'image/png' });
     const sent = await sendFile({ ...place(server, alice), conversationId: conversation, file, body: 'our houses' });
@@ -95,13 +95,13 @@ describe('files', () => {
     assert.match(original.headers.get('content-disposition'), /^inline; .*filename\*=UTF-8''h%C3%A4user.png$/);
   });
 
-  test('a large file goes in parts, and goes on after a break', async () => {
+  test('a large file is uploaded in parts, and the upload resumes after a failure', async () => {
     const { alice, conversation } = await pair(server);
     const at = place(server, alice);
     const bytes = Buffer.alloc(LARGE, 'parlance ');
     const file = new File([bytes], 'large.bin');
     let id;
-    // The last part does not get through, and not at the second try.
+    // The last part fails, and so does its retry.
     let puts = 0;
     const broken = (real, url, init) => {
       if (init?.method === 'PUT' && ++puts > 1) return Promise.reject(new TypeError('fetch failed'));
@@ -115,7 +115,7 @@ describe('files', () => {
     assert.ok(back.equals(bytes));
   });
 
-  test('an address that has run out is replaced, and no part is sent twice', async () => {
+  test('an expired upload URL is replaced, and no stored part is sent again', async () => {
     const { alice } = await pair(server);
     const file = new File([Buffer.alloc(LARGE, 'parlance ')], 'large.bin');
     let sent;
@@ -131,13 +131,13 @@ describe('files', () => {
     await withFetch(late((part) => part === 'partNumber=2' && !sent.includes('partNumber=2 bad')), send);
     assert.deepEqual(sent, ['partNumber=1 good', 'partNumber=2 bad', 'partNumber=2 good']);
 
-    // One that is refused while it is sent may end without an answer.
+    // A request that is rejected during the upload may end without a response.
     sent = [];
     await withFetch(late(() => true), () => assert.rejects(send(), /refused: 403|fetch failed/));
     assert.deepEqual(sent, ['partNumber=1 bad', 'partNumber=1 bad']);
   });
 
-  test('a file that takes longer than an answer is waited for', async () => {
+  test('a file whose scan takes longer than the operation timeout is retried', async () => {
     const { alice, conversation } = await pair(server);
     const codes = [];
     const watched = async (real, url, init) => {
@@ -154,7 +154,7 @@ describe('files', () => {
     assert.deepEqual(new Set(codes), new Set(['UNAVAILABLE']));
   });
 
-  test('what is no picture is not sent as one', async () => {
+  test('a file declared as a picture is rejected if it is not one', async () => {
     const { alice, conversation } = await pair(server);
     const file = new File(['no picture'], 'a.png', { type: 'image/png' });
     await assert.rejects(sendFile({ ...place(server, alice), conversationId: conversation, file }), /\w+/);

@@ -1,4 +1,4 @@
-// The older subprotocol, with the client it comes from: subscriptions-transport-ws.
+// The older subprotocol, with its original client subscriptions-transport-ws.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -38,7 +38,7 @@ const of = (socket, type) => socket.received.filter((message) => message.type ==
 describe('subscriptions-transport-ws', { concurrency: true }, () => {
   after(() => clients.forEach((client) => client.close()));
 
-  test('queries, mutations and subscriptions, until they are stopped', async () => {
+  test('runs queries, mutations and subscriptions until they are stopped', async () => {
     const { alice, bob, conversation } = await pair(server);
     const ofBob = connect(server, bob);
     const inbox = run(ofBob, INBOX);
@@ -53,7 +53,7 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
     const { data } = await send('Hello Bob');
     assert.equal((await inbox.results.next()).data.inbox.message.id, data.sendMessage.message.id);
 
-    // What is sent on the same socket after `stop` is answered after it.
+    // The server handles the messages of a socket in order, so this query is answered after `stop`.
     inbox.unsubscribe();
     await run(ofBob, '{ viewer { id } }').results.next();
     await send('nobody listens');
@@ -63,7 +63,7 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
     assert.equal(events.length, 2);
   });
 
-  test('an invalid operation ends with one error, as an object', async () => {
+  test('an invalid operation gets one error object', async () => {
     const { alice } = await pair(server);
     const client = connect(server, alice);
     for (const [query, code] of [
@@ -79,11 +79,11 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
       assert.equal(payload.extensions.code, code);
       assert.equal(typeof payload.message, 'string');
     }
-    // The socket lives on.
+    // The socket stays open.
     assert.ok((await run(client, '{ viewer { id } }').results.next()).data);
   });
 
-  test('who is not let in gets connection_error', async () => {
+  test('an invalid token gets connection_error', async () => {
     const refused = new Promise((resolve) => {
       connect(server, { token: 'no token' }, { connectionCallback: resolve });
     });
@@ -94,13 +94,13 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
     assert.equal(await inTime(accepted, 'the acknowledgement'), 'accepted');
   });
 
-  test('the signs of life keep a client with a short timeout', async () => {
+  test('keep-alive messages keep a client with a short timeout connected', async () => {
     const { alice, bob, conversation } = await pair(beating);
     const client = connect(beating, bob, { timeout: 2500 });
     const { results } = run(client, INBOX);
     assert.equal((await results.next()).data.inbox.__typename, 'CaughtUp');
     assert.deepEqual(client.socket.received.slice(0, 2).map(({ type }) => type), ['connection_ack', 'ka']);
-    const lost = once(client.socket, 'close').then(() => assert.fail('the client has given up'));
+    const lost = once(client.socket, 'close').then(() => assert.fail('the client disconnected'));
     while (of(client.socket, 'ka').length < 5) await Promise.race([once(client.socket, 'message'), lost]);
     await alice.send(conversation, 'still there?');
     assert.equal((await results.next()).data.inbox.message.body, 'still there?');

@@ -1,4 +1,4 @@
-// Relay: its compiler takes the schema, and its runtime works by the code of docs/clients.md.
+// Relay: its compiler accepts the schema, and its runtime works with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -19,7 +19,7 @@ const { connect } = await documented('relay.mjs');
 const requests = watchFetch();
 const { sockets } = watchSockets();
 
-/** The fragment of docs/clients.md, and others around it. */
+/** The fragment of docs/clients.md. */
 const [, MESSAGES] = text.match(/```graphql\n(fragment Messages_conversation on Conversation\n.*?)```/s);
 const DOCUMENTS = [
   MESSAGES,
@@ -69,7 +69,7 @@ async function compile(name, config) {
   };
   await writeFile(join(root, 'relay.config.json'), JSON.stringify(options));
   if (config.persistConfig) await writeFile(join(root, config.persistConfig.file), '{}');
-  // It refuses, and says so, what the schema does not have.
+  // The compiler fails if the schema lacks something that Relay needs.
   await promisify(execFile)(compiler, ['relay.config.json'], { cwd: root });
   const artifact = async (artifactName) =>
     (await import(pathToFileURL(join(root, artifactDirectory, `${artifactName}.graphql.js`)))).default;
@@ -88,7 +88,7 @@ function connectAs(person, node = server) {
   return connected.environment;
 }
 
-/** What a component that uses the query would see. */
+/** The data that a component with this query would get. */
 const read = (environment, query, variables) =>
   environment.lookup(createOperationDescriptor(query, variables).fragment).data;
 
@@ -113,11 +113,11 @@ function listen(environment, subscription) {
 
 describe('Relay', () => {
   afterEach(async () => {
-    // Where there is no connection yet, there is none to close.
+    // Disposing fails if the connection was never opened, which is fine.
     for (const { socket } of open.splice(0).reverse()) await socket.dispose().catch(() => {});
   });
 
-  test('queries, mutations, and the inbox through a break', async () => {
+  test('runs queries and mutations, and loses no inbox event when the connection breaks', async () => {
     const { alice, bob, conversation } = await pair(server);
     const [ofAlice, ofBob] = [alice, bob].map((person) => connectAs(person));
     const inbox = listen(ofBob, await compiled.artifact('InboxSubscription'));
@@ -134,7 +134,7 @@ describe('Relay', () => {
     await assert.rejects(send(ofAlice, mutation, { conversationId: alice.id, body: 'to nobody' }));
   });
 
-  test('connections grow backwards and forwards', async () => {
+  test('connections load pages in both directions', async () => {
     const { alice, conversation } = await pair(server);
     await alice.sendAll(conversation, bodies('message', 7));
     const environment = connectAs(alice);
@@ -162,14 +162,14 @@ describe('Relay', () => {
     assert.deepEqual([list.conversations.edges.length, list.conversations.pageInfo.hasNextPage], [2, true]);
   });
 
-  test('its persisted queries are a manifest of the server', async () => {
+  test('the server accepts its persisted queries as a manifest', async () => {
     const { root, artifact } = await compile('persisted', {
       persistConfig: { file: './persisted.json', algorithm: 'SHA256' },
     });
     const manifest = join(root, 'persisted.json');
     const { length } = Object.keys(JSON.parse(await readFile(manifest, 'utf8')));
     assert.equal(length, 5);
-    // Whoever tests needs an account first, and so a server of any document over the same database.
+    // The test needs accounts first, so another server on the same database accepts all documents.
     const [anything, registered] = await startNodes({}, { PERSISTED_MANIFEST: manifest });
     const { alice, bob, conversation } = await pair(anything);
     const ofBob = connectAs(bob, registered);

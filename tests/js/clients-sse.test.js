@@ -1,4 +1,4 @@
-// GraphQL over Server-Sent Events in its mode of distinct connections, with graphql-sse.
+// GraphQL over Server-Sent Events in the distinct connections mode, with graphql-sse.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -17,7 +17,7 @@ before(async () => {
 
 const at = (node) => `${node.url}/graphql`;
 
-/** The documented client, with its events kept. */
+/** Starts the documented client and records its events. */
 function listen(person, options) {
   const inbox = new Mailbox(`${person.username}'s inbox`);
   const stop = follow({
@@ -36,7 +36,7 @@ function listen(person, options) {
 describe('graphql-sse', () => {
   after(() => stops.forEach((stop) => stop()));
 
-  test('queries, mutations and subscriptions', async () => {
+  test('runs queries, mutations and subscriptions', async () => {
     const { alice, bob, conversation } = await pair(server);
     const client = createClient({ url: at(server), headers: { Authorization: `Bearer ${alice.token}` } });
     const only = async (request) => {
@@ -63,7 +63,7 @@ describe('graphql-sse', () => {
     client.dispose();
   });
 
-  test('a server that goes away and comes back costs no event', async () => {
+  test('no event is lost when the server stops or is killed, and restarts', async () => {
     const { alice, bob, conversation } = await pair(server);
     const { inbox } = listen(bob);
     assert.equal((await inbox.next()).__typename, 'CaughtUp');
@@ -80,7 +80,7 @@ describe('graphql-sse', () => {
     assertNothingTwice(inbox);
   });
 
-  test('a token that is no good any more is replaced', async () => {
+  test('a rejected token is replaced', async () => {
     const { alice, bob, conversation } = await pair(server);
     const tokens = tokensOf(server, bob);
     tokens.set({ ...bob.auth, accessToken: `${bob.token.slice(0, -4)}AAAA` });
@@ -90,7 +90,7 @@ describe('graphql-sse', () => {
     assert.equal((await inbox.next()).message.body, 'Hello');
   });
 
-  test('the bytes of the stream', async () => {
+  test('the stream has the exact bytes of the specification', async () => {
     const { alice } = await pair(server);
     const request = (query, headers) =>
       fetch(at(server), {
@@ -114,7 +114,7 @@ describe('graphql-sse', () => {
     );
     const failed = (await (await request('{ nope }')).text()).replace(/^(:\n\n)*/, '');
     assert.match(failed, /^event: next\ndata: \{[^\n]*"errors":\[[^\n]*\]\}\n\nevent: complete\ndata: \n\n$/);
-    // A mode of a single connection, which begins by PUT, there is not.
+    // The single connection mode, which starts with PUT, is not supported.
     const reservation = await fetch(at(server), { method: 'PUT' });
     assert.equal(reservation.status, 405);
   });

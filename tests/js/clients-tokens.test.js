@@ -1,4 +1,4 @@
-// Tokens that run out while a client is at work, by the code of docs/clients.md.
+// Tokens that expire while a client runs, with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -29,7 +29,7 @@ function connectTo({ tokens }) {
   return connected;
 }
 
-/** An inbox by a socket of the documented code alone, and the codes with which its connections closed. */
+/** Subscribes to the inbox with the documented socket. Returns the events, and the close codes of its connections. */
 function listen(tokens) {
   const inbox = new Mailbox('the inbox');
   const codes = new Mailbox('the closes');
@@ -50,7 +50,7 @@ function listen(tokens) {
 describe('tokens', { concurrency: true }, () => {
   after(() => Promise.all(disposables.map((socket) => socket.dispose().catch(() => {}))));
 
-  test('many who want a fresh one at once spend one refresh token', async () => {
+  test('concurrent refreshes use one refresh token', async () => {
     const alice = await Person.register(server, 'alice');
     const tokens = tokensOf(server, alice);
     const first = await tokens.freshHeaders();
@@ -63,7 +63,7 @@ describe('tokens', { concurrency: true }, () => {
     await alice.ask('{ viewer { id } }');
   });
 
-  test('a session that has ended is nobody any more', async () => {
+  test('the client is signed out after its session has ended', async () => {
     const alice = await Person.register(server, 'alice');
     const tokens = tokensOf(server, alice);
     const { client } = connectTo({ tokens });
@@ -73,7 +73,7 @@ describe('tokens', { concurrency: true }, () => {
     assert.deepEqual(await tokens.freshHeaders(), {});
   });
 
-  test('who signs in later connects again with that', async () => {
+  test('a socket reconnects with the tokens of a later login', async () => {
     const alice = await Person.register(server, 'alice');
     const tokens = tokensOf(server);
     const { client, socket } = connectTo({ tokens });
@@ -87,7 +87,7 @@ describe('tokens', { concurrency: true }, () => {
     assert.equal((await client.query({ query: VIEWER })).data.viewer.user.id, alice.id);
   });
 
-  test('a socket whose client sends fresh tokens outlives the first one; another is closed with 4403', async () => {
+  test('fresh tokens keep a socket open beyond the first token, and other sockets close with 4403', async () => {
     const { alice, bob, conversation } = await pair(server);
     const tokens = tokensOf(server, bob);
     const { client } = connectTo({ tokens });
@@ -100,7 +100,7 @@ describe('tokens', { concurrency: true }, () => {
     const closes = [];
     mine.on('close', (code) => closes.push(code));
 
-    // Another socket with the same token, and no such client.
+    // A socket with the same token whose client sends no fresh token.
     const other = await RawSocket.init(server, bob.token);
     other.subscribe('inbox', 'subscription { inbox { __typename } }');
     await other.assertCloses(4403, 'Forbidden', PATIENCE_MS);
@@ -114,14 +114,14 @@ describe('tokens', { concurrency: true }, () => {
     assert.equal(mine.readyState, mine.OPEN);
     subscription.unsubscribe();
 
-    // A request whose token has run out, though the client believes otherwise, is sent again with a new one.
+    // The client does not know that its token has expired. It repeats the rejected request with a new token.
     const { refreshToken } = (await bob.onAnotherDevice()).auth;
     const late = tokensOf(server, { auth: { accessToken: bob.token, refreshToken } });
     const { data } = await connectTo({ tokens: late }).client.query({ query: VIEWER });
     assert.equal(data.viewer.user.id, bob.id);
   });
 
-  test('a refresh that does not get through is tried again with the next connection', async () => {
+  test('a failed refresh is retried with the next connection', async () => {
     const { alice, bob, conversation } = await pair(server);
     const tokens = tokensOf(server, bob);
     let failures = 1;
@@ -136,10 +136,10 @@ describe('tokens', { concurrency: true }, () => {
     assert.equal((await inbox.next()).message.body, 'at the second try');
   });
 
-  test('a socket that is closed with 4403 comes back with a fresh token', async () => {
+  test('a socket that is closed with 4403 reconnects with a fresh token', async () => {
     const { alice, bob, conversation } = await pair(server);
     const tokens = tokensOf(server, bob);
-    // It never renews.
+    // These tokens lack the method that sends fresh tokens to an open socket.
     const lazy = { freshHeaders: () => tokens.freshHeaders(), refuse: (headers) => tokens.refuse(headers) };
     const { inbox, codes } = listen(lazy);
     await inbox.next();

@@ -1,4 +1,4 @@
-// urql, by the code of docs/clients.md.
+// urql with the code of docs/clients.md.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -36,7 +36,7 @@ function listen({ client, following }) {
   return inbox;
 }
 
-/** Asserts that it went well. */
+/** Returns the data, or throws the error of the result. */
 async function ask(results) {
   const { data, error } = await results.toPromise();
   if (error) throw error;
@@ -48,12 +48,12 @@ describe('urql', () => {
   afterEach(async () => {
     for (const { socket, following } of open.splice(0)) {
       following.forEach((subscription) => subscription.unsubscribe());
-      // Where there is no connection yet, there is none to close.
+      // Disposing fails if the connection was never opened, which is fine.
       await socket.dispose().catch(() => {});
     }
   });
 
-  test('queries, mutations, and the inbox through a break', async () => {
+  test('runs queries and mutations, and loses no inbox event when the connection breaks', async () => {
     const { alice, bob, conversation } = await pair(server);
     const [ofAlice, ofBob] = [alice, bob].map((person) => connectAs(person));
     const { viewer } = await ask(ofAlice.client.query('{ viewer { id user { id username } } }', {}));
@@ -75,7 +75,7 @@ describe('urql', () => {
     });
   });
 
-  test('relayPagination merges pages, forwards and backwards', async () => {
+  test('relayPagination merges pages in both directions', async () => {
     const { alice, bob, conversation } = await pair(server);
     const { client } = connectAs(alice);
     await alice.sendAll(conversation, bodies('message', 7));
@@ -92,7 +92,7 @@ describe('urql', () => {
     assert.deepEqual(numbers(newer.conversation.messages), upTo(9));
     const { length } = requests;
     assert.deepEqual(numbers((await messages({ last: 3 })).conversation.messages), upTo(9));
-    assert.equal(requests.length, length, 'all of it is in the cache');
+    assert.equal(requests.length, length, 'the cache must answer the query');
 
     for (const _ of upTo(4)) await alice.openConversationWith(await Person.register(server, 'carol'));
     let list = (await ask(client.query(CONVERSATIONS, { first: 2 }))).viewer.conversations;
@@ -102,20 +102,20 @@ describe('urql', () => {
     assert.equal(new Set(list.edges.map(({ node }) => node.id)).size, 5);
   });
 
-  test('a token that the server does not take is replaced', async () => {
+  test('a rejected token is replaced', async () => {
     const alice = await Person.register(server, 'alice');
     const { client, tokens } = connectAs(alice);
     tokens.set({ ...alice.auth, accessToken: `${alice.token.slice(0, -4)}AAAA` });
     const { viewer } = await ask(client.query('{ viewer { id user { id } } }', {}));
     assert.equal(viewer.user.id, alice.id);
-    // One that is known to be no good does not even go out.
+    // A token that is known to be invalid is refreshed before the request is sent.
     tokens.refuse(tokens.headers);
     const { length } = requests;
     await ask(client.query('{ viewer { id unreadCount } }', {}));
     assert.equal(requests.length, length + 2, 'the refresh, and the query');
   });
 
-  test('persisted queries: the hash alone, the second time, by GET', async () => {
+  test('persisted queries send only the hash, by GET', async () => {
     for (const hit of [false, true]) {
       const { client } = connectAs(undefined, { exchanges: [persisted()] });
       requests.length = 0;

@@ -1,4 +1,4 @@
-// The code of docs/clients.md and docs/calls.md, and what the tests of it share.
+// Extracts the code of docs/clients.md and docs/calls.md, and has helpers that its tests share.
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -8,13 +8,13 @@ import { buildSchema } from 'graphql';
 import WebSocket from 'ws';
 import { Mailbox } from './support.mjs';
 
-// Node 20 has none of its own, and the code is that of a browser.
+// The documented code is for browsers, and Node 20 has no WebSocket.
 globalThis.WebSocket ??= WebSocket;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 export const SCHEMA_FILE = join(here, '..', '..', 'schema.graphql');
 
-/** A directory of this test file, empty, from which node finds the packages. */
+/** An empty directory for this test file, inside tests/js so that node finds the packages. */
 export const directory = join(here, '.clients', basename(process.argv[1], '.test.js'));
 await rm(directory, { recursive: true, force: true });
 await mkdir(directory, { recursive: true });
@@ -30,7 +30,7 @@ for (const document of [text, await readDocument('calls.md')]) {
   }
 }
 
-/** What a marked block of these documents exports. */
+/** Imports the block of code with this file name from the documents. */
 export function documented(name) {
   assert.ok(blocks.has(name), `the documents have no block ${name}`);
   return import(pathToFileURL(join(directory, name)));
@@ -38,7 +38,7 @@ export function documented(name) {
 
 const { Tokens } = await documented('tokens.mjs');
 
-/** The tokens of a person's session, or of nobody's, as the documented code keeps them. */
+/** The documented `Tokens`, signed in as `person` if there is one. */
 export function tokensOf(server, person) {
   let kept = null;
   const tokens = new Tokens({ url: `${server.url}/graphql`, load: () => kept, save: (pair) => (kept = pair) });
@@ -46,14 +46,14 @@ export function tokensOf(server, person) {
   return tokens;
 }
 
-/** Where a client of the documented code connects to, and as whom. */
+/** Address and tokens that the documented clients take as options. */
 export function place(server, person) {
   return { url: `${server.url}/graphql`, socketUrl: server.socketUrl, tokens: tokensOf(server, person) };
 }
 
 export const schema = buildSchema(await readFile(SCHEMA_FILE, 'utf8'));
 
-/** What a cache asks for: the members of each interface and union. */
+/** The members of each interface and union, which the caches of client libraries need. */
 export const possibleTypes = Object.fromEntries(
   Object.values(schema.getTypeMap())
     .filter((type) => 'getTypes' in type || type.astNode?.kind === 'InterfaceTypeDefinition')
@@ -93,7 +93,7 @@ export const CONVERSATIONS = `
 
 export const numbers = ({ edges }) => edges.map(({ node }) => node.number);
 
-/** A WebSocket that keeps each socket made and what came over it, for a test to look at and to cut. */
+/** Replaces the global WebSocket by one that records sockets, messages and closes. A test can also cut the sockets. */
 export function watchSockets() {
   const sockets = [];
   const closes = new Mailbox('the closes of the sockets');
@@ -116,7 +116,7 @@ export function watchSockets() {
   return { sockets, closes };
 }
 
-/** A fetch that keeps what was asked and answered; the documented clients call the global one. */
+/** Replaces the global `fetch`, which the documented clients call, by one that records requests and responses. */
 export function watchFetch() {
   const requests = [];
   const original = globalThis.fetch;

@@ -1,11 +1,11 @@
-// The commands beside the server, on the private Postgres of a server that runs, and of one that has ended.
+// Commands of the binary other than `serve`, on the private Postgres of a running and of a stopped server.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { launch, startUnconfigured } from './servers.mjs';
 import { ask, inTime, Person } from './support.mjs';
 
-test('export and seed find the private Postgres, whether its server runs or not', async () => {
+test('export, seed and reset-cursors use the private Postgres of a running or stopped server', async () => {
   const server = await startUnconfigured();
   const alice = await Person.register(server, 'ada');
   const run = async (...args) => {
@@ -18,17 +18,17 @@ test('export and seed find the private Postgres, whether its server runs or not'
 
   const postgres = await server.postgresPid();
   assert.equal(await exported(), alice.id);
-  assert.equal(await server.postgresPid(), postgres, 'it is left to its server');
+  assert.equal(await server.postgresPid(), postgres, 'the Postgres of a running server must keep running');
   assert.match(await run('seed', '--append', '--users', '3', '--messages', '5'), /3 users, .* 5 messages/);
   assert.equal(await alice.ask('{ viewer { id } }').then((data) => Boolean(data.viewer.id)), true);
 
   await server.stop();
   assert.equal(await exported(), alice.id);
   assert.match(await run('reset-cursors'), /void/);
-  assert.equal(await server.postgresPid(), undefined, 'it is stopped again');
+  assert.equal(await server.postgresPid(), undefined, 'the command must stop Postgres again');
 });
 
-test('invites are made, listed and revoked beside a server that runs', async () => {
+test('invites can be created, listed and revoked while the server runs', async () => {
   const server = await startUnconfigured({ REGISTRATION: 'invite' });
   const run = async (...args) => {
     const child = launch(['invite', ...args], { dir: server.dir });

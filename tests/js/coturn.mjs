@@ -1,4 +1,4 @@
-// A TURN server on loopback: Debian's coturn as a child process.
+// Starts coturn, a TURN server, on loopback as a child process.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,10 +12,10 @@ const SECRET = 'a secret of the tests that the TURN server shares';
 const children = [];
 const end = () => children.forEach((child) => child.kill());
 after(end);
-// Where the runner ends this file before its time.
+// The test runner may end this file without calling `after`.
 process.on('exit', end);
 
-/** Resolves to the settings of a node whose clients are sent to it. */
+/** Resolves to the settings with which a node sends its clients to this TURN server. */
 export async function startCoturn() {
   const port = await freePort();
   const options = [
@@ -25,11 +25,11 @@ export async function startCoturn() {
   ];
   const child = spawn('turnserver', options, { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
-  // It is read to its end, for a server waits where it cannot write.
+  // The output is always read, because coturn blocks when it cannot write.
   const lines = createInterface(child.stdout);
   const listening = new Promise((resolve, reject) => {
     lines.on('line', (line) => line.includes('UDP listener opened') && resolve());
-    lines.on('close', () => reject(new Error('turnserver has ended')));
+    lines.on('close', () => reject(new Error('turnserver exited')));
     child.on('error', reject);
   });
   await inTime(listening, 'turnserver to listen');

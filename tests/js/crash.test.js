@@ -1,4 +1,4 @@
-// kill -9 of a server that runs its own Postgres: what it has acknowledged is there when it is back.
+// SIGKILL of a server with its own Postgres. All acknowledged messages are stored when it is started again.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -9,14 +9,14 @@ import { assertNothingTwice, inTime, listen, pair, upTo } from './support.mjs';
 
 const COUNT = 60;
 
-test('a server that is killed amid traffic loses nothing that it has acknowledged', async () => {
+test('a server that is killed during sends loses no acknowledged message', async () => {
   const server = await startUnconfigured();
   const { alice, bob, conversation } = await pair(server);
   const listener = listen(bob);
   await listener.inbox.next();
   const postgres = await server.postgresPid();
 
-  // Eight at a time; those that get no answer are what a client sends again.
+  // Sends eight messages at a time. A client would retry the messages without a response.
   const todo = upTo(COUNT).map((n) => ({ body: `message ${n}`, clientId: `client-${n}` }));
   const unanswered = [];
   const acknowledged = new Map();
@@ -34,11 +34,11 @@ test('a server that is killed amid traffic loses nothing that it has acknowledge
   await server.kill();
   await sending;
   assert.ok(acknowledged.size >= COUNT / 3 - 8 && acknowledged.size < COUNT, `${acknowledged.size} acknowledged`);
-  assert.ok((await processes()).some(({ pid }) => pid === postgres), 'Postgres outlives the server');
+  assert.ok((await processes()).some(({ pid }) => pid === postgres), 'Postgres must keep running');
 
   await server.start();
-  assert.equal(await server.postgresPid(), postgres, 'the same Postgres, picked up');
-  await inTime(server.child.seen(/picked up again/), 'the word of it');
+  assert.equal(await server.postgresPid(), postgres, 'the server must use the running Postgres again');
+  await inTime(server.child.seen(/picked up again/), 'the message about the running Postgres');
   const stored = await readAll(alice, conversation);
   for (const message of acknowledged.values()) assert.deepEqual(stored.get(message.id), message);
 
@@ -51,7 +51,7 @@ test('a server that is killed amid traffic loses nothing that it has acknowledge
   assert.deepEqual(
     new Map(heard.map(({ id, number, body }) => [body, { id, number, body }]).sort(byNumber)),
     new Map([...acknowledged].sort(byNumber)),
-    'each message once, as it was acknowledged',
+    'each message must be delivered once, as it was acknowledged',
   );
   assertNothingTwice(listener.inbox);
 
@@ -60,7 +60,7 @@ test('a server that is killed amid traffic loses nothing that it has acknowledge
   await server.stop();
   const pids = family.map(({ pid }) => pid);
   const left = (await processes()).filter(({ pid, command }) => pids.includes(pid) || command.includes(server.dir));
-  assert.deepEqual(left, [], 'no process of Postgres is left');
+  assert.deepEqual(left, [], 'Postgres must stop with the server');
 });
 
 const byNumber = ([, a], [, b]) => a.number - b.number;
@@ -75,7 +75,7 @@ async function readAll(person, conversation) {
   return new Map(node.messages.nodes.map((message) => [message.id, message]));
 }
 
-/** All of the machine, but for those that have ended and only wait for their parent to notice. */
+/** All processes of the machine except zombies. */
 async function processes() {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,stat=,args=']);
   return stdout

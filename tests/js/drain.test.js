@@ -1,4 +1,4 @@
-// SIGTERM: a server goes down in order, and no client loses anything by it.
+// Graceful shutdown on SIGTERM: clients lose no events.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import { assertNothingTwice, bodies, inTime, listen, pair, RawSocket, upTo } fro
 const RESTART = [1012, 'Service Restart'];
 
 describe('a server that gets SIGTERM', { concurrency: true }, () => {
-  test('turns not ready, closes its sockets with 1012, and exits with 0', async () => {
+  test('becomes not ready, closes its sockets with 1012, and exits with 0', async () => {
     const [server] = await startNodes({ DRAIN_DELAY: '3', DRAIN_TIMEOUT: '10' });
     const { alice, conversation } = await pair(server);
     const sockets = [await RawSocket.init(server, alice.token), await RawSocket.init(server)];
@@ -19,23 +19,23 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
 
     const begin = Date.now();
     server.signal('SIGTERM');
-    await inTime(untilNotReady(server), 'not being ready');
-    // Until load balancers have noticed, everything goes on.
+    await inTime(untilNotReady(server), 'the server to become not ready');
+    // During DRAIN_DELAY, in which load balancers notice the change, the server still works.
     assert.equal((await fetch(`${server.url}/health/live`)).status, 200);
     await alice.send(conversation, 'still here');
     assert.equal((await sockets[0].next()).payload.data.messageAdded.message.body, 'still here');
     await Promise.all(sockets.map((socket) => socket.assertAlive()));
     const [, refused] = await once(new WebSocket(server.socketUrl, 'graphql-transport-ws'), 'unexpected-response');
-    assert.equal(refused.statusCode, 503, 'new sockets are for other nodes');
+    assert.equal(refused.statusCode, 503, 'a draining node must reject new sockets');
 
     await Promise.all(sockets.map((socket) => socket.assertCloses(...RESTART)));
-    assert.ok(Date.now() - begin >= 3000, 'not before DRAIN_DELAY is over');
+    assert.ok(Date.now() - begin >= 3000, 'sockets were closed before DRAIN_DELAY had passed');
     const { code } = await inTime(server.child.exited, 'the exit');
     assert.equal(code, 0);
-    assert.ok(Date.now() - begin < 3000 + 10_000, 'within DRAIN_DELAY and DRAIN_TIMEOUT');
+    assert.ok(Date.now() - begin < 3000 + 10_000, 'the exit took longer than DRAIN_DELAY and DRAIN_TIMEOUT');
   });
 
-  test('closes a socket that has not sent connection_init with 1012 too, and does not wait for it', async () => {
+  test('closes a socket without connection_init with 1012 and does not wait for it', async () => {
     const [server] = await startNodes({ SOCKET_INIT_TIMEOUT: '60', DRAIN_TIMEOUT: '20' });
     const socket = await RawSocket.open(server);
     const begin = Date.now();
@@ -45,7 +45,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     assert.ok(Date.now() - begin < 10_000, `it took ${Date.now() - begin} ms`);
   });
 
-  test('finds its clients back when it is started again', async () => {
+  test('loses no events of its clients when it is started again', async () => {
     const [server] = await startNodes({ DRAIN_DELAY: '1' });
     const { alice, bob, conversation } = await pair(server);
     const listener = listen(bob);
@@ -54,7 +54,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     await listener.inbox.take(3);
 
     const stopped = server.stop();
-    await inTime(untilNotReady(server), 'not being ready');
+    await inTime(untilNotReady(server), 'the server to become not ready');
     await alice.send(conversation, 'while it drains');
     await stopped;
     const close = await listener.closes.next();
@@ -67,7 +67,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     assertNothingTwice(listener.inbox);
   });
 
-  test('hands its clients to the other node amid traffic', async () => {
+  test('loses no events of clients that move to another node during sends', async () => {
     const nodes = await startNodes({}, {});
     const [leaving, staying] = nodes;
     const { alice, bob, conversation } = await pair(staying);
@@ -85,7 +85,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
   });
 });
 
-/** Asks again as soon as it is answered: the change comes from outside, and nothing announces it. */
+/** Polls until the server is not ready. No event announces the change. */
 async function untilNotReady(server) {
   for (;;) {
     const { status } = await fetch(`${server.url}/health/ready`);

@@ -1,4 +1,4 @@
-// The explorer comes whole from the server: a page, and everything that page asks for.
+// The explorer: the server serves the page and all assets that the page loads.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -12,9 +12,9 @@ const TYPES = {
   woff2: 'font/woff2',
 };
 
-/** In a script: imports, workers, and the list of what chunks need; their names end in a hash. */
+/** Matches the names of assets in a script: imports, workers and dependencies of chunks. The names end with a hash. */
 const ASSET = /["'`](?:\.\/|assets\/|\/graphiql\/assets\/)([\w.-]+-[\w-]{8}\.\w+)["'`]/g;
-/** In a script or style: what would load code from elsewhere, and any address of such a file. */
+/** Matches statements in a script or style that load code from another origin. */
 const LOADS_ELSEWHERE =
   /(?:\bimport\s*\(?|\bfrom|\bimportScripts\s*\(|\burl\(|@import)\s*["'`]?(?:https?:)?\/\/[^"'`)\s]+/;
 const ELSEWHERE = /["'`](?:https?:)?\/\/[^"'`\s]+\.(?:m?js|css)["'`]/;
@@ -30,7 +30,7 @@ before(async () => {
 
 const addresses = () => [...html.matchAll(/\b(?:src|href)="([^"]*)"/g)].map(([, address]) => address);
 
-/** The page's assets, and those that they name, as a browser would come upon them. */
+/** Loads the assets of the page, and the assets that they name, recursively. */
 async function load({ url }) {
   const loaded = new Map();
   const queue = addresses().map((address) => new URL(address, `${url}/graphiql`));
@@ -52,13 +52,13 @@ async function load({ url }) {
 }
 
 describe('the explorer', () => {
-  test('is a page of HTML', () => {
+  test('is an HTML page', () => {
     assert.equal(page.status, 200);
     assert.match(page.headers.get('content-type'), /^text\/html\b/);
     assert.match(html, /<div id="root">/);
   });
 
-  test('loads each asset that it names, with its content type', () => {
+  test('serves each asset with its content type', () => {
     const extensions = new Set();
     for (const [path, { status, type, text }] of assets) {
       const extension = path.split('.').at(-1);
@@ -67,11 +67,11 @@ describe('the explorer', () => {
       assert.ok(TYPES[extension] && type.startsWith(TYPES[extension]), `${path} is ${type}`);
       assert.ok(text.length > 0, path);
     }
-    for (const each of ['js', 'css', 'svg', 'ttf']) assert.ok(extensions.has(each), `no ${each} among them`);
-    assert.ok([...assets.keys()].some((path) => path.includes('worker')), 'the editor has its workers');
+    for (const each of ['js', 'css', 'svg', 'ttf']) assert.ok(extensions.has(each), `no asset of type ${each}`);
+    assert.ok([...assets.keys()].some((path) => path.includes('worker')), 'the workers of the editor are missing');
   });
 
-  test('names no script or style of another origin', () => {
+  test('loads no script or style from another origin', () => {
     const elsewhere = /^(?:[a-z]+:)?\/\//;
     assert.ok(addresses().length >= 3);
     for (const address of addresses()) assert.doesNotMatch(address, elsewhere);
@@ -80,7 +80,7 @@ describe('the explorer', () => {
     }
   });
 
-  test('forbids the browser to load one', () => {
+  test('forbids scripts and styles of other origins with its Content-Security-Policy', () => {
     const directives = new Map(policy.split(';').map((text) => text.trim().split(/\s+(.*)/)));
     assert.equal(directives.get('default-src'), "'none'");
     assert.equal(directives.get('script-src'), "'self'");
@@ -88,14 +88,14 @@ describe('the explorer', () => {
     assert.match(directives.get('worker-src'), /^'self'( blob:)?$/);
   });
 
-  test('has nothing beside its assets', async () => {
+  test('responds with 404 for assets that do not exist', async () => {
     const missing = new URL('/graphiql/assets/nothing-12345678.js', page.url);
     assert.equal((await fetch(missing)).status, 404);
   });
 });
 
 describe('the playground', () => {
-  test('is a page whose assets are all here', async () => {
+  test('is a page whose assets the server serves', async () => {
     const playground = await fetch(new URL('/playground', page.url));
     assert.equal(playground.status, 200);
     assert.match(playground.headers.get('content-security-policy'), /default-src 'none'.*script-src 'self'/);

@@ -1,4 +1,4 @@
-// Files in a browser, by the code of docs/clients.md: a page of one origin, and servers and files at others.
+// Files in a browser with the code of docs/clients.md. The page, the servers and the files have different origins.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -42,7 +42,7 @@ for (const [name, server] of [
       });
     }
 
-    test('binds an upload to its checksum', async () => {
+    test('accepts only bytes that match the checksum of the upload', async () => {
       const { alice } = await pair(server());
       const given = { url: `${server().url}/graphql`, auth: alice.auth };
       const { named, others, these } = await page.evaluate((it) => window.files.storeWithChecksum(it), given);

@@ -1,4 +1,4 @@
-// GraphQL over HTTP, by the audits of the reference implementation.
+// GraphQL over HTTP, tested with the audits of the reference implementation.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -12,7 +12,7 @@ describe('GraphQL over HTTP', () => {
     url = `${node.url}/graphql`;
   });
 
-  // Some of them ask by GET, which a browser could send unasked.
+  // Some audits use GET. The server requires this header for GET, as protection against cross-site requests.
   const fetchFn = (url, init) => fetch(url, { ...init, headers: { ...init?.headers, 'apollo-require-preflight': '1' } });
   for (const audit of serverAudits({ url: () => url, fetchFn })) {
     test(`${audit.id}: ${audit.name}`, async () => {

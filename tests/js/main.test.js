@@ -1,4 +1,4 @@
-// What a chat app does all day, against a server that nobody has configured.
+// The usual operations of a chat app, on a server without configuration.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -11,7 +11,7 @@ before(async () => {
 });
 
 describe('a server with no configuration', { concurrency: true }, () => {
-  test('two people find each other, talk, and see how far the other has read', async () => {
+  test('two users find each other, exchange messages and see read receipts', async () => {
     const [alice, bob] = await Promise.all([Person.register(server, 'ada'), Person.register(server, 'bert')]);
     const { searchUsers } = await alice.ask(`query ($query: String!) { searchUsers(query: $query) { nodes { id } } }`, {
       query: bob.username,
@@ -22,7 +22,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
     for (const { inbox } of listeners) assert.equal((await inbox.next()).__typename, 'CaughtUp');
 
     const conversation = await alice.openConversationWith(bob);
-    assert.equal(await bob.openConversationWith(alice), conversation, 'there is one for the two');
+    assert.equal(await bob.openConversationWith(alice), conversation, 'two users have one direct conversation');
     for (const { inbox } of listeners) {
       const added = await inbox.next();
       assert.equal(added.__typename, 'ConversationAdded');
@@ -36,7 +36,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
       ...bodies('from Bert', 9).map((body) => bob.send(conversation, body)),
     ]);
     const [heardByAlice, heardByBob] = await Promise.all(listeners.map(({ inbox }) => inbox.take(20)));
-    assert.deepEqual(heardByAlice, heardByBob, 'the same events, in the same order, with the same cursors');
+    assert.deepEqual(heardByAlice, heardByBob, 'events, their order and their cursors must be the same');
     const messages = heardByAlice.map((event) => event.message);
     assert.deepEqual(messages.map((message) => message.number), upTo(20));
     assert.deepEqual(messages.slice(0, 2).map((message) => [message.id, message.body, message.sender.id]), [
@@ -53,7 +53,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
     }
   });
 
-  test('who was cut off comes back with a cursor and gets exactly what it missed', async () => {
+  test('a stream resumed from a cursor delivers exactly the missed events', async () => {
     const { alice, bob, conversation } = await pair(server);
     const before = listen(bob, { retryAttempts: 0 });
     assert.equal((await before.inbox.next()).__typename, 'CaughtUp');
@@ -77,7 +77,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
     back.inbox.assertEmpty();
   });
 
-  test('follow() comes back by itself, time and again', async () => {
+  test('follow() reconnects by itself and loses no event', async () => {
     const { alice, bob, conversation } = await pair(server);
     let away;
     const listener = listen(bob, { retryWait: () => away.opened });
@@ -96,7 +96,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
     assertNothingTwice(listener.inbox);
   });
 
-  test('a message that is sent again with its clientId stays one message', async () => {
+  test('a message sent again with the same clientId is stored once', async () => {
     const { alice, bob, conversation } = await pair(server);
     const listener = listen(bob);
     await listener.inbox.next();
@@ -112,20 +112,20 @@ describe('a server with no configuration', { concurrency: true }, () => {
     );
   });
 
-  test('a cursor that is none ends the subscription with BAD_USER_INPUT', async () => {
+  test('an invalid cursor ends the subscription with BAD_USER_INPUT', async () => {
     const alice = await Person.register(server, 'alice');
     const listener = listen(alice, { after: 'yesterday' });
     await assert.rejects(listener.inbox.next(), /BAD_USER_INPUT/);
   });
 
-  test('a third person hears nothing of it', async () => {
+  test('users outside the conversation receive no events of it', async () => {
     const { alice, bob, conversation } = await pair(server);
     const eve = await Person.register(server, 'eve');
     const listener = listen(eve);
     assert.equal((await listener.inbox.next()).__typename, 'CaughtUp');
     await alice.send(conversation, 'between us');
     await assert.rejects(eve.send(conversation, 'me too'), { code: 'NOT_FOUND' });
-    // The log is in order: had Eve been given anything, it would have come before this.
+    // Events are delivered in order, so an event about the message would arrive before this one.
     await bob.openConversationWith(eve);
     assert.equal((await listener.inbox.next()).__typename, 'ConversationAdded');
   });

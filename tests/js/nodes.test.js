@@ -1,4 +1,4 @@
-// Two nodes over one Postgres and one Redis: to clients they are one server.
+// Two nodes with one Postgres and one Redis look like one server to clients.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -13,7 +13,7 @@ before(async () => {
 const on = (node) => ({ url: node.socketUrl });
 
 describe('two nodes', { concurrency: true }, () => {
-  test('listeners on both hear senders of both in one and the same order', async () => {
+  test('subscribers on both nodes receive the same messages in the same order', async () => {
     const [a, b] = nodes;
     const [alice, bob, carol] = await Promise.all([
       Person.register(a, 'alice'),
@@ -39,7 +39,7 @@ describe('two nodes', { concurrency: true }, () => {
     for (const { inbox } of listeners) inbox.assertEmpty();
   });
 
-  test('who left one node resumes through the other and gets exactly what was missed', async () => {
+  test('a stream resumed on another node delivers exactly the missed events', async () => {
     const [a, b] = nodes;
     const { alice, bob, conversation } = await pair(a);
     const first = listen(bob, { ...on(a), retryAttempts: 0 });
@@ -61,7 +61,7 @@ describe('two nodes', { concurrency: true }, () => {
     second.inbox.assertEmpty();
   });
 
-  test('who is cut off again and again amid traffic, each time to the other node, misses nothing', async () => {
+  test('a client that reconnects repeatedly to alternating nodes misses nothing', async () => {
     const { alice, bob, conversation } = await pair(nodes[0]);
     let attempts = 0;
     const listener = listen(bob, { url: () => nodes[attempts++ % 2].socketUrl });
@@ -82,7 +82,7 @@ describe('two nodes', { concurrency: true }, () => {
     assert.ok(attempts >= 10, `${attempts} connections`);
   });
 
-  test('what one node has stored the other reads at once', async () => {
+  test('a message stored by one node is immediately visible on the other', async () => {
     const [a, b] = nodes;
     const { alice, bob, conversation } = await pair(a);
     const sent = await alice.send(conversation, 'just now', { server: a });

@@ -1,4 +1,4 @@
-// The socket word by word, continued: the older subprotocol, fresh tokens, limits, and what must not come.
+// Raw messages of the WebSocket subprotocols, continued: the older subprotocol, fresh tokens and limits.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -37,20 +37,20 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     { type: 'start', id: '1', payload: { query: VERSION } },
     { type: 'connection_terminate' },
   ]) {
-    test(`closes with 4400 at ${JSON.stringify(message)}`, async () => {
+    test(`closes with 4400 on ${JSON.stringify(message)}`, async () => {
       const socket = await RawSocket.init(server);
       socket.send(message);
       await socket.assertCloses(4400, 'Invalid message');
     });
   }
 
-  test('closes with 4401 at complete before the acknowledgement', async () => {
+  test('closes with 4401 on complete before the acknowledgement', async () => {
     const socket = await RawSocket.open(server);
     socket.send({ type: 'complete', id: '1' });
     await socket.assertCloses(4401);
   });
 
-  test('takes members that it does not know, and any order of members', async () => {
+  test('ignores unknown members and accepts members in any order', async () => {
     const socket = await RawSocket.init(server);
     socket.send(`{"payload": {"trace": 1, "query": "${VERSION}", "variables": null}, "more": [], "id": "1", "type": "subscribe"}`);
     assert.equal((await socket.next()).type, 'next');
@@ -58,7 +58,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('runs the operation that operationName names', async () => {
+  test('executes the operation selected by operationName', async () => {
     const socket = await RawSocket.init(server);
     const query = 'query A { a: __typename } query B { b: __typename }';
     socket.send({ type: 'subscribe', id: '1', payload: { query, operationName: 'B' } });
@@ -69,7 +69,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('does not echo complete, and sends nothing after it', async () => {
+  test('does not echo complete, and sends nothing after it for the operation', async () => {
     const { alice, bob, conversation } = await pair(server);
     const socket = await RawSocket.init(server, bob.token);
     socket.subscribe('1', INBOX);
@@ -78,13 +78,13 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.send({ type: 'complete', id: '1' });
     socket.send({ type: 'complete', id: 'never there' });
     await alice.send(conversation, 'unheard');
-    // What comes next is the answer to this.
+    // The next message must be the answer to this ping.
     socket.send({ type: 'ping', payload: { last: true } });
     assert.deepEqual(await socket.next(), { type: 'pong', payload: { last: true } });
     socket.close();
   });
 
-  test('runs a document that it knows by its hash', async () => {
+  test('executes a known document by its hash', async () => {
     const socket = await RawSocket.init(server);
     const query = `query ByHash { serverInfo { maxPageSize } }`;
     const sha256Hash = createHash('sha256').update(query).digest('hex');
@@ -101,7 +101,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('takes the token from the headers of the upgrade where the payload has none', async () => {
+  test('uses the token in the headers of the upgrade if the payload has none', async () => {
     const alice = await Person.register(server, 'alice');
     const socket = await RawSocket.open(server, { headers: bearer(alice) });
     socket.send({ type: 'connection_init' });
@@ -111,7 +111,7 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('takes a fresh token of the same session in a ping, and closes with 4403 at any other', async () => {
+  test('accepts a fresh token of the same session in a ping, and closes with 4403 for another session', async () => {
     const [alice, bob] = [await Person.register(server, 'alice'), await Person.register(server, 'bob')];
     const socket = await RawSocket.init(server, alice.token);
     await alice.refresh();
@@ -125,13 +125,13 @@ describe('graphql-transport-ws', { concurrency: true }, () => {
 describe('the limits of a socket', { concurrency: true }, () => {
   const refused = ({ type, id, payload }) => [type, id, payload[0].extensions.code, payload[0].extensions.limit];
 
-  test('a message that is too big closes with 1009', async () => {
+  test('a message above the size limit closes with 1009', async () => {
     const socket = await RawSocket.init(strict);
     socket.subscribe('1', `${VERSION} # ${'x'.repeat(3000)}`);
     await socket.assertCloses(1009, 'Message too big');
   });
 
-  test('one operation too many is refused, and the others go on', async () => {
+  test('an operation above the limit is rejected, and the others continue', async () => {
     const alice = await Person.register(strict, 'alice');
     const socket = await RawSocket.init(strict, alice.token);
     for (const id of ['1', '2']) {
@@ -144,9 +144,9 @@ describe('the limits of a socket', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('operations that come too fast are refused, and told when to come again', async () => {
+  test('operations above the rate are rejected with retryAfter', async () => {
     const socket = await RawSocket.init(strict);
-    // One second's worth passes at once, and then one each quarter of a second.
+    // The rate allows a burst of four operations, and then one every 250 ms.
     let id = 0;
     let answer;
     do {
@@ -161,7 +161,7 @@ describe('the limits of a socket', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('one socket of a user too many closes with 4410', async () => {
+  test('a socket above the limit per user closes with 4410', async () => {
     const bob = await Person.register(strict, 'bob');
     const first = await RawSocket.init(strict, bob.token);
     const second = await RawSocket.open(strict);
@@ -185,7 +185,7 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     return socket;
   }
 
-  test('runs start to its complete', async () => {
+  test('executes start and sends data and complete', async () => {
     const socket = await acknowledged();
     socket.send({ type: 'start', id: '1', payload: { query: '{ __typename }' } });
     assert.deepEqual(await socket.next(), { type: 'data', id: '1', payload: { data: { __typename: 'Query' } } });
@@ -193,7 +193,7 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('tells an error as one object', async () => {
+  test('sends an error as one object', async () => {
     const socket = await acknowledged();
     socket.send({ type: 'start', id: '1', payload: { query: '{ nonsense }' } });
     const { type, id, payload } = await socket.next();
@@ -201,7 +201,7 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('stops at stop', async () => {
+  test('stops an operation on stop', async () => {
     const { alice, bob, conversation } = await pair(server);
     const socket = await acknowledged(bob);
     socket.send({ type: 'start', id: '1', payload: { query: INBOX } });
@@ -213,20 +213,20 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('says connection_error before it closes with 4403', async () => {
+  test('sends connection_error before it closes with 4403', async () => {
     const socket = await init({ Authorization: 'Bearer nonsense' });
     assert.deepEqual(await socket.next(), { type: 'connection_error', payload: { message: 'Forbidden' } });
     await socket.assertCloses(4403);
   });
 
-  test('ends at connection_terminate', async () => {
+  test('closes on connection_terminate', async () => {
     const socket = await acknowledged();
     socket.send({ type: 'connection_terminate' });
     await socket.closed;
   });
 
   for (const type of ['subscribe', 'ping', 'complete']) {
-    test(`does not know ${type}`, async () => {
+    test(`closes with 4400 on ${type}, which is not part of it`, async () => {
       const socket = await acknowledged();
       socket.send({ type, id: '1', payload: { query: VERSION } });
       await socket.assertCloses(4400);
@@ -237,7 +237,7 @@ describe('the older graphql-ws', { concurrency: true }, () => {
     ['graphql-ws', 'graphql-transport-ws'],
     ['graphql-transport-ws', 'graphql-ws'],
   ]) {
-    test(`is spoken where it is chosen from ${protocols}`, async () => {
+    test(`is used only if the server chooses it from ${protocols}`, async () => {
       const socket = await RawSocket.open(server, { protocols });
       const older = socket.socket.protocol === 'graphql-ws';
       socket.send({ type: 'connection_init' });

@@ -1,4 +1,4 @@
-// graphql-transport-ws, word by word. Source: PROTOCOL.md of the npm package graphql-ws.
+// Raw messages of graphql-transport-ws. PROTOCOL.md of the npm package graphql-ws specifies it.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -26,7 +26,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
     await socket.assertCloses(4401, 'Unauthorized');
   });
 
-  test('no connection_init in time closes with 4408, whatever else is sent', async () => {
+  test('a missing connection_init closes with 4408 despite other messages', async () => {
     const begin = Date.now();
     const [silent, talking] = [await RawSocket.open(impatient), await RawSocket.open(impatient)];
     await talking.assertAlive();
@@ -36,9 +36,9 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
   });
 
   for (const [what, value] of [
-    ['a token that is none', 'Bearer nonsense'],
-    ['another scheme', 'Basic YWxpY2U6c2VjcmV0'],
-    ['no string', 42],
+    ['an invalid token', 'Bearer nonsense'],
+    ['a scheme other than Bearer', 'Basic YWxpY2U6c2VjcmV0'],
+    ['a number', 42],
   ]) {
     test(`${what} as Authorization closes with 4403`, async () => {
       const socket = await RawSocket.open(server);
@@ -47,7 +47,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
     });
   }
 
-  test('a token with another signature closes with 4403', async () => {
+  test('a token with a wrong signature closes with 4403', async () => {
     const { token } = await Person.register(server, 'mallory');
     const [head, claims, signature] = token.split('.');
     const forged = [head, claims, signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))].join('.');
@@ -61,11 +61,11 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
     await socket.assertCloses(4406, 'Subprotocol not acceptable');
   });
 
-  test('one with only an unknown subprotocol closes with 4406', async () => {
+  test('a socket with only an unknown subprotocol closes with 4406', async () => {
     assert.deepEqual(await closeAfterUpgrade('nonsense'), { protocol: undefined, code: 4406 });
   });
 
-  test('the one that it knows is chosen from several', async () => {
+  test('the known subprotocol is chosen from several', async () => {
     const socket = await RawSocket.open(server, { protocols: ['nonsense', 'graphql-transport-ws'] });
     assert.equal(socket.socket.protocol, 'graphql-transport-ws');
     socket.close();
@@ -73,7 +73,7 @@ describe('before the connection is acknowledged', { concurrency: true }, () => {
 });
 
 describe('an acknowledged connection', { concurrency: true }, () => {
-  test('closes with 4429 at a second connection_init', async () => {
+  test('closes with 4429 on a second connection_init', async () => {
     const socket = await RawSocket.init(server);
     socket.send({ type: 'connection_init' });
     await socket.assertCloses(4429, 'Too many initialisation requests');
@@ -97,20 +97,20 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     { type: 'subscribe', id: '1', payload: { query: VERSION, variables: [] } },
     { type: 'subscribe', id: '1', payload: { query: VERSION, operationName: 1 } },
   ]) {
-    test(`closes with 4400 at ${JSON.stringify(message)}`, async () => {
+    test(`closes with 4400 on ${JSON.stringify(message)}`, async () => {
       const socket = await RawSocket.init(server);
       socket.send(message);
       await socket.assertCloses(4400);
     });
   }
 
-  test('closes with 4400 at a binary message', async () => {
+  test('closes with 4400 on a binary message', async () => {
     const socket = await RawSocket.init(server);
     socket.socket.send(Buffer.from('{"type":"ping"}'));
     await socket.assertCloses(4400);
   });
 
-  test('closes with 4409 at the id of an operation that runs, and takes that of one that has ended', async () => {
+  test('closes with 4409 on the id of a running operation, and accepts the id of an ended one', async () => {
     const { alice, bob, conversation } = await pair(server);
     const socket = await RawSocket.init(server, bob.token);
     socket.subscribe('a', VERSION);
@@ -130,14 +130,14 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     await socket.assertCloses(4409, 'Subscriber for a already exists');
   });
 
-  test('gets its close code across to a client that goes on talking', async () => {
+  test('delivers its close code to a client that keeps sending', async () => {
     const socket = await RawSocket.init(server);
     socket.send({ type: 'connection_init' });
     for (let i = 0; i < 200; i += 1) socket.send({ type: 'pong', payload: { filler: 'x'.repeat(1000) } });
     await socket.assertCloses(4429);
   });
 
-  test('answers a ping with its payload, before the acknowledgement too, and takes any pong', async () => {
+  test('answers a ping with its payload, also before the acknowledgement, and accepts any pong', async () => {
     const socket = await RawSocket.open(server);
     const payload = { at: 1, nested: { list: [null, 'ü'] } };
     socket.send({ type: 'ping', payload });
@@ -150,17 +150,17 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('is pinged, kept while it answers, and dropped once it does not', async () => {
+  test('gets pings, and is closed only if it does not answer them', async () => {
     const [answering, silent] = [await RawSocket.init(impatient), await RawSocket.init(impatient)];
     answering.socket.on('message', (data) => JSON.parse(data).type === 'ping' && answering.send({ type: 'pong' }));
     assert.deepEqual(await answering.next(), { type: 'ping' });
     const { code } = await inTime(silent.closed, 'the end of a silent client');
-    assert.equal(code, 1006, 'there is nobody to say goodbye to');
+    assert.equal(code, 1006, 'the server must not wait for a close handshake');
     await answering.assertAlive();
     answering.close();
   });
 
-  test('runs queries and mutations too', async () => {
+  test('executes queries and mutations', async () => {
     const { alice, bob, conversation } = await pair(server);
     const socket = await RawSocket.init(server, alice.token);
     socket.subscribe('query', 'query ($id: ID!) { user(by: {id: $id}) { username } }', { id: bob.id });
@@ -182,7 +182,7 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     socket.close();
   });
 
-  test('tells of an operation that cannot run by an error message, and lives on', async () => {
+  test('sends an error message for an operation that cannot start, and stays open', async () => {
     const socket = await RawSocket.init(server);
     for (const [query, code] of [
       ['{ serverInfo {', 'GRAPHQL_PARSE_FAILED'],
@@ -195,14 +195,14 @@ describe('an acknowledged connection', { concurrency: true }, () => {
       assert.deepEqual([type, id], ['error', '1'], query);
       assert.deepEqual(payload.map((error) => error.extensions.code), [code], query);
     }
-    // The same id again: each error has ended its operation.
+    // The id can be reused, because each error has ended its operation.
     socket.subscribe('1', VERSION);
     assert.match((await socket.next()).payload.data.serverInfo.version, /^\d+\.\d+\.\d+/);
     assert.deepEqual(await socket.next(), { type: 'complete', id: '1' });
     socket.close();
   });
 
-  test('serves many operations at once, each by its id', async () => {
+  test('runs several operations concurrently, identified by their ids', async () => {
     const { alice, bob, conversation } = await pair(server);
     const socket = await RawSocket.init(server, bob.token);
     const ids = ['a', 'b', 'c'];
@@ -224,7 +224,10 @@ describe('an acknowledged connection', { concurrency: true }, () => {
   });
 });
 
-/** By hand, for `ws` gives up where the server chooses no subprotocol: what the first frame after the upgrade says. */
+/**
+ * Upgrades a plain HTTP request and returns the subprotocol and the close code in the first frame. The package `ws`
+ * cannot be used, because it disconnects if the server chooses no subprotocol.
+ */
 async function closeAfterUpgrade(protocol) {
   const upgrade = request(`${server.url}/graphql`, {
     headers: {
@@ -240,6 +243,6 @@ async function closeAfterUpgrade(protocol) {
   // RFC 6455, section 5.2: two bytes of header, then the code.
   while (frame.length < 4) frame = Buffer.concat([frame, ...(await inTime(once(socket, 'data'), 'the close frame'))]);
   socket.destroy();
-  assert.equal(frame[0], 0x88, 'a close frame');
+  assert.equal(frame[0], 0x88, 'the first frame must be a close frame');
   return { protocol: response.headers['sec-websocket-protocol'], code: frame.readUInt16BE(2) };
 }

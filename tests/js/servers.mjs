@@ -1,4 +1,4 @@
-// The server's side: the built binary as a child process, its directory, its database.
+// Starts the built binary as a child process, with its directory and database.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -14,7 +14,7 @@ import { inTime } from './support.mjs';
 
 const run = promisify(execFile);
 
-/** A first start makes a database cluster. */
+/** How long a start may take. The first start creates a database cluster. */
 const START_MS = 60_000;
 const STOP_MS = 30_000;
 
@@ -22,18 +22,18 @@ const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'par
 export const BINARY =
   process.env.PARLANCE_BIN || join(process.env.CARGO_TARGET_DIR || join(cache, 'target'), 'debug', 'parlance');
 
-/** Hashes as cheap as the settings allow, and no wait for load balancers that are not there. */
+/** The cheapest password hashes that the settings allow, and no DRAIN_DELAY, because there are no load balancers. */
 const QUICK = { PASSWORD_MEMORY_KIB: '19456', PASSWORD_PASSES: '2', DRAIN_DELAY: '0' };
 
-/** A server that was told nothing but its port: it runs in a new directory, with its own Postgres. */
+/** Starts a server with default settings in a new directory. It runs its own Postgres. */
 export async function startUnconfigured(env = {}) {
   return startServer({ dir: await freshDirectory(), env });
 }
 
-/** Nodes over one new database and Redis, each with its further settings. */
+/** Starts one node for each object of settings. All nodes share a new database, Redis and the JWT secret. */
 export async function startNodes(...settings) {
   const missing = ['TEST_DATABASE_URL', 'TEST_REDIS_URL'].filter((name) => !process.env[name]);
-  assert.deepEqual(missing, [], 'these come from scripts/services, which `npm test` calls');
+  assert.deepEqual(missing, [], 'scripts/services, which `npm test` calls, sets these variables');
   const name = `parlance_js_${process.pid}_${databases.size}`;
   databases.add(name);
   const shared = {
@@ -54,7 +54,7 @@ export async function startServer({ dir, env = {}, port }) {
   return server;
 }
 
-/** One server at one address, which can be stopped and started again. */
+/** A server that can be stopped and started again at the same address. */
 export class Server {
   constructor(dir, env, port) {
     Object.assign(this, { dir, env, port });
@@ -76,14 +76,14 @@ export class Server {
     );
   }
 
-  /** Sends SIGTERM and asserts that the server leaves in order. */
+  /** Sends SIGTERM and asserts that the server exits with code 0. */
   async stop() {
     this.signal('SIGTERM');
     const { code } = await inTime(this.child.exited, 'the server to end after SIGTERM', STOP_MS);
     assert.equal(code, 0, this.child.stderr.join('\n'));
   }
 
-  /** It gets no chance to do anything. */
+  /** Sends SIGKILL. */
   async kill() {
     this.signal('SIGKILL');
     await inTime(this.child.exited, 'the server to end after SIGKILL');
@@ -93,7 +93,7 @@ export class Server {
     this.child.process.kill(name);
   }
 
-  /** What its log has that wakes an operator up. */
+  /** Lines of the log that contain errors or panics. */
   get errors() {
     return this.child?.stderr.filter((line) => /panicked|ERROR/.test(line)) ?? [];
   }
@@ -102,7 +102,7 @@ export class Server {
     return Boolean(this.child) && !this.child.ended;
   }
 
-  /** The pid in the private Postgres's own file, where it runs. */
+  /** The pid in the pid file of the private Postgres, or undefined if it does not run. */
   async postgresPid() {
     const file = await readFile(join(this.dir, '.parlance', 'postgres', 'postmaster.pid'), 'utf8').catch(() => '');
     return Number(file.split('\n')[0]) || undefined;
@@ -110,8 +110,8 @@ export class Server {
 }
 
 /**
- * Starts the binary in a directory, with these settings and none of the caller's.
- * `exited` tells code and signal once all output has been read.
+ * Starts the binary in a directory, with these settings and without those of the environment.
+ * `exited` resolves to the exit code and signal after all output is read.
  */
 export function launch(args, { dir, env = {} }) {
   const { PATH, HOME, TMPDIR, LANG } = process.env;
@@ -124,7 +124,7 @@ export function launch(args, { dir, env = {} }) {
   const launched = { process: child, ended: false, stdout: [], stderr: [] };
   const readers = { stdout: createInterface(child.stdout), stderr: createInterface(child.stderr) };
   for (const [name, reader] of Object.entries(readers)) reader.on('line', (line) => launched[name].push(line));
-  /** Resolves once a line of the output fits. */
+  /** Resolves when a line of stdout matches. */
   launched.seen = (pattern) =>
     new Promise((resolve) => {
       const look = (line) => pattern.test(line) && resolve();
@@ -141,8 +141,8 @@ export function launch(args, { dir, env = {} }) {
 let lastPort = 20_000 + ((process.pid * 16) % 12_000);
 
 /**
- * Below the ports that systems hand out by themselves, so that a server that is down for a moment
- * finds its port free again; test files, which are processes of their own, start at different ones.
+ * Returns a free port below the ephemeral ports of the system, so that no other program takes the port of a server that
+ * restarts. Each test file is a process and starts at a different port.
  */
 export async function freePort() {
   for (;;) {
@@ -162,7 +162,7 @@ export async function freePort() {
 export async function freshDirectory() {
   const dir = await mkdtemp(join(tmpdir(), 'parlance-js-'));
   directories.add(dir);
-  // Where the tests run as root, Postgres runs as somebody else, who must be able to come in.
+  // If the tests run as root, Postgres runs as another user, who needs access to the directory.
   await chmod(dir, 0o755);
   return dir;
 }
@@ -183,7 +183,7 @@ const servers = new Set();
 const directories = new Set();
 const databases = new Set();
 
-/** Ends what the tests have started; a server that does not end well fails the file. */
+/** Stops all servers and deletes databases and directories. Fails if a server does not stop or has logged errors. */
 after(async () => {
   const problems = [];
   const attempt = (work) => work.catch((error) => problems.push(error));
@@ -210,6 +210,6 @@ function endAtOnce(server, postgresPid) {
   }
 }
 
-/** Where the runner ends this file before its time; a server then stops its Postgres too. */
+/** The test runner may end this file without calling `after`. On SIGTERM a server also stops its Postgres. */
 process.on('exit', () => servers.forEach((server) => server.running && server.signal('SIGTERM')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));

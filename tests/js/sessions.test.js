@@ -1,4 +1,4 @@
-// The end of a session is the end of its sockets, wherever they are.
+// When a session ends, its sockets on all nodes close.
 
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
@@ -16,7 +16,7 @@ before(async () => {
   ]);
 });
 
-/** Two devices of one account, each with a socket on every node. */
+/** Signs in two devices of one account. Each device has a socket on every node. */
 async function twoDevices() {
   const phone = await Person.register(nodes[0], 'phone');
   const laptop = await phone.onAnotherDevice(nodes[1]);
@@ -49,7 +49,7 @@ async function assertLoggedIn(device, sockets) {
 }
 
 describe('sessions', { concurrency: true }, () => {
-  test('a revoked session closes with 4403 on every node, and no other does', async () => {
+  test('revoking a session closes its sockets on every node with 4403, and no others', async () => {
     const { phone, laptop, onPhone, onLaptop } = await twoDevices();
     const { viewer } = await phone.ask('{ viewer { sessions { id viewerIsCurrent } } }');
     assert.deepEqual(
@@ -63,14 +63,14 @@ describe('sessions', { concurrency: true }, () => {
     await assertLoggedIn(phone, onPhone);
   });
 
-  test('so does one that logs out', async () => {
+  test('logging out closes the sockets of the session on every node with 4403', async () => {
     const { phone, laptop, onPhone, onLaptop } = await twoDevices();
     await laptop.ask('mutation { logout { sessionId } }');
     await assertLoggedOut(laptop, onLaptop);
     await assertLoggedIn(phone, onPhone);
   });
 
-  test('so do all others where the password is changed', async () => {
+  test('changing the password closes the sockets of all other sessions with 4403', async () => {
     const { phone, laptop, onPhone, onLaptop } = await twoDevices();
     await laptop.ask(`mutation ($input: ChangePasswordInput!) { changePassword(input: $input) { viewer { id } } }`, {
       input: { currentPassword: PASSWORD, newPassword: 'nine loud gulls at dawn' },
@@ -88,7 +88,7 @@ describe('sessions', { concurrency: true }, () => {
     await assert.rejects(alice.ask('{ viewer { id } }'), { code: 'UNAUTHENTICATED' });
   });
 
-  test('follow() with a token that it refreshes goes on beyond the first one', async () => {
+  test('follow() with refreshed tokens continues after the first token expires', async () => {
     const { alice, bob, conversation } = await pair(shortLived);
     let first = true;
     const token = async () => {

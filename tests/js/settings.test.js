@@ -1,4 +1,4 @@
-// A wrong setting stops the start, and one line tells what to do about it.
+// A server with an invalid setting does not start, and prints one line that says how to fix it.
 
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
@@ -12,18 +12,18 @@ before(async () => {
   [server] = await startNodes({ LOG_FORMAT: 'json' });
 });
 
-/** Starts a server that must refuse to; returns the line that says why. */
+/** Starts a server that must fail because of a setting. Returns the line that it prints. */
 async function refusal({ env, args = [], dir }) {
   const child = launch(['serve', ...args], { dir: dir ?? (await freshDirectory()), env });
   const { code } = await inTime(child.exited, 'the exit');
   const output = child.stderr.join('\n');
   assert.equal(code, 2, output);
-  assert.equal(child.stderr.length, 1, `one line, not\n${output}`);
+  assert.equal(child.stderr.length, 1, `expected one line, but got\n${output}`);
   assert.deepEqual(child.stdout, []);
   return child.stderr[0];
 }
 
-describe('a wrong setting', { concurrency: 2 }, () => {
+describe('an invalid setting', { concurrency: 2 }, () => {
   for (const [name, value, ...allowed] of [
     ['LISTEN_ADDR', 'nonsense', 'IP:PORT'],
     ['LISTEN_ADDR', '127.0.0.1:99999', 'IP:PORT'],
@@ -42,7 +42,7 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     ['STUN_URLS', 'stun.example.org', 'stun:'],
     ['TURN_URLS', 'turn://turn.example.org', 'turn:'],
   ]) {
-    test(`${name}=${value}`, async () => {
+    test(`${name}=${value} is reported with the allowed values`, async () => {
       const line = await refusal({ env: { [name]: value } });
       for (const part of [name, `"${value}"`, ...allowed]) assert.ok(line.includes(part), `${part} in ${line}`);
     });
@@ -53,7 +53,7 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     ['DATABASE_URL', 'mysql://chat:hunter2@127.0.0.1/chat', 'postgres://'],
     ['REDIS_URL', 'http://:hunter2@127.0.0.1', 'redis://'],
   ]) {
-    test(`${name}, whose value stays secret`, async () => {
+    test(`${name} is reported without its secret value`, async () => {
       const flag = `--${name.toLowerCase().replaceAll('_', '-')}=${value}`;
       for (const line of [await refusal({ env: { [name]: value } }), await refusal({ args: [flag] })]) {
         for (const part of [name, allowed]) assert.ok(line.includes(part), `${part} in ${line}`);
@@ -62,24 +62,24 @@ describe('a wrong setting', { concurrency: 2 }, () => {
     });
   }
 
-  test('in .env, or as a flag that wins over it', async () => {
+  test('is reported from .env, and from a flag that overrides it', async () => {
     const dir = await freshDirectory();
     await writeFile(join(dir, '.env'), 'DATABASE_POOL_SIZE=0\n');
     assert.match(await refusal({ dir }), /DATABASE_POOL_SIZE.*"0"/);
     assert.match(await refusal({ dir, args: ['--database-pool-size=1001'] }), /DATABASE_POOL_SIZE.*"1001"/);
   });
 
-  test('is not one that is merely empty', async () => {
+  test('is not reported if it is only empty', async () => {
     const env = { DATABASE_URL: '', DATABASE_POOL_SIZE: '', LOG_FORMAT: 'xml' };
     assert.match(await refusal({ env }), /LOG_FORMAT/);
   });
 
-  test('is one that another setting needs and that is not there', async () => {
+  test('is reported if another setting requires it and it is missing', async () => {
     const line = await refusal({ env: { TURN_URLS: 'turn:turn.example.org' } });
     assert.match(line, /TURN_SECRET must be set too/);
   });
 
-  test('is a database that a command beside the server has not been told of', async () => {
+  test('is a missing DATABASE_URL for commands other than serve', async () => {
     for (const [args, code, message] of [
       [['migrate'], 2, /^DATABASE_URL must be set$/],
       [['seed'], 1, /DATABASE_URL must be set, or DATA_DIR be the directory of a server/],
@@ -93,8 +93,8 @@ describe('a wrong setting', { concurrency: 2 }, () => {
   });
 });
 
-describe('a start that the settings allow', { concurrency: 2 }, () => {
-  test('fails where the address is taken, and names it', async () => {
+describe('a start with valid settings', { concurrency: 2 }, () => {
+  test('fails if the address is in use, and names it', async () => {
     const { exited, stderr } = launch(['serve'], {
       dir: await freshDirectory(),
       env: { LISTEN_ADDR: `127.0.0.1:${server.port}` },
@@ -105,7 +105,7 @@ describe('a start that the settings allow', { concurrency: 2 }, () => {
     assert.ok(stderr[0].includes(`LISTEN_ADDR (127.0.0.1:${server.port})`), stderr[0]);
   });
 
-  test('fails where the database lacks its schema, and says what to do', async () => {
+  test('fails if the database is not migrated, and names the command', async () => {
     const env = { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL: process.env.TEST_DATABASE_URL };
     const { exited, stderr } = launch(['serve'], { dir: await freshDirectory(), env });
     const { code } = await inTime(exited, 'the exit');
@@ -114,12 +114,12 @@ describe('a start that the settings allow', { concurrency: 2 }, () => {
   });
 
   for (const [what, content, reason] of [
-    ['there is none', undefined, /cannot be read/],
-    ['it is no JSON', 'nonsense', /is not JSON/],
-    ['it has another form', '{"a": 1}', /is neither/],
-    ['it is empty', '{}', /has no documents/],
+    ['does not exist', undefined, /cannot be read/],
+    ['is not JSON', 'nonsense', /is not JSON/],
+    ['has an unknown format', '{"a": 1}', /is neither/],
+    ['has no documents', '{}', /has no documents/],
   ]) {
-    test(`fails where PERSISTED_MANIFEST names a file and ${what}`, async () => {
+    test(`fails if the file of PERSISTED_MANIFEST ${what}`, async () => {
       const dir = await freshDirectory();
       const file = join(dir, 'manifest.json');
       if (content) await writeFile(file, content);
@@ -134,7 +134,7 @@ describe('a start that the settings allow', { concurrency: 2 }, () => {
     });
   }
 
-  test('logs lines of JSON with LOG_FORMAT=json, and text without colours where nobody watches', async () => {
+  test('logs JSON with LOG_FORMAT=json, and otherwise text, without colors if stderr is not a terminal', async () => {
     const text = new Server(server.dir, { ...server.env, LOG_FORMAT: 'text' }, server.port);
     await server.stop();
     await text.start();

@@ -1,4 +1,4 @@
-// The client's side: asking, following the inbox, and waiting with a deadline.
+// Helpers for clients: requests, inbox subscriptions, raw sockets, and waiting with a timeout.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -8,9 +8,9 @@ import { setTimeout as later } from 'node:timers/promises';
 import { createClient, GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import WebSocket from 'ws';
 
-/** Long enough for a machine that has much else to do: only what never comes takes so long. */
+/** How long a test waits for something before it fails. Long enough for a machine under load. */
 const PATIENCE_MS = 30_000;
-/** Between two attempts of a client whose server is away; a real app takes graphql-ws' default, which grows. */
+/** Pause between two connection attempts. A real app should use the default of graphql-ws, which is exponential. */
 const BACKOFF_MS = 50;
 export const PASSWORD = 'seven quiet herons at dusk';
 
@@ -29,11 +29,11 @@ export const INBOX = `
   }`;
 
 /**
- * Follows the viewer's inbox through every break: graphql-ws connects again by itself, and each time
- * the subscription starts after the last event that `onEvent` has seen. For a web app to copy.
+ * Follows the viewer's inbox across reconnects: graphql-ws reconnects by itself, and each time the subscription resumes
+ * after the last event passed to `onEvent`. A web app can copy this function.
  *
- * `url` is an address, or a function that picks one for each attempt; `token` returns an access token
- * that is good now; `options` are graphql-ws' own.
+ * `url` is an address, or a function that returns one for each attempt. `token` returns a valid access token. `options`
+ * are passed to graphql-ws.
  */
 export function follow({ url, token, after = null, onEvent, onEnd = () => {}, options = {} }) {
   let cursor = after;
@@ -41,12 +41,12 @@ export function follow({ url, token, after = null, onEvent, onEnd = () => {}, op
     url,
     connectionParams: async () => ({ Authorization: `Bearer ${await token()}` }),
     retryAttempts: Infinity,
-    // By itself graphql-ws tries again after a close, but not after the bare error of a refused connection.
+    // By default graphql-ws retries after a close, but not after a refused connection.
     shouldRetry: () => true,
     ...options,
   });
   const variables = {
-    // graphql-ws writes the variables anew for each connection, and so reads this anew.
+    // graphql-ws serializes the variables for each connection, and then reads the current cursor.
     get after() {
       return cursor;
     },
@@ -63,11 +63,11 @@ export function follow({ url, token, after = null, onEvent, onEnd = () => {}, op
       complete: onEnd,
     },
   );
-  // Where there is no connection yet, there is none to close.
+  // Disposing fails if the connection was never opened, which is fine.
   return { cursor: () => cursor, stop: () => client.dispose().catch(() => {}) };
 }
 
-/** `follow`, with the events kept for a test to wait for, and the socket at hand to be cut. */
+/** Calls `follow` and records its events, so that a test can wait for them. The connection can be cut. */
 export function listen(person, { url = person.server.socketUrl, token = () => person.token, after, ...options } = {}) {
   const inbox = new Mailbox(`${person.username}'s inbox`);
   const closes = new Mailbox(`the closes of ${person.username}'s socket`);
@@ -93,7 +93,7 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
     ...following,
     inbox,
     closes,
-    /** The network is gone: no close frame, no goodbye. Resolves once the client knows. */
+    /** Cuts the connection without a close frame. Resolves when the client notices. */
     async cut() {
       const closed = once(socket, 'close');
       socket.terminate();
@@ -102,11 +102,11 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
   };
 }
 
-/** Clients that would try for ever. */
+/** Clients that would otherwise reconnect without end. */
 const listeners = [];
 afterAll(() => Promise.all(listeners.map(({ stop }) => stop())));
 
-/** What comes in, in order, for a test that waits for it. */
+/** A queue of received items that a test can wait for. */
 export class Mailbox {
   #read = 0;
   #ended = false;
@@ -122,7 +122,7 @@ export class Mailbox {
     this.#wake();
   }
 
-  /** Nothing more will come, for this reason. */
+  /** Ends the queue. Waiting for further items fails with this reason. */
   end(reason = 'it was completed') {
     this.#ended = reason;
     this.#wake();
@@ -136,7 +136,7 @@ export class Mailbox {
     return this.all[this.#read++];
   }
 
-  /** Everything unread up to the first item that matches, and that one. */
+  /** Returns all unread items up to and including the first one that matches. */
   async until(matches) {
     const items = [];
     do {
@@ -155,7 +155,7 @@ export class Mailbox {
     return this.all.filter((event) => event.__typename === 'MessageAdded').map((event) => event.message);
   }
 
-  /** Asserts that nothing is there that nobody has asked for. */
+  /** Asserts that there are no unread items. */
   assertEmpty() {
     assert.deepEqual(this.all.slice(this.#read), []);
   }
@@ -164,7 +164,7 @@ export class Mailbox {
 export async function inTime(promise, what, patience = PATIENCE_MS) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not within ${patience} ms`)), patience);
+    timer = setTimeout(() => reject(new Error(`timeout after ${patience} ms: ${what}`)), patience);
   });
   try {
     return await Promise.race([promise, late]);
@@ -173,14 +173,14 @@ export async function inTime(promise, what, patience = PATIENCE_MS) {
   }
 }
 
-/** A promise and what resolves it. */
+/** A promise, and the function that resolves it. */
 export function gate() {
   let open;
   const opened = new Promise((resolve) => (open = resolve));
   return { opened, open };
 }
 
-/** A GraphQL request over HTTP. Throws an Error with `code` where the answer has errors. */
+/** Sends a GraphQL request over HTTP. Throws an Error with `code` if the response has errors. */
 export async function ask(server, query, variables = {}, token) {
   const headers = { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) };
   const request = fetch(`${server.url}/graphql`, {
@@ -196,7 +196,7 @@ export async function ask(server, query, variables = {}, token) {
 
 const SIGNED_IN = `accessToken accessTokenExpiresAt refreshToken session { id } viewer { user { id username } }`;
 
-/** An account, signed in on one device, that talks to one server unless told otherwise. */
+/** An account that is signed in on one device. Its requests go to `server` by default. */
 export class Person {
   static async register(server, name) {
     const username = `${name}_${randomBytes(6).toString('hex')}`;
@@ -223,7 +223,7 @@ export class Person {
     return ask(server, query, variables, this.token);
   }
 
-  /** The same account on another device. */
+  /** Signs in to the same account on another device. */
   async onAnotherDevice(server = this.server) {
     const { login } = await ask(server, `mutation ($input: LoginInput!) { login(input: $input) { ${SIGNED_IN} } }`, {
       input: { identifier: this.username, password: PASSWORD },
@@ -259,7 +259,7 @@ export class Person {
     return sendMessage.message;
   }
 
-  /** One after the other, so that their order is known. */
+  /** Sends messages one after another, so that their order is known. */
   async sendAll(conversationId, bodies, options) {
     const sent = [];
     for (const body of bodies) sent.push(await this.send(conversationId, body, options));
@@ -273,13 +273,13 @@ export class Person {
   }
 }
 
-/** Two new accounts and their direct conversation. */
+/** Registers two accounts and opens their direct conversation. */
 export async function pair(server) {
   const [alice, bob] = await Promise.all([Person.register(server, 'alice'), Person.register(server, 'bob')]);
   return { alice, bob, conversation: await alice.openConversationWith(bob) };
 }
 
-/** A socket that speaks the protocol word by word. */
+/** A socket that sends and receives raw protocol messages. */
 export class RawSocket {
   static async open(server, { protocols = GRAPHQL_TRANSPORT_WS_PROTOCOL, headers } = {}) {
     const raw = new RawSocket(new WebSocket(server.socketUrl, protocols, { headers }));
@@ -287,7 +287,7 @@ export class RawSocket {
     return raw;
   }
 
-  /** With the connection acknowledged. */
+  /** Opens a socket, sends connection_init and waits for connection_ack. */
   static async init(server, token) {
     const raw = await RawSocket.open(server);
     raw.send({ type: 'connection_init', payload: token && { Authorization: `Bearer ${token}` } });
@@ -326,7 +326,7 @@ export class RawSocket {
     assert.deepEqual(closed, { code, reason: reason ?? closed.reason });
   }
 
-  /** Shows that the socket is open and served. */
+  /** Asserts that the server answers a ping on the socket. */
   async assertAlive() {
     const payload = { here: randomBytes(4).toString('hex') };
     this.send({ type: 'ping', payload });
@@ -334,14 +334,14 @@ export class RawSocket {
   }
 }
 
-/** `n` bodies that tell where they come from. */
+/** `n` message bodies that start with `prefix`. */
 export const bodies = (prefix, n) => Array.from({ length: n }, (_, i) => `${prefix} ${i + 1}`);
 
 /** 1, 2, 3, … */
 export const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
 
-/** Asserts that no durable event came twice: an event's cursor is its own. */
+/** Asserts that no durable event was delivered twice. Each event has a unique cursor. */
 export function assertNothingTwice(inbox) {
   const cursors = inbox.all.filter((event) => event.__typename !== 'CaughtUp').map((event) => event.cursor);
-  assert.equal(new Set(cursors).size, cursors.length, 'an event came twice');
+  assert.equal(new Set(cursors).size, cursors.length, 'an event was delivered twice');
 }

@@ -1,4 +1,4 @@
-//! Many at once, and nodes that do not hear each other.
+//! Presence of many users, and recovery of lost publications between nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Listener, Nodes, Way};
 use crate::support::{Node, Socket, User};
 
-/// Each who came is told once, and who comes back in time is not told at all.
+/// A user who connects is one publication. A user who reconnects within PRESENCE_GRACE is no publication.
 #[tokio::test]
-async fn a_crowd_that_reconnects_is_as_many_words_as_users_who_changed() {
+async fn presence_is_published_once_per_user_that_changed() {
     const USERS: usize = 200;
     let Nodes { one, two, database: _database, .. } = Way::Redis.nodes([2, 10, 20]).await;
     let watcher = two.register("watcher").await;
@@ -36,9 +36,9 @@ async fn a_crowd_that_reconnects_is_as_many_words_as_users_who_changed() {
     assert_eq!(published(&one).await - before[0], USERS as u64);
     drop(sockets);
     let back = sockets_of(&users).await;
-    assert_eq!(published(&one).await - before[0], USERS as u64, "nobody has changed");
+    assert_eq!(published(&one).await - before[0], USERS as u64, "a reconnect was published");
     drop(back);
-    // Through the other node, which has to say that it has them, and nothing else.
+    // The other node publishes once per user that they are connected to it.
     let _moved = sockets_of(&users.iter().map(|user| user.on(&two)).collect::<Vec<_>>()).await;
     assert_eq!(published(&two).await - before[1], USERS as u64);
     watching.is_quiet().await;
@@ -48,7 +48,7 @@ async fn sockets_of(users: &[User]) -> Vec<Socket> {
     join_all(users.iter().map(User::socket)).await
 }
 
-/// Loses all that is told while it is deaf.
+/// An exchange that drops all publications while `deaf` is set.
 struct DeafExchange {
     inner: MemoryExchange,
     deaf: AtomicBool,
@@ -67,10 +67,10 @@ impl Exchange for DeafExchange {
     }
 }
 
-/// Nodes that do not hear each other do not take each other for dead as long as they do not hear themselves either,
-/// and once they do they find out what they have missed.
+/// While all publications are lost, nodes do not treat each other as dead, because they also miss their own heartbeats.
+/// Afterwards they request the changes that they missed.
 #[tokio::test]
-async fn what_was_lost_is_asked_for() {
+async fn nodes_recover_publications_that_were_lost() {
     let exchange = Arc::new(DeafExchange { inner: MemoryExchange::default(), deaf: AtomicBool::new(false) });
     let way = Way::Memory(Arc::default(), Arc::clone(&exchange) as _);
     let Nodes { one, two, database: _database, .. } = way.nodes([2, 0, 1]).await;

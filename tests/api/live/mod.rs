@@ -1,4 +1,4 @@
-//! Typing, presence and rooms, on two nodes, over each of the ways between them.
+//! Typing, presence and rooms on two nodes that exchange events in memory or through Redis.
 
 mod crowds;
 mod refusals;
@@ -16,10 +16,10 @@ use crate::support::{Answer, Node, NodeBuilder, PATIENCE, Socket, TestDatabase, 
 
 /// The settings of most tests, in seconds: TYPING_TIMEOUT, PRESENCE_GRACE and PRESENCE_NODE_TTL.
 const SECONDS: [u64; 3] = [2, 1, 2];
-/// In which what must not come would have come.
+/// How long a test waits to be sure that no event arrives.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Two nodes, and what it takes to start more.
+/// Two nodes, and the parts that are needed to start more.
 struct Nodes {
     one: Node,
     two: Node,
@@ -71,7 +71,7 @@ const ROOM: &str = "subscription ($id: ID!) { room(conversationId: $id) { __type
     ... on RoomLeft { user { id } }
 } }";
 
-/// One subscription on a socket of its own.
+/// A subscription on its own socket.
 struct Listener {
     socket: Socket,
     field: &'static str,
@@ -110,26 +110,26 @@ impl Listener {
         message["payload"]["data"][self.field].clone()
     }
 
-    /// The code with which it ends.
+    /// The error code with which the subscription ends.
     async fn refused(mut self) -> String {
         let message = self.socket.receive_of("it").await;
         assert_eq!(message["type"], "error", "{message:#}");
         message["payload"][0]["extensions"]["code"].as_str().unwrap().to_owned()
     }
 
-    /// Nothing comes.
+    /// Fails if an event arrives within `QUIET`.
     async fn is_quiet(&mut self) {
         if let Ok(event) = timeout(QUIET, self.next()).await {
             panic!("{event:#}");
         }
     }
 
-    /// The next state of the one user that it is about.
+    /// The presence status in the next event.
     async fn status(&mut self) -> String {
         self.next().await["presence"]["status"].as_str().unwrap().to_owned()
     }
 
-    /// The users of the snapshot.
+    /// The user ids in the next event, which must be a `RoomSnapshot`.
     async fn snapshot(&mut self) -> Vec<String> {
         let event = self.next().await;
         assert_eq!(event["__typename"], "RoomSnapshot", "{event:#}");
@@ -159,7 +159,7 @@ async fn presence(of: &User, to: &User) -> Value {
     to.query(query, json!({"id": of.id})).await["user"]["presence"].clone()
 }
 
-/// What a node knows by itself it forgets; the rest is in Postgres.
+/// Waits until `last_seen_at` of the user is stored in Postgres.
 async fn written_down(database: &TestDatabase, user: &User) {
     use diesel_async::RunQueryDsl as _;
     let written = async {
@@ -170,7 +170,7 @@ async fn written_down(database: &TestDatabase, user: &User) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, written).await.expect("when the user was last seen");
+    timeout(PATIENCE, written).await.expect("last_seen_at was not stored in time");
 }
 
 #[derive(diesel::QueryableByName)]

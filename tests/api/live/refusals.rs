@@ -1,4 +1,4 @@
-//! What is refused, and what counts as a connection.
+//! Rejected requests, and which HTTP streams count as connections for presence.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::{Listener, PRESENCE, set_presence, set_typing};
 use crate::support::Node;
 
 #[tokio::test]
-async fn what_is_refused() {
+async fn invalid_and_unauthorized_requests_are_rejected() {
     let node = Node::start().await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
     let conversation = ada.open_direct(&bob).await;
@@ -19,7 +19,7 @@ async fn what_is_refused() {
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["conversationId"]));
     let answer = set_presence(&ada, "OFFLINE").await;
     assert_eq!((answer.code(), answer.violations()), ("BAD_USER_INPUT", vec!["status"]));
-    // Who has no connection is not there, whatever they say.
+    // A user without a connection stays OFFLINE.
     assert_eq!(set_presence(&ada, "AWAY").await.data()["setPresence"]["presence"]["status"], "OFFLINE");
 
     let mut socket = ada.socket().await;
@@ -43,9 +43,8 @@ async fn what_is_refused() {
     assert_eq!(node.call(None, mutation, json!({})).await.code(), "UNAUTHENTICATED");
 }
 
-/// As a stream over HTTP is, too.
 #[tokio::test]
-async fn an_event_stream_is_a_connection() {
+async fn an_event_stream_makes_its_user_online() {
     let node = Node::build().flag("--presence-grace=0").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let mut watching = Listener::presence(&bob, &[&ada]).await;
@@ -59,7 +58,7 @@ async fn an_event_stream_is_a_connection() {
 }
 
 #[tokio::test]
-async fn a_refused_event_stream_is_no_connection() {
+async fn a_refused_event_stream_does_not_make_its_user_online() {
     let node = Node::build().flags(&["--presence-grace=0", "--rate-operations=2/1h"]).limited().start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let mut watching = Listener::presence(&bob, &[&ada]).await;

@@ -1,4 +1,4 @@
-//! What holds over each of the ways between nodes.
+//! Scenarios that must give the same results in memory and through Redis.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, written_down};
 use crate::support::{PASSWORD, PATIENCE, User};
 
-/// Each of these over both ways.
+/// Defines each scenario as two tests: `over_memory` and `over_redis`.
 macro_rules! over_each_way {
     ($($scenario:ident)*) => {
         mod over_memory {
@@ -21,18 +21,18 @@ macro_rules! over_each_way {
 }
 
 over_each_way! {
-    typing_is_heard_by_the_others_and_lapses
-    presence_is_told_to_who_asked_for_it
-    who_may_not_see_it_any_more_sees_offline_at_once
-    a_reconnect_is_no_change
-    a_room_tells_who_is_there
-    the_users_of_a_node_that_dies_are_gone
-    the_users_of_a_node_that_goes_down_may_come_back
-    a_node_that_is_new_knows_who_is_there
-    who_leaves_the_conversation_leaves_its_room
+    typing_reaches_other_participants_and_expires
+    presence_changes_reach_subscribers
+    users_who_may_no_longer_see_presence_see_offline_at_once
+    a_reconnect_within_the_grace_period_does_not_change_presence
+    a_room_reports_who_enters_and_leaves
+    users_of_a_node_that_dies_go_offline
+    users_of_a_node_that_shuts_down_can_reconnect_elsewhere
+    a_new_node_learns_who_is_online
+    a_user_who_is_removed_from_the_conversation_leaves_its_room
 }
 
-async fn typing_is_heard_by_the_others_and_lapses(way: Way) {
+async fn typing_reaches_other_participants_and_expires(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -46,7 +46,7 @@ async fn typing_is_heard_by_the_others_and_lapses(way: Way) {
     assert_eq!(answer["setTyping"]["conversationId"], conversation.as_str());
     assert_eq!(heard.next().await, event(true));
     assert_eq!(inbox.next().await["typing"], true);
-    // Said again on another node it lasts longer, and is no event.
+    // Repeating it on another node extends the timeout and sends no event.
     sleep(Duration::from_secs(1)).await;
     set_typing(&ada.on(&two), &conversation, true).await.data();
     assert_eq!(heard.next().await, event(false));
@@ -55,7 +55,7 @@ async fn typing_is_heard_by_the_others_and_lapses(way: Way) {
 
     set_typing(&ada, &conversation, true).await.data();
     assert_eq!(heard.next().await, event(true));
-    // Who comes later is shown it too.
+    // A later subscriber gets the current state.
     assert_eq!(Listener::typing(&bob.on(&one), &conversation).await.next().await, event(true));
     let stopped = Instant::now();
     set_typing(&ada, &conversation, false).await.data();
@@ -66,7 +66,7 @@ async fn typing_is_heard_by_the_others_and_lapses(way: Way) {
     own.is_quiet().await;
 }
 
-async fn presence_is_told_to_who_asked_for_it(way: Way) {
+async fn presence_changes_reach_subscribers(way: Way) {
     let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let mut watching = Listener::presence(&bob, &[&ada]).await;
@@ -80,12 +80,12 @@ async fn presence_is_told_to_who_asked_for_it(way: Way) {
     let laptop = User::login(&two, &ada.username, PASSWORD).await;
     let mut laptop_inbox = Listener::inbox(&laptop).await;
     assert_eq!(presence(&ada, &bob).await, json!({"status": "ONLINE", "lastSeenAt": null}));
-    // Of the user, not of a device, and on every device.
+    // The status belongs to the user and is shown on all devices.
     let answer = set_presence(&ada, "AWAY").await.data();
     assert_eq!(answer["setPresence"]["presence"], json!({"status": "AWAY", "lastSeenAt": null}));
     assert_eq!(watching.status().await, "AWAY");
     assert_eq!(laptop_inbox.next().await["presence"]["status"], "AWAY");
-    // Another device changes nothing.
+    // Connecting another device does not change the status.
     let tablet = ada.on(&two).socket().await;
     watching.is_quiet().await;
     set_presence(&laptop, "ONLINE").await.data();
@@ -102,13 +102,13 @@ async fn presence_is_told_to_who_asked_for_it(way: Way) {
     assert!(seen.is_string(), "{gone:#}");
     assert_eq!(presence(&ada, &bob).await["lastSeenAt"], *seen);
     written_down(&database, &ada).await;
-    // What was set is forgotten with the last connection.
+    // The status that was set is cleared when the last connection closes.
     let _phone = ada.socket().await;
     assert_eq!(watching.status().await, "ONLINE");
     another.is_quiet().await;
 }
 
-async fn who_may_not_see_it_any_more_sees_offline_at_once(way: Way) {
+async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let _phone = ada.socket().await;
@@ -127,7 +127,7 @@ async fn who_may_not_see_it_any_more_sees_offline_at_once(way: Way) {
             assert_eq!(watching.next().await["presence"], json!({"status": status, "lastSeenAt": null}));
         }
     }
-    // In a room they do not see each other either.
+    // A room does not show users who block each other to each other.
     let group = ada.create_group("Both", &[&bob]).await;
     ada.query("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", json!({"id": bob.id})).await;
     let mut hers = Listener::room(&ada, &group).await;
@@ -137,7 +137,7 @@ async fn who_may_not_see_it_any_more_sees_offline_at_once(way: Way) {
     hers.is_quiet().await;
 }
 
-async fn a_reconnect_is_no_change(way: Way) {
+async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes([2, 2, 2]).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let socket = ada.socket().await;
@@ -152,14 +152,14 @@ async fn a_reconnect_is_no_change(way: Way) {
     let socket = ada.socket().await;
     sleep(Duration::from_millis(2200)).await;
     drop(socket);
-    // By way of the other node: who comes back is as away as before.
+    // A reconnect through the other node keeps the status AWAY.
     let _socket = ada.on(&two).socket().await;
     sleep(Duration::from_millis(2500)).await;
     watching.is_quiet().await;
     assert_eq!(presence(&ada, &bob.on(&one)).await["status"], "AWAY");
 }
 
-async fn a_room_tells_who_is_there(way: Way) {
+async fn a_room_reports_who_enters_and_leaves(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob, cem) = (one.register("ada").await, two.register("bob").await, two.register("cem").await);
     let group = ada.create_group("Room", &[&bob, &cem]).await;
@@ -177,7 +177,7 @@ async fn a_room_tells_who_is_there(way: Way) {
     both.sort();
     assert_eq!(users, both);
 
-    // A second device counts for nothing, on whichever node.
+    // A second device of a user sends no event, on any node.
     let mut device = Listener::room(&bob.on(&one), &group).await;
     assert_eq!(device.snapshot().await.len(), 2);
     let tablet = Listener::room(&bob, &group).await;
@@ -185,14 +185,14 @@ async fn a_room_tells_who_is_there(way: Way) {
     drop(second);
     drop(tablet);
     first.is_quiet().await;
-    // Ending the subscription leaves; the socket stays.
+    // Completing the subscription leaves the room, although the socket stays open.
     device.socket.send(json!({"type": "complete", "id": "it"})).await;
     first.hears("RoomLeft", &bob).await;
     let _third = Listener::room(&cem, &group).await;
     first.hears("RoomEntered", &cem).await;
 }
 
-async fn the_users_of_a_node_that_dies_are_gone(way: Way) {
+async fn users_of_a_node_that_dies_go_offline(way: Way) {
     let Nodes { one, two, database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -207,12 +207,12 @@ async fn the_users_of_a_node_that_dies_are_gone(way: Way) {
     one.kill();
     assert_eq!(watching.status().await, "OFFLINE");
     room.hears("RoomLeft", &ada).await;
-    assert!(killed.elapsed() >= Duration::from_secs(1), "a node is not dead because it says nothing for a moment");
-    // By a node that has survived.
+    assert!(killed.elapsed() >= Duration::from_secs(1), "a node was treated as dead too early");
+    // A surviving node stores it.
     written_down(&database, &ada).await;
 }
 
-async fn the_users_of_a_node_that_goes_down_may_come_back(way: Way) {
+async fn users_of_a_node_that_shuts_down_can_reconnect_elsewhere(way: Way) {
     let Nodes { one, two, database, .. } = way.nodes([2, 3, 60]).await;
     let (ada, bob, cem) = (one.register("ada").await, one.register("bob").await, two.register("cem").await);
     let _sockets = (ada.socket().await, bob.socket().await);
@@ -231,7 +231,7 @@ async fn the_users_of_a_node_that_goes_down_may_come_back(way: Way) {
     of_ada.is_quiet().await;
 }
 
-async fn a_node_that_is_new_knows_who_is_there(way: Way) {
+async fn a_new_node_learns_who_is_online(way: Way) {
     let Nodes { one, two, way, database } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
@@ -248,7 +248,7 @@ async fn a_node_that_is_new_knows_who_is_there(way: Way) {
     assert_eq!(room.snapshot().await.len(), 2);
 }
 
-async fn who_leaves_the_conversation_leaves_its_room(way: Way) {
+async fn a_user_who_is_removed_from_the_conversation_leaves_its_room(way: Way) {
     let Nodes { one, two, database: _database, .. } = way.nodes(SECONDS).await;
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let group = ada.create_group("Leaving", &[&bob]).await;

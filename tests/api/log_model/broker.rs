@@ -1,4 +1,4 @@
-//! A broker that holds back what is published until a step says what becomes of it.
+//! A broker that holds published events back until a step delivers or drops them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use parlance::log::{Broker, Event, Incoming, Publication};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// More than a case publishes.
+/// Capacity of a subscriber's channel. Larger than the number of publications of a case.
 const QUEUE: usize = 4096;
 
 #[derive(Default)]
@@ -26,8 +26,8 @@ impl HeldBroker {
         self.with(|subscribers| subscribers.len())
     }
 
-    /// Takes `count` events from `place` on out of what is held, for whatever becomes of them. Kept ones can be taken
-    /// again.
+    /// Returns up to `count` held events from index `place`, modulo the number of held events. Removes them unless
+    /// `kept` is set.
     pub fn take(&self, subscriber: usize, place: usize, count: usize, kept: bool) -> Vec<Event> {
         self.with(|subscribers| {
             let held = &mut subscribers[subscriber].held;
@@ -41,7 +41,7 @@ impl HeldBroker {
     }
 
     pub fn send(&self, subscriber: usize, incoming: Incoming) {
-        // It fails where the node is gone.
+        // Sending fails if the node has stopped, which is fine.
         self.with(|subscribers| drop(subscribers[subscriber].sender.try_send(incoming)));
     }
 

@@ -1,8 +1,8 @@
-//! The log against a model of it: random sequences of what writers, brokers, nodes and clients do, after which each
-//! stream must have had exactly what the model says, in order, once.
+//! Compares the log with a model. Each case is a random sequence of steps of writers, brokers, nodes and clients. After
+//! it each stream must have delivered exactly the events that the model predicts, in order and once.
 //!
-//! The log, its tails and its streams are the real ones, over a real Postgres; the broker is one that the steps
-//! command. The cases follow from a seed: PROPTEST_RNG_SEED asks for others, PROPTEST_CASES for more.
+//! The log, its tails and its streams are the real ones, on a real Postgres. The steps control the broker. The cases
+//! follow from a seed: set PROPTEST_RNG_SEED for other cases, and PROPTEST_CASES for more cases.
 
 mod broker;
 mod model;
@@ -18,11 +18,11 @@ use crate::support::{TestDatabase, scale};
 use steps::{Case, From, Settings, Step, Wanted, Write};
 use world::World;
 
-/// Any number: without another in the environment every run tries the same cases.
+/// Seed of the cases, unless PROPTEST_RNG_SEED is set. The number is arbitrary.
 const SEED: u64 = 20_260_214;
 
 #[test]
-fn every_stream_gets_what_the_model_says() {
+fn streams_deliver_exactly_what_the_model_predicts() {
     let laboratory = Laboratory::new();
     let result = TestRunner::new(config()).run(&Case::any(), |case| laboratory.play(case).map_err(TestCaseError::fail));
     if let Err(error) = result {
@@ -30,15 +30,15 @@ fn every_stream_gets_what_the_model_says() {
     }
 }
 
-/// A stream that was let go because its queue was full still holds the queue.
+/// A stream that was detached from the tail because its queue was full still holds the events in the queue.
 #[test]
-fn what_a_full_queue_holds_is_recalled_when_its_user_leaves() {
+fn a_full_queue_does_not_deliver_events_after_its_user_leaves() {
     let (events, loss) = (Write::Message(CONVERSATION), Write::Leave(USER, CONVERSATION));
     Laboratory::new().play(full_queue(events, loss)).unwrap();
 }
 
 #[test]
-fn what_a_full_queue_holds_is_recalled_when_its_user_turns_read_receipts_off() {
+fn a_full_queue_does_not_deliver_reads_after_its_user_turns_read_receipts_off() {
     let (events, loss) = (Write::Read(CONVERSATION, USER + 1), Write::Receipts(USER, false));
     Laboratory::new().play(full_queue(events, loss)).unwrap();
 }
@@ -46,13 +46,13 @@ fn what_a_full_queue_holds_is_recalled_when_its_user_turns_read_receipts_off() {
 const USER: usize = 0;
 const CONVERSATION: usize = 0;
 
-/// A queue fills with events, and then the user may not receive them any more.
+/// A case in which a queue fills with events that the user may no longer receive afterwards.
 fn full_queue(events: Write, loss: Write) -> Case {
     const STREAM: usize = 0;
     let append = |write, times| vec![Step::Append { node: 0, writes: vec![write] }; times];
     let long_pause = || vec![Step::Pause; 20];
     let steps = [
-        // The stream is live once the tail knows of the memberships.
+        // The stream is live when the tail has reached the events of the memberships.
         vec![Step::Subscribe { node: 0, user: USER, wanted: Wanted::Inbox, from: From::Now, items: 1 }],
         vec![Step::Gap { node: 0 }],
         long_pause(),
@@ -68,7 +68,7 @@ fn full_queue(events: Write, loss: Write) -> Case {
     Case { settings, members: [[true; steps::CONVERSATIONS]; steps::USERS], steps }
 }
 
-/// One database for many cases, each with users and conversations of its own.
+/// One database for many cases. Each case creates its own users and conversations.
 struct Laboratory {
     runtime: Runtime,
     database: Database,
@@ -77,7 +77,7 @@ struct Laboratory {
 
 impl Laboratory {
     fn new() -> Self {
-        // One thread, so that what a case does depends on little else than its steps.
+        // The runtime has one thread, so that a case depends on its steps and as little as possible on scheduling.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (test_database, database) = runtime.block_on(async {
             let test_database = TestDatabase::new().await;
@@ -107,7 +107,7 @@ fn config() -> Config {
         config.rng_seed = RngSeed::Fixed(SEED);
     }
     config.source_file = Some(file!());
-    config.test_name = Some("every_stream_gets_what_the_model_says");
+    config.test_name = Some("streams_deliver_exactly_what_the_model_predicts");
     config.failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")));
     config
 }

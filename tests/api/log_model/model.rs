@@ -1,28 +1,28 @@
-//! The log as a list, and what a stream must have of it.
+//! The model: the log as a list of events, and the check of what a stream delivered.
 
 use std::fmt;
 
 use parlance::ids::{ConversationId, UserId};
 use parlance::log::{Audience, Change, Event, Interest, Item, Seq};
 
-/// Everything that was committed after `base`, in the order of seq.
+/// All events that were committed after `base`, in the order of seq.
 #[derive(Clone, Debug)]
 pub struct Model {
     base: Seq,
     events: Vec<Event>,
 }
 
-/// An item as a client got it.
+/// An item that a client received.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
     pub item: Item,
-    /// How far the node's tail had come before.
+    /// Position of the node's tail before the item was polled.
     pub tail: Seq,
-    /// The last event that can have been committed by then.
+    /// Seq of the last event that can have been committed at that time.
     pub head: Seq,
 }
 
-/// What a client asked for, and what it got.
+/// The subscription of a client, and the items that it received.
 #[derive(Debug)]
 pub struct Listening {
     pub user: UserId,
@@ -35,7 +35,7 @@ pub struct Listening {
 pub enum Start {
     Now,
     After(Seq),
-    /// The cursor is not of this log, or not yet.
+    /// The cursor belongs to another log, or to a place that the log has not reached.
     Invalid,
 }
 
@@ -57,7 +57,7 @@ impl Model {
         self.events.extend((next..).zip(changes).map(|(seq, &change)| Event { seq, change }));
     }
 
-    /// Whether the user takes part in the conversation once the event at `seq` has happened.
+    /// Whether the user is a participant of the conversation after the event at `seq`.
     pub fn takes_part(&self, user: UserId, conversation: ConversationId, seq: Seq) -> bool {
         let own = |event: &&Event| match event.change {
             Change::ConversationAdded { user: other, conversation: another }
@@ -70,17 +70,17 @@ impl Model {
         last.is_some_and(|event| matches!(event.change, Change::ConversationAdded { .. }))
     }
 
-    /// Whether the user takes part at any place of the log from one to another.
+    /// Whether the user is a participant after at least one event between `from` and `upto`, inclusive.
     fn takes_part_between(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
         (from..=upto).any(|seq| self.takes_part(user, conversation, seq))
     }
 
-    /// Whether the user takes part at every place of the log from one to another.
+    /// Whether the user is a participant after each event between `from` and `upto`, inclusive.
     fn takes_part_throughout(&self, user: UserId, conversation: ConversationId, from: Seq, upto: Seq) -> bool {
         (from..=upto).all(|seq| self.takes_part(user, conversation, seq))
     }
 
-    /// Whether the user has read receipts off once the event at `seq` has happened.
+    /// Whether the user has turned read receipts off after the event at `seq`.
     fn has_receipts_off(&self, user: UserId, seq: Seq) -> bool {
         let own = |event: &&Event| match event.change {
             Change::ReadReceiptsOff { user: other } | Change::ReadReceiptsOn { user: other } => other == user,
@@ -90,7 +90,7 @@ impl Model {
         last.is_some_and(|event| matches!(event.change, Change::ReadReceiptsOff { .. }))
     }
 
-    /// What is wrong with what the stream got.
+    /// Returns a description of the first item that the stream should not have delivered, or of a lost event.
     pub fn check(&self, listening: &Listening) -> Result<(), String> {
         let mut reader = Reader { model: self, listening, position: None, caught_up: false, closed: false };
         if let Start::After(seq) = listening.start {
@@ -111,11 +111,11 @@ impl fmt::Display for Model {
     }
 }
 
-/// Goes through what a stream got.
+/// Checks the items of a stream one after another.
 struct Reader<'a> {
     model: &'a Model,
     listening: &'a Listening,
-    /// Everything up to here is settled. None before the first item of a stream that starts now.
+    /// All events up to this seq are checked. None before the first item of a stream without a cursor.
     position: Option<Seq>,
     caught_up: bool,
     closed: bool,
@@ -123,9 +123,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn take(&mut self, place: usize, heard: &Heard) -> Result<(), String> {
-        ensure(!self.closed, || "something came after the end".to_owned())?;
+        ensure(!self.closed, || "an item after the stream was closed".to_owned())?;
         let resync = place == 0 && matches!(self.listening.start, Start::Invalid);
-        ensure(matches!(heard.item, Item::ResyncRequired(_)) == resync, || "a resync too many or too few".to_owned())?;
+        ensure(matches!(heard.item, Item::ResyncRequired(_)) == resync, || {
+            "an unexpected or missing resync".to_owned()
+        })?;
         match heard.item {
             Item::ResyncRequired(seq) => self.position = Some(seq),
             Item::Event(event) => {
@@ -134,19 +136,21 @@ impl Reader<'_> {
             }
             Item::CaughtUp(seq) => {
                 ensure(!std::mem::replace(&mut self.caught_up, true), || "caught up twice".to_owned())?;
-                ensure(self.position.is_none_or(|position| position <= seq), || "caught up to before".to_owned())?;
-                // What is at the place itself must have come.
+                ensure(self.position.is_none_or(|position| position <= seq), || {
+                    "caught up to an earlier seq".to_owned()
+                })?;
+                // The event at `seq` itself must have been delivered too.
                 self.advance(seq + 1, heard.head)?;
                 self.position = Some(seq);
             }
             Item::Closed => {
                 self.closed = true;
                 let Interest::Messages(Some(conversation)) = self.listening.interest else {
-                    return Err("it has no end".to_owned());
+                    return Err("a stream of this kind is never closed".to_owned());
                 };
                 let from = self.position.unwrap_or(self.model.base);
                 let stays = self.model.takes_part_throughout(self.listening.user, conversation, from, heard.head);
-                ensure(!stays, || "closed to somebody who takes part".to_owned())?;
+                ensure(!stays, || "closed although the user is a participant".to_owned())?;
             }
         }
         Ok(())
@@ -155,10 +159,10 @@ impl Reader<'_> {
     fn event(&self, event: &Event, heard: &Heard) -> Result<(), String> {
         let (model, user) = (self.model, self.listening.user);
         ensure(model.events.contains(event), || "no such event".to_owned())?;
-        ensure(event.seq <= heard.head, || "before it was committed".to_owned())?;
-        ensure(self.position.is_none_or(|position| event.seq > position), || "twice, or out of order".to_owned())?;
-        ensure(self.wants(event), || "not asked for".to_owned())?;
-        ensure(self.sees(event), || "not the user's to see".to_owned())?;
+        ensure(event.seq <= heard.head, || "delivered before it was committed".to_owned())?;
+        ensure(self.position.is_none_or(|position| event.seq > position), || "duplicate or out of order".to_owned())?;
+        ensure(self.wants(event), || "not part of the subscription".to_owned())?;
+        ensure(self.sees(event), || "not visible to the user".to_owned())?;
         let left = matter(event).is_some_and(|conversation| {
             !matches!(event.change, Change::ConversationRemoved { .. })
                 && !model.takes_part_between(user, conversation, heard.tail.max(event.seq), heard.head)
@@ -169,7 +173,7 @@ impl Reader<'_> {
         ensure(!hidden, || "the node knew that the user had read receipts off".to_owned())
     }
 
-    /// Nothing that must come lies between the position and the event at `seq`.
+    /// Moves the position to `seq`. Fails if an event between them had to be delivered.
     fn advance(&mut self, seq: Seq, head: Seq) -> Result<(), String> {
         if let Some(position) = self.position {
             let between = self.model.events.iter().filter(|event| event.seq > position && event.seq < seq);
@@ -180,8 +184,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Events of conversations that the user has left by `head` may be missing, except for the leaving itself. Reading of
-    /// others may be missing for a user who has turned read receipts off by `head`.
+    /// Whether the stream must deliver the event. Events of conversations that the user has left by `head` may be
+    /// missing, except for `ConversationRemoved`. Read receipts of others may be missing if the user has turned read
+    /// receipts off by `head`.
     fn must_come(&self, event: &Event, head: Seq) -> bool {
         let stays = || match (event.change, matter(event)) {
             (Change::ConversationRemoved { .. }, _) | (_, None) => true,

@@ -1,5 +1,5 @@
-//! What a case is made of. Numbers stand for whatever there are then, modulo how many: any sequence makes sense, and
-//! so does any that is left when it is made smaller.
+//! The steps of a case. A number selects one of the items that exist at that time, modulo their count. So every
+//! sequence of steps is valid, also after proptest shrinks it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,20 +11,20 @@ pub const NODES: usize = 2;
 const STEPS: usize = 60;
 const WRITES: usize = 4;
 
-/// One world and what happens in it.
+/// The settings, the initial memberships and the steps of a test case.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub settings: Settings,
-    /// Which user takes part in which conversation at first.
+    /// Whether each user is initially a participant of each conversation: `members[user][conversation]`.
     pub members: [[bool; CONVERSATIONS]; USERS],
     pub steps: Vec<Step>,
 }
 
-/// Small, so that all the bounds are met.
+/// Settings of the log. The values are small, so that cases reach all limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub hole_wait_ms: u64,
-    /// Whether the tails also look at Postgres by themselves.
+    /// Whether the tails also poll Postgres.
     pub looks: bool,
     pub tail_memory: usize,
     pub stream_queue: usize,
@@ -33,12 +33,13 @@ pub struct Settings {
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// One transaction.
+    /// Appends events in one transaction.
     Append {
         node: usize,
         writes: Vec<Write>,
     },
-    /// The node's tail gets some of what is held back: late, early, backwards, or for the first of several times.
+    /// Delivers some of the held events to the node's tail, in any order. If `kept` is set, they can be delivered
+    /// again.
     Deliver {
         node: usize,
         place: usize,
@@ -51,7 +52,7 @@ pub enum Step {
         place: usize,
         count: usize,
     },
-    /// The node's tail is told that something may have been lost.
+    /// Notifies the node's tail that events may have been lost.
     Gap {
         node: usize,
     },
@@ -62,7 +63,7 @@ pub enum Step {
         from: From,
         items: usize,
     },
-    /// The client reads so many more items.
+    /// Lets the client read this number of further items.
     Read {
         stream: usize,
         items: usize,
@@ -70,11 +71,11 @@ pub enum Step {
     Disconnect {
         stream: usize,
     },
-    /// The node goes with its tail and its streams; another takes its place.
+    /// Stops the node with its tail and its streams, and starts another in its place.
     Restart {
         node: usize,
     },
-    /// A moment in which everybody gets on with what there is to do.
+    /// Waits, so that tails and clients can make progress.
     Pause,
 }
 
@@ -84,11 +85,11 @@ pub enum Write {
     Update(usize),
     Receipt(usize, usize),
     Revoke(usize),
-    /// Of a kind that only a newer version knows.
+    /// An event of a kind that only a newer version of the server knows.
     Unknown(usize),
     Join(usize, usize),
     Leave(usize, usize),
-    /// A user only reads further.
+    /// The user advances their read position.
     Read(usize, usize),
     /// A user turns read receipts on or off.
     Receipts(usize, bool),
@@ -104,13 +105,13 @@ pub enum Wanted {
 #[derive(Clone, Copy, Debug)]
 pub enum From {
     Now,
-    /// Before everything.
+    /// The position before the first event of the case.
     Beginning,
-    /// Where another stream has come to.
+    /// The last cursor of another stream.
     Stream(usize),
-    /// A place that the log has not reached.
+    /// A position that the log has not reached.
     Future,
-    /// Another log.
+    /// A cursor of another log.
     Elsewhere,
 }
 

@@ -1,4 +1,4 @@
-//! The real log, the clients of its streams, and the model beside them.
+//! Runs the steps of a case on the real log and on the model.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,10 +26,10 @@ use super::steps::{self, CONVERSATIONS, Case, NODES, Settings, Step, USERS, Want
 use crate::support::{PATIENCE, TestDatabase};
 
 const PAUSE: Duration = Duration::from_millis(2);
-/// A look that does not come by itself within a case.
+/// Poll interval that does not elapse within a case.
 const NEVER: Duration = Duration::from_hours(1);
 const OFTEN: Duration = Duration::from_millis(20);
-/// More than a stream can have to tell.
+/// More items than a stream can have.
 const ALL: usize = 100_000;
 
 pub struct World {
@@ -40,10 +40,10 @@ pub struct World {
     broker: Arc<HeldBroker>,
     nodes: Vec<Node>,
     users: Vec<UserId>,
-    /// Those that users join and leave, and one for each user that the user never leaves.
+    /// Conversations that users join and leave, then one conversation per user that the user never leaves.
     conversations: Vec<ConversationId>,
     model: Model,
-    /// The last event that can have been committed.
+    /// Seq of the last event that can have been committed.
     head: Arc<AtomicI64>,
     streams: Vec<Stream>,
 }
@@ -54,14 +54,14 @@ struct Node {
     _stop: DropGuard,
 }
 
-/// A client of one stream, in a task of its own.
+/// A client of one stream. It reads in its own task.
 struct Stream {
     node: usize,
     user: usize,
     interest: Interest,
     start: Start,
     heard: Arc<Mutex<Vec<Heard>>>,
-    /// How many more items it reads.
+    /// Number of items that the client may still read.
     items: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
@@ -159,7 +159,8 @@ impl World {
         }
     }
 
-    /// Whatever makes no sense at that place, such as leaving what one takes no part in, is left out.
+    /// Appends the writes in one transaction. Skips writes without effect, such as leaving a conversation that the user
+    /// is not a participant of.
     async fn append(&mut self, node: usize, writes: &[Write]) {
         let log = self.nodes[node].log.clone();
         let mut tx = log.begin().await.unwrap();
@@ -171,7 +172,7 @@ impl World {
         for &change in &changes {
             tx.record(change);
         }
-        // What commits can be read before the writer knows of it.
+        // Clients can read the events before the writer knows that the commit succeeded.
         self.model.append(&changes);
         self.head.store(self.model.head(), Ordering::SeqCst);
         tx.finish(Ok::<(), parlance::error::Error>(())).await.unwrap();
@@ -270,7 +271,7 @@ impl World {
         }
     }
 
-    /// Everybody reads on to the end, and what each got is compared with the model.
+    /// Lets all clients read to the end, and compares the items that they received with the model.
     pub async fn finish(mut self) -> Result<(), String> {
         let mut last = [0; CONVERSATIONS];
         for (conversation, seq) in last.iter_mut().enumerate() {
@@ -307,7 +308,7 @@ impl World {
 }
 
 impl Stream {
-    /// The cursor that its client would come back with.
+    /// The seq from which the client would resume.
     fn last_seq(&self) -> Option<Seq> {
         self.heard.lock().unwrap().last().and_then(|heard| match heard.item {
             Item::Event(event) => Some(event.seq),
@@ -316,7 +317,7 @@ impl Stream {
         })
     }
 
-    /// Waits for the event with which it ends, or for its close where there is none.
+    /// Waits until the client has received the event at `end`, or until the stream closes if `end` is None.
     async fn ended(&mut self, end: Option<Seq>) -> Result<(), String> {
         let ended = async {
             while !self.task.is_finished() && (end.is_none() || self.last_seq() < end) {
@@ -325,7 +326,7 @@ impl Stream {
         };
         let in_time = tokio::time::timeout(PATIENCE, ended).await.is_ok();
         let heard = self.heard.lock().unwrap();
-        if in_time { Ok(()) } else { Err(format!("a stream stands still: {:?} {:?}", self.start, *heard)) }
+        if in_time { Ok(()) } else { Err(format!("a stream did not end in time: {:?} {:?}", self.start, *heard)) }
     }
 }
 
@@ -335,7 +336,7 @@ impl Drop for Stream {
     }
 }
 
-/// What the task of a stream shares with the steps.
+/// State that the task of a client shares with the steps.
 struct Reading {
     head: Arc<AtomicI64>,
     heard: Arc<Mutex<Vec<Heard>>>,
@@ -372,7 +373,7 @@ fn pick(streams: &[Stream], number: usize) -> Option<&Stream> {
     streams.get(number.checked_rem(streams.len())?)
 }
 
-/// The rows that participants refer to.
+/// Inserts the users and conversations that rows of `participants` reference.
 async fn create(database: &TestDatabase, users: &[UserId], conversations: &[ConversationId]) {
     let users: Vec<_> = users.iter().map(|id| format!("('{0}', '{0}', '', '', now())", id.0)).collect();
     let conversations: Vec<_> =

@@ -1,4 +1,4 @@
-//! What a file is called has to be what it is, and only what can do no harm is shown in place.
+//! Content types: the declared type must match the content, and only safe types are shown inline.
 
 use parlance::media::{Kind, Rejection, is_inline_safe};
 
@@ -15,7 +15,7 @@ const EXE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0
 const TTF: &[u8] = b"\0\x01\0\0\0\x0c\0\x80\0\x03\0\x40";
 const TIFF: &[u8] = b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Packets as long as this, each beginning with 0x47 after some bytes.
+/// An MPEG transport stream of 40 packets with `packet` bytes each. The sync byte 0x47 is at the offset `before`.
 fn transport_stream(before: usize, packet: usize) -> Vec<u8> {
     let mut one = vec![0xff; packet];
     one[before] = 0x47;
@@ -23,7 +23,7 @@ fn transport_stream(before: usize, packet: usize) -> Vec<u8> {
 }
 
 #[test]
-fn kinds_by_the_declared_type() {
+fn the_declared_type_determines_the_kind() {
     for (content_type, kind) in [
         ("image/jpeg", Kind::Image),
         ("image/jpg", Kind::Image),
@@ -45,7 +45,7 @@ fn kinds_by_the_declared_type() {
 }
 
 #[test]
-fn documents_are_files_of_their_type() {
+fn documents_are_accepted_as_files_and_never_shown_inline() {
     for (bytes, declared, content_type) in [
         (PDF, "application/pdf", "application/pdf"),
         (ZIP, "application/zip", "application/zip"),
@@ -86,16 +86,16 @@ fn documents_are_files_of_their_type() {
     ] {
         let found = inspected(bytes, declared);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::File), "{declared}");
-        assert!(!is_inline_safe(&found.content_type), "{declared} must not be shown in place");
+        assert!(!is_inline_safe(&found.content_type), "{declared} must not be shown inline");
         assert!(found.thumbnails.is_empty() && found.cleaned.is_none() && found.width.is_none());
     }
 }
 
-/// What nobody reads is passed on, and nothing is claimed of it.
+/// The server accepts such a file, but does not repeat its wrong type to other clients.
 #[test]
-fn a_file_whose_type_is_a_mistake_is_a_file_of_no_type() {
+fn a_document_with_a_wrong_type_becomes_octet_stream() {
     for (bytes, declared) in [
-        // Which browsers call TypeScript.
+        // Browsers declare this type for TypeScript, because both use the extension .ts.
         (b"export const answer: number = 42;".as_slice(), "video/mp2t"),
         (PDF, "application/zip"),
         (PDF, "text/plain"),
@@ -118,14 +118,14 @@ fn a_file_whose_type_is_a_mistake_is_a_file_of_no_type() {
 }
 
 #[test]
-fn a_picture_sent_as_a_file_stays_as_it_is() {
+fn a_picture_declared_as_octet_stream_is_not_changed() {
     let found = inspected(&bytes_of("portrait.jpg"), "application/octet-stream");
     assert_eq!((found.content_type.as_str(), found.kind), ("application/octet-stream", Kind::File));
     assert!(found.cleaned.is_none() && found.thumbnails.is_empty());
 }
 
 #[test]
-fn a_type_that_lies_is_refused() {
+fn a_media_type_that_differs_from_the_content_is_rejected() {
     let portrait = bytes_of("portrait.png");
     let voice = bytes_of("voice.ogg");
     let video = bytes_of("portrait.mp4");
@@ -164,7 +164,7 @@ fn a_type_that_lies_is_refused() {
 }
 
 #[test]
-fn only_pictures_sound_and_video_are_shown_in_place() {
+fn only_pictures_audio_and_video_are_inline_safe() {
     for safe in [
         "image/jpeg",
         "image/png",

@@ -1,4 +1,4 @@
-//! Files that mean harm: each costs little, and none brings the server down.
+//! Hostile files: inspection uses bounded time and memory, and does not panic.
 
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 
 use super::{PICTURES, VIDEOS, VOICES, bytes_of, file, inspected, limits, rejected, sized_box, try_inspect};
 
-/// A PNG's chunk; a checksum that is wrong is refused later than what these tests look at.
+/// A PNG chunk with a valid checksum.
 fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let crc = !kind.iter().chain(content).fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
@@ -25,14 +25,14 @@ fn bomb(width: u32, height: u32) -> Vec<u8> {
 }
 
 #[test]
-fn an_empty_file_is_refused() {
+fn an_empty_file_is_rejected() {
     for declared in ["image/png", "application/octet-stream", "text/plain", "audio/ogg"] {
         assert_eq!(rejected(b"", declared), Rejection::Empty);
     }
 }
 
 #[test]
-fn a_bomb_is_refused_by_its_header() {
+fn a_decompression_bomb_is_rejected_by_its_header() {
     let started = Instant::now();
     let too_many = Rejection::TooManyPixels { allowed: limits().max_pixels };
     assert_eq!(rejected(&bomb(50_000, 50_000), "image/png"), too_many);
@@ -40,20 +40,20 @@ fn a_bomb_is_refused_by_its_header() {
     assert_eq!(rejected(&bomb(u32::MAX >> 1, u32::MAX >> 1), "image/png"), too_many);
     let result = square(file(&bomb(50_000, 50_000)).path(), &limits());
     assert!(matches!(result, Err(Error::Rejected(rejection)) if rejection == too_many));
-    // A screen as large as GIF has, around a frame of one pixel.
+    // A GIF with the largest possible screen and a frame of one pixel.
     let gif = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
     assert_eq!(rejected(gif, "image/gif"), too_many);
     assert!(started.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
-fn a_large_file_that_is_a_picture_is_refused() {
+fn a_picture_above_the_size_limit_is_rejected() {
     let bytes = [bytes_of("portrait.png"), vec![0; 1024 * 1024]].concat();
     assert_eq!(rejected(&bytes, "image/png"), Rejection::TooLarge { allowed: limits().max_picture_bytes });
 }
 
 #[test]
-fn a_picture_that_breaks_off_or_was_damaged_does_not_stop_the_server() {
+fn truncated_pictures_are_rejected() {
     for (name, content_type) in [("portrait.png", "image/png"), ("portrait.webp", "image/webp")] {
         let bytes = bytes_of(name);
         assert_eq!(rejected(&bytes[..40], content_type), Rejection::Unreadable, "{name}");
@@ -64,11 +64,11 @@ fn a_picture_that_breaks_off_or_was_damaged_does_not_stop_the_server() {
 }
 
 #[test]
-fn a_gif_that_is_a_page_too_is_passed_on_as_a_gif_without_the_page() {
+fn html_hidden_in_a_gif_is_removed() {
     let page = b"<script>alert(1)</script>";
-    // Begun as a comment of JavaScript, which makes a screen of 10799 by 42 pixels.
+    // The file starts a JavaScript comment: `/*` after the signature is read as a screen of 10799 by 42 pixels.
     let script = [b"GIF89a/*\x2a\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;*/=1;".as_slice(), page].concat();
-    // In a comment of GIF's own, and behind its end.
+    // HTML in a GIF comment and after the trailer.
     let hidden = [
         b"GIF89a\x01\0\x01\0\x80\0\0\xff\xff\xff\0\0\0!\xfe\x19".as_slice(),
         page,
@@ -80,7 +80,7 @@ fn a_gif_that_is_a_page_too_is_passed_on_as_a_gif_without_the_page() {
         assert!(matches!(rejected(&polyglot, "text/html"), Rejection::TypeDiffers { .. }));
         if let Ok(found) = try_inspect(&polyglot, "image/gif") {
             assert_eq!(found.content_type, "image/gif");
-            let cleaned = found.cleaned.expect("the page is left out");
+            let cleaned = found.cleaned.expect("the HTML was not removed");
             assert!(!cleaned.windows(7).any(|part| part == b"<script"));
         }
     }
@@ -89,7 +89,7 @@ fn a_gif_that_is_a_page_too_is_passed_on_as_a_gif_without_the_page() {
 }
 
 #[test]
-fn time_for_a_file_is_bounded() {
+fn inspection_stops_after_max_work() {
     let limits = Limits { max_work: Duration::ZERO, ..limits() };
     for (name, declared) in [
         ("portrait.png", "image/png"),
@@ -103,23 +103,23 @@ fn time_for_a_file_is_bounded() {
 }
 
 #[test]
-fn tables_that_tell_of_more_than_there_is_take_no_memory() {
+fn declared_sizes_beyond_the_file_allocate_no_memory() {
     let started = Instant::now();
     let brand = sized_box(*b"ftyp", b"isom\0\0\0\0isom");
-    // More samples than there are bytes in the world, in a box of a few.
+    // A box of 20 bytes that declares 2^32 - 1 samples.
     let table = sized_box(*b"stsz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
     let nested =
         [b"stbl", b"minf", b"mdia", b"trak", b"moov"].iter().fold(table, |inner, kind| sized_box(**kind, &inner));
     assert_eq!(rejected(&[brand.clone(), nested].concat(), "video/mp4"), Rejection::Unreadable);
-    // A header of 17 MiB.
+    // A header of 17 MiB, above the limit.
     let header = sized_box(*b"moov", &vec![0; 17 * 1024 * 1024]);
     assert_eq!(rejected(&[brand.clone(), header].concat(), "video/mp4"), Rejection::Unreadable);
-    // Boxes of no size, and of one that wraps around.
+    // A box whose size is smaller than its header, and a box whose 64-bit size overflows.
     let endless = [brand.clone(), b"\0\0\0\x04free".to_vec()].concat();
     assert_eq!(rejected(&endless, "video/mp4"), Rejection::Unreadable);
     let wraps = [brand, b"\0\0\0\x01free\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()].concat();
     assert_eq!(rejected(&wraps, "video/mp4"), Rejection::Unreadable);
-    // Matroska, whose first element is said to be an exabyte long.
+    // A Matroska file whose first element declares an enormous length.
     let mut matroska = bytes_of("voice.webm")[..40].to_vec();
     matroska.extend(b"\x15\x49\xa9\x66\x01\x0f\xff\xff\xff\xff\xff\xff\x4d\x80\x01\x0f\xff\xff\xff\xff\xff\xff");
     assert_eq!(rejected(&matroska, "video/webm"), Rejection::Unreadable);
@@ -130,7 +130,7 @@ fn samples() -> Vec<(&'static str, &'static str)> {
     [PICTURES.as_slice(), &VOICES, &VIDEOS].concat()
 }
 
-/// The first bytes of every format, and what it would be called.
+/// The first bytes of each format, with its content type.
 const MAGIC: [(&[u8], &str); 14] = [
     (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "image/jpeg"),
     (b"\xff\xd8\xff\xc0\0\x11\x08", "image/jpeg"),
@@ -148,8 +148,8 @@ const MAGIC: [(&[u8], &str); 14] = [
     (b"\xff\xf1\x50\x80", "audio/aac"),
 ];
 
-/// What happens is a verdict within the time, whatever it is. What panics here is caught by the workshop; it is
-/// told apart so that a parser that does is seen.
+/// Inspects a file, and fails on a panic or if it takes too long. Any verdict is fine. In production the workshop
+/// catches panics; here a panic fails the test, so that the faulty parser is noticed.
 fn looked_into(bytes: &[u8], declared: &str) -> Result<(), TestCaseError> {
     let started = Instant::now();
     let outcome = catch_unwind(|| {
@@ -161,10 +161,10 @@ fn looked_into(bytes: &[u8], declared: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// An old commit is not to fail by what new chance comes upon.
+/// Fixed, so that the same commit always tests the same cases.
 const SEED: u64 = 13;
 
-/// PROPTEST_CASES asks for more, PROPTEST_RNG_SEED for others.
+/// Set PROPTEST_CASES to run more cases, and PROPTEST_RNG_SEED to run other cases.
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -180,7 +180,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn random_bytes_behind_every_magic_number_are_survived(
+    fn random_bytes_after_each_magic_number_cause_no_panic(
         which in 0..MAGIC.len(),
         rest in prop::collection::vec(any::<u8>(), 0..2048),
     ) {
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files_are_survived(
+    fn damaged_files_cause_no_panic(
         (name, declared) in prop::sample::select(samples()),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         end in any::<prop::sample::Index>(),
@@ -206,9 +206,9 @@ proptest! {
         looked_into(&bytes, declared)?;
     }
 
-    /// Headers are a small part of a file, and the part that parsers believe.
+    /// Headers are a small part of a file, so damage at random places seldom hits them. Parsers depend on them most.
     #[test]
-    fn damaged_headers_are_survived(
+    fn damaged_headers_cause_no_panic(
         (name, declared) in prop::sample::select(samples()),
         damage in prop::collection::vec((8_usize..600, prop::sample::select(vec![0, 1, 0x7f, 0x80, 0xfe, 0xff])), 1..5),
     ) {
@@ -223,7 +223,7 @@ proptest! {
 }
 
 #[test]
-fn the_samples_are_what_they_are_called() {
+fn the_sample_files_match_their_declared_types() {
     for (name, declared) in samples() {
         inspected(&bytes_of(name), declared);
     }

@@ -1,5 +1,5 @@
-//! What looking into a file takes of memory, by the settings that there are without any: each file is given to a process
-//! that does nothing else. Linux alone tells the most that a process has had.
+//! Memory use of file inspection with the default settings. Each file is inspected in its own process, whose peak
+//! memory is then read. Only Linux reports the peak, in /proc/self/status.
 
 #![cfg(target_os = "linux")]
 
@@ -21,10 +21,10 @@ use super::{bytes_of, file, sized_box};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// What sound and video may take.
+/// Bytes that the inspection of a recording may use.
 const RECORDING: usize = 128 * MIB;
 
-/// What tells that process what to look into.
+/// Environment variables that tell the process which file to inspect, and its declared type.
 const FILE: &str = "TEST_MEDIA_FILE";
 const TYPE: &str = "TEST_MEDIA_TYPE";
 
@@ -34,25 +34,25 @@ struct Settings {
     media: Media,
 }
 
-/// What came of a file, and how much memory that took.
+/// The verdict on a file, and the memory that its inspection used.
 struct Seen {
     verdict: String,
     bytes: usize,
 }
 
 #[test]
-#[ignore = "the other tests of this file run it, each in a process of its own"]
-fn alone() {
+#[ignore = "the other tests of this file run it, each in its own process"]
+fn inspect_the_file_in_the_environment() {
     let (Ok(path), Ok(declared)) = (env::var(FILE), env::var(TYPE)) else { return };
     let limits = Limits::new(&Settings::parse_from(["test"]).media, 32 * MIB as u64);
-    // How long it takes is for other tests, whatever else this machine has to do.
+    // Other tests check the time. Here a slow machine must not change the verdict.
     let limits = Limits { max_work: Duration::from_mins(5), ..limits };
     let before = of_process("VmRSS:");
     let verdict = inspect(Path::new(&path), &declared, &limits).map(|found| found.duration);
     println!("took {} KiB: {verdict:?}", of_process("VmHWM:").saturating_sub(before));
 }
 
-/// In KiB.
+/// A field of /proc/self/status, in KiB.
 fn of_process(field: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
@@ -61,10 +61,10 @@ fn of_process(field: &str) -> usize {
 
 fn seen(file: &NamedTempFile, declared: &str) -> Seen {
     let mut process = Command::new(env::current_exe().unwrap());
-    process.args(["media::memory::alone", "--exact", "--ignored", "--nocapture"]);
+    process.args(["media::memory::inspect_the_file_in_the_environment", "--exact", "--ignored", "--nocapture"]);
     let output = process.env(FILE, file.path()).env(TYPE, declared).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let (_, told) = text.split_once("took ").unwrap_or_else(|| panic!("it ended with {}: {text}", output.status));
+    let (_, told) = text.split_once("took ").unwrap_or_else(|| panic!("exited with {}: {text}", output.status));
     let (kib, verdict) = told.split_once(" KiB: ").unwrap();
     Seen { verdict: verdict.lines().next().unwrap().to_owned(), bytes: kib.parse::<usize>().unwrap() * KIB }
 }
@@ -76,14 +76,14 @@ fn is_refused(bytes: &[u8], declared: &str) {
     assert!(seen.bytes < RECORDING, "{} bytes", seen.bytes);
 }
 
-/// Whatever comes of it.
+/// Checks the memory use, with any verdict.
 #[track_caller]
 fn takes_little(bytes: &[u8], declared: &str) {
     let seen = seen(&file(bytes), declared);
     assert!(seen.bytes < RECORDING, "{} bytes: {}", seen.bytes, seen.verdict);
 }
 
-/// Of as many tracks, all alike, with nothing in its header but what they need.
+/// A fragmented MP4 with a minimal header and `tracks` copies of the same track.
 fn in_fragments(tracks: u32) -> Vec<u8> {
     let sample = bytes_of("fragmented.mp4");
     let part = |kind: &[u8; 4]| {
@@ -91,7 +91,7 @@ fn in_fragments(tracks: u32) -> Vec<u8> {
         let length = u32::from_be_bytes(sample[at..at + 4].try_into().unwrap());
         sample[at..at + length as usize].to_vec()
     };
-    // A track's number comes after so many bytes of its header's content.
+    // Writes the track number into the box of this kind, after `skipped` bytes of its content.
     let numbered = |part: &[u8], kind: &[u8; 4], skipped: usize, number: u32| {
         let mut part = part.to_vec();
         let at = part.windows(4).position(|bytes| bytes == kind).unwrap() + 4 + skipped;
@@ -105,7 +105,7 @@ fn in_fragments(tracks: u32) -> Vec<u8> {
     [part(b"ftyp"), sized_box(*b"moov", &movie)].concat()
 }
 
-/// A fragment with these boxes of the first track.
+/// A fragment that contains these boxes for the first track.
 fn fragment(boxes: &[u8]) -> Vec<u8> {
     let header = sized_box(*b"mfhd", &[0; 8]);
     if boxes.is_empty() {
@@ -120,19 +120,19 @@ fn run(samples: u32) -> Vec<u8> {
 }
 
 #[test]
-fn fragments_with_nothing_in_them_are_not_kept_by_the_million() {
+fn empty_fragments_use_bounded_memory() {
     for tracks in [1, 16, 64] {
         let empty = fragment(&[]);
         let hostile = [in_fragments(tracks), empty.repeat(16 * MIB / empty.len())].concat();
         is_refused(&hostile, "video/mp4");
     }
-    // As many as there may be, or about.
+    // About as many fragments as the limit allows.
     takes_little(&[in_fragments(1), fragment(&[]).repeat(230_000)].concat(), "video/mp4");
     takes_little(&[in_fragments(16), fragment(&[]).repeat(77_000)].concat(), "video/mp4");
 }
 
 #[test]
-fn fragments_in_a_box_without_an_end_are_counted_too() {
+fn fragments_in_an_open_ended_box_count_towards_the_limit() {
     let fragments = fragment(&[]).repeat(300_000);
     for kind in [b"free", b"mdat", b"moof"] {
         let hostile = [in_fragments(16), b"\0\0\0\0".to_vec(), kind.to_vec(), fragments.clone()].concat();
@@ -141,17 +141,17 @@ fn fragments_in_a_box_without_an_end_are_counted_too() {
 }
 
 #[test]
-fn runs_of_samples_are_counted() {
+fn sample_runs_count_towards_the_limit() {
     let hostile = [in_fragments(1), fragment(&run(0).repeat(MIB))].concat();
     is_refused(&hostile, "video/mp4");
     takes_little(&[in_fragments(1), fragment(&run(0).repeat(480_000))].concat(), "video/mp4");
-    // Each of which a reader counts to its end.
+    // Runs that declare 2^32 - 1 samples each. A reader would iterate over all of them.
     let hostile = [in_fragments(1), fragment(&run(u32::MAX).repeat(100))].concat();
     is_refused(&hostile, "video/mp4");
 }
 
 #[test]
-fn tags_of_a_few_bytes_are_not_kept_by_the_million() {
+fn mp4_tags_use_bounded_memory() {
     let value = sized_box(*b"data", &[0, 0, 0, 1, 0, 0, 0, 0, b'x']);
     let tag = sized_box(*b"\xa9nam", &value);
     let with = |tags: usize| {
@@ -164,16 +164,16 @@ fn tags_of_a_few_bytes_are_not_kept_by_the_million() {
     takes_little(&with(15 * MIB / tag.len()), "video/mp4");
 }
 
-/// The content of an Ogg or FLAC comment, with as many of them.
+/// The content of an Ogg or FLAC comment block with `many` comments.
 fn comments(many: usize) -> Vec<u8> {
     let comment = b"\x03\0\0\0a=b";
     [b"\0\0\0\0".as_slice(), &u32::try_from(many).unwrap().to_le_bytes(), &comment.repeat(many)].concat()
 }
 
 #[test]
-fn comments_of_flac_are_not_kept_by_the_million() {
+fn flac_comments_use_bounded_memory() {
     let sample = bytes_of("voice.flac");
-    // Behind the first block, of 34 bytes.
+    // The signature, a block header of 4 bytes, and the first block of 34 bytes.
     let (head, rest) = sample.split_at(4 + 4 + 34);
     for many in [500_000, 2_300_000] {
         let comments = comments(many);
@@ -183,7 +183,7 @@ fn comments_of_flac_are_not_kept_by_the_million() {
     }
 }
 
-/// A page of the stream of voice.ogg: RFC 3533, section 6.
+/// A page of the Ogg stream of voice.ogg. RFC 3533, section 6, specifies the format.
 fn page(number: u32, continued: bool, content: &[u8], ends: bool) -> Vec<u8> {
     let mut lacing = vec![255; content.len() / 255];
     if ends {
@@ -204,7 +204,7 @@ fn page(number: u32, continued: bool, content: &[u8], ends: bool) -> Vec<u8> {
 }
 
 #[test]
-fn comments_of_ogg_are_not_kept_by_the_million() {
+fn ogg_comments_use_bounded_memory() {
     let sample = bytes_of("voice.ogg");
     let (first, rest) = (&sample[..47], &sample[47 + 90..]);
     for many in [500_000, 2_300_000] {
@@ -220,24 +220,24 @@ fn comments_of_ogg_are_not_kept_by_the_million() {
 }
 
 #[test]
-fn tags_without_end_are_not_kept_in_memory() {
+fn webm_tags_use_bounded_memory() {
     let bytes = bytes_of("voice.webm");
     let segment = bytes.windows(4).position(|part| part == [0x18, 0x53, 0x80, 0x67]).unwrap();
-    // Elements of three bytes, each of which a reader keeps as 72: tags with nothing in them.
+    // Empty tags of 3 bytes. A reader uses 72 bytes of memory for each.
     let with = |tags: usize| {
         let tags = b"\x73\x73\x80".repeat(tags);
         let length = u32::try_from(tags.len()).unwrap().to_be_bytes();
         let tags = [b"\x12\x54\xc3\x67\x01\0\0\0".as_slice(), &length, &tags].concat();
         [&bytes[..segment + 12], &tags, &bytes[segment + 12..]].concat()
     };
-    // Such as one that brings its fonts along: it is passed on as it is.
+    // A file with large headers, such as embedded fonts, is accepted without being read completely.
     takes_little(&with(7 * MIB), "audio/webm");
     takes_little(&with(600 * KIB), "audio/webm");
 }
 
-/// RIFF's INFO chunks of eight bytes, each of which a reader keeps as a tag.
+/// The file has INFO chunks of 8 bytes. A reader keeps each of them as a tag.
 #[test]
-fn tags_of_wav_are_not_kept_by_the_million() {
+fn wav_tags_use_bounded_memory() {
     let chunk = |kind: &[u8; 4], content: &[u8]| {
         let length = u32::try_from(content.len()).unwrap().to_le_bytes();
         [kind, length.as_slice(), content].concat()
@@ -251,7 +251,7 @@ fn tags_of_wav_are_not_kept_by_the_million() {
     takes_little(&with(200_000), "audio/wav");
 }
 
-/// As many pixels as a picture may have, all of them black, and by themselves within MEDIA_MAX_MEMORY.
+/// A black PNG of this size. The decoded pixels fit into MEDIA_MAX_MEMORY.
 fn black(width: u32, height: u32) -> NamedTempFile {
     let picture = NamedTempFile::new().unwrap();
     let pixels = vec![0; width as usize * height as usize];
@@ -262,7 +262,7 @@ fn black(width: u32, height: u32) -> NamedTempFile {
 }
 
 #[test]
-fn a_long_and_thin_picture_takes_no_more_than_another() {
+fn a_picture_one_pixel_wide_or_high_stays_within_the_memory_limit() {
     let media = Settings::parse_from(["test"]).media;
     let most = u32::try_from(media.media_max_pixels).unwrap();
     for (width, height) in [(most, 1), (1, most)] {

@@ -1,4 +1,5 @@
-//! What is found in files. Small ones are made here; others are in tests/media, whose README tells how.
+//! Inspection of files. Tests create simple files themselves; other files are in tests/media, whose README describes
+//! how they were made.
 
 mod documents;
 mod hostile;
@@ -17,7 +18,7 @@ use tempfile::NamedTempFile;
 
 const PICTURES: [(&str, &str); 3] =
     [("portrait.jpg", "image/jpeg"), ("portrait.png", "image/png"), ("portrait.webp", "image/webp")];
-/// One second of silence, then one of a tone.
+/// Recordings of one second of silence followed by one second of a tone.
 const VOICES: [(&str, &str); 8] = [
     ("voice.ogg", "audio/ogg"),
     ("voice.webm", "audio/webm"),
@@ -31,7 +32,7 @@ const VOICES: [(&str, &str); 8] = [
 const VIDEOS: [(&str, &str); 3] =
     [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("video.webm", "video/webm")];
 
-/// Smaller than the defaults, so that what goes beyond is small too.
+/// Limits below the defaults, so that files above the limits are small too.
 fn limits() -> Limits {
     Limits {
         max_picture_bytes: 1024 * 1024,
@@ -71,10 +72,10 @@ fn inspected(bytes: &[u8], declared: &str) -> Inspected {
 
 #[track_caller]
 fn rejected(bytes: &[u8], declared: &str) -> Rejection {
-    try_inspect(bytes, declared).map(|found| format!("taken for {}", found.content_type)).unwrap_err()
+    try_inspect(bytes, declared).map(|found| format!("accepted as {}", found.content_type)).unwrap_err()
 }
 
-/// A box of MP4.
+/// An MP4 box with its size.
 fn sized_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len() + 8).unwrap();
     [&length.to_be_bytes(), kind.as_slice(), content].concat()

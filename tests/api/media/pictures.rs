@@ -1,4 +1,4 @@
-//! Pictures: their size, thumbnails and blurhash, and what they no longer tell.
+//! Pictures: size, thumbnails, blurhash, and removal of metadata.
 
 use std::io::Cursor;
 
@@ -35,12 +35,12 @@ fn is_blue(pixel: Rgba<u8>) -> bool {
 }
 
 #[test]
-fn a_picture_has_its_type_size_blurhash_and_three_thumbnails() {
+fn a_picture_gets_type_size_blurhash_and_three_thumbnails() {
     let picture = RgbImage::from_fn(2000, 500, |x, _| Rgb([u8::try_from(x / 8).unwrap(), 0, 0]));
     let found = inspected(&encoded(picture, ImageFormat::Png), "image/png");
     assert_eq!((found.content_type.as_str(), found.kind), ("image/png", Kind::Image));
     assert_eq!((found.width, found.height, found.duration), (Some(2000), Some(500), None));
-    // Four by three waves: 4 + 2 * 12 characters.
+    // A blurhash of 4 by 3 components has 4 + 2 * 12 characters.
     assert_eq!(found.blurhash.unwrap().len(), 28);
     let sizes: Vec<_> = found.thumbnails.iter().map(|one| (one.size, one.width, one.height)).collect();
     assert_eq!(sizes, [(Size::Small, 160, 40), (Size::Medium, 480, 120), (Size::Large, 1280, 320)]);
@@ -48,7 +48,7 @@ fn a_picture_has_its_type_size_blurhash_and_three_thumbnails() {
         let image = shown(thumbnail).to_rgb8();
         assert!(image.get_pixel(1, 1)[0] < 30 && image.get_pixel(thumbnail.width - 2, 1)[0] > 220);
     }
-    assert!(found.waveform.is_none() && found.cleaned.is_none(), "there was nothing to clean");
+    assert!(found.waveform.is_none() && found.cleaned.is_none(), "the picture has no metadata to remove");
 }
 
 #[test]
@@ -63,10 +63,10 @@ fn a_small_picture_is_not_scaled_up() {
 }
 
 #[test]
-fn a_turned_picture_is_shown_upright() {
+fn a_rotated_picture_has_upright_size_and_thumbnails() {
     for (name, content_type) in PICTURES {
         let found = inspected(&bytes_of(name), content_type);
-        // 96 by 64 as the camera held it; red is left then, and above when it is turned.
+        // The stored pixels are 96 by 64 with red on the left. Red is at the top after the rotation.
         assert_eq!((found.width, found.height), (Some(64), Some(96)), "{name}");
         let image = shown(&found.thumbnails[0]).to_rgba8();
         assert_eq!(image.dimensions(), (64, 96), "{name}");
@@ -75,16 +75,16 @@ fn a_turned_picture_is_shown_upright() {
 }
 
 #[test]
-fn what_others_get_tells_neither_place_nor_camera() {
+fn cleaned_pictures_contain_no_location_camera_or_author() {
     for (name, content_type) in PICTURES {
         let original = bytes_of(name);
         let told: [&[u8]; 4] = [b"Camera", b"Somebody", b"GPS", b"xpacket"];
-        assert!(told.iter().any(|word| contains(&original, word)), "{name} tells nothing to begin with");
-        let cleaned = inspected(&original, content_type).cleaned.expect("it differs");
+        assert!(told.iter().any(|word| contains(&original, word)), "the original {name} has no metadata");
+        let cleaned = inspected(&original, content_type).cleaned.expect("metadata was not removed");
         for word in told.into_iter().chain([b"Berlin".as_slice(), b"Home", b"exif:", b"tEXt", b"iTXt", b"XMP"]) {
-            assert!(!contains(&cleaned, word), "{name} still tells {}", String::from_utf8_lossy(word));
+            assert!(!contains(&cleaned, word), "{name} still contains {}", String::from_utf8_lossy(word));
         }
-        // The orientation is all that is left of Exif, and the pixels are the very same.
+        // The Exif data contains only the orientation, and the pixels are unchanged.
         let read = |bytes: &[u8]| {
             let format = ImageFormat::from_mime_type(content_type).unwrap();
             let mut decoder = ImageReader::with_format(Cursor::new(bytes.to_vec()), format).into_decoder().unwrap();
@@ -93,16 +93,16 @@ fn what_others_get_tells_neither_place_nor_camera() {
             (exif.len(), DynamicImage::from_decoder(decoder).unwrap())
         };
         let (length, pixels) = read(&cleaned);
-        assert_eq!(length, 26, "{name}: a directory of one entry");
+        assert_eq!(length, 26, "{name}: the Exif data must be a directory with one entry");
         assert_eq!(pixels, read(&original).1, "{name}");
         let again = inspected(&cleaned, content_type);
-        assert!(again.cleaned.is_none() && again.width == Some(64), "{name} is clean already");
+        assert!(again.cleaned.is_none() && again.width == Some(64), "{name} was cleaned twice");
     }
 }
 
 #[test]
-fn nothing_behind_the_end_of_a_picture_is_passed_on() {
-    // Telephones put a short film there, with its place.
+fn bytes_after_the_end_of_a_picture_are_removed() {
+    // Phones append a short video, which contains the location.
     for (name, content_type) in PICTURES {
         let original = [bytes_of(name), b"ftypmp42 and where it was filmed".to_vec()].concat();
         let cleaned = inspected(&original, content_type).cleaned.unwrap();
@@ -112,9 +112,10 @@ fn nothing_behind_the_end_of_a_picture_is_passed_on() {
 }
 
 #[test]
-fn the_thumbnail_inside_a_jpeg_goes_and_its_density_stays() {
+fn the_embedded_thumbnail_of_a_jpeg_is_removed_and_its_density_kept() {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Jpeg);
-    // SOI, then JFIF's segment of 16 bytes and the marker before them; the last two are the thumbnail's sides.
+    // SOI, the marker of the JFIF segment, and its 16 bytes. The last two bytes are the width and height of the
+    // thumbnail.
     assert_eq!((&plain[6..11], &plain[18..20]), (b"JFIF\0".as_slice(), [0, 0].as_slice()));
     let thumbnail = b"was cut off ";
     let segment = [&[0, 16 + 12], &plain[6..18], &[2, 2], thumbnail].concat();
@@ -133,8 +134,8 @@ fn a_colour_profile_is_kept() {
 }
 
 #[test]
-fn transparency_is_kept_and_leaves_no_fringe() {
-    // What cannot be seen is green; nothing of it may come through.
+fn thumbnails_keep_transparency_without_color_fringes() {
+    // The transparent half is green, which must not be visible in the thumbnail.
     let picture =
         RgbaImage::from_fn(400, 400, |x, _| if x < 201 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 255, 0, 0]) });
     let found = inspected(&encoded(picture, ImageFormat::Png), "image/png");
@@ -142,7 +143,7 @@ fn transparency_is_kept_and_leaves_no_fringe() {
     assert_eq!(image.get_pixel(159, 80)[3], 0);
     assert!(is_red(*image.get_pixel(10, 80)) && image.get_pixel(10, 80)[3] == 255);
     for pixel in image.pixels().filter(|pixel| pixel[3] > 0) {
-        assert!(pixel[1] < 60, "a fringe: {pixel:?}");
+        assert!(pixel[1] < 60, "a green fringe: {pixel:?}");
     }
 }
 
@@ -159,25 +160,25 @@ fn animation(frames: u16, side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn an_animated_picture_is_shown_by_its_first_frame_and_still_moves() {
+fn an_animation_keeps_all_frames_and_its_thumbnails_show_the_first() {
     let bytes = animation(3, 20);
     let found = inspected(&bytes, "image/gif");
     assert!(is_red(*shown(&found.thumbnails[0]).to_rgba8().get_pixel(10, 10)));
     let comment = [&bytes[..bytes.len() - 1], b"\x21\xfe\x04Home\0\x3b"].concat();
     let cleaned = inspected(&comment, "image/gif").cleaned.unwrap();
-    assert_eq!(cleaned, bytes, "all frames and their repetition, without the comment");
+    assert_eq!(cleaned, bytes, "only the comment must be removed");
 }
 
 #[test]
-fn frames_are_counted() {
+fn too_many_frames_are_rejected() {
     let many = animation(21, 4);
     assert_eq!(rejected(&many, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
-    // Each has fewer pixels than a picture may have; together they have more than ten times as many.
+    // Each frame is within the pixel limit, but all frames together have more than ten times the limit.
     let large = animation(12, 950);
     assert_eq!(rejected(&large, "image/gif"), Rejection::TooManyFrames { allowed: 20 });
 }
 
-/// A PNG of 8 by 8 pixels with frames of this size.
+/// An animated PNG of 8 by 8 pixels with `frames` frames of `side` by `side` pixels.
 fn framed(frames: usize, side: u32) -> Vec<u8> {
     let plain = encoded(RgbImage::new(8, 8), ImageFormat::Png);
     let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
@@ -187,16 +188,16 @@ fn framed(frames: usize, side: u32) -> Vec<u8> {
 }
 
 #[test]
-fn frames_lie_within_their_picture() {
+fn frames_larger_than_the_picture_are_rejected() {
     assert_eq!(rejected(&framed(21, 8), "image/png"), Rejection::TooManyFrames { allowed: 20 });
-    // So many pixels that no number would hold them all.
+    // The number of pixels of all frames with the larger side overflows 64 bits.
     for side in [9, u32::MAX] {
         assert_eq!(rejected(&framed(20, side), "image/png"), Rejection::Unreadable, "{side}");
     }
 }
 
 #[test]
-fn squares_are_the_middle() {
+fn squares_show_the_center_of_the_picture() {
     let picture =
         RgbImage::from_fn(300, 100, |x, _| if (100..200).contains(&x) { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) });
     let squares = square(file(&encoded(picture, ImageFormat::Png)).path(), &limits()).unwrap();
@@ -215,11 +216,11 @@ fn squares_are_the_middle() {
     );
     let turned = square(&sample("portrait.jpg"), &limits()).unwrap();
     let image = shown(&turned[2]).to_rgba8();
-    assert!(image.get_pixel(32, 4)[0] > image.get_pixel(32, 60)[0], "red is above");
+    assert!(image.get_pixel(32, 4)[0] > image.get_pixel(32, 60)[0], "red is not at the top");
 }
 
 #[test]
-fn only_a_picture_has_squares() {
+fn files_other_than_pictures_have_no_squares() {
     for bytes in [bytes_of("voice.ogg"), b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), b"%PDF-1.7".to_vec()] {
         let result = square(file(&bytes).path(), &limits());
         assert!(matches!(result, Err(Error::Rejected(Rejection::NotAPicture))), "{result:?}");
@@ -227,7 +228,7 @@ fn only_a_picture_has_squares() {
 }
 
 #[test]
-fn a_file_that_is_away_is_this_machines_fault() {
+fn a_missing_file_is_an_io_error_and_not_a_rejection() {
     let result = inspect(&sample("nothing.png"), "image/png", &limits());
     assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
 }

@@ -1,4 +1,4 @@
-//! Sound and video: how long it is, how large, and how loud.
+//! Audio and video: duration, size and waveform.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use parlance::media::{Kind, Rejection, WAVEFORM_PEAKS};
 use super::{VOICES, bytes_of, inspected, limits, rejected, try_inspect};
 
 fn is_about(duration: Option<Duration>, milliseconds: u64) -> bool {
-    // Encoders add the length of a packet or two.
+    // Encoders add up to two packets.
     duration.is_some_and(|duration| duration.abs_diff(Duration::from_millis(milliseconds)) < Duration::from_millis(150))
 }
 
 #[test]
-fn sound_has_a_duration_and_a_waveform_in_every_format() {
+fn audio_has_a_duration_and_a_waveform_in_every_format() {
     for (name, content_type) in VOICES {
         let found = inspected(&bytes_of(name), content_type);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Audio), "{name}");
@@ -42,7 +42,7 @@ fn wav(samples: &[i16], rate: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_waveform_is_drawn_to_the_loudest_and_silence_is_flat() {
+fn a_waveform_is_scaled_to_its_loudest_peak_and_silence_is_flat() {
     let rising: Vec<i16> = (0..16_000).map(|at| if at % 2 == 0 { at / 16 } else { -at / 16 }).collect();
     let waveform = inspected(&wav(&rising, 8000), "audio/wav").waveform.unwrap();
     assert!(waveform.is_sorted() && waveform[0] < 3 && waveform[63] == 100, "{waveform:?}");
@@ -54,14 +54,14 @@ fn a_waveform_is_drawn_to_the_loudest_and_silence_is_flat() {
 }
 
 #[test]
-fn a_long_recording_has_a_duration_alone() {
+fn a_recording_above_the_waveform_limit_has_only_a_duration() {
     let bytes = wav(&vec![9; 61 * 1000], 1000);
     let found = inspected(&bytes, "audio/wav");
     assert_eq!((found.duration, found.waveform), (Some(limits().max_waveform + Duration::from_secs(1)), None));
 }
 
 #[test]
-fn video_has_its_size_as_it_is_shown() {
+fn video_has_the_size_after_rotation() {
     for (name, content_type, size) in [
         ("portrait.mp4", "video/mp4", (48, 64)),
         ("landscape.mov", "video/quicktime", (64, 48)),
@@ -75,15 +75,15 @@ fn video_has_its_size_as_it_is_shown() {
     }
 }
 
-/// As some cameras describe their samples in two ways, which symphonia does not read.
+/// Some cameras write two sample descriptions per track, which symphonia does not support.
 #[test]
-fn a_film_that_is_whole_is_taken_with_its_size_alone() {
+fn a_video_with_two_sample_descriptions_has_a_size_but_no_duration() {
     for (name, content_type, size) in
         [("portrait.mp4", "video/mp4", (48, 64)), ("landscape.mov", "video/quicktime", (64, 48))]
     {
         let mut bytes = bytes_of(name);
         let descriptions = bytes.windows(4).position(|part| part == b"stsd").unwrap();
-        // Behind version and flags there is how many there are.
+        // The number of descriptions follows the version and the flags.
         bytes[descriptions + 11] = 2;
         let found = inspected(&bytes, content_type);
         assert_eq!((found.content_type.as_str(), found.kind), (content_type, Kind::Video), "{name}");
@@ -92,7 +92,7 @@ fn a_film_that_is_whole_is_taken_with_its_size_alone() {
 }
 
 #[test]
-fn a_film_may_end_where_its_file_does() {
+fn an_mdat_box_may_extend_to_the_end_of_the_file() {
     let mut bytes = bytes_of("landscape.mov");
     let data = bytes.windows(4).position(|part| part == b"mdat").unwrap() - 4;
     bytes[data..data + 4].fill(0);
@@ -102,7 +102,7 @@ fn a_film_may_end_where_its_file_does() {
 }
 
 #[test]
-fn the_tracks_tell_what_a_container_holds() {
+fn the_tracks_of_a_container_determine_its_type() {
     for (name, declared, content_type, kind) in [
         ("voice.m4a", "video/mp4", "audio/mp4", Kind::Audio),
         ("voice.m4a", "audio/x-m4a", "audio/mp4", Kind::Audio),
@@ -120,7 +120,7 @@ fn the_tracks_tell_what_a_container_holds() {
 }
 
 #[test]
-fn a_recording_that_broke_off_lasts_as_long_as_it_can_be_read() {
+fn a_truncated_recording_has_the_duration_of_its_readable_part() {
     for (name, content_type) in
         [("voice.webm", "audio/webm"), ("fragmented.mp4", "audio/mp4"), ("voice.ogg", "audio/ogg")]
     {
@@ -132,8 +132,8 @@ fn a_recording_that_broke_off_lasts_as_long_as_it_can_be_read() {
 }
 
 #[test]
-fn an_mp4_that_lacks_a_part_is_refused() {
-    // Its tables come last, or first and tell of more than there is.
+fn a_truncated_mp4_is_rejected() {
+    // Either its tables are at the end and missing, or they refer to samples beyond the end of the file.
     for (name, content_type) in
         [("portrait.mp4", "video/mp4"), ("landscape.mov", "video/quicktime"), ("voice.m4a", "audio/mp4")]
     {
@@ -145,9 +145,9 @@ fn an_mp4_that_lacks_a_part_is_refused() {
 }
 
 #[test]
-fn a_picture_of_the_cover_does_not_hide_the_song() {
+fn a_large_cover_picture_before_the_audio_is_skipped() {
     let song = bytes_of("voice.mp3");
-    // An ID3 tag of two megabytes, in bytes of seven bits.
+    // An ID3 tag of 2 MiB. The four bytes of its size have seven bits each.
     let tag = [b"ID3\x04\0\0\x01\0\0\0".as_slice(), &vec![0xff; 1 << 21]].concat();
     let found = inspected(&[tag, song].concat(), "audio/mpeg");
     assert!(is_about(found.duration, 2000) && found.waveform.is_some(), "{:?}", found.duration);

@@ -1,4 +1,4 @@
-//! Files are looked into a few at a time.
+//! The worker pool that inspects files, and the bounds of its queue.
 
 use clap::Parser;
 use parlance::clock::Clock;
@@ -25,7 +25,7 @@ fn workshop(settings: &[&str]) -> Workshop {
 }
 
 #[tokio::test]
-async fn files_are_looked_into_beside_other_work() {
+async fn files_are_inspected_concurrently() {
     let workshop = workshop(&[]);
     let portrait = sample("portrait.jpg");
     let (picture, voice) = (portrait.as_path(), sample("voice.webm"));
@@ -42,7 +42,7 @@ async fn files_are_looked_into_beside_other_work() {
 }
 
 #[tokio::test]
-async fn no_more_wait_than_may_wait() {
+async fn inspections_above_the_queue_limits_are_refused() {
     let workshop = workshop(&["--media-workers", "1", "--media-queue", "2", "--media-queue-share", "1"]);
     let path = sample("portrait.jpg");
     let (ada, bob, eve) = (somebody(), somebody(), somebody());
@@ -52,11 +52,11 @@ async fn no_more_wait_than_may_wait() {
     assert!(one.is_ok() && two.is_ok() && four.is_ok());
     assert!(matches!(three, Err(Error::Refused(Refusal::ShareFull))), "{three:?}");
     assert!(matches!(five, Err(Error::Refused(Refusal::QueueFull))), "{five:?}");
-    assert!(look(ada).await.is_ok(), "places come back");
+    assert!(look(ada).await.is_ok(), "a finished inspection frees its place in the queue");
 }
 
 #[tokio::test]
-async fn a_file_whose_client_is_gone_is_not_inspected() {
+async fn a_file_of_a_disconnected_client_is_not_inspected() {
     let workshop = workshop(&["--media-workers", "1"]);
     let path = sample("portrait.jpg");
     let (gone, guard) = Gone::on_drop();

@@ -1,4 +1,4 @@
-//! The costliest documents, and the largest requests, that the default limits allow.
+//! The costliest documents, largest requests and largest responses that the default limits allow.
 
 use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::tour::{forward, long};
 use super::{COSTLIEST_BOUND, Measured, Meter, Probed, clients};
 use crate::support::{Answer, Node, User};
 
-/// Ada has 100 groups with 100 messages each, of which 20 have 50 participants.
+/// Registers a user with 100 groups of about 100 messages each. 20 of the groups have 50 participants.
 async fn fill(node: &Node) -> User {
     let ada = node.register("ada").await;
     let mut others = Vec::new();
@@ -42,7 +42,7 @@ fn answered(answer: &Answer) {
 }
 
 #[test]
-fn documents() {
+fn the_costliest_documents_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let measured = Measured::start(&meter, Node::build());
     let node = &measured.node;
@@ -66,7 +66,7 @@ fn documents() {
             ),
             ("many participants", list("100", "participants(first: 80) { nodes { id } }")),
             ("many lists by aliases", format!("{{ {aliases} }}")),
-            ("as many tokens as may be", format!("{{ {wide} }}")),
+            ("the maximum of tokens", format!("{{ {wide} }}")),
         ] {
             for time in ["first", "again"] {
                 let answer = meter.measure(&format!("{name}, {time}"), ada.call(&query, json!({}))).await;
@@ -103,13 +103,13 @@ fn documents() {
     meter.assert_below(COSTLIEST_BOUND);
 }
 
-/// JSON that takes long to read for its length.
+/// JSON that takes long to parse relative to its length.
 fn dense(bytes: usize) -> Value {
     json!(vec![json!([]); bytes / 3])
 }
 
 #[test]
-fn requests() {
+fn the_largest_requests_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let measured = Measured::start(&meter, Node::build());
     let node = &measured.node;
@@ -155,7 +155,7 @@ fn requests() {
 }
 
 #[test]
-fn answers() {
+fn the_largest_responses_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let probed = Probed::start(Node::build());
     let node = &probed.node;
@@ -171,7 +171,7 @@ fn answers() {
             let each = joined(times, |i| format!("a{i}: messages(last: 100) {{ nodes {{ body }} }} "));
             format!("query ($id: ID!) {{ conversation(id: $id) {{ {each} }} }}")
         };
-        // OPERATION_MAX_ANSWER_BYTES allows five of them.
+        // OPERATION_MAX_ANSWER_BYTES allows five pages.
         let query = asks(5);
         let variables = json!({"id": group});
         answered(&probed.measure("5 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);

@@ -1,7 +1,7 @@
-//! How long tasks keep a thread of the runtime. A poll that takes long holds up every other task of its thread.
+//! Measures how long tasks occupy a thread of the runtime. A long poll delays all other tasks of its thread.
 //!
-//! Each node here has a runtime of its own. The runtime reports when a thread wakes and when it parks; between the two
-//! the thread polls tasks. The processor time between them is therefore an upper bound for the longest poll, and work of
+//! Each node here has its own runtime. The runtime reports when a thread wakes and when it parks; between the two the
+//! thread polls tasks. The processor time between them is therefore an upper bound for the longest poll, and work of
 //! other processes does not count.
 
 mod costliest;
@@ -17,14 +17,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{Node, NodeBuilder};
 
-/// The longest that a thread may be busy in a tour of all operations.
+/// Maximum time that a thread may be busy during each of the usual operations.
 const TOUR_BOUND: Duration = Duration::from_millis(10);
-/// The longest with the costliest documents and the largest requests that are allowed.
+/// Maximum time that a thread may be busy with the costliest documents and the largest requests that are allowed.
 const COSTLIEST_BOUND: Duration = Duration::from_millis(50);
-/// Time that a node has to finish what an operation leaves to be done.
+/// Time for the work that continues on a node after an operation has returned.
 const AFTERMATH: Duration = Duration::from_millis(30);
 
-/// The longest time that a thread of a runtime was busy, and what the runtime did then.
+/// Measures the longest time that a thread of a runtime is busy during an operation.
 #[derive(Default)]
 struct Meter {
     longest: Arc<AtomicU64>,
@@ -58,31 +58,31 @@ impl Meter {
             .unwrap()
     }
 
-    /// Remembers the longest time while `work` runs on another runtime.
+    /// Records the longest busy time while `work` runs on another runtime.
     async fn measure<T>(&mut self, what: &str, work: impl Future<Output = T>) -> T {
         self.longest.store(0, Ordering::SeqCst);
         let done = work.await;
         tokio::time::sleep(AFTERMATH).await;
         let longest = Duration::from_micros(self.longest.load(Ordering::SeqCst));
-        assert!(longest > Duration::ZERO, "{what} took no time: does the meter work?");
+        assert!(longest > Duration::ZERO, "the meter measured no time for {what}");
         self.seen.push((longest, what.to_owned()));
         done
     }
 
-    /// Fails if anything took longer, and lists all of it.
+    /// Fails if an operation took longer than `bound`. Prints all measurements.
     #[track_caller]
     fn assert_below(mut self, bound: Duration) {
         self.seen.sort_unstable_by(|one, other| other.cmp(one));
         let list: Vec<_> = self.seen.iter().map(|(longest, what)| format!("{longest:>10.1?} {what}")).collect();
         println!("{}", list.join("\n"));
         let longest = self.seen.first().unwrap();
-        assert!(longest.0 < bound, "{} of {:?}:\n{}", longest.1, longest.0, list.join("\n"));
+        assert!(longest.0 < bound, "{} took {:?}:\n{}", longest.1, longest.0, list.join("\n"));
     }
 }
 
-/// A node on a runtime of its own.
+/// A node on its own runtime.
 struct Measured {
-    // First, so that nothing of the node is left on the runtime when it ends.
+    // The first field, so that the node is dropped before its runtime.
     node: Arc<Node>,
     runtime: Runtime,
 }
@@ -105,9 +105,9 @@ fn clients<T>(work: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// A node whose runtime has a single thread, with a task on it that yields again and again. The processor time between
-/// two of its turns is how long it was held up: the polls of the tasks that were ready in between. It is more exact than
-/// the meter for a task that yields by itself, and keeps a processor busy.
+/// A node whose runtime has a single thread, with a probe: a task that yields in a loop. The processor time between two
+/// polls of the probe is the time of the polls of other tasks in between. The probe is more exact than the meter for
+/// tasks that yield by themselves, but it keeps a processor busy.
 struct Probed {
     node: Node,
     runtime: Runtime,
@@ -121,7 +121,7 @@ impl Probed {
         Self { node, runtime, longest: Arc::default() }
     }
 
-    /// The longest time that the probe was held up while `work` ran on another runtime.
+    /// Records the longest delay of the probe while `work` runs on another runtime.
     async fn measure<T>(&self, what: &str, seen: &mut Meter, work: impl Future<Output = T>) -> T {
         let longest = Arc::clone(&self.longest);
         longest.store(0, Ordering::SeqCst);
@@ -135,7 +135,7 @@ impl Probed {
             }
         });
         let done = work.await;
-        // The probe needs a turn after the work to see it.
+        // The probe must be polled once more to measure the last delay.
         tokio::time::sleep(AFTERMATH).await;
         probe.abort();
         seen.seen.push((Duration::from_micros(self.longest.load(Ordering::SeqCst)), what.to_owned()));
@@ -143,7 +143,7 @@ impl Probed {
     }
 }
 
-/// Takes 30 milliseconds of processor time.
+/// Uses 30 milliseconds of processor time.
 fn keep_busy() {
     let begun = processor_time();
     while processor_time().saturating_sub(begun) < Duration::from_millis(30) {
@@ -151,9 +151,9 @@ fn keep_busy() {
     }
 }
 
-/// A thread that is busy is seen: otherwise nothing here could fail.
+/// Checks the two ways of measuring: without this, the other tests could pass by mistake.
 #[test]
-fn the_meter_sees_a_long_poll() {
+fn the_meter_and_the_probe_measure_a_long_poll() {
     let mut meter = Meter::default();
     let runtime = meter.runtime();
     clients(meter.measure("a loop", async { runtime.spawn(async { keep_busy() }).await.unwrap() }));

@@ -1,4 +1,4 @@
-//! Every operation of the schema, with large inputs where they may be large.
+//! All operations of the schema, with usual inputs and with large inputs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Measured, Meter, TOUR_BOUND, clients};
 use crate::events_of_mutations::{World, rows};
 use crate::support::{Node, User};
 
-/// The fields of a root type.
+/// The names of the fields of a root type.
 fn roots(of: &str) -> BTreeSet<String> {
     let document = parse_schema(parlance::graphql::sdl()).unwrap();
     let fields = document.definitions.into_iter().find_map(|definition| match definition {
@@ -24,14 +24,14 @@ fn roots(of: &str) -> BTreeSet<String> {
     fields.unwrap().into_iter().map(|field| field.node.name.node.to_string()).collect()
 }
 
-/// Fields of a root type that are not in the tour.
+/// The names of the fields of a root type that the tests do not cover.
 fn missing(of: &str, toured: impl IntoIterator<Item = &'static str>) -> Vec<String> {
     let toured: BTreeSet<_> = toured.into_iter().map(str::to_owned).collect();
     roots(of).difference(&toured).cloned().collect()
 }
 
 #[test]
-fn mutations_with_usual_inputs() {
+fn mutations_with_usual_inputs_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let toured: Vec<_> = rows().iter().map(|row| row.mutation).chain(["setPresence", "setTyping"]).collect();
     assert_eq!(missing("Mutation", toured), [""; 0]);
@@ -54,13 +54,13 @@ fn mutations_with_usual_inputs() {
     meter.assert_below(TOUR_BOUND);
 }
 
-/// A text of 8,000 characters, the most that a message may have.
+/// A text of 8,000 characters, the maximum length of a message.
 pub fn long(word: &str) -> String {
     word.chars().cycle().take(8000).collect()
 }
 
 #[test]
-fn mutations_with_large_inputs() {
+fn mutations_with_large_inputs_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let measured = Measured::start(&meter, Node::build());
     let node = &measured.node;
@@ -135,7 +135,7 @@ fn mutations_with_large_inputs() {
     meter.assert_below(TOUR_BOUND);
 }
 
-/// Forwards the most messages that one request may have, to the most conversations.
+/// Forwards the maximum number of messages to the maximum number of conversations.
 pub async fn forward(meter: &mut Meter, ada: &User, group: &str, body: &str) {
     let mut messages = Vec::new();
     for _ in 0..100 {
@@ -151,7 +151,7 @@ pub async fn forward(meter: &mut Meter, ada: &User, group: &str, body: &str) {
 }
 
 #[test]
-fn queries_and_subscriptions() {
+fn queries_and_subscriptions_block_no_thread_for_long() {
     let mut meter = Meter::default();
     let measured = Measured::start(&meter, Node::build());
     let node = &measured.node;
@@ -190,7 +190,7 @@ fn queries_and_subscriptions() {
                 "word": "x".repeat(60)});
             let used = all.as_object().unwrap().iter().filter(|(name, _)| query.contains(&format!("${name}:")));
             let variables: Value = used.map(|(name, value)| (name.clone(), value.clone())).collect();
-            // The first time it is validated.
+            // The document is validated the first time, and cached the second time.
             for time in ["first", "again"] {
                 meter.measure(&format!("{name}, {time}"), ada.call(query, variables.clone())).await.data();
             }

@@ -1,4 +1,4 @@
-//! Brokers for tests, beside the two that ship.
+//! Brokers that wrap another broker and inject faults.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ pub fn redis_url() -> String {
     std::env::var("TEST_REDIS_URL").expect("TEST_REDIS_URL: run the tests with `make test`")
 }
 
-/// Loses every `one_in`th publication on purpose.
+/// Drops every `one_in`th event that is published.
 pub struct DroppingBroker {
     pub inner: Arc<dyn Broker>,
     pub one_in: usize,
@@ -39,7 +39,8 @@ impl Broker for DroppingBroker {
     }
 }
 
-/// Loses, doubles, and holds back until after what comes later, by chance that follows from a seed.
+/// Drops, duplicates and delays events at random. The seed determines the faults. A delayed event is published after
+/// the events of the next publication.
 pub struct FaultyBroker {
     inner: Arc<dyn Broker>,
     state: Mutex<Faults>,
@@ -60,13 +61,13 @@ impl FaultyBroker {
         Self { inner, state: Mutex::new(faults) }
     }
 
-    /// The fewest of any fault that there were.
+    /// The number of injected faults of the rarest kind.
     pub fn faults(&self) -> usize {
         let state = self.state.lock().unwrap();
         state.lost.min(state.doubled).min(state.held_back)
     }
 
-    /// What is published in its place: some of it now, and some of what was held back before.
+    /// Applies faults to a publication. Returns the events to publish now and the events that were delayed before.
     fn disturb(&self, events: &[Event]) -> [Vec<Event>; 2] {
         let mut state = self.state.lock().unwrap();
         let mut late = std::mem::take(&mut state.late);

@@ -1,4 +1,4 @@
-//! Calling, as a device does it.
+//! Helpers for calls: mutations, queries and the `callEvents` subscription of a device.
 
 use std::collections::VecDeque;
 
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use super::client::{Answer, User};
 use super::socket::Socket;
 
-/// What the tests ask of a call.
+/// The fields of a call that the tests select.
 const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
     participants { user { id } sessionId }";
 
-/// Those in a call, the first to join first.
+/// The ids of the sessions in a call, in the order in which they joined.
 pub fn call_sessions(call: &Value) -> Vec<&str> {
     let participants = call["participants"].as_array().unwrap();
     participants.iter().map(|participant| participant["sessionId"].as_str().unwrap()).collect()
 }
 
 impl Answer {
-    /// Of the call that it shows.
+    /// The id of the call in a mutation's payload.
     #[track_caller]
     pub fn call_id(self) -> String {
         self.call()["id"].as_str().unwrap().to_owned()
@@ -31,14 +31,14 @@ impl Answer {
         data.as_object().unwrap().values().next().unwrap()["call"].clone()
     }
 
-    /// Its state, and why it is over.
+    /// The `state` and `endReason` of the call in a mutation's payload.
     #[track_caller]
     pub fn call_state(self) -> (String, Value) {
         let call = self.call();
         (call["state"].as_str().unwrap().to_owned(), call["endReason"].clone())
     }
 
-    /// The reason of a CONFLICT.
+    /// `extensions.reason` of a CONFLICT error.
     #[track_caller]
     pub fn conflict(&self) -> &str {
         assert_eq!(self.code(), "CONFLICT", "{:#}", self.body);
@@ -71,13 +71,13 @@ impl User {
         self.call(&query, json!({"id": call})).await
     }
 
-    /// The call with this id, as `node` shows it.
+    /// Reads the call with this id through `node`. Null if the user may not see it.
     pub async fn find_call(&self, call: &str) -> Value {
         let query = format!("query ($id: ID!) {{ node(id: $id) {{ ... on Call {{ {CALL} }} }} }}");
         self.query(&query, json!({"id": call})).await["node"].clone()
     }
 
-    /// The call that the conversation has now.
+    /// Reads the current call of the conversation. Null if it has no call.
     pub async fn call_in(&self, conversation: &str) -> Value {
         let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ call {{ {CALL} }} }} }}");
         self.query(&query, json!({"id": conversation})).await["conversation"]["call"].clone()
@@ -88,7 +88,7 @@ impl User {
         self.call(query, json!({"input": {"callId": call, "toSessionId": to.session, "signal": signal}})).await
     }
 
-    /// An empty one is the end of candidates.
+    /// Sends an ICE candidate. An empty candidate means the end of candidates.
     pub async fn send_candidate(&self, call: &str, to: &Self, candidate: &str) -> Answer {
         self.send_signal(call, to, json!({"candidate": {"candidate": candidate}})).await
     }
@@ -97,12 +97,12 @@ impl User {
         self.send_signal(call, to, json!({"description": {"type": "OFFER", "sdp": sdp}})).await
     }
 
-    /// The call that the user is in, with whichever device.
+    /// The call that the user is in, on any of their devices.
     pub async fn current_call(&self) -> Value {
         self.query(&format!("{{ viewer {{ call {{ {CALL} }} }} }}"), json!({})).await["viewer"]["call"].clone()
     }
 
-    /// `callEvents` on a socket of its own, once it is live.
+    /// Subscribes to `callEvents` on a new socket and waits for `CallsCaughtUp`.
     pub async fn call_events(&self) -> CallEvents {
         let mut socket = self.socket().await;
         let query = "subscription { callEvents {
@@ -133,9 +133,9 @@ impl User {
 
 pub struct CallEvents {
     pub socket: Socket,
-    /// What rang already, and is still to be read.
+    /// `CallRinging` events that arrived before `CallsCaughtUp` and are not read yet.
     rung: VecDeque<Value>,
-    /// What there was as it went live.
+    /// The `CallsCaughtUp` event.
     pub caught_up: Value,
 }
 
@@ -154,7 +154,7 @@ impl CallEvents {
         message["payload"]["data"]["callEvents"].clone()
     }
 
-    /// The next one, which must be of this type.
+    /// The next event. Fails if its type is not `kind`.
     #[track_caller]
     pub fn expect(&mut self, kind: &'static str) -> impl Future<Output = Value> {
         let caller = std::panic::Location::caller();

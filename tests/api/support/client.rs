@@ -1,14 +1,14 @@
-//! A person with an account, who calls the API over HTTP.
+//! Clients that call the API over HTTP, and users with accounts.
 
 use serde_json::{Value, json};
 
 use super::node::Node;
 use super::socket::{Inbox, Socket};
 
-/// The media type whose status tells whether the operation ran.
+/// With this media type the HTTP status says whether the operation was executed.
 const ACCEPT: &str = "application/graphql-response+json";
 
-/// What the server answered.
+/// The status and the body of an HTTP response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -16,14 +16,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The data, where nothing failed.
+    /// The response data. Fails if the response has errors.
     #[track_caller]
     pub fn data(self) -> Value {
         assert!(self.body.get("errors").is_none(), "{:#}", self.body);
         self.body["data"].clone()
     }
 
-    /// The one error's code.
+    /// The code of the error. Fails if the response does not have exactly one error.
     #[track_caller]
     pub fn code(&self) -> &str {
         let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("no error in {:#}", self.body));
@@ -31,7 +31,7 @@ impl Answer {
         errors[0]["extensions"]["code"].as_str().unwrap()
     }
 
-    /// The paths of the fields that the one error names.
+    /// The paths of the input fields in the error's `violations`.
     #[track_caller]
     pub fn violations(&self) -> Vec<&str> {
         let violations = self.body["errors"][0]["extensions"]["violations"].as_array();
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// A server to call.
+/// The GraphQL endpoint of a server.
 #[derive(Clone, Debug)]
 pub struct Api {
     pub url: String,
@@ -58,7 +58,7 @@ impl Api {
         Self { url, http: reqwest::Client::new() }
     }
 
-    /// Calls from 127.0.0.`last`, so that it counts as another address.
+    /// A client whose requests come from 127.0.0.`last`, so that limits by address count it separately.
     pub fn from_address(node: &Node, last: u8) -> Self {
         let address = std::net::Ipv4Addr::new(127, 0, 0, last).into();
         let http = reqwest::Client::builder().local_address(Some(address)).build().unwrap();
@@ -69,7 +69,7 @@ impl Api {
         self.try_call(token, query, variables).await.unwrap()
     }
 
-    /// Fails where the server is not there, or goes before it has answered.
+    /// Returns an error if the server cannot be reached or disconnects before it responds.
     pub async fn try_call(&self, token: Option<&str>, query: &str, variables: Value) -> reqwest::Result<Answer> {
         let mut request = self.http.post(&self.url).header("accept", ACCEPT);
         if let Some(token) = token {
@@ -110,7 +110,7 @@ impl User {
         Self::from_payload(api, &data["register"])
     }
 
-    /// The same account on another device.
+    /// Signs in to an existing account, which creates another session.
     pub async fn login(at: impl Into<Api>, username: &str, password: &str) -> Self {
         let query = format!("mutation ($input: LoginInput!) {{ login(input: $input) {{ {SIGNED_IN} }} }}");
         let api = at.into();
@@ -131,7 +131,7 @@ impl User {
         }
     }
 
-    /// The same session, calling another node.
+    /// Returns a copy of this user whose requests go to another server.
     pub fn on(&self, other: impl Into<Api>) -> Self {
         Self { api: other.into(), ..self.clone() }
     }
@@ -144,7 +144,7 @@ impl User {
         self.call(query, variables).await.data()
     }
 
-    /// The id of the direct conversation.
+    /// Opens the direct conversation with another user and returns its id.
     pub async fn open_direct(&self, other: &Self) -> String {
         let query = "mutation ($id: ID!) { openDirectConversation(input: {userId: $id}) { conversation { id } } }";
         let data = self.query(query, json!({"id": other.id})).await;
@@ -162,13 +162,13 @@ impl User {
         self.call(SEND_MESSAGE, send_input(conversation, body, client_id)).await
     }
 
-    /// Fails where the server is not there, or goes before it has answered.
+    /// Returns an error if the server cannot be reached or disconnects before it responds.
     pub async fn attempt_send(&self, conversation: &str, body: &str, client_id: &str) -> reqwest::Result<Answer> {
         let variables = send_input(conversation, body, Some(client_id));
         self.api.try_call(Some(&self.access_token), SEND_MESSAGE, variables).await
     }
 
-    /// The message as stored.
+    /// Sends a message and returns it.
     pub async fn send(&self, conversation: &str, body: &str) -> Value {
         self.try_send(conversation, body, None).await.data()["sendMessage"]["message"].clone()
     }
@@ -195,7 +195,7 @@ impl User {
         self.call(query, json!({"password": password})).await
     }
 
-    /// The inbox on a socket of its own, caught up.
+    /// Subscribes to the inbox on a new socket and waits for `CaughtUp`.
     pub async fn inbox(&self) -> Inbox {
         let mut inbox = self.inbox_after(None).await;
         let first = inbox.next().await;
@@ -203,7 +203,7 @@ impl User {
         inbox
     }
 
-    /// Hears one message of the sender and goes away, with the cursor to come back with.
+    /// Subscribes, receives one message from the sender and disconnects. Returns the cursor to resume from.
     pub async fn hear_and_leave(&self, sender: &Self, conversation: &str) -> Option<String> {
         let mut inbox = self.inbox().await;
         sender.send(conversation, "seen").await;

@@ -1,4 +1,4 @@
-//! A database for each test, copied from a template that is migrated once.
+//! Creates a database for each test as a copy of a template. The template is migrated once.
 
 use std::sync::Mutex;
 
@@ -6,10 +6,10 @@ use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use parlance::random::Random;
 
-/// Any number, as long as every test takes the same.
+/// Advisory lock that serializes the creation of the template. The number is arbitrary.
 const TEMPLATE_LOCK: i64 = 7_261_155;
 
-/// Dropped with the value.
+/// A database that is dropped when the value is dropped.
 pub struct TestDatabase {
     pub url: String,
     pub name: String,
@@ -19,12 +19,12 @@ impl TestDatabase {
     pub async fn new() -> Self {
         let template = template().await;
         let database = Self::create(&format!(" TEMPLATE {template}")).await;
-        // A copy is a log of its own.
+        // A copy needs its own log epoch, so that it rejects cursors of other copies.
         parlance::log::reset_cursors(&database.url, &Random::system()).await.unwrap();
         database
     }
 
-    /// Without any table.
+    /// Creates a database without tables.
     pub async fn empty() -> Self {
         Self::create("").await
     }
@@ -58,7 +58,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The test's own runtime may be on its way out.
+        // The runtime of the test may be shutting down, so this uses a thread with its own runtime.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { server().await.batch_execute(&statement).await }).unwrap();
@@ -67,7 +67,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Different in each test process and at each call.
+/// Returns a string that is unique across test processes and calls.
 pub fn unique() -> String {
     static CALLS: Mutex<u32> = Mutex::new(0);
     let mut calls = CALLS.lock().unwrap();
@@ -76,7 +76,8 @@ pub fn unique() -> String {
     format!("{:016x}_{calls}", u64::from_be_bytes(random))
 }
 
-/// The template's name holds that of the newest migration: a changed schema makes a new one.
+/// Creates the template if it does not exist, and returns its name. The name contains the name of the newest migration,
+/// so that a new migration leads to a new template.
 async fn template() -> String {
     let newest = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
     let newest = newest.map(|entry| entry.unwrap().file_name().into_string().unwrap()).max().unwrap();

@@ -1,4 +1,4 @@
-//! Files: what people upload, send and get.
+//! Helpers for uploads, downloads and messages with attachments.
 
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ impl User {
         self.call(CREATE, json!({"input": input})).await
     }
 
-    /// The payload of an upload that is about to begin.
+    /// Calls `createUpload` and returns its payload.
     pub async fn begin_upload(&self, name: &str, content_type: &str, byte_size: usize) -> Value {
         let input = json!({"fileName": name, "contentType": content_type, "byteSize": byte_size});
         self.create_upload(input).await.data()["createUpload"].clone()
@@ -33,7 +33,7 @@ impl User {
         self.call(COMPLETE, json!({"id": id})).await
     }
 
-    /// What became of a file that was uploaded whole.
+    /// Uploads a file and completes the upload. Returns the attachment, which may be READY or REJECTED.
     pub async fn try_upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> Value {
         let begun = self.begin_upload(name, content_type, bytes.len()).await;
         assert_eq!(put(&begun, bytes.to_vec()).await, 200);
@@ -41,14 +41,14 @@ impl User {
         answer["completeUpload"]["attachment"].clone()
     }
 
-    /// The attachment, READY.
+    /// Uploads a file. Fails if the attachment is not READY.
     pub async fn upload(&self, name: &str, content_type: &str, bytes: &[u8]) -> Value {
         let attachment = self.try_upload(name, content_type, bytes).await;
         assert_eq!(attachment["state"], "READY", "{attachment:#}");
         attachment
     }
 
-    /// The id of a small text that is READY.
+    /// Uploads a small text file and returns the id of the attachment.
     pub async fn upload_note(&self, text: &str) -> Value {
         self.upload("note.txt", "text/plain", text.as_bytes()).await["id"].clone()
     }
@@ -58,7 +58,7 @@ impl User {
         self.call(SEND, json!({"input": input})).await
     }
 
-    /// The message as stored.
+    /// Sends a message with attachments and returns it.
     pub async fn send_with(&self, conversation: &str, body: Option<&str>, attachments: &[&Value]) -> Value {
         self.try_send_with(conversation, body, attachments).await.data()["sendMessage"]["message"].clone()
     }
@@ -79,7 +79,7 @@ impl User {
         self.call(query, json!({"id": message["id"], "scope": scope})).await
     }
 
-    /// The attachment as the user sees it; null where they do not.
+    /// Reads an attachment through `node`. Null if the user may not see it.
     pub async fn attachment(&self, id: &Value) -> Value {
         let query = "query ($id: ID!) { node(id: $id) { id ... on Attachment {
             state fileName contentType byteSize rejection url thumbnailUrl
@@ -88,13 +88,13 @@ impl User {
     }
 }
 
-/// Sends bytes as the payload says; the status.
+/// Uploads bytes with the method, URL and headers of a `createUpload` payload. Returns the HTTP status.
 pub async fn put(begun: &Value, bytes: Vec<u8>) -> u16 {
     let method = begun["method"].as_str().unwrap().parse().unwrap();
     let mut request = reqwest::Client::new().request(method, begun["url"].as_str().unwrap());
     for header in begun["headers"].as_array().unwrap() {
         let (name, value) = (header["name"].as_str().unwrap(), header["value"].as_str().unwrap());
-        // A client library says how long a body is, as a browser does.
+        // reqwest sets Content-Length itself, as browsers do.
         if name != "content-length" {
             request = request.header(name, value);
         }
@@ -106,7 +106,7 @@ pub async fn get(url: &Value) -> reqwest::Response {
     reqwest::get(url.as_str().unwrap_or_else(|| panic!("no URL: {url}"))).await.unwrap()
 }
 
-/// A JPEG of that size.
+/// A JPEG with this width and height in pixels.
 pub fn picture(width: u32, height: u32) -> Vec<u8> {
     let shade = |value: u32, of: u32| u8::try_from(value * 255 / of.max(1)).unwrap();
     let image = RgbImage::from_fn(width, height, |x, y| Rgb([shade(x, width), shade(y, height), 128]));

@@ -1,11 +1,11 @@
-//! What people do to groups, and what is told of it.
+//! Helpers for groups: mutations, roles, invites and SYSTEM messages.
 
 use serde_json::{Value, json};
 
 use super::client::{Answer, User};
 
 impl User {
-    /// `changes` are the input's other fields.
+    /// `changes` contains the fields of the input except `conversationId`.
     pub async fn update_group(&self, group: &str, changes: Value) -> Answer {
         let query = "mutation ($input: UpdateGroupInput!) { updateGroup(input: $input) {
             conversation { id title topic historyVisible }
@@ -39,7 +39,7 @@ impl User {
         self.call(query, json!({"group": group, "user": user.id})).await
     }
 
-    /// Removes and bans the user.
+    /// Removes a participant and bans them.
     pub async fn ban(&self, group: &str, user: &Self) -> Answer {
         let query = "mutation ($group: ID!, $user: ID!) {
             removeParticipant(input: {conversationId: $group, userId: $user, ban: true}) {
@@ -61,7 +61,7 @@ impl User {
         self.call(query, json!({"id": group})).await
     }
 
-    /// `limits` are the input's other fields.
+    /// `limits` contains the fields of the input except `conversationId`.
     pub async fn create_invite(&self, group: &str, limits: Value) -> Answer {
         let query = "mutation ($input: CreateInviteInput!) { createInvite(input: $input) {
             invite { id code uses maxUses expiresAt createdBy { id } conversation { id } }
@@ -76,7 +76,7 @@ impl User {
         self.call(query, json!({"code": code})).await
     }
 
-    /// The user of each participant, with the role.
+    /// The user id and the role of each participant.
     pub async fn roles(&self, group: &str) -> Vec<(String, String)> {
         let query = "query ($id: ID!) { conversation(id: $id) { participants(first: 100) {
             nodes { role user { id } }
@@ -87,7 +87,7 @@ impl User {
         nodes.iter().map(|node| (text(&node["user"]["id"]), text(&node["role"]))).collect()
     }
 
-    /// What the SYSTEM messages tell, oldest first, as `[kind, actor, subject, text]`.
+    /// The events of the SYSTEM messages, oldest first, as `[kind, actor, subject, text]`.
     pub async fn told(&self, group: &str) -> Vec<Value> {
         let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes {
             kind sender { id } body systemEvent { kind actor { id } subject { id } text }

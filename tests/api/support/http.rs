@@ -1,4 +1,4 @@
-//! Requests as browsers and proxies make them, where a client of GraphQL would hide what they are.
+//! Raw HTTP requests to the GraphQL endpoint, for tests of methods, headers and status codes.
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};

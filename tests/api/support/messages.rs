@@ -1,4 +1,4 @@
-//! What people do to messages that are there.
+//! Helpers for existing messages: edit, delete, hide and reply.
 
 use serde_json::{Value, json};
 
@@ -17,12 +17,12 @@ impl User {
         self.call(query, json!({"id": message["id"], "body": body})).await
     }
 
-    /// For everybody.
+    /// Deletes a message for everyone.
     pub async fn delete(&self, message: &Value) -> Answer {
         self.call(DELETE, json!({"id": message["id"], "scope": "EVERYONE"})).await
     }
 
-    /// Deletes it for oneself alone.
+    /// Deletes a message for this user only.
     pub async fn hide(&self, message: &Value) -> Answer {
         self.call(DELETE, json!({"id": message["id"], "scope": "VIEWER"})).await
     }
@@ -34,7 +34,7 @@ impl User {
         self.call(query, json!({"input": {"conversationId": conversation, "body": body, "replyToId": to["id"]}})).await
     }
 
-    /// The numbers of the messages that one sees there.
+    /// The numbers of the messages that the user sees in the conversation.
     pub async fn numbers_in(&self, conversation: &str) -> Vec<i64> {
         let query = "query ($id: ID!) { conversation(id: $id) { messages(first: 100) { nodes { number } } } }";
         let data = self.query(query, json!({"id": conversation})).await;

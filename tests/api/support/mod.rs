@@ -1,4 +1,4 @@
-//! A node in this process, and clients that call it as any client would.
+//! Nodes that run in the test process, and clients that call them over HTTP and WebSocket.
 
 mod brokers;
 mod calls;
@@ -25,7 +25,7 @@ pub use socket::{Inbox, Socket};
 
 use std::time::Duration;
 
-/// Long enough for a loaded machine; whoever waits for it has failed.
+/// How long a test waits for something before it fails. Long enough for a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const PASSWORD: &str = "correct horse battery staple";

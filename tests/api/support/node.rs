@@ -1,4 +1,4 @@
-//! A server within the test's process, on a port of its own.
+//! A server that runs in the test process, on its own port.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,29 +24,29 @@ use super::client::User;
 use super::database::{TestDatabase, unique};
 use super::{PASSWORD, PATIENCE};
 
-/// The same on every node of a test, so that each takes the other's tokens.
+/// Shared by all nodes of a test, so that each node accepts the access tokens of the others.
 pub const JWT_SECRET: &str = "a secret for tests that is long enough";
 
 pub struct Node {
     pub address: SocketAddr,
     pub app: App,
     pub http: reqwest::Client,
-    /// What it calls S3 by: its own, unless it was given another.
+    /// Settings of the S3 that the node uses: its own S3, or the one given to `NodeBuilder::s3`.
     pub s3: S3Settings,
     stop: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
     _tail: DropGuard,
     data_dir: Option<TempDir>,
-    /// Of its own S3.
+    /// Directory of the node's own S3.
     files: TempDir,
-    // Last, so that it goes when nothing uses it any more.
+    // The last field: fields are dropped in order, and the others may still use the database.
     database: Option<TestDatabase>,
 }
 
 pub struct NodeBuilder {
     broker: Arc<dyn Broker>,
     exchange: Arc<dyn Exchange>,
-    /// The Redis over which it shares its limits, and the prefix of its keys.
+    /// URL of the Redis through which the node shares rate limits, and the prefix of the keys.
     limits: Option<(String, String)>,
     clock: Clock,
     flags: Vec<String>,
@@ -63,7 +63,7 @@ struct Flags {
 }
 
 impl Node {
-    /// The only node, over a database of its own.
+    /// Starts a node with default settings and its own database.
     pub async fn start() -> Self {
         Self::build().start_alone().await
     }
@@ -74,7 +74,7 @@ impl Node {
             exchange: Arc::new(MemoryExchange::default()),
             limits: None,
             clock: Clock::system(),
-            // All users of a test share one address. Tests of limits turn limits on.
+            // All users of a test share one address. Tests of limits turn the limits on.
             flags: vec!["--rate-limits=off".to_owned()],
             real_hashes: false,
             data_dir: None,
@@ -86,17 +86,17 @@ impl Node {
         format!("http://{}{path}", self.address)
     }
 
-    /// The settings of S3 that these flags make.
+    /// Parses S3 settings from command-line flags.
     pub fn s3_settings(flags: &[String]) -> S3Settings {
         Flags::try_parse_from(["parlance".to_owned()].iter().chain(flags)).unwrap().config.s3
     }
 
-    /// What its own S3 keeps under this name is gone, as after a crash.
+    /// Deletes a file from the node's own S3, as if a crash had lost it.
     pub fn lose_file(&self, name: &str) {
         std::fs::remove_file(self.files.path().join(name)).unwrap();
     }
 
-    /// Every file and directory of its own S3.
+    /// The paths of all files and directories of the node's own S3, sorted.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut directories = vec![self.files.path().to_owned()];
@@ -112,29 +112,29 @@ impl Node {
         found
     }
 
-    /// What `/metrics` tells of a series, a whole number.
+    /// Reads the value of a series from `/metrics`. The value must be an integer.
     pub async fn metric(&self, series: &str) -> u64 {
         let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
         text.lines().find_map(value).unwrap_or_else(|| panic!("no {series} in {text}"))
     }
 
-    /// A new account whose username begins with `name`.
+    /// Registers an account whose username starts with `name`.
     pub async fn register(&self, name: &str) -> User {
         User::register(self, &format!("{name}_{}", &unique()[..8]), PASSWORD).await
     }
 
-    /// Of the key that it made for itself.
+    /// Path of the key that the node generated. Requires `NodeBuilder::own_key`.
     pub fn key_path(&self) -> PathBuf {
         self.data_dir.as_ref().unwrap().path().join("access-token-key.pem")
     }
 
-    /// Ends its tasks, as if the process were killed: nobody is told.
+    /// Aborts the node without a drain, as if the process were killed.
     pub fn kill(self) {
         self.served.abort();
     }
 
-    /// Begins the drain.
+    /// Starts the drain.
     pub fn stop(&self) {
         self.stop.cancel();
     }
@@ -155,20 +155,20 @@ impl NodeBuilder {
         self
     }
 
-    /// Over the tests' Redis, under this prefix.
+    /// Uses the Redis of the tests for broker, exchange and rate limits, with this prefix.
     pub async fn redis(self, prefix: &str) -> Self {
         let broker = RedisBroker::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         let exchange = RedisExchange::connect(&redis_url(), prefix, Random::system()).await.unwrap();
         self.broker(Arc::new(broker)).exchange(Arc::new(exchange)).limits_over(&redis_url(), prefix)
     }
 
-    /// Shares its limits over the Redis of this URL, under this prefix.
+    /// Shares rate limits through the Redis at `url`, with this prefix.
     pub fn limits_over(mut self, url: &str, prefix: &str) -> Self {
         self.limits = Some((url.to_owned(), prefix.to_owned()));
         self
     }
 
-    /// With rates, and limits for each address.
+    /// Turns rate limits and limits by address on.
     pub fn limited(self) -> Self {
         self.flag("--rate-limits=on")
     }
@@ -178,19 +178,19 @@ impl NodeBuilder {
         self
     }
 
-    /// Over the S3 of another node, or any.
+    /// Uses this S3 instead of the node's own.
     pub fn s3(mut self, settings: &S3Settings) -> Self {
         self.s3 = Some(settings.clone());
         self
     }
 
-    /// With hashes as dear as the settings say.
+    /// Hashes passwords with the cost of the settings, not with the reduced cost of the tests.
     pub fn real_hashes(mut self) -> Self {
         self.real_hashes = true;
         self
     }
 
-    /// With limits by address, and with rates that no test reaches.
+    /// Turns limits by address on, without the rate limits that tests would exceed.
     pub fn keep_shares(self) -> Self {
         let rates = ["registrations", "requests", "operations", "cost"].map(|rate| format!("--rate-{rate}=off"));
         rates
@@ -200,7 +200,7 @@ impl NodeBuilder {
             .flag("--password-tries-per-address=10000")
     }
 
-    /// A setting as on the command line, such as `--max-group-size=5`.
+    /// Adds a command-line flag, such as `--max-group-size=5`.
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
@@ -210,12 +210,12 @@ impl NodeBuilder {
         flags.iter().fold(self, |node, flag| node.flag(flag))
     }
 
-    /// Signs with this key.
+    /// Signs access tokens with the key in this file.
     pub fn key(self, path: &Path) -> Self {
         self.flag(&format!("--jwt-private-key-file={}", path.display()))
     }
 
-    /// Signs with a key that it makes for itself.
+    /// Signs access tokens with a key that the node generates.
     pub fn own_key(mut self) -> Self {
         self.data_dir = Some(tempfile::tempdir().unwrap());
         self
@@ -232,7 +232,7 @@ impl NodeBuilder {
         self.start_at(&database.url).await
     }
 
-    /// Over the database of this URL.
+    /// Starts the node on the database at `database_url`.
     pub async fn start_at(self, database_url: &str) -> Node {
         let mut config = Flags::try_parse_from(["parlance".to_owned()].into_iter().chain(self.flags)).unwrap().config;
         match &self.data_dir {
@@ -240,12 +240,11 @@ impl NodeBuilder {
             None if config.auth.jwt_private_key_file.is_some() => {}
             None => config.auth.jwt_secret = Some(JWT_SECRET.to_owned()),
         }
-        // Below what the settings allow: tests sign in by the hundred, and few of them are about the hash.
+        // Cheaper than the settings allow, because tests sign in hundreds of times and few of them test the hash.
         if !self.real_hashes {
             config.auth.password_memory_kib = 64;
             config.auth.password_passes = 1;
         }
-        // All clients of a test share one address.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let files = tempfile::tempdir().unwrap();

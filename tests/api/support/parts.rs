@@ -1,4 +1,4 @@
-//! Parts of a test's own, to be killed and stopped: a Redis, a Postgres, a node in a process, and the log's lock.
+//! Parts that one test owns and can kill or pause: Redis, Postgres and node processes. `HeldLog` holds the log's lock.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +25,7 @@ fn free_port() -> u16 {
 }
 
 fn signal(process: &Child, signal: Signal) {
-    let pid = process.id().expect("a process that runs");
+    let pid = process.id().expect("the process is not running");
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
@@ -62,7 +62,7 @@ impl Redis {
         self.process = Self::spawn(self.port).await;
     }
 
-    /// It keeps its connections, and answers on none.
+    /// Stops the process with SIGSTOP: connections stay open, but Redis does not respond.
     pub fn pause(&self) {
         signal(&self.process, Signal::SIGSTOP);
     }
@@ -72,21 +72,21 @@ impl Redis {
     }
 }
 
-/// The built server as a process: one node over a test's database and the tests' Redis.
+/// A node that runs as a process of the built binary, on a test's database and the Redis of the tests.
 pub struct NodeProcess {
     launch: Launch,
     process: Child,
-    /// Kept, so that it can still be written to.
+    /// Keeps the pipe open, so that the server can write to it.
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
-/// How it is started.
+/// Settings with which the process is started.
 struct Launch {
     address: SocketAddr,
     database_url: String,
     prefix: String,
     directory: TempDir,
-    /// These win over the settings of all tests.
+    /// Override the settings that all tests use.
     settings: Vec<(&'static str, &'static str)>,
 }
 
@@ -107,7 +107,7 @@ impl NodeProcess {
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id().expect("a process that runs")
+        self.process.id().expect("the process is not running")
     }
 
     pub fn api(&self) -> Api {
@@ -118,7 +118,7 @@ impl NodeProcess {
         self.process.kill().await.unwrap();
     }
 
-    /// At the same address.
+    /// Starts the process again at the same address.
     pub async fn restart(&mut self) {
         (self.process, self.stdout) = self.launch.spawn().await;
     }
@@ -136,14 +136,14 @@ impl NodeProcess {
         signal(&self.process, Signal::SIGTERM);
     }
 
-    /// Whether it has ended already.
+    /// Whether the process has exited.
     pub fn is_gone(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
 
-    /// How it has ended.
+    /// Waits until the process exits, and returns its exit status.
     pub async fn ended(&mut self) -> ExitStatus {
-        timeout(4 * PATIENCE, self.process.wait()).await.expect("an end in time").unwrap()
+        timeout(4 * PATIENCE, self.process.wait()).await.expect("the process did not exit in time").unwrap()
     }
 }
 
@@ -158,7 +158,7 @@ impl Launch {
         }
     }
 
-    /// Waits until it is ready.
+    /// Starts the process and waits until the server is ready.
     async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
         command
@@ -172,7 +172,7 @@ impl Launch {
             .env("JWT_SECRET", JWT_SECRET)
             .env("LOG_LEVEL", "warn")
             .env("RATE_LIMITS", "off")
-            // The minimum: a node that stops in a transaction blocks the others for this time.
+            // The minimum, because a paused node with an open transaction blocks the others for this time.
             .env("DATABASE_IDLE_TIMEOUT", "1")
             // The cheapest hashes that the settings allow.
             .env("PASSWORD_MEMORY_KIB", "19456")
@@ -193,12 +193,12 @@ impl Launch {
             }
             false
         };
-        assert!(timeout(PATIENCE, ready).await.expect("a start in time"), "the server did not come up");
+        assert!(timeout(PATIENCE, ready).await.expect("the server did not start in time"), "the server did not start");
         (process, lines)
     }
 }
 
-/// A Postgres that commits as in production, at one address.
+/// A Postgres of the test's own that keeps its address across restarts. It commits as in production, but without fsync.
 pub struct OwnPostgres {
     postgres: Option<Postgres>,
     url: String,
@@ -206,13 +206,13 @@ pub struct OwnPostgres {
 }
 
 impl OwnPostgres {
-    /// Migrated.
+    /// Starts Postgres and runs the migrations.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // The account it runs as must get there.
+        // The account that Postgres runs as needs access to the directory.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let postgres = Postgres::start(directory.path(), Holder::Server).await.unwrap();
-        // Its processes end, the machine does not.
+        // Tests kill its processes, not the machine, so fsync is not needed.
         let mut connection = AsyncPgConnection::establish(postgres.url()).await.unwrap();
         connection.batch_execute("ALTER SYSTEM SET fsync = off").await.unwrap();
         connection.batch_execute("SELECT pg_reload_conf()").await.unwrap();
@@ -224,17 +224,17 @@ impl OwnPostgres {
         &self.url
     }
 
-    /// Ends it at once, as a power cut does: it has to recover at its next start.
+    /// Stops Postgres without a checkpoint, so that it has to recover at the next start.
     pub async fn crash(&self) {
         self.pg_ctl(&["stop", "--mode=immediate"]).await;
     }
 
-    /// As it was started at first, port and all.
+    /// Starts Postgres again with these options. The port is one of the options.
     pub async fn restart(&self, options: &str) {
         self.pg_ctl(&["start", "--wait", "--options", options]).await;
     }
 
-    /// The options that it runs with.
+    /// The command-line options of the running Postgres.
     pub fn options(&self) -> String {
         self.command_line().split_once(' ').unwrap().1.to_owned()
     }
@@ -264,18 +264,19 @@ impl OwnPostgres {
     }
 }
 
-/// With which Postgres can tell a node's connections from another's.
+/// A database URL that sets `application_name` to the node's number, so that `pg_stat_activity` shows which node a
+/// connection belongs to.
 pub fn url_of_node(database: &TestDatabase, number: usize) -> String {
     format!("{}?application_name={number}", database.url)
 }
 
-/// Holds the head of the log: who would commit waits, in the middle of a transaction.
+/// Locks the row of `log_head`, so that transactions that append to the log wait before their commit.
 pub struct HeldLog<'a> {
     database: &'a TestDatabase,
     holder: AsyncPgConnection,
 }
 
-/// A backend of Postgres that has written all there is to commit, but for the log's head.
+/// A Postgres backend whose transaction waits for the lock of `log_head`, its last statement before the commit.
 #[derive(QueryableByName)]
 pub struct Waiting {
     #[diesel(sql_type = Integer)]
@@ -285,7 +286,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Whose it is.
+    /// The number of the node that the connection belongs to.
     pub fn node(&self) -> usize {
         self.application_name.parse().unwrap()
     }
@@ -298,7 +299,7 @@ impl<'a> HeldLog<'a> {
         Self { database, holder }
     }
 
-    /// A backend that waits, once there is one.
+    /// Waits until a backend waits for the lock, and returns that backend.
     pub async fn waiting(&self) -> Waiting {
         let mut observer = self.database.connection().await;
         let query = "SELECT pid, application_name FROM pg_stat_activity
@@ -313,7 +314,7 @@ impl<'a> HeldLog<'a> {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, found).await.expect("somebody who waits for the log")
+        timeout(PATIENCE, found).await.expect("no transaction waits for the log in time")
     }
 
     pub async fn release(mut self) {

@@ -1,40 +1,41 @@
-//! How long and how large: small in `make test`, the rest in `make soak`.
+//! Sizes and durations of the long tests: small in `make test`, large in `make soak`.
 
 use std::time::Duration;
 
-/// Every number that differs between the two.
+/// All numbers that differ between `make test` and `make soak`.
 pub struct Scale {
-    /// Cases of the log's model.
+    /// Number of random cases of the log model.
     pub model_cases: u32,
-    /// Whether each run takes other cases.
+    /// Whether each run uses a new random seed.
     pub random: bool,
-    /// How often a fault is repeated within its test.
+    /// Number of times that a test repeats its fault.
     pub rounds: usize,
-    /// What goes on during a fault.
+    /// Load during a fault.
     pub load: LoadScale,
-    /// The same for those who reconnect all at once.
+    /// Load of the test in which all clients reconnect at the same time.
     pub crowd: LoadScale,
-    /// How long a node stands still.
+    /// How long a node is paused.
     pub node_pause: Duration,
-    /// How long Redis stands still, and how long it is gone.
+    /// How long Redis is paused, and how long it is stopped.
     pub redis_pause: Duration,
-    /// How long Postgres is gone.
+    /// How long Postgres is stopped.
     pub postgres_pause: Duration,
-    /// How long connections to Postgres are cut again and again.
+    /// How long connections to Postgres are terminated repeatedly.
     pub cutting: Duration,
 }
 
 #[derive(Clone, Copy)]
 pub struct LoadScale {
-    /// Each sends. An even number: each has a direct conversation too.
+    /// Number of users; all of them send. Must be even, because pairs of users share direct conversations.
     pub users: usize,
-    /// Sockets that listen, shared out among the users.
+    /// Number of subscribed sockets, distributed over the users.
     pub listeners: usize,
-    /// How long a sender waits between two messages.
+    /// Pause of a sender between two messages.
     pub pause: Duration,
-    /// How many messages of each sender it takes to call it going on.
+    /// Number of messages that each sender must have acknowledged before a test continues.
     pub messages: usize,
-    /// How long a client waits for an answer, and every other listener for an event, before it turns to another node.
+    /// How long a client waits for an answer before it tries another node. Every second listener waits as long for an
+    /// event.
     pub patience: Duration,
 }
 

@@ -19,17 +19,17 @@ use super::PATIENCE;
 
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// What came while something else was waited for.
+    /// Messages of other operations that arrived while `receive_of` waited.
     early: VecDeque<Value>,
 }
 
 impl Socket {
-    /// Upgraded, and nothing said yet.
+    /// Opens a WebSocket without sending `connection_init`.
     pub async fn raw(http_url: &str) -> Self {
         Self::offering(http_url, "graphql-transport-ws").await.0
     }
 
-    /// Upgraded with these subprotocols to choose from, and the one that was chosen.
+    /// Opens a WebSocket that offers these subprotocols. Also returns the subprotocol that the server chose.
     pub async fn offering(http_url: &str, protocols: &'static str) -> (Self, String) {
         let (stream, response) = connect_async(Self::request(http_url, protocols)).await.unwrap();
         let chosen = response.headers()["sec-websocket-protocol"].to_str().unwrap().to_owned();
@@ -42,7 +42,7 @@ impl Socket {
         request
     }
 
-    /// Acknowledged, as the owner of the token.
+    /// Opens a WebSocket, sends `connection_init` with the token and waits for `connection_ack`.
     pub async fn open(http_url: &str, token: &str) -> Self {
         let mut socket = Self::raw(http_url).await;
         let authorization = format!("Bearer {token}");
@@ -51,7 +51,7 @@ impl Socket {
         socket
     }
 
-    /// The same, where the server may not be there or may go.
+    /// Like `open`, but returns None if the server cannot be reached or does not acknowledge.
     pub async fn try_open(http_url: &str, token: &str) -> Option<Self> {
         let (stream, _) = connect_async(Self::request(http_url, "graphql-transport-ws")).await.ok()?;
         let mut socket = Self { stream, early: VecDeque::new() };
@@ -60,13 +60,12 @@ impl Socket {
         (socket.try_receive().await? == json!({"type": "connection_ack"})).then_some(socket)
     }
 
-    /// None where the connection is gone.
+    /// Returns None if the connection is closed.
     pub async fn try_send(&mut self, message: Value) -> Option<()> {
         self.stream.send(Message::text(message.to_string())).await.ok()
     }
 
-    /// The next message but the server's pings, which are answered, however long it takes; None where the connection
-    /// ends.
+    /// Waits for the next message without a timeout, and answers pings. Returns None if the connection ends.
     pub async fn try_receive(&mut self) -> Option<Value> {
         loop {
             let frame = self.stream.next().await;
@@ -84,7 +83,7 @@ impl Socket {
         self.stream.send(Message::text(text)).await.unwrap();
     }
 
-    /// A text frame that need not be text.
+    /// Sends a text frame whose payload may be invalid UTF-8.
     pub async fn send_bytes_as_text(&mut self, bytes: &'static [u8]) {
         let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
         self.stream.send(Message::Frame(frame)).await.unwrap();
@@ -94,7 +93,7 @@ impl Socket {
         self.send(json!({"id": id, "type": "subscribe", "payload": {"query": query, "variables": variables}})).await;
     }
 
-    /// The next message but the server's pings, which are answered.
+    /// Waits for the next message, and answers pings. Fails if the connection closes.
     pub async fn receive(&mut self) -> Value {
         if let Some(message) = self.early.pop_front() {
             return message;
@@ -102,7 +101,7 @@ impl Socket {
         self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"))
     }
 
-    /// The next message of one operation.
+    /// Waits for the next message of one operation. Other messages are kept for later.
     pub async fn receive_of(&mut self, id: &str) -> Value {
         if let Some(place) = self.early.iter().position(|message| message["id"] == id) {
             return self.early.remove(place).unwrap();
@@ -116,16 +115,16 @@ impl Socket {
         }
     }
 
-    /// The code that the server closes with; what comes before is passed over.
+    /// Waits until the server closes the connection, and returns the close code. Skips all messages before it.
     pub async fn closed(mut self) -> u16 {
         loop {
             if let Err(code) = self.read().await {
-                return code.expect("a close code");
+                return code.expect("the server sent no close code");
             }
         }
     }
 
-    /// Closes it, and returns the code that the server answers with.
+    /// Closes the connection with this code, and returns the close code of the server.
     pub async fn close(mut self, code: u16) -> u16 {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.stream.send(Message::Close(Some(frame))).await.unwrap();
@@ -134,13 +133,15 @@ impl Socket {
 
     /// Waits until the server ends the connection, with or without a code.
     pub async fn ended(mut self) {
-        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the end") {}
+        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the connection did not end in time")
+        {
+        }
     }
 
-    /// How many pings come, of which none is answered, until the server drops the connection.
+    /// Counts pings without answering them, until the server closes the connection.
     pub async fn ended_without_answering(&mut self) -> usize {
         let mut pings = 0;
-        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time") {
+        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time") {
             match frame {
                 Message::Text(text) if text.contains("\"ping\"") => pings += 1,
                 other => panic!("{other:?}"),
@@ -149,7 +150,7 @@ impl Socket {
         pings
     }
 
-    /// What asks for a WebSocket, for a client that speaks HTTP only.
+    /// Headers of a WebSocket upgrade, for an HTTP client that does not support WebSocket.
     pub fn upgrade_headers() -> reqwest::header::HeaderMap {
         let headers = [
             ("connection", "upgrade"),
@@ -163,7 +164,7 @@ impl Socket {
 
     async fn read(&mut self) -> Result<Value, Option<u16>> {
         loop {
-            let frame = timeout(PATIENCE, self.stream.next()).await.expect("nothing came in time");
+            let frame = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time");
             match self.frame(frame).await {
                 ControlFlow::Break(result) => return result,
                 ControlFlow::Continue(()) => {}
@@ -181,7 +182,7 @@ impl Socket {
                 if message["type"] != "ping" {
                     return ControlFlow::Break(Ok(message));
                 }
-                // Where it fails, the next read tells.
+                // If the send fails, the next read returns the error.
                 let _ = self.try_send(json!({"type": "pong"})).await;
                 ControlFlow::Continue(())
             }
@@ -192,10 +193,10 @@ impl Socket {
     }
 }
 
-/// One `inbox` subscription.
+/// An `inbox` subscription on its own socket.
 pub struct Inbox {
     pub socket: Socket,
-    /// Of the last event seen.
+    /// Cursor of the last event that has one.
     pub cursor: Option<String>,
 }
 
@@ -229,21 +230,21 @@ impl Inbox {
         assert_eq!(message["type"], "next", "{message:#}");
         assert!(message["payload"].get("errors").is_none(), "{message:#}");
         let event = message["payload"]["data"]["inbox"].clone();
-        // Those of calls have none.
+        // Events of calls have no cursor.
         if let Some(cursor) = event["cursor"].as_str() {
             self.cursor = Some(cursor.to_owned());
         }
         event
     }
 
-    /// The next event, which is of this kind.
+    /// The next event. Fails if its type is not `kind`.
     pub async fn expect(&mut self, kind: &str) -> Value {
         let event = self.next().await;
         assert_eq!(event["__typename"], kind, "{event:#}");
         event
     }
 
-    /// The next message that was added; other events are passed over.
+    /// The message of the next `MessageAdded` event. Skips other events.
     pub async fn message(&mut self) -> Value {
         loop {
             let event = self.next().await;
@@ -253,7 +254,7 @@ impl Inbox {
         }
     }
 
-    /// The events up to CaughtUp, which is left out.
+    /// All events before the next `CaughtUp`.
     pub async fn missed(&mut self) -> Vec<Value> {
         let mut missed = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! What is left of uploads and of pictures goes, too, however they end.
+//! Removal of objects that uploads and pictures leave behind in S3.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::{Count, age, count, objects, sweeping, swept};
 use crate::support::{Node, PATIENCE, TestDatabase, get, picture, put};
 
-/// What an address stores after its upload is over goes soon, a rejected upload with it, and nothing else.
+/// A client can still store bytes at an upload URL after the upload is completed. 30 minutes later these bytes are
+/// removed, and rejected uploads too. Other uploads stay.
 #[tokio::test]
-async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
+async fn late_and_rejected_uploads_are_removed_after_30_minutes() {
     let database = TestDatabase::new().await;
     let node = sweeping().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -24,7 +25,7 @@ async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
         assert_eq!(put(&begun, b"note".to_vec()).await, 200);
         let done = ada.complete_upload(&begun["attachment"]["id"]).await.data();
         assert_eq!(done["completeUpload"]["attachment"]["state"], state);
-        assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the address is still good");
+        assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the upload URL is still valid");
         over.push(begun["attachment"]["id"].clone());
     }
     let all = |id: &Value| node.files().iter().filter(|path| path.contains(id.as_str().unwrap())).count();
@@ -34,7 +35,7 @@ async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
     let (ready, rejected) = (&over[0], &over[1]);
     assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
 
-    // The oldest of these looks was made before the upload was rejected, and does not end its time.
+    // At 29 minutes nothing is removed. A check from before the rejection does not lead to an earlier removal.
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '29 minutes'").await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
@@ -44,16 +45,17 @@ async fn what_is_left_of_uploads_goes_before_the_grace_is_over() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("it is not swept");
+    tokio::time::timeout(PATIENCE, gone).await.expect("uploads were not removed in time");
     assert_eq!(ada.attachment(rejected).await, Value::Null);
     assert_eq!(get(&ada.attachment(ready).await["url"]).await.text().await.unwrap(), "note");
     let done = ada.complete_upload(&pending["attachment"]["id"]).await.data();
     assert_eq!(done["completeUpload"]["attachment"]["state"], "READY");
 }
 
-/// S3 is away when an upload is looked at that was stored once more: it is looked at again.
+/// S3 is unavailable when the sweeper checks an upload that was stored again after its completion. The sweeper
+/// schedules another check.
 #[tokio::test]
-async fn what_is_left_of_uploads_goes_once_s3_is_there_again() {
+async fn late_uploads_are_removed_when_s3_is_available_again() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -62,8 +64,8 @@ async fn what_is_left_of_uploads_goes_once_s3_is_there_again() {
     assert_eq!(put(&begun, b"note".to_vec()).await, 200);
     let id = begun["attachment"]["id"].clone();
     ada.complete_upload(&id).await.data();
-    assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the address is still good");
-    // One that goes, and cannot either.
+    assert_eq!(put(&begun, b"more".to_vec()).await, 200, "the upload URL is still valid");
+    // Another attachment that is due, and cannot be removed either.
     ada.upload_note("unsent").await;
     let group = ada.create_group("Files", &[]).await;
     ada.send_with(&group, None, &[&id]).await;
@@ -77,14 +79,14 @@ async fn what_is_left_of_uploads_goes_once_s3_is_there_again() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, noted).await.expect("it is looked at again");
+    tokio::time::timeout(PATIENCE, noted).await.expect("no further check was scheduled");
     other.stop();
     let path = format!("uploads/{}", id.as_str().unwrap());
     let uploads = || node.files().iter().filter(|name| name.contains(&path)).count();
     assert!(uploads() > 0, "{:?}", node.files());
 
     age(&mut connection).await;
-    // What went has waited for long enough, too.
+    // The deadline of the first sweeper's removal has passed, so another node may take over.
     let over = "UPDATE attachments SET going_until = clock_timestamp() WHERE going_until IS NOT NULL";
     connection.batch_execute(over).await.unwrap();
     let _third = sweeping().s3(&node.s3).start_on(&database).await;
@@ -93,13 +95,14 @@ async fn what_is_left_of_uploads_goes_once_s3_is_there_again() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("it is not removed");
+    tokio::time::timeout(PATIENCE, gone).await.expect("the upload was not removed in time");
     assert_eq!(get(&ada.attachment(&id).await["url"]).await.text().await.unwrap(), "note");
 }
 
-/// Squares are made of a picture while it comes to its last moment: it is chosen, or gone with all its objects.
+/// A picture becomes due for removal while its avatar squares are made. Either it becomes the avatar, or it is removed
+/// with all its objects.
 #[tokio::test]
-async fn nothing_is_left_of_a_picture_that_goes_while_it_is_chosen() {
+async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
     const ROUNDS: u64 = 12;
     let database = TestDatabase::new().await;
     let node = sweeping().start_on(&database).await;
@@ -110,7 +113,7 @@ async fn nothing_is_left_of_a_picture_that_goes_while_it_is_chosen() {
     let mut chosen = 0;
     for round in 0..ROUNDS {
         let id = ada.upload("a.jpg", "image/jpeg", &image).await["id"].clone();
-        // Of the looks that are there now none is young any more, and a little later they are due.
+        // The existing checks become 13 hours old. Moments later they become 25 hours old, and thereby due.
         connection.batch_execute("UPDATE attachment_looks SET since = since - interval '13 hours'").await.unwrap();
         let last = diesel::sql_query("SELECT coalesce(max(id), 0) AS count FROM attachment_looks");
         let last = last.get_result::<Count>(&mut connection).await.unwrap().count;
@@ -134,9 +137,8 @@ async fn nothing_is_left_of_a_picture_that_goes_while_it_is_chosen() {
     assert_eq!(left, [""; 0]);
 }
 
-/// However often an upload is resumed, it is looked at a few times.
 #[tokio::test]
-async fn an_upload_that_is_resumed_is_kept_and_not_noted_again_and_again() {
+async fn resuming_an_upload_often_schedules_few_checks() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -155,9 +157,8 @@ async fn an_upload_that_is_resumed_is_kept_and_not_noted_again_and_again() {
     assert_eq!(ada.call(query, json!({"id": id})).await.code(), "NOT_FOUND");
 }
 
-/// What S3 refuses to remove holds up nothing else.
 #[tokio::test]
-async fn one_that_cannot_be_removed_is_left_and_the_others_go() {
+async fn an_attachment_that_cannot_be_removed_does_not_block_others() {
     let database = TestDatabase::new().await;
     let node = Node::build().start_on(&database).await;
     let mut connection = database.connection().await;
@@ -166,7 +167,7 @@ async fn one_that_cannot_be_removed_is_left_and_the_others_go() {
     for _ in 0..3 {
         notes.push(ada.upload_note("note").await);
     }
-    // No S3 has an upload without a name.
+    // S3 rejects the removal of an upload whose id is empty.
     let stuck = "UPDATE attachments SET upload_id = '' WHERE id = (SELECT id FROM attachments ORDER BY id LIMIT 1)";
     connection.batch_execute(stuck).await.unwrap();
     age(&mut connection).await;
@@ -176,7 +177,7 @@ async fn one_that_cannot_be_removed_is_left_and_the_others_go() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("it is not swept");
+    tokio::time::timeout(PATIENCE, gone).await.expect("attachments were not removed in time");
     let left: Vec<_> = notes.iter().map(|id| objects(&node, id)).collect();
     assert_eq!(left, [1, 0, 0]);
     connection.batch_execute("UPDATE attachments SET upload_id = NULL, going_until = clock_timestamp()").await.unwrap();

@@ -1,13 +1,13 @@
-// A device with a phone, by the code of docs/clients.md and docs/calls.md: what a test signs in, and then looks at.
+// A page that makes calls with the code of docs/clients.md and docs/calls.md. A test signs it in and inspects it.
 
 import { Calls } from './calls.mjs';
 import { openSocket } from './socket.mjs';
 import { Tokens } from './tokens.mjs';
 
-/** Calls in their order; `problems` is empty where all goes well, and `asking` counts the requests under way. */
+/** Received events in order. `problems` contains errors, and `asking` counts the requests in flight. */
 const phone = (window.phone = { rings: [], quiet: [], ended: [], gone: [], elsewhere: [], problems: [], asking: 0 });
 
-/** Resolves once the server sends this session its events. */
+/** Signs in and starts to receive call events. */
 phone.signIn = ({ url, socketUrl, auth, rtc }) => {
   let kept = null;
   const tokens = new Tokens({ url, load: () => kept, save: (pair) => (kept = pair) });
@@ -48,14 +48,14 @@ phone.signIn = ({ url, socketUrl, auth, rtc }) => {
 function show(sessionId, stream) {
   let video = document.getElementById(sessionId);
   if (!video) {
-    // Muted, for a page may not make a noise before it was clicked.
+    // Muted, because a page cannot play sound before the user clicks on it.
     video = Object.assign(document.createElement('video'), { id: sessionId, autoplay: true, muted: true });
     document.body.append(video);
   }
   video.srcObject = stream;
 }
 
-/** What a person would see of each connection: its state, its frames and which way they came. */
+/** The state of each connection: whether it is connected, decoded frames, video size, and types of its candidates. */
 phone.look = async () => {
   const seen = [];
   for (const [sessionId, connection] of phone.calls.connections) {

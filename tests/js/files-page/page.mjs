@@ -1,4 +1,4 @@
-// A page that sends files by the code of docs/clients.md, and gets them.
+// A page that sends and downloads files with the code of docs/clients.md.
 
 import { sendFile } from './files.mjs';
 import { Tokens } from './tokens.mjs';
@@ -17,7 +17,7 @@ const signedIn = ({ url, auth }) => {
 const written = (letter, size) => new Uint8Array(size).fill(letter.charCodeAt(0));
 
 window.files = {
-  /** Sends as many bytes, and tells what comes back by the address that the message has. */
+  /** Sends a file of `size` bytes, downloads it by the URL in the message, and compares the bytes. */
   async sendAndGet({ url, auth, conversationId, size }) {
     const file = new File([written('a', size)], 'letters.txt', { type: 'text/plain' });
     const message = await sendFile({ url, tokens: signedIn({ url, auth }), conversationId, file });
@@ -27,7 +27,7 @@ window.files = {
     return { type, size: bytes.length, same: bytes.every((byte) => byte === 'a'.charCodeAt(0)) };
   },
 
-  /** The statuses of storing other bytes than the checksum is of, and these. */
+  /** Creates an upload with a checksum. Returns whether other bytes and the right bytes can be stored. */
   async storeWithChecksum({ url, auth }) {
     const [bytes, others] = [written('a', 5000), written('b', 5000)];
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
@@ -37,7 +37,7 @@ window.files = {
     const body = JSON.stringify({ query: CREATE, variables: { input } });
     const created = (await (await fetch(url, { method: 'POST', headers, body })).json()).data.createUpload;
     const named = created.headers.map(({ name, value }) => [name, value]);
-    // One that is refused before it has come whole may end without an answer.
+    // A request that is rejected before it is complete may end without a response.
     const put = (content) =>
       fetch(created.url, { method: created.method, headers: named, body: content }).then(({ ok }) => ok, () => false);
     return { named: named.map(([name]) => name), others: await put(others), these: await put(bytes) };
