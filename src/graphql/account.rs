@@ -147,7 +147,11 @@ impl AccountMutation {
     /// address or phone number. Errors: FORBIDDEN if `ServerInfo.registration` is CLOSED. BAD_USER_INPUT if a field
     /// breaks its rule, or if `invite` is required and missing, unknown, used up or expired. CONFLICT if the username
     /// is taken.
-    async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
+    async fn register(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new account.")] input: RegisterInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let registration = Registration {
@@ -163,7 +167,11 @@ impl AccountMutation {
 
     /// Signs in with a password and opens a session. Errors: UNAUTHENTICATED if the account does not exist or the
     /// password is wrong. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
-    async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
+    async fn login(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account and its password.")] input: LoginInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let accounts = ctx.app().accounts();
@@ -175,7 +183,11 @@ impl AccountMutation {
     /// example by a second browser tab, the answer is the same pair, or the session's newest pair if that pair was used
     /// meanwhile. A repetition after 10 seconds counts as theft and ends the session. Errors: UNAUTHENTICATED if the
     /// token is unknown or expired or its session has ended.
-    async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
+    async fn refresh_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The refresh token to exchange.")] input: RefreshSessionInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let ip_address = ctx.caller().ip_address;
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
@@ -183,7 +195,11 @@ impl AccountMutation {
 
     /// Changes the password and ends all other sessions of the account. Errors: BAD_USER_INPUT if the current password
     /// is wrong or the new one breaks its rule. RATE_LIMITED after too many wrong passwords.
-    async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Result<ChangePasswordPayload> {
+    async fn change_password(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The present and the new password.")] input: ChangePasswordInput,
+    ) -> Result<ChangePasswordPayload> {
         let identity = ctx.viewer()?;
         let ChangePasswordInput { current_password, new_password } = input;
         let accounts = ctx.app().accounts();
@@ -194,7 +210,11 @@ impl AccountMutation {
     /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. Messages remain
     /// there, and their `sender` is null. Errors: BAD_USER_INPUT if the password is wrong. CONFLICT if the account was
     /// added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong passwords.
-    async fn delete_account(&self, ctx: &Context<'_>, input: DeleteAccountInput) -> Result<DeleteAccountPayload> {
+    async fn delete_account(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The password, as a confirmation.")] input: DeleteAccountInput,
+    ) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
         ctx.app().accounts().delete(viewer, input.password.unwrap_or_default(), &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
@@ -202,7 +222,11 @@ impl AccountMutation {
 
     /// Changes the viewer's profile. Errors: BAD_USER_INPUT if a field breaks its rule. CONFLICT if the username is
     /// taken.
-    async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
+    async fn update_profile(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The fields to change.")] input: UpdateProfileInput,
+    ) -> Result<UpdateProfilePayload> {
         let identity = ctx.viewer()?;
         let row = ctx.app().accounts().update_profile(identity, input.try_into()?, &ctx.client().gone).await?;
         Ok(UpdateProfilePayload { viewer: Viewer { identity, row } })

@@ -84,7 +84,11 @@ impl BanMutation {
     /// Lifts a user's ban from a group. The user is not added to the group, but can join by an invite that was created
     /// after the removal. Errors: NOT_FOUND if the viewer is not a participant or the user is not banned. FORBIDDEN if
     /// the viewer is neither the owner nor an admin. BAD_USER_INPUT for a direct conversation.
-    async fn unban_user(&self, ctx: &Context<'_>, input: UnbanUserInput) -> Result<UnbanUserPayload> {
+    async fn unban_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the banned user.")] input: UnbanUserInput,
+    ) -> Result<UnbanUserPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().bans().lift(viewer, conversation, parse_id(&input.user_id, "userId")?).await?;

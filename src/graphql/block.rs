@@ -44,7 +44,11 @@ impl BlockMutation {
     /// reach the viewer, and the two do not see each other's presence and typing. The user is removed from the viewer's
     /// contacts and contact requests. Groups with both users are unchanged. Blocking again changes nothing. Errors:
     /// NOT_FOUND if the user does not exist. BAD_USER_INPUT for the viewer's own id.
-    async fn block_user(&self, ctx: &Context<'_>, input: BlockUserInput) -> Result<BlockUserPayload> {
+    async fn block_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user to block.")] input: BlockUserInput,
+    ) -> Result<BlockUserPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().blocks().add(viewer, parse_id(&input.user_id, "userId")?).await?;
         Ok(BlockUserPayload { user: User(row) })
@@ -52,7 +56,11 @@ impl BlockMutation {
 
     /// Unblocks a user. Messages that the user sent while blocked stay hidden from the viewer. No error if the user is
     /// not blocked. Errors: NOT_FOUND if the user does not exist.
-    async fn unblock_user(&self, ctx: &Context<'_>, input: UnblockUserInput) -> Result<UnblockUserPayload> {
+    async fn unblock_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user to unblock.")] input: UnblockUserInput,
+    ) -> Result<UnblockUserPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().blocks().remove(viewer, parse_id(&input.user_id, "userId")?).await?;
         Ok(UnblockUserPayload { user: User(row) })

@@ -336,7 +336,11 @@ impl CallMutation {
     /// BUSY. The device stays in the call while it has a connection open. Errors: NOT_FOUND if the viewer is not a
     /// participant. BAD_USER_INPUT if the viewer is alone or the group is too large. FORBIDDEN if the viewer blocks the
     /// other user. CONFLICT with the reason IN_ANOTHER_CALL, ON_ANOTHER_DEVICE or CALL_FULL in `extensions.reason`.
-    async fn start_call(&self, ctx: &Context<'_>, input: StartCallInput) -> Result<StartCallPayload> {
+    async fn start_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation and the kind of call.")] input: StartCallInput,
+    ) -> Result<StartCallPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().calls().start(viewer, conversation, input.kind.into()).await?;
@@ -348,7 +352,11 @@ impl CallMutation {
     /// `Call.participants`. Accepting again with the same device changes nothing. Errors: NOT_FOUND if the viewer
     /// cannot see the call. CONFLICT with the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or IN_ANOTHER_CALL in
     /// `extensions.reason`.
-    async fn accept_call(&self, ctx: &Context<'_>, input: AcceptCallInput) -> Result<AcceptCallPayload> {
+    async fn accept_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to join.")] input: AcceptCallInput,
+    ) -> Result<AcceptCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().accept(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(AcceptCallPayload { call: row.into() })
@@ -357,7 +365,11 @@ impl CallMutation {
     /// Declines a call: it stops ringing on all devices of the viewer. The call ends if it rings for no other user and
     /// no user has answered. Errors: NOT_FOUND if the viewer cannot see the call. CONFLICT with the reason CALL_OVER or
     /// IN_THIS_CALL in `extensions.reason`.
-    async fn decline_call(&self, ctx: &Context<'_>, input: DeclineCallInput) -> Result<DeclineCallPayload> {
+    async fn decline_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to decline.")] input: DeclineCallInput,
+    ) -> Result<DeclineCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().decline(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(DeclineCallPayload { call: row.into() })
@@ -366,7 +378,11 @@ impl CallMutation {
     /// Leaves a call with this device. The call ends if fewer than two devices remain. Leaving again, or leaving a call
     /// that has ended, changes nothing. Errors: NOT_FOUND if the viewer cannot see the call. CONFLICT with the reason
     /// NOT_IN_THIS_CALL in `extensions.reason` if this device was never in the call.
-    async fn leave_call(&self, ctx: &Context<'_>, input: LeaveCallInput) -> Result<LeaveCallPayload> {
+    async fn leave_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to leave.")] input: LeaveCallInput,
+    ) -> Result<LeaveCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().leave(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(LeaveCallPayload { call: row.into() })

@@ -125,7 +125,11 @@ impl CallSignalMutation {
     /// this device is not in the call. BAD_USER_INPUT if the signal is malformed or too large. CONFLICT with the reason
     /// CALL_OVER in `extensions.reason`. RATE_LIMITED if the device sends too fast or too many signals wait for the
     /// receiver.
-    async fn send_call_signal(&self, ctx: &Context<'_>, input: SendCallSignalInput) -> Result<SendCallSignalPayload> {
+    async fn send_call_signal(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The signal and its receiver.")] input: SendCallSignalInput,
+    ) -> Result<SendCallSignalPayload> {
         let viewer = ctx.viewer()?;
         let call_id = input.call_id.clone();
         ctx.app().calls().signal(viewer, input.try_into()?).await?;

@@ -124,7 +124,7 @@ impl ContactMutation {
     async fn send_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: SendContactRequestInput,
+        #[graphql(desc = "The user to ask.")] input: SendContactRequestInput,
     ) -> Result<SendContactRequestPayload> {
         let viewer = ctx.viewer()?;
         Ok(match ctx.app().contacts().ask(viewer, parse_id(&input.user_id, "userId")?).await? {
@@ -138,7 +138,7 @@ impl ContactMutation {
     async fn accept_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: AcceptContactRequestInput,
+        #[graphql(desc = "The request to accept.")] input: AcceptContactRequestInput,
     ) -> Result<AcceptContactRequestPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().contacts().accept(viewer, parse_id(&input.request_id, "requestId")?).await?;
@@ -150,7 +150,7 @@ impl ContactMutation {
     async fn decline_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: DeclineContactRequestInput,
+        #[graphql(desc = "The request to decline.")] input: DeclineContactRequestInput,
     ) -> Result<DeclineContactRequestPayload> {
         let viewer = ctx.viewer()?;
         ctx.app().contacts().decline(viewer, parse_id(&input.request_id, "requestId")?).await?;
@@ -159,7 +159,11 @@ impl ContactMutation {
 
     /// Removes a contact, for both users. No error if the two are not contacts. Errors: NOT_FOUND if the user does not
     /// exist.
-    async fn remove_contact(&self, ctx: &Context<'_>, input: RemoveContactInput) -> Result<RemoveContactPayload> {
+    async fn remove_contact(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The contact to remove.")] input: RemoveContactInput,
+    ) -> Result<RemoveContactPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().contacts().remove(viewer, parse_id(&input.user_id, "userId")?).await?;
         Ok(RemoveContactPayload { user: User(row) })

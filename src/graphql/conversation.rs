@@ -111,7 +111,7 @@ impl Conversation {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
-    /// The newest message that is visible to the viewer. Null if there is none.
+    /// The newest message that is visible to the viewer. Null if no message is visible.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         self.newest(ctx).await.transpose()
     }
@@ -130,7 +130,7 @@ impl Conversation {
     async fn participants(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Maximum number of items, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Participant>> {
         let page =
@@ -177,7 +177,7 @@ impl Conversation {
     async fn pinned_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Maximum number of items, 1 to 100.", default_with = "Some(PINS_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(PINS_PAGE)")] first: Option<i32>,
         #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Message>> {
         let page = Forward::<(chrono::DateTime<Utc>, MessageId)>::new(first.unwrap_or(PINS_PAGE), after.as_deref())?;
@@ -189,7 +189,7 @@ impl Conversation {
     async fn invites(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Maximum number of items, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Option<Result<Connection<Invite>>> {
         Some(invites(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
@@ -200,13 +200,13 @@ impl Conversation {
     async fn banned_users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Maximum number of items, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Option<Result<Connection<User>>> {
         Some(banned(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
     }
 
-    /// The call that rings or is ongoing in the conversation. Null if there is none, and for a direct call from a user
+    /// The call that rings or is ongoing in the conversation. Null without a call, and for a direct call from a user
     /// whom the viewer blocks.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         match ctx.viewer() {
@@ -365,7 +365,7 @@ impl ConversationMutation {
     async fn open_direct_conversation(
         &self,
         ctx: &Context<'_>,
-        input: OpenDirectConversationInput,
+        #[graphql(desc = "The other user.")] input: OpenDirectConversationInput,
     ) -> Result<OpenDirectConversationPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().conversations().open_direct(viewer, parse_id(&input.user_id, "userId")?).await?;
@@ -375,7 +375,11 @@ impl ConversationMutation {
     /// Creates a group with the viewer as its owner. Errors: BAD_USER_INPUT if a field breaks its rule, a user does not
     /// exist, or there are more than `ServerInfo.maxGroupSize` participants. FORBIDDEN if the viewer may not add one of
     /// the users, because of the user's privacy settings or a block.
-    async fn create_group(&self, ctx: &Context<'_>, input: CreateGroupInput) -> Result<CreateGroupPayload> {
+    async fn create_group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new group.")] input: CreateGroupInput,
+    ) -> Result<CreateGroupPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().conversations().create_group(viewer, input.try_into()?, &ctx.client().gone).await?;
         Ok(CreateGroupPayload { conversation: row.into() })
@@ -384,7 +388,11 @@ impl ConversationMutation {
     /// Changes a group. The owner and admins can change the title, the topic and the picture; only the owner can change
     /// `historyVisible`. Errors: NOT_FOUND if the viewer is not a participant. FORBIDDEN if the viewer's role does not
     /// allow the change. BAD_USER_INPUT if a field breaks its rule, and for a direct conversation.
-    async fn update_group(&self, ctx: &Context<'_>, input: UpdateGroupInput) -> Result<UpdateGroupPayload> {
+    async fn update_group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the fields to change.")] input: UpdateGroupInput,
+    ) -> Result<UpdateGroupPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().conversations().update_group(viewer, id, input.try_into()?, &ctx.client().gone).await?;

@@ -205,7 +205,11 @@ pub struct InviteMutation;
 impl InviteMutation {
     /// Creates an invite to a group. Errors: NOT_FOUND if the viewer is not a participant. FORBIDDEN if the viewer is
     /// neither the owner nor an admin. BAD_USER_INPUT if a field breaks its rule, and for a direct conversation.
-    async fn create_invite(&self, ctx: &Context<'_>, input: CreateInviteInput) -> Result<CreateInvitePayload> {
+    async fn create_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the limits of the invite.")] input: CreateInviteInput,
+    ) -> Result<CreateInvitePayload> {
         let viewer = ctx.viewer()?;
         let invite = ctx.app().invites().create(viewer, input.try_into()?).await?;
         Ok(CreateInvitePayload { invite: Invite(invite) })
@@ -213,7 +217,11 @@ impl InviteMutation {
 
     /// Deletes an invite, so that no user can join by it. Users who have joined by it remain participants. Errors:
     /// NOT_FOUND if the invite does not exist, or the viewer is neither the owner nor an admin of the group.
-    async fn revoke_invite(&self, ctx: &Context<'_>, input: RevokeInviteInput) -> Result<RevokeInvitePayload> {
+    async fn revoke_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The invite to delete.")] input: RevokeInviteInput,
+    ) -> Result<RevokeInvitePayload> {
         let viewer = ctx.viewer()?;
         ctx.app().invites().revoke(viewer, parse_id(&input.invite_id, "inviteId")?).await?;
         Ok(RevokeInvitePayload { invite_id: input.invite_id })
@@ -222,7 +230,11 @@ impl InviteMutation {
     /// Joins a group by an invite. For an existing participant nothing changes, and no use is counted. Errors:
     /// NOT_FOUND if the code is unknown, revoked, expired or used up, or if it does not work for the viewer, who was
     /// removed from the group. CONFLICT if the group is full.
-    async fn join_by_invite(&self, ctx: &Context<'_>, input: JoinByInviteInput) -> Result<JoinByInvitePayload> {
+    async fn join_by_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The code of the invite.")] input: JoinByInviteInput,
+    ) -> Result<JoinByInvitePayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().invites().join(viewer, &input.code).await?;
         Ok(JoinByInvitePayload { conversation: row.into() })
