@@ -207,9 +207,10 @@ impl AccountMutation {
         Ok(ChangePasswordPayload { viewer: Viewer { identity, row } })
     }
 
-    /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. Messages remain
-    /// there, and their `sender` is null. Errors: BAD_USER_INPUT if the password is wrong. CONFLICT if the account was
-    /// added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong passwords.
+    /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
+    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password is
+    /// wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong
+    /// passwords.
     async fn delete_account(
         &self,
         ctx: &Context<'_>,

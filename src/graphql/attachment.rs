@@ -89,7 +89,7 @@ impl Attachment {
         self.0.duration_ms
     }
 
-    /// Blurred placeholder to display while the picture loads, in the format of https://blurha.sh. Null until the file
+    /// Blurred placeholder to display while the picture loads, in the BlurHash format (blurha.sh). Null until the file
     /// is READY, and for files that are not pictures.
     async fn blurhash(&self) -> Option<&str> {
         self.0.blurhash.as_deref()

@@ -24,7 +24,7 @@ pub struct CallRinging {
     call: Call,
 }
 
-/// A device joined a call. The call stops ringing on the other devices of its user.
+/// A device joined a call. If the call rings on other devices of the same user, it stops there.
 #[derive(SimpleObject)]
 pub struct CallAnswered {
     /// The call.

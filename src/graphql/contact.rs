@@ -65,9 +65,9 @@ pub struct SendContactRequestInput {
 /// Result of the `sendContactRequest` mutation. Exactly one of its fields is set.
 #[derive(SimpleObject)]
 pub struct SendContactRequestPayload {
-    /// The request, which waits for an answer. Null if the user is a contact.
+    /// The request, if it waits for an answer. Null if the user is a contact.
     request: Option<ContactRequest>,
-    /// The user, if they already were a contact or had sent a request to the viewer. Otherwise null.
+    /// The user, if they were a contact before or had sent a request to the viewer. Otherwise null.
     contact: Option<User>,
 }
 

@@ -25,7 +25,7 @@ pub struct MessageAdded {
     message: Message,
 }
 
-/// A message changed: it was edited, pinned or unpinned, deleted for everyone, it expired, or its reactions changed.
+/// A message changed: it was edited, pinned, unpinned or deleted for everyone, it expired, or its reactions changed.
 #[derive(SimpleObject)]
 pub struct MessageUpdated {
     /// Place of this event in the log. Pass it as `after` to get the events that follow.
@@ -72,8 +72,8 @@ pub struct ConversationRemoved {
     conversation_id: ID,
 }
 
-/// More messages were delivered to a participant, or read by a participant. There is no event for other users if a
-/// participant only read more and the participant or the viewer has read receipts off.
+/// The delivery or read position of a participant advanced. If only the read position advanced, other users get this
+/// event only if they and the participant have read receipts on.
 #[derive(SimpleObject)]
 pub struct ReceiptAdvanced {
     /// Place of this event in the log. Pass it as `after` to get the events that follow.

@@ -182,8 +182,8 @@ pub struct InviteQuery;
 
 #[Object]
 impl InviteQuery {
-    /// Details of the group of an invite, to show before joining. Null on an error. Errors: NOT_FOUND if the viewer
-    /// cannot join by the code: it is unknown, revoked, expired or used up, or the viewer was removed from the group.
+    /// Details of the group of an invite, to show before joining. Null on an error. Errors: NOT_FOUND if the code is
+    /// unknown, revoked, expired or used up, or if it does not work for the viewer, who was removed from the group.
     async fn invite(
         &self,
         ctx: &Context<'_>,

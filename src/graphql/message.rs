@@ -16,7 +16,7 @@ use crate::domain::receipts::DeliveryStatus as StatusRow;
 use crate::domain::{mentions, receipts};
 use crate::store::messages::{Message as Row, MessageKind as KindRow, SystemEventKind as SystemEventKindRow};
 
-/// Content of a message.
+/// Kind of a message, by its content.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
 pub enum MessageKind {
@@ -38,7 +38,8 @@ pub enum MessageKind {
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "StatusRow")]
 pub enum DeliveryStatus {
-    /// The message is stored, but not delivered to all other participants. Also the status without other participants.
+    /// The message is stored, but not delivered to all other participants. A message in a conversation without other
+    /// participants stays SENT.
     Sent,
     /// The message is delivered to all other participants.
     Delivered,
@@ -50,8 +51,8 @@ pub enum DeliveryStatus {
 #[derive(Clone)]
 pub struct Message(pub Row);
 
-/// A message in a conversation. It is visible to the participants, with two exceptions: users who deleted it for
-/// themselves, and users who joined later if the group hides its history.
+/// A message in a conversation. It is visible to the participants, except to users who deleted it for themselves, who
+/// blocked its sender in a direct conversation, or who joined later a group that hides its history.
 #[Object]
 impl Message {
     /// Global id, with the prefix `msg_`.

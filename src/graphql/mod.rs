@@ -92,7 +92,8 @@ pub struct Query(
 
 /// The operations that change data. All of them except `register`, `login` and `refreshSession` need a signed-in user
 /// and fail with UNAUTHENTICATED without one. Every mutation can fail with BAD_USER_INPUT for an invalid input, such as
-/// a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. Descriptions list further errors.
+/// a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the mutations list
+/// further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     account::AccountMutation,

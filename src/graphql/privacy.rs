@@ -51,7 +51,7 @@ impl From<Row> for PrivacySettings {
 pub struct UpdatePrivacyInput {
     /// Users who can see whether the viewer is online, and when the viewer last was.
     last_seen: Option<Audience>,
-    /// Whether the viewer and other users see how far each has read.
+    /// Whether read receipts are on. See `PrivacySettings.readReceipts`.
     read_receipts: Option<bool>,
     /// Users who can add the viewer to a group.
     group_adds: Option<Audience>,

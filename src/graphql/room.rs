@@ -56,7 +56,7 @@ pub struct RoomSubscription;
 impl RoomSubscription {
     /// The users who have a conversation open: first a RoomSnapshot, then each change. The viewer has the conversation
     /// open while the subscription lasts. Users whom the viewer blocks or who block the viewer are omitted. Errors:
-    /// NOT_FOUND if the viewer is not a participant, and at the end of the viewer's participation.
+    /// NOT_FOUND if the viewer is not a participant, or later leaves or is removed.
     async fn room(
         &self,
         ctx: &Context<'_>,

@@ -21,7 +21,7 @@ impl Session {
         self.row.id.to_string().into()
     }
 
-    /// Name that the client gave the device at login. Null if it gave none.
+    /// Name that the client gave the device at registration or login. Null if it gave none.
     async fn device_name(&self) -> Option<&str> {
         self.row.device_name.as_deref()
     }

@@ -87,8 +87,8 @@ impl LogSubscription {
     }
 
     /// New messages of one conversation, or of all conversations of the viewer. With `after` it first sends the
-    /// messages since that cursor, then live ones. Errors: NOT_FOUND if the viewer is not a participant, and at the end
-    /// of the viewer's participation. BAD_USER_INPUT if `after` is unknown, or events after it are no longer stored.
+    /// messages since that cursor, then live ones. Errors: NOT_FOUND if the viewer is not a participant, or later
+    /// leaves or is removed. BAD_USER_INPUT if `after` is unknown, or events after it are no longer stored.
     async fn message_added(
         &self,
         ctx: &Context<'_>,
@@ -112,8 +112,8 @@ impl LogSubscription {
     }
 
     /// Changes of messages in a conversation: edits, deletions, reactions and pins. Only live changes are sent: query
-    /// the messages again after a reconnect. Errors: NOT_FOUND if the viewer is not a participant, and at the end of
-    /// the viewer's participation. UNAVAILABLE ends the subscription if changes were missed.
+    /// the messages again after a reconnect. Errors: NOT_FOUND if the viewer is not a participant, or later leaves or
+    /// is removed. UNAVAILABLE ends the subscription if changes were missed.
     async fn message_updated(
         &self,
         ctx: &Context<'_>,

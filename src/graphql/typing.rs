@@ -19,8 +19,7 @@ pub struct TypingChanged {
     conversation: Conversation,
     /// The user who types or stopped.
     user: User,
-    /// Whether the user is typing. If no update follows, clients should treat the user as no longer typing after a
-    /// while, because an event can be lost.
+    /// Whether the user is typing. An event can be lost, so clients should stop showing it after some time.
     typing: bool,
 }
 
@@ -75,7 +74,7 @@ pub struct TypingSubscription;
 impl TypingSubscription {
     /// Typing of the other participants of a conversation: first an event for each user who is typing now, then each
     /// change. Users whom the viewer blocks or who block the viewer are omitted. Errors: NOT_FOUND if the viewer is not
-    /// a participant, and at the end of the viewer's participation.
+    /// a participant, or later leaves or is removed.
     async fn typing(
         &self,
         ctx: &Context<'_>,

@@ -130,8 +130,8 @@ pub struct UploadMutation;
 impl UploadMutation {
     /// Starts the upload of a file that is sent in one HTTP request. Use `createMultipartUpload` for files of more than
     /// 16 MiB, because it can be resumed. Call `completeUpload` after the request. Errors: BAD_USER_INPUT if a field
-    /// breaks its rule, the viewer has 100 unfinished uploads, or the viewer's files would exceed the storage quota.
-    /// UNAVAILABLE if the file storage cannot be reached.
+    /// breaks its rule, the viewer has 100 uploads that are unfinished or were rejected recently, or the viewer's files
+    /// would exceed the storage quota. UNAVAILABLE if the file storage cannot be reached.
     async fn create_upload(
         &self,
         ctx: &Context<'_>,

@@ -136,7 +136,7 @@ impl Viewer {
         Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
     }
 
-    /// The viewer's scheduled messages, in the order of their times.
+    /// The viewer's scheduled messages, the next one to be sent first.
     async fn scheduled_messages(
         &self,
         ctx: &Context<'_>,
