@@ -178,7 +178,7 @@ pub struct LiveCallKey(pub UserId, pub ConversationId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ToldCallKey(pub MessageId);
 
-/// Whether a call rings for a user now: it has a value if it does.
+/// A call that may ring for a user. It has a value while it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingKey(pub UserId, pub CallId);
 

@@ -20,8 +20,8 @@ pub struct Caller {
     pub identity: Identity,
     /// Address of the client. An execution that renders events for several subscribers has none.
     pub ip_address: Option<ClientAddress>,
-    /// Key that limits by address count by. None if they are off, for a trusted proxy that sends a request of its own,
-    /// and for an execution that no request asked for.
+    /// Key under which limits for each address count. None if these limits are off, for a request that a trusted proxy
+    /// sends for itself, and for an execution without a request.
     pub network: Option<ClientNetwork>,
 }
 
