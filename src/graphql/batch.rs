@@ -1,8 +1,8 @@
-//! When the loaders load: as soon as the execution cannot go on without them, and not before.
+//! Decides when loaders run their queries: when the execution cannot continue without the results.
 //!
-//! async-graphql's own way is to wait a millisecond for more keys: too long for one message, and too short for
-//! a list whose rows take longer to resolve. Here the execution and its loads are polled together, and what the
-//! execution asked for is loaded once it is stalled. A list costs as many statements as it is deep.
+//! async-graphql waits a millisecond for more keys by default. That is too long for a single message, and too short for
+//! a list whose rows take longer to resolve. Here one task polls the execution together with its loads, and starts the
+//! queued loads when the execution is stalled. A list therefore takes one statement for each level of nesting.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -18,11 +18,11 @@ use futures_util::stream::{self, FuturesUnordered, Stream};
 use futures_util::task::{ArcWake, AtomicWaker, FutureObj, Spawn, SpawnError, waker_ref};
 use futures_util::{FutureExt as _, StreamExt as _};
 
-/// The loads that an execution has asked for and that have not begun.
+/// Queue of the loads that an execution has requested and that have not started.
 #[derive(Clone)]
 pub struct Batches {
     queued: Arc<Mutex<Vec<FutureObj<'static, ()>>>>,
-    /// Loads that run at once, each with a connection to Postgres.
+    /// Maximum number of loads in flight. Each of them takes a connection to Postgres.
     at_once: usize,
 }
 
@@ -32,17 +32,17 @@ impl Default for Batches {
     }
 }
 
-/// The loads that have begun, and what tells whether the execution is stalled.
+/// State of the loads that were taken from the queue, and of the execution's wake-ups.
 #[derive(Default)]
 struct Driver {
-    /// Loads of the current level that wait for their turn.
+    /// Loads of the current level that have not started.
     waiting: VecDeque<FutureObj<'static, ()>>,
     running: FuturesUnordered<FutureObj<'static, ()>>,
     wakes: Arc<Wakes>,
 }
 
-/// Passes wake-ups on, and remembers that there was one: an execution that wakes itself while it is polled has
-/// merely made room for others and has more to ask for.
+/// Passes wake-ups on and records them. An execution that wakes itself while it is polled has only yielded to other
+/// tasks: it is not stalled, and will request more loads.
 #[derive(Default)]
 struct Wakes {
     woken: AtomicBool,
@@ -62,14 +62,14 @@ impl Batches {
         Self { queued: Arc::default(), at_once }
     }
 
-    /// Runs an execution together with its loads.
+    /// Polls an execution together with its loads.
     pub async fn drive<T>(&self, execution: impl Future<Output = T>) -> T {
         let mut execution = pin!(execution);
         let mut driver = Driver::default();
         poll_fn(|cx| self.poll(cx, &mut driver, |cx| execution.poll_unpin(cx))).await
     }
 
-    /// Runs a stream of executions together with their loads.
+    /// Polls a stream of executions together with their loads.
     pub fn drive_stream<T>(self, executions: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
         let mut executions = executions.boxed();
         let mut driver = Driver::default();
@@ -93,7 +93,7 @@ impl Batches {
             if wakes.woken.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
-            // One level at a time: what the next one asks for is then asked for together.
+            // Starts the next level only after the current one, so that its loads run as one batch.
             if running.is_empty() && waiting.is_empty() {
                 waiting.extend(self.queued().drain(..));
             }
@@ -125,7 +125,7 @@ impl Spawn for Batches {
     }
 }
 
-/// A load begins when the execution is stalled, so that there is nothing to wait for.
+/// Timer without a delay: loads start when the execution is stalled, so no further waiting is needed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct NoDelay;
 

@@ -1,4 +1,4 @@
-//! What a resolver knows of the request it belongs to.
+//! The request data that resolvers use: the caller, the loaders, the deadline and the limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -14,14 +14,14 @@ use crate::domain::client::Client;
 use crate::domain::{App, Viewer};
 use crate::fair::Gone;
 
-/// Who sent the request, and from where.
+/// The client that sent the request, and its address.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
     /// Address of the client. An execution that renders events for several subscribers has none.
     pub ip_address: Option<ClientAddress>,
-    /// Key that limits by address count by. None if they are off, for a trusted proxy that sends a request of its own, and
-    /// for an execution that no request asked for.
+    /// Key under which limits for each address count. None if these limits are off, for a request that a trusted proxy
+    /// sends for itself, and for an execution without a request.
     pub network: Option<ClientNetwork>,
 }
 
@@ -29,18 +29,19 @@ pub struct Caller {
 pub enum Identity {
     Anonymous,
     SignedIn(Viewer),
-    /// There was a token and it is no good. Fields for everybody still answer, `refreshSession` above all.
+    /// The request has an invalid token, for this reason. Fields that need no viewer still work, above all
+    /// `refreshSession`.
     Rejected(&'static str),
 }
 
-/// Data of an execution whose result goes to several viewers, and that has none: remembers whether one was asked for,
-/// and for how long the result may be kept.
+/// Data of an execution without a viewer, whose result is shared by several viewers. It records whether a resolver
+/// asked for the viewer, and how long the result may be cached.
 #[derive(Clone)]
 pub struct Sharing(Arc<Shared>);
 
 struct Shared {
     asked: AtomicBool,
-    /// In seconds since the epoch.
+    /// When the result expires, in seconds since the epoch.
     fades_at: AtomicI64,
 }
 
@@ -51,22 +52,22 @@ impl Default for Sharing {
 }
 
 impl Sharing {
-    /// Whether the result depends on who looks, and may not be shared.
+    /// Whether a resolver asked for the viewer, so that the result must not be shared.
     pub fn failed(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst)
     }
 
-    /// From when on nobody may be shown the result; None is never.
+    /// When the cached result expires. None if it never does.
     pub fn fades_at(&self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp(self.0.fades_at.load(Ordering::SeqCst), 0)
     }
 }
 
-/// Deadline of an execution. At that time the client gets an error, and no further root field is begun.
+/// Deadline of an execution. At that time the client gets an error, and no further root field starts.
 #[derive(Clone, Copy)]
 pub struct Deadline(pub Instant);
 
-/// Data of an execution: the bytes that long texts may still add to the answer.
+/// Data of an execution: the bytes of long texts in the answer, and their limit.
 pub struct AnswerBytes {
     limit: u64,
     used: AtomicU64,
@@ -91,7 +92,7 @@ pub(super) trait ContextExt {
     fn check_deadline(&self) -> Result<()>;
     /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
     fn long_text<'a>(&self, text: &'a str) -> Result<&'a str>;
-    /// What was resolved is not to be shown from then on, such as a signed address.
+    /// Limits how long a shared result may be cached, for a value that expires, such as a signed URL.
     fn fades(&self, at: DateTime<Utc>);
 }
 
@@ -115,12 +116,12 @@ impl ContextExt for Context<'_> {
     fn viewer(&self) -> Result<Viewer> {
         if let Some(Sharing(shared)) = self.data_opt() {
             shared.asked.store(true, Ordering::SeqCst);
-            return Err(Error::unauthenticated("This depends on who looks."));
+            return Err(Error::unauthenticated("This field depends on the viewer."));
         }
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
             return Err(Error::new(
                 ErrorCode::Unavailable,
-                "The operation has taken too long. This field was not begun.",
+                "The operation took too long. This field was not executed.",
             ));
         }
         match self.caller().identity {
@@ -134,7 +135,7 @@ impl ContextExt for Context<'_> {
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {
             return Err(Error::new(
                 ErrorCode::Unavailable,
-                "The operation has taken too long. This field was not begun.",
+                "The operation took too long. This field was not executed.",
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The events of the log as clients see them.
+//! Events of the log in the form that clients get.
 
 use async_graphql::{ID, Interface, SimpleObject, Union};
 
@@ -16,80 +16,109 @@ use crate::ids::MessageId;
 use crate::log::{Change, Event, Item, Log};
 use crate::store::messaging::messages::Message as Row;
 
+/// A new message in a conversation of the viewer.
 #[derive(SimpleObject)]
 pub struct MessageAdded {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The new message.
     message: Message,
 }
 
-/// Edited, deleted for everybody, reacted to, pinned or the like.
+/// A message changed: it was edited, pinned, unpinned or deleted for everyone, it expired, or its reactions changed.
 #[derive(SimpleObject)]
 pub struct MessageUpdated {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The message after the change, or its tombstone.
     message: Message,
 }
 
-/// The viewer has deleted it for themselves alone.
+/// A message is no longer visible to the viewer, for example because the viewer deleted it for themselves.
 #[derive(SimpleObject)]
 pub struct MessageRemoved {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// Id of the message.
     message_id: ID,
+    /// Id of the message's conversation.
     conversation_id: ID,
 }
 
+/// The viewer became a participant of a conversation, or a direct conversation became visible to the viewer.
 #[derive(SimpleObject)]
 pub struct ConversationAdded {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The conversation.
     conversation: Conversation,
 }
 
+/// A property of a conversation changed, for example its title, its participants, a role, its invites or its call.
 #[derive(SimpleObject)]
 pub struct ConversationUpdated {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The conversation after the change.
     conversation: Conversation,
 }
 
-/// The viewer takes no part in it any more.
+/// The viewer is no longer a participant of a conversation.
 #[derive(SimpleObject)]
 pub struct ConversationRemoved {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// Id of the conversation.
     conversation_id: ID,
 }
 
-/// A participant has received or read further. A viewer with read receipts off gets no event when others only read.
+/// The delivery or read position of a participant advanced. If only the read position advanced, other users get this
+/// event only if they and the participant have read receipts on.
 #[derive(SimpleObject)]
 pub struct ReceiptAdvanced {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The conversation of the messages.
     conversation: Conversation,
+    /// The participant, with the new positions.
     participant: Participant,
 }
 
-/// The viewer's own state in the conversation changed.
+/// The viewer's own state in a conversation changed, for example the role, the read position, a setting or the
+/// scheduled messages.
 #[derive(SimpleObject)]
 pub struct MembershipUpdated {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The conversation, with the new state in `viewerMembership`.
     conversation: Conversation,
 }
 
-/// Between the viewer and the user: a request, a contact, a block.
+/// A contact, a contact request or a block between the viewer and a user changed.
 #[derive(SimpleObject)]
 pub struct ContactsChanged {
+    /// Place of this event in the log. Pass it as `after` to get the events that follow.
     cursor: String,
+    /// The other user.
     user: User,
 }
 
-/// Everything up to `cursor` has been sent; what follows is live.
+/// All missed events were sent. The events that follow are live.
 #[derive(SimpleObject)]
 pub struct CaughtUp {
+    /// Place in the log up to which events were sent.
     cursor: String,
 }
 
-/// The cursor given is too old or unknown: fetch state anew, then resume from `cursor`.
+/// The cursor in `after` is unknown, or events after it are no longer stored. Query the state again, then continue from
+/// `cursor`.
 #[derive(SimpleObject)]
 pub struct ResyncRequired {
+    /// Place in the log from which the subscription continues.
     cursor: String,
 }
 
+/// An event of the `inbox` subscription.
 #[derive(Union)]
 pub enum InboxEvent {
     MessageAdded(MessageAdded),
@@ -112,9 +141,14 @@ pub enum InboxEvent {
     ResyncRequired(ResyncRequired),
 }
 
-/// A durable event: survives a disconnect, and its cursor resumes after it.
+/// An event that the server stores, so that a client gets it after a disconnect. To resume, pass the cursor of the
+/// newest event as `after`.
 #[derive(Interface)]
-#[graphql(field(name = "cursor", ty = "&String"))]
+#[graphql(field(
+    name = "cursor",
+    ty = "&String",
+    desc = "Place of this event in the log. Pass it as `after` to get the events that follow."
+))]
 pub enum DurableEvent {
     MessageAdded(MessageAdded),
     MessageUpdated(MessageUpdated),
@@ -130,7 +164,7 @@ pub enum DurableEvent {
 }
 
 impl InboxEvent {
-    /// None where what the event tells of is gone by now. Who may see it was decided by the log.
+    /// Loads the objects of a log item. None if one of them no longer exists. The log has checked the viewer.
     pub(super) async fn load(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<Self>> {
         let cursor = |seq| log.cursor(seq).to_string();
         let Event { seq, change } = match item {
@@ -139,7 +173,7 @@ impl InboxEvent {
             Item::ResyncRequired(seq) => {
                 return Ok(Some(Self::ResyncRequired(ResyncRequired { cursor: cursor(seq) })));
             }
-            // An inbox is never over.
+            // The log closes only streams of a single conversation.
             Item::Closed => return Ok(None),
         };
         let cursor = cursor(seq);
@@ -187,7 +221,7 @@ impl InboxEvent {
                     Self::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
                 })
             }
-            // The others are for nobody's eyes.
+            // All other changes are events of calls, or not shown to clients.
             change => match DomainCallEvent::of(&change) {
                 Some(event) => CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox),
                 None => None,
@@ -196,7 +230,7 @@ impl InboxEvent {
     }
 }
 
-/// Mostly it has come along with its event.
+/// Takes the message from the node's memory, where publications put it, or loads it.
 async fn load_message(log: &Log, loaders: &Loaders, id: MessageId) -> Result<Option<Row>> {
     match log.carried(id) {
         Some(message) => Ok(Some(Row::clone(&message))),

@@ -1,18 +1,18 @@
-//! Whether variables are what a document asks for, without validating the document once more.
+//! Checks variables against their definitions, for documents that were validated before.
 
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{BaseType, InputObjectType, Type, TypeKind, VariableDefinition};
 use async_graphql::{Name, Positioned, Value, Variables};
 
-/// The types that arguments and variables have.
+/// The types of the schema that arguments and variables can have, by name.
 pub(super) struct Inputs(HashMap<String, Input>);
 
 enum Input {
     Scalar,
     Enum(Vec<Name>),
     Object(InputObjectType),
-    /// Exactly one member, and that not null.
+    /// Exactly one member, which is not null.
     OneOf(InputObjectType),
 }
 
@@ -34,7 +34,7 @@ impl Inputs {
         Self(inputs.collect())
     }
 
-    /// A variable that must be given, and is not.
+    /// Returns a required variable that is missing or null. None if all are given.
     pub(super) fn missing<'a>(
         definitions: &'a [Positioned<VariableDefinition>],
         variables: &Variables,
@@ -48,8 +48,8 @@ impl Inputs {
         })
     }
 
-    /// Whether they certainly fit, by the specification's section 6.1.2. What is merely coerced, such as one value for
-    /// a list, is left to the validation.
+    /// Whether the variables match their definitions, by section 6.1.2 of the specification. False also for values that
+    /// need coercion, such as a single value for a list: the validation decides about those.
     pub(super) fn fit(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
         definitions.iter().all(|definition| {
             let definition = &definition.node;

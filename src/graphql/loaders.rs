@@ -1,4 +1,4 @@
-//! Loads what many objects of a response refer to in one statement for each kind.
+//! Loaders: rows that many objects of a response refer to are loaded with one statement for each kind.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -25,17 +25,17 @@ use crate::store::messaging::receipts::{self, Progress};
 use crate::store::people::contacts::{self, Related, Relation};
 use crate::store::people::users::{self, User};
 
-/// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state at
-/// the time it is resolved.
+/// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state
+/// at the time it is resolved.
 #[derive(Clone)]
 pub struct Loaders {
     rows: Arc<DataLoader<Rows>>,
     patient: bool,
-    /// When nothing more is loaded.
+    /// Time after which loads fail. None for streams, which have no deadline.
     deadline: Option<Instant>,
 }
 
-/// Makes the loaders of streams, which share the caches of a node and no lock.
+/// Makes loaders for streams. They share the caches of the node, and no lock.
 #[derive(Clone)]
 pub struct StreamLoaders {
     app: App,
@@ -50,41 +50,41 @@ pub struct Rows {
     avatars: Option<Arc<Cache<AttachmentId, Arc<Attachment>>>>,
 }
 
-/// Avatars that are kept, of some 500 bytes each.
+/// Maximum number of cached avatars, of about 500 bytes each.
 const AVATARS: usize = 24_000;
 
 /// A user's own state in a conversation, with the number of its newest message at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
 
-/// What a user has to do with another.
+/// The relation of the viewer to another user: contact, block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelationKey {
     pub viewer: UserId,
     pub other: UserId,
 }
 
-/// The message with this number, where the user may see it.
+/// The message with this number in the conversation. No value if the user may not see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NumberKey(pub UserId, pub ConversationId, pub i32);
 
-/// A message, where the user may see it.
+/// A message. No value if the user may not see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleKey(pub UserId, pub MessageId);
 
-/// How a message stands to a user; nothing where they take no part in its conversation.
+/// Whether a message is visible to a user. No value if the user is not a participant of its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibilityKey(pub UserId, pub MessageId);
 
-/// The users named in a message.
+/// The users mentioned in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MentionsKey(pub MessageId);
 
-/// How far all participants of a conversation have come.
+/// The delivery and read positions of a conversation's participants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProgressKey(pub ConversationId);
 
-/// The participants of a conversation who hide what they have read.
+/// The participants of a conversation who have read receipts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HidingKey(pub ConversationId);
 
@@ -95,6 +95,7 @@ pub struct PresenceKey {
     pub user: UserId,
 }
 
+/// A page of a conversation's participants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParticipantPage {
     pub conversation: ConversationId,
@@ -102,7 +103,7 @@ pub struct ParticipantPage {
     pub limit: i64,
 }
 
-/// Of what the user may see.
+/// A page of a conversation's messages that are visible to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessagePage {
     pub user: UserId,
@@ -111,7 +112,7 @@ pub struct MessagePage {
 }
 
 impl Loaders {
-    /// For one request, whose execution `batches` must drive.
+    /// Makes the loaders of one request. `batches` must drive its execution.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
         Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), patient: false, deadline }
     }
@@ -123,7 +124,7 @@ impl Loaders {
     {
         loop {
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::new(ErrorCode::OperationTooComplex, "The operation has taken too long."));
+                return Err(Error::new(ErrorCode::OperationTooComplex, "The operation took too long."));
             }
             match self.rows.load_one(key.clone()).await {
                 Err(error) if self.patient && error.code() == ErrorCode::Unavailable => {
@@ -134,7 +135,7 @@ impl Loaders {
         }
     }
 
-    /// The avatar that a user or a conversation has now, which the node may have in mind.
+    /// Returns an avatar from the node's cache, or loads it.
     pub(super) async fn avatar(&self, id: AttachmentId) -> Result<Option<Attachment>> {
         match self.rows.loader().kept_avatar(id) {
             Some(row) => Ok(Some(Attachment::clone(&row))),
@@ -142,7 +143,7 @@ impl Loaders {
         }
     }
 
-    /// The user, whom the node may have in mind.
+    /// Returns a user from the node's cache, or loads it. Requests do not use the cache.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
         let rows = self.rows.loader();
         match rows.app.log().user(id).filter(|_| rows.keeps_users) {
@@ -170,7 +171,7 @@ impl Rows {
         Self { app, keeps_users: false, avatars: None }
     }
 
-    /// The avatar with this id, where the node has it in mind.
+    /// Returns the avatar if it is cached.
     pub(super) fn kept_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
         self.avatars.as_ref()?.get(&id)
     }
@@ -372,7 +373,7 @@ impl Loader<MessagePage> for Rows {
     }
 }
 
-/// The values under each key: one statement is needed for each, and a response mostly has one.
+/// Groups values by key. Each group takes one statement, and most responses have one group.
 pub(super) fn grouped<K: Eq + Hash, V>(pairs: impl Iterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
     let mut groups: HashMap<K, Vec<V>> = HashMap::new();
     for (key, value) in pairs {

@@ -1,8 +1,8 @@
-//! Lookups of the streams of a node that belong to no execution: whether a user may see an event.
+//! Lookups outside of any execution, by which the streams of a node decide whether a user may see an event.
 //!
 //! All streams that receive an event ask at nearly the same time. Their questions wait in a queue while one statement
-//! runs, and the next statement answers all of them. So the number of statements does not grow with the number of streams,
-//! and no stream waits for a lock.
+//! runs, and the next statement answers all of them. So the number of statements does not grow with the number of
+//! streams, and no stream waits for a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -18,7 +18,7 @@ use crate::domain::App;
 use crate::error::RETRY;
 use crate::ids::CallParticipantId;
 
-/// Keys in one statement at most.
+/// Maximum number of keys in one statement.
 const MAX_KEYS: usize = 1000;
 
 /// The lookups of a node. Cheap to clone.
@@ -91,7 +91,7 @@ where
         Arc::new(Self { rows: Arc::clone(rows), queue })
     }
 
-    /// Looks the key up, and waits where Postgres is unavailable. Fails where the statement fails for another reason.
+    /// Looks the key up. Waits while Postgres is unavailable. Fails if the statement fails for another reason.
     pub(super) async fn get(self: &Arc<Self>, key: K) -> Result<Option<<Rows as Loader<K>>::Value>, RecvError> {
         self.ask(key).await
     }
@@ -109,7 +109,7 @@ where
 
     async fn answer_all(self: Arc<Self>) {
         let _guard = Guard(Arc::clone(&self));
-        // The streams that the same event has woken ask first.
+        // Lets the other streams that the same event has woken add their questions first.
         tokio::task::yield_now().await;
         while let Some(asked) = self.next() {
             let keys: HashSet<_> = asked.iter().map(|(key, _)| *key).collect();
@@ -151,7 +151,7 @@ where
     }
 }
 
-/// After a panic the next question starts a new task, and the waiting questions fail.
+/// Resets the queue after a panic: the waiting questions fail, and the next question starts a new task.
 struct Guard<K: Key>(Arc<Lookup<K>>)
 where
     Rows: Loader<K>;

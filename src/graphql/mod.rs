@@ -1,4 +1,5 @@
-//! The API: one file for each noun, with its type, inputs, payloads and resolvers. Translates, decides nothing.
+//! The GraphQL API: one file for each noun, with its types, inputs, payloads and resolvers. Resolvers translate between
+//! GraphQL and the domain; all rules are in the domain.
 
 mod batch;
 mod calls;
@@ -38,10 +39,21 @@ pub use validation::OnValid;
 
 use crate::config::Operations;
 use crate::domain::App;
+use contact::ContactRequest;
+use conversation::Conversation;
 use inputs::Inputs;
+use invite::Invite;
 use lookups::Lookups;
+use message::Message;
+use page::Connection;
+use participant::Participant;
+use scheduled_message::ScheduledMessage;
+use user::User;
 use validation::Validation;
 
+/// The fields that read data. All of them except `serverInfo` need a signed-in user and fail with UNAUTHENTICATED
+/// without one. Every field can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED, UNAVAILABLE or
+/// INTERNAL_SERVER_ERROR.
 #[derive(MergedObject, Default)]
 pub struct Query(
     node::NodeQuery,
@@ -55,6 +67,10 @@ pub struct Query(
     server_info::ServerInfoQuery,
 );
 
+/// The operations that change data. All of them except `register`, `login` and `refreshSession` need a signed-in user
+/// and fail with UNAUTHENTICATED without one. Every mutation can fail with BAD_USER_INPUT for an invalid input, such as
+/// a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the mutations list
+/// further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     account::AccountMutation,
@@ -79,6 +95,9 @@ pub struct Mutation(
     call_signal::CallSignalMutation,
 );
 
+/// The streams of events. All of them need a signed-in user and fail with UNAUTHENTICATED without one. Every
+/// subscription can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED, UNAVAILABLE or
+/// INTERNAL_SERVER_ERROR.
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(
     subscription::LogSubscription,
@@ -88,14 +107,14 @@ pub struct Subscription(
     typing::TypingSubscription,
 );
 
-/// Bytes of a document up to which its unknown names are compared with those there are.
+/// Maximum bytes of a document whose errors suggest similar names.
 const SUGGESTIONS_UP_TO: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema over a running server, three times: naming similar fields in an error compares each unknown name with
-/// every name there is, which for a long document takes longer than all else; and what was validated once needs it not
-/// again.
+/// The schema of a running server, in three variants. One suggests similar names in errors: that compares each unknown
+/// name with all names of the schema, which takes too long for a long document. The terse one makes no suggestions. The
+/// trusting one skips the validation, for documents that were validated before.
 #[derive(Clone)]
 pub struct Schemas {
     helpful: Schema,
@@ -108,7 +127,7 @@ impl Schemas {
     pub fn new(app: &App, settings: &Operations) -> Self {
         let lookups = Lookups::new(app.clone());
         let build = |suggestions: bool, validation: ValidationMode| {
-            // The library counts from the outermost selection on.
+            // The library also counts the outermost selection.
             let data = builder().data(app.clone()).data(lookups.clone());
             let mut builder = data.limit_recursive_depth(settings.operation_max_nesting + 1);
             if !settings.introspection {
@@ -130,17 +149,18 @@ impl Schemas {
         }
     }
 
-    /// The one to run a document with that may be invalid.
+    /// Returns the schema for a document that is not validated.
     pub fn strict(&self, document: &str) -> &Schema {
         if document.len() <= SUGGESTIONS_UP_TO { &self.helpful } else { &self.terse }
     }
 
-    /// The one to run a document with that was found valid, with variables that fit.
+    /// Returns the schema for a document that is validated and whose variables match.
     pub fn trusting(&self) -> &Schema {
         &self.trusting
     }
 
-    /// Fails where a variable is missing, which the library finds out too late: with part of the operation done.
+    /// Fails if a required variable is missing. The library would fail only after it has executed a part of the
+    /// operation.
     pub fn check_given(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<()> {
         match Inputs::missing(definitions, variables) {
             None => Ok(()),
@@ -152,20 +172,20 @@ impl Schemas {
         }
     }
 
-    /// Whether these variables certainly are what the definitions ask for.
+    /// Whether the variables match their definitions without coercion.
     pub fn fit(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
         self.inputs.fit(definitions, variables)
     }
 }
 
-/// The schema in the schema definition language, as `schema.graphql` holds it.
+/// The schema in the schema definition language, the content of `schema.graphql`.
 pub fn sdl() -> String {
     builder().finish().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
 }
 
-/// The schema's own types, for what has to be known of it beside its resolvers.
+/// The types of the schema, parsed from its SDL.
 fn type_definitions() -> impl Iterator<Item = TypeDefinition> {
-    // The library's own text always parses.
+    // Text that the library has written always parses.
     let definitions = parse_schema(sdl()).map(|document| document.definitions).unwrap_or_default();
     definitions.into_iter().filter_map(|definition| match definition {
         TypeSystemDefinition::Type(definition) => Some(definition.node),
@@ -177,4 +197,12 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<node::Node>()
         .register_output_type::<event::DurableEvent>()
+        // The library describes the fields of connections, but not their types.
+        .override_output_type_description::<Connection<User>>("A page of users.")
+        .override_output_type_description::<Connection<Conversation>>("A page of conversations.")
+        .override_output_type_description::<Connection<Participant>>("A page of participants.")
+        .override_output_type_description::<Connection<Message>>("A page of messages.")
+        .override_output_type_description::<Connection<ScheduledMessage>>("A page of scheduled messages.")
+        .override_output_type_description::<Connection<Invite>>("A page of invites.")
+        .override_output_type_description::<Connection<ContactRequest>>("A page of contact requests.")
 }

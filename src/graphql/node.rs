@@ -1,4 +1,4 @@
-//! Global object identification, as the Relay server specification has it.
+//! Global object identification, by the Relay server specification.
 
 use std::collections::HashMap;
 
@@ -24,10 +24,10 @@ use crate::ids::{
 };
 use crate::store::people::sessions::Session as Row;
 
-/// Nodes asked for at once.
+/// Maximum number of ids in one `nodes` field.
 const MAX_NODES: usize = 100;
 
-/// The prefixes of the ids that name a node.
+/// The prefixes of ids that `node` accepts.
 const KINDS: [&str; 10] = [
     UserId::PREFIX,
     SessionId::PREFIX,
@@ -41,6 +41,7 @@ const KINDS: [&str; 10] = [
     CallId::PREFIX,
 ];
 
+/// An object with a globally unique id, as in the Relay server specification.
 #[derive(Clone, Interface)]
 #[graphql(field(
     name = "id",
@@ -65,16 +66,26 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// Null where there is none that the viewer may see.
-    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Node>> {
+    /// The object with this id. Null if it does not exist or is not visible to the viewer. Errors: BAD_USER_INPUT for
+    /// text that is not the id of a node.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Global id of the object.")] id: ID,
+    ) -> Option<Result<Node>> {
         match find(ctx, &[id], |_| "id".to_owned()).await {
             Ok(mut nodes) => nodes.pop().flatten(),
             Err(error) => Some(Err(error)),
         }
     }
 
-    /// In the order of the ids, 100 at most; null for each that the viewer may not see.
-    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Result<Node>>>> {
+    /// The objects with these ids, in the same order. An object is null if it does not exist or is not visible to the
+    /// viewer. Errors: BAD_USER_INPUT for more than 100 ids, and at each text that is not the id of a node.
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Global ids of at most 100 objects.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Result<Node>>>> {
         if ids.len() > MAX_NODES {
             return Err(Error::bad_input("ids", format!("At most {MAX_NODES} nodes at once.")));
         }
@@ -82,7 +93,7 @@ impl NodeQuery {
     }
 }
 
-/// What each id names, with one statement for each kind of node.
+/// Loads the nodes with these ids, with one statement for each kind of node.
 async fn find(ctx: &Context<'_>, ids: &[ID], path: impl Fn(usize) -> String) -> Result<Vec<Option<Result<Node>>>> {
     let viewer = ctx.viewer()?;
     let wanted: Vec<_> = ids.iter().map(|id| ids::decode(id).filter(|(prefix, _)| KINDS.contains(prefix))).collect();
@@ -98,12 +109,12 @@ async fn find(ctx: &Context<'_>, ids: &[ID], path: impl Fn(usize) -> String) -> 
     }
     let nodes = wanted.iter().enumerate().map(|(place, wanted)| match wanted {
         Some(key) => found.get(key).cloned().map(Ok),
-        None => Some(Err(Error::bad_input(&path(place), "This is no id of a node."))),
+        None => Some(Err(Error::bad_input(&path(place), "This is not the id of a node."))),
     });
     Ok(nodes.collect())
 }
 
-/// Those of one kind that the viewer may see.
+/// Loads the nodes of one kind that are visible to the viewer.
 async fn load(app: &App, viewer: Viewer, kind: &str, uuids: Vec<Uuid>) -> Result<Vec<(Uuid, Node)>> {
     Ok(match kind {
         UserId::PREFIX => {

@@ -1,4 +1,4 @@
-//! Connections, as the Relay cursor connections specification has them.
+//! Connections, by the Relay cursor connections specification.
 
 use std::collections::HashMap;
 
@@ -15,30 +15,30 @@ use super::error::{Error, Result};
 use crate::domain::files::attachments::MAX_ATTACHMENTS;
 use crate::domain::messaging::reactions::MAX_KINDS;
 
-/// Items on one page at most. The contract names it, so it is no setting.
+/// Maximum number of items on one page. It is part of the API's contract, so it is not a setting.
 pub const MAX_PAGE_SIZE: u16 = 100;
-/// Those on a page whose size was not asked for, where the schema has no other default.
+/// Items on a page if the client gives no size and the schema has no other default.
 pub const DEFAULT_PAGE_SIZE: u16 = 50;
 
-/// Cursors are opaque text: base64url of the item's sort key as JSON.
+/// A page of a list. Its cursors are opaque to clients: base64url of the item's sort key as JSON.
 pub type Connection<T> = RelayConnection<String, T>;
 
-/// A checked request for the items after a place.
+/// Checked arguments `first` and `after` of a connection.
 #[derive(Clone, Debug)]
 pub struct Forward<K> {
     pub first: u16,
     pub after: Option<K>,
 }
 
-/// What a cursor holds.
+/// Sort key in a cursor.
 pub trait Key: DeserializeOwned {
-    /// Whether a row can have this value, whatever a client has made up.
+    /// Whether a row can have this key. A client may send a cursor that the server did not make.
     fn is_possible(&self) -> bool;
 }
 
 impl<Id: DeserializeOwned> Key for (DateTime<Utc>, Id) {
     fn is_possible(&self) -> bool {
-        // Postgres and chrono each know times that the other does not.
+        // Postgres and chrono support different ranges of time.
         (1970..10_000).contains(&self.0.year())
     }
 }
@@ -61,12 +61,12 @@ impl<K: Key> Forward<K> {
         Ok(Self { first: check_size(first, "first")?, after })
     }
 
-    /// One more than the page holds, which tells whether there is a next one.
+    /// Number of rows to query: one more than the page size, to see whether there is a next page.
     pub fn limit(&self) -> i64 {
         i64::from(self.first) + 1
     }
 
-    /// The page of rows that were read with `limit`.
+    /// Makes the page from rows that were queried with `limit`.
     pub fn connection<R, T: OutputType>(
         &self,
         mut rows: Vec<R>,
@@ -87,8 +87,8 @@ impl<K: Key> Forward<K> {
     }
 }
 
-/// Items on a page whose size was not asked for, by the name of the connection's field; the larger where two types
-/// have such a field. Of the lists that introspection has, their usual length.
+/// Default number of items of each list, by the name of its field; the larger one if several types have a field of that
+/// name. For lists of introspection, their average length.
 pub fn page_sizes() -> HashMap<String, u16> {
     let mut sizes = HashMap::new();
     let mut lists = SchemaLists::default();
@@ -112,13 +112,13 @@ pub fn page_sizes() -> HashMap<String, u16> {
         }
     }
     sizes.extend(lists.usual());
-    // Lists that are no connections, because they cannot grow beyond this.
+    // Lists with a fixed maximum length, which are not connections.
     sizes.insert("reactions".to_owned(), MAX_KINDS);
     sizes.insert("attachments".to_owned(), MAX_ATTACHMENTS);
     sizes
 }
 
-/// How long the lists of the schema's types are, all together.
+/// Total lengths of the lists that describe the schema's types.
 #[derive(Default)]
 struct SchemaLists {
     types: usize,
@@ -169,7 +169,7 @@ pub fn check_size(size: i32, path: &str) -> Result<u16> {
 }
 
 pub fn encode_cursor(key: &impl Serialize) -> String {
-    // The keys are numbers, times, ids and text: they always have a JSON form.
+    // Keys are numbers, times, ids and texts, which can always be written as JSON.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).unwrap_or_default())
 }
 
@@ -179,7 +179,7 @@ pub fn decode_cursor<K: Key>(cursor: &str, path: &str) -> Result<K> {
         .ok()
         .and_then(|json| serde_json::from_slice(&json).ok())
         .filter(K::is_possible)
-        .ok_or_else(|| Error::bad_input(path, "This is no cursor of this list."))
+        .ok_or_else(|| Error::bad_input(path, "This is not a cursor of this list."))
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
     use super::page_sizes;
 
     #[test]
-    fn the_sizes_of_all_lists_are_known() {
+    fn page_sizes_cover_connections_and_introspection() {
         let sizes = page_sizes();
         for list in ["messages", "participants", "conversations", "searchUsers", "types", "fields", "possibleTypes"] {
             assert!(sizes[list] > 0, "{list}");

@@ -1,4 +1,4 @@
-//! Scalars of our own, and the reading of ids.
+//! Custom scalars, and the parsing of ids.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use crate::ids::InvalidId;
 #[derive(Clone, Copy, Debug)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
-/// RFC 3339, UTC, such as 2026-11-20T09:30:00.123456Z.
+/// Date and time as in RFC 3339, such as 2026-11-20T09:30:00.123456Z. Answers are in UTC, with microseconds.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -35,13 +35,13 @@ impl From<chrono::DateTime<Utc>> for DateTime {
     }
 }
 
-/// Reads the ids that came in the list `path`.
+/// Parses the ids in the list field `path`.
 pub(super) fn parse_ids<T: FromStr<Err = InvalidId>>(ids: &[ID], path: &str) -> Result<Vec<T>> {
     ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("{path}.{place}"))).collect()
 }
 
-/// Reads the id in the field `path` that may be left out, and may be null.
-#[expect(clippy::option_option, reason = "None leaves it as it is, `Some(None)` empties it")]
+/// Parses the id in the field `path`, which can be omitted or null.
+#[expect(clippy::option_option, reason = "None leaves the value unchanged, `Some(None)` removes it")]
 pub(super) fn parse_changed_id<T: FromStr<Err = InvalidId>>(
     id: MaybeUndefined<ID>,
     path: &str,
@@ -53,7 +53,7 @@ pub(super) fn parse_changed_id<T: FromStr<Err = InvalidId>>(
     }
 }
 
-/// Reads the id that came in the field or argument `path`.
+/// Parses the id in the field or argument `path`.
 pub(super) fn parse_id<T: FromStr<Err = InvalidId>>(id: &ID, path: &str) -> Result<T> {
     id.parse().map_err(|InvalidId { expected }| Error::bad_input(path, format!("An id here begins with {expected}_.")))
 }

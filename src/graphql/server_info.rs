@@ -1,4 +1,4 @@
-//! What a client may want to know of the server.
+//! Facts about the server, for clients.
 
 use async_graphql::{Context, Enum, Object};
 
@@ -7,51 +7,54 @@ use super::error::ErrorCode;
 use super::page::MAX_PAGE_SIZE;
 use crate::config::RegistrationMode as ModeSetting;
 
-/// How the server treats `register`.
+/// Who can create an account with the `register` mutation.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "ModeSetting")]
 pub enum RegistrationMode {
-    /// All clients can register.
+    /// All clients.
     Open,
-    /// Clients need a code of the server's operator in `RegisterInput.invite`.
+    /// Clients with a code from the operator of the server, in `RegisterInput.invite`.
     Invite,
-    /// Registration is refused with FORBIDDEN.
+    /// No client: registration fails with FORBIDDEN.
     Closed,
 }
 
 pub struct ServerInfo;
 
+/// Version, limits and settings of the server.
 #[Object]
 impl ServerInfo {
+    /// Version of the server, such as 1.4.2.
     async fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// Unicode scalar values in a message's body.
+    /// Maximum length of a message's body, in Unicode scalar values.
     async fn max_message_length(&self, ctx: &Context<'_>) -> i32 {
         saturating(ctx.app().limits().max_message_length)
     }
 
-    /// Participants of a group.
+    /// Maximum number of participants of a group, including the owner.
     async fn max_group_size(&self, ctx: &Context<'_>) -> i32 {
         saturating(ctx.app().limits().max_group_size)
     }
 
-    /// Bytes of a file. Pictures, videos and recordings may have fewer.
+    /// Maximum size of a file in bytes. The limits for pictures, videos and audio recordings can be lower.
     async fn max_upload_bytes(&self, ctx: &Context<'_>) -> i32 {
         i32::try_from(ctx.app().uploads().max_bytes()).unwrap_or(i32::MAX)
     }
 
+    /// Maximum number of items on a page of a connection.
     async fn max_page_size(&self) -> i32 {
         MAX_PAGE_SIZE.into()
     }
 
-    /// How the server treats `register`. A client can decide by it which form to show.
+    /// Who can create an account. A client can use it to choose the registration form.
     async fn registration(&self, ctx: &Context<'_>) -> RegistrationMode {
         ctx.app().registration().into()
     }
 
-    /// Every value `extensions.code` can have, so that code generators make a type of it.
+    /// All error codes. The field makes ErrorCode part of the schema, so that code generators include it.
     async fn error_codes(&self) -> &[ErrorCode] {
         &ErrorCode::ALL
     }
@@ -66,6 +69,7 @@ pub struct ServerInfoQuery;
 
 #[Object]
 impl ServerInfoQuery {
+    /// Facts about the server. Needs no signed-in user.
     async fn server_info(&self) -> ServerInfo {
         ServerInfo
     }

@@ -1,4 +1,4 @@
-//! Subscriptions to the log: who is let in, and what each item of the stream is rendered as.
+//! Subscriptions to the log: checking the viewer, and rendering each item of the stream.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,19 +21,19 @@ use crate::domain::inbox::InboxItem;
 use crate::ids::ConversationId;
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
 
-/// What a subscription is made of before it is rendered.
+/// The items of a subscription before they are rendered.
 pub type Items = BoxStream<'static, InboxItem>;
 
-/// Data of a request: which part of a subscription is to be run. Without it, all of it is. A subscription that shares
-/// nothing does not look at it: it is run for its viewer from its opening on.
+/// Data of a request: the part of a subscription to run. Without it the whole subscription runs. Subscriptions that
+/// share no renderings ignore it and run for their viewer.
 pub enum Phase {
-    /// Who asks is checked, and what they ask for; what will come goes here instead of being rendered.
+    /// Checks the viewer and the arguments, and puts the items here without rendering them.
     Open(Opened),
-    /// One item is rendered, for whoever was let in.
+    /// Renders one item for viewers who were checked before.
     Render(InboxItem),
 }
 
-/// Where the items of a subscription are put that was opened.
+/// Receives the items of a subscription from `Phase::Open`.
 #[derive(Clone, Default)]
 pub struct Opened(Arc<Mutex<Option<Items>>>);
 
@@ -42,7 +42,7 @@ impl Opened {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items);
     }
 
-    /// None where it was not let in.
+    /// None if the subscription was refused.
     pub fn take(&self) -> Option<Items> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -53,15 +53,16 @@ pub struct LogSubscription;
 
 #[GraphqlSubscription]
 impl LogSubscription {
-    /// Everything that concerns the viewer, in one stream: what a phone or a chat window opens once.
-    /// With `after`, first every durable event since that cursor, then CaughtUp, then live, with nothing
-    /// lost and nothing twice. Without it, CaughtUp at once, then live. Live are also TypingChanged of the others in
-    /// the viewer's conversations, and PresenceChanged of the viewer alone; these have no cursor, nor have the events of
-    /// calls, which may come again after a reconnect: a call rings only while it does.
+    /// All events of the viewer in one stream; a client opens it once. With `after` it first sends each DurableEvent
+    /// since that cursor exactly once, then CaughtUp, then live events. Without `after` it sends CaughtUp at once, then
+    /// live events. If events after the cursor are no longer stored, it sends ResyncRequired. Live events include
+    /// TypingChanged of other participants and PresenceChanged of the viewer. These and the events of calls have no
+    /// cursor; events of calls may be sent again after a reconnect, but CallRinging only while the call rings. Errors:
+    /// BAD_USER_INPUT if `after` is not a cursor.
     async fn inbox(
         &self,
         ctx: &Context<'_>,
-        after: Option<String>,
+        #[graphql(desc = "Cursor of the newest event that the client has received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
         let items = items(ctx, async |viewer| {
             let items = ctx.app().inbox(viewer, parse_cursor(after)?);
@@ -85,14 +86,14 @@ impl LogSubscription {
         }))
     }
 
-    /// New messages of one conversation, or of all; `after` resumes as in inbox. A cursor that is too old
-    /// or unknown ends it with BAD_USER_INPUT; that the viewer takes no part in the conversation any more,
-    /// with NOT_FOUND.
+    /// New messages of one conversation, or of all conversations of the viewer. With `after` it first sends the
+    /// messages since that cursor, then live ones. Errors: NOT_FOUND if the viewer is not a participant, or later
+    /// leaves or is removed. BAD_USER_INPUT if `after` is unknown, or events after it are no longer stored.
     async fn message_added(
         &self,
         ctx: &Context<'_>,
-        conversation_id: Option<ID>,
-        after: Option<String>,
+        #[graphql(desc = "Id of the conversation. All of the viewer's if omitted.")] conversation_id: Option<ID>,
+        #[graphql(desc = "Cursor of the newest event that the client has received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
         let items = items(ctx, async |viewer| {
             let conversation: Option<ConversationId> =
@@ -103,19 +104,20 @@ impl LogSubscription {
             let interest = Interest::Messages(conversation);
             Ok(ctx.app().log().follow(viewer.user, interest, parse_cursor(after)?).boxed())
         });
-        let missed = Error::bad_input("after", "This cursor is too old or unknown. Fetch the messages anew.");
+        let missed = Error::bad_input("after", "This cursor is too old or unknown. Query the messages again.");
         Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
             InboxEvent::MessageAdded(event) => Some(event),
             _ => None,
         }))
     }
 
-    /// Changes of messages already seen: edits, deletions, reactions, pins. From now on: after a reconnect the messages
-    /// are to be read anew. That the viewer takes no part in the conversation any more ends it with NOT_FOUND.
+    /// Changes of messages in a conversation: edits, deletions, reactions and pins. Only live changes are sent: query
+    /// the messages again after a reconnect. Errors: NOT_FOUND if the viewer is not a participant, or later leaves or
+    /// is removed. UNAVAILABLE ends the subscription if changes were missed.
     async fn message_updated(
         &self,
         ctx: &Context<'_>,
-        conversation_id: ID,
+        #[graphql(desc = "Id of the conversation.")] conversation_id: ID,
     ) -> Result<impl Stream<Item = Result<MessageUpdated>> + use<>> {
         let items = items(ctx, async |viewer| {
             let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
@@ -123,7 +125,7 @@ impl LogSubscription {
             let items = ctx.app().log().follow(viewer.user, Interest::Updates(conversation), None);
             Ok(without_concealed(ctx, viewer, items))
         });
-        let missed = "Changes were missed. Fetch the messages anew and subscribe again.";
+        let missed = "Some changes were missed. Query the messages again and subscribe again.";
         let missed = Error::new(ErrorCode::Unavailable, missed);
         Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
             InboxEvent::MessageUpdated(event) => Some(event),
@@ -132,8 +134,8 @@ impl LogSubscription {
     }
 }
 
-/// The items less the changes of messages that are not the viewer's to see, from before their time in the conversation,
-/// or deleted for themselves, and less calls that are not. All who are to hear of a change are looked up together.
+/// Filters out changes of messages that are not visible to the viewer, and personal events of calls that do not concern
+/// the viewer. All streams that receive the same change share one query.
 fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
 where
     T: Into<InboxItem> + 'static,
@@ -145,7 +147,7 @@ where
             let visibilities = Arc::clone(lookups.visibilities());
             let look = async move {
                 let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
-                // One that cannot be looked up is not shown: it may be one to be hidden.
+                // After a failed lookup the message is not shown, because it may be hidden.
                 visibility
                     .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
                     .then_some(item)
@@ -162,7 +164,7 @@ where
     filtered.boxed()
 }
 
-/// What is to be rendered now: the items of the subscription that `open` lets the viewer into, or the one at hand.
+/// Returns the items to render: those of the subscription that `open` returns, or the one in `Phase::Render`.
 async fn items<T: Into<InboxItem> + 'static>(
     ctx: &Context<'_>,
     open: impl AsyncFnOnce(Viewer) -> Result<BoxStream<'static, T>>,
@@ -178,8 +180,8 @@ async fn items<T: Into<InboxItem> + 'static>(
     }
 }
 
-/// The events of one kind among the items; an error, and the end, where the viewer takes no part any more, or where
-/// something was missed, as `missed` says.
+/// Picks the events of one kind. The stream ends with NOT_FOUND if the viewer is no longer a participant, and with the
+/// error `missed` if events were missed.
 fn events<T>(
     log: Log,
     loaders: Loaders,
@@ -192,7 +194,7 @@ fn events<T>(
             let InboxItem::Logged(item) = item else { continue };
             match item {
                 Item::Closed => {
-                    yield Err(Error::new(ErrorCode::NotFound, "You take no part in this conversation any more."));
+                    yield Err(Error::new(ErrorCode::NotFound, "You are no longer a participant of this conversation."));
                     return;
                 }
                 Item::ResyncRequired(_) => {
@@ -211,6 +213,6 @@ fn events<T>(
 }
 
 fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {
-    let malformed = |InvalidCursor| Error::bad_input("after", "This is no cursor of an event.");
+    let malformed = |InvalidCursor| Error::bad_input("after", "This is not the cursor of an event.");
     after.map(|text| text.parse().map_err(malformed)).transpose()
 }

@@ -1,11 +1,11 @@
-//! Tells whoever asked that a document is valid.
+//! Schema extension that calls an action of the request when its document has passed validation.
 
 use std::sync::Arc;
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation};
 use async_graphql::{ServerError, ValidationResult};
 
-/// Data of a request: what is to be done once its document is found valid.
+/// Data of a request: the action to run when its document is valid.
 pub struct OnValid(Box<dyn Fn() + Send + Sync>);
 
 impl OnValid {
@@ -14,7 +14,7 @@ impl OnValid {
     }
 }
 
-/// The part of a schema that does it.
+/// Extension of a schema that runs the action.
 pub(super) struct Validation;
 
 impl ExtensionFactory for Validation {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use async_graphql::Positioned;
 use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::{FieldDefinition, InputValueDefinition, TypeKind, TypeSystemDefinition};
+use async_graphql::parser::types::{
+    FieldDefinition, InputValueDefinition, InterfaceType, ObjectType, TypeKind, TypeSystemDefinition,
+};
 use serde_json::json;
 
 use crate::support::Node;
@@ -77,6 +80,66 @@ fn schema_members_shared_with_the_contract_have_its_types() {
         "UploadPart",
     ];
     assert_eq!(extra, beyond);
+}
+
+/// Names of the types, fields, arguments, input fields and enum values without a description. The SDL has neither the
+/// introspection types nor the built-in scalars. Directives are skipped, because the specification defines them.
+fn undescribed(sdl: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut check = |name: String, description: Option<Positioned<String>>| {
+        if description.is_none_or(|text| text.node.trim().is_empty()) {
+            missing.push(name);
+        }
+    };
+    for definition in parse_schema(sdl).unwrap().definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let name = definition.node.name.node;
+        check(name.to_string(), definition.node.description);
+        match definition.node.kind {
+            TypeKind::Scalar | TypeKind::Union(_) => {}
+            TypeKind::Object(ObjectType { fields, .. }) | TypeKind::Interface(InterfaceType { fields, .. }) => {
+                for field in fields {
+                    let field = field.node;
+                    let place = format!("{name}.{}", field.name.node);
+                    for argument in field.arguments {
+                        check(format!("{place}({})", argument.node.name.node), argument.node.description);
+                    }
+                    check(place, field.description);
+                }
+            }
+            TypeKind::Enum(values) => {
+                for value in values.values {
+                    check(format!("{name}.{}", value.node.value.node), value.node.description);
+                }
+            }
+            TypeKind::InputObject(input) => {
+                for field in input.fields {
+                    check(format!("{name}.{}", field.node.name.node), field.node.description);
+                }
+            }
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_member_of_the_schema_has_a_description() {
+    let missing = undescribed(&parlance::graphql::sdl());
+    assert!(missing.is_empty(), "{} members have no description: {}", missing.len(), missing.join(", "));
+}
+
+#[test]
+fn members_without_a_description_are_found() {
+    let sdl = r#"
+        "Described." type Query { "Described." a("Described." b: Int): Int, c(d: Int): Int, " " e: Int }
+        interface F { "Described." g: Int }
+        union H = Query
+        enum I { J, "Described." K }
+        input L { m: Int, "Described." n: Int }
+        scalar O
+    "#;
+    let expected = ["Query.c(d)", "Query.c", "Query.e", "F", "H", "I", "I.J", "L", "L.m", "O"];
+    assert_eq!(undescribed(sdl), expected);
 }
 
 /// Lists every operation of the server, so that none disappears unnoticed.

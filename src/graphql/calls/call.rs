@@ -1,4 +1,4 @@
-//! Calls: their state, and what a device does in them.
+//! Calls: their state, and the mutations that start, answer, decline and leave them.
 
 use std::collections::HashMap;
 
@@ -18,41 +18,48 @@ use crate::store::calls::calls::{
     self, Call as Row, CallEndReason as EndReasonRow, CallKind as KindRow, CallState as StateRow,
 };
 
+/// Media of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
 pub enum CallKind {
+    /// Sound only.
     Audio,
+    /// Sound and video.
     Video,
 }
 
+/// Progress of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "StateRow")]
 pub enum CallState {
-    /// Nobody has answered yet.
+    /// The call rings, and no user has answered yet.
     Ringing,
+    /// A user has answered.
     Ongoing,
+    /// The call is over. `Call.endReason` has the reason.
     Ended,
 }
 
+/// Why a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "EndReasonRow")]
 pub enum CallEndReason {
-    /// It was answered, and one of the last two has left.
+    /// The call was answered. It ended because a device left and fewer than two remained.
     HungUp,
-    /// Everybody whom it rang for has declined.
+    /// All users for whom the call rang declined it.
     Declined,
-    /// Nobody answered in time, or the caller did not wait.
+    /// No user answered before `Call.ringsUntil`, or the caller left before an answer.
     Missed,
-    /// Everybody else was in another call.
+    /// All other participants of the conversation were in another call.
     Busy,
-    /// It was answered, and the connection of one of the last two was lost.
+    /// The call was answered. It ended because a device lost its connection and fewer than two remained.
     Failed,
 }
 
 #[derive(Clone)]
 pub struct Call {
     row: Row,
-    /// Whether it is of a conversation that the viewer takes no part in any more.
+    /// Whether the viewer is no longer a participant of the call's conversation.
     reduced: bool,
 }
 
@@ -67,39 +74,44 @@ impl Call {
         self.row.id
     }
 
-    /// For whoever is to hear that it is over for them, and may not see it any more.
+    /// Hides the conversation and the devices of the call, for a viewer who is no longer a participant.
     pub(super) fn reduce(&mut self) {
         self.reduced = true;
     }
 }
 
-/// All participants of the conversation see it; one who blocks the caller does not.
+/// An audio or video call in a conversation. It is visible to the participants of the conversation, except to a user
+/// who blocks the caller of a direct call. A conversation has at most one call at a time.
 #[Object]
 impl Call {
+    /// Global id, with the prefix `cal_`.
     pub async fn id(&self) -> ID {
         self.row.id.to_string().into()
     }
 
-    /// Null for who takes no part in it any more, as in the CallLeft that tells them so.
+    /// The conversation of the call. Null if the viewer is no longer a participant, as in the CallLeft event that a
+    /// removed user gets.
     async fn conversation(&self) -> Option<Conversation> {
         (!self.reduced).then(|| self.row.conversation_id.into())
     }
 
+    /// Media with which the call was started.
     async fn kind(&self) -> CallKind {
         self.row.kind.into()
     }
 
+    /// Whether the call rings, is ongoing or has ended.
     async fn state(&self) -> CallState {
         self.row.state.into()
     }
 
-    /// Null for a deleted account.
+    /// The user who started the call. Null if the account was deleted.
     async fn started_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.row.started_by).await.map(|row| row.map(User)).transpose()
     }
 
-    /// Sessions now in the call, the first to join first. A newcomer sends an offer to each of the others. Empty for who
-    /// takes no part in the conversation any more.
+    /// The devices that are in the call now, in the order in which they joined. A device that joins sends a WebRTC
+    /// offer to each of the others. Empty if the viewer is no longer a participant of the conversation.
     async fn participants(&self, ctx: &Context<'_>) -> Result<Vec<CallParticipant>> {
         if self.reduced {
             return Ok(Vec::new());
@@ -108,61 +120,69 @@ impl Call {
         Ok(rows.into_iter().map(CallParticipant).collect())
     }
 
+    /// When the call was started.
     async fn created_at(&self) -> DateTime {
         self.row.created_at.into()
     }
 
-    /// A device stops ringing then, also in a group where others go on talking.
+    /// When the call stops ringing: 60 seconds after the start, by default. In a group, the call may continue between
+    /// the users who have answered.
     async fn rings_until(&self) -> DateTime {
         self.row.rings_until.into()
     }
 
+    /// When the first user answered. Null if no user has.
     async fn answered_at(&self) -> Option<DateTime> {
         self.row.answered_at.map(Into::into)
     }
 
+    /// When the call ended. Null until then.
     async fn ended_at(&self) -> Option<DateTime> {
         self.row.ended_at.map(Into::into)
     }
 
+    /// Why the call ended. Null until then.
     async fn end_reason(&self) -> Option<CallEndReason> {
         self.row.end_reason.map(Into::into)
     }
 }
 
-/// A device in a call, or one that was.
 #[derive(Clone)]
 pub struct CallParticipant(pub ParticipantRow);
 
+/// A user's device that is or was in a call.
 #[Object]
 impl CallParticipant {
+    /// The user of the device.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        // There for certain, as long as the device takes part; of one whose account is deleted no event is shown.
-        ctx.loaders().user(self.0.user_id).await?.map(User).ok_or_else(|| Domain::NotFound("It is gone.").into())
+        // The user exists while the device is in the call, and events about deleted accounts do not show participants.
+        let user = ctx.loaders().user(self.0.user_id).await?.map(User);
+        user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
     }
 
+    /// Id of the device's session. `sendCallSignal` addresses the device by it.
     async fn session_id(&self) -> ID {
         self.0.session_id.to_string().into()
     }
 }
 
-/// Who is in a call now.
+/// The devices that are in a call now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PresentKey(pub CallId);
 
-/// The call that a conversation has now, as the user may see it.
+/// The call that a conversation has now. No value if the user may not see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LiveCallKey(pub UserId, pub ConversationId);
 
-/// The call whose end a SYSTEM message tells of.
+/// The call whose end a SYSTEM message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ToldCallKey(pub MessageId);
 
-/// That a call rings for a user now.
+/// A call that may ring for a user. It has a value while it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingKey(pub UserId, pub CallId);
 
-/// A call, where the user may see it.
+/// A call. No value if the user may not see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleCallKey(pub UserId, pub CallId);
 
@@ -247,44 +267,61 @@ impl Loader<RingKey> for Rows {
     }
 }
 
+/// Input of the `startCall` mutation.
 #[derive(InputObject)]
 pub struct StartCallInput {
+    /// Id of the conversation to call.
     conversation_id: ID,
+    /// Media of the call. Ignored if the conversation already has a call.
     kind: CallKind,
 }
 
+/// Result of the `startCall` mutation.
 #[derive(SimpleObject)]
 pub struct StartCallPayload {
+    /// The new call, or the call that the conversation already had.
     call: Call,
 }
 
+/// Input of the `acceptCall` mutation.
 #[derive(InputObject)]
 pub struct AcceptCallInput {
+    /// Id of the call to answer.
     call_id: ID,
 }
 
+/// Result of the `acceptCall` mutation.
 #[derive(SimpleObject)]
 pub struct AcceptCallPayload {
+    /// The call, with this device in `participants`.
     call: Call,
 }
 
+/// Input of the `declineCall` mutation.
 #[derive(InputObject)]
 pub struct DeclineCallInput {
+    /// Id of the call to decline.
     call_id: ID,
 }
 
+/// Result of the `declineCall` mutation.
 #[derive(SimpleObject)]
 pub struct DeclineCallPayload {
+    /// The call. It has ended if no other user can answer it.
     call: Call,
 }
 
+/// Input of the `leaveCall` mutation.
 #[derive(InputObject)]
 pub struct LeaveCallInput {
+    /// Id of the call to leave.
     call_id: ID,
 }
 
+/// Result of the `leaveCall` mutation.
 #[derive(SimpleObject)]
 pub struct LeaveCallPayload {
+    /// The call without this device.
     call: Call,
 }
 
@@ -293,36 +330,59 @@ pub struct CallMutation;
 
 #[Object]
 impl CallMutation {
-    /// Rings everybody else in the conversation, until `ringsUntil`. Where there is a call in it already the viewer
-    /// answers that one, whoever started it: two who call each other at once are in one call. ENDED with BUSY where
-    /// everybody else is in another call. The device stays in the call as long as it has a connection open. CONFLICT has
-    /// the reason IN_ANOTHER_CALL, and where it comes to an answer those of `acceptCall`.
-    async fn start_call(&self, ctx: &Context<'_>, input: StartCallInput) -> Result<StartCallPayload> {
+    /// Starts a call, which rings for all other participants of the conversation until `Call.ringsUntil`. If the
+    /// conversation already has a call, this device joins that call instead, so two users who call each other at the
+    /// same time are in one call. If all other participants are in another call, the new call is ENDED with the reason
+    /// BUSY. The device stays in the call while it has a connection open. Errors: NOT_FOUND if the viewer is not a
+    /// participant. BAD_USER_INPUT if the viewer is alone or the group is too large. FORBIDDEN if the viewer blocks the
+    /// other user. CONFLICT with the reason IN_ANOTHER_CALL, ON_ANOTHER_DEVICE or CALL_FULL in `extensions.reason`.
+    async fn start_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation and the kind of call.")] input: StartCallInput,
+    ) -> Result<StartCallPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().calls().start(viewer, conversation, input.kind.into()).await?;
         Ok(StartCallPayload { call: row.into() })
     }
 
-    /// Of a user's devices the first one wins; the others get CONFLICT, and CallAnswered. A newcomer sends an offer to
-    /// each of the other sessions in `participants`. CONFLICT has the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or
-    /// IN_ANOTHER_CALL.
-    async fn accept_call(&self, ctx: &Context<'_>, input: AcceptCallInput) -> Result<AcceptCallPayload> {
+    /// Joins a call with this device. If several devices of a user accept, the first is in the call, and the others get
+    /// CONFLICT and a CallAnswered event. After joining, send a WebRTC offer to each other session in
+    /// `Call.participants`. Accepting again with the same device changes nothing. Errors: NOT_FOUND if the viewer
+    /// cannot see the call. CONFLICT with the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or IN_ANOTHER_CALL in
+    /// `extensions.reason`.
+    async fn accept_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to join.")] input: AcceptCallInput,
+    ) -> Result<AcceptCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().accept(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(AcceptCallPayload { call: row.into() })
     }
 
-    /// For all of the viewer's devices. It ends a direct call, and one that everybody else has declined, too. CONFLICT
-    /// has the reason CALL_OVER or IN_THIS_CALL.
-    async fn decline_call(&self, ctx: &Context<'_>, input: DeclineCallInput) -> Result<DeclineCallPayload> {
+    /// Declines a call: it stops ringing on all devices of the viewer. The call ends if it rings for no other user and
+    /// no user has answered. Errors: NOT_FOUND if the viewer cannot see the call. CONFLICT with the reason CALL_OVER or
+    /// IN_THIS_CALL in `extensions.reason`.
+    async fn decline_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to decline.")] input: DeclineCallInput,
+    ) -> Result<DeclineCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().decline(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(DeclineCallPayload { call: row.into() })
     }
 
-    /// Leaves; the call ends when fewer than two sessions are left. CONFLICT has the reason NOT_IN_THIS_CALL.
-    async fn leave_call(&self, ctx: &Context<'_>, input: LeaveCallInput) -> Result<LeaveCallPayload> {
+    /// Leaves a call with this device. The call ends if fewer than two devices remain. Leaving again, or leaving a call
+    /// that has ended, changes nothing. Errors: NOT_FOUND if the viewer cannot see the call. CONFLICT with the reason
+    /// NOT_IN_THIS_CALL in `extensions.reason` if this device was never in the call.
+    async fn leave_call(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The call to leave.")] input: LeaveCallInput,
+    ) -> Result<LeaveCallPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().calls().leave(viewer, parse_id(&input.call_id, "callId")?).await?;
         Ok(LeaveCallPayload { call: row.into() })

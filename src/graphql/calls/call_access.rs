@@ -1,4 +1,4 @@
-//! Entrance to a call that a LiveKit server carries.
+//! Access to a call's room on a LiveKit server.
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 
@@ -7,14 +7,15 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::{DateTime, parse_id};
 
-/// Entrance to the call's room on a LiveKit server.
+/// Credentials for a call's room on a LiveKit server.
 #[derive(SimpleObject)]
 pub struct CallAccess {
-    /// Of the LiveKit server.
+    /// WebSocket URL of the LiveKit server.
     url: String,
-    /// For this session alone.
+    /// LiveKit access token (JWT) for the viewer's session.
     token: String,
-    /// By then the session has come in; LiveKit itself renews the token of who is connected.
+    /// When the token expires: 10 minutes after it was made. The client must connect before that. LiveKit renews the
+    /// tokens of connected clients.
     expires_at: DateTime,
 }
 
@@ -29,8 +30,14 @@ pub struct CallAccessQuery;
 
 #[Object]
 impl CallAccessQuery {
-    /// For calls larger than a mesh: for the viewer's session, which is in the call. Null on a server without LiveKit.
-    async fn call_access(&self, ctx: &Context<'_>, call_id: ID) -> Option<Result<CallAccess>> {
+    /// Credentials for the LiveKit room of a call that this session is in. A client uses the room instead of
+    /// connections between devices. Null if the server has no LiveKit. Errors: NOT_FOUND if the viewer cannot see the
+    /// call. FORBIDDEN if this session is not in the call.
+    async fn call_access(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the call.")] call_id: ID,
+    ) -> Option<Result<CallAccess>> {
         access(ctx, &call_id).await.transpose()
     }
 }

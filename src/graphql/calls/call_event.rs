@@ -1,4 +1,4 @@
-//! What is heard of calls, in `inbox` and in `callEvents`.
+//! Events of calls, for the subscriptions `inbox` and `callEvents`.
 
 use async_graphql::{Context, ID, SimpleObject, Subscription as GraphqlSubscription, Union};
 use async_stream::stream;
@@ -16,62 +16,75 @@ use crate::graphql::lookups::Lookups;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::Change;
 
-/// It rings for the viewer, until it is answered, declined or over, or `ringsUntil` has passed.
+/// A call rings for the viewer. It stops ringing at CallAnswered or CallLeft of the viewer, at CallEnded, and at
+/// `Call.ringsUntil`.
 #[derive(SimpleObject)]
 pub struct CallRinging {
+    /// The call that rings.
     call: Call,
 }
 
-/// Answered, by whichever session: every other ringing session of that user stops.
+/// A device joined a call. If the call rings on other devices of the same user, it stops there.
 #[derive(SimpleObject)]
 pub struct CallAnswered {
+    /// The call.
     call: Call,
+    /// The device that joined.
     participant: CallParticipant,
 }
 
-/// The session is in the call no more, as also one whose user takes no part in the conversation any more. Of the viewer's
-/// own it may also tell that the call was declined there: every other ringing session stops.
+/// A device left a call, or its user is no longer a participant of the conversation. For the viewer's own user it can
+/// also mean that the call was declined: it stops ringing on all devices of the viewer.
 #[derive(SimpleObject)]
 pub struct CallLeft {
+    /// The call.
     call: Call,
+    /// The device that left or declined.
     participant: CallParticipant,
 }
 
-/// It is over. Or, where its `state` is another, it rings for the viewer no more: time is up in a group that talks, or
-/// the viewer was removed.
+/// A call ended. If its `state` is not ENDED, the call only stopped ringing for the viewer: the ring timed out while
+/// other users talk, or the viewer is no longer a participant of the conversation.
 #[derive(SimpleObject)]
 pub struct CallEnded {
+    /// The call.
     call: Call,
 }
 
-/// As CallLeft, of a device whose account was deleted.
+/// A device left a call because its account was deleted. This event replaces CallLeft, which needs a user.
 #[derive(SimpleObject)]
 pub struct CallSessionGone {
+    /// The call.
     call: Call,
+    /// Id of the session that was in the call.
     session_id: ID,
 }
 
-/// What there is as the subscription goes live: whatever changes from here on is an event. What a device takes for a ring
-/// or for its call, and is not in here, is over.
+/// The state of the viewer's calls when `callEvents` becomes live. Every later change is an event. If a client shows a
+/// ring or a call that is not listed here, that ring or call is over.
 #[derive(SimpleObject)]
 pub struct CallsCaughtUp {
-    /// Those that ring for the viewer, each of which CallRinging has told of just before.
+    /// The calls that ring for the viewer. A CallRinging event was sent for each of them just before.
     ringing: Vec<Call>,
-    /// The one that this session takes part in. Where a page knows nothing of it the page was loaded anew, or another tab
-    /// has it: offer to leave it.
+    /// The call that this session is in. Null if it is in no call. If the client does not know the call, the page was
+    /// reloaded or another tab is in the call: offer to leave it.
     current: Option<Call>,
 }
 
-/// For this session alone.
+/// A WebRTC signal for this session from another device in the call.
 #[derive(SimpleObject)]
 pub struct CallSignalReceived {
-    /// The signal's own: one that comes again after a reconnect has the same.
+    /// Id of the signal. A signal that is delivered again after a reconnect has the same id.
     id: ID,
+    /// The call.
     call: Call,
+    /// The device that sent the signal.
     from: CallParticipant,
+    /// The content of the signal.
     signal: CallSignal,
 }
 
+/// An event of the `callEvents` subscription.
 #[derive(Union)]
 pub enum CallEvent {
     Ringing(CallRinging),
@@ -84,7 +97,7 @@ pub enum CallEvent {
 }
 
 impl CallEvent {
-    /// None where what it tells of is gone by now.
+    /// Loads the event's objects. None if one of them no longer exists.
     pub(super) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
         Ok(match event {
             Event::Ringing(call) => {
@@ -116,13 +129,14 @@ impl CallEvent {
                 _ => None,
             },
             Event::Missed => {
-                let message = "Changes were missed. Subscribe again.";
+                let message = "Some events were missed. Subscribe again.";
                 return Err(Error::new(ErrorCode::Unavailable, message));
             }
         })
     }
 
-    /// As the viewer may see it: whoever was removed hears that they are out of the call, and nothing else of it.
+    /// Like `load`, for one viewer. A viewer who can no longer see the call gets the event without the call's
+    /// conversation and devices.
     async fn load_for(loaders: &Loaders, viewer: UserId, event: Event) -> Result<Option<Self>> {
         let Some(mut loaded) = Self::load(loaders, event).await? else { return Ok(None) };
         if let Self::Left(CallLeft { call, .. })
@@ -135,7 +149,7 @@ impl CallEvent {
         Ok(Some(loaded))
     }
 
-    /// None for what is for one session alone.
+    /// None if the event is for a single session.
     pub(super) fn for_inbox(self) -> Option<InboxEvent> {
         Some(match self {
             Self::Ringing(event) => event.into(),
@@ -148,8 +162,8 @@ impl CallEvent {
     }
 }
 
-/// Whether the user may still hear of it: a call that was answered or is over does not ring again, and one of a
-/// conversation that the user has left is theirs no more.
+/// Whether to deliver a call event that is addressed to one user. False for a ring of a call that no longer rings for
+/// the user, and for other events of a call that the user can no longer see.
 pub(super) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
@@ -166,10 +180,10 @@ pub(super) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -
     lookups.calls().get(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
 }
 
-/// What a call had or has of a device.
+/// A device that is or was in a call.
 enum Device {
     Of(Call, CallParticipant),
-    /// The session of an account that is deleted.
+    /// The session of a deleted account.
     Gone(Call, ID),
 }
 
@@ -186,13 +200,14 @@ async fn device(loaders: &Loaders, id: CallParticipantId) -> Result<Option<Devic
 #[derive(Default)]
 pub struct CallSubscription;
 
-#[expect(clippy::unused_async, reason = "the macro takes no other")]
+#[expect(clippy::unused_async, reason = "the macro requires async functions")]
 #[GraphqlSubscription]
 impl CallSubscription {
-    /// Rings, answers, signals and ends, for this session: first the calls that ring for the viewer now, CallsCaughtUp,
-    /// and the signals that wait for this session, then live. Signals are in order, each once; after a reconnect those
-    /// of the last minute or so come again, with the same id. One subscription for each session. It ends with
-    /// UNAVAILABLE where some were missed: subscribe again.
+    /// Events of the viewer's calls, and the WebRTC signals for this session. It starts with a CallRinging for each
+    /// call that rings now, CallsCaughtUp, and the signals that wait for this session; live events follow. Signals
+    /// arrive in the order in which they were sent. After a reconnect, the signals of about the last minute are sent
+    /// again with the same ids. Use one subscription for each session. Errors: UNAVAILABLE ends the subscription if
+    /// events were missed: subscribe again.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let events = ctx.app().calls().events(viewer);

@@ -1,4 +1,4 @@
-//! The servers that peer connections find their way by.
+//! STUN and TURN servers for WebRTC connections.
 
 use async_graphql::{Context, Object, SimpleObject};
 
@@ -6,12 +6,14 @@ use crate::domain::calls::ice_servers::IceServer as Found;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 
-/// As WebRTC's RTCIceServer: for `new RTCPeerConnection({iceServers})`.
+/// STUN or TURN server in the form of WebRTC's RTCIceServer, for `new RTCPeerConnection({iceServers})`.
 #[derive(SimpleObject)]
 pub struct IceServer {
+    /// URLs of the server, such as stun:turn.example.org:3478.
     urls: Vec<String>,
-    /// Of TURN: the Unix time at which it runs out, and whose it is.
+    /// TURN username: the Unix time at which the credentials expire, and the viewer's id. Null for a STUN server.
     username: Option<String>,
+    /// TURN password. Null for a STUN server.
     credential: Option<String>,
 }
 
@@ -27,9 +29,10 @@ pub struct IceServerQuery;
 
 #[Object]
 impl IceServerQuery {
-    /// STUN and TURN servers for a WebRTC peer connection; TURN credentials are the viewer's, and short-lived: ask at
-    /// the start of each call. None where the server has none, and calls then connect within one network.
-    #[expect(clippy::unused_async, reason = "a resolver is asynchronous, and this one has nothing to wait for")]
+    /// STUN and TURN servers for WebRTC connections. TURN credentials belong to the viewer and expire after an hour, by
+    /// default, so query them at the start of each call. Empty if the server has none configured; calls then connect
+    /// only within one network.
+    #[expect(clippy::unused_async, reason = "the macro requires async functions")]
     async fn ice_servers(&self, ctx: &Context<'_>) -> Result<Vec<IceServer>> {
         let viewer = ctx.viewer()?;
         Ok(ctx.app().ice_servers().list(viewer).into_iter().map(Into::into).collect())

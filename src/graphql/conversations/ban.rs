@@ -1,4 +1,4 @@
-//! Bans: users for whom no invite to a group works.
+//! Bans: users who cannot join a group by an invite.
 
 use std::collections::HashMap;
 
@@ -60,14 +60,19 @@ pub(super) async fn banned(
     Ok(page.connection(rows, |row| (row.removed_at, row.user.id), |row| User(row.user)))
 }
 
+/// Input of the `unbanUser` mutation.
 #[derive(InputObject)]
 pub struct UnbanUserInput {
+    /// Id of the group.
     conversation_id: ID,
+    /// Id of the banned user.
     user_id: ID,
 }
 
+/// Result of the `unbanUser` mutation.
 #[derive(SimpleObject)]
 pub struct UnbanUserPayload {
+    /// The group.
     conversation: Conversation,
 }
 
@@ -76,9 +81,14 @@ pub struct BanMutation;
 
 #[Object]
 impl BanMutation {
-    /// Lifts a user's ban from a group. Only its owner and admins may do this, others get FORBIDDEN. The user is not added
-    /// to the group, but can join by an invite that was made after the removal. NOT_FOUND if the user is not banned.
-    async fn unban_user(&self, ctx: &Context<'_>, input: UnbanUserInput) -> Result<UnbanUserPayload> {
+    /// Lifts a user's ban from a group. The user is not added to the group, but can join by an invite that was created
+    /// after the removal. Errors: NOT_FOUND if the viewer is not a participant or the user is not banned. FORBIDDEN if
+    /// the viewer is neither the owner nor an admin. BAD_USER_INPUT for a direct conversation.
+    async fn unban_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the banned user.")] input: UnbanUserInput,
+    ) -> Result<UnbanUserPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().bans().lift(viewer, conversation, parse_id(&input.user_id, "userId")?).await?;

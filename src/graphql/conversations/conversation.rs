@@ -1,4 +1,4 @@
-//! Conversations, direct and in groups.
+//! Conversations: direct ones and groups.
 
 use async_graphql::connection::Edge;
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
@@ -28,19 +28,22 @@ use crate::store::messaging::messages::Range;
 
 const DEFAULT_PAGE: i32 = DEFAULT_PAGE_SIZE as i32;
 
+/// Kind of a conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
 pub enum ConversationKind {
+    /// A conversation of two users. Two users have at most one.
     Direct,
+    /// A conversation with a title, roles and invites.
     Group,
 }
 
 #[derive(Clone)]
 pub struct Conversation {
     id: ConversationId,
-    /// Loaded once a field asks for it: many a client wants to know of which conversation a message is, and no more.
+    /// Loaded when a field needs it: many clients query only the id of a message's conversation.
     row: OnceCell<Row>,
-    /// The viewer's own state with the number of the newest message, where they were read along.
+    /// The viewer's own state and the number of the newest message, if they were read with the row.
     membership: Option<(ParticipantRow, i32)>,
 }
 
@@ -50,32 +53,37 @@ impl From<Row> for Conversation {
     }
 }
 
-/// One that is there for certain, as long as the row that names it is.
+/// A conversation that another row refers to, and that exists as long as that row does.
 impl From<ConversationId> for Conversation {
     fn from(id: ConversationId) -> Self {
         Self { id, row: OnceCell::new(), membership: None }
     }
 }
 
+/// A direct conversation of two users, or a group. It is visible to its participants.
 #[Object]
 impl Conversation {
+    /// Global id, with the prefix `cnv_`.
     pub async fn id(&self) -> ID {
         self.id.to_string().into()
     }
 
+    /// Whether this is a direct conversation or a group.
     async fn kind(&self, ctx: &Context<'_>) -> Result<ConversationKind> {
         Ok(self.row(ctx).await?.kind.into())
     }
 
-    /// Group title; null for a direct conversation.
+    /// Title of a group, 1 to 100 characters. Null for a direct conversation.
     async fn title(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.row(ctx).await.map(|row| row.title.as_deref()).transpose()
     }
 
+    /// Description of a group, at most 500 characters. Null if it has no topic, and for a direct conversation.
     async fn topic(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.row(ctx).await.map(|row| row.topic.as_deref()).transpose()
     }
 
+    /// Picture of a group. Null if it has none, and for a direct conversation.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         match self.row(ctx).await {
             Ok(row) => avatar(ctx, row.avatar_id).await,
@@ -83,6 +91,8 @@ impl Conversation {
         }
     }
 
+    /// The user who created the group or was the first to open the direct conversation. Null if the account was
+    /// deleted.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         match self.row(ctx).await.map(|row| row.created_by).transpose()? {
             Ok(user) => ctx.loaders().user(user).await.map(|row| row.map(User)).transpose(),
@@ -90,34 +100,38 @@ impl Conversation {
         }
     }
 
+    /// When the conversation was created.
     async fn created_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
         Ok(self.row(ctx).await?.created_at.into())
     }
 
+    /// When the newest message was sent, or the conversation created if it has no message. `Viewer.conversations` is
+    /// sorted by it.
     async fn last_activity_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
 
-    /// The newest that the viewer may see.
+    /// The newest message that is visible to the viewer. Null if no message is visible.
     async fn last_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         self.newest(ctx).await.transpose()
     }
 
-    /// Whether those who join see what was before; true for a direct conversation.
+    /// Whether users who join later see earlier messages. True for a direct conversation.
     async fn history_visible(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(self.row(ctx).await?.history_visible)
     }
 
+    /// Number of participants.
     async fn participant_count(&self, ctx: &Context<'_>) -> Result<i32> {
         Ok(self.row(ctx).await?.participant_count)
     }
 
-    /// Those who joined first come first.
+    /// The participants, in the order in which they joined.
     async fn participants(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Participant>> {
         let page =
             Forward::<(chrono::DateTime<Utc>, ParticipantId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
@@ -126,19 +140,20 @@ impl Conversation {
         Ok(page.connection(rows, |row| (row.joined_at, row.id), Participant))
     }
 
-    /// Those that the viewer may see. Oldest first within a page; `last`/`before` pages back from the newest. The newest
-    /// 50 unless asked otherwise.
+    /// The messages that are visible to the viewer. A page is sorted by number, oldest first. Without `first` and
+    /// `last` it has the newest 50 messages, or with `after` the next 50. `last` and `before` page backwards. Errors:
+    /// BAD_USER_INPUT for both `first` and `last`, and for a size outside of 1 to 100.
     async fn messages(
         &self,
         ctx: &Context<'_>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Maximum number of messages from the start of the range, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: the range starts after it.")] after: Option<String>,
+        #[graphql(desc = "Maximum number of messages from the end of the range, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Cursor of this list: the range ends before it.")] before: Option<String>,
     ) -> Result<Connection<Message>> {
         let user = ctx.viewer()?.user;
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        // One more than the page holds tells whether there are more.
+        // The query reads one row more than the page has, to see whether there are more.
         let key = MessagePage { user, conversation: self.id, range: Range { limit: range.limit + 1, ..range } };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
         let more = i64::try_from(rows.len()).is_ok_and(|rows| rows > range.limit);
@@ -158,40 +173,41 @@ impl Conversation {
         Ok(connection)
     }
 
-    /// The newest pin first, of those that the viewer may see.
+    /// The pinned messages that are visible to the viewer, newest pin first. A conversation has at most 50.
     async fn pinned_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(PINS_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(PINS_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Message>> {
         let page = Forward::<(chrono::DateTime<Utc>, MessageId)>::new(first.unwrap_or(PINS_PAGE), after.as_deref())?;
         pinned(ctx, self.id, &page).await
     }
 
-    /// The invites of a group, newest first, including those that are used up or expired. Visible to the owner and admins;
-    /// FORBIDDEN for other participants. Empty for a direct conversation.
+    /// The invites of a group, newest first. Invites that are used up or expired are included. Empty for a direct
+    /// conversation. Null on an error. Errors: FORBIDDEN if the viewer is neither the owner nor an admin.
     async fn invites(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Option<Result<Connection<Invite>>> {
         Some(invites(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
     }
 
-    /// The users who are banned from a group, newest ban first. Visible to the owner and admins; FORBIDDEN for other
-    /// participants. Empty for a direct conversation.
+    /// The users who are banned from a group, newest ban first. Empty for a direct conversation. Null on an error.
+    /// Errors: FORBIDDEN if the viewer is neither the owner nor an admin.
     async fn banned_users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Option<Result<Connection<User>>> {
         Some(banned(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
     }
 
-    /// Active call, if any. One of somebody whom the viewer blocks is none.
+    /// The call that rings or is ongoing in the conversation. Null without a call, and for a direct call from a user
+    /// whom the viewer blocks.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         match ctx.viewer() {
             Ok(viewer) => {
@@ -201,7 +217,7 @@ impl Conversation {
         }
     }
 
-    /// The viewer's own state in this conversation.
+    /// The viewer's own state in this conversation. Null if the viewer is not a participant.
     async fn viewer_membership(&self, ctx: &Context<'_>) -> Option<Result<Membership>> {
         self.membership(ctx).await.transpose()
     }
@@ -232,7 +248,10 @@ impl Conversation {
     }
 
     async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
-        let load = async || ctx.loaders().load(self.id).await?.ok_or_else(|| Domain::NotFound("It is gone.").into());
+        let load = async || {
+            let row = ctx.loaders().load(self.id).await?;
+            row.ok_or_else(|| Domain::NotFound("This conversation no longer exists.").into())
+        };
         self.row.get_or_try_init(load).await
     }
 }
@@ -240,10 +259,10 @@ impl Conversation {
 fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, before: Option<&str>) -> Result<Range> {
     let number = |cursor: Option<&str>, path| cursor.map(|cursor| decode_cursor::<i32>(cursor, path)).transpose();
     let (size, newest_first) = match (first, last) {
-        (Some(_), Some(_)) => return Err(Error::bad_input("last", "Ask for the first or the last, not for both.")),
+        (Some(_), Some(_)) => return Err(Error::bad_input("last", "Use either `first` or `last`, not both.")),
         (Some(first), None) => (check_size(first, "first")?, false),
         (None, Some(last)) => (check_size(last, "last")?, true),
-        // Reading on from a cursor, or back from the newest.
+        // Forwards from a cursor, or backwards from the newest message.
         (None, None) => (check_size(DEFAULT_PAGE, "last")?, after.is_none()),
     };
     Ok(Range {
@@ -254,52 +273,63 @@ fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, bef
     })
 }
 
+/// Input of the `openDirectConversation` mutation.
 #[derive(InputObject)]
 pub struct OpenDirectConversationInput {
+    /// Id of the other user.
     user_id: ID,
 }
 
+/// Result of the `openDirectConversation` mutation.
 #[derive(SimpleObject)]
 pub struct OpenDirectConversationPayload {
+    /// The direct conversation of the viewer and the user.
     conversation: Conversation,
 }
 
+/// Input of the `createGroup` mutation.
 #[derive(InputObject)]
 pub struct CreateGroupInput {
-    /// 1 to 100 characters.
+    /// Title of the group, 1 to 100 characters.
     title: String,
-    /// The others; the viewer is its owner.
+    /// Ids of the users to add as members. The viewer becomes the owner and need not be listed.
     participant_ids: Vec<ID>,
-    /// At most 500 characters.
+    /// Description of the group, at most 500 characters.
     topic: Option<String>,
-    /// Whether those who join later see what was before.
+    /// Whether users who join later see earlier messages.
     #[graphql(default_with = "Some(true)")]
     history_visible: Option<bool>,
-    /// One of the viewer's own pictures, READY.
+    /// Id of the picture of the group: a picture that the viewer uploaded and that is READY.
     avatar_id: Option<ID>,
 }
 
+/// Result of the `createGroup` mutation.
 #[derive(SimpleObject)]
 pub struct CreateGroupPayload {
+    /// The new group.
     conversation: Conversation,
 }
 
-/// What is left out stays.
+/// Input of the `updateGroup` mutation. Omitted fields are unchanged.
 #[derive(InputObject)]
 pub struct UpdateGroupInput {
+    /// Id of the group.
     conversation_id: ID,
-    /// 1 to 100 characters.
+    /// New title, 1 to 100 characters. Null leaves it unchanged.
     title: Option<String>,
-    /// At most 500 characters; null or empty for none.
+    /// New topic, at most 500 characters. Null or an empty text removes it.
     topic: MaybeUndefined<String>,
-    /// Whether those who join from then on see what was before. For others nothing changes.
+    /// Whether users who join from now on see earlier messages. Existing participants are not affected. Null leaves it
+    /// unchanged.
     history_visible: Option<bool>,
-    /// One of the viewer's own pictures, READY; null for none.
+    /// Id of the new picture: a picture that the viewer uploaded and that is READY. Null removes the picture.
     avatar_id: MaybeUndefined<ID>,
 }
 
+/// Result of the `updateGroup` mutation.
 #[derive(SimpleObject)]
 pub struct UpdateGroupPayload {
+    /// The changed group.
     conversation: Conversation,
 }
 
@@ -308,8 +338,12 @@ pub struct ConversationQuery;
 
 #[Object]
 impl ConversationQuery {
-    /// Null where the viewer takes no part in it.
-    async fn conversation(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Conversation>> {
+    /// The conversation with this id. Null if it does not exist or the viewer is not a participant.
+    async fn conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the conversation.")] id: ID,
+    ) -> Option<Result<Conversation>> {
         find(ctx, &id).await.transpose()
     }
 }
@@ -325,25 +359,40 @@ pub struct ConversationMutation;
 
 #[Object]
 impl ConversationMutation {
-    /// Returns the one direct conversation with that user, made on first use.
+    /// Returns the direct conversation with a user, and creates it if it does not exist. Errors: NOT_FOUND if the user
+    /// does not exist. BAD_USER_INPUT for the viewer's own id. FORBIDDEN if the conversation does not exist and the
+    /// viewer blocks the user.
     async fn open_direct_conversation(
         &self,
         ctx: &Context<'_>,
-        input: OpenDirectConversationInput,
+        #[graphql(desc = "The other user.")] input: OpenDirectConversationInput,
     ) -> Result<OpenDirectConversationPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().conversations().open_direct(viewer, parse_id(&input.user_id, "userId")?).await?;
         Ok(OpenDirectConversationPayload { conversation: row.into() })
     }
 
-    async fn create_group(&self, ctx: &Context<'_>, input: CreateGroupInput) -> Result<CreateGroupPayload> {
+    /// Creates a group with the viewer as its owner. Errors: BAD_USER_INPUT if a field breaks its rule, a user does not
+    /// exist, or there are more than `ServerInfo.maxGroupSize` participants. FORBIDDEN if the viewer may not add one of
+    /// the users, because of the user's privacy settings or a block.
+    async fn create_group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new group.")] input: CreateGroupInput,
+    ) -> Result<CreateGroupPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().conversations().create_group(viewer, input.try_into()?, &ctx.client().gone).await?;
         Ok(CreateGroupPayload { conversation: row.into() })
     }
 
-    /// The title, the topic and the avatar are for the owner and admins to change, the rest for the owner.
-    async fn update_group(&self, ctx: &Context<'_>, input: UpdateGroupInput) -> Result<UpdateGroupPayload> {
+    /// Changes a group. The owner and admins can change the title, the topic and the picture; only the owner can change
+    /// `historyVisible`. Errors: NOT_FOUND if the viewer is not a participant. FORBIDDEN if the viewer's role does not
+    /// allow the change. BAD_USER_INPUT if a field breaks its rule, and for a direct conversation.
+    async fn update_group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the fields to change.")] input: UpdateGroupInput,
+    ) -> Result<UpdateGroupPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.conversation_id, "conversationId")?;
         let row = ctx.app().conversations().update_group(viewer, id, input.try_into()?, &ctx.client().gone).await?;

@@ -1,4 +1,4 @@
-//! Invites: codes that let whoever has one into a group.
+//! Invites: codes by which users join a group.
 
 use std::collections::HashMap;
 
@@ -20,44 +20,48 @@ use crate::ids::{ConversationId, InviteId, UserId};
 use crate::store::conversations::conversations::Conversation as ConversationRow;
 use crate::store::conversations::invites::Invite as Row;
 
-/// Those see it who may invite.
 #[derive(Clone)]
 pub struct Invite(pub Row);
 
+/// A code by which users can join a group. It is visible to the owner and admins of the group.
 #[Object]
 impl Invite {
+    /// Global id, with the prefix `inv_`.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// URL-safe, and not to be guessed.
+    /// Secret code for `joinByInvite`: 24 random URL-safe characters.
     async fn code(&self) -> &str {
         &self.0.code
     }
 
+    /// The group.
     async fn conversation(&self) -> Conversation {
         self.0.conversation_id.into()
     }
 
+    /// The user who created the invite. Null if the account was deleted.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.0.created_by?).await.map(|row| row.map(User)).transpose()
     }
 
+    /// When the invite was created.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
 
-    /// Null is never.
+    /// When the invite expires. Null means never.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(Into::into)
     }
 
-    /// Null is as often as anybody likes.
+    /// Maximum number of uses. Null means unlimited.
     async fn max_uses(&self) -> Option<i32> {
         self.0.max_uses
     }
 
-    /// How many have joined by it.
+    /// Number of users who joined by the invite.
     async fn uses(&self) -> i32 {
         self.0.uses
     }
@@ -106,55 +110,70 @@ pub(super) async fn invites(
     Ok(page.connection(rows, |row| (row.created_at, row.id), Invite))
 }
 
-/// What one sees of a group before joining it.
 pub struct InvitePreview(ConversationRow);
 
+/// The details of a group that a user with an invite sees before joining.
 #[Object]
 impl InvitePreview {
+    /// Title of the group. Every group has one.
     async fn title(&self) -> Option<&str> {
         self.0.title.as_deref()
     }
 
+    /// Picture of the group. Null if it has none.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         avatar(ctx, self.0.avatar_id).await
     }
 
+    /// Number of participants of the group.
     async fn participant_count(&self) -> i32 {
         self.0.participant_count
     }
 }
 
+/// Input of the `createInvite` mutation.
 #[derive(InputObject)]
 pub struct CreateInviteInput {
+    /// Id of the group.
     conversation_id: ID,
-    /// In the future; never where it is left out.
+    /// When the invite expires, in the future. Never if omitted.
     expires_at: Option<DateTime>,
-    /// 1 or more; as often as anybody likes where it is left out.
+    /// Maximum number of uses, 1 or more. Unlimited if omitted.
     max_uses: Option<i32>,
 }
 
+/// Result of the `createInvite` mutation.
 #[derive(SimpleObject)]
 pub struct CreateInvitePayload {
+    /// The new invite.
     invite: Invite,
 }
 
+/// Input of the `revokeInvite` mutation.
 #[derive(InputObject)]
 pub struct RevokeInviteInput {
+    /// Id of the invite.
     invite_id: ID,
 }
 
+/// Result of the `revokeInvite` mutation.
 #[derive(SimpleObject)]
 pub struct RevokeInvitePayload {
+    /// Id of the deleted invite.
     invite_id: ID,
 }
 
+/// Input of the `joinByInvite` mutation.
 #[derive(InputObject)]
 pub struct JoinByInviteInput {
+    /// The code of the invite.
     code: String,
 }
 
+/// Result of the `joinByInvite` mutation.
 #[derive(SimpleObject)]
 pub struct JoinByInvitePayload {
+    /// The group that the viewer is now a participant of.
     conversation: Conversation,
 }
 
@@ -163,9 +182,13 @@ pub struct InviteQuery;
 
 #[Object]
 impl InviteQuery {
-    /// The conversation behind an invite, before joining it. NOT_FOUND for a code that lets nobody in, for whatever
-    /// reason.
-    async fn invite(&self, ctx: &Context<'_>, code: String) -> Option<Result<InvitePreview>> {
+    /// Details of the group of an invite, to show before joining. Null on an error. Errors: NOT_FOUND if the code is
+    /// unknown, revoked, expired or used up, or if it does not work for the viewer, who was removed from the group.
+    async fn invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The code of the invite.")] code: String,
+    ) -> Option<Result<InvitePreview>> {
         Some(preview(ctx, &code).await)
     }
 }
@@ -180,22 +203,38 @@ pub struct InviteMutation;
 
 #[Object]
 impl InviteMutation {
-    /// For a group, by those who may invite to it.
-    async fn create_invite(&self, ctx: &Context<'_>, input: CreateInviteInput) -> Result<CreateInvitePayload> {
+    /// Creates an invite to a group. Errors: NOT_FOUND if the viewer is not a participant. FORBIDDEN if the viewer is
+    /// neither the owner nor an admin. BAD_USER_INPUT if a field breaks its rule, and for a direct conversation.
+    async fn create_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The group and the limits of the invite.")] input: CreateInviteInput,
+    ) -> Result<CreateInvitePayload> {
         let viewer = ctx.viewer()?;
         let invite = ctx.app().invites().create(viewer, input.try_into()?).await?;
         Ok(CreateInvitePayload { invite: Invite(invite) })
     }
 
-    /// It lets nobody in from then on. Those who have joined by it stay.
-    async fn revoke_invite(&self, ctx: &Context<'_>, input: RevokeInviteInput) -> Result<RevokeInvitePayload> {
+    /// Deletes an invite, so that no user can join by it. Users who have joined by it remain participants. Errors:
+    /// NOT_FOUND if the invite does not exist, or the viewer is neither the owner nor an admin of the group.
+    async fn revoke_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The invite to delete.")] input: RevokeInviteInput,
+    ) -> Result<RevokeInvitePayload> {
         let viewer = ctx.viewer()?;
         ctx.app().invites().revoke(viewer, parse_id(&input.invite_id, "inviteId")?).await?;
         Ok(RevokeInvitePayload { invite_id: input.invite_id })
     }
 
-    /// Who takes part already uses nothing, and stays as they are. CONFLICT where the group is full.
-    async fn join_by_invite(&self, ctx: &Context<'_>, input: JoinByInviteInput) -> Result<JoinByInvitePayload> {
+    /// Joins a group by an invite. For an existing participant nothing changes, and no use is counted. Errors:
+    /// NOT_FOUND if the code is unknown, revoked, expired or used up, or if it does not work for the viewer, who was
+    /// removed from the group. CONFLICT if the group is full.
+    async fn join_by_invite(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The code of the invite.")] input: JoinByInviteInput,
+    ) -> Result<JoinByInvitePayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().invites().join(viewer, &input.code).await?;
         Ok(JoinByInvitePayload { conversation: row.into() })

@@ -1,4 +1,4 @@
-//! A participant's own state in a conversation, as it alone sees and changes it.
+//! Memberships: the viewer's own state in a conversation, which other participants do not see.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
@@ -12,69 +12,82 @@ use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::MembershipId;
 use crate::store::conversations::participants::{MembershipChanges, Participant as Row};
 
-/// A participant's own state in a conversation.
 pub struct Membership {
     pub row: Row,
     /// The number of the conversation's newest message.
     pub last_message_number: i32,
 }
 
+/// The viewer's own state in a conversation. Other participants do not see it.
 #[Object]
 impl Membership {
+    /// Id with the prefix `mbr_`, for the caches of clients. `node` does not accept it.
     async fn id(&self) -> ID {
         MembershipId(self.row.id.0).to_string().into()
     }
 
+    /// The viewer's role.
     async fn role(&self) -> ParticipantRole {
         self.row.role.into()
     }
 
-    /// Messages of others after the last one read and since joining; SYSTEM messages and deleted ones do not count.
+    /// Number of messages from other users that the viewer has not read. Messages from before the viewer joined, SYSTEM
+    /// messages, deleted messages and hidden messages do not count.
     async fn unread_count(&self) -> i32 {
         self.row.unread(self.last_message_number)
     }
 
-    /// Those of them that mention the viewer, by `@username` or `@all`.
+    /// Number of unread messages that mention the viewer by `@username` or `@all`.
     async fn unread_mention_count(&self) -> i32 {
         self.row.unread_mentions
     }
 
+    /// The message up to which the viewer has read. Null if the viewer has read none, and if it is no longer visible to
+    /// the viewer.
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         let key = NumberKey(self.row.user_id, self.row.conversation_id, self.row.last_read_number);
         ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
     }
 
-    /// Stays so when a new message comes.
+    /// Whether the viewer has archived the conversation. New messages do not change it.
     async fn archived(&self) -> bool {
         self.row.archived
     }
 
-    /// For the client to show first: lists are in the same order all the same.
+    /// Whether the viewer has pinned the conversation. Clients can show pinned conversations first; the server does not
+    /// sort by it.
     async fn pinned(&self) -> bool {
         self.row.pinned
     }
 
-    /// Muted while in the future.
+    /// When the conversation stops being muted. It is not muted if this is null or in the past.
     async fn muted_until(&self) -> Option<DateTime> {
         self.row.muted_until.map(Into::into)
     }
 
+    /// When the viewer joined the conversation.
     async fn joined_at(&self) -> DateTime {
         self.row.joined_at.into()
     }
 }
 
-/// `mutedUntil: null` unmutes; what is left out stays.
+/// Input of the `updateMembership` mutation. Omitted fields are unchanged.
 #[derive(InputObject)]
 pub struct UpdateMembershipInput {
+    /// Id of the conversation.
     conversation_id: ID,
+    /// Whether to archive the conversation. Null leaves it unchanged.
     archived: Option<bool>,
+    /// Whether to pin the conversation. Null leaves it unchanged.
     pinned: Option<bool>,
+    /// Time until which the conversation is muted. Null unmutes it.
     muted_until: MaybeUndefined<DateTime>,
 }
 
+/// Result of the `updateMembership` mutation.
 #[derive(SimpleObject)]
 pub struct UpdateMembershipPayload {
+    /// The conversation, with the new state in `viewerMembership`.
     conversation: Conversation,
 }
 
@@ -83,11 +96,12 @@ pub struct MembershipMutation;
 
 #[Object]
 impl MembershipMutation {
-    /// Archive, pin or mute, for the viewer alone.
+    /// Archives, pins or mutes a conversation for the viewer. Other participants do not see it. Errors: NOT_FOUND if
+    /// the viewer is not a participant.
     async fn update_membership(
         &self,
         ctx: &Context<'_>,
-        input: UpdateMembershipInput,
+        #[graphql(desc = "The conversation and the fields to change.")] input: UpdateMembershipInput,
     ) -> Result<UpdateMembershipPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.conversation_id, "conversationId")?;

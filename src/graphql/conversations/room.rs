@@ -1,4 +1,4 @@
-//! Who has a conversation open.
+//! Rooms: the users who have a conversation open.
 
 use async_graphql::{Context, ID, SimpleObject, Subscription as GraphqlSubscription, Union};
 use async_stream::try_stream;
@@ -14,25 +14,34 @@ use crate::graphql::people::user::User;
 use crate::graphql::scalars::parse_id;
 use crate::ids::ConversationId;
 
-/// Everybody who is there, the viewer too.
+/// The users who have the conversation open when the subscription starts.
 #[derive(SimpleObject)]
 pub struct RoomSnapshot {
+    /// The conversation.
     conversation: Conversation,
+    /// The users, including the viewer. Each user is listed once, with any number of devices.
     users: Vec<User>,
 }
 
+/// A user opened the conversation.
 #[derive(SimpleObject)]
 pub struct RoomEntered {
+    /// The conversation.
     conversation: Conversation,
+    /// The user who opened it.
     user: User,
 }
 
+/// A user closed the conversation on the last device, or disconnected.
 #[derive(SimpleObject)]
 pub struct RoomLeft {
+    /// The conversation.
     conversation: Conversation,
+    /// The user who closed it.
     user: User,
 }
 
+/// An event of the `room` subscription.
 #[derive(Union)]
 pub enum RoomEvent {
     Snapshot(RoomSnapshot),
@@ -45,12 +54,13 @@ pub struct RoomSubscription;
 
 #[GraphqlSubscription]
 impl RoomSubscription {
-    /// Who has the conversation open now. Subscribing enters; ending the subscription leaves. That the viewer takes no
-    /// part in it any more ends it with NOT_FOUND.
+    /// The users who have a conversation open: first a RoomSnapshot, then each change. The viewer has the conversation
+    /// open while the subscription lasts. Users whom the viewer blocks or who block the viewer are omitted. Errors:
+    /// NOT_FOUND if the viewer is not a participant, or later leaves or is removed.
     async fn room(
         &self,
         ctx: &Context<'_>,
-        conversation_id: ID,
+        #[graphql(desc = "Id of the conversation that the viewer opens.")] conversation_id: ID,
     ) -> Result<impl Stream<Item = Result<RoomEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&conversation_id, "conversationId")?;
@@ -67,7 +77,7 @@ impl RoomSubscription {
     }
 }
 
-/// None where the account it tells of is gone.
+/// Loads the users of an event. None if the account no longer exists.
 async fn shown(loaders: &Loaders, id: ConversationId, event: Event) -> Result<Option<RoomEvent>> {
     let conversation = id.into();
     Ok(match event {

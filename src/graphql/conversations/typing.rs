@@ -1,4 +1,4 @@
-//! Who is typing.
+//! Typing: which participants are writing a message.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Subscription as GraphqlSubscription};
 use async_stream::try_stream;
@@ -12,16 +12,19 @@ use crate::graphql::loaders::Loaders;
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::parse_id;
 
-/// Somebody else has begun to type, or ended.
+/// Another participant started or stopped typing.
 #[derive(SimpleObject)]
 pub struct TypingChanged {
+    /// The conversation in which the user types.
     conversation: Conversation,
+    /// The user who types or stopped.
     user: User,
+    /// Whether the user is typing. An event can be lost, so clients should stop showing it after some time.
     typing: bool,
 }
 
 impl TypingChanged {
-    /// None where the account is gone.
+    /// None if the account no longer exists.
     pub(super) async fn new(loaders: &Loaders, change: Typing) -> Result<Option<Self>> {
         let Typing { conversation, user, typing } = change;
         let user = loaders.user(user).await?;
@@ -29,14 +32,19 @@ impl TypingChanged {
     }
 }
 
+/// Input of the `setTyping` mutation.
 #[derive(InputObject)]
 pub struct SetTypingInput {
+    /// Id of the conversation.
     conversation_id: ID,
+    /// Whether the viewer is typing.
     typing: bool,
 }
 
+/// Result of the `setTyping` mutation.
 #[derive(SimpleObject)]
 pub struct SetTypingPayload {
+    /// Id of the conversation.
     conversation_id: ID,
 }
 
@@ -45,8 +53,13 @@ pub struct TypingMutation;
 
 #[Object]
 impl TypingMutation {
-    /// Lapses by itself after 8 seconds, unless the server is set otherwise; a client that goes on says so again before.
-    async fn set_typing(&self, ctx: &Context<'_>, input: SetTypingInput) -> Result<SetTypingPayload> {
+    /// Sets whether the viewer is typing in a conversation. Typing expires after 8 seconds, by default, so a client
+    /// repeats the mutation while the user types. Errors: NOT_FOUND if the viewer is not a participant.
+    async fn set_typing(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation, and whether the viewer is typing.")] input: SetTypingInput,
+    ) -> Result<SetTypingPayload> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&input.conversation_id, "conversationId")?;
         ctx.app().typing().set(viewer, conversation, input.typing).await?;
@@ -59,12 +72,13 @@ pub struct TypingSubscription;
 
 #[GraphqlSubscription]
 impl TypingSubscription {
-    /// The others in the conversation: first those who are typing now, then each change. That the viewer takes no part
-    /// in it any more ends it with NOT_FOUND.
+    /// Typing of the other participants of a conversation: first an event for each user who is typing now, then each
+    /// change. Users whom the viewer blocks or who block the viewer are omitted. Errors: NOT_FOUND if the viewer is not
+    /// a participant, or later leaves or is removed.
     async fn typing(
         &self,
         ctx: &Context<'_>,
-        conversation_id: ID,
+        #[graphql(desc = "Id of the conversation.")] conversation_id: ID,
     ) -> Result<impl Stream<Item = Result<TypingChanged>> + use<>> {
         let viewer = ctx.viewer()?;
         let conversation = parse_id(&conversation_id, "conversationId")?;

@@ -1,4 +1,4 @@
-//! Attachments: what was uploaded, for those who may see it.
+//! Attachments: uploaded files, with their metadata and download URLs.
 
 use std::collections::HashMap;
 
@@ -15,104 +15,120 @@ use crate::media::Size;
 use crate::store::files::attachment_uses;
 use crate::store::files::attachments::{self, Attachment as Row, AttachmentState as StateRow};
 
+/// Progress of an uploaded file.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "StateRow")]
 pub enum AttachmentState {
-    /// Not uploaded, or not completed.
+    /// The file is not uploaded, or `completeUpload` has not checked it yet.
     Pending,
+    /// The file was checked. It can be sent and downloaded.
     Ready,
-    /// What was uploaded is not taken, and removed.
+    /// The check refused the file, and the server deletes its content. `Attachment.rejection` has the reason.
     Rejected,
 }
 
-/// Its longest side, or the side of an avatar's square, in pixels: 160 or 96, 480 or 256, 1280 or 640.
+/// Size of a thumbnail. The thumbnails of a picture that was made an avatar are squares.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Size")]
 pub enum ThumbnailSize {
+    /// At most 160 pixels on the longest side, or a square of at most 96 pixels.
     Small,
+    /// At most 480 pixels on the longest side, or a square of at most 256 pixels.
     Medium,
+    /// At most 1280 pixels on the longest side, or a square of at most 640 pixels.
     Large,
 }
 
 #[derive(Clone)]
 pub struct Attachment(pub Row);
 
-/// A file. Its uploader sees it, and whoever sees a message that it is in; avatars everybody sees.
+/// An uploaded file. It is visible to its uploader and to users who can see a message with it. An avatar is visible to
+/// all users.
 #[Object]
 impl Attachment {
+    /// Global id, with the prefix `att_`.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
+    /// Whether the file can be used.
     async fn state(&self) -> AttachmentState {
         self.0.state.into()
     }
 
+    /// Name of the file without a path, at most 255 bytes.
     async fn file_name(&self) -> &str {
         &self.0.file_name
     }
 
-    /// What it really is, once it is READY.
+    /// Media type, such as image/jpeg. The declared type until the file is READY, then the type of its content.
     async fn content_type(&self) -> &str {
         &self.0.content_type
     }
 
-    /// Of what others get, once it is READY: a picture is relieved of what it tells of its maker.
+    /// Size in bytes. The declared size until the file is READY, then the size of the file that users download. For
+    /// pictures that is the size after metadata such as EXIF is removed.
     async fn byte_size(&self) -> i32 {
         i32::try_from(self.0.byte_size).unwrap_or(i32::MAX)
     }
 
-    /// In pixels, as it is shown; of pictures and videos.
+    /// Width in pixels, as displayed. Null until the file is READY, and for files that are neither pictures nor videos.
     async fn width(&self) -> Option<i32> {
         self.0.width
     }
 
+    /// Height in pixels, as displayed. Null until the file is READY, and for files that are neither pictures nor
+    /// videos.
     async fn height(&self) -> Option<i32> {
         self.0.height
     }
 
-    /// Of recordings and videos.
+    /// Duration in milliseconds. Null until the file is READY, and for files that are neither audio recordings nor
+    /// videos.
     async fn duration_ms(&self) -> Option<i32> {
         self.0.duration_ms
     }
 
-    /// Of pictures, to be shown until there is more: see blurha.sh.
+    /// Blurred placeholder to display while the picture loads, in the BlurHash format (blurha.sh). Null until the file
+    /// is READY, and for files that are not pictures.
     async fn blurhash(&self) -> Option<&str> {
         self.0.blurhash.as_deref()
     }
 
-    /// The loudness of a recording from its beginning to its end, 64 times 0 to 100.
+    /// Loudness of an audio recording: 64 values from 0 to 100, evenly spaced over its duration. Null until the file is
+    /// READY, for other files, and for recordings longer than a limit of the server, by default 15 minutes.
     async fn waveform(&self) -> Option<Vec<i32>> {
         self.0.waveform.as_ref().map(|peaks| peaks.iter().map(|&peak| peak.into()).collect())
     }
 
-    /// Why it is REJECTED, for the person who sent it.
+    /// Why the file was refused, as a text for its uploader. Null if the state is not REJECTED.
     async fn rejection(&self) -> Option<&str> {
         self.0.rejection.as_deref()
     }
 
-    /// Signed, short-lived download address; null until READY. The same for half an hour, and good for half an hour
-    /// after that.
+    /// Signed URL to download the file. Null until the file is READY. The URL is the same for up to 30 minutes, and is
+    /// valid for at least 30 minutes after the answer.
     async fn url(&self, ctx: &Context<'_>) -> Option<Result<String>> {
         shown(ctx, ctx.app().attachments().address(&self.0).await.transpose()?)
     }
 
-    /// Signed address of a scaled-down picture, WebP; null where there is none. As short-lived as `url`. A square, once
-    /// the picture was made an avatar.
+    /// Signed URL of a scaled-down copy of a picture as WebP, valid for as long as `url`. Null until the file is READY,
+    /// and for files that are not pictures.
     async fn thumbnail_url(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "ThumbnailSize::Small")] size: ThumbnailSize,
+        #[graphql(desc = "Size of the thumbnail.", default_with = "ThumbnailSize::Small")] size: ThumbnailSize,
     ) -> Option<Result<String>> {
         shown(ctx, ctx.app().attachments().thumbnail_address(&self.0, size.into()).await.transpose()?)
     }
 
+    /// When the upload was started.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
 }
 
-/// Nobody may be shown it for longer than it is fresh.
+/// Returns the URL. A cached rendering that contains it is used only until the server signs a new one.
 #[expect(clippy::unnecessary_wraps, reason = "a field that may be null, and may fail")]
 fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
     Some(address.map_err(Error::from).map(|address| {
@@ -121,19 +137,19 @@ fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> O
     }))
 }
 
-/// One that is READY, for who has come to it by what refers to it.
+/// A READY attachment. The viewer is not checked, because an avatar is visible to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AvatarKey(pub AttachmentId);
 
-/// Those of a message.
+/// The attachments of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttachmentsKey(pub MessageId);
 
-/// Those of a message that waits for its time.
+/// The attachments of a scheduled message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScheduledAttachmentsKey(pub ScheduledMessageId);
 
-/// The avatar of somebody or of something.
+/// The avatar of a user or a conversation.
 pub(super) async fn avatar(ctx: &Context<'_>, id: Option<AttachmentId>) -> Option<Result<Attachment>> {
     ctx.loaders().avatar(id?).await.map(|row| row.map(Attachment)).transpose()
 }

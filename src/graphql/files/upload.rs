@@ -1,4 +1,4 @@
-//! Uploads: where the bytes of an attachment go, and what became of them.
+//! Uploads: signed requests by which a client stores a file, and the check of the stored file.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
@@ -9,92 +9,117 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::{DateTime, parse_id};
 
+/// A header of the HTTP request that stores a file.
 #[derive(SimpleObject)]
 pub struct UploadHeader {
+    /// Name of the header.
     name: String,
+    /// Value of the header.
     value: String,
 }
 
-/// A part of a file, from byte `(number - 1) * partBytes` on.
+/// A part of a file and the HTTP request that stores it. The part begins at byte `(number - 1) * partBytes`.
 #[derive(SimpleObject)]
 pub struct UploadPart {
-    /// 1, 2, 3, … in the file's order.
+    /// Place of the part in the file: 1, 2, 3 and so on.
     number: i32,
+    /// Size of the part in bytes.
     byte_size: i32,
-    /// Send the part's bytes here with `method` and exactly these headers.
+    /// Signed URL to which the client sends the bytes of the part, with `method` and exactly these headers.
     url: String,
+    /// HTTP method of the request, such as PUT.
     method: &'static str,
+    /// Headers of the request.
     headers: Vec<UploadHeader>,
 }
 
+/// Input of the `createUpload` mutation.
 #[derive(InputObject)]
 pub struct CreateUploadInput {
-    /// 1 to 255 bytes; a path before it is left out.
+    /// Name of the file, 1 to 255 bytes. A path before the name is removed.
     file_name: String,
-    /// Such as image/jpeg; parameters are left out. What is uploaded must be of this type.
+    /// Media type, such as image/jpeg. Parameters are removed. The content of the file must have this type.
     content_type: String,
-    /// Exactly as many, and no more than `serverInfo.maxUploadBytes`.
+    /// Exact size of the file in bytes, at most `ServerInfo.maxUploadBytes`.
     byte_size: i32,
-    /// SHA-256 of the file, 64 hexadecimal digits: nothing else can then be uploaded.
+    /// SHA-256 of the file as 64 hexadecimal digits. If given, only a file with this hash can be uploaded.
     sha256: Option<String>,
 }
 
+/// Result of the `createUpload` mutation: the HTTP request that stores the file.
 #[derive(SimpleObject)]
 pub struct CreateUploadPayload {
+    /// The new attachment, which is PENDING.
     attachment: Attachment,
-    /// Send the bytes here with `method` and exactly these headers.
+    /// Signed URL to which the client sends the bytes of the file, with `method` and exactly these headers.
     url: String,
+    /// HTTP method of the request, such as PUT.
     method: &'static str,
+    /// Headers of the request.
     headers: Vec<UploadHeader>,
+    /// When the URL expires: after 15 minutes.
     expires_at: DateTime,
 }
 
+/// Input of the `createMultipartUpload` mutation.
 #[derive(InputObject)]
 pub struct CreateMultipartUploadInput {
-    /// 1 to 255 bytes; a path before it is left out.
+    /// Name of the file, 1 to 255 bytes. A path before the name is removed.
     file_name: String,
-    /// Such as video/mp4; parameters are left out. What is uploaded must be of this type.
+    /// Media type, such as video/mp4. Parameters are removed. The content of the file must have this type.
     content_type: String,
-    /// Exactly as many, and no more than `serverInfo.maxUploadBytes`.
+    /// Exact size of the file in bytes, at most `ServerInfo.maxUploadBytes`.
     byte_size: i32,
-    /// SHA-256 of the file, 64 hexadecimal digits: it is REJECTED where it has another.
+    /// SHA-256 of the file as 64 hexadecimal digits. If given, a file with another hash is REJECTED.
     sha256: Option<String>,
 }
 
+/// Result of the `createMultipartUpload` mutation: the HTTP requests that store the parts of the file.
 #[derive(SimpleObject)]
 pub struct CreateMultipartUploadPayload {
+    /// The new attachment, which is PENDING.
     attachment: Attachment,
-    /// Bytes of each part but the last.
+    /// Size in bytes of each part except the last.
     part_bytes: i32,
-    /// In any order, and several at once.
+    /// The parts of the file. They can be sent in any order, and several at once.
     parts: Vec<UploadPart>,
+    /// When the URLs expire: after 15 minutes. `resumeUpload` returns new ones.
     expires_at: DateTime,
 }
 
+/// Input of the `resumeUpload` mutation.
 #[derive(InputObject)]
 pub struct ResumeUploadInput {
+    /// Id of an attachment that the viewer is uploading.
     attachment_id: ID,
 }
 
+/// Result of the `resumeUpload` mutation: the HTTP requests that store the missing parts of the file.
 #[derive(SimpleObject)]
 pub struct ResumeUploadPayload {
+    /// The attachment, which is PENDING.
     attachment: Attachment,
-    /// The numbers of the parts that are there.
+    /// Numbers of the parts that are stored.
     uploaded: Vec<i32>,
-    /// Bytes of each part but the last.
+    /// Size in bytes of each part except the last.
     part_bytes: i32,
-    /// Those that are missing, with fresh addresses. A file that was to be sent in one request is one part.
+    /// The missing parts, with new URLs. A file of `createUpload` has one part.
     parts: Vec<UploadPart>,
+    /// When the URLs expire: after 15 minutes.
     expires_at: DateTime,
 }
 
+/// Input of the `completeUpload` mutation.
 #[derive(InputObject)]
 pub struct CompleteUploadInput {
+    /// Id of an attachment whose file is stored.
     attachment_id: ID,
 }
 
+/// Result of the `completeUpload` mutation.
 #[derive(SimpleObject)]
 pub struct CompleteUploadPayload {
+    /// The attachment, which is READY or REJECTED.
     attachment: Attachment,
 }
 
@@ -103,9 +128,15 @@ pub struct UploadMutation;
 
 #[Object]
 impl UploadMutation {
-    /// For a file that goes in one request, within 15 minutes. From 16 MiB on `createMultipartUpload` is the better way,
-    /// which can be resumed.
-    async fn create_upload(&self, ctx: &Context<'_>, input: CreateUploadInput) -> Result<CreateUploadPayload> {
+    /// Starts the upload of a file that is sent in one HTTP request. Use `createMultipartUpload` for files of more than
+    /// 16 MiB, because it can be resumed. Call `completeUpload` after the request. Errors: BAD_USER_INPUT if a field
+    /// breaks its rule, the viewer has 100 uploads that are unfinished or were rejected recently, or the viewer's files
+    /// would exceed the storage quota. UNAVAILABLE if the file storage cannot be reached.
+    async fn create_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The file to upload.")] input: CreateUploadInput,
+    ) -> Result<CreateUploadPayload> {
         let viewer = ctx.viewer()?;
         let started = ctx.app().uploads().create(viewer, input.into()).await?;
         let Presigned { url, method, headers } = started.request;
@@ -118,12 +149,13 @@ impl UploadMutation {
         })
     }
 
-    /// For a file that goes in parts of 16 MiB, each by a request of its own. `resumeUpload` goes on with one that broke
-    /// off, on any device.
+    /// Starts the upload of a file that is sent in parts of 16 MiB, each with its own HTTP request. `resumeUpload`
+    /// continues an interrupted upload, on any device. Call `completeUpload` after the last part. Errors: the same as
+    /// for `createUpload`.
     async fn create_multipart_upload(
         &self,
         ctx: &Context<'_>,
-        input: CreateMultipartUploadInput,
+        #[graphql(desc = "The file to upload.")] input: CreateMultipartUploadInput,
     ) -> Result<CreateMultipartUploadPayload> {
         let viewer = ctx.viewer()?;
         let started = ctx.app().uploads().create_multipart(viewer, input.into()).await?;
@@ -136,8 +168,14 @@ impl UploadMutation {
         })
     }
 
-    /// What an upload lacks that broke off, or whose addresses have expired.
-    async fn resume_upload(&self, ctx: &Context<'_>, input: ResumeUploadInput) -> Result<ResumeUploadPayload> {
+    /// Continues an upload that was interrupted or whose URLs have expired: returns the missing parts with new URLs.
+    /// Errors: NOT_FOUND if the viewer has no such upload. BAD_USER_INPUT if it is complete. CONFLICT if the file
+    /// storage has lost it: start again. UNAVAILABLE if the file storage cannot be reached.
+    async fn resume_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The upload to continue.")] input: ResumeUploadInput,
+    ) -> Result<ResumeUploadPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.attachment_id, "attachmentId")?;
         let Remaining { attachment, uploaded, parts, expires_at } = ctx.app().uploads().resume(viewer, id).await?;
@@ -150,9 +188,15 @@ impl UploadMutation {
         })
     }
 
-    /// Checks what was stored: size, type by content. READY or REJECTED, and the same when asked again. CONFLICT where
-    /// it is not there yet, or not all of it.
-    async fn complete_upload(&self, ctx: &Context<'_>, input: CompleteUploadInput) -> Result<CompleteUploadPayload> {
+    /// Checks the stored file: its size, its type and, if configured, for viruses. The attachment becomes READY or
+    /// REJECTED. A repetition returns the same result. Errors: NOT_FOUND if the viewer has no such upload. CONFLICT if
+    /// the file or a part of it is not stored. RATE_LIMITED if too many files of the viewer wait for the check.
+    /// UNAVAILABLE if the check takes too long or a service it needs cannot be reached: call it again.
+    async fn complete_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The upload to check.")] input: CompleteUploadInput,
+    ) -> Result<CompleteUploadPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.attachment_id, "attachmentId")?;
         let row = ctx.app().uploads().complete(viewer, id, &ctx.client().gone).await?;

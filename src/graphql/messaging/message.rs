@@ -1,4 +1,4 @@
-//! Messages: sending them, and how far they were received and read.
+//! Messages: sending them, and marking them as delivered and read.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
@@ -18,65 +18,84 @@ use crate::store::messaging::messages::{
     Message as Row, MessageKind as KindRow, SystemEventKind as SystemEventKindRow,
 };
 
+/// Kind of a message, by its content.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
 pub enum MessageKind {
+    /// A text without attachments.
     Text,
+    /// All attachments are pictures.
     Image,
+    /// All attachments are videos.
     Video,
+    /// All attachments are audio recordings.
     Audio,
+    /// The attachments are other files, or of different kinds.
     File,
+    /// An event in the conversation, which `Message.systemEvent` describes.
     System,
 }
 
-/// Over all other participants: SENT when stored, DELIVERED and READ when true of every one of them.
+/// How far a message has reached all other participants of its conversation together.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "StatusRow")]
 pub enum DeliveryStatus {
+    /// The message is stored, but not delivered to all other participants. A message in a conversation without other
+    /// participants stays SENT.
     Sent,
+    /// The message is delivered to all other participants.
     Delivered,
+    /// All other participants have read the message. A conversation in which a participant has read receipts off has no
+    /// READ messages.
     Read,
 }
 
 #[derive(Clone)]
 pub struct Message(pub Row);
 
+/// A message in a conversation. It is visible to the participants, except to users who deleted it for themselves, who
+/// blocked its sender in a direct conversation, or who joined later a group that hides its history.
 #[Object]
 impl Message {
+    /// Global id, with the prefix `msg_`.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
+    /// The conversation of the message.
     async fn conversation(&self) -> Conversation {
         self.0.conversation_id.into()
     }
 
-    /// 1, 2, 3, … in its conversation: the order that every participant sees, with no holes.
+    /// Place of the message in its conversation: 1, 2, 3 and so on, in the same order for all participants. The numbers
+    /// have no gaps, but lists omit messages that are not visible to the viewer.
     async fn number(&self) -> i32 {
         self.0.number
     }
 
-    /// Grows in its conversation with every change of any message: the larger is the newer state.
+    /// Version of the message. Each change of a message gets the next larger number in its conversation. Of two copies
+    /// of a message, the one with the larger revision is newer.
     async fn revision(&self) -> i32 {
         self.0.revision
     }
 
-    /// Null for a system message or a deleted account.
+    /// The user who sent the message. Null for a SYSTEM message, and if the account was deleted.
     async fn sender(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.0.sender_id?).await.map(|row| row.map(User)).transpose()
     }
 
-    /// With attachments that of all of them, or FILE where they differ.
+    /// Kind of the content. It does not change when the message is deleted.
     async fn kind(&self) -> MessageKind {
         self.0.kind.into()
     }
 
-    /// Null once deleted and where only attachments were sent.
+    /// Text of the message. Null for a deleted message, a SYSTEM message, and a message that has only attachments.
+    /// Errors: OPERATION_TOO_COMPLEX if the texts of the answer exceed a limit of the server.
     async fn body(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.0.body.as_deref().map(|body| ctx.long_text(body))
     }
 
-    /// In the order in which they were sent; none once deleted.
+    /// At most 10 attachments, in the order of the sender. Empty for a deleted message.
     async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {
         if !self.0.has_attachments() {
             return Ok(Vec::new());
@@ -85,7 +104,7 @@ impl Message {
         Ok(rows.into_iter().map(Attachment).collect())
     }
 
-    /// The participants whose `@username` is in it, by their usernames.
+    /// The participants whose `@username` is in the body, sorted by username.
     async fn mentions(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         if !self.0.body.as_deref().is_some_and(mentions::may_mention) {
             return Ok(Vec::new());
@@ -94,43 +113,49 @@ impl Message {
         Ok(rows.into_iter().map(User).collect())
     }
 
-    /// Whether `@all` is in it, which mentions everybody.
+    /// Whether the body contains `@all`, which mentions all participants.
     async fn mentions_all(&self) -> bool {
         self.0.body.as_deref().is_some_and(mentions::mentions_all)
     }
 
-    /// Of all other participants together, the same whoever looks. Not READ where anybody hides what they have read.
+    /// How far the message has reached the other participants. It is the same for all viewers.
     async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
         let progress = ctx.loaders().load(ProgressKey(self.0.conversation_id)).await?.unwrap_or_default();
         Ok(receipts::status(&self.0, &progress).into())
     }
 
+    /// When the message was sent.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
 
+    /// When the body was last edited. Null if it never was.
     async fn edited_at(&self) -> Option<DateTime> {
         self.0.edited_at.map(Into::into)
     }
 
+    /// When the message was deleted for everyone, or expired. Null if it is not deleted.
     async fn deleted_at(&self) -> Option<DateTime> {
         self.0.deleted_at.map(Into::into)
     }
 
-    /// When it deletes itself.
+    /// When the message expires: it is then deleted for everyone. Null means never.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(Into::into)
     }
 
+    /// When the message was pinned. Null if it is not pinned.
     async fn pinned_at(&self) -> Option<DateTime> {
         self.0.pinned_at.map(Into::into)
     }
 
+    /// Whether the message is a copy that `forwardMessages` sent.
     async fn forwarded(&self) -> bool {
         self.0.forwarded
     }
 
-    /// The message that it answers; null where the viewer may not see that.
+    /// The message that this message replies to. Null if it is not a reply, or the original is not visible to the
+    /// viewer.
     async fn reply_to(&self, ctx: &Context<'_>) -> Option<Result<Self>> {
         let id = self.0.reply_to_id?;
         match ctx.viewer() {
@@ -139,65 +164,78 @@ impl Message {
         }
     }
 
-    /// In the order of their first use.
+    /// The reactions, grouped by emoji in the order of first use. At most 20 groups.
     async fn reactions(&self, ctx: &Context<'_>) -> Result<Vec<ReactionGroup>> {
         let groups = ctx.loaders().load(ReactionsKey(self.0.id)).await?.unwrap_or_default();
         Ok(groups.into_iter().map(ReactionGroup).collect())
     }
 
-    /// The event behind a SYSTEM message.
+    /// The event that a SYSTEM message reports. Null for other messages.
     async fn system_event(&self) -> Option<SystemEvent> {
         self.0.system_kind.map(|kind| SystemEvent { kind, row: self.0.clone() })
     }
 
-    /// What the sender gave; lets a client match its optimistic copy.
+    /// The `clientId` from `sendMessage`, by which a client recognizes the message that it sent. For a scheduled
+    /// message, its id. Null if there was none.
     async fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 }
 
+/// Kind of a system event.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "SystemEventKindRow")]
 pub enum SystemEventKind {
+    /// Not used: the creation of a conversation adds no message.
     ConversationCreated,
+    /// The title changed. `text` is the new title.
     TitleChanged,
+    /// The picture of the group changed or was removed.
     AvatarChanged,
+    /// Users joined. `subject` is the user whom the actor added. It is null if the actor joined by an invite, and if
+    /// the actor added more than 10 users at once; then `text` is their number.
     ParticipantJoined,
+    /// The actor left.
     ParticipantLeft,
+    /// The actor removed the user in `subject`.
     ParticipantRemoved,
+    /// The role of the user in `subject` changed. `text` is the new role, such as ADMIN.
     RoleChanged,
+    /// The actor pinned a message.
     MessagePinned,
+    /// A call ended. `call` is the call, `actor` the user who started it, and `text` a summary such as "Missed call".
     CallEnded,
 }
 
-/// What happened to the conversation.
 pub struct SystemEvent {
     kind: SystemEventKindRow,
     row: Row,
 }
 
+/// An event in a conversation, which a SYSTEM message reports.
 #[Object]
 impl SystemEvent {
+    /// Kind of the event.
     async fn kind(&self) -> SystemEventKind {
         self.kind.into()
     }
 
-    /// Who did it.
+    /// The user who caused the event. Null if the account was deleted.
     async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.row.actor_id?).await.map(|row| row.map(User)).transpose()
     }
 
-    /// Whom it was done to, where that is somebody else.
+    /// The other user whom the event affects. Null if only the actor is affected, and if the account was deleted.
     async fn subject(&self, ctx: &Context<'_>) -> Option<Result<User>> {
         ctx.loaders().user(self.row.subject_id?).await.map(|row| row.map(User)).transpose()
     }
 
-    /// The new title, the new role, how long a call took, or the like.
+    /// Detail of the event, as SystemEventKind describes it. Null for events without a detail.
     async fn text(&self) -> Option<&str> {
         self.row.system_text.as_deref()
     }
 
-    /// Of CALL_ENDED: the call.
+    /// The call of a CALL_ENDED event. Null for other events.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         if self.kind != SystemEventKindRow::CallEnded {
             return None;
@@ -206,43 +244,57 @@ impl SystemEvent {
     }
 }
 
+/// Input of the `sendMessage` mutation.
 #[derive(InputObject)]
 pub struct SendMessageInput {
+    /// Id of the conversation.
     conversation_id: ID,
-    /// Unique per sender, 1 to 64 characters; a UUID will do. Makes retries safe.
+    /// Id that the client chooses, 1 to 64 characters, different for each message of the sender, such as a UUID. It
+    /// makes retries safe.
     client_id: Option<String>,
-    /// Up to `serverInfo.maxMessageLength` Unicode scalar values, kept exactly as sent. Beside attachments it may be left
-    /// out.
+    /// Text, at most `ServerInfo.maxMessageLength` Unicode scalar values, stored exactly as sent. Required if there are
+    /// no attachments.
     body: Option<String>,
-    /// The viewer's own, READY; 10 at most.
+    /// Ids of at most 10 attachments that the viewer uploaded and that are READY.
     attachment_ids: Option<Vec<ID>>,
+    /// Id of the message to reply to, in the same conversation.
     reply_to_id: Option<ID>,
-    /// Seconds until it deletes itself, 1 to 31536000.
+    /// Seconds after which the message is deleted for everyone, 1 to 31536000. Never if omitted.
     expires_in: Option<i32>,
 }
 
+/// Result of the `sendMessage` mutation.
 #[derive(SimpleObject)]
 pub struct SendMessagePayload {
+    /// The stored message.
     message: Message,
 }
 
+/// Input of the `markDelivered` mutation.
 #[derive(InputObject)]
 pub struct MarkDeliveredInput {
+    /// Id of the newest message that the client received.
     message_id: ID,
 }
 
+/// Result of the `markDelivered` mutation.
 #[derive(SimpleObject)]
 pub struct MarkDeliveredPayload {
+    /// The conversation of the message.
     conversation: Conversation,
 }
 
+/// Input of the `markRead` mutation.
 #[derive(InputObject)]
 pub struct MarkReadInput {
+    /// Id of the newest message that the user has read.
     message_id: ID,
 }
 
+/// Result of the `markRead` mutation.
 #[derive(SimpleObject)]
 pub struct MarkReadPayload {
+    /// The conversation of the message.
     conversation: Conversation,
 }
 
@@ -251,23 +303,40 @@ pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Stored before it returns. The same clientId from the same sender returns the first message again.
-    async fn send_message(&self, ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
+    /// Sends a message. The message is stored when the mutation returns. Sending again with the same `clientId` returns
+    /// the first message. Errors: NOT_FOUND if the viewer is not a participant. BAD_USER_INPUT if a field breaks its
+    /// rule, for example for an attachment that is not READY. FORBIDDEN if the viewer blocks the other user of a direct
+    /// conversation. CONFLICT if the `clientId` belongs to a message in another conversation.
+    async fn send_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message to send.")] input: SendMessageInput,
+    ) -> Result<SendMessagePayload> {
         let viewer = ctx.viewer()?;
         let message = ctx.app().messages().send(viewer, input.try_into()?).await?;
         Ok(SendMessagePayload { message: Message(message) })
     }
 
-    /// Everything up to this message is delivered to the viewer. Never moves back.
-    async fn mark_delivered(&self, ctx: &Context<'_>, input: MarkDeliveredInput) -> Result<MarkDeliveredPayload> {
+    /// Marks all messages up to this one as delivered to the viewer. The position never moves back. Errors: NOT_FOUND
+    /// if the message is not visible to the viewer.
+    async fn mark_delivered(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest delivered message.")] input: MarkDeliveredInput,
+    ) -> Result<MarkDeliveredPayload> {
         let viewer = ctx.viewer()?;
         let message = parse_id(&input.message_id, "messageId")?;
         let row = ctx.app().receipts().mark_delivered(viewer, message).await?;
         Ok(MarkDeliveredPayload { conversation: row.into() })
     }
 
-    /// Everything up to this message is read by the viewer. Never moves back.
-    async fn mark_read(&self, ctx: &Context<'_>, input: MarkReadInput) -> Result<MarkReadPayload> {
+    /// Marks all messages up to this one as delivered to and read by the viewer. The position never moves back. Errors:
+    /// NOT_FOUND if the message is not visible to the viewer.
+    async fn mark_read(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The newest message that was read.")] input: MarkReadInput,
+    ) -> Result<MarkReadPayload> {
         let viewer = ctx.viewer()?;
         let message = parse_id(&input.message_id, "messageId")?;
         let row = ctx.app().receipts().mark_read(viewer, message).await?;

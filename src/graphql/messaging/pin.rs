@@ -1,4 +1,4 @@
-//! Pins: messages that a conversation holds up.
+//! Pins: messages that a conversation highlights.
 
 use std::collections::HashMap;
 
@@ -16,10 +16,10 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::messaging::messages::Message as Row;
 use crate::store::messaging::pins;
 
-/// Pinned messages on a page whose size was not asked for.
+/// Default number of pinned messages on a page.
 pub const PINS_PAGE: i32 = 20;
 
-/// Of what the user may see.
+/// A page of a conversation's pinned messages that are visible to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinPage {
     pub user: UserId,
@@ -55,27 +55,35 @@ pub(super) async fn pinned(
     let user = ctx.viewer()?.user;
     let key = PinPage { user, conversation, after: page.after, limit: page.limit() };
     let rows = ctx.loaders().load(key).await?.unwrap_or_default();
-    // What the statement read is pinned.
+    // The statement returns only rows with `pinned_at`.
     Ok(page.connection(rows, |row| (row.pinned_at.unwrap_or_default(), row.id), Message))
 }
 
+/// Input of the `pinMessage` mutation.
 #[derive(InputObject)]
 pub struct PinMessageInput {
+    /// Id of the message to pin.
     message_id: ID,
 }
 
+/// Result of the `pinMessage` mutation.
 #[derive(SimpleObject)]
 pub struct PinMessagePayload {
+    /// The pinned message.
     message: Message,
 }
 
+/// Input of the `unpinMessage` mutation.
 #[derive(InputObject)]
 pub struct UnpinMessageInput {
+    /// Id of the message to unpin.
     message_id: ID,
 }
 
+/// Result of the `unpinMessage` mutation.
 #[derive(SimpleObject)]
 pub struct UnpinMessagePayload {
+    /// The message, which is no longer pinned.
     message: Message,
 }
 
@@ -84,15 +92,27 @@ pub struct PinMutation;
 
 #[Object]
 impl PinMutation {
-    /// In a group its owner and its admins may, in a direct conversation both. A SYSTEM message tells of it.
-    async fn pin_message(&self, ctx: &Context<'_>, input: PinMessageInput) -> Result<PinMessagePayload> {
+    /// Pins a message for all participants and adds a SYSTEM message. The owner and admins of a group and both users of
+    /// a direct conversation can do this. Pinning again changes nothing. Errors: NOT_FOUND if the message is not
+    /// visible to the viewer. FORBIDDEN for members of a group. BAD_USER_INPUT if the message is deleted, or the
+    /// conversation has 50 pinned messages.
+    async fn pin_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message to pin.")] input: PinMessageInput,
+    ) -> Result<PinMessagePayload> {
         let viewer = ctx.viewer()?;
         let message = ctx.app().pins().pin(viewer, parse_id(&input.message_id, "messageId")?).await?;
         Ok(PinMessagePayload { message: Message(message) })
     }
 
-    /// Who may pin may unpin.
-    async fn unpin_message(&self, ctx: &Context<'_>, input: UnpinMessageInput) -> Result<UnpinMessagePayload> {
+    /// Unpins a message for all participants. The users who can pin it can unpin it. No error if it is not pinned.
+    /// Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN for members of a group.
+    async fn unpin_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message to unpin.")] input: UnpinMessageInput,
+    ) -> Result<UnpinMessagePayload> {
         let viewer = ctx.viewer()?;
         let message = ctx.app().pins().unpin(viewer, parse_id(&input.message_id, "messageId")?).await?;
         Ok(UnpinMessagePayload { message: Message(message) })

@@ -1,4 +1,4 @@
-//! Reactions: emojis on a message, and who chose them.
+//! Reactions: emojis on a message, and the users who chose them.
 
 use std::collections::HashMap;
 
@@ -15,28 +15,30 @@ use crate::graphql::scalars::parse_id;
 use crate::ids::{MessageId, UserId};
 use crate::store::messaging::reactions::{self, Group, Reactor};
 
-/// Users on a page whose size was not asked for.
+/// Default number of users on a page.
 const DEFAULT_PAGE: i32 = 20;
 
 pub struct ReactionGroup(pub Group);
 
-/// One emoji on a message.
+/// The reactions to a message with one emoji.
 #[Object]
 impl ReactionGroup {
+    /// The emoji.
     async fn emoji(&self) -> &str {
         &self.0.emoji
     }
 
+    /// Number of users who reacted with the emoji.
     async fn count(&self) -> i32 {
         self.0.count
     }
 
-    /// Who reacted first comes first.
+    /// The users who reacted with the emoji, in the order of their reactions.
     async fn users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let page = Forward::<i32>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
         let (after, limit) = (page.after.unwrap_or_default(), page.limit());
@@ -45,6 +47,7 @@ impl ReactionGroup {
         Ok(page.connection(rows, |row| row.revision, |row| User(row.user)))
     }
 
+    /// Whether the viewer reacted with the emoji.
     async fn viewer_has_reacted(&self, ctx: &Context<'_>) -> Result<bool> {
         let own = ctx.loaders().load(OwnReactionsKey(ctx.viewer()?.user, self.0.message_id)).await?;
         Ok(own.is_some_and(|own| own.contains(&self.0.emoji)))
@@ -55,10 +58,11 @@ impl ReactionGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReactionsKey(pub MessageId);
 
-/// Those that the user has chosen.
+/// The emojis that the user put on the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OwnReactionsKey(pub UserId, pub MessageId);
 
+/// A page of the users who reacted to a message with one emoji.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReactorPage {
     pub message: MessageId,
@@ -109,26 +113,35 @@ impl Loader<ReactorPage> for Rows {
     }
 }
 
+/// Input of the `addReaction` mutation.
 #[derive(InputObject)]
 pub struct AddReactionInput {
+    /// Id of the message.
     message_id: ID,
-    /// One emoji as Unicode lists them: with skin tones, flags, keycaps and sequences of several.
+    /// A single emoji from Unicode's list. Skin tones, flags, keycaps and joined sequences are allowed.
     emoji: String,
 }
 
+/// Result of the `addReaction` mutation.
 #[derive(SimpleObject)]
 pub struct AddReactionPayload {
+    /// The message with the reaction.
     message: Message,
 }
 
+/// Input of the `removeReaction` mutation.
 #[derive(InputObject)]
 pub struct RemoveReactionInput {
+    /// Id of the message.
     message_id: ID,
+    /// The emoji of the viewer's reaction.
     emoji: String,
 }
 
+/// Result of the `removeReaction` mutation.
 #[derive(SimpleObject)]
 pub struct RemoveReactionPayload {
+    /// The message without the reaction.
     message: Message,
 }
 
@@ -137,16 +150,27 @@ pub struct ReactionMutation;
 
 #[Object]
 impl ReactionMutation {
-    /// Each emoji once; at most 20 different ones on a message.
-    async fn add_reaction(&self, ctx: &Context<'_>, input: AddReactionInput) -> Result<AddReactionPayload> {
+    /// Adds a reaction of the viewer to a message. A user can add several different emojis. Adding the same again
+    /// changes nothing. Errors: NOT_FOUND if the message is not visible to the viewer. BAD_USER_INPUT if the text is
+    /// not one emoji, the message is deleted, or it has 20 other emojis.
+    async fn add_reaction(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message and the emoji.")] input: AddReactionInput,
+    ) -> Result<AddReactionPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.message_id, "messageId")?;
         let message = ctx.app().reactions().add(viewer, id, &input.emoji).await?;
         Ok(AddReactionPayload { message: Message(message) })
     }
 
-    /// The viewer's own.
-    async fn remove_reaction(&self, ctx: &Context<'_>, input: RemoveReactionInput) -> Result<RemoveReactionPayload> {
+    /// Removes a reaction of the viewer from a message. No error if there is none. Errors: NOT_FOUND if the message is
+    /// not visible to the viewer. BAD_USER_INPUT if the text is not one emoji.
+    async fn remove_reaction(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message and the emoji.")] input: RemoveReactionInput,
+    ) -> Result<RemoveReactionPayload> {
         let viewer = ctx.viewer()?;
         let id = parse_id(&input.message_id, "messageId")?;
         let message = ctx.app().reactions().remove(viewer, id, &input.emoji).await?;

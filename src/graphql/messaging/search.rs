@@ -1,4 +1,4 @@
-//! Searching in messages.
+//! Search in messages.
 
 use async_graphql::{Context, ID, Object};
 use chrono::Utc;
@@ -11,7 +11,7 @@ use crate::graphql::page::{Connection, Forward};
 use crate::graphql::scalars::parse_id;
 use crate::ids::MessageId;
 
-/// Messages on a page whose size was not asked for.
+/// Default number of messages on a page.
 const DEFAULT_PAGE: i32 = 20;
 
 #[derive(Default)]
@@ -19,16 +19,18 @@ pub struct SearchQuery;
 
 #[Object]
 impl SearchQuery {
-    /// Full-text search over the viewer's own conversations, newest first. All words must be there, the last one as
-    /// the beginning of one; case and accents make no difference.
+    /// Full-text search in the messages that are visible to the viewer, newest first. A message matches if its body
+    /// contains all words of the query; the last word matches as a prefix. Case and accents are ignored. Only the first
+    /// 16 words count, and a query without a word finds nothing. Errors: NOT_FOUND if the viewer is not a participant
+    /// of `conversationId`. BAD_USER_INPUT for a query of more than 8000 characters.
     async fn search_messages(
         &self,
         ctx: &Context<'_>,
-        query: String,
-        conversation_id: Option<ID>,
-        sender_id: Option<ID>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Words to search for, at most 8000 characters.")] query: String,
+        #[graphql(desc = "Id of the only conversation to search. All if omitted.")] conversation_id: Option<ID>,
+        #[graphql(desc = "Id of the user who sent the messages. Any if omitted.")] sender_id: Option<ID>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Message>> {
         let viewer = ctx.viewer()?;
         let page = Forward::<(chrono::DateTime<Utc>, MessageId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;

@@ -1,4 +1,4 @@
-//! Accounts: registering, signing in, and the profile.
+//! Accounts: registration, login, passwords and the profile.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
@@ -10,14 +10,21 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::scalars::{DateTime, parse_changed_id};
 
+/// A signed-in session with its tokens: the result of the `register`, `login` and `refreshSession` mutations.
 #[derive(SimpleObject)]
 pub struct AuthPayload {
+    /// The signed-in account.
     viewer: Viewer,
+    /// The session to which the tokens belong.
     session: Session,
-    /// Signed JWT for `Authorization: Bearer …` and for `connectionParams`.
+    /// Signed JWT that authenticates requests: `Authorization: Bearer …` over HTTP, `connectionParams` over WebSocket.
     access_token: String,
+    /// When the access token expires: 15 minutes after it was made, by default.
     access_token_expires_at: DateTime,
+    /// Token that `refreshSession` exchanges for a new pair of tokens.
     refresh_token: String,
+    /// When the refresh token expires: 7 days after it was made, by default. The session ends then if it was not
+    /// refreshed.
     refresh_token_expires_at: DateTime,
 }
 
@@ -34,74 +41,100 @@ impl AuthPayload {
     }
 }
 
+/// Input of the `register` mutation.
 #[derive(InputObject)]
 pub struct RegisterInput {
-    /// 3 to 32 letters a to z, digits, dots or underscores; upper case is taken as lower.
+    /// Unique public name of the account: 3 to 32 letters a to z, digits, dots or underscores. Upper case is converted
+    /// to lower case.
     username: String,
-    /// 8 to 128 characters that are not easily guessed.
+    /// 8 to 128 characters. A password that is easy to guess is refused.
     password: String,
-    /// Unverified at first: see `Viewer.emailVerified`. It is no error if another account has it.
+    /// E-mail address, at most 254 bytes. It is unverified at first: see `Viewer.emailVerified`. Other accounts may
+    /// have the same address.
     email: Option<String>,
-    /// With its country code, such as +4915112345678. Unverified at first, like `email`.
+    /// Phone number with its country code, such as +4915112345678. It is unverified at first, like `email`.
     phone: Option<String>,
-    /// The username where there is none.
+    /// Name that clients display, 1 to 64 characters. Defaults to the username.
     display_name: Option<String>,
+    /// Name of the device for the list of sessions, 1 to 100 characters.
     device_name: Option<String>,
-    /// A code of the server's operator. Needed where `ServerInfo.registration` is INVITE, ignored elsewhere.
+    /// Registration code from the operator of the server. Required if `ServerInfo.registration` is INVITE, otherwise
+    /// ignored.
     invite: Option<String>,
 }
 
+/// Input of the `login` mutation.
 #[derive(InputObject)]
 pub struct LoginInput {
     /// A username, verified e-mail address or verified phone number.
     identifier: String,
+    /// The password of the account.
     password: String,
+    /// Name of the device for the list of sessions, 1 to 100 characters.
     device_name: Option<String>,
 }
 
+/// Input of the `refreshSession` mutation.
 #[derive(InputObject)]
 pub struct RefreshSessionInput {
+    /// The newest refresh token of the session.
     refresh_token: String,
 }
 
+/// Input of the `changePassword` mutation.
 #[derive(InputObject)]
 pub struct ChangePasswordInput {
+    /// The present password of the account.
     current_password: String,
+    /// 8 to 128 characters. A password that is easy to guess is refused.
     new_password: String,
 }
 
+/// Result of the `changePassword` mutation.
 #[derive(SimpleObject)]
 pub struct ChangePasswordPayload {
+    /// The account with the new password.
     viewer: Viewer,
 }
 
+/// Input of the `deleteAccount` mutation.
 #[derive(InputObject)]
 pub struct DeleteAccountInput {
-    /// Without it nothing is deleted: whoever holds a device need not be its owner.
+    /// The present password of the account. Required, because the holder of a device may not own the account.
     password: Option<String>,
 }
 
+/// Result of the `deleteAccount` mutation.
 #[derive(SimpleObject)]
 pub struct DeleteAccountPayload {
+    /// Id of the user who was deleted.
     user_id: ID,
 }
 
-/// What is left out stays; `null` empties what may be empty.
+/// Input of the `updateProfile` mutation. Omitted fields are unchanged.
 #[derive(InputObject)]
 pub struct UpdateProfileInput {
+    /// Unique public name of the account: 3 to 32 letters a to z, digits, dots or underscores. Upper case is converted
+    /// to lower case. Null is refused.
     username: MaybeUndefined<String>,
+    /// Name that clients display, 1 to 64 characters. Null is refused.
     display_name: MaybeUndefined<String>,
+    /// Text about the user, at most 500 characters. Null removes it.
     about: MaybeUndefined<String>,
-    /// A changed address is unverified: see `Viewer.emailVerified`. It is no error if another account has it.
+    /// E-mail address, at most 254 bytes. A changed address is unverified: see `Viewer.emailVerified`. Other accounts
+    /// may have the same address. Null removes it.
     email: MaybeUndefined<String>,
-    /// The same rules as for `email`.
+    /// Phone number with its country code, such as +4915112345678. A changed number is unverified, like `email`. Null
+    /// removes it.
     phone: MaybeUndefined<String>,
-    /// One of the viewer's own pictures, READY.
+    /// Id of the new profile picture: a picture that the viewer uploaded and that is READY. Null removes the picture.
     avatar_id: MaybeUndefined<ID>,
 }
 
+/// Result of the `updateProfile` mutation.
 #[derive(SimpleObject)]
 pub struct UpdateProfilePayload {
+    /// The account with its new profile.
     viewer: Viewer,
 }
 
@@ -110,10 +143,15 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Makes an account and signs it in. Where `ServerInfo.registration` is CLOSED, FORBIDDEN. Where it is INVITE, a
-    /// code that is missing, unknown, spent or expired gets BAD_USER_INPUT at `invite`. CONFLICT where the username is
-    /// taken. The answer does not depend on whether another account has the e-mail or phone.
-    async fn register(&self, ctx: &Context<'_>, input: RegisterInput) -> Result<AuthPayload> {
+    /// Creates an account and signs it in. The answer does not depend on whether another account has the same e-mail
+    /// address or phone number. Errors: FORBIDDEN if `ServerInfo.registration` is CLOSED. BAD_USER_INPUT if a field
+    /// breaks its rule, or if `invite` is required and missing, unknown, used up or expired. CONFLICT if the username
+    /// is taken.
+    async fn register(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new account.")] input: RegisterInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let registration = Registration {
@@ -127,8 +165,13 @@ impl AccountMutation {
         AuthPayload::new(ctx, ctx.app().accounts().register(registration, device, &ctx.client()).await?).await
     }
 
-    /// By username, verified e-mail or verified phone, with a password.
-    async fn login(&self, ctx: &Context<'_>, input: LoginInput) -> Result<AuthPayload> {
+    /// Signs in with a password and opens a session. Errors: UNAUTHENTICATED if the account does not exist or the
+    /// password is wrong. BAD_USER_INPUT if `deviceName` breaks its rule. RATE_LIMITED after too many wrong passwords.
+    async fn login(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account and its password.")] input: LoginInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let device = device(ctx, input.device_name);
         let accounts = ctx.app().accounts();
@@ -136,17 +179,27 @@ impl AccountMutation {
         AuthPayload::new(ctx, signed_in).await
     }
 
-    /// Spends the refresh token and returns a new pair. The same token again within 10 seconds, as from two tabs of a
-    /// browser, returns the same pair, or the session's newest one if that was spent meanwhile. After that it ends the
-    /// session. UNAUTHENTICATED where the session has ended.
-    async fn refresh_session(&self, ctx: &Context<'_>, input: RefreshSessionInput) -> Result<AuthPayload> {
+    /// Exchanges a refresh token for a new pair of tokens. If the same token is sent again within 10 seconds, for
+    /// example by a second browser tab, the answer is the same pair, or the session's newest pair if that pair was used
+    /// meanwhile. A repetition after 10 seconds counts as theft and ends the session. Errors: UNAUTHENTICATED if the
+    /// token is unknown or expired or its session has ended.
+    async fn refresh_session(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The refresh token to exchange.")] input: RefreshSessionInput,
+    ) -> Result<AuthPayload> {
         ctx.check_deadline()?;
         let ip_address = ctx.caller().ip_address;
         AuthPayload::new(ctx, ctx.app().sessions().refresh(&input.refresh_token, ip_address).await?).await
     }
 
-    /// Every other session of the account ends.
-    async fn change_password(&self, ctx: &Context<'_>, input: ChangePasswordInput) -> Result<ChangePasswordPayload> {
+    /// Changes the password and ends all other sessions of the account. Errors: BAD_USER_INPUT if the current password
+    /// is wrong or the new one breaks its rule. RATE_LIMITED after too many wrong passwords.
+    async fn change_password(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The present and the new password.")] input: ChangePasswordInput,
+    ) -> Result<ChangePasswordPayload> {
         let identity = ctx.viewer()?;
         let ChangePasswordInput { current_password, new_password } = input;
         let accounts = ctx.app().accounts();
@@ -154,15 +207,27 @@ impl AccountMutation {
         Ok(ChangePasswordPayload { viewer: Viewer { identity, row } })
     }
 
-    /// For good. What the account wrote stays in its conversations, of which it leaves the groups; the sender of it is
-    /// null from then on. Every session ends.
-    async fn delete_account(&self, ctx: &Context<'_>, input: DeleteAccountInput) -> Result<DeleteAccountPayload> {
+    /// Deletes the account permanently and ends all of its sessions. The user leaves all conversations. The user's
+    /// messages remain for the other participants, with a null `sender`. Errors: BAD_USER_INPUT if the password is
+    /// wrong. CONFLICT if the account was added to a conversation meanwhile: retry. RATE_LIMITED after too many wrong
+    /// passwords.
+    async fn delete_account(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The password, as a confirmation.")] input: DeleteAccountInput,
+    ) -> Result<DeleteAccountPayload> {
         let viewer = ctx.viewer()?;
         ctx.app().delete_account(viewer, input.password.unwrap_or_default(), &ctx.client()).await?;
         Ok(DeleteAccountPayload { user_id: viewer.user.to_string().into() })
     }
 
-    async fn update_profile(&self, ctx: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
+    /// Changes the viewer's profile. Errors: BAD_USER_INPUT if a field breaks its rule. CONFLICT if the username is
+    /// taken.
+    async fn update_profile(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The fields to change.")] input: UpdateProfileInput,
+    ) -> Result<UpdateProfilePayload> {
         let identity = ctx.viewer()?;
         let row = ctx.app().accounts().update_profile(identity, input.try_into()?, &ctx.client().gone).await?;
         Ok(UpdateProfilePayload { viewer: Viewer { identity, row } })
@@ -180,7 +245,7 @@ impl TryFrom<UpdateProfileInput> for ProfileChanges {
         let required = |value: MaybeUndefined<String>, path| match value {
             MaybeUndefined::Undefined => Ok(None),
             MaybeUndefined::Value(text) => Ok(Some(text)),
-            MaybeUndefined::Null => Err(Error::bad_input(path, "This cannot be empty.")),
+            MaybeUndefined::Null => Err(Error::bad_input(path, "This field cannot be null.")),
         };
         let optional = |value: MaybeUndefined<String>| match value {
             MaybeUndefined::Undefined => None,

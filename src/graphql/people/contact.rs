@@ -1,4 +1,4 @@
-//! Contacts and the requests that lead to them.
+//! Contacts and contact requests.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
@@ -11,80 +11,105 @@ use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::UserId;
 use crate::store::people::contacts::{ContactRequest as Row, Direction as DirectionRow};
 
+/// Which contact requests to list.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "DirectionRow")]
 pub enum ContactRequestDirection {
+    /// Requests of other users to the viewer.
     Incoming,
+    /// Requests of the viewer to other users.
     Outgoing,
 }
 
-/// One user asks another to be a contact. Only the two see it.
 #[derive(Clone)]
 pub struct ContactRequest(pub Row);
 
+/// A user's request to become a contact of another user, which waits for an answer. It is visible only to these two
+/// users.
 #[Object]
 impl ContactRequest {
+    /// Global id, with the prefix `crq_`.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
+    /// The user who sent the request.
     async fn from(&self, ctx: &Context<'_>) -> Result<User> {
         there(ctx, self.0.from_id).await
     }
 
+    /// The user who can accept or decline the request.
     async fn to(&self, ctx: &Context<'_>) -> Result<User> {
         there(ctx, self.0.to_id).await
     }
 
+    /// When the request was sent.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
 }
 
-/// There for certain, as long as the request is.
+/// Loads a user of a request. The user exists as long as the request does.
 async fn there(ctx: &Context<'_>, user: UserId) -> Result<User> {
-    ctx.loaders().user(user).await?.map(User).ok_or_else(|| Domain::NotFound("It is gone.").into())
+    let user = ctx.loaders().user(user).await?.map(User);
+    user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
 }
 
+/// Input of the `sendContactRequest` mutation.
 #[derive(InputObject)]
 pub struct SendContactRequestInput {
+    /// Id of the user to ask.
     user_id: ID,
 }
 
-/// `contact` when the other side had already asked: both are contacts at once.
+/// Result of the `sendContactRequest` mutation. Exactly one of its fields is set.
 #[derive(SimpleObject)]
 pub struct SendContactRequestPayload {
+    /// The request, if it waits for an answer. Null if the user is a contact.
     request: Option<ContactRequest>,
+    /// The user, if they were a contact before or had sent a request to the viewer. Otherwise null.
     contact: Option<User>,
 }
 
+/// Input of the `acceptContactRequest` mutation.
 #[derive(InputObject)]
 pub struct AcceptContactRequestInput {
+    /// Id of a request to the viewer.
     request_id: ID,
 }
 
+/// Result of the `acceptContactRequest` mutation.
 #[derive(SimpleObject)]
 pub struct AcceptContactRequestPayload {
+    /// The new contact.
     contact: User,
 }
 
+/// Input of the `declineContactRequest` mutation.
 #[derive(InputObject)]
 pub struct DeclineContactRequestInput {
+    /// Id of a request to the viewer.
     request_id: ID,
 }
 
+/// Result of the `declineContactRequest` mutation.
 #[derive(SimpleObject)]
 pub struct DeclineContactRequestPayload {
+    /// Id of the deleted request.
     request_id: ID,
 }
 
+/// Input of the `removeContact` mutation.
 #[derive(InputObject)]
 pub struct RemoveContactInput {
+    /// Id of the contact.
     user_id: ID,
 }
 
+/// Result of the `removeContact` mutation.
 #[derive(SimpleObject)]
 pub struct RemoveContactPayload {
+    /// The user who is no longer a contact.
     user: User,
 }
 
@@ -93,11 +118,13 @@ pub struct ContactMutation;
 
 #[Object]
 impl ContactMutation {
-    /// Asking again returns the same request; a contact is returned as such.
+    /// Asks a user to become a contact. Asking again returns the existing request. If the user has already asked the
+    /// viewer, the two become contacts. Errors: NOT_FOUND if the user does not exist. FORBIDDEN if the viewer blocks
+    /// the user. BAD_USER_INPUT for the viewer's own id.
     async fn send_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: SendContactRequestInput,
+        #[graphql(desc = "The user to ask.")] input: SendContactRequestInput,
     ) -> Result<SendContactRequestPayload> {
         let viewer = ctx.viewer()?;
         Ok(match ctx.app().contacts().ask(viewer, parse_id(&input.user_id, "userId")?).await? {
@@ -106,29 +133,37 @@ impl ContactMutation {
         })
     }
 
+    /// Accepts a contact request: the two users become contacts. Errors: NOT_FOUND if the request does not exist or is
+    /// not visible to the viewer. FORBIDDEN if the viewer sent the request.
     async fn accept_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: AcceptContactRequestInput,
+        #[graphql(desc = "The request to accept.")] input: AcceptContactRequestInput,
     ) -> Result<AcceptContactRequestPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().contacts().accept(viewer, parse_id(&input.request_id, "requestId")?).await?;
         Ok(AcceptContactRequestPayload { contact: User(row) })
     }
 
-    /// The asker finds it gone, and may ask again.
+    /// Declines a contact request and deletes it. Its sender can ask again. Errors: NOT_FOUND if the request does not
+    /// exist or is not visible to the viewer. FORBIDDEN if the viewer sent the request.
     async fn decline_contact_request(
         &self,
         ctx: &Context<'_>,
-        input: DeclineContactRequestInput,
+        #[graphql(desc = "The request to decline.")] input: DeclineContactRequestInput,
     ) -> Result<DeclineContactRequestPayload> {
         let viewer = ctx.viewer()?;
         ctx.app().contacts().decline(viewer, parse_id(&input.request_id, "requestId")?).await?;
         Ok(DeclineContactRequestPayload { request_id: input.request_id })
     }
 
-    /// From both sides. No error where they are no contacts.
-    async fn remove_contact(&self, ctx: &Context<'_>, input: RemoveContactInput) -> Result<RemoveContactPayload> {
+    /// Removes a contact, for both users. No error if the two are not contacts. Errors: NOT_FOUND if the user does not
+    /// exist.
+    async fn remove_contact(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The contact to remove.")] input: RemoveContactInput,
+    ) -> Result<RemoveContactPayload> {
         let viewer = ctx.viewer()?;
         let row = ctx.app().contacts().remove(viewer, parse_id(&input.user_id, "userId")?).await?;
         Ok(RemoveContactPayload { user: User(row) })

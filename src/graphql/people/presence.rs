@@ -1,4 +1,4 @@
-//! Who is there.
+//! Presence: whether users are connected.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject, Subscription as GraphqlSubscription};
 use async_stream::try_stream;
@@ -12,18 +12,25 @@ use crate::graphql::loaders::Loaders;
 use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::UserId;
 
+/// Presence of a user.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Status")]
 pub enum PresenceStatus {
+    /// A device of the user has a WebSocket or an event stream open.
     Online,
+    /// The user is connected and has set AWAY.
     Away,
+    /// No device of the user is connected, or the viewer may not see whether one is.
     Offline,
 }
 
+/// Presence of a user, as far as the viewer may see it.
 #[derive(SimpleObject)]
 pub struct Presence {
+    /// Whether the user is connected.
     status: PresenceStatus,
-    /// When last online; null while online and where privacy hides it.
+    /// When the user was last connected. Null while the user is connected, if the user never was, and if the viewer may
+    /// not see it because of the user's privacy settings or a block.
     last_seen_at: Option<DateTime>,
 }
 
@@ -33,14 +40,17 @@ impl From<Row> for Presence {
     }
 }
 
+/// The presence of a user, at the start of a subscription or after a change.
 #[derive(SimpleObject)]
 pub struct PresenceChanged {
+    /// The user.
     user: User,
+    /// The present state.
     presence: Presence,
 }
 
 impl PresenceChanged {
-    /// For the user's own devices. None where the account is gone.
+    /// Makes the event for the user's own devices. None if the account no longer exists.
     pub(super) async fn of_viewer(loaders: &Loaders, user: UserId, status: Status) -> Result<Option<Self>> {
         Self::new(loaders, user, Row { status, last_seen_at: None }).await
     }
@@ -51,14 +61,17 @@ impl PresenceChanged {
     }
 }
 
-/// ONLINE or AWAY; OFFLINE comes of having no connection.
+/// Input of the `setPresence` mutation.
 #[derive(InputObject)]
 pub struct SetPresenceInput {
+    /// ONLINE or AWAY. A user is OFFLINE only without a connection, so OFFLINE is refused.
     status: PresenceStatus,
 }
 
+/// Result of the `setPresence` mutation.
 #[derive(SimpleObject)]
 pub struct SetPresencePayload {
+    /// The viewer's presence. It stays OFFLINE if no device of the viewer is connected.
     presence: Presence,
 }
 
@@ -67,8 +80,13 @@ pub struct PresenceMutation;
 
 #[Object]
 impl PresenceMutation {
-    /// Of all the viewer's devices. AWAY lasts until ONLINE is set, or no device is connected any more.
-    async fn set_presence(&self, ctx: &Context<'_>, input: SetPresenceInput) -> Result<SetPresencePayload> {
+    /// Sets the viewer's presence for all devices. AWAY lasts until ONLINE is set or the last connection closes.
+    /// Errors: BAD_USER_INPUT for OFFLINE.
+    async fn set_presence(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The new presence.")] input: SetPresenceInput,
+    ) -> Result<SetPresencePayload> {
         let viewer = ctx.viewer()?;
         let presence = ctx.app().presences().set(viewer, input.status.into()).await?;
         Ok(SetPresencePayload { presence: presence.into() })
@@ -80,12 +98,13 @@ pub struct PresenceSubscription;
 
 #[GraphqlSubscription]
 impl PresenceSubscription {
-    /// First the present state of each, then each change. 1 to 100 users. Depends on who asks: hidden as the users'
-    /// privacy settings say.
+    /// Presence of users: first the present state of each user, then each change. A user whose presence the viewer may
+    /// not see, because of privacy settings or a block, is OFFLINE. Errors: BAD_USER_INPUT for no id, for more than 100
+    /// ids, and if a user does not exist.
     async fn presence(
         &self,
         ctx: &Context<'_>,
-        user_ids: Vec<ID>,
+        #[graphql(desc = "Ids of 1 to 100 users.")] user_ids: Vec<ID>,
     ) -> Result<impl Stream<Item = Result<PresenceChanged>> + use<>> {
         let viewer = ctx.viewer()?;
         let ids = user_ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("userIds.{place}")));

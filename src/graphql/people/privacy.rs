@@ -1,4 +1,4 @@
-//! Privacy settings, which only their owner sees.
+//! Privacy settings. Only their owner sees them.
 
 use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 
@@ -7,23 +7,31 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::store::people::privacy::{Audience as AudienceRow, Privacy as Row, PrivacyChanges};
 
+/// The users to whom a privacy setting gives permission.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "AudienceRow")]
 pub enum Audience {
+    /// All users.
     Everyone,
+    /// The contacts of the user.
     Contacts,
+    /// No other user.
     Nobody,
 }
 
+/// Privacy settings of the viewer.
 #[derive(SimpleObject)]
 pub struct PrivacySettings {
+    /// Users who can see whether the viewer is online, and when the viewer last was. A block between two users takes
+    /// precedence over this setting.
     last_seen: Audience,
-    /// When off, others do not see how far the viewer has read, and the viewer does not see how far others have read, in
-    /// fields or in events. Deliveries stay visible. When turned on again, the present positions are visible.
+    /// Whether read receipts are on. If off, other users do not see how far the viewer has read, and the viewer does
+    /// not see how far others have read, in fields or in events. Deliveries stay visible. When turned on again, the
+    /// present positions are visible.
     read_receipts: bool,
-    /// Who may add the viewer to a group without asking.
+    /// Users who can add the viewer to a group. A block between two users takes precedence over this setting.
     group_adds: Audience,
-    /// Who may find the viewer by exact e-mail or phone.
+    /// Users who can find the viewer by a search for the exact verified e-mail address or phone number.
     discoverable_by_contact_point: Audience,
 }
 
@@ -38,12 +46,16 @@ impl From<Row> for PrivacySettings {
     }
 }
 
-/// What is left out stays.
+/// Input of the `updatePrivacy` mutation. Omitted and null fields are unchanged.
 #[derive(InputObject)]
 pub struct UpdatePrivacyInput {
+    /// Users who can see whether the viewer is online, and when the viewer last was.
     last_seen: Option<Audience>,
+    /// Whether read receipts are on. See `PrivacySettings.readReceipts`.
     read_receipts: Option<bool>,
+    /// Users who can add the viewer to a group.
     group_adds: Option<Audience>,
+    /// Users who can find the viewer by a search for the exact verified e-mail address or phone number.
     discoverable_by_contact_point: Option<Audience>,
 }
 
@@ -58,8 +70,10 @@ impl From<UpdatePrivacyInput> for PrivacyChanges {
     }
 }
 
+/// Result of the `updatePrivacy` mutation.
 #[derive(SimpleObject)]
 pub struct UpdatePrivacyPayload {
+    /// The account with its new settings.
     viewer: Viewer,
 }
 
@@ -68,7 +82,12 @@ pub struct PrivacyMutation;
 
 #[Object]
 impl PrivacyMutation {
-    async fn update_privacy(&self, ctx: &Context<'_>, input: UpdatePrivacyInput) -> Result<UpdatePrivacyPayload> {
+    /// Changes the viewer's privacy settings.
+    async fn update_privacy(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The settings to change.")] input: UpdatePrivacyInput,
+    ) -> Result<UpdatePrivacyPayload> {
         let identity = ctx.viewer()?;
         let row = ctx.app().privacy().update(identity, input.into()).await?;
         Ok(UpdatePrivacyPayload { viewer: Viewer { identity, row } })

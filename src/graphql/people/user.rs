@@ -1,4 +1,4 @@
-//! Users, as others see them.
+//! Users, in the form that other users see.
 
 use async_graphql::{Context, ID, Object, OneofObject};
 
@@ -16,62 +16,75 @@ use crate::store::people::users::User as Row;
 #[derive(Clone)]
 pub struct User(pub Row);
 
+/// A user, in the form that other users see.
 #[Object]
 impl User {
+    /// Global id, with the prefix `usr_`.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
+    /// Unique public name, 3 to 32 letters a to z, digits, dots or underscores.
     async fn username(&self) -> &str {
         &self.0.username
     }
 
+    /// Name to display, 1 to 64 characters. It is not unique.
     async fn display_name(&self) -> &str {
         &self.0.display_name
     }
 
+    /// Text about the user, at most 500 characters. Null if the user has none.
     async fn about(&self) -> Option<&str> {
         self.0.about.as_deref()
     }
 
+    /// Profile picture. Null if the user has none.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         avatar(ctx, self.0.avatar_id).await
     }
 
-    /// Depends on who asks: hidden as the user's privacy settings say.
+    /// Whether the user is connected, as far as the viewer may see it. OFFLINE if the user's privacy settings or a
+    /// block hide it.
     async fn presence(&self, ctx: &Context<'_>) -> Result<Presence> {
         let key = PresenceKey { viewer: ctx.viewer()?.user, user: self.0.id };
         let presence = ctx.loaders().load(key).await?;
-        presence.map(Into::into).ok_or_else(|| Domain::NotFound("It is gone.").into())
+        presence.map(Into::into).ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
     }
 
+    /// When the account was created.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()
     }
 
+    /// Whether the user is a contact of the viewer.
     async fn viewer_is_contact(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(self.relation(ctx).await?.is_contact)
     }
 
+    /// Whether the viewer blocks the user.
     async fn viewer_has_blocked(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(self.relation(ctx).await?.has_blocked)
     }
 }
 
 impl User {
-    /// Depends on who asks.
+    /// Loads the viewer's relation to the user.
     async fn relation(&self, ctx: &Context<'_>) -> Result<Relation> {
         let viewer = ctx.viewer()?;
         Ok(ctx.loaders().load(RelationKey { viewer: viewer.user, other: self.0.id }).await?.unwrap_or_default())
     }
 }
 
-/// Users on a page whose size was not asked for.
+/// Default number of users on a page.
 const DEFAULT_PAGE: i32 = 20;
 
+/// Selects a user by an id or by a username.
 #[derive(OneofObject)]
 pub enum UserBy {
+    /// Id of the user.
     Id(ID),
+    /// Username. Case is ignored.
     Username(String),
 }
 
@@ -80,18 +93,25 @@ pub struct UserQuery;
 
 #[Object]
 impl UserQuery {
-    async fn user(&self, ctx: &Context<'_>, by: UserBy) -> Option<Result<User>> {
+    /// The user with this id or username. Null if no such user exists.
+    async fn user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which user to return.")] by: UserBy,
+    ) -> Option<Result<User>> {
         find(ctx, by).await.transpose()
     }
 
-    /// By username prefix, display name or, for an exact match, verified e-mail or phone of users who allow it. Exact
-    /// matches come first, then prefixes, then names. Unverified e-mails and phones are not searched.
+    /// Searches for users. A user matches if the username begins with the query, if the display name contains it, or if
+    /// the verified e-mail address or phone number is equal to it and the user's privacy settings allow it. Exact
+    /// matches come first, then usernames, then display names. A query of less than 3 characters matches only the
+    /// beginning of display names. Case is ignored. Errors: BAD_USER_INPUT for a query without 1 to 64 characters.
     async fn search_users(
         &self,
         ctx: &Context<'_>,
-        query: String,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Text to search for, 1 to 64 characters.")] query: String,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let viewer = ctx.viewer()?;
         let page = Forward::<(i32, String)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;

@@ -1,4 +1,4 @@
-//! The signed-in account: what only its owner may see.
+//! The signed-in account, with the data that only its owner sees.
 
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Utc;
@@ -18,11 +18,12 @@ use crate::ids::{ContactRequestId, ConversationId, ScheduledMessageId, UserId, V
 use crate::store::conversations::conversations::Filter;
 use crate::store::people::users::User as Row;
 
-/// Conversations on a page whose size was not asked for.
+/// Default number of conversations on a page.
 const DEFAULT_PAGE: i32 = 20;
+/// Default number of scheduled messages on a page.
 const DEFAULT_SCHEDULED: i32 = DEFAULT_PAGE_SIZE as i32;
 
-/// Contacts, requests or blocked users on a page whose size was not asked for.
+/// Default number of contacts, contact requests or blocked users on a page.
 const DEFAULT_PAGE_OF_USERS: i32 = DEFAULT_PAGE_SIZE as i32;
 
 pub struct Viewer {
@@ -30,44 +31,48 @@ pub struct Viewer {
     pub row: Row,
 }
 
-/// The signed-in account: what only its owner may see.
+/// The signed-in account, with the data that only its owner sees.
 #[Object]
 impl Viewer {
-    /// The same for as long as the account is: lets a normalised cache keep one Viewer.
+    /// Id with the prefix `vwr_`, for the caches of clients. It never changes, and `node` does not accept it.
     async fn id(&self) -> ID {
         ViewerId(self.row.id.0).to_string().into()
     }
 
+    /// The account in the form that other users see.
     async fn user(&self) -> User {
         User(self.row.clone())
     }
 
+    /// E-mail address. Null if the account has none.
     async fn email(&self) -> Option<&str> {
         self.row.email.as_deref()
     }
 
-    /// Whether the viewer has proved that `email` is theirs. False without an e-mail address. An unverified address is
-    /// accepted neither for login nor in searches, and other accounts may have entered the same one.
+    /// Whether the viewer has proved to own `email`. False without an e-mail address. An unverified address works
+    /// neither for login nor in searches, and other accounts may have the same one.
     async fn email_verified(&self) -> bool {
         self.row.email_verified_at.is_some()
     }
 
+    /// Phone number with its country code. Null if the account has none.
     async fn phone(&self) -> Option<&str> {
         self.row.phone.as_deref()
     }
 
-    /// Whether the viewer has proved that `phone` is theirs. The same rules as for `emailVerified`.
+    /// Whether the viewer has proved to own `phone`. False without a phone number. The rules of `emailVerified` apply.
     async fn phone_verified(&self) -> bool {
         self.row.phone_verified_at.is_some()
     }
 
-    /// Most recently active first; archived ones only when asked for.
+    /// The viewer's conversations, most recently active first. Archived ones are listed only with the filter
+    /// `archived`.
     async fn conversations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
-        after: Option<String>,
-        filter: Option<ConversationFilter>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
+        #[graphql(desc = "Which conversations to list.")] filter: Option<ConversationFilter>,
     ) -> Result<Connection<Conversation>> {
         let page =
             Forward::<(chrono::DateTime<Utc>, ConversationId)>::new(first.unwrap_or(DEFAULT_PAGE), after.as_deref())?;
@@ -80,35 +85,37 @@ impl Viewer {
         ))
     }
 
-    /// Sum over conversations that are neither muted nor archived.
+    /// Number of unread messages in all conversations that are neither muted nor archived.
     async fn unread_count(&self, ctx: &Context<'_>) -> Result<i32> {
         let count = ctx.app().conversations().unread_count(self.identity).await?;
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
+    /// Privacy settings of the account.
     async fn privacy(&self) -> PrivacySettings {
         self.row.privacy.into()
     }
 
-    /// Newest first.
+    /// The viewer's contacts, newest first.
     async fn contacts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let page = users_page(first, after.as_deref())?;
         let rows = ctx.app().contacts().list(self.identity, page.after, page.limit()).await?;
         Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
     }
 
-    /// Newest first. What was accepted or declined is gone.
+    /// The contact requests that wait for an answer, newest first.
     async fn contact_requests(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "ContactRequestDirection::Incoming")] direction: ContactRequestDirection,
-        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Which requests to list.", default_with = "ContactRequestDirection::Incoming")]
+        direction: ContactRequestDirection,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<ContactRequest>> {
         let first = first.unwrap_or(DEFAULT_PAGE_OF_USERS);
         let page = Forward::<(chrono::DateTime<Utc>, ContactRequestId)>::new(first, after.as_deref())?;
@@ -117,24 +124,24 @@ impl Viewer {
         Ok(page.connection(rows, |row| (row.created_at, row.id), ContactRequest))
     }
 
-    /// Newest first.
+    /// The users whom the viewer blocks, newest block first.
     async fn blocked_users(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE_OF_USERS)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<User>> {
         let page = users_page(first, after.as_deref())?;
         let rows = ctx.app().blocks().list(self.identity, page.after, page.limit()).await?;
         Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
     }
 
-    /// The first to be sent first.
+    /// The viewer's scheduled messages, the next one to be sent first.
     async fn scheduled_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default_with = "Some(DEFAULT_SCHEDULED)")] first: Option<i32>,
-        after: Option<String>,
+        #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_SCHEDULED)")] first: Option<i32>,
+        #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<ScheduledMessage>> {
         let first = first.unwrap_or(DEFAULT_SCHEDULED);
         let page = Forward::<(chrono::DateTime<Utc>, ScheduledMessageId)>::new(first, after.as_deref())?;
@@ -142,13 +149,13 @@ impl Viewer {
         Ok(page.connection(rows, |row| (row.send_at, row.id), ScheduledMessage))
     }
 
-    /// The call that this user is in, with whichever device.
+    /// The call that the viewer is in, with any device. Null if the viewer is in no call.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         let row = ctx.app().calls().current(self.identity).await;
         row.map(|row| row.map(Call::from)).map_err(Into::into).transpose()
     }
 
-    /// The devices that are signed in, last used first.
+    /// The signed-in devices of the viewer, most recently used first.
     async fn sessions(&self, ctx: &Context<'_>) -> Result<Vec<Session>> {
         let rows = ctx.app().sessions().list(self.identity).await?;
         let current = self.identity.session;
@@ -156,7 +163,7 @@ impl Viewer {
     }
 }
 
-/// A page of users, by the time since which they are what they are to the viewer.
+/// Parses the arguments of a list of users, sorted by the time of the contact or the block.
 fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono::DateTime<Utc>, UserId)>> {
     Forward::new(first.unwrap_or(DEFAULT_PAGE_OF_USERS), after)
 }
@@ -164,20 +171,23 @@ fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono
 impl Viewer {
     pub(super) async fn load(ctx: &Context<'_>, identity: Identity) -> Result<Self> {
         let row = ctx.app().users().get(identity.user).await?;
-        let row = row.ok_or(Error::Unauthenticated("The account is gone."))?;
+        let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
         Ok(Self { identity, row })
     }
 }
 
+/// Filter of `Viewer.conversations`. A conversation must meet all conditions.
 #[derive(InputObject)]
 pub struct ConversationFilter {
+    /// Kind of the conversations. Any kind if omitted.
     kind: Option<ConversationKind>,
-    /// The archived ones, in place of the others.
+    /// If true, list only archived conversations. If false, list only those that are not archived.
     #[graphql(default_with = "Some(false)")]
     archived: Option<bool>,
+    /// Whether to list only conversations with unread messages.
     #[graphql(default_with = "Some(false)")]
     unread_only: Option<bool>,
-    /// In any case of letters.
+    /// Text that the title must contain. Case is ignored. Direct conversations have no title and do not match.
     title_contains: Option<String>,
 }
 
@@ -197,7 +207,7 @@ pub struct ViewerQuery;
 
 #[Object]
 impl ViewerQuery {
-    /// The signed-in account; UNAUTHENTICATED without one.
+    /// The signed-in account. Errors: UNAUTHENTICATED if no user is signed in.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         Viewer::load(ctx, ctx.viewer()?).await
     }
