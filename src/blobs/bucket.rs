@@ -26,7 +26,7 @@ const REMEMBERED: i32 = 7200;
 /// Prepares the bucket. If S3 is unavailable, retries in the background.
 pub(super) async fn open(parts: &Arc<Parts>) {
     let Err(error) = prepare(parts).await else { return };
-    tracing::warn!(%error, "S3 is not ready: files are unavailable until it is");
+    tracing::warn!(%error, "S3 is not ready: files are unavailable until it is reached");
     let parts = Arc::downgrade(parts);
     tokio::spawn(async move {
         loop {
@@ -107,7 +107,7 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// Whether the server wrote a rule. Some S3s store no ids, so a rule with the server's content counts as well.
+/// Whether the server wrote a rule. Some S3 servers store no ids, so a rule with the server's content counts as well.
 fn is_ours(found: &CorsRule) -> bool {
     found.id() == Some(RULE) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|ours| ours == *found)
 }

@@ -41,7 +41,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
         .region(Region::new(settings.s3_region.clone()))
         .credentials_provider(Credentials::new(id, secret, None, None, "settings"))
         .force_path_style(settings.s3_path_style)
-        // Many S3s do not support newer checksums. Requests that need one set it themselves.
+        // Many S3 servers do not support newer checksums. Requests that need one set it themselves.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(timeouts)

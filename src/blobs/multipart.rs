@@ -51,7 +51,7 @@ impl Blobs {
         let named = |part: &Part| CompletedPart::builder().part_number(part.number).e_tag(&part.etag).build();
         let whole = CompletedMultipartUpload::builder().set_parts(Some(pieces.iter().map(named).collect())).build();
         let complete = parts.client.complete_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
-        // Some S3s copy the parts, which can take long.
+        // Some S3 servers copy the parts, which can take long.
         let complete = complete.multipart_upload(whole).customize().config_override(transfer(parts.transfer_timeout));
         match parts.outcome(complete.send().await) {
             Ok(_) => Ok(()),

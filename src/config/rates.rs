@@ -47,7 +47,7 @@ pub struct Rates {
     /// Direct conversations that one user is the first to open
     #[arg(long, env, default_value = "200/1h", value_name = "COUNT/TIME")]
     pub rate_direct_conversations: Allowance,
-    /// People that one user adds to groups, those of a new group included
+    /// People that one user adds to groups, including those of a new group
     #[arg(long, env, default_value = "2000/1h", value_name = "COUNT/TIME")]
     pub rate_additions: Allowance,
     /// Contact requests that one user sends

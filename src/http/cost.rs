@@ -207,7 +207,7 @@ pub(super) struct Checked {
     pub(super) varies: bool,
     /// In the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) complexity: u64,
-    /// Fields to execute, those about the schema included, and rows that a mutation writes.
+    /// Fields to execute, including introspection fields, and rows that a mutation writes.
     pub(super) work: u64,
     /// Passwords to check or to hash.
     pub(super) passwords: u64,

@@ -78,7 +78,7 @@ impl<'a> Iterator for FromRight<'a> {
     }
 }
 
-/// Whether an odd number of backslashes precedes, so that the next byte stands for itself. No useful text has more
+/// Whether an odd number of backslashes precedes, so that the next byte is literal. No useful text has more
 /// than a few of them.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take(MAX_ENTRY_BYTES).take_while(|&&byte| byte == b'\\').count() % 2 == 1

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 /// The cost of the executions that run together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the memory that they
 /// take, and how long the next chunk waits. A thousand viewers of a small document are one chunk.
 const CHUNK_COST: u64 = 10_000;
-/// Statements that one chunk runs at once, where the pool has connections for that.
+/// Maximum number of statements that one chunk runs at once, if the pool has enough connections.
 const LOADS_AT_ONCE: usize = 2;
 /// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of
 /// a user get an event at nearly the same time.

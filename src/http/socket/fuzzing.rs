@@ -36,7 +36,7 @@ static TIGHT: LazyLock<Door> = LazyLock::new(|| {
 
 static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| match Documents::open(&USUAL.limits) {
     Ok(documents) => documents,
-    Err(error) => unreachable!("without a manifest nothing is read: {error}"),
+    Err(error) => unreachable!("no manifest is set, so no file is read: {error}"),
 });
 
 /// The result of reading a text.
@@ -147,8 +147,8 @@ impl Door {
         // If these fail, the parser recursed deeper than the count of brackets in the text allows.
         let size = size(&admitted.document.document);
         let (nesting, tokens) = (self.limits.operation_max_nesting, self.limits.operation_max_tokens);
-        assert!(size.open <= nesting, "{} brackets open at once passed for {nesting} or fewer", size.open);
-        assert!(size.tokens <= tokens, "{} tokens passed for {tokens} or fewer", size.tokens);
+        assert!(size.open <= nesting, "{} open brackets passed the limit of {nesting}", size.open);
+        assert!(size.tokens <= tokens, "{} tokens passed the limit of {tokens}", size.tokens);
         Ok(())
     }
 
