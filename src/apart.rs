@@ -1,5 +1,5 @@
-//! Work in a task of its own. What a subscriber waits for is not polled while its client does not read, and would
-//! keep all the while what it holds: a connection to Postgres, above all, that others wait for.
+//! Runs work in a task of its own. A subscriber is not polled while its client does not read. Work in the subscriber's
+//! own task would meanwhile hold what others wait for, such as a connection to Postgres.
 
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
@@ -9,13 +9,15 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Waits for the work, which goes on while nobody polls this, and ends when it is dropped. Panics where the work does.
+/// Runs work in a task and returns its result. The work continues while the returned future is not polled, and ends
+/// when the future is dropped. Panics if the work panics.
 pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
-/// Runs work apart until it succeeds: for a stream that loses nothing because Postgres is away. The first argument says
-/// what cannot be done meanwhile. A macro, because it cannot be said of a closure's future that it is Send.
+/// Runs work in a task and retries until it succeeds, so that a stream loses nothing while Postgres is unavailable. The
+/// first argument is the text of the log line. This is a macro, because a bound cannot require that the future of a
+/// closure is Send.
 macro_rules! patiently {
     ($what:expr, $work:expr) => {
         loop {
@@ -29,14 +31,14 @@ macro_rules! patiently {
 }
 pub(crate) use patiently;
 
-/// A stream that runs apart, an item or two ahead. It ends when dropped.
+/// A stream that runs in a task of its own, one or two items ahead. The task ends when this is dropped.
 pub struct Apart<T> {
     items: mpsc::Receiver<T>,
     task: AbortOnDropHandle<()>,
 }
 
 impl<T: Send + 'static> Apart<T> {
-    /// The stream must hold nothing that others wait for when it yields.
+    /// The stream must not hold anything that others wait for when it yields an item.
     pub fn new(stream: impl Stream<Item = T> + Send + 'static) -> Self {
         let (sender, items) = mpsc::channel(1);
         let task = tokio::spawn(async move {
@@ -54,7 +56,7 @@ impl<T: Send + 'static> Apart<T> {
 impl<T> Stream for Apart<T> {
     type Item = T;
 
-    /// Panics where the stream did.
+    /// Panics if the stream panicked.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         match ready!(self.items.poll_recv(cx)) {
             Some(item) => Poll::Ready(Some(item)),
@@ -63,7 +65,7 @@ impl<T> Stream for Apart<T> {
     }
 }
 
-/// What the task brings. Panics where it did.
+/// Polls a task for its result. Panics if the task panicked.
 pub fn poll<T>(task: &mut AbortOnDropHandle<T>, cx: &mut Context<'_>) -> Poll<T> {
     task.poll_unpin(cx).map(|done| done.unwrap_or_else(|error| resume_unwind(error.into_panic())))
 }

@@ -1,25 +1,25 @@
-//! The time, handed to whoever needs it.
+//! The clock, which is passed as a parameter to all code that needs the time.
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
-/// A clock, to the microsecond as Postgres keeps it.
+/// A clock with the resolution of Postgres: one microsecond.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     offset: TimeDelta,
 }
 
 impl Clock {
-    /// The machine's own.
+    /// The clock of the machine.
     pub const fn system() -> Self {
         Self { offset: TimeDelta::zero() }
     }
 
-    /// One that is wrong by `offset`, as some machine's always is.
+    /// A clock that differs from the machine's by `offset`. It stands for a machine whose clock is wrong.
     pub const fn off_by(offset: TimeDelta) -> Self {
         Self { offset }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is where the time comes in")]
+    #[expect(clippy::disallowed_methods, reason = "all other code takes the time from a Clock")]
     pub fn now(&self) -> DateTime<Utc> {
         (Utc::now() + self.offset).trunc_subsecs(6)
     }

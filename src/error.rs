@@ -1,4 +1,4 @@
-//! What goes wrong beneath the domain: the parts the server stands on.
+//! Errors of the services below the domain: Postgres, Redis, S3 and the machine.
 
 /// A failure of Postgres, Redis, S3 or the machine. Operators read it in the log; clients never see it.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +21,11 @@ pub enum Error {
     S3Missing(String),
     #[error("an object in S3 has more than {0} bytes")]
     S3TooLarge(u64),
-    #[error("a file: {0}")]
+    #[error("file: {0}")]
     File(std::io::Error),
     #[error("migrations: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
-    #[error("a row that cannot be understood: {0}")]
+    #[error("a row with an invalid value: {0}")]
     Corrupt(String),
     #[error("password hashing: {0}")]
     PasswordHash(String),
@@ -34,7 +34,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a part that the server needs is away, so that trying again later will do.
+    /// Whether a service that the server needs is unavailable, so that a later retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
         match self {
@@ -51,13 +51,13 @@ impl Error {
     }
 }
 
-/// With Postgres's own words, which the client library keeps apart.
+/// The error with Postgres's own message, which the client library leaves out.
 fn in_full(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Whether Postgres ended the connection or the statement by itself: SQLSTATE class 57, and 25P03. Diesel does not
-/// pass the code on, so that Postgres's words must do.
+/// Whether Postgres itself ended the connection or the statement: SQLSTATE class 57, and 25P03. Diesel does not expose
+/// the code, so the message decides.
 fn was_interrupted(message: &str) -> bool {
     ["terminating connection", "canceling statement", "the database system is"]
         .iter()
@@ -66,5 +66,5 @@ fn was_interrupted(message: &str) -> bool {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Between two tries of a stream whose Postgres is away.
+/// Delay before streams and background tasks retry when Postgres is unavailable.
 pub(crate) const RETRY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -91,8 +91,8 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         Self(Arc::new(Shared { bounds, state: Mutex::new(state) }))
     }
 
-    /// Waits for the turn of a job of `key`. Jobs without a key have a turn together, and no bound on their share. The job
-    /// leaves the queue when `gone` signals or the future is dropped.
+    /// Waits for the turn of a job of `key`. Jobs without a key have a turn together, and no bound on their share. The
+    /// job leaves the queue when `gone` signals or the future is dropped.
     pub async fn permit(&self, key: impl Into<Option<K>>, gone: &Gone) -> Result<Permit<K>, Refusal> {
         let mut waiting = match self.0.enter(key.into(), gone)? {
             Entered::Now(permit) => return Ok(permit),

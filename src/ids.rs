@@ -1,7 +1,7 @@
 //! Identifiers: a newtype over UUIDv7 for each noun, shown to clients as a TypeID.
 //!
-//! A TypeID is a prefix, an underscore and the 128 bits in Crockford's base32, lower case, 26 characters,
-//! as the TypeID specification 0.3 has it. UUIDv7 is RFC 9562, section 5.7.
+//! A TypeID (specification 0.3) is a prefix, an underscore and the 128 bits in Crockford's base32, in lower case, with
+//! 26 characters. UUIDv7 is RFC 9562, section 5.7.
 
 use std::fmt;
 
@@ -13,17 +13,17 @@ use crate::random::Random;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ENCODED_LEN: usize = 26;
 
-/// The text is no TypeID of the kind that was wanted.
+/// The text is not a TypeID with the expected prefix.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id that starts with \"{expected}_\"")]
 pub struct InvalidId {
     pub expected: &'static str,
 }
 
-/// Splits a TypeID into its prefix and its UUID; None where it is malformed.
+/// Splits a TypeID into its prefix and its UUID. None if it is malformed.
 pub fn decode(text: &str) -> Option<(&str, Uuid)> {
     let (prefix, suffix) = text.rsplit_once('_')?;
-    // 26 digits of 5 bits hold 130; the first may only use its lower three.
+    // 26 digits of 5 bits have 130 bits, so the first digit may only use its lower three.
     if suffix.len() != ENCODED_LEN || suffix.as_bytes()[0] > b'7' {
         return None;
     }
@@ -47,7 +47,7 @@ pub fn encode(f: &mut impl fmt::Write, prefix: &str, uuid: Uuid) -> fmt::Result 
     Ok(())
 }
 
-/// A new UUIDv7: sorts by the time it was made.
+/// Creates a UUIDv7. These sort by their creation time.
 pub fn new_uuid(now: DateTime<Utc>, random: &Random) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &random.bytes()).into_uuid()
@@ -105,7 +105,7 @@ macro_rules! id {
 
 id!(UserId, "usr");
 id!(
-    /// The account as its owner sees it: the user's UUID under a prefix of its own.
+    /// The account as its owner sees it. It has the user's UUID and a different prefix.
     ViewerId,
     "vwr"
 );
@@ -113,7 +113,7 @@ id!(SessionId, "ses");
 id!(ConversationId, "cnv");
 id!(ParticipantId, "prt");
 id!(
-    /// A participant as the participant sees it: the participant's UUID under a prefix of its own.
+    /// A participant as the participant sees it. It has the participant's UUID and a different prefix.
     MembershipId,
     "mbr"
 );
@@ -124,13 +124,13 @@ id!(ScheduledMessageId, "sch");
 id!(AttachmentId, "att");
 id!(CallId, "cal");
 id!(
-    /// A device's time in a call. Clients know it by the session.
+    /// The time of one device in one call. Clients identify it by the session.
     CallParticipantId,
     "cpt"
 );
 
 impl MessageId {
-    /// When it was made, to the millisecond; the epoch for one that no server made.
+    /// Creation time in milliseconds. The Unix epoch if the id has no timestamp, because no server created it.
     pub fn created_at(self) -> DateTime<Utc> {
         let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
         i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default()
@@ -141,9 +141,9 @@ impl MessageId {
 mod tests {
     use super::*;
 
-    /// From the specification's `valid.yml`.
+    /// The cases are from `valid.yml` of the specification.
     #[test]
-    fn encodes_as_the_specification_does() {
+    fn ids_match_the_cases_of_the_specification() {
         for (text, uuid) in [
             ("usr_00000000000000000000000000", "00000000-0000-0000-0000-000000000000"),
             ("usr_00000000000000000000000001", "00000000-0000-0000-0000-000000000001"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_malformed_or_of_another_kind() {
+    fn malformed_ids_and_ids_with_another_prefix_are_refused() {
         for text in [
             "",
             "usr",

@@ -1,10 +1,11 @@
-//! Secrets that a server makes once and keeps in its data directory.
+//! Secrets that a server creates once and stores in its data directory.
 
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The file of this name, with what `make` gives where there is none yet; none but its owner may read it.
+/// Returns the path of the file. If it does not exist, creates it with the content of `make`. Only its owner can read
+/// it.
 pub fn kept(directory: &Path, name: &str, make: impl FnOnce() -> std::io::Result<String>) -> std::io::Result<PathBuf> {
     let path = directory.join(name);
     if path.exists() {
@@ -15,7 +16,7 @@ pub fn kept(directory: &Path, name: &str, make: impl FnOnce() -> std::io::Result
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     file.write_all(make()?.as_bytes())?;
     file.sync_all()?;
-    // A link never replaces: of two servers that start at once both use the first one's.
+    // A hard link never replaces a file. If two servers start at the same time, both use the first one's file.
     let linked = std::fs::hard_link(&partial, &path);
     std::fs::remove_file(&partial)?;
     match linked {

@@ -1,8 +1,8 @@
 //! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
 //!
-//! Imports run one way, from `http` by `graphql` and `domain` to `log` and `store`; see docs/ARCHITECTURE.md.
+//! Imports go one way, from `http` through `graphql` and `domain` to `log` and `store`: see docs/ARCHITECTURE.md.
 
-/// Another checkout than the last that was built is a change, although none of its files may be newer.
+/// A build of another checkout compiles this crate again, even if none of its files is newer than the last build.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
 pub mod address;

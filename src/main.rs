@@ -11,12 +11,12 @@ use cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before there is a second thread; a missing file is as good as an empty one.
+    // This runs before a second thread starts. A missing file is not an error.
     if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {
         match error {
-            // The line itself may hold a secret.
+            // The line itself is not shown, because it may contain a secret.
             dotenvy::Error::LineParse(_, place) => {
                 eprintln!(".env cannot be read: a line is malformed at character {place}");
             }

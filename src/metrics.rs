@@ -1,4 +1,4 @@
-//! What a node counts and measures, in Prometheus' text format.
+//! The metrics of a node, in the text format of Prometheus.
 
 mod connections;
 
@@ -15,9 +15,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 pub use connections::{ConnectionMetrics, Refusal};
 
-/// Messages and receipts in one transaction.
+/// Buckets for the number of messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
-/// Seconds from a message's creation to its dispatch.
+/// Buckets for the seconds from a message's creation to its dispatch.
 const DELAYS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Names and values of a metric's labels.
@@ -38,7 +38,7 @@ struct Parts {
     at_head: Mutex<Instant>,
     log_position: Gauge,
     log_lag: Seconds,
-    /// By [`Source`].
+    /// One counter for each [`Source`].
     log_events: [Counter; 2],
     log_delay: Histogram,
     log_holes_filled: Counter,
@@ -51,15 +51,15 @@ struct Parts {
     subscriptions: Gauge,
     operations: Counters<2>,
     errors: Counters<1>,
-    /// Shared, and personal.
+    /// Counters of shared and of personal renderings.
     renders: [Counter; 2],
-    /// By [`LiveKind`].
+    /// One counter for each [`LiveKind`].
     live: [Counter; 3],
     s3_requests: Counters<1>,
     connections: ConnectionMetrics,
 }
 
-/// What the table in the documentation says about a metric.
+/// A row of the table of metrics in the documentation.
 struct Entry {
     name: &'static str,
     kind: &'static str,
@@ -81,7 +81,7 @@ pub enum OperationKind {
     Subscription,
 }
 
-/// Over what an operation came.
+/// The transport of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Http,
@@ -90,7 +90,7 @@ pub enum Transport {
     WebSocket,
 }
 
-/// What one node tells the others.
+/// The kinds of live state that a node publishes to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
     Presence,
@@ -98,19 +98,19 @@ pub enum LiveKind {
     Room,
 }
 
-/// How S3 took a request.
+/// The outcome of a request to S3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum S3Outcome {
     Done,
-    /// Also what is looked for and is not there.
+    /// S3 refused the request, or the object does not exist.
     Refused,
     Away,
 }
 
-/// Something that is open, counted until it is dropped.
+/// Counts something that is open, until it is dropped.
 pub struct Open(Gauge);
 
-/// Registers metrics and notes them for the documentation.
+/// Registers metrics, and collects them for the documentation.
 struct Builder {
     registry: Registry,
     catalogue: Vec<Entry>,
@@ -165,8 +165,8 @@ impl Default for Metrics {
             log_position: new.gauge("parlance_log_position", "The newest event that this node's tail has dispatched."),
             log_lag: new.gauge(
                 "parlance_log_lag_seconds",
-                "How long ago this node's tail was last known to be at the head of the log. In good health it stays \
-                 below about TAIL_POLL_INTERVAL.",
+                "Seconds since this node's tail was last known to be at the head of the log. Normally about \
+                 TAIL_POLL_INTERVAL at most.",
             ),
             log_events: new.counters_of(
                 "parlance_log_events_total",
@@ -175,21 +175,22 @@ impl Default for Metrics {
             ),
             log_delay: new.histogram(
                 "parlance_log_delay_seconds",
-                "From the creation of a message to its dispatch by this node's tail, as far as the nodes' clocks \
-                 agree.",
+                "Seconds from the creation of a message to its dispatch by this node's tail. Wrong by the difference \
+                 between the clocks of the nodes.",
                 DELAYS,
             ),
             log_holes_filled: new.counter(
                 "parlance_log_holes_filled_total",
-                "Times that later events had come and those missing before them were read from Postgres.",
+                "Times that the tail read missing events from Postgres, because later events had arrived.",
             ),
             log_unpublished: new.counter(
                 "parlance_log_events_unpublished_total",
-                "Events of this node whose publication failed or found its queue full: tails read them from Postgres.",
+                "Events of this node that were not published, because publishing failed or its queue was full. Tails \
+                 read them from Postgres.",
             ),
             stream_overflows: new.counter(
                 "parlance_stream_overflows_total",
-                "Streams whose queue was full, and that were let go to read the log instead.",
+                "Times that the queue of a stream was full, so that the stream reads the log instead.",
             ),
             writer_queue: new.gauge("parlance_writer_queue_length", "Requests that wait to be committed."),
             writer_batch: new.histogram(
@@ -199,34 +200,34 @@ impl Default for Metrics {
             ),
             messages_stored: new.counter("parlance_messages_stored_total", "Messages stored by this node."),
             connections: ConnectionMetrics::new(&mut new),
-            sockets: new.gauge("parlance_sockets_open", "WebSocket connections."),
-            subscriptions: new.gauge("parlance_subscriptions_open", "Subscriptions, over whatever transport."),
+            sockets: new.gauge("parlance_sockets_open", "Open WebSocket connections."),
+            subscriptions: new.gauge("parlance_subscriptions_open", "Open subscriptions, over all transports."),
             operations: new.counters(
                 "parlance_operations_total",
                 "`kind`: query, mutation, subscription; `transport`: http, event_stream, websocket",
-                "Operations begun.",
+                "Operations that were started.",
             ),
             errors: new.counters(
                 "parlance_errors_total",
                 "`code`: as in errors.md",
-                "Errors answered to clients, by their code.",
+                "Errors in answers to clients, by their code.",
             ),
             renders: new.counters_of(
                 "parlance_renders_total",
                 ("rendering", ["shared", "personal"]),
-                "Events rendered for subscriptions: once for all with the same document, or for one viewer.",
+                "Events rendered for subscriptions: once for all that have the same document, or for one viewer.",
             ),
             live: new.counters_of(
                 "parlance_live_published_total",
                 ("kind", ["presence", "typing", "room"]),
-                "Changes of what does not outlive the moment that this node has told the others: users who came, went \
-                 or turned away, who type, who enter and leave a room.",
+                "Changes of live state that this node has published to the others: presence of users, typing, and \
+                 users in rooms.",
             ),
             s3_requests: new.counters::<1>(
                 "parlance_s3_requests_total",
                 "`outcome`: done, refused, away",
-                "Requests of the server to S3. Clients up- and download by themselves. `refused` is also what is \
-                 looked for and is not there; `away` is an S3 that does not answer, or has no time.",
+                "Requests of the server to S3. Requests of clients are not counted. `refused` includes objects that do \
+                 not exist. `away` means that S3 does not answer, or is overloaded.",
             ),
             at_head: Mutex::new(Instant::now()),
             registry: new.registry,
@@ -247,7 +248,7 @@ impl Metrics {
         self.with_full_names(&text)
     }
 
-    /// The library writes OpenMetrics, where what is said about a counter leaves out the `_total` of its name.
+    /// The library writes OpenMetrics, in which the comments about a counter omit the `_total` of its name.
     fn with_full_names(&self, text: &str) -> String {
         let mut full = String::with_capacity(text.len() + 1024);
         for line in text.lines() {
@@ -262,13 +263,13 @@ impl Metrics {
         full
     }
 
-    /// Docs: every metric, its labels, and what it means.
+    /// The documentation of all metrics, with their labels and meanings.
     pub fn table() -> String {
         let mut text = String::from(
             "# Metrics\n\n\
-             `GET /metrics` answers in Prometheus' text format, unless `METRICS=false`. It is for the network of the\n\
-             operators: a public proxy should not pass it on. Each node tells of itself, since its start. Generated by\n\
-             `make generate`.\n\n\
+             `GET /metrics` answers in the text format of Prometheus, unless `METRICS=false`. It is for the network\n\
+             of the operators: a public proxy should not forward it. Each node reports its own metrics, since its\n\
+             start. Generated by `make generate`.\n\n\
              | metric | type | labels | meaning |\n|---|---|---|---|\n",
         );
         for Entry { name, kind, labels, help } in &Self::default().parts.catalogue {
@@ -277,7 +278,7 @@ impl Metrics {
         text
     }
 
-    /// The tail begins or goes on at this place.
+    /// Sets the position of the tail in the log.
     pub fn tail_at(&self, seq: i64) {
         self.parts.log_position.set(seq);
     }
@@ -290,7 +291,7 @@ impl Metrics {
         self.parts.log_delay.observe(after.as_secs_f64());
     }
 
-    /// There was nothing above the tail's position at this instant.
+    /// Records that the tail was at the head of the log at this instant.
     pub fn tail_at_head(&self, at: Instant) {
         *self.parts.at_head.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
@@ -311,7 +312,7 @@ impl Metrics {
         self.parts.writer_queue.inc();
     }
 
-    /// The writer has taken so many requests, to commit them together.
+    /// Records that the writer has taken this number of requests, to commit them together.
     pub fn batch_taken(&self, requests: usize) {
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
         self.parts.writer_queue.dec_by(i64::from(requests));
@@ -338,7 +339,7 @@ impl Metrics {
         self.parts.operations.get_or_create(&[("kind", kind.as_str()), ("transport", transport.as_str())]).inc();
     }
 
-    /// Shows the code from now on, so that its first error is seen as a rise from nought.
+    /// Shows the code from now on with the value 0, so that its first error is visible as an increase.
     pub fn expect_errors(&self, code: &'static str) {
         self.parts.errors.get_or_create_owned(&[("code", code)]);
     }
@@ -360,7 +361,7 @@ impl Metrics {
         self.parts.live[kind as usize].inc();
     }
 
-    /// An event was rendered for a subscription.
+    /// Counts an event that was rendered for a subscription.
     pub fn renders(&self, shared: bool) {
         self.parts.renders[usize::from(!shared)].inc();
     }

@@ -1,4 +1,4 @@
-//! Randomness, handed to whoever needs it.
+//! Randomness, which is passed as a parameter to all code that needs it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,8 @@ impl Random {
         bytes
     }
 
-    /// Between half and all of it, so that the nodes of a cluster do not come back at the same instant.
+    /// Returns a random duration between half of `backoff` and all of it, so that the nodes of a cluster do not retry
+    /// at the same time.
     pub fn jittered(&self, backoff: Duration) -> Duration {
         let [byte] = self.bytes::<1>();
         backoff / 2 + backoff / 2 * u32::from(byte) / u32::from(u8::MAX)

@@ -1,4 +1,4 @@
-//! ClamAV's clamd, which looks through a file for what harms its receiver. See clamd(8), INSTREAM.
+//! Scans files for viruses with ClamAV's clamd. See INSTREAM in clamd(8).
 
 use std::io;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Bytes sent at a time.
+/// Bytes of one chunk of a file.
 const CHUNK: usize = 64 * 1024;
-/// Bytes of an answer, which is one line with the name of what was found.
+/// Maximum bytes of an answer, which is one line with the name of the virus.
 const MAX_ANSWER: u64 = 4096;
-/// For a daemon that runs on this machine, or near it.
+/// Time limit to connect to a daemon on this machine, or in the same network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What clamd's `AlertExceedsMax` calls a file that goes beyond one of its limits, such as `MaxFileSize`.
+/// The name that clamd with `AlertExceedsMax` reports for a file that exceeds one of its limits, such as `MaxFileSize`.
 const BEYOND_LIMITS: &str = "Heuristics.Limits.Exceeded";
 
-/// The way to a clamd.
+/// A client of clamd.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     address: Address,
-    /// How long clamd may be silent.
+    /// Time limit for each write, and for the answer.
     timeout: Duration,
 }
 
@@ -30,34 +30,34 @@ enum Address {
     Unix(String),
 }
 
-/// What clamd says of a file.
+/// The result of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Clean,
-    /// With the name that its signature has.
+    /// The name of the virus in clamd's signatures.
     Infected(String),
 }
 
-/// Why there is no verdict. None of these means that a file is clean.
+/// Why a file has no verdict. It may be infected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("clamd is away: {0}")]
+    #[error("clamd is unavailable: {0}")]
     Away(#[from] io::Error),
-    #[error("the file goes beyond clamd's StreamMaxLength, MaxFileSize or another of its limits")]
+    #[error("the file exceeds StreamMaxLength, MaxFileSize or another limit of clamd")]
     TooLarge,
-    #[error("clamd answers: {0}")]
+    #[error("clamd did not scan the file: {0}")]
     Refused(String),
 }
 
 impl Scanner {
-    /// At `host:port`, or at a Unix socket where the address begins with a slash.
+    /// `address` is `host:port`, or the path of a Unix socket, which begins with a slash.
     pub fn new(address: &str, timeout: Duration) -> Self {
         let text = address.to_owned();
         let address = if address.starts_with('/') { Address::Unix(text) } else { Address::Tcp(text) };
         Self { address, timeout }
     }
 
-    /// Looks through the whole file, wherever it stands.
+    /// Scans the whole file, whatever its position.
     pub async fn scan(&self, file: &mut File) -> Result<Verdict, Error> {
         file.rewind().await?;
         match &self.address {
@@ -78,7 +78,8 @@ impl Scanner {
         file: &mut File,
     ) -> Result<Verdict, Error> {
         let sent = self.send(&mut stream, file).await;
-        // clamd closes on a file that is too large, and says so before: what it said is worth more than the broken pipe.
+        // If a file is too large, clamd answers and then closes the connection. Its answer says more than the broken
+        // pipe.
         let mut answer = Vec::new();
         let read = within(self.timeout, stream.take(MAX_ANSWER).read_to_end(&mut answer)).await;
         match verdict(&answer) {
@@ -99,7 +100,7 @@ impl Scanner {
             let read = file.read(&mut chunk).await?;
             let length = u32::try_from(read).map_err(io::Error::other)?;
             within(self.timeout, stream.write_all(&length.to_be_bytes())).await?;
-            // A chunk of no bytes is the end.
+            // An empty chunk ends the file.
             if read == 0 {
                 return within(self.timeout, stream.flush()).await;
             }
@@ -112,7 +113,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// `stream: OK`, `stream: NAME FOUND` or `… ERROR`; none where the answer broke off.
+/// Parses an answer: `stream: OK`, `stream: NAME FOUND` or `… ERROR`. None if the answer is incomplete.
 fn verdict(answer: &[u8]) -> Option<Result<Verdict, Error>> {
     let (line, _) = answer.split_at(answer.iter().position(|byte| *byte == 0)?);
     let line = String::from_utf8_lossy(line);
@@ -120,7 +121,7 @@ fn verdict(answer: &[u8]) -> Option<Result<Verdict, Error>> {
     Some(if said == "OK" {
         Ok(Verdict::Clean)
     } else if let Some(name) = said.strip_suffix(" FOUND") {
-        // Nothing was found: it was not looked through.
+        // This is not a virus. clamd did not scan the whole file.
         if name.starts_with(BEYOND_LIMITS) { Err(Error::TooLarge) } else { Ok(Verdict::Infected(name.to_owned())) }
     } else if said.contains("size limit exceeded") {
         Err(Error::TooLarge)

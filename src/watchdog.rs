@@ -1,7 +1,7 @@
-//! Notices a runtime that has stopped answering, because all of its threads are blocked.
+//! Detects a runtime that no longer answers, because all of its threads are blocked.
 //!
-//! Health checks are not enough: a plain process supervisor only restarts a process that ends. A process whose runtime is
-//! blocked never ends by itself, so a thread outside of the runtime has to end it.
+//! Health checks are not enough: a plain process supervisor only restarts a process that ends. A process whose runtime
+//! is blocked never ends by itself, so a thread outside of the runtime has to end it.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// machine, loses one part by that, so that the runtime has time to answer when the process continues.
 const PARTS: u32 = 10;
 
-/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_silence` if the runtime has not done so within
-/// `timeout`. The thread ends with the runtime.
+/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_silence` if the runtime has not done so
+/// within `timeout`. The thread ends with the runtime.
 pub fn watch(runtime: Handle, timeout: Duration, on_silence: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let watch = move || {
         loop {

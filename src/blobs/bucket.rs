@@ -1,4 +1,4 @@
-//! The bucket itself: made at the start, with rules for browsers.
+//! The bucket: created at start, with CORS rules for browsers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use super::Parts;
 use super::failure::Failure;
 use crate::error::{Error, Result};
 
-/// Between two looks for an S3 that is away at the start.
+/// Interval between two attempts to reach an S3 that is unavailable at start.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// The one region that AWS does not want named when a bucket is made.
+/// The only region that a request to AWS for a new bucket must not name.
 const NAMELESS_REGION: &str = "us-east-1";
-/// The id of our rule in the bucket.
+/// Id of the server's CORS rule in the bucket.
 const RULE: &str = "parlance";
-/// What a page may do.
+/// Methods that a page may use.
 const METHODS: [&str; 3] = ["GET", "HEAD", "PUT"];
-/// What browsers let a page read, beside the few that they always do.
+/// Response headers that a page may read, in addition to the few that browsers always allow.
 const EXPOSED: [&str; 3] = ["ETag", "Content-Disposition", "x-amz-checksum-sha256"];
-/// Seconds a browser remembers the answer to a preflight.
+/// Seconds for which a browser caches the answer to a preflight.
 const REMEMBERED: i32 = 7200;
 
-/// Looks once, and goes on looking in the background where S3 is away.
+/// Prepares the bucket. If S3 is unavailable, retries in the background.
 pub(super) async fn open(parts: &Arc<Parts>) {
     let Err(error) = prepare(parts).await else { return };
-    tracing::warn!(%error, "S3 is not ready: files are unavailable until it is");
+    tracing::warn!(%error, "S3 is not ready: files are unavailable until it is reached");
     let parts = Arc::downgrade(parts);
     tokio::spawn(async move {
         loop {
             sleep(LOOK_AGAIN).await;
-            // The server is gone.
+            // The server has stopped.
             let Some(parts) = parts.upgrade() else { return };
             if prepare(&parts).await.is_ok() {
                 tracing::info!("S3 is ready");
@@ -44,9 +44,9 @@ pub(super) async fn open(parts: &Arc<Parts>) {
 async fn prepare(parts: &Parts) -> Result<()> {
     if !exists(parts).await? {
         make(parts).await?;
-        tracing::info!(bucket = parts.bucket, "made the bucket");
+        tracing::info!(bucket = parts.bucket, "created the bucket");
     }
-    // A client that is no browser does without.
+    // Clients other than browsers need no CORS rules.
     if let Err(error) = allow_browsers(parts).await {
         tracing::warn!(%error, "the bucket's CORS rules cannot be set: set them as docs/files.md says");
     }
@@ -69,13 +69,14 @@ async fn make(parts: &Parts) -> Result<()> {
     let made = parts.client.create_bucket().bucket(&parts.bucket).set_create_bucket_configuration(place).send().await;
     match parts.outcome(made) {
         Ok(_) => Ok(()),
-        // Another node was faster.
+        // Another node has created it at the same time.
         Err(_) if exists(parts).await? => Ok(()),
         Err(failure) => Err(failure.into()),
     }
 }
 
-/// One rule, which follows the settings. Rules that are there beside it or in its place are the operator's.
+/// Updates the server's CORS rule from the settings. If the bucket has other rules, they belong to the operator and
+/// nothing is changed.
 async fn allow_browsers(parts: &Parts) -> Result<()> {
     let there = match parts.outcome(parts.client.get_bucket_cors().bucket(&parts.bucket).send().await) {
         Ok(there) => there.cors_rules.unwrap_or_default(),
@@ -87,10 +88,7 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
         let kept_out: Vec<_> =
             origins.iter().filter(|origin| !METHODS.iter().all(|it| allow(&there, origin, it))).collect();
         if !kept_out.is_empty() {
-            tracing::warn!(
-                ?kept_out,
-                "the bucket has CORS rules that are not ours, and keep out pages of CORS_ORIGINS"
-            );
+            tracing::warn!(?kept_out, "the bucket has CORS rules of the operator, which block pages of CORS_ORIGINS");
         }
         return Ok(());
     }
@@ -109,7 +107,7 @@ async fn allow_browsers(parts: &Parts) -> Result<()> {
     Ok(())
 }
 
-/// Also where an S3 keeps no ids: nobody else would write the same.
+/// Whether the server wrote a rule. Some S3 servers store no ids, so a rule with the server's content counts as well.
 fn is_ours(found: &CorsRule) -> bool {
     found.id() == Some(RULE) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|ours| ours == *found)
 }
@@ -127,7 +125,7 @@ fn rule(id: Option<&str>, origins: Vec<String>) -> Result<CorsRule> {
 }
 
 fn allow(rules: &[CorsRule], origin: &str, method: &str) -> bool {
-    // One star in a rule's origin stands for anything.
+    // An origin in a rule may have one `*`, which stands for any text.
     let fits = |allowed: &String| match allowed.split_once('*') {
         Some((begin, end)) => {
             origin.len() >= begin.len() + end.len() && origin.starts_with(begin) && origin.ends_with(end)

@@ -1,4 +1,4 @@
-//! Clients of S3, as the settings want them.
+//! Creates the clients of S3 from the settings.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use aws_sdk_s3::config::{
 use crate::config::S3Settings;
 use crate::error::{Error, Result};
 
-/// The first try and one more: whoever waits is a person.
+/// Maximum attempts of a request. One retry only, because a user waits for the answer.
 const ATTEMPTS: u32 = 2;
-/// Before the second try, at most.
+/// Maximum delay before the retry.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// The S3 by both of its names.
+/// Clients for the server's endpoint and for the public endpoint of S3.
 pub(super) struct Clients {
     pub(super) own: Client,
     pub(super) public: Client,
 }
 
-/// None where the settings name no S3.
+/// None if S3_ENDPOINT is not set.
 pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
     let Some(endpoint) = &settings.s3_endpoint else { return Ok(None) };
     let (Some(id), Some(secret)) = (&settings.s3_access_key_id, &settings.s3_secret_access_key) else {
@@ -41,7 +41,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
         .region(Region::new(settings.s3_region.clone()))
         .credentials_provider(Credentials::new(id, secret, None, None, "settings"))
         .force_path_style(settings.s3_path_style)
-        // Newer checksums are unknown to many an S3; where one matters, it is asked for.
+        // Many S3 servers do not support newer checksums. Requests that need one set it themselves.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(timeouts)
@@ -51,7 +51,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
     Ok(Some(Clients { own: at(endpoint), public: at(public) }))
 }
 
-/// For requests in which a whole file moves: the time for an answer would be too short.
+/// Timeouts for requests that transfer a whole file, which S3_TIMEOUT would be too short for.
 pub(super) fn transfer(time: Duration) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(time).operation_timeout(time).build();
     Builder::new()

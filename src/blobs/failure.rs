@@ -1,4 +1,4 @@
-//! What S3 answers in place of what it was asked for.
+//! The errors of requests to S3.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -9,9 +9,9 @@ use super::Parts;
 use crate::error::{Error, Result};
 use crate::metrics::S3Outcome;
 
-/// A failed call, as far as callers tell them apart.
+/// A failed request, in the classes that callers distinguish.
 pub(super) enum Failure {
-    /// The object, the upload or the bucket is not there; S3's code, where it says one.
+    /// The object, the upload or the bucket does not exist. Has S3's error code if S3 sends one.
     Missing(Option<String>),
     Other(Error),
 }
@@ -20,7 +20,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Missing(code) => match code.as_deref() {
-                // It is made as soon as it can be.
+                // At start the bucket may not exist yet. The server creates it when S3 allows that.
                 Some("NoSuchBucket") => Self::S3Away("the bucket is missing".to_owned()),
                 code => Self::S3Missing(code.unwrap_or("not found").to_owned()),
             },
@@ -30,7 +30,7 @@ impl From<Failure> for Error {
 }
 
 impl Parts {
-    /// Counts how a call went, and reads its failure.
+    /// Counts the outcome of a request, and converts its error.
     pub(super) fn outcome<T, E>(&self, result: Result<T, SdkError<E>>) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -62,13 +62,13 @@ where
     };
     match answer.raw().status().as_u16() {
         404 => Failure::Missing(code),
-        // 429 and 503 are S3's ways to ask for patience.
+        // S3 sends 429 and 503 when clients must slow down.
         429 | 500.. => Failure::Other(Error::S3Away(words())),
         _ => Failure::Other(Error::S3(words())),
     }
 }
 
-/// With its causes, which the library keeps apart; without its `Debug`, which shows whole answers.
+/// The error with its causes, which `Display` leaves out. `Debug` would show whole answers.
 fn in_full(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

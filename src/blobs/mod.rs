@@ -1,4 +1,5 @@
-//! The bytes of files: any S3, through aws-sdk-s3. Clients up- and download by signed URLs, past the server.
+//! Stores the bytes of files in any S3, through aws-sdk-s3. Clients upload to S3 and download from it directly, with
+//! signed URLs.
 
 mod bucket;
 mod connect;
@@ -21,25 +22,25 @@ use crate::metrics::Metrics;
 /// A bucket of an S3. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
-    /// None where there is no S3: whatever is asked of it is unavailable.
+    /// None if no S3 is configured. All requests then fail as unavailable.
     parts: Option<Arc<Parts>>,
 }
 
 struct Parts {
-    /// As the server reaches it.
+    /// Sends the requests of the server.
     client: Client,
-    /// As clients reach it: signs, and never calls.
+    /// Signs URLs for clients, with the public endpoint. Sends no requests.
     public: Client,
     bucket: String,
     region: String,
-    /// Whose pages may call it.
+    /// Origins of the pages that may use the bucket.
     origins: Vec<String>,
     transfer_timeout: Duration,
     clock: Clock,
     metrics: Metrics,
 }
 
-/// What a client is to store under one key, in one request.
+/// An object that a client uploads in one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Upload<'a> {
     pub key: &'a str,
@@ -48,43 +49,43 @@ pub struct Upload<'a> {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// A request that a client may make, until it expires.
+/// A signed request that a client may send until it expires.
 #[derive(Clone, Debug)]
 pub struct Presigned {
     pub url: String,
     pub method: &'static str,
-    /// The client must send exactly these; a browser sends `content-length` by itself.
+    /// Headers that the client must send unchanged. A browser sends `content-length` by itself.
     pub headers: Vec<(String, String)>,
 }
 
-/// How a client is to get an object.
+/// An object that a client downloads, with the headers of the response.
 #[derive(Clone, Copy, Debug)]
 pub struct Download<'a> {
     pub key: &'a str,
     pub content_type: &'a str,
-    /// A whole Content-Disposition, RFC 6266.
+    /// The complete value of Content-Disposition (RFC 6266).
     pub disposition: &'a str,
 }
 
-/// A part of a multipart upload that is stored.
+/// A stored part of a multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// From 1.
+    /// The first part has the number 1.
     pub number: i32,
     pub etag: String,
     pub byte_size: u64,
 }
 
-/// What S3 knows of an object.
+/// The metadata of an object in S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub byte_size: u64,
     pub content_type: Option<String>,
-    /// Of what was uploaded in one request with a checksum.
+    /// The SHA-256 of an object that was uploaded in one request with a checksum. None for other objects.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// What the server stores by itself.
+/// The content of an object that the server itself stores.
 #[derive(Clone, Debug)]
 pub enum Body {
     Bytes(Vec<u8>),
@@ -92,8 +93,8 @@ pub enum Body {
 }
 
 impl Blobs {
-    /// Makes the bucket where it is missing and may be made. A server does without an S3 that is away: it is looked
-    /// for again until it is there, and what needs it is unavailable until then.
+    /// Creates the bucket if it does not exist. An S3 that is unavailable is not an error: the server retries in the
+    /// background, and files are unavailable until then.
     pub async fn open(settings: &S3Settings, web: &Web, clock: Clock, metrics: Metrics) -> Result<Self> {
         let Some(clients) = connect::clients(settings)? else { return Ok(Self { parts: None }) };
         let parts = Arc::new(Parts {
@@ -121,6 +122,6 @@ impl Blobs {
     }
 
     fn parts(&self) -> Result<&Parts> {
-        self.parts.as_deref().ok_or_else(|| Error::S3Away("there is none: set S3_ENDPOINT".to_owned()))
+        self.parts.as_deref().ok_or_else(|| Error::S3Away("no S3 is configured, set S3_ENDPOINT".to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! Uploads in parts, which go on where they broke off.
+//! Multipart uploads, which clients can resume.
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
@@ -8,7 +8,7 @@ use super::{Blobs, Part};
 use crate::error::Result;
 
 impl Blobs {
-    /// The id of a new upload.
+    /// Begins an upload and returns its id.
     pub async fn create_multipart(&self, key: &str, content_type: &str) -> Result<String> {
         let parts = self.parts()?;
         let create = parts.client.create_multipart_upload().bucket(&parts.bucket).key(key).content_type(content_type);
@@ -16,14 +16,14 @@ impl Blobs {
         Ok(created.upload_id().unwrap_or_default().to_owned())
     }
 
-    /// What has come of it, by number; None where there is no such upload.
+    /// The stored parts of an upload, sorted by number. None if the upload does not exist.
     pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Option<Vec<Part>>> {
         let parts = self.parts()?;
         let mut found = Vec::new();
         let mut after = None;
         loop {
             let list = parts.client.list_parts().bucket(&parts.bucket).key(key).upload_id(upload_id);
-            // The server's own reads every part for it.
+            // The server's own S3 reads all parts for this, which can take long.
             let list = list.set_part_number_marker(after).customize().config_override(transfer(parts.transfer_timeout));
             let page = match parts.outcome(list.send().await) {
                 Ok(page) => page,
@@ -44,14 +44,14 @@ impl Blobs {
         Ok(Some(found))
     }
 
-    /// Makes one object of the parts, in this order. One that was completed already, by a call whose answer was lost,
-    /// is no error.
+    /// Joins the parts to one object, in this order. If the object already exists, this is no error: the answer to an
+    /// earlier request may have been lost.
     pub async fn complete_multipart(&self, key: &str, upload_id: &str, pieces: &[Part]) -> Result<()> {
         let parts = self.parts()?;
         let named = |part: &Part| CompletedPart::builder().part_number(part.number).e_tag(&part.etag).build();
         let whole = CompletedMultipartUpload::builder().set_parts(Some(pieces.iter().map(named).collect())).build();
         let complete = parts.client.complete_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
-        // Some an S3 copies the parts.
+        // Some S3 servers copy the parts, which can take long.
         let complete = complete.multipart_upload(whole).customize().config_override(transfer(parts.transfer_timeout));
         match parts.outcome(complete.send().await) {
             Ok(_) => Ok(()),
@@ -60,7 +60,7 @@ impl Blobs {
         }
     }
 
-    /// Forgets the upload and its parts; one that is gone already is no error.
+    /// Deletes an upload and its parts. An upload that does not exist is no error.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<()> {
         let parts = self.parts()?;
         let abort = parts.client.abort_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);

@@ -1,4 +1,4 @@
-//! What the server does with objects by itself.
+//! Requests for objects that the server itself sends.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
@@ -13,11 +13,11 @@ use super::failure::Failure;
 use super::{Blobs, Body, Head};
 use crate::error::{Error, Result};
 
-/// Objects that S3 deletes in one request.
+/// Maximum number of objects that S3 deletes in one request.
 const DELETED_AT_ONCE: usize = 1000;
 
 impl Blobs {
-    /// None where there is no such object.
+    /// The metadata of an object. None if the object does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         let parts = self.parts()?;
         let head = parts.client.head_object().bucket(&parts.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
@@ -27,14 +27,14 @@ impl Blobs {
                 content_type: head.content_type().map(str::to_owned),
                 sha256: head.checksum_sha256().and_then(digest),
             })),
-            // A HEAD has no body, and so no code: a missing bucket looks the same.
+            // The answer to a HEAD has no body and so no error code. A missing bucket looks the same.
             Err(Failure::Missing(_)) => Ok(None),
             Err(Failure::Other(error)) => Err(error),
         }
     }
 
-    /// Writes the object to a file piece by piece, and answers its bytes. S3TooLarge beyond `limit`, S3Missing where
-    /// there is no such object; what has come until then stays in the file.
+    /// Writes an object to a file in pieces, and returns its size in bytes. Fails with S3TooLarge if it has more than
+    /// `limit` bytes, and with S3Missing if it does not exist. After an error the file may have a part of the object.
     pub async fn download(&self, key: &str, to: &mut File, limit: u64) -> Result<u64> {
         let parts = self.parts()?;
         let got = parts.client.get_object().bucket(&parts.bucket).key(key).send().await;
@@ -44,7 +44,7 @@ impl Blobs {
             .map_err(|_| Error::S3Away(format!("{key} takes too long")))?
     }
 
-    /// Stores what the server made.
+    /// Stores an object.
     pub async fn put(&self, key: &str, content_type: &str, from: Body) -> Result<()> {
         let parts = self.parts()?;
         let body = match from {
@@ -56,7 +56,7 @@ impl Blobs {
         Ok(())
     }
 
-    /// Deletes all of them; one that is gone already is no error.
+    /// Deletes objects. An object that does not exist is no error.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
         let parts = self.parts()?;
         for keys in keys.chunks(DELETED_AT_ONCE) {
@@ -87,7 +87,7 @@ async fn copy(mut body: ByteStream, to: &mut File, limit: u64) -> Result<u64> {
     Ok(bytes)
 }
 
-/// None of what is no SHA-256, or is one of the checksums of parts.
+/// Decodes a SHA-256. None for other values, such as the checksum of checksums of a multipart upload.
 fn digest(text: &str) -> Option<[u8; 32]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }

@@ -1,4 +1,4 @@
-//! URLs for clients. Whoever has one may make that one request until it expires.
+//! Signed URLs for clients. A client with such a URL may send that one request until it expires.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Blobs, Download, Presigned, Upload};
 use crate::error::{Error, Result};
 
 impl Blobs {
-    /// Bound to its key, length, type and checksum by headers that the signature covers.
+    /// Signs an upload in one request. Key, length, type and checksum are fixed by headers that the signature covers.
     pub async fn presign_put(&self, upload: &Upload<'_>, expires: Duration) -> Result<Presigned> {
         let parts = self.parts()?;
         let request = parts
@@ -26,7 +26,7 @@ impl Blobs {
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
-    /// One part of a multipart upload, bound to its number and length.
+    /// Signs the upload of one part of a multipart upload. Its number and length are fixed.
     pub async fn presign_part(
         &self,
         key: &str,
@@ -48,8 +48,9 @@ impl Blobs {
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
-    /// Answered with this type and disposition. Signed as of `at`, to the second, and good until `expires` after that:
-    /// with the same instant the URL is the same, so that browsers and CDNs keep what it names.
+    /// Signs a download whose response has this content type and disposition. The URL is signed at `at`, in whole
+    /// seconds, and expires after `expires`. The same `at` gives the same URL, so that browsers and CDNs can cache the
+    /// object.
     pub async fn presign_get(&self, download: &Download<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
         let parts = self.parts()?;
         let request = parts
@@ -59,7 +60,7 @@ impl Blobs {
             .key(download.key)
             .response_content_type(download.content_type)
             .response_content_disposition(download.disposition)
-            // For whom it was signed, and as long as it may be seen at all: what a key names never changes.
+            // Only the client's own cache may keep it, until the URL expires. The object of a key never changes.
             .response_cache_control(format!("private, max-age={}, immutable", expires.as_secs()));
         let signed = request.presigned(since(at, expires)?).await;
         Ok(signed.map_err(|error| Error::S3(error.to_string()))?.uri().to_owned())
@@ -83,7 +84,7 @@ fn put(request: &PresignedRequest) -> Presigned {
     Presigned {
         url: request.uri().to_owned(),
         method: "PUT",
-        // Clients make that one of the URL.
+        // Clients derive `host` from the URL.
         headers: request.headers().map(named).filter(|(name, _)| name != "host").collect(),
     }
 }

@@ -7,7 +7,7 @@ use parlance::embedded::postgres::{Error, Holder, Postgres};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Database {
-    /// Postgres, as postgres://user:password@host:port/name; without it the private one that a server has made
+    /// Postgres, as postgres://user:password@host:port/name. If not set, the private Postgres of a server is used
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
     /// Directory of the private Postgres
@@ -16,8 +16,8 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Does the work on the database at that address. The private one is started for it, unless a server runs on it; it
-    /// is never made, for that would be an empty one in the place of the one that was meant.
+    /// Calls `work` with the URL of the database. Starts the private Postgres for it, unless a server runs it. Never
+    /// creates a private Postgres, because the command is meant for an existing database.
     pub(super) async fn use_for<T>(&self, work: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
         if let Some(url) = &self.database_url {
             return work(url).await;

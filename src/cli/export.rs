@@ -17,7 +17,7 @@ pub(super) struct Export {
     /// A username, or an id such as usr_01h455vb4pex5vsknk084sn02q
     #[arg(value_name = "USER")]
     user: String,
-    /// Where to write the archive; without it to standard output
+    /// File to write the archive to. If not set, the archive is written to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -31,11 +31,11 @@ impl Export {
         let now = Clock::system().now();
         match &self.output {
             Some(path) => {
-                // Never over a file that is there, which may be another archive.
+                // An existing file is never overwritten, because it may be another archive.
                 let file = File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
                 let done = export(url, &self.user, now, &mut BufWriter::new(file)).await;
                 if done.is_err() {
-                    // Half an archive is none.
+                    // An incomplete archive is of no use.
                     std::fs::remove_file(path)?;
                 }
                 done?;

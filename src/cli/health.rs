@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
-    /// Where the server listens
+    /// Address and port of the server
     #[arg(long, env, default_value = "127.0.0.1:8080", value_name = "IP:PORT")]
     listen_addr: SocketAddr,
 }

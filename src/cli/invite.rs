@@ -16,11 +16,11 @@ pub(super) struct Invite {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a code and print it; it is not shown again
+    /// Create a code and print it; it is not shown again
     Create(Create),
     /// List the invites with their ids, uses and expiry; the codes themselves are not stored
     List(Database),
-    /// Revoke an invite; accounts that were made with it stay
+    /// Revoke an invite; accounts that were created with it stay
     Revoke(Revoke),
 }
 
@@ -55,7 +55,7 @@ impl Invite {
             Action::Revoke(Revoke { database, code }) => {
                 let revoke = async |url: &str| Ok(registration_invites::revoke(url, &code).await?);
                 if !database.use_for(revoke).await? {
-                    bail!("there is no such invite");
+                    bail!("the invite does not exist");
                 }
                 println!("The invite is revoked.");
                 Ok(())

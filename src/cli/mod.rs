@@ -1,4 +1,4 @@
-//! The commands, and what each does.
+//! The commands of the program.
 
 mod database;
 mod export;
@@ -32,21 +32,21 @@ enum Command {
     Serve(Box<Config>),
     /// Bring the database's schema up to date
     Migrate(Migrate),
-    /// After restoring a backup: make every client that holds a cursor fetch its state anew
+    /// After restoring a backup: make every client with a cursor fetch its state again
     ResetCursors(Database),
     /// Write a user's own data as a JSON archive
     Export(export::Export),
-    /// Fill a database with believable users, groups and history, for demos and load tests
+    /// Fill a database with realistic users, groups and history, for demos and load tests
     Seed(seed::Seed),
-    /// Make, list and revoke the codes that users need to register with REGISTRATION=invite
+    /// Create, list and revoke the codes that users need to register with REGISTRATION=invite
     Invite(invite::Invite),
     /// Print the GraphQL schema
     Schema,
-    /// Ask a running server whether it is ready; the exit code tells
+    /// Check whether a running server is ready; the exit code is 0 if it is
     Health(health::Health),
 }
 
-/// A private Postgres is migrated by its server, at each start.
+/// The server itself migrates a private Postgres at each start, so this command always needs a URL.
 #[derive(Debug, clap::Args)]
 struct Migrate {
     /// Postgres, as postgres://user:password@host:port/name
@@ -65,7 +65,7 @@ impl Cli {
             Command::ResetCursors(database) => {
                 let reset = async |url: &str| Ok(parlance::log::reset_cursors(url, &Random::system()).await?);
                 runtime()?.block_on(database.use_for(reset))?;
-                println!("Cursors from before are void. Restart the nodes.");
+                println!("All earlier cursors are invalid now. Restart the nodes.");
                 Ok(())
             }
             Command::Export(export) => runtime()?.block_on(export.run()),
@@ -90,7 +90,7 @@ async fn migrate(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// An empty variable is as good as none: compose files and shells leave such behind.
+/// Ignores empty environment variables, because compose files and shells often set them.
 pub(crate) fn without_empty_env(command: clap::Command) -> clap::Command {
     let unset = |arg: clap::Arg| match arg.get_env() {
         Some(name) if std::env::var_os(name).is_some_and(|value| value.is_empty()) => arg.env(None),

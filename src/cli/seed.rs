@@ -1,4 +1,4 @@
-//! `parlance seed`: tells what is being made, and how to sign in to it.
+//! `parlance seed`: fills a database, shows the progress, and prints how to sign in.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(super) struct Seed {
     plan: Plan,
 }
 
-/// What a hash of a password costs, as the environment says or as by default.
+/// The settings of password hashes, from the environment or with their defaults.
 #[derive(clap::Parser)]
 struct Costs {
     #[command(flatten)]

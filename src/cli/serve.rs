@@ -1,4 +1,4 @@
-//! `parlance serve`: puts the parts together, runs until a signal, and takes them apart again.
+//! `parlance serve`: starts the parts of a node, runs until a signal, and stops them.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const POSTGRES_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(config: Config) -> Result<()> {
     if std::env::var_os("TRUST_FORWARDED_FOR").is_some() {
-        bail!("TRUST_FORWARDED_FOR is no setting any more: set TRUSTED_PROXIES to the networks of your proxies");
+        bail!("TRUST_FORWARDED_FOR is no longer a setting: set TRUSTED_PROXIES to the networks of your proxies");
     }
     start_logging(&config)?;
     let grace = if config.places.database_url.is_none() { POSTGRES_GRACE } else { Duration::ZERO };
@@ -37,7 +37,7 @@ pub(super) fn run(config: Config) -> Result<()> {
     let timeout = config.process.watchdog_timeout;
     if !timeout.is_zero() {
         let end = move || {
-            signals::leave(move || tracing::error!(?timeout, "the runtime does not answer: leaving at once"));
+            signals::leave(move || tracing::error!(?timeout, "the runtime does not answer: exiting at once"));
         };
         watchdog::watch(runtime.handle().clone(), timeout, end).context("starting the watchdog")?;
     }
@@ -45,10 +45,10 @@ pub(super) fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(mut config: Config, stop: CancellationToken) -> Result<()> {
-    // Before the minutes that a first start may take: an address in use is worth knowing at once.
+    // This comes first, because a first start may take minutes, and an address in use must be reported at once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
-        .with_context(|| format!("LISTEN_ADDR ({}) cannot be listened on", config.places.listen_addr))?;
+        .with_context(|| format!("cannot listen on LISTEN_ADDR ({})", config.places.listen_addr))?;
     open_files::make_room(&mut config);
     if config.places.database_url.is_some() {
         return serve_on(&config, None, listener, stop).await;
@@ -72,7 +72,7 @@ async fn serve_on(
         (None, Some(postgres)) => postgres.url(),
         (None, None) => bail!("there is no database"),
     };
-    // Streams outlive the signal: the drain ends them.
+    // Streams continue after the signal until the drain ends them.
     let tail_stop = CancellationToken::new();
     let ends_tail = tail_stop.clone().drop_guard();
     let opened = async {
@@ -82,17 +82,17 @@ async fn serve_on(
     let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
     let app = app?;
     let server = Server::new(app.clone(), config.clone(), s3.clone())?;
-    // Nobody may be reading it, which is no reason to stop.
+    // A closed standard output is no reason to stop.
     let _ = print_banner(&config, postgres, s3.as_ref(), &listener);
     http::serve(server, listener, stop).await?;
     app.close().await;
-    // Before the runtime goes, in which a subscription to Redis would seem to have been closed by Redis.
+    // The tail ends before the runtime does. Otherwise a subscription to Redis would look as if Redis had closed it.
     drop(ends_tail);
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The server's own S3, and the settings to call it by. A server does without, as far as files go.
+/// Opens the server's own S3 and changes the settings to use it. If it cannot be opened, the server runs without files.
 fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
     if config.s3.s3_endpoint.is_some() {
         return Ok(None);
@@ -101,7 +101,7 @@ fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
     match S3::open(&places.data_dir, &config.s3, address, &Random::system()) {
         Ok(s3) => {
             if places.redis_url.is_some() {
-                tracing::info!("files are on this node alone: set S3_ENDPOINT where there is more than one");
+                tracing::info!("files are on this node only: set S3_ENDPOINT if there is more than one node");
             }
             config.s3 = s3.settings(&config.s3);
             Ok(Some(s3))
@@ -131,7 +131,7 @@ async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App
     Ok(App::open(config, url, cluster, Clock::system(), random, stop).await?)
 }
 
-/// Runs the missing migrations where that is the server's to do, and refuses to start without them where it is not.
+/// Runs missing migrations if the database is private or MIGRATE_ON_START is set. Otherwise fails if any is missing.
 async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()> {
     if private || config.places.migrate_on_start {
         for name in store::migrate(url).await.context("DATABASE_URL")? {
@@ -148,7 +148,7 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    // s3s calls every request that it refuses an error, and shows whole requests. LOG_LEVEL may say otherwise.
+    // s3s logs every request that it refuses as an error, with the whole request. LOG_LEVEL can turn this on again.
     let filter = format!("s3s=off,s3s_fs=off,{}", config.process.log_level);
     let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
@@ -160,7 +160,7 @@ fn start_logging(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Where everything is, what each default stands for, and how to replace it.
+/// Prints the addresses of the server, the services that it uses, and how to change them.
 fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, listener: &TcpListener) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let base = format!("http://{}", listener.local_addr()?);
@@ -178,26 +178,26 @@ fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, l
             if postgres.adopted() { "picked up again" } else { "started" },
             postgres.directory().display(),
         )?,
-        None => writeln!(out, "  Postgres   as DATABASE_URL says")?,
+        None => writeln!(out, "  Postgres   from DATABASE_URL")?,
     }
     let redis = match config.places.redis_url {
-        Some(_) => "as REDIS_URL says",
+        Some(_) => "from REDIS_URL",
         None => "none, events stay in this process; set REDIS_URL to run more than one node",
     };
     writeln!(out, "  Redis      {redis}")?;
     match (s3, &config.s3.s3_endpoint) {
         (Some(s3), _) => writeln!(
             out,
-            "  Files      kept in {}; set S3_PUBLIC_ENDPOINT for other devices, or S3_ENDPOINT to use your own S3",
+            "  Files      stored in {}; set S3_PUBLIC_ENDPOINT for other devices, or S3_ENDPOINT to use your own S3",
             s3.directory().display(),
         )?,
-        (None, Some(_)) => writeln!(out, "  Files      as S3_ENDPOINT says")?,
-        (None, None) => writeln!(out, "  Files      none; the log says why")?,
+        (None, Some(_)) => writeln!(out, "  Files      from S3_ENDPOINT")?,
+        (None, None) => writeln!(out, "  Files      unavailable; the log says why")?,
     }
     if config.auth.jwt_secret.is_none() && config.auth.jwt_private_key_file.is_none() {
         writeln!(
             out,
-            "  Tokens     signed by a key kept in {}; set JWT_PRIVATE_KEY_FILE or JWT_SECRET to share one among nodes",
+            "  Tokens     signed with a key in {}; set JWT_PRIVATE_KEY_FILE or JWT_SECRET to share one among nodes",
             config.places.data_dir.display(),
         )?;
     }

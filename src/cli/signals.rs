@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT, in threads that do not need the runtime: a process ends in time although nothing else answers.
+//! Handles SIGTERM and SIGINT in threads that do not need the runtime, so that the process ends in time even if nothing
+//! else answers.
 
 use std::sync::mpsc;
 use std::thread;
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// Time limit for writing the last line of the log, which blocks if the log is a full pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at once
-/// by a second signal.
+/// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at
+/// once with a second signal.
 pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
     let stop = CancellationToken::new();
@@ -24,7 +25,7 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let wait = move || {
         for _ in &mut signals {
             if token.is_cancelled() {
-                leave(|| tracing::warn!("second signal: leaving at once"));
+                leave(|| tracing::warn!("second signal: exiting at once"));
             }
             // The clock is started first, because cancelling runs code of the runtime.
             let _ = start_clock.send(());
@@ -34,7 +35,7 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let expire = move || {
         if started.recv().is_ok() {
             thread::sleep(limit.saturating_sub(LAST_WORDS));
-            leave(move || tracing::error!(?limit, "the server did not stop in time: leaving at once"));
+            leave(move || tracing::error!(?limit, "the server did not stop in time: exiting at once"));
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;

@@ -1,10 +1,10 @@
-//! The settings of connections: how many there may be, how long they may do nothing, and what they may hold.
+//! The settings of connections: their number, their timeouts and their memory.
 
 use std::time::Duration;
 
 use super::{seconds, within};
 
-/// Limits of the connections of one node. They hold for clients that have not signed in, too.
+/// Limits of the connections of one node. They also apply to clients that have not signed in.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionSettings {

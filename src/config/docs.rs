@@ -1,4 +1,4 @@
-//! What is written from the settings: `.env.example`, the table in the docs, and the line a wrong value gets.
+//! Texts that are generated from the settings: `.env.example`, the table in the docs, and the error for a wrong value.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use clap::{Arg, Args as _, Command};
 
 use super::Config;
 
-/// A file for operators to copy to `.env`: every setting, commented out, with its default.
+/// A file that operators copy to `.env`. It has every setting with its default, commented out.
 pub fn env_example() -> String {
     let mut text = String::from(
         "# Every setting of Parlance. Copy this file to .env and uncomment what you change.\n\
@@ -22,7 +22,7 @@ pub fn env_example() -> String {
     text
 }
 
-/// The same as a Markdown table.
+/// All settings as a Markdown table.
 pub fn settings_table() -> String {
     let mut text = String::from(
         "# Settings\n\n\
@@ -45,8 +45,8 @@ pub fn settings_table() -> String {
     text
 }
 
-/// One line that names the setting, the value it was given, and what is allowed;
-/// None where clap's own words are better (help, an unknown flag). The command must be built.
+/// One line that names the setting, its value, and the allowed values. None if clap's own message is better, such as
+/// for help or an unknown flag. The command must be built.
 pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::ArgumentConflict {
         return exclusion(command, error);
@@ -72,7 +72,7 @@ pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
     Some(format!("{} ({}) is \"{value}\": {allowed}", env_name(arg), flag_name(arg)))
 }
 
-/// Two settings of which only one may be there.
+/// The error for two settings of which only one may be set.
 fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     let names = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| match error.get(kind)? {
         ContextValue::String(flag) => named(command, flag),
@@ -83,10 +83,11 @@ fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     Some(format!("{} and {} exclude each other: set one of them", env_name(one?), env_name(other?)))
 }
 
-/// A setting that is missing, be it because another one needs it. What is no setting is clap's to tell.
+/// The error for missing settings, which are required always or by another setting. None if a missing argument is not
+/// a setting, because clap's own message is better.
 fn omission(command: &Command, error: &clap::Error) -> Option<String> {
     let Some(ContextValue::Strings(flags)) = error.get(ContextKind::InvalidArg) else { return None };
-    // Clap writes them with their values, such as `--turn-secret <SECRET>`.
+    // clap names them with their values, such as `--turn-secret <SECRET>`.
     let args: Vec<_> = flags.iter().map(|flag| named(command, flag)).collect::<Option<_>>()?;
     if args.iter().any(|arg| arg.get_env().is_none()) {
         return None;
@@ -100,7 +101,7 @@ fn omission(command: &Command, error: &clap::Error) -> Option<String> {
     })
 }
 
-/// The setting that clap's errors call by this flag.
+/// The setting that clap's errors name by this flag.
 fn named<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
     all_args(command).find(|arg| arg.to_string() == flag)
 }
@@ -109,7 +110,7 @@ fn all_args(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
 }
 
-/// Every setting in the order of the help, the first under each heading with that heading.
+/// Every setting in the order of the help. The first setting under a heading has the heading.
 fn settings() -> Vec<(Option<String>, Arg)> {
     let command = Config::augment_args(Command::new("parlance"));
     let mut last = None;
@@ -125,7 +126,7 @@ fn settings() -> Vec<(Option<String>, Arg)> {
         .collect()
 }
 
-/// The default of the setting with this name; empty where it has none.
+/// The default of the setting with this name, empty if it has none. None if the setting does not exist.
 pub(super) fn default_of(name: &str) -> Option<String> {
     let (_, arg) = settings().into_iter().find(|(_, arg)| env_name(arg) == name)?;
     Some(default(&arg).unwrap_or_default())

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 struct Limit {
     setting: &'static str,
     unit: &'static str,
-    /// Part of the service that suffers without the limit.
+    /// The part of the service that suffers without the limit.
     protects: &'static str,
     /// Answer to a client that exceeds the limit.
     answer: &'static str,
@@ -89,12 +89,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit(
                 "REQUEST_READ_TIMEOUT",
                 "seconds",
-                "memory from requests that stand still",
+                "memory from requests that send no bytes",
                 "408, or the connection is closed",
             ),
             limit("OPERATION_MAX_TOKENS", "tokens of a document", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_NESTING", "levels", "the stack", TOO_COMPLEX),
-            limit("OPERATION_MAX_DEPTH", "fields within each other", "Postgres", TOO_COMPLEX),
+            limit("OPERATION_MAX_DEPTH", "levels of nested fields", "Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_ALIASES", "aliases", "processors and Postgres", TOO_COMPLEX),
             limit("OPERATION_MAX_DIRECTIVES", "directives", "processors", TOO_COMPLEX),
             limit("OPERATION_MAX_COMPLEXITY", "fields", "processors and Postgres", TOO_COMPLEX),
@@ -109,7 +109,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("OPERATION_QUEUE", "costly operations that wait", "memory", UNAVAILABLE),
             limit(
                 "OPERATION_QUEUE_SHARE",
-                "costly operations of an address that wait",
+                "costly operations of a user or address that wait",
                 "other addresses",
                 RATE_LIMITED,
             ),
@@ -135,7 +135,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit(
                 "MAX_GROUP_SIZE",
                 "participants",
-                "the nodes from events that go to too many",
+                "the nodes from events with too many recipients",
                 "BAD_USER_INPUT or CONFLICT",
             ),
             limit(
@@ -249,7 +249,7 @@ mod tests {
     use super::super::docs::{default_of, numeric_settings};
     use super::*;
 
-    /// Settings with a number that bounds nothing a client does: addresses, intervals, lifetimes and the work of a node.
+    /// Settings with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
     const NO_LIMITS: [&str; 34] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
@@ -294,12 +294,12 @@ mod tests {
     #[test]
     fn each_limit_is_a_setting() {
         for name in names() {
-            assert!(default_of(name).is_some(), "{name} is no setting");
+            assert!(default_of(name).is_some(), "{name} is not a setting");
         }
     }
 
     #[test]
-    fn each_number_among_the_settings_is_a_limit_or_is_said_to_be_none() {
+    fn each_numeric_setting_is_in_groups_or_in_no_limits() {
         for name in numeric_settings() {
             let limit = names().filter(|other| *other == name).count();
             let other = usize::from(NO_LIMITS.contains(&name.as_str()));

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use super::seconds;
 
-/// How the process tells of itself, and ends.
+/// The log and the metrics of the process, and its shutdown.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Log, metrics and shutdown")]
 pub struct Process {
-    /// What is written to the log, in the syntax of tracing's EnvFilter
+    /// Filter of the log, in the syntax of tracing's EnvFilter
     #[arg(long, env, default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log_level: String,
-    /// Form of the log: text for people, json for machines
+    /// Format of the log: text for people, json for machines
     #[arg(long, env, default_value = "text", value_name = "text|json")]
     pub log_format: LogFormat,
-    /// Answer GET /metrics, for Prometheus; a public proxy should not pass it on
+    /// Answer GET /metrics, for Prometheus. A public proxy should not forward it
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub metrics: bool,
-    /// Seconds between turning not ready and closing the port, for load balancers to notice
+    /// Seconds at shutdown between the report of not ready and the closing of the port, so that load balancers notice it
     #[arg(long, env, default_value = "1", value_name = "SECONDS", value_parser = seconds(0..=300))]
     pub drain_delay: Duration,
-    /// Seconds that requests in flight may take at shutdown before the process exits all the same
+    /// Maximum seconds for requests in flight at shutdown. The process then exits without them
     #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub drain_timeout: Duration,
     /// Seconds after which the process ends if its runtime does not answer, so that a supervisor starts it again; 0 turns this watchdog off
@@ -28,7 +28,7 @@ pub struct Process {
     pub watchdog_timeout: Duration,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     Text,

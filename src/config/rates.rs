@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{seconds, within};
 
-/// How often one user or one address may do something. The nodes share these counts through Redis. What goes beyond a
+/// Rates of the actions of one user or one address. The nodes share the counts through Redis. An action that exceeds a
 /// rate gets RATE_LIMITED with the name of the setting and the seconds to wait.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Rates")]
@@ -20,7 +20,7 @@ pub struct Rates {
     /// Operations of one user, or of all anonymous clients of one address
     #[arg(long, env, default_value = "3000/1m", value_name = "COUNT/TIME")]
     pub rate_operations: Allowance,
-    /// Fields that one user may ask for, or all anonymous clients of one address, counted as for OPERATION_MAX_COMPLEXITY
+    /// Fields that one user requests, or all anonymous clients of one address, counted as for OPERATION_MAX_COMPLEXITY
     #[arg(long, env, default_value = "250000/15s", value_name = "COUNT/TIME")]
     pub rate_cost: Allowance,
     /// Tries to register an account from one address
@@ -47,7 +47,7 @@ pub struct Rates {
     /// Direct conversations that one user is the first to open
     #[arg(long, env, default_value = "200/1h", value_name = "COUNT/TIME")]
     pub rate_direct_conversations: Allowance,
-    /// People that one user adds to groups, those of a new group included
+    /// People that one user adds to groups, including those of a new group
     #[arg(long, env, default_value = "2000/1h", value_name = "COUNT/TIME")]
     pub rate_additions: Allowance,
     /// Contact requests that one user sends
@@ -91,7 +91,7 @@ pub enum Allowance {
 }
 
 impl Allowance {
-    /// The longest time that an allowance may be for.
+    /// Maximum time of an allowance.
     const MAX_TIME: Duration = Duration::from_hours(24 * 30);
 }
 

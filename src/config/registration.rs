@@ -14,7 +14,7 @@ pub struct Registration {
 pub enum RegistrationMode {
     /// All clients can register.
     Open,
-    /// Clients need a code that an operator made.
+    /// Clients need a code that an operator has created.
     Invite,
     /// Registration is refused.
     Closed,

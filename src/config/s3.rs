@@ -5,46 +5,46 @@ use std::time::Duration;
 use super::media::MAX_EXAMINATION;
 use super::{milliseconds, seconds};
 
-/// Where the bytes of files are.
+/// The S3 that stores the bytes of files.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
 pub struct S3Settings {
-    /// Any S3, as http://host:port or https://host; without it the server is one itself, with its files in the data directory
+    /// URL of any S3, as http://host:port or https://host. If not set, the server runs its own S3, with the files in the data directory
     #[arg(long, env, value_name = "URL", value_parser = endpoint, requires_all = ["s3_access_key_id", "s3_secret_access_key"])]
     pub s3_endpoint: Option<String>,
-    /// The same S3 as clients reach it, in the URLs they are given; by default S3_ENDPOINT, or for the server's own what LISTEN_ADDR says
+    /// URL of the same S3 for clients. The default is S3_ENDPOINT, or for the server's own S3 the address of LISTEN_ADDR
     #[arg(long, env, value_name = "URL", value_parser = endpoint)]
     pub s3_public_endpoint: Option<String>,
-    /// Bucket of all files; it is made where it is missing and the key may do that
+    /// Bucket of all files. The server creates it if it does not exist and the access key allows that
     #[arg(long, env, default_value = "parlance", value_name = "NAME", value_parser = bucket)]
     pub s3_bucket: String,
     /// Region that requests are signed for
     #[arg(long, env, default_value = "us-east-1", value_name = "NAME")]
     pub s3_region: String,
-    /// Access key of S3_ENDPOINT; the server's own makes one
+    /// Access key of S3_ENDPOINT. The server's own S3 creates one
     #[arg(long, env, value_name = "ID")]
     pub s3_access_key_id: Option<String>,
-    /// Its secret
+    /// Secret of S3_ACCESS_KEY_ID
     #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
     pub s3_secret_access_key: Option<String>,
-    /// Name the bucket in the path, http://host/bucket/key; false is in the host, http://bucket.host/key, as AWS wants it
+    /// Put the bucket into the path of URLs, http://host/bucket/key. If false, it is in the host, http://bucket.host/key, as AWS requires
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub s3_path_style: bool,
-    /// Milliseconds a connection to S3 may take to open
+    /// Maximum milliseconds to open a connection to S3
     #[arg(long, env, default_value = "1000", value_name = "MS", value_parser = milliseconds(10..=60_000))]
     pub s3_connect_timeout: Duration,
-    /// Milliseconds S3 may take to answer, one further try included, before UNAVAILABLE is answered
+    /// Maximum milliseconds until S3 answers, including one retry. The client then gets UNAVAILABLE
     #[arg(long, env, default_value = "5000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
     pub s3_timeout: Duration,
-    /// Seconds a whole file may take between the server and S3, when it is looked at or a thumbnail is stored
+    /// Maximum seconds to transfer a whole file between the server and S3, for an inspection or to store a thumbnail
     #[arg(long, env, default_value = "120", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub s3_transfer_timeout: Duration,
-    /// The server's own: its bucket is there, and it answers once the server does.
+    /// Whether this is the server's own S3. Its bucket exists, and it answers when the server does.
     #[arg(skip)]
     pub own: bool,
 }
 
-/// Scheme and host alone: a signature covers the path.
+/// Parses a URL with only a scheme and a host. A path is not allowed, because signatures cover it.
 fn endpoint(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
@@ -55,7 +55,7 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// What every S3 takes for a name; dots would break the certificates of hosts named after buckets.
+/// Parses a name that every S3 accepts. Dots would break the certificates of hosts named after buckets.
 fn bucket(text: &str) -> Result<String, String> {
     let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let fits = (3..=63).contains(&text.len())
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_has_a_name_that_every_s3_takes() {
+    fn a_bucket_name_is_valid_for_every_s3() {
         assert!(bucket("parlance-2").is_ok());
         for wrong in ["", "ab", "Parlance", "-ab", "ab-", "a.b", "a_b", &"a".repeat(64)] {
             assert!(bucket(wrong).is_err(), "{wrong}");

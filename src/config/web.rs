@@ -14,7 +14,7 @@ const LOOPBACK_PATTERNS: [&str; 4] =
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Web")]
 pub struct Web {
-    /// Origins whose pages may call the server beside its own origin, separated by commas, such as https://chat.example.org; loopback is every port of this machine, * is any origin, none is no other origin
+    /// Origins whose pages may call the server, in addition to its own origin, separated by commas, such as https://chat.example.org; loopback is every port of this machine, * is any origin, none is no other origin
     #[arg(long, env, default_value = LOOPBACK, value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
     /// Serve the explorers at /graphiql and /playground
@@ -30,7 +30,7 @@ impl Web {
         self.cors_origins.iter().any(|origin| origin == "*")
     }
 
-    /// Whether pages of the origin may call the server. The server's own origin is not looked at.
+    /// Whether pages of the origin may call the server. The server's own origin is not considered.
     pub fn allows(&self, origin: &str) -> bool {
         self.cors_origins.iter().any(|allowed| match allowed.as_str() {
             "*" => true,
@@ -50,12 +50,12 @@ impl Web {
     }
 }
 
-/// Whether the origin, as RFC 6454, section 6.2, writes it, is a page that this machine serves.
+/// Whether an origin (RFC 6454, section 6.2) is a page that this machine serves.
 fn is_loopback(origin: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are in brackets.
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
@@ -71,7 +71,7 @@ fn origin(text: &str) -> Result<String, String> {
     let (scheme, authority) = text.split_once("://").unwrap_or_default();
     // The pages inside a phone's app have schemes of their own, such as capacitor://localhost.
     let fits = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*', ' ']);
-    // No browser sends `none` as an origin, so that it allows nothing.
+    // No browser sends `none` as an origin, so it allows nothing.
     if matches!(text, "*" | "none" | LOOPBACK) || fits {
         Ok(text.to_ascii_lowercase())
     } else {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_allow_what_each_allows() {
+    fn a_list_allows_each_origin_in_it() {
         let web = Web {
             cors_origins: vec![LOOPBACK.to_owned(), "https://chat.example.org".to_owned()],
             explorers: true,

@@ -1,37 +1,37 @@
-//! What media goes through where two devices cannot reach each other, or are too many.
+//! The settings of servers for the media of calls, if devices cannot reach each other or are too many.
 
 use std::time::Duration;
 
 use super::seconds;
 
-/// The servers beside this one that calls go through. Without any, calls connect within one network.
+/// The STUN, TURN and LiveKit servers of calls. Without any, calls connect within one network only.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Calls: STUN, TURN and LiveKit")]
 pub struct Webrtc {
-    /// STUN servers that clients find their public address by, such as stun:turn.example.org:3478, separated by commas
+    /// STUN servers from which clients learn their public address, such as stun:turn.example.org:3478, separated by commas
     #[arg(long, env, value_name = "URL,…", value_delimiter = ',', value_parser = stun_url)]
     pub stun_urls: Vec<String>,
-    /// TURN servers that media is relayed by, such as turn:turn.example.org:3478?transport=udp, separated by commas
+    /// TURN servers that relay media, such as turn:turn.example.org:3478?transport=udp, separated by commas
     #[arg(long, env, value_name = "URL,…", value_delimiter = ',', value_parser = turn_url, requires = "turn_secret")]
     pub turn_urls: Vec<String>,
-    /// Secret shared with the TURN servers, coturn's static-auth-secret: credentials are made with it
+    /// Secret that is shared with the TURN servers (static-auth-secret of coturn) and from which credentials are derived
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = not_empty)]
     pub turn_secret: Option<String>,
-    /// Seconds that TURN credentials are good for; a client asks for new ones at each call
+    /// Lifetime of TURN credentials in seconds. A client queries new ones for each call
     #[arg(long, env, default_value = "3600", value_name = "SECONDS", value_parser = seconds(60..=86_400))]
     pub turn_ttl: Duration,
-    /// LiveKit server for calls of any size, as wss://host; without it calls are a mesh of few sessions
+    /// LiveKit server for calls of any size, as wss://host. If not set, a call is a mesh of few devices
     #[arg(long, env, value_name = "URL", value_parser = socket_url, requires_all = ["livekit_api_key", "livekit_api_secret"])]
     pub livekit_url: Option<String>,
     /// API key of the LiveKit server
     #[arg(long, env, value_name = "KEY", value_parser = not_empty)]
     pub livekit_api_key: Option<String>,
-    /// Secret of that API key, which signs what lets clients into a room
+    /// Secret of that API key, which signs the access tokens of clients for a room
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = not_empty)]
     pub livekit_api_secret: Option<String>,
 }
 
-/// A LiveKit server, and what signs its access tokens.
+/// A LiveKit server, with the key that signs its access tokens.
 #[derive(Clone, Copy)]
 pub struct LiveKit<'a> {
     pub url: &'a str,
@@ -40,7 +40,7 @@ pub struct LiveKit<'a> {
 }
 
 impl Webrtc {
-    /// The server that carries the media of calls, where there is one.
+    /// The LiveKit server that forwards the media of calls, if one is configured.
     pub fn livekit(&self) -> Option<LiveKit<'_>> {
         Some(LiveKit {
             url: self.livekit_url.as_deref()?,
@@ -62,7 +62,8 @@ fn turn_url(text: &str) -> Result<String, String> {
         .ok_or_else(|| "allowed are addresses such as turn:turn.example.org:3478?transport=udp".to_owned())
 }
 
-/// Of the form `scheme:host[:port][?transport=udp|tcp]`: a browser throws at any other, and no call comes about.
+/// Checks the form `scheme:host[:port][?transport=udp|tcp]`. A browser throws an error for other URLs, and no call
+/// connects.
 fn ice_url(text: &str, schemes: &[&str], with_transport: bool) -> Option<String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once(':')?;
@@ -71,7 +72,7 @@ fn ice_url(text: &str, schemes: &[&str], with_transport: bool) -> Option<String>
         None => true,
         Some(query) => with_transport && matches!(query, "transport=udp" | "transport=tcp"),
     };
-    // An IPv6 address has colons of its own, and stands in brackets.
+    // An IPv6 address contains colons, so it is in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
@@ -90,7 +91,7 @@ fn socket_url(text: &str) -> Result<String, String> {
 }
 
 fn not_empty(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("allowed is anything but nothing".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("allowed is any text that is not empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -98,7 +99,7 @@ mod tests {
     use super::{stun_url, turn_url};
 
     #[test]
-    fn addresses_are_those_that_browsers_take() {
+    fn urls_are_valid_only_if_browsers_accept_them() {
         for good in ["stun:a.example", "stun:a.example:3478", "stuns:192.0.2.1:5349", "stun:[2001:db8::1]:3478"] {
             assert_eq!(stun_url(good).as_deref(), Ok(good));
         }

@@ -1,5 +1,4 @@
-//! What stands in, on one machine and with no configuration, for services a
-//! larger installation brings itself.
+//! Services that the server provides itself on one machine without configuration: a private Postgres and an S3.
 
 pub mod postgres;
 pub mod s3;

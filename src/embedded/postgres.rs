@@ -1,8 +1,8 @@
-//! A private PostgreSQL, for a server that was given no `DATABASE_URL`.
+//! A private PostgreSQL, for a server without `DATABASE_URL`.
 //!
-//! It uses the machine's own PostgreSQL programs and downloads them only where
-//! there are none. The cluster belongs to one data directory, listens on
-//! 127.0.0.1 alone, and outlives a server that is killed: the next one adopts it.
+//! It uses the PostgreSQL programs of the machine, and downloads programs only if the machine has none. The cluster
+//! belongs to one data directory and listens on 127.0.0.1 only. If the server is killed, the cluster keeps running, and
+//! the next server adopts it.
 
 mod account;
 mod binaries;
@@ -25,17 +25,17 @@ use place::Place;
 pub use binaries::Origin;
 pub use error::{Error, Holder};
 
-/// The role we connect as, and the name of its database.
+/// The name of the role and of its database.
 const ROLE: &str = "parlance";
 
-/// A running private cluster. Dropped without [`Postgres::stop`], it keeps
-/// running and the next start on its data directory adopts it.
+/// A running private cluster. If it is dropped without [`Postgres::stop`], the cluster keeps running, and the next
+/// start on its data directory adopts it.
 pub struct Postgres {
     place: Place,
     binaries: Binaries,
     url: String,
     adopted: bool,
-    /// Held as long as this value lives: one server per data directory.
+    /// Held while this value exists, so that only one server uses a data directory.
     _locks: Vec<File>,
 }
 
@@ -46,7 +46,7 @@ impl Postgres {
     /// one after a crash as long as PostgreSQL needs to recover.
     ///
     /// # Errors
-    /// Each tells what to do about it; see [`Error`].
+    /// Each error says what to do; see [`Error`].
     pub async fn start(data_dir: &Path, holder: Holder) -> Result<Self, Error> {
         let data_dir = place::prepare(data_dir)?;
         let mut locks = vec![lock::take(&data_dir, holder)?];
@@ -65,18 +65,18 @@ impl Postgres {
         Ok(Self { url: address(&password, server.port), adopted: server.adopted, place, binaries, _locks: locks })
     }
 
-    /// Whether a start on `data_dir` finds a cluster, and makes none.
+    /// Whether `data_dir` has a cluster, so that a start does not create one.
     ///
     /// # Errors
-    /// [`Error::Io`] where the directory cannot be read.
+    /// [`Error::Io`] if the directory cannot be read.
     pub fn exists(data_dir: &Path) -> Result<bool, Error> {
         place::has_cluster(data_dir)
     }
 
-    /// The address of the cluster of `data_dir` while a server runs on it; None while it takes no connections.
+    /// The URL of the cluster of `data_dir` while it runs. None if it accepts no connections.
     ///
     /// # Errors
-    /// Those of [`Postgres::start`].
+    /// The same as of [`Postgres::start`].
     pub async fn url_of_running(data_dir: &Path) -> Result<Option<String>, Error> {
         let data_dir = place::prepare(data_dir)?;
         let place = Place::find(&data_dir).await?;
@@ -87,7 +87,7 @@ impl Postgres {
         })
     }
 
-    /// The address to connect to, with role and password.
+    /// The URL to connect to, with role and password.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -99,14 +99,14 @@ impl Postgres {
         &self.binaries.version
     }
 
-    /// Where the programs came from.
+    /// The origin of the programs.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.binaries.origin
     }
 
-    /// The cluster's own directory: `data_dir/postgres`, except where the
-    /// account it runs as cannot reach that.
+    /// The directory of the cluster: `data_dir/postgres`, or another one if the account that runs PostgreSQL cannot
+    /// reach that.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.place.cluster()
@@ -118,14 +118,14 @@ impl Postgres {
         self.place.log_file()
     }
 
-    /// Whether the cluster was found running, left by a server that was killed.
+    /// Whether the cluster was already running, because an earlier server was killed.
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Shuts the cluster down (fast: clients are disconnected, all data is
-    /// written) and waits for it; then the data directory is free again.
+    /// Shuts the cluster down in fast mode (clients are disconnected, all data is written) and waits for its end. Then
+    /// the data directory can be used again.
     ///
     /// # Errors
     /// [`Error::Stop`] if it has not ended in time.
@@ -139,7 +139,7 @@ fn address(password: &str, port: u16) -> String {
 }
 
 impl fmt::Debug for Postgres {
-    /// Leaves the address out: it holds the password.
+    /// Omits the URL, because it contains the password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Postgres")

@@ -1,4 +1,4 @@
-//! An S3 in the server's own process, for one machine: s3s speaks the protocol, s3s-fs keeps the files.
+//! An S3 in the server's own process, for one machine. s3s implements the protocol, and s3s-fs stores the files.
 
 mod multipart;
 mod storage;
@@ -26,7 +26,7 @@ use storage::Storage;
 const DIRECTORY: &str = "s3";
 const LOCK: &str = "s3.lock";
 const CREDENTIALS: &str = "s3-credentials.json";
-/// The server's own paths: a bucket of such a name could not be reached.
+/// The paths of the server. A bucket with such a name could not be reached.
 const TAKEN: [&str; 5] = ["graphql", "graphiql", "playground", "health", "metrics"];
 
 /// The server's own S3. Cheap to clone.
@@ -37,7 +37,7 @@ pub struct S3 {
     endpoint: String,
     credentials: Credentials,
     directory: PathBuf,
-    /// Held as long as any of this is in use.
+    /// Held while any clone exists, so that only one server uses the directory.
     _lock: Arc<File>,
 }
 
@@ -50,18 +50,18 @@ struct Credentials {
 /// Why the server has no S3 of its own. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("another server keeps its files in {}: set S3_ENDPOINT, or DATA_DIR to another directory", .0.display())]
+    #[error("another server stores its files in {}: set S3_ENDPOINT, or DATA_DIR to another directory", .0.display())]
     Held(PathBuf),
-    #[error("S3_BUCKET ({0}) is a path of the server's own: choose another name")]
+    #[error("S3_BUCKET ({0}) is a path of the server: choose another name")]
     Taken(String),
-    #[error("{} holds no credentials: remove it, and new ones are made", .0.display())]
+    #[error("{} has no valid credentials: remove it, and the server creates new ones", .0.display())]
     Malformed(PathBuf),
-    #[error("files cannot be kept in {}: {source}", .directory.display())]
+    #[error("files cannot be stored in {}: {source}", .directory.display())]
     File { directory: PathBuf, source: io::Error },
 }
 
 impl S3 {
-    /// In the data directory, for a server that listens at this address.
+    /// Opens the S3 in the data directory, for a server that listens on `address`.
     pub fn open(data_dir: &Path, settings: &S3Settings, address: SocketAddr, random: &Random) -> Result<Self, Error> {
         let bucket = settings.s3_bucket.clone();
         if TAKEN.contains(&bucket.as_str()) {
@@ -69,7 +69,8 @@ impl S3 {
         }
         let directory = data_dir.join(DIRECTORY);
         let failed = |source| Error::File { directory: directory.clone(), source };
-        // Others may enter the data directory, as the private Postgres does; the bucket is a directory of this one.
+        // Other accounts, such as that of the private Postgres, may enter the data directory, but not the directory of
+        // the bucket.
         std::fs::create_dir_all(data_dir).map_err(failed)?;
         DirBuilder::new().recursive(true).mode(0o700).create(directory.join(&bucket)).map_err(failed)?;
         let lock = File::create(data_dir.join(LOCK)).map_err(failed)?;
@@ -86,7 +87,7 @@ impl S3 {
         Ok(Self { service: builder.build(), bucket, endpoint, credentials, directory, _lock: Arc::new(lock) })
     }
 
-    /// What the server calls it by: the settings, with what they leave open.
+    /// The settings with which the server calls this S3.
     pub fn settings(&self, settings: &S3Settings) -> S3Settings {
         S3Settings {
             s3_endpoint: Some(self.endpoint.clone()),
@@ -112,7 +113,7 @@ impl S3 {
     }
 }
 
-/// Made at the first start, and kept.
+/// Reads the credentials, which the first start creates.
 fn credentials(data_dir: &Path, random: &Random) -> Result<Credentials, Error> {
     let make = || {
         let id = format!("parlance-{}", URL_SAFE_NO_PAD.encode(random.bytes::<9>()));
@@ -125,7 +126,7 @@ fn credentials(data_dir: &Path, random: &Random) -> Result<Credentials, Error> {
     serde_json::from_str(&text).map_err(|_| Error::Malformed(path))
 }
 
-/// s3s holds the whole of a form, of an XML document and of each field in memory; forms are refused before it.
+/// s3s reads forms, XML documents and fields into memory. Forms are refused before they reach s3s.
 fn limits() -> S3Config {
     let mut config = S3Config::default();
     config.xml_max_body_size = 1024 * 1024;
@@ -136,7 +137,7 @@ fn limits() -> S3Config {
     config
 }
 
-/// The address that the server itself and clients on its machine reach.
+/// The address at which the server itself and clients on its machine reach the S3.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,13 +1,14 @@
-//! What an answer may look like: the two media types of GraphQL over HTTP, and two forms of a stream.
+//! Content negotiation: the two media types of GraphQL over HTTP, and the two formats of event streams.
 
 use axum::http::{HeaderMap, header};
 
-/// The media types that the GraphQL over HTTP specification knows.
+/// The media types that the GraphQL over HTTP specification defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
-    /// `application/graphql-response+json`: the status tells whether the operation ran.
+    /// `application/graphql-response+json`: the status says whether the operation was executed.
     Response,
-    /// `application/json`: any proxy may have made up another status, so that a well-formed request gets 200.
+    /// `application/json`: a well-formed operation that is refused gets 200, because a client cannot tell another
+    /// status of the server from one of a proxy.
     Json,
 }
 
@@ -20,20 +21,20 @@ impl Media {
     }
 }
 
-/// How the events of a subscription come over HTTP.
+/// The format in which the events of a subscription are sent over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// `text/event-stream`, as the npm package graphql-sse has it.
+    /// `text/event-stream`, the format of the npm package graphql-sse.
     Events,
-    /// `multipart/mixed` with `subscriptionSpec`, as Apollo's clients have it.
+    /// `multipart/mixed` with `subscriptionSpec`, the format of Apollo's clients.
     Multipart,
 }
 
-/// What a client takes, by RFC 9110, section 12.5.1.
+/// What a client accepts (RFC 9110, section 12.5.1).
 pub(super) struct Accept {
-    /// None where it takes neither.
+    /// None if the client accepts neither media type.
     pub(super) media: Option<Media>,
-    /// None where it names neither: who takes anything expects no stream.
+    /// None if the client names neither format. A client that accepts any type expects no stream.
     pub(super) stream: Option<Stream>,
 }
 
@@ -49,13 +50,13 @@ impl Accept {
         Self { media: media(&ranges), stream: stream(&ranges) }
     }
 
-    /// The media type of what goes wrong before there is a stream.
+    /// The media type of an error that occurs before a stream begins.
     pub(super) fn media_of_errors(&self) -> Media {
         self.media.unwrap_or(Media::Response)
     }
 }
 
-/// Who says nothing, or takes anything, is an older client and gets JSON.
+/// A client that sends no `Accept`, or accepts any type, is an older client and gets JSON.
 fn media(ranges: &[Range]) -> Option<Media> {
     if ranges.is_empty() {
         return Some(Media::Json);
@@ -102,7 +103,7 @@ fn thousandths(text: &str) -> Option<u32> {
     value.filter(|_| fits)
 }
 
-/// How much a media type is liked, by the most specific range that covers it, and whether that names it.
+/// The quality of a media type by the most specific range that covers it, and whether that range names the type.
 fn quality(ranges: &[Range], media: &str) -> (u32, bool) {
     [media, "application/*", "*/*"]
         .into_iter()
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_liked_media_type_is_taken() {
+    fn the_media_type_with_the_highest_quality_is_chosen() {
         const RESPONSE: &str = "application/graphql-response+json";
         for (accept, expected) in [
             ("*/*", Some(Media::Json)),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_for_who_names_it() {
+    fn a_client_gets_a_stream_only_if_it_names_the_format() {
         for (accept, expected) in [
             ("*/*", None),
             ("text/*", None),

@@ -13,7 +13,8 @@ use crate::graphql::{Caller, Error, Identity};
 use crate::limiter::{Key, Rate};
 
 impl Caller {
-    /// Key that limits of operations count by: the user, or the network of an anonymous client. None if they do not apply.
+    /// Key that limits of operations count by: the user, or the network of an anonymous client. None if they do not
+    /// apply.
     pub(super) fn key(&self) -> Option<Key> {
         match self.identity {
             Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),

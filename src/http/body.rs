@@ -19,13 +19,13 @@ pub(super) struct WholeBody(pub(super) Bytes);
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyError {
-    /// It has more than MAX_REQUEST_BYTES.
+    /// The body has more than MAX_REQUEST_BYTES.
     TooLarge,
-    /// It stood still for REQUEST_READ_TIMEOUT, or took longer than REQUEST_BODY_TIMEOUT.
+    /// No bytes arrived for REQUEST_READ_TIMEOUT, or the body took longer than REQUEST_BODY_TIMEOUT.
     TimedOut,
-    /// The server, or the share of the client's address, has no memory for it.
+    /// The memory limit for unfinished bodies is reached, for the node or for the client's address.
     NoRoom,
-    /// The connection broke.
+    /// The connection ended before the body was complete.
     BrokenOff,
 }
 

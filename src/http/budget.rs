@@ -25,7 +25,7 @@ enum Owner {
     Network(ClientNetwork),
 }
 
-/// The share of one subscription, given back when it is dropped.
+/// The share of one subscription. It returns to the budget when it is dropped.
 pub(super) struct Share {
     budget: SubscriptionBudget,
     owner: Owner,
@@ -38,7 +38,8 @@ impl SubscriptionBudget {
         Self { limit, spent: Arc::default() }
     }
 
-    /// Takes the cost of one more subscription from the budget. None if no budget applies to the caller. Fails with RATE_LIMITED if not enough is left.
+    /// Takes the cost of one more subscription from the budget. None if no budget applies to the caller. Fails with
+    /// RATE_LIMITED if not enough is left.
     pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Option<Share>, Error> {
         let owner = match caller.identity {
             Identity::SignedIn(viewer) => Some(Owner::User(viewer.user)),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_given_back_when_its_subscription_ends() {
+    fn a_dropped_share_returns_to_the_budget() {
         let budget = SubscriptionBudget::new(100);
         let first = budget.take(&caller("192.0.2.1"), 60).ok().unwrap();
         assert!(budget.take(&caller("192.0.2.1"), 41).is_err());

@@ -1,4 +1,4 @@
-//! Who sends a request, as its headers tell.
+//! Identifies the caller of a request from its headers.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
 
 impl Server {
-    /// Fails only where Postgres cannot be asked about the session.
+    /// The caller of a request. Fails only if the session cannot be queried from Postgres.
     pub(super) async fn caller(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, GraphqlError> {
         let identity = match bearer(headers) {
             Some(token) => self.identify(&token).await?,
@@ -21,8 +21,8 @@ impl Server {
         Ok(Caller { identity, ip_address: Some(address), network: self.connections.network(address) })
     }
 
-    /// The same for a connection that stays open, with what ends it. The session is watched before it is looked at,
-    /// so that no revocation falls between.
+    /// The caller of a connection that stays open, and the connection's lifetime. The session is watched before it is
+    /// checked, so that no revocation is missed.
     pub(super) async fn watched_caller(
         &self,
         headers: &HeaderMap,
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-/// The token of `Authorization: Bearer …`, RFC 6750.
+/// The token of `Authorization: Bearer …` (RFC 6750).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     bearer_value(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }

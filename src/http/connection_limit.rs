@@ -1,4 +1,4 @@
-//! How many connections each user, or each address, has open on this node.
+//! Counts the open connections of each user, or of each address, on this node.
 
 use std::collections::HashMap;
 use std::hash::Hash;

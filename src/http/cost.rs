@@ -1,4 +1,4 @@
-//! What a document may cost, found out before it is validated.
+//! Computes the cost of a document before it is validated, and refuses documents that cost too much.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,32 +13,33 @@ use async_graphql_value::Value as Literal;
 use crate::config::Operations as Limits;
 use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 
-/// What the reference implementation's `getIntrospectionQuery` asks, with all its options.
+/// The query of `getIntrospectionQuery` in graphql-js, the reference implementation, with all its options.
 const INTROSPECTION: &str = include_str!("introspection.graphql");
 
-/// The lists by which one comes from a type of the schema to another, and how many of them may be within each other:
-/// the rule MaxIntrospectionDepth of the reference implementation.
+/// Introspection lists that lead from one type to another. Fewer than MAX_SCHEMA_DEPTH of them may be nested: the rule
+/// MaxIntrospectionDepth of graphql-js.
 const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 const MAX_SCHEMA_DEPTH: usize = 3;
 
 /// The mutation that writes a row for each message in each conversation.
 const FORWARD: &str = "forwardMessages";
 
-/// The arguments that say how many items a list has.
+/// The arguments that set the number of items in a list.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
 /// Mutations that check or hash a password, which takes 50 ms of a processor or more.
 const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
 
-/// Passwords that one request may check or hash. Each further guess is a request that the rates count.
+/// Maximum number of passwords that one request may check or hash. Each guess then takes a request, which the rates
+/// count.
 pub(super) const MAX_PASSWORDS: u64 = 1;
 
-/// Counts what documents cost, and refuses what costs too much.
+/// Computes the costs of documents, and refuses documents that exceed the limits.
 pub(super) struct Costs {
     limits: Limits,
-    /// Items in a list, by the name of its field, where a client does not say how many.
+    /// Default number of items in a list, by the name of its field.
     pages: HashMap<String, u16>,
-    /// What may be asked about the schema at most.
+    /// Maximum cost of introspection fields.
     introspection: u64,
 }
 
@@ -46,14 +47,14 @@ impl Costs {
     pub(super) fn new(limits: Limits) -> Self {
         let unlimited = Limits { operation_max_nesting: usize::MAX, ..limits.clone() };
         let costs = Self { limits: unlimited, pages: page_sizes(), introspection: 0 };
-        // What every explorer asks first must fit, and once more with what somebody adds.
+        // The introspection query of explorers must fit. Twice its cost leaves room for additional fields.
         let usual = parse_query(INTROSPECTION).ok().and_then(|query| costs.sum(&query, &Variables::default()).ok());
         let introspection = 2 * usual.map_or(0, |cost| cost.introspection);
         Self { limits, introspection, ..costs }
     }
 
-    /// Refuses a text that is too long, or whose brackets nest too deep, before it is parsed: the parser recurses,
-    /// and a stack that overflows takes the whole node with it.
+    /// Refuses a text with too many tokens, or with brackets that are nested too deeply, before it is parsed. The
+    /// parser recurses, and a stack overflow would end the process.
     pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
         let (mut tokens, mut open) = (0_usize, 0_usize);
         let mut rest = text.as_bytes();
@@ -85,18 +86,18 @@ impl Costs {
         Ok(())
     }
 
-    /// Refuses a document that costs too much with the fragments spread out, and returns its cost. A few fragments that
-    /// spread each other twice are exponentially many fields, which the library would walk; here each fragment is counted
-    /// once.
+    /// Returns the cost of a document with its fragments expanded, and refuses one that exceeds the limits. A few
+    /// fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit all of
+    /// them. Here the cost of each fragment is computed once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Checked, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
-            return Err(too_much("fields within each other", limits.operation_max_depth));
+            return Err(too_much("levels of nested fields", limits.operation_max_depth));
         }
         if sum.schema_depth >= MAX_SCHEMA_DEPTH {
-            let within = SCHEMA_LISTS.join(", ");
-            let message = format!("Of {within} less than {MAX_SCHEMA_DEPTH} come within each other.");
+            let lists = SCHEMA_LISTS.join(", ");
+            let message = format!("Fewer than {MAX_SCHEMA_DEPTH} of the fields {lists} may be nested in each other.");
             return Err(Error::new(ErrorCode::OperationTooComplex, message));
         }
         if sum.passwords > MAX_PASSWORDS {
@@ -106,11 +107,11 @@ impl Costs {
             (
                 sum.introspection,
                 self.introspection,
-                "fields about the schema, those of a list counted for its usual length",
+                "introspection fields, counted once for each usual item of their lists",
             ),
             (sum.aliases, limits.operation_max_aliases, "aliases"),
             (sum.directives, limits.operation_max_directives, "directives"),
-            (sum.complexity, limits.operation_max_complexity, "fields, those of a page counted for each of its items"),
+            (sum.complexity, limits.operation_max_complexity, "fields, counted once for each item of their lists"),
         ] {
             if count > max {
                 return Err(too_much(what, max));
@@ -137,22 +138,25 @@ impl Costs {
 
     fn too_nested(&self) -> Error {
         let max = self.limits.operation_max_nesting;
-        Error::new(ErrorCode::OperationTooComplex, format!("A document nests at most {max} levels deep."))
+        Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} levels of nesting."))
     }
 }
 
 /// The refusal of a request that checks more than one password.
 pub(super) fn too_many_passwords() -> Error {
     let fields = PASSWORD_FIELDS.join(", ");
-    Error::new(ErrorCode::OperationTooComplex, format!("A request has at most {MAX_PASSWORDS} of the fields {fields}."))
+    Error::new(
+        ErrorCode::OperationTooComplex,
+        format!("A request may have at most {MAX_PASSWORDS} of the fields {fields}."),
+    )
 }
 
 fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
-    Error::new(ErrorCode::OperationTooComplex, format!("A document has at most {max} {what}."))
+    Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} {what}."))
 }
 
-/// What follows the number that the bytes begin with. The parser wants nothing between two of them: `1-1` is two, and
-/// so is `00`.
+/// Returns the bytes after the number at the beginning. The parser needs no separator between two numbers: `1-1` is two
+/// numbers, and so is `00`.
 fn after_number(bytes: &[u8]) -> &[u8] {
     let digits = |bytes| skip(bytes, |byte| byte.is_ascii_digit());
     let rest = match bytes.strip_prefix(b"-").unwrap_or(bytes) {
@@ -173,7 +177,7 @@ fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
     bytes.iter().position(|&byte| !belongs(byte)).map_or(&[], |end| &bytes[end..])
 }
 
-/// What follows the string, or block string, that the bytes begin with.
+/// Returns the bytes after the string or block string at the beginning.
 fn after_string(bytes: &[u8]) -> &[u8] {
     const BLOCK: &[u8] = b"\"\"\"";
     if let Some(mut rest) = bytes.strip_prefix(BLOCK) {
@@ -183,7 +187,7 @@ fn after_string(bytes: &[u8]) -> &[u8] {
             }
             rest = rest.strip_prefix(b"\\\"\"\"").unwrap_or(&rest[1..]);
         }
-        // One that is never closed the parser takes for an empty string, and reads on right behind that.
+        // The parser reads an unclosed block string as an empty string, and continues after that.
         return &bytes[2..];
     }
     let mut rest = &bytes[1..];
@@ -203,36 +207,36 @@ pub(super) struct Checked {
     pub(super) varies: bool,
     /// In the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) complexity: u64,
-    /// Fields to execute, those about the schema included, and rows that a mutation writes.
+    /// Fields to execute, including introspection fields, and rows that a mutation writes.
     pub(super) work: u64,
     /// Passwords to check or to hash.
     pub(super) passwords: u64,
 }
 
-/// What a selection costs with everything in it.
+/// The cost of a selection with everything in it.
 #[derive(Clone, Copy, Default)]
 struct Cost {
-    /// Selections within each other, whether fields or fragments.
+    /// Levels of nested selections: fields and fragments.
     nesting: usize,
-    /// Fields within each other.
+    /// Levels of nested fields.
     depth: usize,
-    /// Lists of the schema within each other.
+    /// Levels of nested `SCHEMA_LISTS`.
     schema_depth: usize,
     aliases: u64,
     directives: u64,
     complexity: u64,
     /// Fields of `PASSWORD_FIELDS`.
     passwords: u64,
-    /// The complexity of what is asked about the schema itself, which `complexity` leaves out.
+    /// The complexity of introspection fields, which `complexity` does not contain.
     introspection: u64,
-    /// Rows that are written, which no limit of this file counts.
+    /// Rows that a mutation writes. No limit of this file applies to them.
     rows: u64,
     /// Whether any of it depends on a variable.
     varies: bool,
 }
 
 impl Cost {
-    /// Beside each other.
+    /// The cost of two selections beside each other.
     fn and(self, other: Self) -> Self {
         Self {
             nesting: self.nesting.max(other.nesting),
@@ -252,7 +256,7 @@ impl Cost {
 struct Count<'a> {
     costs: &'a Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    /// The cost of each fragment met so far; None for one that is being counted.
+    /// The cost of each fragment that was found so far. None while a fragment is being counted.
     known: HashMap<&'a Name, Option<Cost>>,
     operation: &'a OperationDefinition,
     variables: &'a Variables,
@@ -277,7 +281,7 @@ impl<'a> Count<'a> {
                     directives(&spread.directives).and(self.fragment(&spread.fragment_name.node, level + 1)?)
                 }
             };
-            // Walking a selection costs something, whatever is in it.
+            // Each selection costs one, because it must be visited.
             sum = sum.and(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
             if level + sum.nesting > max {
                 return Err(self.costs.too_nested());
@@ -312,7 +316,7 @@ impl<'a> Count<'a> {
     }
 
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
-        // What is not there is the validation's to refuse.
+        // Validation refuses a fragment that does not exist.
         let Some(fragment) = self.fragments.get(name) else { return Ok(Cost::default()) };
         match self.known.entry(name) {
             Entry::Occupied(known) => known.get().ok_or_else(|| {
@@ -329,7 +333,8 @@ impl<'a> Count<'a> {
         }
     }
 
-    /// How often what is within a field may come: once for each item of a page, or for each id that is asked for.
+    /// Maximum number of times that a field's selection is executed: once for each item of a page, or for each
+    /// requested id.
     fn items(&self, field: &Field) -> u64 {
         if let Some(Asked::List(ids)) = self.argument(field, "ids") {
             return ids.max(1) as u64;
@@ -339,11 +344,11 @@ impl<'a> Count<'a> {
             Asked::Number(size) => Some(size),
             Asked::List(_) => None,
         });
-        // A larger page than there is gets an error, and nothing is read for it.
+        // A page larger than MAX_PAGE_SIZE gets an error, and nothing is read for it.
         asked.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
-    /// How many messages a forward writes.
+    /// Number of messages that `forwardMessages` writes.
     fn forwarded(&self, field: &Field) -> u64 {
         let Some(input) = field.get_argument("input") else { return 0 };
         let length = |name| match &input.node {
@@ -361,7 +366,7 @@ impl<'a> Count<'a> {
         length("messageIds").saturating_mul(length("conversationIds"))
     }
 
-    /// The value of an argument, written out or in a variable.
+    /// The value of an argument, which is a literal or a variable.
     fn argument(&self, field: &Field, name: &str) -> Option<Asked> {
         match &field.get_argument(name)?.node {
             Literal::Variable(variable) => {
@@ -380,7 +385,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// The length of a list. GraphQL takes a single value for a list of one.
+/// The length of a list. GraphQL accepts a single value as a list of one.
 fn list_length(value: &Value) -> u64 {
     if let Value::List(items) = value { items.len() as u64 } else { 1 }
 }
@@ -394,7 +399,7 @@ fn depends_on_variables(field: &Field) -> bool {
         .any(|name| matches!(field.get_argument(name), Some(value) if matches!(value.node, Literal::Variable(_))))
 }
 
-/// What an argument says of how much is wanted.
+/// The number of items that an argument requests.
 enum Asked {
     Number(u64),
     List(usize),

@@ -1,5 +1,5 @@
-//! The documents that may be run, and what is kept of those that have: parsed and validated once, found again by their
-//! text, or by a hash alone as Apollo's automatic persisted queries have it.
+//! The documents that clients may execute, and a cache of documents that are parsed and validated. A cached document is
+//! found by its text, or by its hash alone (Apollo's automatic persisted queries).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,20 +17,20 @@ use super::operation::DocumentId;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
 
-/// Clients compare the message as well as the code, so that its form is not ours to choose.
+/// Apollo's clients compare this message as well as the code, so it must not change.
 const NOT_FOUND: &str = "PersistedQueryNotFound";
-/// Bytes of memory that a byte of a document's text takes when it is parsed.
+/// Bytes of memory that a parsed document takes for each byte of its text.
 const PARSED_BYTES: usize = 25;
-/// What a document weighs beside that.
+/// Further bytes of memory for each document.
 const ENTRY: usize = 500;
-/// The weight of a common document, from which the cache guesses how many entries it will have.
+/// Weight in bytes of a typical document. The cache estimates its number of entries from it.
 const COMMON_WEIGHT: u64 = 10_000;
 
 /// The SHA-256 of a document's text.
 pub(super) type Digest = [u8; 32];
 
 pub(super) struct Documents {
-    /// Where there is a manifest, those in it run, and no others.
+    /// The documents of PERSISTED_MANIFEST. If it is set, no other documents are executed.
     registered: Option<Registered>,
     validated: Cache<Digest, Arc<Validated>, Weight>,
 }
@@ -40,7 +40,7 @@ struct Registered {
     texts: HashSet<Arc<str>>,
 }
 
-/// A document that may be run with the variables it was validated with, and any others that fit.
+/// A valid document. It may be executed with any variables that fit its definitions.
 pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
@@ -49,10 +49,10 @@ pub(super) struct Validated {
     pub(super) cost: Checked,
 }
 
-/// What a client's text or id leads to.
+/// The result of a search for a document.
 pub(super) enum Found {
     Validated(Arc<Validated>),
-    /// It is new, or was forgotten.
+    /// The document is not in the cache, and must be parsed and validated.
     Text(Digest, Arc<str>),
 }
 
@@ -66,7 +66,7 @@ impl Weighter<Digest, Arc<Validated>> for Weight {
 }
 
 impl Documents {
-    /// Reads the manifest where there is one.
+    /// Reads the file of PERSISTED_MANIFEST if the setting is set.
     pub(super) fn open(settings: &Operations) -> io::Result<Self> {
         let bytes = settings.document_cache_bytes;
         let entries = usize::try_from(bytes / COMMON_WEIGHT).unwrap_or(usize::MAX);
@@ -75,13 +75,16 @@ impl Documents {
         Ok(Self { registered, validated })
     }
 
-    /// The document to run, where that is allowed.
+    /// Finds the document to execute. Fails if it is unknown or not allowed.
     pub(super) fn find(&self, query: Option<String>, id: Option<&DocumentId>) -> Result<Found, Error> {
         let unknown = || Error::new(ErrorCode::PersistedQueryNotFound, NOT_FOUND);
         let text: Arc<str> = match (&self.registered, query) {
             (Some(registered), None) => registered.get(id).ok_or_else(unknown)?,
             (Some(registered), Some(query)) => registered.texts.get(query.as_str()).cloned().ok_or_else(|| {
-                Error::new(ErrorCode::Forbidden, "This server runs registered documents only, and this is none.")
+                Error::new(
+                    ErrorCode::Forbidden,
+                    "This server runs registered documents only. This document is not registered.",
+                )
             })?,
             (None, None) => {
                 let Some(DocumentId::Hash(hash)) = id else { return Err(unknown()) };
@@ -100,12 +103,12 @@ impl Documents {
         Ok(self.validated.get(&digest).map_or(Found::Text(digest, text), Found::Validated))
     }
 
-    /// Whether a document with this text need not be parsed.
+    /// Whether the cache has a document with this text.
     pub(super) fn knows(&self, text: &str) -> bool {
         self.validated.get(&Digest::from(Sha256::digest(text))).is_some()
     }
 
-    /// Keeps a document that was found valid.
+    /// Caches a valid document.
     pub(super) fn keep(&self, validated: Arc<Validated>) {
         self.validated.insert(validated.digest, validated);
     }
@@ -126,7 +129,7 @@ impl Registered {
     }
 }
 
-/// Either `{"<id>": "<document>"}`, which @graphql-codegen and Relay write, or Apollo's
+/// Reads a manifest. Its format is either `{"<id>": "<document>"}`, which @graphql-codegen and Relay write, or Apollo's
 /// `{"format": "apollo-persisted-query-manifest", "version": 1, "operations": [{"id": …, "body": …}]}`.
 fn read_manifest(path: &Path) -> Result<HashMap<String, Arc<str>>, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
@@ -143,11 +146,11 @@ fn read_manifest(path: &Path) -> Result<HashMap<String, Arc<str>>, String> {
     match documents {
         Some(documents) if documents.is_empty() => Err("has no documents".to_owned()),
         Some(documents) => Ok(documents),
-        None => Err("is neither {\"<id>\": \"<document>\"} nor a manifest of Apollo's".to_owned()),
+        None => Err("is neither {\"<id>\": \"<document>\"} nor a manifest of Apollo".to_owned()),
     }
 }
 
-/// The digest that 64 lower-case hexadecimal digits write.
+/// Parses a digest of 64 lower-case hexadecimal digits.
 fn from_hex(hash: &str) -> Option<Digest> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,4 +1,4 @@
-//! The order in which a server goes down.
+//! The steps of a shutdown.
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -14,7 +14,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// From here on the server is not ready and takes no new sockets.
+    /// From now on the server reports that it is not ready, and accepts no new sockets.
     pub(super) fn begin(&self) {
         self.begun.cancel();
     }
@@ -23,7 +23,7 @@ impl Drain {
         self.begun.is_cancelled()
     }
 
-    /// From here on no connection is accepted, and sockets close as soon as their requests are done.
+    /// From now on no connection is accepted, and sockets close when their requests are done.
     pub(super) fn close(&self) {
         self.closing.cancel();
         self.sockets.close();
@@ -33,7 +33,7 @@ impl Drain {
         self.closing.clone().cancelled_owned()
     }
 
-    /// The time is up: what is still in flight is left behind.
+    /// Ends all sockets and subscriptions, even if their requests are still in flight.
     pub(super) fn expire(&self) {
         self.expired.cancel();
     }
@@ -42,17 +42,17 @@ impl Drain {
         self.expired.clone().cancelled_owned()
     }
 
-    /// Ready when every connection must be dropped, in whatever state it is.
+    /// Ready when every connection must be dropped, whatever its state.
     pub(super) fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
         self.abandoned.clone().cancelled_owned()
     }
 
-    /// Abandons the connections once it is dropped.
+    /// Abandons all connections when the guard is dropped.
     pub(super) fn abandon_on_drop(&self) -> DropGuard {
         self.abandoned.clone().drop_guard()
     }
 
-    /// Counts a socket's session until that is dropped.
+    /// Counts the session of a socket until the token is dropped.
     pub(super) fn track(&self) -> TaskTrackerToken {
         self.sockets.token()
     }

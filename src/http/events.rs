@@ -31,8 +31,8 @@ use crate::graphql::{Error, ErrorCode, Identity};
 use crate::ids::UserId;
 use crate::metrics::Transport;
 
-/// Runs the operation for as long as the client reads. Fails where the user has too many streams, or Postgres cannot
-/// be asked who that is.
+/// Runs the operation while the client reads. Fails if the server drains, a limit is exceeded, or the session cannot be
+/// queried from Postgres.
 pub(super) async fn respond(
     server: &Server,
     headers: &HeaderMap,
@@ -44,7 +44,7 @@ pub(super) async fn respond(
         return Err(Error::new(ErrorCode::Unavailable, "The server restarts. Try again in a moment."));
     }
     let (caller, lifetime) = server.watched_caller(headers, peer).await?;
-    // Before the user is connected: a refused operation must not change the presence.
+    // This comes before the user counts as connected, because a refused operation must not change the presence.
     server.admit_operation(&caller, parsed.cost.work)?;
     let permit = match caller.identity {
         Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
@@ -61,7 +61,7 @@ pub(super) async fn respond(
     let connection = Connection {
         form,
         events,
-        // A query or mutation is finished, whatever becomes of the session or the server meanwhile.
+        // A query or mutation is finished even if the session ends or the server drains meanwhile.
         over: endless.then(|| (lifetime, server.drain.clone())),
         heartbeat: settings.socket_ping_interval,
         patience: settings.socket_write_timeout,
@@ -70,7 +70,7 @@ pub(super) async fn respond(
     let (sender, chunks) = mpsc::channel(1);
     tokio::spawn(connection.run(sender));
     let chunks = ReceiverStream::new(chunks).map(Ok::<_, Infallible>);
-    // nginx holds back what it could send, unless it is told not to.
+    // nginx buffers a response unless this header forbids it.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
     let headers = [(header::CONTENT_TYPE, form.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
     Ok((headers, HttpBody::from_stream(chunks)).into_response())
@@ -79,16 +79,16 @@ pub(super) async fn respond(
 struct Connection {
     form: Stream,
     events: BoxStream<'static, Rendered>,
-    /// What ends it, whatever the operation still has to say.
+    /// What can end the stream before the operation ends. None for a query or mutation.
     over: Option<(Lifetime, Drain)>,
     heartbeat: Duration,
     /// How long a client may leave a chunk unread.
     patience: Duration,
-    /// One of those that the user may have; while it is taken the user is there.
+    /// Counts the stream among the user's connections, and the user as connected. None for an anonymous caller.
     permit: Option<(Permit<UserId>, Connected)>,
 }
 
-/// What is next to be sent.
+/// The next thing to send.
 enum Next {
     Event(Option<Rendered>),
     Heartbeat,
@@ -96,7 +96,7 @@ enum Next {
 }
 
 impl Connection {
-    /// Sends what the operation brings until that is over, or the client has gone or does not read.
+    /// Sends the results of the operation until it ends, or the client disconnects or stops reading.
     async fn run(self, chunks: mpsc::Sender<String>) {
         let Self { form, mut events, over, heartbeat, patience, permit } = self;
         let _permit = permit;
@@ -108,7 +108,7 @@ impl Connection {
                 biased;
                 sent = chunks.send_timeout(next, patience) => if sent.is_err() { return },
                 over = &mut over => {
-                    // It may be in the way of the last words that there are others, unread.
+                    // The last chunk is not sent if the client has not read the chunk before it.
                     if let Some(last_words) = form.over(over) {
                         let _ = chunks.try_send(last_words + form.end());
                     }
@@ -161,7 +161,7 @@ impl Stream {
         }
     }
 
-    /// At once, so that the client and every proxy between see that the stream is open.
+    /// Sent at once, so that the client and all proxies see that the stream is open.
     const fn beginning(self) -> &'static str {
         match self {
             Self::Events => ":\n\n",
@@ -184,17 +184,19 @@ impl Stream {
         }
     }
 
-    /// What a client is told whose stream is ended by the server; None where a stream that breaks off tells it to
-    /// come back.
+    /// The error for a client whose stream the server ends. None if the stream must break off without an error, so that
+    /// the client reconnects.
     fn over(self, over: Over) -> Option<String> {
         let error = match over {
-            Over::SignedOut => Error::new(ErrorCode::Unauthenticated, "The access token has run out."),
-            Over::Drained => Error::new(ErrorCode::Unavailable, "The server restarts. Come back in a moment."),
+            Over::SignedOut => {
+                Error::new(ErrorCode::Unauthenticated, "The access token has expired, or its session was revoked.")
+            }
+            Over::Drained => Error::new(ErrorCode::Unavailable, "The server restarts. Reconnect in a moment."),
         };
         let body = Body::refused(error);
         match self {
             Self::Events => (over == Over::SignedOut).then(|| self.next(&body.to_json())),
-            // An error of the connection, which is no response.
+            // An error of the connection, and not a response of the operation.
             Self::Multipart => {
                 let errors = serde_json::to_string(&body.errors).unwrap_or_default();
                 Some(part(&format!("{{\"payload\":null,\"errors\":{errors}}}")))
@@ -210,7 +212,7 @@ impl Stream {
     }
 }
 
-/// One part of Apollo's protocol. A client reads it once it has seen the boundary behind it.
+/// One part of a multipart response. A client reads a part when it has received the boundary after it.
 fn part(json: &str) -> String {
     format!("\r\nContent-Type: application/json\r\n\r\n{json}\r\n--graphql")
 }

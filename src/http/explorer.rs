@@ -1,4 +1,4 @@
-//! GraphiQL and GraphQL Playground, whose files are inside the binary: nothing is loaded from elsewhere.
+//! GraphiQL and GraphQL Playground. Their files are in the binary, and nothing is loaded from other servers.
 
 use axum::Router;
 use axum::extract::Path;
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
 
-/// What the page may load and connect to: this origin alone. Monaco, its editor, sets styles inline.
+/// The page may load files from this origin only, and connect to it only. Monaco, the editor, sets styles inline.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
@@ -28,12 +28,12 @@ async fn page() -> Response {
     file("index.html", "no-cache")
 }
 
-/// The names of the assets hold a hash of their content.
+/// Caches may keep an asset indefinitely, because its name contains a hash of its content.
 async fn asset(Path(path): Path<String>) -> Response {
     file(&path, "public, max-age=31536000, immutable")
 }
 
-/// The older one, which speaks the older of the two WebSocket protocols.
+/// GraphQL Playground, an older explorer that uses the older of the two WebSocket subprotocols.
 async fn playground() -> Response {
     file("playground/index.html", "no-cache")
 }

@@ -1,8 +1,8 @@
 //! A queue of jobs of several plans and users that serves both fairly: start-time fair queueing.
 //!
-//! Each job has a tag: the virtual time at which it would begin if every user had a server alone. A user's next job gets a
-//! later tag by the cost of the one before, so that many or expensive jobs of one user wait behind the jobs of others,
-//! whatever plans they belong to. Source: Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
+//! Each job has a tag: the virtual time at which it would begin if every user had a server alone. The tag of a user's
+//! next job is later by the cost of the job before. So many or expensive jobs of one user wait behind the jobs of
+//! others, whatever plans they belong to. Source: Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::ids::UserId;
 /// Number of users whose virtual times are stored before the outdated ones are removed.
 const MIN_USERS: usize = 1024;
 
-/// The virtual time of a job, and its place among those with the same.
+/// The virtual time of a job, and its place among the jobs with the same virtual time.
 type Tag = (u64, u64);
 
 pub(super) struct FairQueue<J> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_many_plans_waits_behind_the_others() {
+    fn the_jobs_of_a_user_with_many_plans_wait_for_other_users() {
         let mut queue = FairQueue::default();
         for plan in 0..50 {
             queue.push(plan, user(1), 1000, "many");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_many_jobs_of_a_plan_comes_after_its_other_users() {
+    fn a_users_second_job_waits_for_the_first_jobs_of_others() {
         let mut queue = FairQueue::default();
         for job in ["1", "2", "3"] {
             queue.push(1, user(1), 10, job);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_is_busy_is_passed_over() {
+    fn take_skips_busy_plans() {
         let mut queue = FairQueue::default();
         queue.push(1, user(1), 10, "busy");
         queue.push(2, user(2), 10, "free");
@@ -155,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn users_are_forgotten_whose_jobs_are_done() {
+    fn users_without_jobs_are_removed() {
         let mut queue = FairQueue::default();
         for number in 0..10 * MIN_USERS as u128 {
             queue.push(1, user(number), 1, "job");
             drain(&mut queue, 1);
-            // Moves the virtual time on.
+            // Advances the virtual time.
             queue.push(2, user(u128::MAX), 2, "clock");
             drain(&mut queue, 1);
         }

@@ -1,5 +1,5 @@
-//! The server's own S3, for whoever has a signed URL. What it answers comes from the server's own origin, so that
-//! browsers are told to run none of it.
+//! The server's own S3, for clients with a signed URL. Its files have the origin of the server, so headers forbid
+//! browsers to execute them.
 
 use std::time::Duration;
 
@@ -21,15 +21,16 @@ use super::cors;
 use crate::config::Config;
 use crate::embedded::s3::S3;
 
-/// For a whole request, however steadily its body comes: whoever sends a byte now and then holds a file open.
+/// Maximum duration of a request. Without it, a client that sends a byte now and then could hold a file open
+/// indefinitely.
 const REQUEST_TIME: Duration = Duration::from_mins(30);
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                        <Error><Code>AccessDenied</Code><Message>The request is not signed.</Message></Error>\n";
 
-/// The bucket's paths, untouched, for a signature covers them. The rest of the server limits what bodies may have,
-/// and compresses answers; here the signature says how long a body is.
+/// The routes of the bucket. Their paths are not rewritten, because signatures cover them. MAX_REQUEST_BYTES and
+/// compression do not apply: the signature says how long a body is.
 pub(super) fn router(s3: &S3, config: &Config) -> Router {
     let service = HandleError::new(s3.service(), failed);
     let bucket = s3.bucket();
@@ -38,7 +39,7 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         CONTENT_DISPOSITION,
         CHECKSUM,
     ]);
-    // Layers of the routes alone: others would be of every path that is not there, too.
+    // `layer` would also apply to paths that have no route.
     Router::new()
         .route_service(&format!("/{bucket}"), service.clone())
         .route_service(&format!("/{bucket}/"), service.clone())
@@ -48,13 +49,13 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         .route_layer(cors)
 }
 
-/// Refuses what nobody signed before any of it is read. s3s reads a form into memory first.
+/// Refuses unsigned requests before their bodies are read. s3s would read a form into memory first.
 async fn signed_only(mut request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let signed = request.headers().contains_key(AUTHORIZATION) || query.contains("X-Amz-Signature=");
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let form = request.method() == Method::POST && content_type.to_ascii_lowercase().starts_with(b"multipart/");
-    // The timeout hides that there is none, and s3s would ask for its length.
+    // The timeout layer hides that a request has no body, and s3s would then require the body's length.
     if !request.headers().contains_key(CONTENT_LENGTH) && !request.headers().contains_key(TRANSFER_ENCODING) {
         *request.body_mut() = Body::empty();
     }
@@ -71,6 +72,6 @@ async fn signed_only(mut request: Request, next: Next) -> Response {
 }
 
 async fn failed(error: HttpError) -> StatusCode {
-    tracing::error!(?error, "the server's own S3");
+    tracing::error!(?error, "a request to the server's own S3 failed");
     StatusCode::INTERNAL_SERVER_ERROR
 }

@@ -3,7 +3,7 @@
 //! A proxy appends the address that it was called from to `X-Forwarded-For`, or to `Forwarded` (RFC 7239). The entries
 //! are read from the right, because everything to the left of the first untrusted address was written by the client.
 //!
-//! `X-Forwarded-For` wins where a request has both headers. Most proxies write only that one and pass `Forwarded` on
+//! `X-Forwarded-For` wins if a request has both headers. Most proxies write only that one and pass `Forwarded` on
 //! unchanged. A proxy that writes `Forwarded` must therefore remove `X-Forwarded-For`.
 
 use std::borrow::Cow;
@@ -78,7 +78,7 @@ impl<'a> Iterator for FromRight<'a> {
     }
 }
 
-/// Whether an odd number of backslashes precedes, so that the next byte stands for itself. No useful text has more
+/// Whether an odd number of backslashes precedes, so that the next byte is literal. No useful text has more
 /// than a few of them.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take(MAX_ENTRY_BYTES).take_while(|&&byte| byte == b'\\').count() % 2 == 1
@@ -126,7 +126,7 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// The text of a quoted string (RFC 9110, section 5.6.4), or the text itself where it has no quotes.
+/// The text of a quoted string (RFC 9110, section 5.6.4), or the text itself if it has no quotes.
 fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = value.strip_prefix('"') else { return Some(value.into()) };
     let inner = inner.strip_suffix('"')?;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn x_forwarded_for() {
+    fn x_forwarded_for_names_the_client() {
         for (value, expected) in [
             ("203.0.113.7", "203.0.113.7"),
             ("203.0.113.7:51008", "203.0.113.7"),
@@ -199,7 +199,7 @@ mod tests {
             ("198.51.100.1,203.0.113.7:1 ,\t10.0.0.2, fd00::2", "203.0.113.7"),
             ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
             (", 203.0.113.7, ,", "203.0.113.7"),
-            // Whatever is no address ends the search.
+            // An entry that is no address ends the search.
             ("unknown", "10.0.0.1"),
             ("", "10.0.0.1"),
             ("203.0.113.7, unknown", "10.0.0.1"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded() {
+    fn forwarded_names_the_client() {
         for (value, expected) in [
             ("for=203.0.113.7", "203.0.113.7"),
             ("FOR=\"203.0.113.7:51008\";proto=https", "203.0.113.7"),

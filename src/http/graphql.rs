@@ -27,17 +27,17 @@ use crate::graphql::{Caller, Error, ErrorCode};
 use crate::limiter::Key;
 use crate::metrics::Transport;
 
-/// Headers that no browser adds to a request it has not asked the server about first: Apollo's convention.
+/// Headers that a page of another origin can add only after a CORS preflight. The names are Apollo's convention.
 const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-name"];
 
-/// Seconds after which a server that cannot answer now is worth asking again.
+/// Seconds of `Retry-After` if the error has no time of its own.
 const RETRY_AFTER: u64 = 1;
 
-/// What the body of a POST holds.
+/// The operations in the body of a POST.
 enum Requested {
     One(Operation),
     Batch(Vec<Operation>),
-    /// A list with more operations than are run at once.
+    /// A list with more than OPERATION_MAX_BATCH operations.
     TooMany,
 }
 
@@ -51,7 +51,7 @@ impl Requested {
     }
 }
 
-/// Reads a list of at most so many operations, and passes over the rest without keeping it.
+/// Reads a list with at most this number of operations. Further operations are skipped and not stored.
 struct AtMost(usize);
 
 impl<'de> DeserializeSeed<'de> for AtMost {
@@ -100,13 +100,14 @@ pub(super) async fn get_or_upgrade(
     let mut response = match get_operation(parameters) {
         _ if accept.is_none() => not_acceptable(),
         _ if !is_preflighted(&headers) => {
-            let message = "A browser could send this unasked: add the header `apollo-require-preflight: true`.";
+            let message =
+                "A browser can send this request without a preflight. Add the header `apollo-require-preflight: true`.";
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::Forbidden, message)
         }
         Err(message) => media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message),
         Ok(operation) => match operation.parse(&server, server.network(&headers, peer)).await {
             Ok(parsed) if parsed.kind == OperationType::Mutation => {
-                let message = "Mutations go by POST.";
+                let message = "Mutations must be sent with POST.";
                 let response = media.refuse(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadUserInput, message);
                 ([(header::ALLOW, "POST")], response).into_response()
             }
@@ -126,12 +127,12 @@ pub(super) async fn get_or_upgrade(
     if !response.headers().contains_key(header::CACHE_CONTROL) {
         set_cache(&mut response, "no-store");
     }
-    // A cache that keeps an answer must keep it apart from what others would have got.
+    // A cache must not answer a client with what another user, or a client with another `Accept`, has received.
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, authorization"));
     response
 }
 
-/// Marks an answer without errors. Where nobody is signed in it is the same for everybody.
+/// Marks an answer without errors. Without `Authorization` it is the same for all clients and may be cached.
 #[derive(Clone)]
 struct Flawless;
 
@@ -141,7 +142,7 @@ fn set_cache(response: &mut Response, value: &str) {
     }
 }
 
-/// The members of an operation in a query string, `variables` and `extensions` as JSON.
+/// Reads an operation from a query string, in which `variables` and `extensions` are JSON.
 fn get_operation(parameters: Result<Query<Map<String, Value>>, QueryRejection>) -> Result<Operation, String> {
     let Ok(Query(mut members)) = parameters else { return Err("The query string cannot be read.".to_owned()) };
     for name in ["variables", "extensions"] {
@@ -152,11 +153,11 @@ fn get_operation(parameters: Result<Query<Map<String, Value>>, QueryRejection>) 
         let value = serde_json::from_str(&json).map_err(|_| format!("`{name}` must be a JSON object."))?;
         members.insert(name.to_owned(), value);
     }
-    Operation::try_from(members).map_err(|error| format!("This is no GraphQL request: {error}."))
+    Operation::try_from(members).map_err(|error| format!("This is not a GraphQL request: {error}."))
 }
 
-/// Whether a page of another origin needs the server's leave to send this, as the fetch standard has it. Basic
-/// credentials a browser adds by itself; a bearer token it does not.
+/// Whether a page of another origin can send this request only after a CORS preflight (Fetch standard). A browser adds
+/// Basic credentials by itself, but not a bearer token.
 fn is_preflighted(headers: &HeaderMap) -> bool {
     PREFLIGHTED.into_iter().any(|name| headers.get(name).is_some_and(|value| !value.is_empty()))
         || bearer(headers).is_some()
@@ -198,15 +199,15 @@ pub(super) async fn post(
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
             Err(body) => media.answer_refused(body),
         },
-        // A list is no stream.
+        // A list of operations cannot be answered with a stream.
         Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
         Ok(Requested::Batch(operations)) => execute_batch(&server, &headers, media, peer, operations).await,
         Ok(Requested::TooMany) => {
-            let message = format!("A request has at most {max_batch} operations.");
+            let message = format!("A request may have at most {max_batch} operations.");
             media.refuse(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::OperationTooComplex, &message)
         }
         Err(error) => {
-            let message = format!("The body is no GraphQL request: {error}.");
+            let message = format!("The body is not a GraphQL request: {error}.");
             media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, &message)
         }
     }
@@ -215,11 +216,13 @@ pub(super) async fn post(
 fn refuse_body(server: &Server, media: Media, error: BodyError) -> Response {
     match error {
         BodyError::TooLarge => {
-            let message = format!("A body has at most {} bytes.", server.config.limits.max_request_bytes);
+            let message = format!("A body may have at most {} bytes.", server.config.limits.max_request_bytes);
             media.refuse(error.status(), ErrorCode::OperationTooComplex, &message)
         }
-        BodyError::TimedOut => media.refuse(error.status(), ErrorCode::BadUserInput, "The body came too slowly."),
-        BodyError::BrokenOff => media.refuse(error.status(), ErrorCode::BadUserInput, "The body broke off."),
+        BodyError::TimedOut => media.refuse(error.status(), ErrorCode::BadUserInput, "The body arrived too slowly."),
+        BodyError::BrokenOff => {
+            media.refuse(error.status(), ErrorCode::BadUserInput, "The connection ended before the body was complete.")
+        }
         BodyError::NoRoom => {
             let message = "The server has no memory for this body now. Try again in a moment.";
             media.fail(Error::new(ErrorCode::Unavailable, message))
@@ -240,7 +243,7 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
     let stream = match (accept.media, accept.stream) {
         (_, Some(stream)) if parsed.kind == OperationType::Subscription => Some(stream),
         (Some(media), _) if parsed.kind == OperationType::Subscription => {
-            let message = "Subscriptions go over a WebSocket at this address, or with `Accept: text/event-stream`.";
+            let message = "Send subscriptions over a WebSocket to this address, or with `Accept: text/event-stream`.";
             return media.refuse(StatusCode::BAD_REQUEST, ErrorCode::BadUserInput, message);
         }
         (Some(_), _) => None,
@@ -280,7 +283,7 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
     response
 }
 
-/// The operations run side by side, and each gets its own answer, in their order.
+/// Runs the operations concurrently. Each gets its own answer, in the order of the operations.
 async fn execute_batch(
     server: &Server,
     headers: &HeaderMap,
@@ -289,7 +292,11 @@ async fn execute_batch(
     operations: Vec<Operation>,
 ) -> Response {
     if operations.is_empty() {
-        return media.refuse(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, "The list has no operation.");
+        return media.refuse(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::GraphqlParseFailed,
+            "The list must have at least one operation.",
+        );
     }
     let caller = match server.caller(headers, peer).await {
         Ok(caller) => caller,
@@ -321,7 +328,7 @@ async fn run_in_batch(server: &Server, parsed: Result<Parsed, Body>, caller: Cal
     };
     let refused = |error: Error| Body::refused(error).counted(server.app.metrics());
     if parsed.kind == OperationType::Subscription {
-        return refused(Error::new(ErrorCode::BadUserInput, "Subscriptions do not go in a list."));
+        return refused(Error::new(ErrorCode::BadUserInput, "A list of operations cannot contain a subscription."));
     }
     if let Err(error) = server.admit_operation(&caller, parsed.cost.work) {
         return refused(error);
@@ -337,7 +344,7 @@ impl Accept {
 }
 
 impl Media {
-    /// What is no GraphQL request at all, or none that is taken.
+    /// Answers a request that is refused before it counts as an operation. The error is counted in the metrics.
     pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
         let mut response = self.answer(status, Body::refused(Error::new(code, message)).into_json());
         response.extensions_mut().insert(Refused(code));
@@ -350,7 +357,7 @@ impl Media {
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
-    /// What came before the operation and went wrong.
+    /// Answers a request that failed before its operation was executed: 429 if a rate is exceeded, else 503.
     pub(super) fn fail(self, error: Error) -> Response {
         let status = match error.code() {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -363,7 +370,7 @@ impl Media {
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
-    /// A well-formed request whose operation never ran.
+    /// Answers a well-formed request whose operation was not executed.
     fn answer_refused(self, body: Body) -> Response {
         let status = match self {
             Self::Response => StatusCode::BAD_REQUEST,
@@ -383,7 +390,7 @@ fn not_acceptable() -> Response {
     (StatusCode::NOT_ACCEPTABLE, takes).into_response()
 }
 
-/// JSON is UTF-8, RFC 8259, section 8.1; a charset that says otherwise is not taken.
+/// Whether the body is JSON. JSON is always UTF-8 (RFC 8259, section 8.1), so another charset is refused.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let mut parts = value.split(';').map(str::trim);

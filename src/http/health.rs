@@ -1,16 +1,16 @@
-//! What orchestrators and load balancers ask.
+//! Health checks for orchestrators and load balancers.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Server;
 
-/// The process answers.
+/// Any answer shows that the process is alive.
 pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// It can do its work: it is not draining, and Postgres is there.
+/// The node is ready if it is not draining, its own tasks run, and Postgres answers.
 pub(super) async fn ready(State(server): State<Server>) -> (StatusCode, &'static str) {
     if server.drain.has_begun() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")

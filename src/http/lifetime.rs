@@ -1,4 +1,4 @@
-//! What ends a connection that stays open, whatever its client does.
+//! The lifetime of a connection that stays open. It ends with the access token, the session, or the drain.
 
 use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep_until};
@@ -8,32 +8,31 @@ use super::drain::Drain;
 use crate::domain::Viewer;
 use crate::log::SessionWatch;
 
-/// How long a socket or an event stream may be served.
+/// The lifetime of a socket or an event stream.
 pub(super) struct Lifetime {
-    /// When the access token runs out.
+    /// Time at which the access token expires. None without a signed-in user.
     expires_at: Option<Instant>,
-    /// Tells of the revocation of the viewer's session.
+    /// Notifies when the viewer's session is revoked. None without a signed-in user.
     watch: Option<SessionWatch>,
     drain: Drain,
 }
 
-/// Why it is over.
+/// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// The token has run out, or its session is revoked.
+    /// The access token has expired, or its session was revoked.
     SignedOut,
-    /// The drain's time is up.
+    /// The server shuts down.
     Drained,
 }
 
 impl Lifetime {
-    /// Of one that nobody has signed in on.
+    /// The lifetime of a connection without a signed-in user.
     pub(super) fn anonymous(server: &Server) -> Self {
         Self { expires_at: None, watch: None, drain: server.drain.clone() }
     }
 
-    /// Watches the session from now on; whether it is good until now is to be looked at afterwards, so that no
-    /// revocation falls between.
+    /// Watches the session from now on. The caller must check the session afterwards, so that no revocation is missed.
     pub(super) fn of(server: &Server, viewer: Viewer) -> Self {
         let watch = Some(server.app.log().watch_session(viewer.session));
         let mut lifetime = Self { watch, ..Self::anonymous(server) };
@@ -41,13 +40,13 @@ impl Lifetime {
         lifetime
     }
 
-    /// To the end of a newer token of the same session.
+    /// Extends the lifetime to the expiry of a newer token of the same session.
     pub(super) fn extend(&mut self, server: &Server, viewer: Viewer) {
         let left = viewer.expires_at - server.app.clock().now();
         self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
     }
 
-    /// When it is over, as far as is known now.
+    /// Waits for the end of the lifetime. A later call of `extend` does not change the returned future.
     pub(super) fn over(&self) -> impl Future<Output = Over> + Send + use<> {
         let expiry = OptionFuture::from(self.expires_at.map(sleep_until));
         let revocation = OptionFuture::from(self.watch.as_ref().map(SessionWatch::revoked));

@@ -1,4 +1,4 @@
-//! What operators' Prometheus asks, and what it is told of each operation.
+//! The page of metrics for Prometheus, and the counters of operations and refused requests.
 
 use async_graphql::parser::types::OperationType;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use super::Server;
 use crate::graphql::ErrorCode;
 use crate::metrics::{OperationKind, Transport};
 
-/// Marks an HTTP response that refuses the request before it is an operation.
+/// Marks an HTTP response that refuses a request before it counts as an operation.
 #[derive(Clone, Copy)]
 pub(super) struct Refused(pub(super) ErrorCode);
 

@@ -1,4 +1,5 @@
-//! The server's surface: GraphQL over HTTP and WebSocket, the explorer, health, metrics, and the public keys.
+//! The HTTP interface of the server: GraphQL over HTTP and WebSocket, the explorers, health checks, metrics, and the
+//! public keys.
 
 mod accept;
 mod admission;
@@ -66,21 +67,21 @@ use render::Plans;
 pub use socket::fuzzing;
 use threads::Threads;
 
-/// The last part of the drain's timeout, in which sockets that are still busy close with their code: 2 s, or a quarter of a
-/// short timeout.
+/// Last part of DRAIN_TIMEOUT, in which sockets that are still busy are closed with their code. A quarter of
+/// DRAIN_TIMEOUT if that is shorter.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
-/// Time after that for the last steps of the node, before the process is ended: half a second, or an eighth of a short
-/// timeout.
+/// Time after EXPIRY_GRACE for the last steps of the node, before the process ends. An eighth of DRAIN_TIMEOUT if that
+/// is shorter.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
-/// Bytes from which an answer is worth compressing: a smaller one goes in one packet all the same.
+/// Minimum size in bytes of an answer that is compressed. A smaller answer fits into one packet without compression.
 const COMPRESSED_FROM: u64 = 1024;
 
-/// What every handler works with. Cheap to clone.
+/// State that all handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Server(Arc<Parts>);
 
-/// Only here so that `Server` can be dereferenced.
+/// The fields of `Server`. Public only because `Server` dereferences to it.
 #[doc(hidden)]
 pub struct Parts {
     app: App,
@@ -94,7 +95,7 @@ pub struct Parts {
     subscription_budget: SubscriptionBudget,
     config: Config,
     drain: Drain,
-    /// The server's own, where it has one.
+    /// The server's own S3. None if S3_ENDPOINT names another one, or if files are not available.
     s3: Option<S3>,
 }
 
@@ -107,7 +108,7 @@ impl Deref for Server {
 }
 
 impl Server {
-    /// Fails where the settings name a file that is no good.
+    /// Fails if the file of PERSISTED_MANIFEST cannot be read or is invalid.
     pub fn new(app: App, config: Config, s3: Option<S3>) -> std::io::Result<Self> {
         for code in ErrorCode::ALL {
             app.metrics().expect_errors(code.as_str());
@@ -129,18 +130,19 @@ impl Server {
         })))
     }
 
-    /// Counts a connection of the user's until it is dropped; RATE_LIMITED where there are too many.
+    /// Counts a connection of the user until the permit is dropped. Returns RATE_LIMITED if the user has
+    /// SOCKET_MAX_PER_USER connections already.
     fn admit(&self, user: UserId) -> Result<Permit<UserId>, Error> {
         let max = self.config.socket.socket_max_per_user;
         self.connection_limit.take(user, max).ok_or_else(|| {
-            let message = format!("At most {max} connections of one user at once.");
+            let message = format!("A user may have at most {max} connections to this node at the same time.");
             Error::limited("SOCKET_MAX_PER_USER", Duration::from_secs(30), message)
         })
     }
 }
 
-/// Answers requests until `stop` is cancelled, and then drains: turns not ready, takes no new sockets, finishes
-/// what is in flight, closes the sockets with 1012, and returns within the drain's delay and timeout.
+/// Serves requests until `stop` is cancelled, and then drains: reports not ready, accepts no new sockets, finishes
+/// requests in flight, closes the sockets with code 1012, and returns within DRAIN_DELAY and DRAIN_TIMEOUT.
 pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
@@ -165,15 +167,15 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
     if let Ok(ended) = tokio::time::timeout(timeout.saturating_sub(expiry + closing), finished).await {
         return ended.map_err(std::io::Error::other);
     }
-    tracing::warn!(?timeout, "requests were still in flight when the drain's time was up");
+    tracing::warn!(?timeout, "requests were still in flight when the drain timed out");
     drain.expire();
-    // Long enough for the sockets to say so.
+    // The sockets get time to send their close frames.
     let _ = tokio::time::timeout(expiry, drain.sockets_closed()).await;
     Ok(())
 }
 
 fn router(server: Server) -> Router {
-    // What a stream sends must not wait for the compressor.
+    // An event of a stream must not wait in the compressor.
     let compressed = DefaultPredicate::new()
         .and(SizeAbove::new(COMPRESSED_FROM))
         .and(NotForContentType::const_new("multipart/mixed"));
@@ -190,12 +192,12 @@ fn router(server: Server) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
         .layer(CompressionLayer::new().compress_when(compressed))
-        // Files of megabytes: compressing them would keep the threads of the runtime busy.
+        // The explorers' files are not compressed: they have megabytes and would keep the threads of the runtime busy.
         .merge(explorers)
         .layer(cors(&server.config.web))
         .layer(header(REFERRER_POLICY, "no-referrer"))
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // A 503 while draining is no failure; what is one is logged where it happens.
+        // A 503 while draining is not a failure. Failures are logged where they occur.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
         .merge(files)
@@ -206,7 +208,7 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// Tokens travel in a header that no browser adds by itself, so that any other header may come along.
+/// Access tokens are sent in a header that browsers do not add by themselves, so all request headers can be allowed.
 fn cors(web: &Web) -> CorsLayer {
     const REMEMBERED: Duration = Duration::from_hours(2);
     let origins = if web.allows_any_origin() {
@@ -222,7 +224,7 @@ fn cors(web: &Web) -> CorsLayer {
         .max_age(REMEMBERED)
 }
 
-/// The keys that access tokens can be verified with, as RFC 7517 has them.
+/// The public keys that verify access tokens, as a JWK set (RFC 7517).
 async fn public_keys(State(server): State<Server>) -> Json<JwkSet> {
     Json(server.app.tokens().public_keys().clone())
 }

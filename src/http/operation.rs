@@ -1,4 +1,4 @@
-//! One operation as a client sends it, in a body, a query string or over a socket, and its execution.
+//! One operation that a client sends, in a body, in a query string or over a socket, and its execution.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,29 +25,29 @@ use crate::fair::Gone;
 use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 use crate::limiter::Key;
 
-/// As the specification of GraphQL over HTTP has it in section 5.4; members it does not know are left alone.
+/// The members of a request (GraphQL over HTTP, section 5.4). Unknown members are ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub(super) struct Operation {
-    /// Left out where the document is known by its id.
+    /// None if the client sends only the id or the hash of the document.
     pub(super) query: Option<String>,
     pub(super) document: Option<DocumentId>,
     name: Option<String>,
     variables: Map<String, Value>,
-    /// Whether it came in a request that is not read on the runtime.
+    /// Whether the request was too large to be parsed on the runtime.
     large: bool,
 }
 
-/// By what name a client calls a document that it does not send, or sends to be remembered.
+/// The id of a document that a client does not send, or sends so that the server caches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DocumentId {
     /// `extensions.persistedQuery.sha256Hash`: Apollo's automatic persisted queries.
     Hash(String),
-    /// `documentId`: the appendix on persisted documents to GraphQL over HTTP.
+    /// `documentId`: the appendix on persisted documents of GraphQL over HTTP.
     Registered(String),
 }
 
-/// An operation that parses, and of which kind it is.
+/// An operation whose document is parsed and within the limits.
 pub(super) struct Parsed {
     schema: Schema,
     request: Request,
@@ -55,7 +55,7 @@ pub(super) struct Parsed {
     costly: bool,
     pub(super) cost: Checked,
     pub(super) kind: OperationType,
-    /// How a subscription shares what it renders.
+    /// The plan through which a subscription shares its renderings. None if it shares none.
     wanted: Option<PlanRequest>,
 }
 
@@ -69,7 +69,8 @@ impl TryFrom<Map<String, Value>> for Operation {
             None => extensions.get("persistedQuery").map(persisted_query).transpose()?,
         };
         let operation = Self {
-            // The package graphql-ws sends nothing without a `query`, be it an empty one.
+            // The npm package graphql-ws always sends a `query`. It is empty if the client sends only the document's
+            // id.
             query: text(&mut members, "query")?.filter(|query| !query.is_empty() || document.is_none()),
             document,
             // Some clients send an empty name for a document that has one operation.
@@ -108,26 +109,26 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
     }
 }
 
-/// An operation whose document may be run, as far as its own text goes.
+/// An operation whose document is allowed and within the limits. It may not be validated against the schema yet.
 pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
-    /// Whether it is not known yet that it is valid.
+    /// Whether the document still has to be validated.
     is_new: bool,
-    /// The cost with the variables below.
+    /// The cost with the variables of this operation.
     cost: Checked,
     name: Option<String>,
     variables: Variables,
 }
 
 impl Operation {
-    /// Marks an operation that came in a request which is not read on the runtime.
+    /// Marks an operation whose request was too large to be parsed on the runtime.
     pub(super) const fn large(mut self) -> Self {
         self.large = true;
         self
     }
 
-    /// Finds the document and what it costs, on a thread of its own if it is large. An operation that is refused here
-    /// has caused no work yet. `network` is the client's.
+    /// Finds or parses the document and computes its cost, on a thread of the pool if it is large. An operation that is
+    /// refused here has not been executed. `network` is the key of the client's share of the pool.
     pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
         let parsed = if self.is_small(&server.documents) {
             self.try_parse(server, false)
@@ -159,7 +160,7 @@ impl Operation {
         })?;
         let kind = operation.ty;
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
-        // A query or mutation is validated where it is executed.
+        // A query or mutation is validated when it is executed.
         let is_new = if is_new && may_block && kind == OperationType::Subscription {
             validate(server, &document, name.as_deref(), variables.clone())?;
             false
@@ -184,7 +185,7 @@ impl Operation {
         Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, wanted })
     }
 
-    /// As far as its own text goes, without the schema.
+    /// Finds or parses the document and checks its limits. Does not validate it against the schema.
     pub(super) fn admit(self, documents: &Documents, costs: &Costs) -> Result<Admitted, Body> {
         let variables = Variables::from_json(Value::Object(self.variables));
         let (document, is_new, cost) =
@@ -208,9 +209,9 @@ impl Operation {
 }
 
 impl Parsed {
-    /// Starts a query or mutation at once, in a task of its own, or on a thread if it is costly. A transaction is
-    /// finished whether or not its client waits. Work that still waits for a worker pool when the returned future is
-    /// dropped never begins. A query that exceeds its time runs no further statements.
+    /// Starts a query or mutation at once, in a task of its own, or on a thread of the pool if it is costly. A
+    /// transaction is finished even if its client disconnects. Work that still waits for a worker pool when the
+    /// returned future is dropped never begins. A query that exceeds OPERATION_TIMEOUT runs no further statements.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let is_query = self.kind == OperationType::Query;
@@ -237,7 +238,7 @@ impl Parsed {
                 if body.is_encoded() {
                     return body;
                 }
-                // The mutation is done and cannot be refused any more, so its answer does not wait for a share.
+                // The operation is done and cannot be refused any more, so its answer does not wait for the pool.
                 Ok(spawn_blocking(|| body.encode()).await.unwrap_or_else(|_| Body::crashed()))
             };
             answer.unwrap_or_else(Body::refused)
@@ -249,12 +250,13 @@ impl Parsed {
             match timeout(limit, task).await {
                 Ok(finished) => finished.unwrap_or_else(|_| Body::crashed()),
                 Err(_) if is_query => {
-                    let message = format!("This took more than {seconds} s, and was stopped.");
+                    let message = format!("The query took longer than {seconds} s and was stopped.");
                     Body::refused(Error::new(ErrorCode::OperationTooComplex, message))
                 }
-                // It is neither stopped nor known to succeed; what has a clientId can be sent again.
+                // The mutation is not stopped, and its outcome is unknown. A client can retry it with the same
+                // clientId.
                 Err(_) => {
-                    let message = format!("This takes more than {seconds} s. It may still be done.");
+                    let message = format!("The mutation takes longer than {seconds} s. It may still succeed.");
                     Body::refused(Error::new(ErrorCode::Unavailable, message))
                 }
             }
@@ -262,15 +264,15 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Runs a subscription, as long as the stream is polled. Returns RATE_LIMITED if the user's other subscriptions
-    /// cost too much already.
+    /// Returns the stream of a subscription, which runs while it is polled. Returns RATE_LIMITED if the subscription
+    /// exceeds the user's SUBSCRIPTION_BUDGET.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
         let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))
     }
 }
 
-/// Validates a document on this thread, and keeps it if it is valid.
+/// Validates a document on this thread, and caches it if it is valid.
 fn validate(server: &Server, document: &Arc<Validated>, name: Option<&str>, variables: Variables) -> Result<(), Body> {
     let found_valid = Arc::new(AtomicBool::new(false));
     let (documents, kept, flag) = (Arc::clone(&server.documents), Arc::clone(document), Arc::clone(&found_valid));
@@ -280,7 +282,7 @@ fn validate(server: &Server, document: &Arc<Validated>, name: Option<&str>, vari
     }));
     request.operation_name = name.map(str::to_owned);
     request.set_parsed_query(document.document.clone());
-    // The library refuses to execute a subscription in this way, after it has validated it.
+    // async-graphql validates a subscription here, and then refuses to execute it outside of a stream.
     let response = Handle::current().block_on(server.schemas.strict(&document.text).execute(request));
     if found_valid.load(Ordering::SeqCst) { Ok(()) } else { Err(Body::new(response)) }
 }

@@ -1,5 +1,5 @@
-//! The body of a large answer. It comes in pieces, each from another task, so that other tasks run while the layers
-//! above compress it and write it to the connection.
+//! The body of a large answer. A separate task cuts it into pieces, so that other tasks run while the layers above
+//! compress the body and write it to the connection.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ struct Paced {
     bytes_left: usize,
 }
 
-/// A body that takes many polls if it is large.
+/// Returns a body that is read in many polls if it is large.
 pub(super) fn body(bytes: Vec<u8>) -> Body {
     let mut rest = Bytes::from(bytes);
     if rest.len() <= PIECE {

@@ -28,15 +28,15 @@ use crate::ids::UserId;
 use crate::log::{Cursor, Log};
 use crate::metrics::Metrics;
 
-/// The cost of the executions that run together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the memory that they take,
-/// and how long the next chunk waits. A thousand viewers of a small document are one chunk.
+/// The cost of the executions that run together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the memory that they
+/// take, and how long the next chunk waits. A thousand viewers of a small document are one chunk.
 const CHUNK_COST: u64 = 10_000;
-/// Statements that one chunk runs at once, where the pool has connections for that.
+/// Maximum number of statements that one chunk runs at once, if the pool has enough connections.
 const LOADS_AT_ONCE: usize = 2;
-/// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of a
-/// user get an event at nearly the same time.
+/// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of
+/// a user get an event at nearly the same time.
 const REUSE: Duration = Duration::from_secs(1);
-/// Bytes of results that are cached for this.
+/// Bytes of results that are cached for reuse.
 const REUSE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that a result takes beside its text, roughly.
 const ENTRY: usize = 300;
@@ -52,9 +52,9 @@ struct Parts {
     state: Mutex<State>,
     recent: Cache<Key, Recent, Weight>,
     gate: Gate,
-    /// Chunks that have begun and not ended.
+    /// Maximum number of chunks that run at the same time.
     max_chunks: usize,
-    /// Statements that a chunk runs at once.
+    /// Maximum number of statements that a chunk runs at once.
     max_loads: usize,
 }
 
@@ -117,8 +117,8 @@ impl Personal {
     /// `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(loaders: StreamLoaders, log: Log, metrics: Metrics, connections: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        // Half of the processors and of the connections are left to everything else. While one chunk waits for Postgres,
-        // another runs.
+        // Half of the processors and of the connections are left to everything else. While one chunk waits for
+        // Postgres, another runs.
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
         let max_loads = LOADS_AT_ONCE.min(half);
         let max_chunks = processors.max(2).min(half / max_loads);
@@ -141,7 +141,7 @@ impl Personal {
     }
 
     /// Queues the items and returns the results in the same order. The tasks render them whether or not the result is
-    /// polled. If it is dropped, they skip what no other stream waits for.
+    /// polled. If it is dropped, they skip the items that no other stream waits for.
     pub(super) fn render(
         &self,
         plan: &Arc<Plan>,
@@ -190,7 +190,8 @@ impl Personal {
         Either::Right(answered)
     }
 
-    /// Starts workers one at a time. All streams that an event wakes can then queue it before the first worker takes it.
+    /// Starts workers one at a time. All streams that an event wakes can then queue it before the first worker takes
+    /// it.
     fn start_worker(&self, state: &mut State) {
         if !state.is_starting && state.workers < self.0.max_chunks {
             state.is_starting = true;
@@ -217,7 +218,7 @@ impl Personal {
 
     /// Returns None if no chunk may run now. The worker is then no longer counted and must end.
     fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
-        // A plan never has all chunks, so that another plan need not wait for it.
+        // A plan never uses all chunks, so that another plan need not wait for it.
         let max = (self.0.max_chunks - 1).max(1);
         let mut state = self.lock();
         let State { queue, busy, .. } = &mut *state;

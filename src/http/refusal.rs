@@ -11,18 +11,23 @@ use crate::config::ConnectionSettings;
 use crate::graphql::{Error, ErrorCode};
 use crate::metrics::Refusal;
 
-/// When the client may try again.
+/// Time after which the client may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn answer(refusal: Refusal, settings: &ConnectionSettings) -> Response {
     let message = match refusal {
-        Refusal::Total => format!("At most {} connections to this node at once.", settings.max_connections),
+        Refusal::Total => {
+            format!("This node accepts at most {} connections at the same time.", settings.max_connections)
+        }
         Refusal::Address => {
-            format!("At most {} connections of one address at once.", settings.max_connections_per_address)
+            format!(
+                "An address may have at most {} connections at the same time.",
+                settings.max_connections_per_address
+            )
         }
         Refusal::Anonymous => {
             let max = settings.socket_max_anonymous_per_address;
-            format!("At most {max} sockets of one address on which no user has signed in.")
+            format!("An address may have at most {max} sockets on which no user has signed in.")
         }
     };
     let body = Body::refused(Error::limited(refusal.setting(), RETRY_AFTER, message));

@@ -1,7 +1,8 @@
-//! Rendering once: subscribers that ask in the same way get the same bytes.
+//! Rendering once: subscribers with the same document and variables get the same bytes.
 //!
-//! An event is executed without any viewer and kept for a while. Where a resolver asks for the viewer, its document is
-//! executed for each viewer from then on: what differs between viewers cannot leak, because shared execution knows none.
+//! An event is executed without a viewer, and the result is cached. If a resolver asks for the viewer, its document is
+//! executed for each viewer from then on. Data of one viewer cannot leak to another, because a shared execution has no
+//! viewer.
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -29,9 +30,9 @@ use crate::graphql::{
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
-/// Bytes of rendered events kept for the streams that have not come to them yet; behind that they are rendered anew.
+/// Bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are rendered again.
 const KEPT_BYTES: u64 = 32 * 1024 * 1024;
-/// About what an event takes beside its text.
+/// Bytes that an event takes beside its text, roughly.
 const ENTRY: usize = 300;
 
 /// One event of a subscription on its way to clients.
@@ -39,7 +40,7 @@ const ENTRY: usize = 300;
 pub(super) enum Rendered {
     /// A response, as JSON.
     Next(Arc<str>),
-    /// It failed as a whole, which ends the subscription.
+    /// The operation failed as a whole. This ends the subscription.
     Failed(Arc<Body>),
 }
 
@@ -51,7 +52,7 @@ impl Rendered {
         }
     }
 
-    /// Bytes of its text.
+    /// Bytes of the JSON. 0 for a failure.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Next(json) => json.len(),
@@ -60,7 +61,7 @@ impl Rendered {
     }
 }
 
-/// The ways in which the subscribers of a node ask.
+/// The plans of all subscriptions of a node.
 pub(super) struct Plans {
     schema: Schema,
     loaders: StreamLoaders,
@@ -71,16 +72,16 @@ pub(super) struct Plans {
     next_id: AtomicU64,
     clock: Clock,
     max_answer_bytes: u64,
-    /// By plan, event, and the state of what it shows.
+    /// Cached renderings by plan, event, and the state of the message that the event shows.
     rendered: Cache<(u64, InboxItem, Seq), Kept, Weight>,
 }
 
-/// What was rendered for all.
+/// A cached rendering for all subscribers.
 #[derive(Clone)]
 struct Kept {
-    /// None where what the event tells of is gone.
+    /// None if the object of the event no longer exists.
     rendered: Option<Rendered>,
-    /// From when on it is rendered anew: it shows addresses that expire. None is never.
+    /// Time after which the event is rendered again, because it shows URLs that expire. None if it shows none.
     fades_at: Option<DateTime<Utc>>,
 }
 
@@ -90,7 +91,7 @@ impl Kept {
     }
 }
 
-/// One way of asking.
+/// A document with an operation and variables, shared by all subscriptions that use them.
 pub(super) struct Plan {
     pub(super) id: u64,
     /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
@@ -99,7 +100,7 @@ pub(super) struct Plan {
     plans: Arc<Plans>,
     document: Arc<Validated>,
     variables: Variables,
-    /// Whether the viewer was ever asked for.
+    /// Whether a resolver has ever asked for the viewer.
     personal: AtomicBool,
 }
 
@@ -112,14 +113,14 @@ impl Weighter<(u64, InboxItem, Seq), Kept> for Weight {
     }
 }
 
-/// The responses for several items, in the same order. None where the object of an event is gone.
+/// The responses for several items, in the same order. None if the object of an event no longer exists.
 pub(super) type Results = Vec<Option<Rendered>>;
 
-/// Why the rendering for all is none.
+/// Why an item has no rendering for all subscribers.
 enum Unshared {
-    /// The document is for each viewer.
+    /// The document depends on the viewer.
     Personal,
-    /// There were errors, which may be gone the next time.
+    /// The response has errors. It is not cached, because the next rendering may succeed.
     Failed(Rendered),
 }
 
@@ -149,8 +150,8 @@ impl Plans {
         self.loaders.loaders(batches)
     }
 
-    /// The plan of those who ask in this way. Only for who was let in, with variables that were found right: the first
-    /// one's are everybody's.
+    /// Returns the plan for a request, which is created if it does not exist. The subscription must have been opened
+    /// successfully: all subscribers use the variables of the first one, so they must be valid.
     pub(super) fn enter(self: &Arc<Self>, wanted: PlanRequest) -> Arc<Plan> {
         let PlanRequest { key, document, variables, cost } = wanted;
         let mut known = self.lock();
@@ -176,25 +177,25 @@ impl Plans {
 }
 
 impl Plan {
-    /// The same where it has been rendered for all, without waiting for anything.
-    #[expect(clippy::option_option, reason = "what was rendered may be nothing")]
+    /// Returns the cached rendering of an item, if there is one. Does not wait.
+    #[expect(clippy::option_option, reason = "the cached rendering itself may be None")]
     pub(super) fn rendered(&self, item: InboxItem) -> Option<Option<Rendered>> {
         if self.is_personal() {
             return None;
         }
         let kept = self.plans.rendered.get(&self.place(item))?;
-        // The clock is asked only where it matters.
+        // The clock is read only if the rendering can expire.
         if kept.fades_at.is_some() && kept.is_faded(self.plans.clock.now()) { None } else { Some(kept.rendered) }
     }
 
-    /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may be
-    /// blocked by a client that does not read. It stops if the result is dropped.
+    /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may
+    /// be blocked by a client that does not read. It stops if the result is dropped.
     pub(super) fn render(self: &Arc<Self>, caller: &Caller, items: Vec<InboxItem>) -> BoxFuture<'static, Results> {
         if self.is_personal() {
             return self.plans.personal.render(self, caller, &items).boxed();
         }
         let mut rendering = Arc::clone(self).render_all(caller.clone(), items).boxed();
-        // Mostly there is nothing to wait for.
+        // Most renderings are ready at once.
         if let Some(results) = rendering.as_mut().now_or_never() {
             return ready(results).boxed();
         }
@@ -225,7 +226,7 @@ impl Plan {
     }
 
     async fn render_shared(&self, item: InboxItem, loaders: Loaders) -> Result<Kept, Unshared> {
-        // Those who have waited for the first to find out need not find out again.
+        // The plan may have become personal while this subscriber waited for another one's rendering.
         if self.is_personal() {
             return Err(Unshared::Personal);
         }
@@ -243,7 +244,8 @@ impl Plan {
         }
     }
 
-    /// Under which it is kept: what shows a message is rendered anew once that has changed.
+    /// The cache key of an item. It changes when the message that the item shows changes, so that the item is rendered
+    /// again.
     fn place(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
         let state = match &item {
             InboxItem::Logged(item) => self.plans.log.state_of(item),
@@ -280,7 +282,7 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         let mut known = self.plans.lock();
-        // Another may have taken its place already.
+        // A new plan may have replaced this one already.
         if known.get(&self.key).is_some_and(|plan| plan.strong_count() == 0) {
             known.remove(&self.key);
         }

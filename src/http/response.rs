@@ -1,4 +1,4 @@
-//! GraphQL responses on their way out: every error has a code, and what never ran has no data.
+//! GraphQL responses. Every error gets a code, and a response without execution has no data.
 
 use std::io;
 
@@ -10,21 +10,21 @@ use super::threads::SMALL_ANSWER;
 use crate::graphql::{Error, ErrorCode};
 use crate::metrics::Metrics;
 
-/// Errors in an answer at most: a document can be wrong in each of its fields.
+/// Maximum number of errors in an answer. A document can have an error in each of its fields.
 const MAX_ERRORS: usize = 100;
 
-/// Characters that the library may say about one of them.
+/// Maximum length in characters of an error message of async-graphql.
 const MAX_MESSAGE: usize = 500;
 
-/// The body of an answer, the GraphQL specification's section 7.
+/// The body of an answer (GraphQL specification, section 7).
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<ServerError>,
-    /// None where the operation never ran.
+    /// None if the operation was not executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<Value>,
-    /// Why the server refused it, where it did so itself.
+    /// The error code if the server refused the operation before its execution.
     #[serde(skip)]
     pub(super) refusal: Option<ErrorCode>,
     /// The whole body as JSON, once it is encoded.
@@ -53,7 +53,7 @@ impl Body {
     pub(super) fn new(mut response: Response) -> Self {
         response.errors.truncate(MAX_ERRORS);
         response.errors.iter_mut().for_each(add_code);
-        // What is wrong with the document or its variables belongs to no field.
+        // Errors of the document or its variables have no path.
         let never_ran = response.data == Value::Null
             && !response.errors.is_empty()
             && response.errors.iter().all(|error| error.path.is_empty());
@@ -66,7 +66,7 @@ impl Body {
     }
 
     pub(super) fn to_json(&self) -> String {
-        // All of it came from JSON or was made for it.
+        // Every value has a JSON form, so this cannot fail.
         match &self.json {
             Some(json) => json.clone().into(),
             None => serde_json::to_string(self).unwrap_or_default(),
@@ -78,7 +78,7 @@ impl Body {
         self.json.take().map_or_else(|| self.to_json(), String::from)
     }
 
-    /// Writes the JSON, unless that takes long.
+    /// Encodes the JSON if it has at most SMALL_ANSWER bytes.
     pub(super) fn encode_if_small(mut self) -> Self {
         let mut small = Small(Vec::new());
         if serde_json::to_writer(&mut small, &self).is_ok() {
@@ -91,7 +91,7 @@ impl Body {
         self.json.is_some()
     }
 
-    /// Writes the JSON, however long it takes. If `data` is an object, it is empty afterwards.
+    /// Encodes the JSON, whatever its size. If `data` is an object, it is empty afterwards.
     pub(super) fn encode(mut self) -> Self {
         self.json = Some(self.to_json().into_boxed_str());
         if let Some(Value::Object(data)) = &mut self.data {
@@ -121,12 +121,12 @@ impl Body {
         self
     }
 
-    /// A panic of the server's own; the log says more.
+    /// The answer after a panic. The details are in the log.
     pub(super) fn crashed() -> Self {
         Self::refused(Error::new(ErrorCode::InternalServerError, "Something went wrong on the server."))
     }
 
-    /// The library's words for a document that does not parse.
+    /// The answer for a document that does not parse, with async-graphql's message.
     pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
         shorten(&mut error.message);
@@ -134,7 +134,8 @@ impl Body {
     }
 }
 
-/// The API's own errors bring their code; the library's are all about the document and its variables.
+/// Adds a code to errors of async-graphql, which are all about the document and its variables. Errors of the API
+/// already have one.
 fn add_code(error: &mut ServerError) {
     if error.extensions.as_ref().and_then(|extensions| extensions.get("code")).is_none() {
         set_code(error, ErrorCode::GraphqlValidationFailed);
@@ -142,7 +143,7 @@ fn add_code(error: &mut ServerError) {
     }
 }
 
-/// The library quotes names and whole lines of the document, which may be as long as the document itself.
+/// async-graphql quotes names and whole lines of the document, which may be as long as the document itself.
 fn shorten(message: &mut String) {
     if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
         message.truncate(end);

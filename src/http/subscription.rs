@@ -1,4 +1,4 @@
-//! A running subscription: from the log's items to what its client is sent.
+//! A running subscription, from the items of the log to the responses for its client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use crate::metrics::{Metrics, Open};
 /// Events that are rendered side by side, where so many are waiting.
 const RENDERED_TOGETHER: usize = 16;
 
-/// Ends with the subscription; after one that has failed nothing comes.
+/// The responses of a subscription. The caller drops it after `Rendered::Failed`.
 pub(super) struct Subscription {
     metrics: Metrics,
     stage: Stage,
     _open: Open,
-    /// The part of its user's budget that it takes.
+    /// The subscription's share of the user's SUBSCRIPTION_BUDGET.
     _share: Option<Share>,
 }
 
 enum Stage {
-    /// It shares nothing: each of its events is executed for its client.
+    /// Shares no renderings: each event is executed for this client alone.
     Alone(Apart<Response>),
     Opening(Box<Opening>),
     Live(Live),
     Over,
 }
 
-/// Who asks is checked, and what they ask for.
+/// The caller and the arguments are being checked.
 struct Opening {
     responses: Apart<Response>,
     opened: Opened,
@@ -88,7 +88,7 @@ impl Subscription {
         Self { _open: metrics.subscription(), _share: share, metrics, stage }
     }
 
-    /// From the checks on to the events; it is over where those were not passed.
+    /// Goes from the checks to the events. Ends the subscription if the checks failed.
     fn go_live(&mut self) {
         if let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Over)
             && let Some(items) = opening.opened.take()
@@ -112,7 +112,7 @@ impl Stream for Subscription {
                     }
                     response
                 }
-                // It says nothing, unless it was not let in, or shares nothing.
+                // There is no response here, unless the subscription is refused or shares no renderings.
                 Stage::Opening(opening) => {
                     let response = ready!(opening.responses.poll_next_unpin(cx));
                     if response.is_none() {

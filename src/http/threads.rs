@@ -1,5 +1,5 @@
-//! Threads for what takes longer than a thread of the runtime may be busy: large requests, and operations that may be
-//! costly. A few run at the same time, and the addresses of clients are served in turn.
+//! Threads for work that would keep a thread of the runtime busy for too long: large requests and costly operations. A
+//! few run at the same time, and the clients are served in turn.
 //!
 //! A poll that takes long holds up every other task of its thread: a message of another user, a heartbeat, a timer. The
 //! bounds below keep polls on the runtime short; `tests/api/polls` measures how short.
@@ -21,18 +21,18 @@ use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
 use crate::limiter::Key;
 
-/// Bytes of JSON that are read on the runtime. An estimate: half a millisecond for the form that takes longest.
+/// Maximum bytes of JSON that are parsed on the runtime. An estimate: half a millisecond for the slowest JSON.
 pub(super) const SMALL_INPUT: usize = 16 * 1024;
 
-/// Bytes of a document that are parsed and validated on the runtime, unless it is known. An estimate: a millisecond.
+/// Maximum bytes of a new document that is parsed and validated on the runtime. An estimate: a millisecond.
 pub(super) const SMALL_DOCUMENT: usize = 2 * 1024;
 
-/// Fields of an operation, as OPERATION_MAX_COMPLEXITY counts them, that are executed on the runtime. An
-/// estimate: a few milliseconds. A page of 50 messages with 15 fields each has about 800. A row that is written counts
-/// as one.
+/// Maximum number of fields, as OPERATION_MAX_COMPLEXITY counts them, of an operation that is executed on the runtime.
+/// An estimate: a few milliseconds. A page of 50 messages with 15 fields each has about 800. A row that is written
+/// counts as one.
 pub(super) const SMALL_WORK: u64 = 1000;
 
-/// Bytes of an answer that are written as JSON on the runtime. An estimate: a millisecond.
+/// Maximum bytes of an answer that is encoded as JSON on the runtime. An estimate: a millisecond.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;
 
 /// Time after which a client whose share is used up may try again.
@@ -58,7 +58,7 @@ impl Threads {
         }
     }
 
-    /// Runs work that may take long, on a thread that may block. Panics where the work does.
+    /// Runs work that may take long, on a thread that may block. Panics if the work panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         key: Option<Key>,
@@ -73,8 +73,8 @@ impl Threads {
         done(task.await)
     }
 
-    /// Runs a future whose polls may take long: each poll is a job. It holds no thread while it waits, for Postgres or for
-    /// another pool. Only the first poll can be refused.
+    /// Runs a future whose polls may take long: each poll is a job. It holds no thread while it waits, for Postgres or
+    /// for another pool. Only the first poll can be refused.
     pub(super) async fn drive<T: Send + 'static>(
         &self,
         key: Option<Key>,
@@ -127,7 +127,7 @@ impl ArcWake for Wakes {
     }
 }
 
-/// Panics where the job did.
+/// Panics if the job panicked.
 fn done<T>(job: Result<T, JoinError>) -> Result<T, Error> {
     match job {
         Ok(done) => Ok(done),

@@ -54,8 +54,8 @@ impl TimeSlice {
         .await
     }
 
-    /// Wraps one part of the task, which waits for the next slice when the present one is over. Ends early if `is_abandoned`
-    /// returns true.
+    /// Wraps one part of the task, which waits for the next slice when the present one is over. Ends early if
+    /// `is_abandoned` returns true.
     pub(super) async fn part(&self, is_abandoned: impl Fn() -> bool, work: impl Future<Output = ()>) {
         let mut work = Box::pin(work);
         poll_fn(|cx| {

@@ -1,36 +1,36 @@
-//! The boxes of MP4 and QuickTime (ISO/IEC 14496-12): whether the file is whole, how its video is turned, which symphonia
-//! does not tell, and what symphonia would keep of it, which it does not bound.
+//! Reads the boxes of MP4 and QuickTime (ISO/IEC 14496-12): whether the file is complete, how its video is rotated, and
+//! how much memory symphonia would use for it. symphonia does not report the rotation and does not bound the memory.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::{Deadline, Error, Rejection};
 
-/// Tracks of a movie, each of which costs something in each fragment.
+/// Maximum number of tracks of a movie. Each track costs memory in each fragment.
 const MAX_TRACKS: usize = 16;
-/// Bytes of a `moov` box. Hours of video need one megabyte.
+/// Maximum bytes of a `moov` box. Hours of video need one megabyte.
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
-/// Bytes that symphonia may keep of fragments until it is done with the file. A second of video in a fragment of
-/// its own takes 2 KiB, so that this is hours.
+/// Maximum bytes that symphonia may keep for the fragments of a file. A fragment with one second of video takes 2 KiB,
+/// so this is enough for hours.
 const MAX_KEPT: u64 = 64 * 1024 * 1024;
-/// What it keeps of a fragment, for each track of the file in each fragment, and of a box in a fragment, whatever is in
-/// them. What is in them comes on top.
+/// Bytes that symphonia keeps for each fragment, for each track of the file in each fragment, and for each box in a
+/// fragment, in addition to their content.
 const FRAGMENT_COST: u64 = 200;
 const TRACK_COST: u64 = 40;
 const BOX_COST: u64 = 120;
-/// Samples in all fragments: symphonia counts to their number, also where nothing is said of each.
+/// Maximum number of samples in all fragments. symphonia visits each of them, even if the file has no data about it.
 const MAX_SAMPLES: u64 = 100_000_000;
 
-/// What is found in the boxes.
+/// The properties of a movie that its boxes contain.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Movie {
     /// Width and height as shown, of the first track of video.
     pub video: Option<(u32, u32)>,
-    /// Written piece by piece, as browsers record it; then the header knows no duration.
+    /// Whether the movie is written in fragments, as browsers record it. The header then has no duration.
     pub fragmented: bool,
 }
 
-/// Reads the boxes. All have to be whole, but the last fragment of a recording that broke off.
+/// Reads the boxes. All must be complete, except for the last fragment of an interrupted recording.
 pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     let end = file.metadata()?.len();
     let (mut at, mut movie, mut named, mut tracks) = (0, Movie::default(), false, None);
@@ -38,7 +38,8 @@ pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     while at < end {
         deadline.check()?;
         let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
-        // symphonia takes one without a size for a box like any other, and reads on in it: that may be what is played.
+        // symphonia continues to read inside a box without a size. Only the media data of a movie without fragments
+        // may therefore have no size.
         let played = kind == *b"mdat" && named && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
         if size.is_none() && !played {
             return Err(Rejection::Unreadable.into());
@@ -70,16 +71,16 @@ pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     if tracks.is_some() { Ok(movie) } else { Err(Rejection::Unreadable.into()) }
 }
 
-/// Of a box, behind which the file stands.
+/// The header of a box. The file is positioned after it.
 struct Header {
     kind: [u8; 4],
     /// Bytes of the header itself.
     length: u64,
-    /// Bytes of the whole box; None to the end of the file.
+    /// Bytes of the whole box. None if the box extends to the end of the file.
     size: Option<u64>,
 }
 
-/// None where there is not all of it.
+/// Reads the header of a box. None if the header is incomplete.
 fn header(file: &mut File, at: u64, end: u64) -> Result<Option<Header>, Error> {
     if end - at < 8 {
         return Ok(None);
@@ -109,12 +110,12 @@ fn read_all(file: &mut File, bytes: u64, most: u64) -> Result<Vec<u8>, Error> {
     Ok(content)
 }
 
-/// What symphonia comes to keep of them, and to count.
+/// The memory and the samples that symphonia needs for the fragments of a file.
 #[derive(Default)]
 struct Fragments {
     many: u64,
     samples: u64,
-    /// Bytes, but for what comes with each track.
+    /// Bytes in memory, without `TRACK_COST`.
     kept: u64,
 }
 
@@ -128,7 +129,7 @@ impl Fragments {
             for (kind, content) in children(of_track) {
                 self.kept += BOX_COST;
                 if kind == b"trun" {
-                    // Section 8.8.8: how many there are comes after version and flags.
+                    // Section 8.8.8: the number of samples follows version and flags.
                     self.samples += u64::from(number(content, 4).ok_or(Rejection::Unreadable)?);
                 }
             }
@@ -143,7 +144,7 @@ impl Fragments {
     }
 }
 
-/// Those that a movie's header tells of.
+/// The tracks in the header of a movie.
 #[derive(Clone, Copy)]
 struct Tracks {
     count: usize,
@@ -161,7 +162,7 @@ impl Tracks {
     }
 }
 
-/// The boxes within one, up to the first that is not whole.
+/// The boxes inside a box, up to the first incomplete one.
 fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (header, size) = match number(bytes, 0)? {
@@ -178,7 +179,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Those of one kind.
+/// The contents of the boxes of one kind.
 fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
     children(bytes).filter(move |(found, _)| *found == kind).map(|(_, content)| content)
 }
@@ -189,14 +190,15 @@ fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
 
 fn video(movie: &[u8]) -> Option<(u32, u32)> {
     all(movie, *b"trak").find_map(|track| {
-        // Section 8.4.3: the handler's type comes after version, flags and a field that is not used.
+        // Section 8.4.3: the type of the handler follows version, flags and an unused field.
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?;
         (handler.get(8..12)? == b"vide").then_some(())?;
         shown(child(track, *b"tkhd")?)
     })
 }
 
-/// Section 8.3.2: the size in 16.16 fixed point, turned as the matrix says. Phones film upright by a quarter turn.
+/// The size as shown (section 8.3.2): in 16.16 fixed point, rotated as the matrix says. Upright videos of phones are
+/// rotated by a quarter turn.
 fn shown(header: &[u8]) -> Option<(u32, u32)> {
     let matrix = match header.first()? {
         0 => 40,

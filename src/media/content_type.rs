@@ -1,21 +1,21 @@
-//! The type of a file is what its content is. What it was called has to agree with that.
+//! Detects the type of a file from its content, and compares it with the declared type.
 
 use image::ImageFormat;
 
 use super::{Kind, Rejection};
 
-/// Of a file that nothing is said of.
+/// The type of a file that is passed on without any claim about its content.
 pub const PASSED_ON: &str = "application/octet-stream";
 
-/// What a file has turned out to be, and so who reads on.
+/// The detected class of a file, which decides how it is read.
 pub enum Found {
     Picture(ImageFormat),
     Recording(Container),
-    /// A file with this type that nothing is read from.
+    /// A file of this type, which is not inspected further.
     Other(String),
 }
 
-/// The formats of sound and video that are read. One may hold either, which its tracks tell.
+/// The formats of audio and video that are read. Most can contain either; the tracks of a file show which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     Mp4,
@@ -30,7 +30,7 @@ pub enum Container {
 }
 
 impl Container {
-    /// The type of one with video in it, or of one that has sound alone.
+    /// The content type of a file with video, or with audio only.
     pub fn content_type(self, video: bool) -> &'static str {
         match (self, video) {
             (Self::Mp4, true) => "video/mp4",
@@ -49,7 +49,7 @@ impl Container {
         }
     }
 
-    /// What a canonical type calls it.
+    /// The container for a canonical content type.
     fn called(content_type: &str) -> Option<Self> {
         Some(match content_type {
             "video/mp4" | "audio/mp4" => Self::Mp4,
@@ -67,7 +67,7 @@ impl Container {
 
     fn of(head: &[u8]) -> Option<Self> {
         match head {
-            // ISO/IEC 14496-12, section 4.3: the major brand. Those of pictures are not recordings.
+            // ISO/IEC 14496-12, section 4.3: the major brand. Some brands are pictures and not recordings.
             [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
                 b"qt  " => Some(Self::QuickTime),
                 b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis" | b"crx " => {
@@ -75,9 +75,9 @@ impl Container {
                 }
                 _ => Some(Self::Mp4),
             },
-            // Cameras wrote QuickTime without a brand once.
+            // Older cameras wrote QuickTime files without a brand.
             [_, _, _, _, b'm', b'o', b'o', b'v', ..] => Some(Self::QuickTime),
-            // RFC 8794, section 11.2: EBML, whose DocType comes within the first bytes.
+            // RFC 8794, section 11.2: EBML, whose DocType is within the first bytes.
             [0x1a, 0x45, 0xdf, 0xa3, ..] => {
                 let header = &head[..head.len().min(64)];
                 let is = |name: &[u8]| header.windows(name.len()).any(|bytes| bytes == name);
@@ -87,14 +87,14 @@ impl Container {
             [b'I', b'D', b'3', 2..=4, ..] => Some(Self::Mp3),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
             [b'f', b'L', b'a', b'C', ..] => Some(Self::Flac),
-            // ISO/IEC 13818-7, section 6.2: twelve bits of one, and layer 0. ISO/IEC 11172-3 has the other layers.
+            // ISO/IEC 13818-7, section 6.2: twelve bits that are 1, and layer 0. ISO/IEC 11172-3 has the other layers.
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Some(Self::Aac),
             [0xff, second, third, ..] if second & 0xe6 == 0xe2 && third & 0xf0 != 0xf0 => Some(Self::Mp3),
             _ => None,
         }
     }
 
-    /// Families whose members only differ in what is in them, so that one may be called the other.
+    /// The family of a format. Formats of one family differ only in their content, so one may be declared as the other.
     fn family(self) -> Self {
         match self {
             Self::QuickTime => Self::Mp4,
@@ -104,7 +104,7 @@ impl Container {
     }
 }
 
-/// Whether browsers may show it where it is, rather than download it: pictures, sound and video that run no script.
+/// Whether browsers may show a file inline instead of downloading it: pictures, audio and video that run no scripts.
 pub fn is_inline_safe(content_type: &str) -> bool {
     const SAFE: [&str; 13] = [
         "image/jpeg",
@@ -124,7 +124,7 @@ pub fn is_inline_safe(content_type: &str) -> bool {
     SAFE.contains(&essence(content_type).as_str())
 }
 
-/// In lower case and without parameters, under the one name that we use for it.
+/// The content type in lower case, without parameters, and with one name for all synonyms.
 pub fn canonical(content_type: &str) -> String {
     let essence = essence(content_type);
     let name = match essence.as_str() {
@@ -159,7 +159,7 @@ fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Of a canonical type.
+/// The kind for a canonical content type.
 pub fn kind_of(content_type: &str) -> Kind {
     if called_picture(content_type).is_some() {
         return Kind::Image;
@@ -181,16 +181,17 @@ fn called_picture(content_type: &str) -> Option<ImageFormat> {
     }
 }
 
-/// The format of a picture that we read.
+/// The detected format of a picture. None if the file is not a picture that can be read.
 pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
     infer::get(head).and_then(|found| called_picture(found.mime_type()))
 }
 
-/// What the file is, provided that what it is called agrees with that where either of them is a picture or a recording
-/// that we read. Of all else nothing is shown, and where the two differ, nothing is claimed either.
+/// Detects the type of a file. If the declared or the detected type is a picture or a recording that can be read, the
+/// two must agree. All other files are only downloaded: if their types differ, the result is
+/// `application/octet-stream`.
 ///
-/// Whoever calls a file `application/octet-stream` gets it passed on as it is, to be downloaded: that is how a picture is
-/// sent as a file.
+/// A file that is declared as `application/octet-stream` is not inspected. Clients send a picture as a file in this
+/// way.
 pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     let declared = canonical(declared);
     if declared == PASSED_ON {
@@ -215,7 +216,7 @@ pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
             _ => differs(),
         };
     }
-    // Two bytes are too few to call a document a recording.
+    // MP3 and AAC are detected by two bytes, which a document may have by chance.
     let recording = container.is_some_and(|container| !matches!(container, Container::Mp3 | Container::Aac))
         || head.starts_with(b"ID3");
     if picture.is_some() || recording {
@@ -225,7 +226,7 @@ pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     Ok(Found::Other(if kept { declared } else { PASSED_ON.to_owned() }))
 }
 
-/// What else a file is by its magic number, where that is long enough to be believed.
+/// The type of any other file by its magic number. None if the number is too short to be reliable.
 fn sniff(head: &[u8]) -> Option<String> {
     if is_svg(head) {
         return Some("image/svg+xml".to_owned());
@@ -238,9 +239,9 @@ fn sniff(head: &[u8]) -> Option<String> {
     if weak.contains(&found.as_str()) && !head.starts_with(b"\x7fELF") { None } else { Some(found) }
 }
 
-/// Whether a type that is neither a picture nor a recording that we read can be what was found.
+/// Whether a declared type is compatible with the detected type. Neither is a picture or a recording that can be read.
 fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
-    // A document has any of several names; what it is packed in tells no more.
+    // Documents of these types are archives. The archive does not show which of the types it is.
     const ZIP: [&str; 9] = [
         "application/zip",
         "application/epub+zip",
@@ -264,16 +265,16 @@ fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
         names.iter().any(|name| declared.starts_with(name)) && names.iter().any(|name| found.starts_with(name))
     };
     let media = ["image/", "audio/", "video/"].iter().any(|class| declared.starts_with(class));
-    // What is known by its first bytes has to have them. Windows calls a table of text an Excel file, though.
+    // A type with a magic number must have it. The exception are CSV files, which Windows declares as Excel files.
     let free = !media && (!infer::is_mime_supported(declared) || declared == "application/vnd.ms-excel");
     match found {
         Some(found) if found == declared => true,
-        // What is text may be called any text. None of it is ever shown in place.
+        // Text may be declared as any type of text. None of these types is shown inline.
         Some(found) if MARKUP.contains(&found) => match declared {
             "image/svg+xml" => is_svg(head),
             declared => free || !media && may_be_text(declared),
         },
-        // Cameras' own formats are TIFF with more in it, and their names are many.
+        // The raw formats of cameras are based on TIFF, and have many types.
         Some("image/tiff") => {
             declared.starts_with("image/") && declared != "image/svg+xml" && !infer::is_mime_supported(declared)
         }
@@ -286,7 +287,8 @@ fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
     }
 }
 
-/// ISO/IEC 13818-1, section 2.4.3: packets of 188 bytes that begin alike. Cameras put four bytes before each.
+/// Whether this is an MPEG transport stream (ISO/IEC 13818-1, section 2.4.3): packets of 188 bytes that begin with the
+/// same byte. Cameras put four bytes before each packet.
 fn is_transport_stream(head: &[u8]) -> bool {
     const SYNC: u8 = 0x47;
     [(0, 188), (4, 192)].iter().any(|&(first, packet)| {
@@ -301,7 +303,7 @@ fn may_be_text(declared: &str) -> bool {
         || declared.strip_prefix("application/").is_some_and(|name| TEXT.iter().any(|text| name.ends_with(text)))
 }
 
-/// Whether a document's first element is `svg`, whatever comes before it.
+/// Whether this looks like an SVG document. A declaration, a doctype or a comment may precede the `svg` element.
 fn is_svg(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();

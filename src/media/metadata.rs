@@ -1,8 +1,7 @@
-//! Pictures without what they tell of camera, place and author. Pixels stay as they are: nothing is packed anew, only
-//! the parts that show the picture are copied. Whatever is not known to show it, and whatever follows its end, is left
-//! out.
+//! Removes metadata about camera, place and author from pictures. Pixels are not encoded again: only the parts that are
+//! needed to show the picture are copied. Unknown parts, and bytes after the end of the picture, are left out.
 //!
-//! Of Exif the orientation alone is kept, since to turn the pixels would cost quality with each forward.
+//! Of Exif only the orientation is kept. Rotating the pixels instead would lose quality with each forward.
 
 mod gif;
 mod jpeg;
@@ -14,18 +13,18 @@ use image::metadata::Orientation;
 
 use super::{Deadline, Rejection};
 
-/// A picture whose parts were looked at.
+/// A picture without its metadata.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// What is left of it.
+    /// The parts that are needed to show the picture.
     pub cleaned: Vec<u8>,
-    /// More than one where it is animated.
+    /// Number of frames. More than one if the picture is animated.
     pub frames: u32,
     /// Pixels of all frames together.
     pub frame_pixels: u64,
 }
 
-/// Takes a picture apart and leaves out what does not show it.
+/// Copies the parts of a picture that are needed to show it.
 pub fn strip(
     bytes: &[u8],
     format: ImageFormat,
@@ -43,7 +42,7 @@ pub fn strip(
     parts.ok_or(Rejection::Unreadable)
 }
 
-/// Exif (CIPA DC-008) with the orientation and nothing else; none where the picture is upright.
+/// Exif (CIPA DC-008) with only the orientation. None if the picture is upright.
 fn exif(orientation: Orientation) -> Option<Vec<u8>> {
     if orientation == Orientation::NoTransforms {
         return None;
@@ -55,7 +54,7 @@ fn exif(orientation: Orientation) -> Option<Vec<u8>> {
     Some(exif)
 }
 
-/// Reads on through bytes, and knows no more than that there are enough of them.
+/// Reads bytes in order. Each method returns None if too few bytes are left.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

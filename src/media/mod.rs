@@ -1,5 +1,5 @@
-//! What a file is, and what it shows. A file goes in and facts come out; nothing here knows who sent it or where it is
-//! kept. Whatever is in the file, it costs bounded time and memory: see `Limits`.
+//! Inspects files: type, size, duration, thumbnails, waveform, and pictures without metadata. Nothing here knows the
+//! user or the storage of a file. Whatever the content of a file, time and memory are bounded: see `Limits`.
 
 mod boxes;
 mod content_type;
@@ -24,10 +24,10 @@ use crate::config;
 use crate::fair::Refusal;
 use content_type::Found;
 
-/// Bytes from the beginning of a file that tell its type; the types of office documents need the most.
+/// Bytes at the beginning of a file from which its type is detected. Office documents need the most.
 const HEAD: u64 = 8192;
 
-/// How a file is shown.
+/// How clients show a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Image,
@@ -37,26 +37,26 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By its declared type alone, before there are bytes. A type that nothing is read from is a file.
+    /// The kind for a declared content type, before the bytes are known. `File` for a type that is not inspected.
     pub fn of(content_type: &str) -> Self {
         content_type::kind_of(&content_type::canonical(content_type))
     }
 }
 
-/// What looking into one file may cost.
+/// Limits for the inspection of one file.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of a picture, which is read whole.
+    /// Maximum bytes of a picture, which is read into memory.
     pub max_picture_bytes: u64,
-    /// Pixels of a picture.
+    /// Maximum pixels of a picture.
     pub max_pixels: u64,
-    /// Frames of an animated picture.
+    /// Maximum frames of an animated picture.
     pub max_frames: u32,
-    /// Bytes that a picture takes when it is unpacked.
+    /// Maximum bytes of memory for a decoded picture.
     pub max_memory: u64,
-    /// Sound that a waveform is drawn of.
+    /// Maximum duration of a recording that gets a waveform.
     pub max_waveform: Duration,
-    /// All the time that may be spent on one file.
+    /// Maximum time for one file.
     pub max_work: Duration,
 }
 
@@ -73,27 +73,27 @@ impl Limits {
     }
 }
 
-/// What was found in a file.
+/// The result of the inspection of a file.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// What it is, in lower case and without parameters.
+    /// Content type in lower case, without parameters.
     pub content_type: String,
     pub kind: Kind,
-    /// Pixels as they are shown, so after a camera's orientation.
+    /// Pixels as shown, after the orientation of the camera is applied.
     pub width: Option<u32>,
     pub height: Option<u32>,
     pub duration: Option<Duration>,
     pub blurhash: Option<String>,
-    /// `WAVEFORM_PEAKS` loudnesses from 0 to 100, the loudest of a recording being 100.
+    /// `WAVEFORM_PEAKS` peaks from 0 to 100. The loudest peak of a recording is 100.
     pub waveform: Option<Vec<u8>>,
-    /// One of each size for a picture; none for anything else.
+    /// One thumbnail of each size for a picture. Empty for other files.
     pub thumbnails: Vec<Thumbnail>,
-    /// The picture without what it tells of its maker and place, where that differs from the file.
+    /// The picture without metadata such as author and place. None if this is the same as the file.
     pub cleaned: Option<Vec<u8>>,
 }
 
 impl Inspected {
-    /// A file that nothing is read from.
+    /// A file that is not inspected further.
     fn file(content_type: String) -> Self {
         Self {
             content_type,
@@ -109,7 +109,7 @@ impl Inspected {
     }
 }
 
-/// A picture, scaled down. WebP.
+/// A scaled-down picture in WebP.
 #[derive(Clone, Debug)]
 pub struct Thumbnail {
     pub size: Size,
@@ -119,7 +119,7 @@ pub struct Thumbnail {
     pub bytes: Vec<u8>,
 }
 
-/// Its longest side is that of `THUMBNAIL_SIDES`, or of `SQUARE_SIDES` for a square.
+/// Size of a thumbnail. Its longest side is in `THUMBNAIL_SIDES`, or in `SQUARE_SIDES` for a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Size {
     Small,
@@ -127,7 +127,7 @@ pub enum Size {
     Large,
 }
 
-/// Why a file is not taken.
+/// Why a file is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     Empty,
@@ -135,7 +135,7 @@ pub enum Rejection {
         declared: String,
         found: String,
     },
-    /// Bytes of a picture.
+    /// A picture has more than the allowed bytes.
     TooLarge {
         allowed: u64,
     },
@@ -148,35 +148,37 @@ pub enum Rejection {
     TooSlow,
     Unreadable,
     NotAPicture,
-    /// The name that the scanner gives it.
+    /// The name of the virus, as the scanner reports it.
     Infected(String),
 }
 
 impl Rejection {
-    /// For the person who sent it.
+    /// The message for the user who sent the file.
     pub fn text(&self) -> String {
         match self {
             Self::Empty => "The file is empty.".to_owned(),
-            Self::TypeDiffers { declared, found } => format!("The file is called {declared} but is {found}."),
-            Self::TooLarge { allowed } => format!("A picture may have {allowed} bytes at most."),
+            Self::TypeDiffers { declared, found } => {
+                format!("The declared content type is {declared}, but the file is {found}.")
+            }
+            Self::TooLarge { allowed } => format!("A picture may have at most {allowed} bytes."),
             Self::TooManyPixels { allowed } => {
-                format!("A picture may have {allowed} pixels at most, and fewer where each takes much memory.")
+                format!("A picture may have at most {allowed} pixels, and fewer if each takes much memory.")
             }
             Self::TooManyFrames { allowed } => {
-                format!("An animated picture may have {allowed} frames at most, and fewer where they are large.")
+                format!("An animated picture may have at most {allowed} frames, and fewer if they are large.")
             }
-            Self::TooSlow => "It takes too long to look into the file.".to_owned(),
+            Self::TooSlow => "The inspection of the file takes too long.".to_owned(),
             Self::Unreadable => "The file is damaged or incomplete.".to_owned(),
-            Self::NotAPicture => "This needs a JPEG, PNG, GIF or WebP picture.".to_owned(),
+            Self::NotAPicture => "The file must be a JPEG, PNG, GIF or WebP picture.".to_owned(),
             Self::Infected(name) => format!("The virus scanner found {name} in the file."),
         }
     }
 }
 
-/// Why nothing was found out.
+/// Why a file could not be inspected.
 #[derive(Debug)]
 pub enum Error {
-    /// It is the file's fault, and will be again.
+    /// The file is the cause, so a retry fails again.
     Rejected(Rejection),
     /// The worker pool did not run it.
     Refused(Refusal),
@@ -196,7 +198,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// When work on a file has to be over.
+/// The time by which work on a file must end.
 #[derive(Clone, Copy, Debug)]
 struct Deadline(Instant);
 
@@ -214,7 +216,7 @@ impl Deadline {
     }
 }
 
-/// Finds out what a file is. Blocks; `Workshop` does it beside other work.
+/// Inspects a file. Blocks the thread, so `Workshop` runs it on a thread of its pool.
 pub fn inspect(path: &Path, declared: &str, limits: &Limits) -> Result<Inspected, Error> {
     let deadline = Deadline::after(limits.max_work);
     let (mut file, head) = open(path)?;
@@ -228,7 +230,7 @@ pub fn inspect(path: &Path, declared: &str, limits: &Limits) -> Result<Inspected
     }
 }
 
-/// The middle of a picture as squares with sides of `SQUARE_SIDES`, or less where the picture is smaller.
+/// Crops the middle of a picture to squares with sides of `SQUARE_SIDES`, or smaller if the picture is smaller.
 pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     let deadline = Deadline::after(limits.max_work);
     let (mut file, head) = open(path)?;
@@ -237,7 +239,7 @@ pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     Ok(picture::square(&bytes, format, limits, deadline)?)
 }
 
-/// The file at its beginning, and the bytes that tell its type.
+/// Opens a file. Returns it at its beginning, with the bytes from which its type is detected.
 fn open(path: &Path) -> Result<(File, Vec<u8>), Error> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();

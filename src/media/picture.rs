@@ -1,4 +1,4 @@
-//! What a picture shows: its size, thumbnails and a blurred preview.
+//! Inspects pictures: size, thumbnails and a blurred preview.
 
 use std::io::Cursor;
 
@@ -8,19 +8,19 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rg
 
 use super::{Deadline, Inspected, Kind, Limits, Rejection, Size, Thumbnail, metadata};
 
-/// Longest sides of thumbnails: for a list, for a conversation, and for a whole screen.
+/// Longest sides of thumbnails in pixels: for a list, for a conversation, and for a whole screen.
 pub const THUMBNAIL_SIDES: [(Size, u32); 3] = [(Size::Small, 160), (Size::Medium, 480), (Size::Large, 1280)];
-/// Sides of avatars: beside a name, in a profile, and for a whole screen.
+/// Sides of avatars in pixels: beside a name, in a profile, and for a whole screen.
 pub const SQUARE_SIDES: [(Size, u32); 3] = [(Size::Small, 96), (Size::Medium, 256), (Size::Large, 640)];
-/// Waves of a blurhash across and down: enough for where it is light and which colours there are, in 28 characters.
+/// Horizontal and vertical components of a blurhash. They show brightness and colours in 28 characters.
 pub const BLURHASH_COMPONENTS: (u32, u32) = (4, 3);
 
-/// libwebp's own default, from 0 to 100.
+/// Quality of thumbnails, from 0 to 100: the default of libwebp.
 const QUALITY: f32 = 75.0;
-/// How many times the pixels of one picture the frames of an animation may have together.
+/// The frames of an animation may have this many times the pixels of one picture, together.
 const ANIMATION_FACTOR: u64 = 10;
 
-/// Reads a picture.
+/// Inspects a picture.
 pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Deadline) -> Result<Inspected, Rejection> {
     let (decoder, orientation) = open(bytes, format, limits)?;
     let (width, height) = turned(decoder.dimensions(), orientation);
@@ -45,7 +45,7 @@ pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Dea
     })
 }
 
-/// The middle of a picture.
+/// Crops the middle of a picture to squares.
 pub fn square(
     bytes: &[u8],
     format: ImageFormat,
@@ -56,13 +56,13 @@ pub fn square(
     let image = decode(decoder)?;
     deadline.check()?;
     let side = image.width().min(image.height());
-    // The middle stays the middle, however the picture is turned.
+    // The orientation does not change the middle of the picture.
     let image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
     let squares = thumbnails(image, orientation, &SQUARE_SIDES, deadline)?;
     encoded(&squares, deadline)
 }
 
-/// Reads no more than the header, and refuses what would not fit.
+/// Reads only the header, and rejects a picture that exceeds the limits.
 fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl ImageDecoder, Orientation), Rejection> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::default();
@@ -72,7 +72,7 @@ fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl Imag
     let mut decoder = reader.into_decoder().map_err(|error| rejection(&error, &too_many))?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    // As it is unpacked, and once more with eight bits for each colour and alpha.
+    // The decoded picture, and a copy with eight bits for each colour and alpha.
     let memory = decoder.total_bytes().saturating_add(pixels * 4);
     if pixels == 0 {
         return Err(Rejection::Unreadable);
@@ -80,7 +80,7 @@ fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl Imag
     if pixels > limits.max_pixels || memory > limits.max_memory {
         return Err(too_many);
     }
-    // An Exif that cannot be read turns nothing.
+    // Exif that cannot be read is ignored.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     Ok((decoder, orientation))
 }
@@ -89,7 +89,8 @@ fn rejection(error: &ImageError, too_many: &Rejection) -> Rejection {
     if matches!(error, ImageError::Limits(_)) { too_many.clone() } else { Rejection::Unreadable }
 }
 
-/// Unpacked, with colours multiplied by alpha: scaling then mixes no colour of what cannot be seen into what can.
+/// Decodes a picture and multiplies its colours by alpha. Otherwise scaling would mix colours of transparent pixels
+/// into visible ones.
 fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
     let image = DynamicImage::from_decoder(decoder).map_err(|_| Rejection::Unreadable)?;
     if !image.color().has_alpha() {
@@ -122,7 +123,8 @@ fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     }
 }
 
-/// Scaled to each size and upright, each from the one above it, in the order of `sides`.
+/// Scales a picture to each size and applies its orientation. Each thumbnail is made from the next larger one. The
+/// result has the order of `sides`.
 fn thumbnails(
     image: DynamicImage,
     orientation: Orientation,
@@ -154,8 +156,8 @@ fn shrunk(image: &DynamicImage, longest: u32) -> DynamicImage {
     if (new_width, new_height) == (width, height) {
         return image.clone();
     }
-    // Averages first, which is fast, and a better filter for the rest, which takes four times the memory: also of what is
-    // long and thin, and has been as thin as it gets.
+    // Averages first, which is fast, and then a better filter, which takes four times the memory. One side is enough
+    // for this, because the other side of a long and thin picture may not shrink.
     if width / 2 > new_width || height / 2 > new_height {
         let rough = image.thumbnail_exact((new_width * 2).min(width), (new_height * 2).min(height));
         return rough.resize_exact(new_width, new_height, FilterType::CatmullRom);
@@ -172,7 +174,7 @@ fn fitting(width: u32, height: u32, longest: u32) -> (u32, u32) {
     if side <= longest { (width, height) } else { (scaled(width), scaled(height)) }
 }
 
-/// With colours as they are, no longer multiplied by alpha.
+/// Reverses the multiplication of colours by alpha.
 fn plain(image: &DynamicImage) -> RgbaImage {
     let mut image = image.to_rgba8();
     for pixel in image.pixels_mut() {
@@ -200,7 +202,7 @@ fn encoded(images: &[(Size, DynamicImage)], deadline: Deadline) -> Result<Vec<Th
     images.iter().map(encode).collect()
 }
 
-/// On white where it is transparent.
+/// The blurhash of a picture on a white background.
 fn blurhash(image: &DynamicImage) -> Result<String, Rejection> {
     let mut image = image.to_rgba8();
     for pixel in image.pixels_mut() {

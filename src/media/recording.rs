@@ -1,4 +1,4 @@
-//! How long a recording is, how large its video is, and how loud its sound.
+//! Inspects recordings: duration, size of the video, and waveform of the sound.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,19 +25,20 @@ use super::source::{self, Budget};
 use super::waveform::Waveform;
 use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
 
-/// Bytes of a container's header and tables. Hours of video need one megabyte, and a cover some more.
+/// Maximum bytes of a container's header and tables. Hours of video need one megabyte, and a cover picture some more.
 const MAX_TABLES: u64 = 16 * 1024 * 1024;
-/// The same where a reader keeps some ten times as much: of WebM's elements, WAV's tags and Ogg's comments, which may be
-/// a few bytes.
+/// This limit applies to WebM, Matroska and WAV. Their readers keep about ten times as much in memory, because an
+/// element or a tag may have only a few bytes.
 const MAX_ELEMENTS: u64 = 2 * 1024 * 1024;
+/// This limit applies to the comments of Ogg and FLAC, for the same reason.
 const MAX_COMMENTS: u64 = 4 * 1024 * 1024;
-/// What is kept of a block of FLAC's header, whatever is in it.
+/// Bytes that are kept for each block of a FLAC header, in addition to its content.
 const BLOCK_COST: u64 = 64;
-/// Bytes read for one packet of sound or video, with what lies between it and the one before.
+/// Maximum bytes that are read for one packet of sound or video, including the bytes between it and the packet before.
 const MAX_PACKET: u64 = 16 * 1024 * 1024;
-/// Tracks of a recording; one of video, and one of sound and one of subtitles for each language.
+/// Maximum number of tracks of a recording: one of video, and one of sound and one of subtitles for each language.
 const MAX_TRACKS: usize = 64;
-/// Longest duration that is believed: what milliseconds in 32 bits hold, some 24 days.
+/// Longest duration that is accepted: about 24 days, the maximum of signed 32-bit milliseconds.
 const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
 
 static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
@@ -49,7 +50,7 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 
 type Reader = Box<dyn FormatReader>;
 
-/// Reads a recording.
+/// Inspects a recording.
 pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
     let is_movie = matches!(container, Container::Mp4 | Container::QuickTime);
     let is_matroska = matches!(container, Container::WebM | Container::Matroska);
@@ -61,11 +62,11 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
     let mut reader = match open(stream, container) {
         Ok(reader) => reader,
-        // It is whole, and browsers may know more than symphonia does.
+        // The file is complete, and browsers may support formats that symphonia does not.
         Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
             return Ok(unread(container, movie.video));
         }
-        // Fonts and covers come before the first packet.
+        // Fonts and covers before the first packet can spend the budget.
         Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
             return Ok(Inspected::file(PASSED_ON.to_owned()));
         }
@@ -94,7 +95,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     })
 }
 
-/// One of which no more is known than its boxes tell.
+/// The result for a recording that symphonia cannot read. Only its boxes are known.
 fn unread(container: Container, video: Option<(u32, u32)>) -> Inspected {
     of_kind(container, if video.is_some() { Kind::Video } else { Kind::Audio }, video)
 }
@@ -113,8 +114,8 @@ fn max_header(container: Container) -> u64 {
     }
 }
 
-/// Bytes of a FLAC file's header, but for what may well be large and is kept as it is, pictures above all: RFC 9639,
-/// section 8.1.
+/// Bytes of a FLAC header (RFC 9639, section 8.1), without the contents of blocks that may be large and are kept
+/// unchanged, such as pictures.
 fn flac_comments(file: &mut File) -> io::Result<u64> {
     const PADDING: u8 = 1;
     const APPLICATION: u8 = 2;
@@ -137,13 +138,14 @@ fn flac_comments(file: &mut File) -> io::Result<u64> {
     }
 }
 
-/// Where a song begins behind its tags, a picture of its cover among them, which nobody asks for: ID3v2.4, section 3.1.
+/// Offset at which a song begins after its tag (ID3v2.4, section 3.1). The tag may have a cover picture, which is not
+/// needed.
 fn behind_tag(file: &mut File) -> io::Result<u64> {
     file.rewind()?;
     let mut header = Vec::new();
     file.take(10).read_to_end(&mut header)?;
     Ok(match header.as_slice() {
-        // Four times seven bits.
+        // The size has four bytes with seven bits each.
         [b'I', b'D', b'3', _, _, _, size @ ..] => {
             10 + size.iter().fold(0, |size, byte| size << 7 | u64::from(byte & 0x7f))
         }
@@ -151,7 +153,7 @@ fn behind_tag(file: &mut File) -> io::Result<u64> {
     })
 }
 
-/// With the one reader that is for it: no other is tried on a file that says what it is.
+/// Opens a stream with the reader for its format. No other reader is tried.
 fn open(stream: MediaSourceStream<'static>, container: Container) -> Result<Reader, MediaError> {
     let mut probe = Probe::new();
     match container {
@@ -166,10 +168,10 @@ fn open(stream: MediaSourceStream<'static>, container: Container) -> Result<Read
     probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
 }
 
-/// Whose fault it is: the deadline's, this machine's, or the file's.
+/// Decides the cause of an error: the deadline, this machine, or the file.
 fn failure(error: MediaError, deadline: Deadline) -> Error {
     match error {
-        // Readers pass on what they make of a read that failed, rather than why it did.
+        // Readers may replace the error of a failed read by their own, so the deadline is checked first.
         _ if deadline.is_over() => Rejection::TooSlow.into(),
         MediaError::IoError(error) if error.raw_os_error().is_some() => error.into(),
         _ => Rejection::Unreadable.into(),
@@ -183,7 +185,7 @@ fn video_size(track: &Track) -> Option<(u32, u32)> {
     }
 }
 
-/// What the container's header says, where it says something.
+/// The duration in the header of the container, if it has one.
 fn told_duration(reader: &dyn FormatReader) -> Option<Duration> {
     let media = reader.media_info();
     let whole = seconds(media.time_base, media.duration);
@@ -199,12 +201,12 @@ fn seconds(time_base: Option<TimeBase>, duration: Option<units::Duration>) -> Op
     u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
-/// From where to where a track goes, in its own time.
+/// The time span of a track, in its own time base.
 struct Span {
     first: i64,
     last: i64,
     end: i64,
-    /// Between the last two packets, for formats that do not tell how long one lasts.
+    /// Time between the last two packets, for formats that do not store the duration of a packet.
     gap: i64,
 }
 
@@ -216,7 +218,7 @@ impl Span {
     }
 }
 
-/// Reads every packet, for how far they go. A recording that broke off goes as far as it can be read.
+/// Reads all packets to find the duration. An interrupted recording is read as far as possible.
 fn walk(
     reader: &mut dyn FormatReader,
     budget: &Budget,
@@ -253,7 +255,7 @@ fn walk(
     Ok(reader.tracks().iter().filter_map(of_track).max())
 }
 
-/// The sound of a recording, decoded to be drawn.
+/// Decodes the sound of a recording for its waveform.
 struct Sound {
     track: u32,
     decoder: Box<dyn AudioDecoder>,
@@ -264,7 +266,7 @@ struct Sound {
 }
 
 impl Sound {
-    /// None where there is no sound, or none that we can decode.
+    /// None if there is no sound, or if its codec is not supported.
     fn new(reader: &dyn FormatReader, longest: Duration) -> Option<Self> {
         let track = reader.default_track(TrackType::Audio)?;
         let parameters = track.codec_params.as_ref()?.audio()?;
@@ -273,7 +275,7 @@ impl Sound {
         Some(Self { track: track.id, decoder, waveform, samples: Vec::new(), heard: Duration::ZERO, longest })
     }
 
-    /// A packet that cannot be decoded is silent; the next one may be heard.
+    /// Decodes a packet. A packet that cannot be decoded is skipped.
     fn hear(&mut self, packet: &Packet) {
         if packet.track_id != self.track || self.heard > self.longest {
             return;

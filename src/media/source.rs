@@ -1,4 +1,4 @@
-//! A file as symphonia reads it: no longer than the deadline, and no more than the budget.
+//! A file that symphonia reads. Reading fails after the deadline, or when the budget of bytes is spent.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,8 +9,8 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptio
 
 use super::Deadline;
 
-/// Bytes that may be read until the next refill. A container's tables are kept in memory by whoever reads them, so that
-/// bytes read without a packet coming out are bytes, or some times as many, that are kept.
+/// Bytes that may be read until the next refill. symphonia keeps the tables of a container in memory. So bytes that are
+/// read without a resulting packet can take as many bytes of memory, or several times as many.
 #[derive(Clone)]
 pub struct Budget(Arc<AtomicU64>);
 
@@ -31,14 +31,14 @@ impl Budget {
 
 struct Source {
     file: File,
-    /// Where the stream begins in the file.
+    /// Offset in the file at which the stream begins.
     start: u64,
     bytes: u64,
     budget: Budget,
     deadline: Deadline,
 }
 
-/// The file from this place on as a stream, and what may be read of it.
+/// Returns the file from `start` on as a stream, and the budget of bytes that may be read.
 pub fn stream(
     mut file: File,
     start: u64,
@@ -55,10 +55,10 @@ pub fn stream(
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.deadline.is_over() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the time for this file is over"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the deadline for this file has passed"));
         }
         if self.budget.is_spent() {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too much is read before anything comes out"));
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many bytes are read without a packet"));
         }
         let read = self.file.read(buffer)?;
         self.budget.spend(read);
@@ -72,7 +72,7 @@ impl Seek for Source {
             SeekFrom::Start(place) => SeekFrom::Start(self.start.saturating_add(place)),
             other => other,
         };
-        // A place that is none comes from what the file says, and is not this machine's fault.
+        // An invalid offset comes from the content of the file, and is not an error of this machine.
         let place = self.file.seek(to).map_err(|_| io::ErrorKind::InvalidInput)?;
         Ok(place.saturating_sub(self.start))
     }

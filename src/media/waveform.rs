@@ -1,19 +1,19 @@
-//! How loud a recording is over its time.
+//! The waveform of a recording: its loudness over time.
 
-/// Loudnesses in a waveform: what fits beside a voice message on a telephone.
+/// Number of peaks in a waveform: as many as fit beside a voice message on a phone.
 pub const WAVEFORM_PEAKS: usize = 64;
 
-/// Peaks that are gathered before neighbours are joined, so that memory does not grow with the length.
+/// Number of peaks at which neighbours are joined, so that memory does not grow with the duration.
 const MAX_PEAKS: usize = 64 * WAVEFORM_PEAKS;
-/// Samples of one peak at first.
+/// Number of samples in a peak before neighbours are joined.
 const FIRST_STEP: usize = 64;
-/// Below this a recording is silent, and not drawn as if its noise were speech: -60 dB.
+/// A recording whose loudest sample is below this is silent, so that its noise is not drawn like speech: -60 dB.
 const SILENCE: f32 = 0.001;
 
-/// Gathers samples of a recording whose length is not known before its end.
+/// Collects the samples of a recording whose duration is not known before its end.
 pub struct Waveform {
     peaks: Vec<f32>,
-    /// Samples in one peak, and in the one that is being gathered.
+    /// Samples in one peak, and samples so far in the current peak.
     step: usize,
     filled: usize,
     peak: f32,
@@ -24,10 +24,10 @@ impl Waveform {
         Self { peaks: Vec::with_capacity(MAX_PEAKS), step: FIRST_STEP, filled: 0, peak: 0.0 }
     }
 
-    /// Samples between -1 and 1; those of all channels one after another.
+    /// Adds samples between -1 and 1. The samples of all channels alternate.
     pub fn push(&mut self, samples: &[f32]) {
         for sample in samples {
-            // Also what is not a number, which is smaller than nothing.
+            // A sample that is not a number counts as 1, because `min` ignores it.
             self.peak = self.peak.max(sample.abs().min(1.0));
             self.filled += 1;
             if self.filled == self.step {
@@ -45,7 +45,7 @@ impl Waveform {
         self.step *= 2;
     }
 
-    /// `WAVEFORM_PEAKS` numbers from 0 to 100, or none where there was no sound to draw.
+    /// Returns `WAVEFORM_PEAKS` numbers from 0 to 100. None if there are no samples.
     pub fn finish(mut self) -> Option<Vec<u8>> {
         if self.filled > 0 {
             self.peaks.push(self.peak);

@@ -35,13 +35,13 @@ impl Workshop {
         }
     }
 
-    /// Finds out what a file is.
+    /// Inspects a file with the content type `declared`.
     pub async fn inspect(&self, path: &Path, declared: &str, user: For<'_>) -> Result<Inspected, Error> {
         let (path, declared) = (path.to_owned(), declared.to_owned());
         self.run(user, move |limits| super::inspect(&path, &declared, limits)).await
     }
 
-    /// The middle of a picture as squares.
+    /// Crops the middle of a picture to squares.
     pub async fn square(&self, path: &Path, user: For<'_>) -> Result<Vec<Thumbnail>, Error> {
         let path = path.to_owned();
         self.run(user, move |limits| super::square(&path, limits)).await
@@ -55,18 +55,18 @@ impl Workshop {
         let permit = self.pool.permit(user, gone).await.map_err(Error::Refused)?;
         let limits = Arc::clone(&self.limits);
         let result = tokio::task::spawn_blocking(move || {
-            // The thread holds the permit: work that exceeds its time keeps its place.
+            // The thread holds the permit, so work that exceeds its time limit keeps its place in the pool.
             let _permit = permit;
             catch_unwind(AssertUnwindSafe(|| work(&limits)))
         });
         match tokio::time::timeout(self.limits.max_work + GRACE, result).await {
             Ok(Ok(Ok(outcome))) => outcome,
             Ok(Ok(Err(_)) | Err(_)) => {
-                tracing::error!("looking into a file panicked; the file is taken for unreadable");
+                tracing::error!("the inspection of a file panicked; the file is treated as unreadable");
                 Err(Rejection::Unreadable.into())
             }
             Err(_) => {
-                tracing::error!("looking into a file goes on beyond its time");
+                tracing::error!("the inspection of a file exceeds its time limit");
                 Err(Rejection::TooSlow.into())
             }
         }

@@ -11,11 +11,11 @@ use tokio::process::Command;
 
 use super::Error;
 
-/// Accounts PostgreSQL may run as when we are root, best first.
+/// Accounts that PostgreSQL may run as if the server runs as root, in order of preference.
 const UNPRIVILEGED: [&str; 3] = ["postgres", "_postgres", "nobody"];
 
-/// All of our environment that PostgreSQL's programs get to see: not our
-/// secrets, and none of the PG… variables that would change what they do.
+/// The only environment variables that PostgreSQL's programs inherit. They get no secrets of the server, and no PG…
+/// variables that would change their behaviour.
 const INHERITED: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 
 /// The owner of a file.
@@ -25,16 +25,16 @@ pub(super) struct Owner {
     pub(super) gid: u32,
 }
 
-/// Who PostgreSQL's programs run as: they refuse to be root.
+/// The account that runs PostgreSQL's programs, which refuse to run as root.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// Whom to become; nobody when we are an ordinary user already.
+    /// The account to switch to. None if the server does not run as root.
     other: Option<Owner>,
     name: String,
 }
 
 impl Account {
-    /// The account for a cluster that belongs to `owner`, or for a new one.
+    /// The account for a cluster that belongs to `owner`, or for a new cluster.
     pub(super) fn choose(owner: Option<Owner>) -> Result<Self, Error> {
         if !Uid::effective().is_root() {
             return Ok(Self { other: None, name: "this user".to_owned() });
@@ -56,7 +56,7 @@ impl Account {
         &self.name
     }
 
-    /// Whether it is another account than the one this process runs as.
+    /// Whether this is another account than the one that runs this process.
     pub(super) fn is_other(&self) -> bool {
         self.other.is_some()
     }
@@ -69,8 +69,8 @@ impl Account {
         chown(path, Some(uid), Some(gid)).map_err(Error::at(path))
     }
 
-    /// Whether the account can enter `directory`. Tried rather than computed
-    /// from mode bits: ACLs and mounts have a say as well.
+    /// Whether the account can enter `directory`. This is tried and not computed from mode bits, because ACLs and
+    /// mounts matter as well.
     pub(super) async fn can_enter(&self, directory: &Path) -> Result<bool, Error> {
         match self.command(Path::new("/bin/sh"), directory).args(["-c", ":"]).status().await {
             Ok(_) => Ok(true),
@@ -79,7 +79,7 @@ impl Account {
         }
     }
 
-    /// A command run as the account, in `directory`, which is also its HOME.
+    /// A command that runs as the account, in `directory`, which is also its HOME.
     pub(super) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         let inherited = INHERITED
@@ -90,8 +90,8 @@ impl Account {
             .env_clear()
             .envs(inherited)
             .env("HOME", directory)
-            // English messages, which we read; on macOS also what keeps the
-            // system from starting threads in the postmaster.
+            // Messages must be in English, because this module parses them. On macOS this also keeps the system from
+            // starting threads in the postmaster.
             .env("LC_ALL", "C")
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -99,26 +99,25 @@ impl Account {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         if let Some(Owner { uid, gid }) = self.other {
-            // std drops the supplementary groups too when root sets a uid.
+            // std also drops the supplementary groups when root sets a uid.
             command.uid(uid).gid(gid);
         }
         command
     }
 }
 
-/// Runs `command` to its end with `input` as its standard input, and gathers
-/// what it prints.
+/// Runs `command` to its end with `input` as its standard input, and returns its output.
 pub(super) async fn run(mut command: Command, input: &str) -> io::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading says why in its output.
+        // A program that ends without reading its input says why in its output.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
     child.wait_with_output().await
 }
 
-/// What a program printed, errors last, in one line for a message.
+/// The output of a program in one line for a message, with standard error last.
 pub(super) fn text(output: &Output) -> String {
     let text = [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes).trim().replace('\n', "; "))

@@ -8,14 +8,14 @@ use super::account::{self, Account};
 use super::download;
 use super::place::Place;
 
-/// The oldest PostgreSQL we use: older ones get no more security fixes.
+/// The oldest supported PostgreSQL. Older ones get no security fixes any more.
 const OLDEST_MAJOR: u32 = 14;
 
-/// What a directory must hold to be of use; psql and client libraries alone are not.
+/// The programs that a directory must have. A directory with only psql and client libraries is not enough.
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
-/// Directories that hold one directory per installed version: parent, what the
-/// version's name begins with, and where in it the programs are.
+/// Directories with one directory for each installed version: the parent, the prefix of the version's directory, and
+/// the directory of the programs in it.
 const INSTALLATIONS: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),          // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                   // postgresql.org's RPMs
@@ -25,11 +25,11 @@ const INSTALLATIONS: [(&str, &str, &str); 6] = [
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
-/// Where the programs came from.
+/// The origin of the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The machine's own, in this directory.
+    /// The machine's own programs, in this directory.
     Installed(PathBuf),
     /// Downloaded into this directory.
     Downloaded(PathBuf),
@@ -44,7 +44,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// PostgreSQL's server programs, known to run here.
+/// PostgreSQL's server programs, which are known to run on this machine.
 #[derive(Clone, Debug)]
 pub(super) struct Binaries {
     directory: PathBuf,
@@ -53,8 +53,8 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The machine's own programs, else those downloaded before, else downloads
-    /// them. A cluster can only be served by the major version that made it.
+    /// Finds the machine's own programs, or else earlier downloads, or else downloads programs. A cluster can only be
+    /// served by the major version that created it.
     pub(super) async fn find(place: &Place, made_by: Option<u32>) -> Result<Self, Error> {
         let wanted = |major| made_by.map_or(major >= OLDEST_MAJOR, |made_by| major == made_by);
         let downloads = download::directory(place.home());
@@ -65,7 +65,7 @@ impl Binaries {
             match Self::try_out(origin, place.account()).await {
                 Ok((major, binaries)) if wanted(major) => return Ok(binaries),
                 Ok((_, binaries)) => others.push(binaries.version),
-                Err(reason) => tracing::debug!(reason, "passed over a PostgreSQL"),
+                Err(reason) => tracing::debug!(reason, "skipped a PostgreSQL"),
             }
         }
         Self::download(place, made_by).await.map_err(|reason| match made_by {
@@ -84,8 +84,8 @@ impl Binaries {
         Ok(binaries)
     }
 
-    /// Asks the programs for their version, as the account that will run them:
-    /// they may be unreadable to it, or lack a library.
+    /// Reads the version of the programs by running one of them as the account that will run them. Fails if the account
+    /// cannot read them, or if a library is missing.
     async fn try_out(origin: Origin, account: &Account) -> Result<(u32, Self), String> {
         let (Origin::Installed(directory) | Origin::Downloaded(directory)) = &origin;
         let directory = directory.clone();
@@ -105,7 +105,7 @@ impl Binaries {
     }
 }
 
-/// Directories with the machine's own server programs, best first.
+/// Directories with the machine's own server programs, in order of preference.
 fn installed() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = on_path(&path);
@@ -121,8 +121,7 @@ fn installed() -> Vec<PathBuf> {
     unique
 }
 
-/// Directories the programs on `path` really are in: often only links to some
-/// of them are on it.
+/// The real directories of the programs on `path`, which often has only links to some of the programs.
 fn on_path(path: &OsStr) -> Vec<PathBuf> {
     std::env::split_paths(path)
         .filter_map(|directory| fs::canonicalize(directory.join("postgres")).ok())
@@ -153,12 +152,12 @@ fn is_complete(directory: &Path) -> bool {
     PROGRAMS.iter().all(|program| directory.join(program).is_file())
 }
 
-/// `17.6.0` as `[17, 6, 0]`.
+/// Parses `17.6.0` as `[17, 6, 0]`.
 fn numbers(name: &str) -> Option<Vec<u32>> {
     name.split('.').map(|number| number.parse().ok()).collect()
 }
 
-/// Reads `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` as 15 and `15.18`.
+/// Parses `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` as 15 and `15.18`.
 fn parse_version(text: &str) -> Option<(u32, String)> {
     let (_, rest) = text.split_once("(PostgreSQL) ")?;
     let version = rest.split_whitespace().next()?;
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_as_the_programs_print_them() {
+    fn versions_are_parsed_from_the_output_of_programs() {
         let cases = [
             ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", Some((15, "15.18"))),
             ("postgres (PostgreSQL) 17.6\n", Some((17, "17.6"))),
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_comes_first_and_incomplete_ones_not_at_all() {
+    fn the_newest_version_comes_first_and_incomplete_ones_are_skipped() {
         let parent = tempfile::tempdir().unwrap();
         let parent = fs::canonicalize(parent.path()).unwrap();
         for version in ["9.6", "10", "16", "17.6.0", "17.10.0"] {
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn homebrew_and_alpine_name_the_directory_by_product_and_version() {
+    fn directories_of_homebrew_and_alpine_are_found_by_product_and_version() {
         let parent = tempfile::tempdir().unwrap();
         let parent = fs::canonicalize(parent.path()).unwrap();
         install(&parent.join("postgresql@16/bin"));
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_on_the_path_leads_to_the_programs_beside_its_target() {
+    fn a_link_on_the_path_is_resolved_to_the_directory_of_its_target() {
         let root = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(root.path()).unwrap();
         install(&root.join("16/bin"));

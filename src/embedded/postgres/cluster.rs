@@ -7,21 +7,19 @@ use super::binaries::Binaries;
 use super::place::{self, Place};
 use super::{Error, ROLE};
 
-/// Begins the name of everything that is not a complete cluster yet.
+/// Prefix of the names of incomplete clusters and their files.
 const UNFINISHED: &str = "postgres.new-";
 
-/// Tried in turn: sorting by code point everywhere, with upper and lower case
-/// beyond ASCII where the system knows C.UTF-8.
+/// Locales to try in this order. Both sort by code point. C.UTF-8 also has upper and lower case beyond ASCII, but not
+/// every system knows it.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
 
-/// Creates the cluster, with role and database, and only when it is complete
-/// gives it its name: a start that is interrupted leaves nothing that looks
-/// like a cluster. Needs no server and opens no port.
+/// Creates the cluster with its role and database. The cluster gets its final name only when it is complete, so an
+/// interrupted start leaves nothing that looks like a cluster. Needs no running server and opens no port.
 pub(super) async fn create(place: &Place, binaries: &Binaries, password: &str) -> Result<(), Error> {
     tracing::info!(directory = %place.cluster().display(), "creating the database");
     sweep(place.home());
-    // A fresh name each time: initdb may have survived the server that was
-    // killed, and still be writing under the old one.
+    // Each attempt uses a new name, because the initdb of a killed server may still write to the old directory.
     let name = format!("{UNFINISHED}{}", place::random_hex::<6>()?);
     let unfinished = place.home().join(&name);
     let password_file = place.home().join(format!("{name}.password"));
@@ -38,7 +36,7 @@ pub(super) async fn create(place: &Place, binaries: &Binaries, password: &str) -
     place::sync_directory(place.home())
 }
 
-/// Removes what interrupted first starts left.
+/// Removes the incomplete clusters of interrupted starts.
 fn sweep(home: &Path) {
     let entries = fs::read_dir(home).into_iter().flatten().flatten();
     for entry in entries {
@@ -47,7 +45,7 @@ fn sweep(home: &Path) {
         }
         let path = entry.path();
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        // Not in our way, having another name: the next first start tries again.
+        // The new cluster has another name, so this is no error. The next creation of a cluster tries again.
         if let Err(error) = removed {
             tracing::warn!(path = %path.display(), %error, "could not remove an unfinished database");
         }
@@ -72,7 +70,7 @@ async fn initialise(place: &Place, binaries: &Binaries, directory: &Path, passwo
                 "UTF8",
             ])
             .args(["--locale", locale, "--text-search-config", "simple"])
-            // Not --no-sync: what is renamed into place must be on the disk.
+            // --no-sync is not used, because the cluster must be on the disk before it is renamed.
             .args(["--data-checksums", "--no-instructions"]);
         let ended = account::run(command, "").await.map_err(Error::at(directory))?;
         if ended.status.success() {
@@ -93,7 +91,7 @@ async fn create_database(place: &Place, binaries: &Binaries, directory: &Path) -
     command
         .args(["--single", "-D"])
         .arg(directory)
-        // Or it would go on to the next line, and end well.
+        // Without this option it would continue after an error, and exit with success.
         .args(["-c", "exit_on_error=on", "postgres"]);
     let statement = format!("CREATE DATABASE {ROLE};\n");
     let ended = account::run(command, &statement).await.map_err(Error::at(directory))?;

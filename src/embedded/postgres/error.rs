@@ -2,11 +2,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Who uses a data directory.
+/// The kind of process that uses a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     Server,
-    /// Which ends, and stops its PostgreSQL, when it is done.
+    /// A command stops its PostgreSQL when it is done.
     Command,
 }
 
@@ -19,8 +19,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Why the private PostgreSQL is not there. The messages are for whoever starts
-/// the server, and each says what to do.
+/// Why the private PostgreSQL is not available. The messages are for operators, and each says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,7 +30,7 @@ pub enum Error {
     Held { directory: PathBuf, pid: String, by: Holder },
 
     #[error(
-        "DATA_DIR {} has a character that PostgreSQL's own tools cannot take (one of \" $ ` \\ \
+        "DATA_DIR {} has a character that PostgreSQL's own tools cannot handle (one of \" $ ` \\ \
          or a line break): choose another, or set DATABASE_URL",
         .0.display()
     )]
@@ -50,7 +49,7 @@ pub enum Error {
     Account { account: String, source: io::Error },
 
     #[error(
-        "the database in {} cannot be reached by {account}, which it belongs to: let that account \
+        "the database in {} belongs to {account}, which cannot reach it: let that account \
          enter every directory above it (chmod o+x), or set DATABASE_URL",
         .directory.display()
     )]
@@ -78,7 +77,7 @@ pub enum Error {
     NotACluster(PathBuf),
 
     #[error(
-        "the database in {} was made by PostgreSQL {wanted}, this machine has {found}, and \
+        "the database in {} was created by PostgreSQL {wanted}, this machine has {found}, and \
          downloading {wanted} failed ({reason}): install PostgreSQL {wanted}, or set DATABASE_URL",
         .directory.display()
     )]
@@ -91,10 +90,13 @@ pub enum Error {
     )]
     NoBinaries { reason: String },
 
-    #[error("PostgreSQL could not create a database in {}: {output}. Or set DATABASE_URL", .directory.display())]
+    #[error(
+        "PostgreSQL could not create a database in {}: {output}. Correct this, or set DATABASE_URL",
+        .directory.display()
+    )]
     Create { directory: PathBuf, output: String },
 
-    #[error("PostgreSQL did not start: {output}. Its log is {}. Or set DATABASE_URL", .log.display())]
+    #[error("PostgreSQL did not start: {output}. Its log is {}. Correct this, or set DATABASE_URL", .log.display())]
     Start { log: PathBuf, output: String },
 
     #[error("PostgreSQL has not stopped: {output}. Its log is {}", .log.display())]
@@ -103,12 +105,12 @@ pub enum Error {
     #[error("{}: {source}. DATA_DIR must be a directory this server can write to; or set DATABASE_URL", .path.display())]
     Io { path: PathBuf, source: io::Error },
 
-    #[error("the system gave no random bytes for a password: {0}")]
+    #[error("the system returned no random bytes for a password: {0}")]
     Random(#[from] getrandom::Error),
 }
 
 impl Error {
-    /// For `map_err`: an I/O error with the path it happened at.
+    /// For `map_err`: adds the path to an I/O error.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

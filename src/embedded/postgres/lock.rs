@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::{Error, Holder};
 
-/// Locks `directory/lock` for as long as the returned file is open. The kernel
-/// releases it with the process, however that ends.
+/// Locks `directory/lock` while the returned file is open. The kernel releases the lock when the process ends, for
+/// whatever reason.
 pub(super) fn take(directory: &Path, holder: Holder) -> Result<File, Error> {
     let path = directory.join("lock");
-    // Not truncated before it is ours: it names the holder.
+    // The file is not truncated before it is locked, because it names the holder.
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::at(&path))?;
     match file.try_lock() {
@@ -24,7 +24,7 @@ pub(super) fn take(directory: &Path, holder: Holder) -> Result<File, Error> {
 
 fn held(directory: &Path, mut file: File) -> Error {
     let mut text = String::new();
-    // Between the holder's lock and its writing of the pid the file is empty.
+    // The file is empty until the holder, which has the lock, writes its pid.
     let (pid, holder) = match file.read_to_string(&mut text) {
         Ok(_) if !text.trim().is_empty() => text.trim().split_once(' ').unwrap_or((text.trim(), "server")),
         _ => ("unknown", "server"),

@@ -1,4 +1,4 @@
-//! `postmaster.pid`, which a running PostgreSQL keeps in its cluster.
+//! Reads `postmaster.pid`, which a running PostgreSQL has in its cluster.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -17,23 +17,23 @@ use super::place::{self, Place};
 const PORT_LINE: usize = 3;
 const STATUS_LINE: usize = 7;
 
-/// No process has it: far above the highest pid any system hands out.
+/// A pid that no process has, because it is far above the highest pid of any system.
 const NO_PROCESS: i32 = i32::MAX;
 
-/// What the file says of the cluster.
+/// The state of the cluster, from the file and the running processes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// There is no file: the cluster was shut down.
+    /// The file does not exist: the cluster was shut down.
     Nothing,
-    /// The file has no content: its writer was killed in the act, or is at it.
+    /// The file is empty: its writer was killed, or is still writing it.
     Empty,
-    /// The process in it is gone: PostgreSQL was killed.
+    /// The process in the file does not exist: PostgreSQL was killed.
     Dead,
-    /// The pid in it is now another program's.
+    /// The pid in the file is now the pid of another program.
     Stranger,
-    /// PostgreSQL runs but takes no connections, not yet or no more.
+    /// PostgreSQL runs but accepts no connections: it is starting or stopping.
     Busy,
-    /// PostgreSQL runs and takes connections.
+    /// PostgreSQL runs and accepts connections.
     Ready { port: u16 },
 }
 
@@ -63,27 +63,26 @@ pub(super) fn look(cluster: &Path) -> Result<Seen, Error> {
 
 fn parse(text: &str) -> Option<PidFile> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    // Negative in single-user mode.
+    // The pid is negative in single-user mode.
     let pid = lines.first()?.parse::<i32>().ok()?.checked_abs()?;
     let port = lines.get(PORT_LINE).and_then(|port| port.parse().ok());
     let ready = lines.get(STATUS_LINE).is_some_and(|status| *status == "ready");
     Some(PidFile { pid, ready_on: port.filter(|_| ready) })
 }
 
-/// Whether a process has this pid, be it another user's.
+/// Whether a process of any user has this pid.
 fn is_alive(pid: i32) -> bool {
     pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
 }
 
-/// Whether the process is PostgreSQL, serving this cluster: pids are used
-/// again, in containers at once.
+/// Whether the process is the PostgreSQL of this cluster. Pids are reused, and very soon in containers.
 fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     let process = Path::new("/proc").join(pid.to_string());
     if let Ok(name) = fs::read_to_string(process.join("comm")) {
         return (name.contains("postgres") || name.contains("postmaster"))
             && (works_in(&process, cluster) || is_told_of(&process, cluster));
     }
-    // Systems without /proc: pg_ctl starts it with -D and the cluster's path.
+    // On systems without /proc: pg_ctl starts PostgreSQL with -D and the path of the cluster.
     let listed = std::process::Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
     listed.is_ok_and(|listed| {
         let command = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -91,24 +90,25 @@ fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     })
 }
 
-/// Compared by inode, for there may be several paths to the cluster.
+/// Whether the process runs in the cluster's directory. Compares inodes, because the cluster may have several paths.
 fn works_in(process: &Path, cluster: &Path) -> bool {
     let inode = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     matches!((inode(&process.join("cwd")), inode(cluster)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// By its arguments: root in a container may not see where others work.
+/// Whether the arguments of the process have the cluster's path. In a container, root may not be allowed to read the
+/// working directory of other accounts' processes.
 fn is_told_of(process: &Path, cluster: &Path) -> bool {
     fs::read(process.join("cmdline")).is_ok_and(|arguments| {
         arguments.split(|byte| *byte == 0).any(|argument| argument == cluster.as_os_str().as_bytes())
     })
 }
 
-/// Makes PostgreSQL see that the file is stale, where its pid is a stranger's,
-/// which PostgreSQL takes for itself and refuses to start.
+/// Replaces the pid in a file whose pid belongs to another program. PostgreSQL would take that program for another
+/// PostgreSQL and refuse to start.
 ///
-/// The file must not be removed: by another line of it PostgreSQL finds
-/// processes that survived a killed one and still write to the cluster.
+/// The file must not be removed. By another line of it, PostgreSQL finds processes that survived a killed PostgreSQL
+/// and still write to the cluster.
 pub(super) fn disown(place: &Place) -> Result<(), Error> {
     let path = place.cluster().join("postmaster.pid");
     let text = fs::read_to_string(&path).map_err(Error::at(&path))?;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_starts_stops_or_is_single_user_is_not_ready() {
+    fn a_starting_stopping_or_single_user_postgres_is_not_ready() {
         for status in ["starting", "stopping", "standby "] {
             let text = READY.replace("ready   ", status);
             assert_eq!(parse(&text), Some(PidFile { pid: 4711, ready_on: None }), "{status}");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_says_is_held_against_the_processes_there_are() {
+    fn look_compares_the_file_with_the_running_processes() {
         let cluster = tempfile::tempdir().unwrap();
         let cluster = cluster.path();
         let file = cluster.join("postmaster.pid");

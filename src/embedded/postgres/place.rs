@@ -11,28 +11,28 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use super::account::{Account, Owner};
 
-/// Where clusters go whose data directory PostgreSQL's account cannot reach.
+/// Directory of the clusters whose data directory PostgreSQL's account cannot enter.
 const ELSEWHERE: &str = "/var/lib/parlance";
 
-/// Names, in the data directory, the home that is used in its place.
+/// File in the data directory with the path of the home that is used instead.
 const NOTE: &str = "postgres.location";
 
-/// Bytes of randomness in the password; written in hex.
+/// Random bytes in the password, which is written in hexadecimal.
 const PASSWORD_BYTES: usize = 24;
 
-/// pg_ctl and initdb put paths in double quotes and hand them to a shell.
+/// Bytes that a path must not have, because pg_ctl and initdb put paths in double quotes and pass them to a shell.
 const UNQUOTABLE: &[u8] = b"\"$`\\\n\r";
 
-/// Where a cluster lives, and who owns it.
+/// The location of a cluster, and its owner.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Ours, and open to the account: holds the cluster, and programs downloaded.
+    /// Directory of the server, which the account can enter. Contains the cluster and downloaded programs.
     home: PathBuf,
     cluster: PathBuf,
     account: Account,
 }
 
-/// Creates the data directory if need be; returns it absolute, without links.
+/// Creates the data directory if it does not exist. Returns its absolute path without links.
 pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(data_dir).map_err(Error::at(data_dir))?;
     let data_dir = fs::canonicalize(data_dir).map_err(Error::at(data_dir))?;
@@ -43,20 +43,20 @@ pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
 }
 
 impl Place {
-    /// The data directory itself or, where PostgreSQL's account cannot enter
-    /// that, a directory of its own elsewhere that a note then points to.
+    /// Finds the place of the cluster: the data directory or, if PostgreSQL's account cannot enter that, a directory
+    /// elsewhere. A note in the data directory then has its path.
     pub(super) async fn find(data_dir: &Path) -> Result<Self, Error> {
         let noted = noted(data_dir)?;
         let place = Self::at(noted.clone().unwrap_or_else(|| data_dir.to_owned()))?;
         if noted.is_some() {
-            // Made again if somebody removed it.
+            // Created again if it was removed.
             create_open(&place.home)?;
         }
         if !place.account.is_other() || place.account.can_enter(&place.home).await? {
             return Ok(place);
         }
         if place.cluster.exists() || noted.is_some() {
-            // A new, empty database elsewhere would look like a loss of all data.
+            // A new, empty database elsewhere would look like the loss of all data.
             return Err(place.unreachable());
         }
         let place = Self::at(Path::new(ELSEWHERE).join(short_hash(data_dir)))?;
@@ -109,7 +109,7 @@ impl Place {
         self.cluster.join("postgres.log")
     }
 
-    /// The major version that made the cluster, or `None` if there is none yet.
+    /// The major version that created the cluster. None if the cluster does not exist yet.
     pub(super) fn cluster_major(&self) -> Result<Option<u32>, Error> {
         let path = self.cluster.join("PG_VERSION");
         match fs::read_to_string(&path) {
@@ -127,13 +127,13 @@ impl Place {
     }
 }
 
-/// Whether a cluster has been made for `data_dir`.
+/// Whether `data_dir` has a cluster.
 pub(super) fn has_cluster(data_dir: &Path) -> Result<bool, Error> {
     let home = noted(data_dir)?.unwrap_or_else(|| data_dir.to_owned());
     Ok(home.join("postgres").exists())
 }
 
-/// The home the note in `data_dir` names.
+/// The home in the note of `data_dir`. None if the note does not exist.
 fn noted(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     let path = data_dir.join(NOTE);
     match fs::read(&path) {
@@ -143,7 +143,7 @@ fn noted(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// A directory everybody may enter, whatever the umask.
+/// Creates a directory that all accounts may enter, whatever the umask.
 fn create_open(directory: &Path) -> Result<(), Error> {
     if directory.is_dir() {
         return Ok(());
@@ -152,14 +152,13 @@ fn create_open(directory: &Path) -> Result<(), Error> {
     fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(Error::at(directory))
 }
 
-/// A directory of the account's, closed to all others.
+/// Creates a directory that only the account may enter.
 pub(super) fn create_private(directory: &Path, account: &Account) -> Result<(), Error> {
     DirBuilder::new().mode(0o700).create(directory).map_err(Error::at(directory))?;
     account.give(directory)
 }
 
-/// Reads the role's password, or makes it if there is no cluster that knows
-/// another.
+/// Reads the password of the role. Creates it if the cluster does not exist yet.
 pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String, Error> {
     let file = data_dir.join("postgres.password");
     match fs::read_to_string(&file) {
@@ -175,7 +174,7 @@ pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String
     Ok(password)
 }
 
-/// Writes a file, readable by us alone, so that it is there whole or not at all.
+/// Writes a file atomically. Only its owner can read it.
 fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".tmp");
@@ -189,7 +188,7 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// A new file that only its owner can read; one left by a crash is replaced.
+/// Creates a file that only its owner can read. Replaces a file that a crash left.
 pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -198,7 +197,7 @@ pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes the renames in `directory` last.
+/// Syncs `directory`, so that renames in it survive a crash.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), Error> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(Error::at(directory))
 }
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_made_once_for_us_alone_and_never_for_an_old_cluster() {
+    fn a_password_is_created_once_with_a_new_cluster_and_is_private() {
         let directory = tempfile::tempdir().unwrap();
         let cluster = directory.path().join("postgres");
         let missing = password(directory.path(), Some(&cluster));
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_a_shell_would_read_otherwise_are_refused() {
+    fn paths_with_characters_special_to_a_shell_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(prepare(&directory.path().join("with space")).is_ok());
         assert!(matches!(prepare(&directory.path().join("a$b")), Err(Error::Path(_))));

@@ -13,31 +13,29 @@ use super::binaries::Binaries;
 use super::pidfile::{self, Seen};
 use super::place::Place;
 
-/// How long a start may take: after a crash PostgreSQL first replays its log.
+/// Time limit of a start in seconds. After a crash PostgreSQL first replays its log.
 const START_SECONDS: u64 = 300;
 
-/// How long a shutdown may take: it writes out all of shared_buffers.
+/// Time limit of a shutdown in seconds. A shutdown writes all of shared_buffers.
 const STOP_SECONDS: u64 = 60;
 
-/// Between two looks at a PostgreSQL that is neither up nor down.
+/// Interval between two checks of a PostgreSQL that is starting or stopping.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Between two tries while processes of a killed PostgreSQL are still ending.
+/// Interval between two attempts while processes of a killed PostgreSQL still run.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
-/// Looks at an empty postmaster.pid before it counts as abandoned, not as
-/// being written.
+/// Number of checks after which an empty postmaster.pid counts as abandoned, and no longer as being written.
 const LOOKS_AT_EMPTY: u32 = 20;
 
-/// The log is put aside at a start when it has grown beyond this many bytes.
+/// Bytes above which a start renames the log and begins a new one.
 const LOG_LIMIT: u64 = 10 * 1024 * 1024;
 
-/// Bytes of the log's end that go into an error.
+/// Bytes at the end of the log that are shown in an error.
 const LOG_EXCERPT: usize = 2_000;
 
-/// For a small server of our own; whatever concerns durability stays as
-/// PostgreSQL has it. Given at each start, so that they hold for clusters made
-/// before they changed; all else can be set in the cluster's postgresql.conf.
+/// Settings for a small private server. Durability has PostgreSQL's defaults. The settings are passed at each start, so
+/// that changes apply to existing clusters. All others can be set in the cluster's postgresql.conf.
 const SETTINGS: &str = "-c listen_addresses=127.0.0.1 \
     -c unix_socket_directories= \
     -c max_connections=200 \
@@ -48,19 +46,19 @@ const SETTINGS: &str = "-c listen_addresses=127.0.0.1 \
     -c log_timezone=UTC \
     -c cluster_name=parlance";
 
-/// A PostgreSQL that takes connections.
+/// A PostgreSQL that accepts connections.
 pub(super) struct Server {
     pub(super) port: u16,
-    /// It was running already.
+    /// Whether it was already running.
     pub(super) adopted: bool,
 }
 
-/// What came of one try to start PostgreSQL.
+/// The result of one attempt to start PostgreSQL.
 enum Attempt {
     Up(u16),
-    /// Somebody took the port between our choice and PostgreSQL's.
+    /// Another process took the port before PostgreSQL could use it.
     PortTaken,
-    /// Another PostgreSQL of this cluster is still ending, or came first.
+    /// Another PostgreSQL of this cluster is still stopping, or started first.
     Occupied(String),
     Failed(String),
 }
@@ -91,7 +89,7 @@ async fn try_until_up(place: &Place, binaries: &Binaries, last: &mut String) -> 
                 sleep(LOOK_AGAIN).await;
                 continue;
             }
-            // PostgreSQL writes it in one go, so this one never served.
+            // PostgreSQL writes the whole file at once, so the writer of this one never accepted connections.
             Seen::Empty => remove_pid_file(place)?,
             Seen::Stranger => pidfile::disown(place)?,
             Seen::Nothing | Seen::Dead => {}
@@ -117,7 +115,7 @@ async fn attempt(place: &Place, binaries: &Binaries) -> Result<Attempt, Error> {
     let length = fs::metadata(&log).map_or(0, |found| found.len());
     let port = free_port().map_err(Error::at(Path::new("127.0.0.1")))?;
     let mut command = pg_ctl(place, binaries, "start", START_SECONDS);
-    // pg_ctl gives it a session of its own: Ctrl-C in our terminal is ours alone.
+    // pg_ctl gives PostgreSQL a session of its own, so Ctrl-C in the server's terminal does not reach it.
     command.arg("--log").arg(&log).args(["--options", &format!("-p {port} {SETTINGS}")]);
     let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
     if ended.status.success() {
@@ -133,7 +131,7 @@ async fn attempt(place: &Place, binaries: &Binaries) -> Result<Attempt, Error> {
     })
 }
 
-/// A fast shutdown, awaited.
+/// Shuts PostgreSQL down in fast mode and waits for its end.
 pub(super) async fn stop(place: &Place, binaries: &Binaries) -> Result<(), Error> {
     let mut command = pg_ctl(place, binaries, "stop", STOP_SECONDS);
     command.args(["--mode", "fast"]);
@@ -142,7 +140,7 @@ pub(super) async fn stop(place: &Place, binaries: &Binaries) -> Result<(), Error
         return Ok(());
     }
     match pidfile::look(place.cluster())? {
-        // It had ended before us.
+        // It has already ended.
         Seen::Nothing | Seen::Empty | Seen::Dead | Seen::Stranger => Ok(()),
         Seen::Busy | Seen::Ready { .. } => Err(Error::Stop { log: place.log_file(), output: account::text(&ended) }),
     }
@@ -174,11 +172,11 @@ fn put_aside_if_long(log: &Path) {
     if fs::metadata(log).is_ok_and(|found| found.len() > LOG_LIMIT)
         && let Err(error) = fs::rename(log, log.with_extension("log.1"))
     {
-        tracing::warn!(log = %log.display(), %error, "could not put PostgreSQL's log aside");
+        tracing::warn!(log = %log.display(), %error, "could not rename PostgreSQL's log");
     }
 }
 
-/// What was logged after the first `length` bytes, its end, in one line.
+/// The end of what was logged after the first `length` bytes, in one line.
 fn end_of(log: &Path, length: u64) -> String {
     let mut bytes = Vec::new();
     let read = File::open(log).and_then(|mut file| {

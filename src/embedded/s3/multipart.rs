@@ -1,4 +1,4 @@
-//! The parts of an upload, as s3s-fs keeps them.
+//! The parts of a multipart upload, as s3s-fs stores them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::storage::removed;
 
-/// Every part but the last has as many bytes at least, as S3 has it.
+/// Minimum bytes of every part except the last, as in S3.
 const MIN_PART: i64 = 5 * 1024 * 1024;
-/// Bytes hashed at once.
+/// Bytes that are hashed at once.
 const PIECE: usize = 64 * 1024;
 
 pub(super) struct Uploads {
@@ -25,9 +25,9 @@ pub(super) struct Uploads {
 pub(super) struct Upload {
     root: PathBuf,
     id: Uuid,
-    /// What the names of its parts begin with.
+    /// Prefix of the names of its parts.
     prefix: String,
-    /// There as long as the upload is neither completed nor aborted.
+    /// A file that exists while the upload is neither completed nor aborted.
     mark: PathBuf,
 }
 
@@ -41,7 +41,8 @@ impl Uploads {
         if upload.exists() { Ok(upload) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
-    /// Also one without its mark: s3s-fs removes that before it copies the parts, and may be stopped in between.
+    /// Also finds an upload without its mark. s3s-fs removes the mark before it copies the parts, and may be stopped in
+    /// between.
     pub(super) fn find_any(&self, id: &str) -> S3Result<Upload> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
         Ok(Upload {
@@ -58,7 +59,7 @@ impl Upload {
         self.mark.exists()
     }
 
-    /// What has come, by number. s3s-fs lists neither in order nor with tags.
+    /// The stored parts, sorted by number. The list of s3s-fs has neither an order nor tags.
     pub(super) async fn parts(&self) -> S3Result<Vec<Part>> {
         let mut parts = Vec::new();
         for (number, path) in self.files().await? {
@@ -74,7 +75,8 @@ impl Upload {
         Ok(parts)
     }
 
-    /// Whether an object can be made of these: each is here as it is named, in order, and large enough.
+    /// Checks that the named parts can be joined to an object: each is stored with its tag, in order, and is large
+    /// enough.
     pub(super) async fn check(&self, named: Option<&CompletedMultipartUpload>) -> S3Result<()> {
         let named = named.and_then(|named| named.parts.as_deref()).unwrap_or_default();
         let parts = self.parts().await?;
@@ -84,7 +86,7 @@ impl Upload {
         for (index, (named, part)) in named.iter().zip(&parts).enumerate() {
             let number = i32::try_from(index + 1).ok();
             if named.part_number != number || part.part_number != number || named.e_tag != part.e_tag {
-                return Err(s3_error!(InvalidPart, "parts are named in order, from 1, by their tags"));
+                return Err(s3_error!(InvalidPart, "parts must be named in order, from 1, with their tags"));
             }
         }
         if parts.iter().take(named.len() - 1).any(|part| part.size.is_none_or(|size| size < MIN_PART)) {
@@ -93,7 +95,8 @@ impl Upload {
         Ok(())
     }
 
-    /// The mark first: a part that is still coming looks for it, and goes without it.
+    /// Deletes the upload. Removes the mark first, because a part that arrives meanwhile checks it and then removes
+    /// itself.
     pub(super) async fn forget(&self, bucket: &str, key: &str) -> S3Result<()> {
         removed(fs::remove_file(&self.mark).await)?;
         let [bucket, key] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
@@ -106,7 +109,7 @@ impl Upload {
         removed(fs::remove_file(self.root.join(format!("{}{number}", self.prefix))).await)
     }
 
-    /// Those that were uploaded, and are no part of the whole.
+    /// Removes all stored parts. After a completion these are the parts that are not in the object.
     pub(super) async fn remove_parts(&self) -> S3Result<()> {
         for (_, path) in self.files().await? {
             removed(fs::remove_file(path).await)?;
@@ -127,7 +130,7 @@ impl Upload {
     }
 }
 
-/// The MD5, in hexadecimal, as the client was told when the part was stored.
+/// The MD5 of a part in hexadecimal, which is the tag that the client got when the part was stored.
 async fn tag(path: &Path) -> std::io::Result<String> {
     let mut file = fs::File::open(path).await?;
     let mut hash = Md5::new();

@@ -1,5 +1,6 @@
-//! s3s-fs, and what it lacks: files that turn out wrong are not kept, deleted ones leave nothing behind, uploads in
-//! parts tell what has come. What is not here, such as listing or copying, is not implemented.
+//! Wraps s3s-fs and adds what it lacks: files with a wrong checksum are not stored, deleted files leave nothing behind,
+//! and the parts of multipart uploads are listed. Other requests, such as listing or copying objects, are not
+//! implemented.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use tokio::fs;
 use super::multipart::Uploads;
 use super::verified::Verified;
 
-/// Bytes of a key: s3s-fs names files after it, in base64 and with some 60 bytes around, and 255 are a name's limit.
+/// Maximum bytes of a key. s3s-fs names files by the key in base64 and about 60 further bytes, and a file name has at
+/// most 255 bytes.
 const MAX_KEY: usize = 128;
 
 pub(super) struct Storage {
@@ -32,19 +34,20 @@ pub(super) struct Storage {
 
 impl Storage {
     pub(super) fn open(root: &Path) -> std::io::Result<Self> {
-        // The library's error tells nothing that this one does not.
+        // The library's error has no more information than this one.
         let files = FileSystem::new(root).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
         Ok(Self { files, uploads: Uploads::new(root), root: root.to_owned() })
     }
 
-    /// What s3s-fs keeps beside an object is not deleted with it.
+    /// Removes the files beside an object that s3s-fs does not delete with it.
     async fn clean_up(&self, bucket: &str, key: &str) -> S3Result<()> {
         let [bucket_name, key_name] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
         for kind in ["metadata", "internal"] {
             let name = format!(".bucket-{bucket_name}.object-{key_name}.{kind}.json");
             removed(fs::remove_file(self.root.join(name)).await)?;
         }
-        // A directory in use stays, and the first below the bucket always does: others may be about to write to it.
+        // A directory that is not empty stays. A directory directly below the bucket always stays, because another
+        // request may be about to write to it.
         let parent = Path::new(key).parent().filter(|parent| parent.components().count() > 1);
         if let Some(parent) = parent {
             let _ = fs::remove_dir(self.root.join(bucket).join(parent)).await;
@@ -53,7 +56,7 @@ impl Storage {
     }
 }
 
-/// Gone already is gone.
+/// The result of a removal. A file that does not exist is no error.
 pub(super) fn removed(result: std::io::Result<()>) -> S3Result<()> {
     match result {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(S3Error::internal_error(error)),
@@ -61,13 +64,13 @@ pub(super) fn removed(result: std::io::Result<()>) -> S3Result<()> {
     }
 }
 
-/// Keys are paths below the bucket's directory, and no others.
+/// Checks that a key is a path below the directory of the bucket.
 pub(super) fn checked(key: &str) -> S3Result<()> {
     let fits = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
     if key.len() <= MAX_KEY && key.split('/').all(fits) {
         Ok(())
     } else {
-        Err(s3_error!(InvalidArgument, "not a key that is stored here"))
+        Err(s3_error!(InvalidArgument, "the key is not valid for this S3"))
     }
 }
 
@@ -96,7 +99,9 @@ impl S3 for Storage {
         let (body, wrong) = Verified::wrap(body, expected);
         request.input.body = Some(body);
         match self.files.put_object(request).await {
-            Err(_) if wrong.load(Ordering::Relaxed) => Err(s3_error!(BadDigest, "another SHA-256 than the one signed")),
+            Err(_) if wrong.load(Ordering::Relaxed) => {
+                Err(s3_error!(BadDigest, "the SHA-256 differs from the signed one"))
+            }
             stored => stored,
         }
     }
@@ -135,7 +140,7 @@ impl S3 for Storage {
         let upload = self.uploads.find(&request.input.upload_id)?;
         let number = request.input.part_number;
         let stored = self.files.upload_part(request).await?;
-        // The upload may have ended while this part came.
+        // The upload may have ended while this part arrived.
         if !upload.exists() {
             upload.remove_part(number).await?;
             return Err(s3_error!(NoSuchUpload));
@@ -162,7 +167,7 @@ impl S3 for Storage {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         checked(&request.input.key)?;
         let upload = self.uploads.find(&request.input.upload_id)?;
-        // s3s-fs forgets the upload before it looks at the parts.
+        // s3s-fs deletes the upload before it checks the parts.
         upload.check(request.input.multipart_upload.as_ref()).await?;
         let completed = self.files.complete_multipart_upload(request).await?;
         upload.remove_parts().await?;
@@ -177,7 +182,8 @@ impl S3 for Storage {
         checked(&input.key)?;
         let upload = self.uploads.find_any(&input.upload_id)?;
         let known = upload.exists();
-        // Whoever signed this may: s3s-fs asks for the credentials that began it, and those may be new ones by now.
+        // Any signed request may abort the upload. s3s-fs would require the credentials that began it, which may have
+        // changed.
         upload.forget(&input.bucket, &input.key).await?;
         if known { Ok(S3Response::new(AbortMultipartUploadOutput::default())) } else { Err(s3_error!(NoSuchUpload)) }
     }

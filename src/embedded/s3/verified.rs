@@ -1,4 +1,4 @@
-//! A body that turns out wrong fails before it ends, so that nothing of it is kept.
+//! A body with a wrong checksum fails before it ends, so that nothing of it is stored.
 
 use std::io;
 use std::pin::Pin;
@@ -13,17 +13,17 @@ use s3s::dto::StreamingBlob;
 use sha2::{Digest as _, Sha256};
 use tokio_util::bytes::Bytes;
 
-/// s3s-fs compares checksums when the file is in its place already.
+/// The body of an upload with a check of its SHA-256. s3s-fs would compare checksums only after it has stored the file.
 pub(super) struct Verified {
     body: StreamingBlob,
     hash: Sha256,
-    /// In base64, as the header has it.
+    /// The expected SHA-256 in base64, as in the header.
     expected: String,
     wrong: Arc<AtomicBool>,
 }
 
 impl Verified {
-    /// The body to store in its place, and what tells afterwards whether it was wrong.
+    /// Returns the body to store, and a flag that is set if the checksum is wrong.
     pub(super) fn wrap(body: StreamingBlob, expected: String) -> (StreamingBlob, Arc<AtomicBool>) {
         let wrong = Arc::new(AtomicBool::new(false));
         let body = Self { body, hash: Sha256::new(), expected, wrong: Arc::clone(&wrong) };
@@ -44,7 +44,7 @@ impl Stream for Verified {
             None if STANDARD.encode(self.hash.clone().finalize()) == self.expected => None,
             None => {
                 self.wrong.store(true, Ordering::Relaxed);
-                Some(Err(io::Error::other("another SHA-256 than the one announced")))
+                Some(Err(io::Error::other("the SHA-256 differs from the announced one")))
             }
         })
     }

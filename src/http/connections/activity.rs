@@ -1,8 +1,8 @@
 //! State of an HTTP connection, and the deadline for the next step of its client.
 //!
-//! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle time
-//! before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so that a
-//! connection that sends nothing stays open.
+//! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle
+//! time before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so
+//! that a connection that sends nothing stays open.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use axum::http::Version;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// How long a connection without a request may stay once the node closes its connections. Long enough for a request
-/// whose headers are on their way.
+/// Time for which a connection without a request stays open after the node began to close its connections. Long enough
+/// for a request whose headers are on their way.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Shared by the byte stream of a connection, its service and the task that drives it.
@@ -34,8 +34,8 @@ struct State {
     requests: usize,
     /// Number of requests so far, which is the key of the latest one.
     begun: u64,
-    /// The answers of which hyper has a piece and has not asked for another, and since when. hyper asks once the client
-    /// has read enough.
+    /// Requests whose answer waits for the client, with the time since when. hyper has a piece of the answer, and asks
+    /// for the next one when the client has read enough.
     unread: HashMap<u64, Instant>,
     /// Time at which `unread` is checked again. It does not change for each piece, so that the task is seldom woken.
     look_at: Option<Instant>,
@@ -141,7 +141,7 @@ impl InFlight {
         }
     }
 
-    /// hyper asks for more. An answer that has nothing more to say yet waits for no client.
+    /// hyper asks for more. An answer that has nothing more to send yet does not wait for its client.
     pub(super) fn asked(&self) {
         self.activity.lock().unread.remove(&self.key);
     }

@@ -57,7 +57,7 @@ impl Builders {
     }
 }
 
-/// A connection of hyper's.
+/// A connection of hyper, of either version of HTTP.
 trait Connection: Future<Output = hyper::Result<()>> {
     /// Accepts no further requests, and ends when the requests in flight are answered.
     fn finish(self: Pin<&mut Self>);
@@ -75,7 +75,8 @@ impl Connection for http2::Connection<TokioIo<ClientStream>, Service, TokioExecu
     }
 }
 
-/// Serves the connection until it ends, is upgraded, stays silent or unread for too long, or the node's time to drain is up.
+/// Serves the connection until it ends or is upgraded, the client sends or reads nothing for too long, or the drain
+/// times out.
 pub(super) async fn serve(
     builders: Arc<Builders>,
     router: Router,
@@ -111,7 +112,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Waits for the first bytes, and leaves them to be read.
+/// Waits for the first bytes and returns whether they begin an HTTP/2 connection. The bytes stay unread.
 async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
     let mut pause = FIRST_LOOK;
     loop {
@@ -120,13 +121,13 @@ async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
         if read == PREFACE.len() || read == 0 || !PREFACE.starts_with(&first[..read]) {
             return Ok(first == PREFACE);
         }
-        // The bytes stay unread, so that the connection would be ready again at once.
+        // The bytes stay unread, so the connection would be ready again at once.
         sleep(pause).await;
         pause *= 2;
     }
 }
 
-/// Whether the client sent or read nothing for too long.
+/// Runs the connection to its end. Returns true if it ends because the client sent or read nothing for too long.
 async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) -> bool {
     let mut connection = pin!(connection);
     let mut alarm = pin!(sleep_until(Instant::now()));
@@ -153,7 +154,7 @@ async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) 
     .await
 }
 
-/// Ready once the client has sent or read nothing for too long.
+/// Ready when the client has sent or read nothing for too long.
 fn poll_silence(activity: &Activity, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
     // The waker is registered before the deadline is read, so that no change of the deadline is missed.
     activity.waiting.register(cx.waker());

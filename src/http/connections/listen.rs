@@ -118,7 +118,7 @@ impl Listener {
 /// open for 15 minutes. A client that reads nothing in that time is disconnected as well.
 #[cfg(target_os = "linux")]
 fn give_up_after(stream: &TcpStream, patience: Duration) {
-    // The system has a longer timeout of its own, which remains where this fails.
+    // If this fails, the longer timeout of the system remains.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
 }
 

@@ -31,9 +31,9 @@ pub(super) struct Connections(Arc<Parts>);
 
 struct Parts {
     settings: ConnectionSettings,
-    /// SOCKET_WRITE_TIMEOUT, which holds for answers as well.
+    /// SOCKET_WRITE_TIMEOUT, which applies to answers as well.
     write_timeout: Duration,
-    /// RATE_LIMITS, which the limits by address follow.
+    /// RATE_LIMITS. If it is off, the limits by address are off as well.
     limit_addresses: bool,
     trusted: TrustedProxies,
     open: Arc<AtomicUsize>,

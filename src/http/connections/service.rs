@@ -75,7 +75,7 @@ impl Answer {
         Self { body, rest: Bytes::new(), in_flight, _forwarded: forwarded }
     }
 
-    /// Keeps what is too much for one piece.
+    /// Cuts a frame to the size of a piece, and stores the rest.
     fn split(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(mut data) => {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_share_and_all_have_the_total() {
+    fn reservations_are_limited_per_address_and_in_total() {
         let unfinished = Unfinished::new(4 * STEP, 2 * STEP, Metrics::default().connections());
         let mut one = unfinished.of(Some(network(1)));
         assert_eq!(one.grow_to(1), Ok(()));
@@ -124,7 +124,7 @@ mod tests {
         let mut third = unfinished.of(Some(network(2)));
         assert_eq!(third.grow_to(2 * STEP), Ok(()));
         assert_eq!(unfinished.of(Some(network(3))).grow_to(1), Err(NoRoom), "beyond the total");
-        assert_eq!(unfinished.of(None).grow_to(1), Err(NoRoom), "the total holds for everybody");
+        assert_eq!(unfinished.of(None).grow_to(1), Err(NoRoom), "the total applies to clients without a share");
         drop(one);
         assert_eq!(unfinished.of(None).grow_to(STEP), Ok(()));
         drop((other, third));

@@ -1,11 +1,11 @@
-//! The frames of RFC 6455, section 5.2, as far as one must read them to know where each message ends.
+//! Reads the headers of WebSocket frames (RFC 6455, section 5.2) to find the end of each message.
 
 /// The longest header: two bytes, a length of eight and a mask of four.
 const MAX_HEADER: usize = 14;
 
 /// A place in the byte stream that a client sends. The default is the beginning.
 ///
-/// It checks nothing. Bytes that break the protocol end the connection elsewhere.
+/// It validates nothing. tungstenite ends a connection whose bytes break the protocol.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: [u8; MAX_HEADER],
@@ -15,9 +15,9 @@ pub(super) struct Frames {
     payload_left: u64,
     /// Whether the last data frame was not the last of its message.
     fragmented: bool,
-    /// Bytes that the data frames of the unfinished message have, as far as their headers are read.
+    /// Bytes in the data frames of the unfinished message whose headers are read.
     held: u64,
-    /// Frames and messages that have ended.
+    /// Number of messages that have ended, and of control frames between messages.
     ended: u64,
 }
 
@@ -48,12 +48,13 @@ impl Frames {
         self.header_read > 0 || self.fragmented
     }
 
-    /// Bytes of the unfinished message. What a frame announces counts at once, because room is made for all of it.
+    /// Bytes of the unfinished message. The announced length of a frame counts at once, because memory is allocated for
+    /// the whole frame.
     pub(super) fn held(&self) -> usize {
         usize::try_from(self.held).unwrap_or(usize::MAX)
     }
 
-    /// Changes when a message ends, or a frame that belongs to no message.
+    /// A number that changes when a message ends, or a control frame between messages.
     pub(super) fn messages(&self) -> u64 {
         self.ended
     }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_ends_is_another_than_the_next() {
+    fn a_pong_inside_a_message_does_not_end_the_message() {
         let mut frames = Frames::default();
         frames.advance(&frame(FIRST_OF_TEXT, 3));
         let first = frames.messages();

@@ -1,5 +1,6 @@
-//! What anybody can make the server read before it knows who they are: the messages of a socket, and the documents in
-//! them up to where the schema comes in, which validates them. Driven by the fuzz target in `fuzz/`, and by the test below over its corpus.
+//! Checks the code that reads input of clients without authentication: the messages of a socket, and the documents in
+//! them up to their validation against the schema. The fuzz target in `fuzz/` calls it, and the test below calls it
+//! with the committed corpus.
 
 use std::sync::LazyLock;
 
@@ -16,12 +17,12 @@ use crate::http::documents::Documents;
 use crate::http::operation::Operation;
 use crate::http::response::Body;
 
-/// The reason of a close, RFC 6455, section 5.5.
+/// Maximum bytes of the reason of a close (RFC 6455, section 5.5).
 const MAX_REASON: usize = 123;
 
-/// As a server has it that was told nothing.
+/// The default limits.
 static USUAL: LazyLock<Door> = LazyLock::new(|| Door::new(&[]));
-/// The least that the settings allow, so that a short text can be too much.
+/// The lowest limits that the settings allow, so that a short text can exceed them.
 static TIGHT: LazyLock<Door> = LazyLock::new(|| {
     Door::new(&[
         "--operation-max-tokens=100",
@@ -35,21 +36,21 @@ static TIGHT: LazyLock<Door> = LazyLock::new(|| {
 
 static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| match Documents::open(&USUAL.limits) {
     Ok(documents) => documents,
-    Err(error) => unreachable!("without a manifest nothing is read: {error}"),
+    Err(error) => unreachable!("no manifest is set, so no file is read: {error}"),
 });
 
-/// How far a text gets.
+/// The result of reading a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is no message of the protocol: the socket is closed.
+    /// The text is not a message of the protocol, and the socket is closed.
     NoMessage,
     Message,
-    /// It asks for an operation, and its document is answered with an error.
+    /// The message starts an operation, and its document is refused with an error.
     DocumentRefused,
     DocumentTaken,
 }
 
-/// What a document has to pass, with the limits that it passes by.
+/// The checks of a document, with their limits.
 struct Door {
     limits: Limits,
     costs: Costs,
@@ -61,7 +62,7 @@ struct Flags {
     limits: Limits,
 }
 
-/// Reads a text as both protocols do. Panics where what must hold for every text does not hold for this one.
+/// Reads a text with both protocols. Panics if a rule that must hold for every text does not hold for this one.
 pub fn socket_message(text: &str) {
     let [new, old] = [Protocol::TransportWs, Protocol::Legacy].map(|protocol| {
         fate(protocol, text);
@@ -69,7 +70,7 @@ pub fn socket_message(text: &str) {
     });
     if let (Some(new), Some(old)) = (new, old) {
         assert!(matches!(new, ClientMessage::ConnectionInit { .. }), "both protocols have the message {new:?}");
-        assert_eq!(format!("{new:?}"), format!("{old:?}"), "the protocols differ in what they begin with");
+        assert_eq!(format!("{new:?}"), format!("{old:?}"), "the protocols read connection_init differently");
     }
 }
 
@@ -97,7 +98,11 @@ fn fate(protocol: Protocol, text: &str) -> Fate {
             let sent = payload.clone().map(Value::Object);
             let pong = protocol.write(&ServerMessage::Pong { payload }).and_then(|text| json(&text));
             if sent.as_ref().is_none_or(is_exact) {
-                assert_eq!(pong.as_ref().and_then(|pong| pong.get("payload")), sent.as_ref(), "a pong is no echo");
+                assert_eq!(
+                    pong.as_ref().and_then(|pong| pong.get("payload")),
+                    sent.as_ref(),
+                    "the pong does not echo the ping"
+                );
             }
             Fate::Message
         }
@@ -108,15 +113,15 @@ fn fate(protocol: Protocol, text: &str) -> Fate {
     }
 }
 
-/// What is read, written as JSON and read once more is the same.
+/// Asserts that a text gives the same message after its JSON is encoded again.
 fn assert_reads_again(protocol: Protocol, text: &str, message: &ClientMessage) {
-    // A member that no message has may hold what JSON's grammar allows and no value can be, such as 1e999.
+    // An unknown member may be valid JSON that serde_json's `Value` cannot represent, such as 1e999.
     let Some(value) = json(text).filter(is_exact) else { return };
     let again = protocol.read(&value.to_string()).map(|again| format!("{again:?}"));
-    assert_eq!(again, Some(format!("{message:?}")), "it reads differently the second time");
+    assert_eq!(again, Some(format!("{message:?}")), "the text gives another message the second time");
 }
 
-/// The server's answer has a form that the client can read, and names the operation.
+/// Asserts that the server's answer is valid JSON and has the id of the operation.
 fn assert_says(protocol: Protocol, message: &ServerMessage<'_>, id: &str) {
     let said = protocol.write(message).and_then(|text| json(&text));
     let named = said.as_ref().and_then(|said| said.get("id")).and_then(Value::as_str);
@@ -125,7 +130,7 @@ fn assert_says(protocol: Protocol, message: &ServerMessage<'_>, id: &str) {
 
 fn document(operation: &Operation) -> Result<(), Body> {
     let (usual, tight) = (USUAL.judge(operation), TIGHT.judge(operation));
-    assert!(tight.is_err() || usual.is_ok(), "what passes the tighter limits is refused by the wider ones");
+    assert!(tight.is_err() || usual.is_ok(), "a document passes the lowest limits and not the default ones");
     usual
 }
 
@@ -139,24 +144,24 @@ impl Door {
     fn judge(&self, operation: &Operation) -> Result<(), Body> {
         self.check_half(operation);
         let admitted = operation.clone().admit(&DOCUMENTS, &self.costs)?;
-        // Or the parser has been led deeper than the count of brackets in the text says.
+        // If these fail, the parser recursed deeper than the count of brackets in the text allows.
         let size = size(&admitted.document.document);
         let (nesting, tokens) = (self.limits.operation_max_nesting, self.limits.operation_max_tokens);
-        assert!(size.open <= nesting, "{} brackets open at once passed for {nesting} or fewer", size.open);
-        assert!(size.tokens <= tokens, "{} tokens passed for {tokens} or fewer", size.tokens);
+        assert!(size.open <= nesting, "{} open brackets passed the limit of {nesting}", size.open);
+        assert!(size.tokens <= tokens, "{} tokens passed the limit of {tokens}", size.tokens);
         Ok(())
     }
 
     fn check_half(&self, operation: &Operation) {
         let Some(text) = &operation.query else { return };
-        // The three dots count as one, and two of them as two.
+        // Three dots are one token, but two dots are two tokens.
         let half = text[..text.floor_char_boundary(text.len() / 2)].trim_end_matches('.');
-        // What closes a block string may be in the other half: without it, what is in it would count.
+        // If the end of a block string is in the other half, the tokens in the string count.
         let whole = self.costs.check_text(text);
         let comparable = !half.contains("\"\"\"");
         assert!(
             !comparable || whole.is_err() || self.costs.check_text(half).is_ok(),
-            "the half of a text is more than the whole"
+            "half of a text exceeds the limits, and the whole text does not"
         );
     }
 }
@@ -165,7 +170,8 @@ fn json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether it is the same when it is written and read again: serde_json may be wrong in a fraction's last digit.
+/// Whether a value stays the same when it is encoded and parsed again. serde_json may change the last digit of a
+/// fraction.
 fn is_exact(value: &Value) -> bool {
     match value {
         Value::Number(number) => !number.is_f64(),
@@ -175,7 +181,7 @@ fn is_exact(value: &Value) -> bool {
     }
 }
 
-/// What a document must at least have had in its text.
+/// The minimum size of a text that gives a document.
 #[derive(Clone, Copy, Default)]
 struct Size {
     tokens: usize,
@@ -281,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    /// What the names of the corpus's files say: which of the two protocols takes the text, and how far it gets.
+    /// The results that the prefix of a corpus file's name stands for, with the newer and the older protocol.
     fn expected(name: &str) -> Option<[Fate; 2]> {
         use Fate::{DocumentRefused, DocumentTaken, Message, NoMessage};
         let fates = [
@@ -298,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_the_corpus_gets_as_far_as_its_name_says() {
+    fn each_corpus_file_gives_the_result_that_its_name_says() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/socket_message");
         let mut told = 0;
         for entry in fs::read_dir(corpus).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let bytes = fs::read(entry.path()).unwrap();
-            // Other bytes are no text message: the socket is closed before anything is read.
+            // Bytes that are not UTF-8 are not a text message. The socket is closed before anything is parsed.
             let Ok(text) = str::from_utf8(&bytes) else {
                 assert!(name.starts_with("malformed_"), "{name} is not UTF-8");
                 continue;
@@ -317,6 +323,6 @@ mod tests {
                 told += 1;
             }
         }
-        assert!(told > 30, "only {told} files of the corpus say what becomes of them");
+        assert!(told > 30, "the names of only {told} corpus files say their result");
     }
 }

@@ -1,4 +1,4 @@
-//! Timers of a session: pings, and the end of anonymous sockets that run nothing.
+//! Timers of a session: pings, and the end of anonymous sockets that run no operation.
 
 use axum::body::Bytes;
 use futures_util::{FutureExt as _, SinkExt as _};
@@ -17,7 +17,7 @@ impl Session {
         alarms.into_iter().flatten().min().unwrap_or(self.ping_at)
     }
 
-    /// Starts the time that an anonymous socket may run no operation.
+    /// Restarts the time after which an anonymous socket without operations is closed.
     pub(super) fn put_off_idle_end(&mut self) {
         let patience = self.server.connections.settings().socket_anonymous_timeout;
         self.idle_at = matches!(self.caller.identity, Identity::Anonymous).then(|| Instant::now() + patience);
@@ -41,7 +41,7 @@ impl Session {
             self.ping_at = now + self.server.config.socket.socket_ping_interval;
             self.pong_by.get_or_insert(now + self.server.config.socket.socket_pong_timeout);
             self.send(&ServerMessage::Ping).await?;
-            // The older protocol's sign of life asks for no answer.
+            // The keep-alive of the older protocol needs no answer, so a ping of the WebSocket protocol follows.
             if self.protocol == Protocol::Legacy {
                 let ping = self.socket.send(Message::Ping(Bytes::new()));
                 written(ping, &self.lifetime, self.server.config.socket.socket_write_timeout).await?;

@@ -18,7 +18,7 @@ use crate::http::connections::{ClientStream, Place, Reservation, Unfinished};
 
 /// Limits of the messages of one client.
 pub(super) struct MessageLimits {
-    /// From the beginning of a message to its end.
+    /// Maximum time from the beginning of a message to its end.
     pub(super) timeout: Duration,
     pub(super) unfinished: Unfinished,
     /// The network whose share of the memory a message uses.

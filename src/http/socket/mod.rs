@@ -1,4 +1,4 @@
-//! GraphQL over WebSocket: graphql-transport-ws and the older graphql-ws, by a loop of our own.
+//! GraphQL over WebSocket, with the subprotocols graphql-transport-ws and the older graphql-ws.
 
 mod frames;
 #[cfg(any(fuzzing, test))]
@@ -33,11 +33,13 @@ use session::Session;
 use upgrade::WebSocket;
 pub(super) use upgrade::{NoUpgrade, Upgrade};
 
-/// How long a client may take to answer a close.
+/// Time limit for a client to answer a close.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// tungstenite clears its whole read buffer at every read: a small one saves a quarter of the processor's time.
+/// Bytes of tungstenite's read buffer. tungstenite clears the whole buffer at every read, so a small one saves a
+/// quarter of the processor time.
 const READ_BUFFER: usize = 1024;
-/// What is written together; a larger frame goes through all the same, and the session waits for its client.
+/// Bytes of frames that are collected before they are written. A larger frame is written at once, and the session waits
+/// for its client.
 const WRITE_BUFFER: usize = 4096;
 
 pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer: SocketAddr) -> Response {
@@ -104,8 +106,8 @@ fn web_socket_config(max_message: usize) -> WebSocketConfig {
         .max_frame_size(Some(max_message))
 }
 
-/// Browsers ask nobody before they open a socket, so that the list of origins is looked at here. Whatever is no
-/// browser sends no Origin.
+/// Whether a client may open a socket. Browsers send no CORS preflight for sockets, so the server checks the origin
+/// here. Other clients send no `Origin`.
 fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return true };
@@ -114,19 +116,19 @@ fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
     own || web.allows(origin)
 }
 
-/// Tells the client why, and waits a moment for its own close: a connection that is reset with unread input
-/// takes the code with it.
+/// Sends the code and reason, and waits a moment for the client's own close. If the connection were closed with unread
+/// input, it would be reset, and the client would not get the code.
 async fn close(mut socket: WebSocket, close: Close) {
     let frame = CloseFrame { code: close.code.into(), reason: close.reason.into_owned().into() };
-    // Whoever does not take it is cut off.
+    // A client that does not read the close is disconnected.
     if let Ok(Ok(())) = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await {
         part(socket).await;
     }
 }
 
-/// Reads to the end of a connection that one side has closed, which also answers a client's close.
+/// Reads to the end of a connection that one side has closed. This also answers a client's close.
 async fn part(mut socket: WebSocket) {
     let farewell = async { while let Some(Ok(_)) = socket.next().await {} };
-    // Whoever does not answer is cut off.
+    // A client that does not answer is disconnected.
     let _ = timeout(FAREWELL, farewell).await;
 }

@@ -13,7 +13,7 @@ use crate::http::subscription::Subscription;
 #[derive(Default)]
 pub(super) struct Operations {
     running: Vec<(Arc<str>, Running)>,
-    /// Which of them comes first the next time, so that a busy one does not keep the others from their turn.
+    /// Index of the operation that is polled first the next time, so that a busy operation does not starve the others.
     next: usize,
 }
 
@@ -23,11 +23,11 @@ pub(super) enum Running {
     Request(BoxFuture<'static, Body>),
 }
 
-/// What an operation has brought.
+/// An output of an operation.
 pub(super) enum Output {
     /// One event of a subscription.
     Event(Rendered),
-    /// The result of a query or mutation, which is over with it.
+    /// The result of a query or mutation, which ends the operation.
     Result(Body),
     /// The subscription has ended.
     End,
@@ -50,12 +50,12 @@ impl Operations {
         self.running.len()
     }
 
-    /// Whether there is a query or mutation that is not done.
+    /// Whether a query or mutation is not done yet.
     pub(super) fn has_requests(&self) -> bool {
         self.running.iter().any(|(_, operation)| matches!(operation, Running::Request(_)))
     }
 
-    /// Waits for ever where there are none.
+    /// Returns the next output of any operation. Stays pending while no operation runs.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<str>, Output)> {
         for _ in 0..self.running.len() {
             let place = self.next % self.running.len();

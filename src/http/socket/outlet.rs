@@ -1,4 +1,4 @@
-//! What a session writes: frames that are ready together, before one flush.
+//! Writes the frames of a session. Frames that are ready at the same time share one flush.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,11 +18,11 @@ use crate::http::lifetime::Lifetime;
 use crate::http::render::Rendered;
 use crate::http::response::Body;
 
-/// Frames that are written before they are flushed, where so many are ready.
+/// Maximum number of frames that are written before a flush.
 const FRAMES_TOGETHER: usize = 64;
 
 impl Session {
-    /// What the operations have brought by now, in frames that are written together.
+    /// Writes this output and the further outputs that are ready, and flushes once.
     pub(super) async fn pass_on_all(&mut self, id: Arc<str>, output: Output) -> Result<(), End> {
         self.pass_on(&id, output).await?;
         self.crowded = true;
@@ -37,8 +37,8 @@ impl Session {
         self.flush().await
     }
 
-    /// What failed as a whole ends its operation with `error`: a subscriber then resumes from the last cursor
-    /// it has seen.
+    /// Writes one output. A response that failed as a whole ends its operation with `error`. A subscriber then resumes
+    /// from the last cursor that it received.
     pub(super) async fn pass_on(&mut self, id: &str, output: Output) -> Result<(), End> {
         match output {
             Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
@@ -72,7 +72,7 @@ impl Session {
         self.flush().await
     }
 
-    /// Puts a message among those to be written; they go on their way with the next flush, if not before.
+    /// Queues a message. It is sent with the next flush, or before if the buffer is full.
     async fn write(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
         match self.protocol.write(message) {
             Some(text) => self.write_text(text).await,
@@ -90,14 +90,14 @@ impl Session {
     }
 }
 
-/// A client that does not read is given up in time; whose session has ended meanwhile is closed at once.
+/// Waits until the client has room, for at most `patience`. Returns early if the session ends meanwhile.
 pub(super) async fn written(
     writing: impl Future<Output = tungstenite::Result<()>>,
     lifetime: &Lifetime,
     patience: Duration,
 ) -> Result<(), End> {
     let mut writing = pin!(writing);
-    // Mostly there is room.
+    // Most writes complete at once.
     if let Some(written) = writing.as_mut().now_or_never() {
         return written.map_err(|_| End::Gone);
     }

@@ -1,4 +1,4 @@
-//! The two subprotocols: what their messages mean, and how they are written.
+//! The messages of the two subprotocols: how they are parsed and encoded.
 //!
 //! Sources: PROTOCOL.md of the npm package graphql-ws for graphql-transport-ws, and PROTOCOL.md of
 //! subscriptions-transport-ws for the older one, which confusingly is called graphql-ws on the wire.
@@ -16,11 +16,11 @@ use crate::http::operation::Operation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     TransportWs,
-    /// What subscriptions-transport-ws and GraphQL Playground speak.
+    /// The older protocol, of subscriptions-transport-ws and GraphQL Playground.
     Legacy,
 }
 
-/// What a client may send, in the words of graphql-transport-ws.
+/// The messages of a client, named as in graphql-transport-ws.
 #[derive(Debug)]
 pub(super) enum ClientMessage {
     ConnectionInit {
@@ -37,13 +37,13 @@ pub(super) enum ClientMessage {
     Complete {
         id: String,
     },
-    /// Of the older protocol alone.
+    /// Only in the older protocol.
     ConnectionTerminate,
-    /// A text that takes too long to read on the runtime.
+    /// A text that is too large to be parsed on the runtime.
     Large(Utf8Bytes),
 }
 
-/// A client's message before it is known to be one.
+/// A client's message before its type is checked.
 #[derive(Deserialize)]
 struct Frame {
     #[serde(rename = "type")]
@@ -52,7 +52,7 @@ struct Frame {
     payload: Option<Value>,
 }
 
-/// What the server sends.
+/// The messages of the server, named as in graphql-transport-ws.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ServerMessage<'a> {
@@ -72,7 +72,7 @@ pub(super) enum ServerMessage<'a> {
     },
 }
 
-/// The same in the older protocol.
+/// The messages of the server in the older protocol.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum LegacyMessage<'a> {
@@ -89,7 +89,7 @@ struct Reason<'a> {
 }
 
 impl Protocol {
-    /// The first that a client offers, in the server's order.
+    /// The first protocol in the server's order of preference that the client offers.
     pub(super) fn choose(offers: impl Fn(&str) -> bool) -> Option<Self> {
         [Self::TransportWs, Self::Legacy].into_iter().find(|protocol| offers(protocol.name()))
     }
@@ -101,9 +101,9 @@ impl Protocol {
         }
     }
 
-    /// None where it is no message of this protocol.
+    /// Parses a client's message. None if it is not a message of this protocol.
     pub(super) fn read(self, text: &str) -> Option<ClientMessage> {
-        // A list of values would do for serde.
+        // serde would also accept a list of values.
         let object = text.trim_start().starts_with('{');
         let Frame { kind, id, payload } = serde_json::from_str(text).ok().filter(|_| object)?;
         Some(match (self, kind.as_str()) {
@@ -120,7 +120,7 @@ impl Protocol {
         })
     }
 
-    /// Reads a large text. An operation in it is marked as large.
+    /// Parses a large text. An operation in it is marked as large.
     pub(super) fn read_large(self, text: &str) -> Option<ClientMessage> {
         Some(match self.read(text)? {
             ClientMessage::Subscribe { id, payload } => ClientMessage::Subscribe { id, payload: payload.large() },
@@ -128,7 +128,7 @@ impl Protocol {
         })
     }
 
-    /// None for what has no word in the older protocol.
+    /// Encodes a message of the server. None if the older protocol has no such message.
     pub(super) fn write(self, message: &ServerMessage<'_>) -> Option<String> {
         let legacy = match (self, message) {
             (Self::TransportWs, message) => return serde_json::to_string(message).ok(),
@@ -143,7 +143,7 @@ impl Protocol {
         serde_json::to_string(&legacy).ok()
     }
 
-    /// A response of an operation, which is JSON already.
+    /// Encodes a response of an operation, which is JSON already.
     pub(super) fn next(self, id: &str, response: &str) -> String {
         let kind = match self {
             Self::TransportWs => "next",
@@ -154,7 +154,7 @@ impl Protocol {
         ["{\"type\":\"", kind, "\",\"id\":", &id, ",\"payload\":", response, "}"].concat()
     }
 
-    /// What comes before the close where the client was not let in, if the protocol has a word for it.
+    /// The message that precedes the close when a client is rejected. None if the protocol has no such message.
     pub(super) fn rejection(self, close: &Close) -> Option<String> {
         let message = LegacyMessage::ConnectionError { payload: Reason { message: &close.reason } };
         serde_json::to_string(&message).ok().filter(|_| self == Self::Legacy)
@@ -168,7 +168,7 @@ fn identifier(id: Option<Value>) -> Option<String> {
     }
 }
 
-/// None for what is there and no object.
+/// None if the payload is neither an object nor null.
 #[expect(clippy::option_option, reason = "an object may be missing, and something else may be there")]
 fn optional_object(payload: Option<Value>) -> Option<Option<Map<String, Value>>> {
     match payload {
@@ -187,24 +187,24 @@ pub(super) struct Close {
 }
 
 impl Close {
-    // Of RFC 6455, section 7.4.1, and its registry.
+    // Codes of RFC 6455, section 7.4.1, and its registry.
     pub(super) const NORMAL: Self = Self::new(1000, "Normal Closure");
     pub(super) const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error");
     pub(super) const NOT_UTF8: Self = Self::new(1007, "Not UTF-8");
     pub(super) const TOO_BIG: Self = Self::new(1009, "Message too big");
-    /// Come back, perhaps to another node.
+    /// The client should reconnect, perhaps to another node.
     pub(super) const RESTART: Self = Self::new(1012, "Service Restart");
     pub(super) const TRY_AGAIN: Self = Self::new(1013, "Try Again Later");
-    // Of graphql-transport-ws.
+    // Codes of graphql-transport-ws.
     pub(super) const INVALID_MESSAGE: Self = Self::new(4400, "Invalid message");
     pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     pub(super) const FORBIDDEN: Self = Self::new(4403, "Forbidden");
     pub(super) const SUBPROTOCOL_NOT_ACCEPTABLE: Self = Self::new(4406, "Subprotocol not acceptable");
     pub(super) const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
     pub(super) const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
-    // Our own.
+    // Codes of Parlance.
     pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user");
-    pub(super) const ANONYMOUS_IDLE: Self = Self::new(4411, "Nobody signed in, and no operation ran");
+    pub(super) const ANONYMOUS_IDLE: Self = Self::new(4411, "No user signed in, and no operation ran");
     pub(super) const MESSAGE_TIMEOUT: Self = Self::new(4412, "Message not complete in time");
 
     const fn new(code: u16, reason: &'static str) -> Self {
@@ -212,7 +212,7 @@ impl Close {
     }
 
     pub(super) fn duplicate(id: &str) -> Self {
-        /// Leaves room for the words around it.
+        /// Leaves room for the rest of the reason.
         const SHOWN_BYTES: usize = 80;
         let shown = &id[..id.floor_char_boundary(SHOWN_BYTES)];
         Self { code: 4409, reason: format!("Subscriber for {shown} already exists").into() }

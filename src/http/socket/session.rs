@@ -37,24 +37,24 @@ use crate::ids::UserId;
 use crate::limiter::Key;
 use crate::metrics::{Open, Transport};
 
-/// Messages of any kind that a client may send for each operation that it may start. Pings, pongs and completions come on
-/// top of operations.
+/// Messages of any kind that a client may send for each operation that it may start. Pings, pongs and completions come
+/// on top of operations.
 const MESSAGES_PER_OPERATION: u32 = 4;
 
-/// What happens once in the life of a connection.
+/// Events that happen at most once in the life of a connection.
 enum Rare {
     Over(Over),
-    /// The server goes down, and closes the connection once its requests are done.
+    /// The server shuts down, and closes the connection when its requests are done.
     Closing,
 }
 
 /// Why the loop ended.
 pub(super) enum End {
-    /// The server's decision, to be told to the client.
+    /// The server closes the connection with this code and reason.
     Close(Close),
     /// The client has closed the connection.
     Closed,
-    /// The client went away, or cannot be written to.
+    /// The client disconnected without a close, or does not read.
     Gone,
 }
 
@@ -64,27 +64,27 @@ pub(super) struct Session {
     pub(super) protocol: Protocol,
     pub(super) caller: Caller,
     pub(super) lifetime: Lifetime,
-    /// One of those that the viewer may have.
+    /// Counts the socket among the viewer's connections. None without a signed-in user.
     permit: Option<Permit<UserId>>,
-    /// A place among the sockets of the client's address, where a proxy forwards them.
+    /// The socket's place among those of the client's address. None if no trusted proxy forwards the socket.
     _forwarded: Option<Forwarded>,
     /// A place among the sockets without a signed-in user, until one signs in.
     anonymous: Option<Permit<ClientNetwork>>,
-    /// While it is open the viewer is there.
+    /// Counts the viewer as connected. None without a signed-in user.
     connected: Option<Connected>,
     _open: Open,
     bucket: TokenBucket,
     /// Messages of any kind that the client may still send.
     messages: TokenBucket,
     pub(super) operations: Operations,
-    /// When the next ping is due, and by when the last one must be answered.
+    /// Time of the next ping, and time by which the last one must be answered.
     pub(super) ping_at: Instant,
     pub(super) pong_by: Option<Instant>,
-    /// When a socket without a signed-in user is closed, unless it runs an operation.
+    /// Time at which a socket without a signed-in user is closed, unless it runs an operation.
     pub(super) idle_at: Option<Instant>,
     /// Whether a fresh token has changed the lifetime.
     refreshed: bool,
-    /// Whether there are more events than are written in one turn: whatever else there is comes first.
+    /// Whether more events may be ready than are written in one turn. Everything else is then handled before them.
     pub(super) crowded: bool,
 }
 
@@ -116,7 +116,7 @@ impl Session {
             refreshed: false,
             crowded: false,
         };
-        // What is in boxes here and below is large, and over when the connection is idle.
+        // The futures that are boxed here and below are large. A box frees their memory before the connection is idle.
         let token = bearer(&headers);
         drop(headers);
         let end = match Box::pin(session.initialise(token)).await {
@@ -126,7 +126,7 @@ impl Session {
                 end
             }
         };
-        // The streams end first: nobody will read what they bring.
+        // The streams end first, because their events can no longer be sent.
         drop(session.operations);
         match end {
             End::Close(close) => {
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    /// Until `connection_init` is accepted. `token` is what came with the upgrade.
+    /// Handles messages until `connection_init` is accepted. `token` is the token in the headers of the upgrade.
     async fn initialise(&mut self, token: Option<String>) -> Result<(), End> {
         let drain = self.server.drain.clone();
         let deadline = Instant::now() + self.server.config.socket.socket_init_timeout;
@@ -155,7 +155,7 @@ impl Session {
                     self.authenticate(payload.as_ref(), token).await?;
                     self.put_off_idle_end();
                     self.send(&ServerMessage::ConnectionAck).await?;
-                    // In the older protocol the first sign of life comes at once.
+                    // In the older protocol the first keep-alive follows at once.
                     return if self.protocol == Protocol::Legacy {
                         self.send(&ServerMessage::Ping).await
                     } else {
@@ -170,18 +170,18 @@ impl Session {
         }
     }
 
-    /// The older protocol has a message for who is not let in.
+    /// Sends the older protocol's message for a client that is rejected.
     async fn reject(&mut self, end: &End) {
         let End::Close(close) = end else { return };
         if let Some(text) = self.protocol.rejection(close) {
             let patience = self.server.config.socket.socket_write_timeout;
-            // Whether it arrives or not, the socket is closed next.
+            // The socket is closed next, whether or not the message arrives.
             let _ = timeout(patience, self.socket.send(Message::Text(text.into()))).await;
         }
     }
 
-    /// By `Authorization` in the payload, which browsers can set, or else in the upgrade's headers.
-    /// Without either the client is anonymous; with one that is no good it is closed.
+    /// Authenticates by `Authorization` in the payload, which browsers can set, or else by `token`. A client without a
+    /// token is anonymous. A client with an invalid token is disconnected.
     async fn authenticate(&mut self, payload: Option<&Map<String, Value>>, token: Option<String>) -> Result<(), End> {
         let Some(token) = token_in(payload)?.or(token) else { return Ok(()) };
         let viewer = self.read_token(&token)?;
@@ -195,7 +195,7 @@ impl Session {
         Ok(())
     }
 
-    /// A ping may bring a fresh token of the same session, and the socket then lives as long as that.
+    /// A ping may have a fresh token of the same session. The socket then stays open until that token expires.
     fn refresh(&mut self, payload: Option<&Map<String, Value>>) -> Result<(), End> {
         let Some(token) = token_in(payload)? else { return Ok(()) };
         let fresh = self.read_token(&token)?;
@@ -216,7 +216,8 @@ impl Session {
         let drain = self.server.drain.clone();
         let mut closing = false;
         loop {
-            // What is waited for all the time is made once, and looked at only when it happens; anew for each fresh token.
+            // These futures are created once and not in each turn, because they seldom complete. A fresh token replaces
+            // them.
             let over = self.lifetime.over().map(Rare::Over).boxed();
             let closing_begins = drain.closing().map(|()| Rare::Closing).boxed();
             let mut rare = FuturesUnordered::from_iter([over, closing_begins]);
@@ -226,7 +227,7 @@ impl Session {
                     alarm.as_mut().reset(self.alarm());
                 }
                 let done = tokio::select! {
-                    // In most turns there is an event and nothing else; the rest is looked at once there is none.
+                    // In most turns only an event is ready. The rest is polled when no event is ready.
                     biased;
                     (id, output) = poll_fn(|cx| self.operations.poll_next(cx)), if !self.crowded => {
                         self.pass_on_all(id, output).await
@@ -260,7 +261,7 @@ impl Session {
         }
     }
 
-    /// What the client asked for while its session was good is still answered: the logout that has ended it, above all.
+    /// Answers the queries and mutations that began while the session was valid, such as the logout that has ended it.
     async fn finish_requests(&mut self) {
         let answers = async {
             while self.operations.has_requests() {
@@ -271,15 +272,15 @@ impl Session {
                     return;
                 }
             }
-            // Whoever has gone meanwhile is not missed.
+            // The client may have disconnected meanwhile.
             let _ = self.flush().await;
         };
-        // One that takes longer goes on without its client.
+        // A request that takes longer is executed without an answer.
         let _ = timeout(super::FAREWELL, answers).await;
     }
 
     pub(super) async fn handle(&mut self, message: Option<ClientMessage>, closing: bool) -> Result<(), End> {
-        // Whatever comes shows that the client is there.
+        // Every message shows that the client is still connected.
         self.pong_by = None;
         self.count_message(message.as_ref())?;
         match self.read(message).await? {
@@ -290,7 +291,7 @@ impl Session {
                 self.refresh(payload.as_ref())?;
                 self.send(&ServerMessage::Pong { payload }).await
             }
-            // It would not be finished; the client asks another node once this socket is closed.
+            // A new operation is ignored. The client starts it again when this socket is closed and it has reconnected.
             Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
             Some(ClientMessage::Complete { id }) => {
@@ -300,7 +301,7 @@ impl Session {
         }
     }
 
-    /// Ends a socket that floods the node with messages. Operations have limits of their own, which end none.
+    /// Ends a socket that sends too many messages. Operations have limits of their own, which do not end the socket.
     fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
         let counted = match message {
             None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
@@ -315,7 +316,7 @@ impl Session {
                 return Err(End::Close(Close::duplicate(&id)));
             }
             Protocol::TransportWs => {}
-            // There the newer one takes the older one's place.
+            // In the older protocol a new operation replaces one with the same id.
             Protocol::Legacy => self.operations.remove(&id),
         }
         if let Err(error) = self.admit() {
@@ -346,7 +347,7 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a message whose text is large. It counts as a request, because every kind of message can be large and all
+    /// Parses a message whose text is large. It counts as a request, because every kind of message can be large and all
     /// share the threads. An operation counts once more when it starts.
     async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
         let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
@@ -374,7 +375,7 @@ impl Session {
         let settings = &self.server.config.socket;
         let max = settings.socket_max_operations;
         if self.operations.len() >= max {
-            let message = format!("At most {max} operations at once on one socket.");
+            let message = format!("A socket may run at most {max} operations at the same time.");
             return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
         }
         if let Some(address) = self.caller.ip_address {
@@ -382,7 +383,7 @@ impl Session {
         }
         self.bucket.take(Instant::now()).map_err(|wait| {
             let message =
-                format!("At most {} operations a second on one socket.", settings.socket_operations_per_second);
+                format!("A socket may start at most {} operations a second.", settings.socket_operations_per_second);
             Error::limited("SOCKET_OPERATIONS_PER_SECOND", wait, message)
         })
     }
@@ -397,7 +398,7 @@ impl From<Over> for End {
     }
 }
 
-/// The token of `Authorization` in a payload; an error where that is there and holds none.
+/// The token of `Authorization` in a payload. Fails if the member exists but has no bearer token.
 fn token_in(payload: Option<&Map<String, Value>>) -> Result<Option<String>, End> {
     payload
         .and_then(|payload| payload.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")))
@@ -413,12 +414,12 @@ async fn check_session(server: &Server, viewer: Viewer) -> Result<(), End> {
     }
 }
 
-/// The client's next message; None for a frame that only shows that it is there.
+/// The client's next message. None for a ping or pong of the WebSocket protocol.
 pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
     match socket.next().await {
         Some(Ok(Message::Text(text))) if text.len() > SMALL_INPUT => Ok(Some(ClientMessage::Large(text))),
         Some(Ok(Message::Text(text))) => protocol.read(&text).map(Some).ok_or(End::Close(Close::INVALID_MESSAGE)),
-        // Frames are read as messages.
+        // tungstenite never returns `Message::Frame` when it reads.
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(End::Close(Close::INVALID_MESSAGE)),
         Some(Ok(Message::Close(_))) => Err(End::Closed),
@@ -427,7 +428,7 @@ pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Resul
     }
 }
 
-/// What a connection that cannot be read any further is told.
+/// How a connection ends after an error while reading.
 fn why(error: &tungstenite::Error) -> End {
     match error {
         tungstenite::Error::Capacity(_) => End::Close(Close::TOO_BIG),

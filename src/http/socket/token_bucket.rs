@@ -1,4 +1,4 @@
-//! How fast operations may start on one socket: a bucket of tokens that fills with time and holds one second's worth.
+//! A token bucket that limits the operations and messages of one socket. It holds at most the tokens of one second.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl TokenBucket {
         Self { per_second, left: per_second, filled_at: now }
     }
 
-    /// Takes one, or tells when there will be one.
+    /// Takes a token, or returns the time until the next token.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let gained = (now - self.filled_at).as_secs_f64() * self.per_second;
         self.left = (self.left + gained).min(self.per_second);
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_spent_and_fills_again() {
+    fn the_bucket_refills_up_to_the_tokens_of_one_second() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(2, start);
         assert_eq!([bucket.take(start), bucket.take(start)], [Ok(()), Ok(())]);
@@ -42,7 +42,7 @@ mod tests {
         let later = start + Duration::from_millis(500);
         assert_eq!(bucket.take(later), Ok(()));
         assert!(bucket.take(later).is_err());
-        // No more is saved up than one second's worth.
+        // The bucket never holds more than the tokens of one second.
         let much_later = start + Duration::from_mins(1);
         assert_eq!([bucket.take(much_later), bucket.take(much_later)], [Ok(()), Ok(())]);
         assert!(bucket.take(much_later).is_err());

@@ -22,7 +22,7 @@ use crate::http::connections::{ClientStream, Forwarded};
 /// A WebSocket of a client, over the TCP connection itself.
 pub(super) type WebSocket = WebSocketStream<Messages>;
 
-/// The only version of the protocol.
+/// The only version of the WebSocket protocol.
 const VERSION: &str = "13";
 
 /// A request that asks for a WebSocket.
@@ -33,7 +33,7 @@ pub(in crate::http) struct Upgrade {
     forwarded: Option<Forwarded>,
 }
 
-/// The request asks for something else, or for another version of the protocol.
+/// The request does not ask for a WebSocket, or asks for another version of the protocol.
 pub(in crate::http) struct NoUpgrade;
 
 impl axum::response::IntoResponse for NoUpgrade {
@@ -65,19 +65,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Whether a header that is a list has this word, in any case.
+/// Whether a header that is a list has this word, in upper or lower case.
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     words.map(<[u8]>::trim_ascii).any(|candidate| candidate.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 impl Upgrade {
-    /// The place that the request takes among those of its client, where a proxy forwards it.
+    /// The request's place among those of its client's address. None if no trusted proxy forwards it.
     pub(super) fn forwarded(&self) -> Option<Forwarded> {
         self.forwarded.clone()
     }
 
-    /// The first subprotocol of the server's that the client offers.
+    /// The server's preferred subprotocol among those that the client offers.
     pub(super) fn protocol(&self) -> Option<Protocol> {
         Protocol::choose(|name| self.offered.iter().any(|offered| offered == name))
     }

@@ -11,12 +11,12 @@ const APPLICATION: u8 = 0xff;
 pub fn strip(bytes: &[u8]) -> Option<Parts> {
     let mut reader = Reader(bytes);
     let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
-    // Signature and version, then the screen, whose flags tell of a table of colours.
+    // Signature and version, then the screen, whose flags describe the colour table.
     let screen: [u8; 13] = reader.array()?;
     (screen.starts_with(b"GIF87a") || screen.starts_with(b"GIF89a")).then_some(())?;
     reader.take(colours(screen[10]))?;
     parts.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
-    // A file that broke off shows the frames that are whole.
+    // The complete frames of a truncated file are kept.
     while let Some((block, keeps)) = block(&mut reader, &mut parts) {
         if keeps {
             parts.cleaned.extend(block);
@@ -26,14 +26,14 @@ pub fn strip(bytes: &[u8]) -> Option<Parts> {
     (parts.frames > 0).then_some(parts)
 }
 
-/// The next block, and whether it shows something. None at the end.
+/// The next block, and whether it is needed to show the picture. None at the end, or if the block is incomplete.
 fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bool)> {
     let whole = reader.0;
     let keeps = match reader.byte()? {
         IMAGE => {
             let [_, _, _, _, width, width2, height, height2, flags] = reader.array()?;
             reader.take(colours(flags))?;
-            // The least size of a code.
+            // The minimum code size.
             reader.byte()?;
             sub_blocks(reader)?;
             parts.frames = parts.frames.saturating_add(1);
@@ -45,7 +45,7 @@ fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bo
             let label = reader.byte()?;
             let content = reader.0;
             sub_blocks(reader)?;
-            // Of applications those that tell how often it is repeated, and of colours.
+            // Extensions of applications are kept only for repetitions and colour profiles.
             label == GRAPHIC_CONTROL
                 || label == APPLICATION
                     && [b"\x0bNETSCAPE2.0", b"\x0bANIMEXTS1.0", b"\x0bICCRGBG1012"]
@@ -57,12 +57,12 @@ fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bo
     Some((&whole[..whole.len() - reader.0.len()], keeps))
 }
 
-/// Bytes of the table of colours that these flags tell of.
+/// Bytes of the colour table that these flags describe.
 fn colours(flags: u8) -> usize {
     if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
 }
 
-/// Each with its length before it, the last with none.
+/// Skips sub-blocks. Each begins with its length, and a length of 0 ends them.
 fn sub_blocks(reader: &mut Reader<'_>) -> Option<()> {
     loop {
         match reader.byte()? {

@@ -10,7 +10,7 @@ const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
 const JFIF: u8 = 0xe0;
-/// Bytes of JFIF's segment up to its thumbnail's size: its name, version and density.
+/// Bytes of the JFIF segment before the size of its thumbnail: name, version and density.
 const JFIF_HEAD: usize = 12;
 
 pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
@@ -25,7 +25,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         let length = usize::from(u16::from_be_bytes(reader.array()?));
         let content = reader.take(length.checked_sub(2)?)?;
         let kept = kept(marker, content);
-        // JFIF has to be first where it is.
+        // A JFIF segment must be the first segment.
         if marker != JFIF
             && let Some(exif) = exif.take()
         {
@@ -42,7 +42,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     Some(Parts { cleaned, frames: 1, frame_pixels: 0 })
 }
 
-/// The next marker; 0xff may be repeated before it. None at the end of a file that broke off.
+/// The next marker. 0xff may be repeated before it. None at the end of a truncated file.
 fn marker(reader: &mut Reader<'_>) -> Option<u8> {
     loop {
         while reader.byte()? != 0xff {}
@@ -50,7 +50,7 @@ fn marker(reader: &mut Reader<'_>) -> Option<u8> {
         while marker == 0xff {
             marker = reader.byte()?;
         }
-        // Not those that stand alone, without a length.
+        // Markers without a length are skipped.
         if !matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
             return Some(marker);
         }
@@ -64,11 +64,12 @@ fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// What of a segment is needed to show the picture: its tables and frames, its colours, and JFIF's density.
+/// The part of a segment that is needed to show the picture: tables, frames, colours, and the density in JFIF. None if
+/// the segment is not needed.
 fn kept(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let shows = match marker {
         0xc0..=0xcf | 0xda..=0xdf => true,
-        // Its thumbnail may show what was cut off the picture. This one has 0 by 0 pixels.
+        // The thumbnail may show what was cropped from the picture. It is replaced by one of 0 by 0 pixels.
         JFIF if content.starts_with(b"JFIF\0") => {
             return Some([content.get(..JFIF_HEAD)?, &[0, 0]].concat().into());
         }
@@ -79,7 +80,7 @@ fn kept(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
     shows.then_some(content.into())
 }
 
-/// The packed pixels behind a scan's header, up to the next marker that is not a restart.
+/// The compressed pixels after the header of a scan, up to the next marker that is not a restart.
 fn scan<'a>(reader: &mut Reader<'a>) -> &'a [u8] {
     let bytes = reader.0;
     let end = bytes

@@ -6,7 +6,7 @@ use super::{Parts, Reader, exif};
 
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
-/// Chunks that show the picture: those of the pixels, of their colours, and of animations.
+/// Chunks that are needed to show the picture: pixels, colours and animations.
 const SHOWN: [&[u8; 4]; 19] = [
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV",
     b"cLLI", b"bKGD", b"hIST", b"pHYs", b"acTL", b"fcTL", b"fdAT",
@@ -34,7 +34,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         }
         if &kind == b"fcTL" {
             let (width, height) = (number(content, 4)?, number(content, 8)?);
-            // A frame lies within the picture, whose own size was looked at.
+            // A frame must lie within the picture, whose size is checked elsewhere.
             canvas.filter(|canvas| width <= canvas.0 && height <= canvas.1)?;
             parts.frames = parts.frames.saturating_add(1);
             parts.frame_pixels = parts.frame_pixels.saturating_add(u64::from(width) * u64::from(height));
@@ -61,7 +61,7 @@ fn chunk(cleaned: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Annex D. Bit by bit: it is for one chunk of a few bytes.
+/// The CRC of annex D. It is computed bit by bit, because it is needed for one small chunk only.
 fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))

@@ -4,9 +4,9 @@ use image::metadata::Orientation;
 
 use super::{Parts, Reader, exif};
 
-/// Chunks that show the picture.
+/// Chunks that are needed to show the picture.
 const SHOWN: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP"];
-/// Of VP8X: that there are Exif and XMP.
+/// Flags of VP8X: whether the file has Exif and XMP.
 const EXIF: u8 = 0x08;
 const XMP: u8 = 0x04;
 
@@ -15,7 +15,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     let mut parts = Parts::default();
     (reader.array()? == *b"RIFF").then_some(())?;
     let length = u32::from_le_bytes(reader.array()?) as usize;
-    // What follows is none of the picture's.
+    // Bytes after this length do not belong to the picture.
     let mut reader = Reader(reader.0.get(..length).unwrap_or(reader.0));
     (reader.array()? == *b"WEBP").then_some(())?;
     let exif = exif(orientation);
@@ -23,7 +23,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     while let Some(kind) = reader.array::<4>() {
         let length = u32::from_le_bytes(reader.array()?) as usize;
         let content = reader.take(length)?;
-        // Padding to an even length; the last may lack it.
+        // Padding to an even length. The last chunk may lack it.
         reader.take(length % 2);
         if &kind == b"ANMF" {
             let size = |at: usize| {
@@ -47,7 +47,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
             chunk(&mut body, kind, content)?;
         }
     }
-    // Only the extended form tells of Exif, so that none is kept without it.
+    // Only the extended format (VP8X) has Exif, so a picture in another format has no orientation.
     if let Some(exif) = exif {
         chunk(&mut body, *b"EXIF", &exif)?;
     }

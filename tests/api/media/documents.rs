@@ -160,7 +160,7 @@ fn a_media_type_that_differs_from_the_content_is_rejected() {
         }
     }
     let text = rejected(&portrait, "image/jpeg").text();
-    assert_eq!(text, "The file is called image/jpeg but is image/png.");
+    assert_eq!(text, "The declared content type is image/jpeg, but the file is image/png.");
 }
 
 #[test]
