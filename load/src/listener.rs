@@ -102,7 +102,7 @@ impl Listener {
                 back = self.come_back(&shared) => back,
             };
             if let Err(error) = back {
-                shared.ledger.violation(format!("listener {} could not come back: {error:#}", self.place));
+                shared.ledger.violation(format!("listener {} could not reconnect: {error:#}", self.place));
                 break;
             }
         }
