@@ -67,11 +67,11 @@ impl Latencies {
             "clients".to_owned(),
             "others".to_owned(),
         ];
-        let line = |name: String, target: f64, outcome: &Outcome| {
+        let line = |name: String, asked: f64, outcome: &Outcome| {
             let (total, usage) = (&outcome.total, &outcome.usage);
             [
                 name,
-                decimal(target, 0),
+                decimal(asked, 0),
                 decimal(total.sends_per_second, 0),
                 decimal(total.acknowledgement.p50, 2),
                 decimal(total.acknowledgement.p99, 2),
