@@ -1,63 +1,65 @@
 # The commands of this project; `make help` lists them.
 
-# Outside the checkout, so that a fresh clone builds warm.
+# Outside the checkout, so that a fresh clone finds earlier builds.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/parlance
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-# Where scripts/setup puts what the machine does not have.
+# scripts/setup installs tools here that the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
 SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
 
-# The targets share one build directory and one processor: side by side they only wait for each other.
+# All targets share one build directory, whose lock makes parallel builds wait for each other.
 .NOTPARALLEL:
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run cli test test-with-services soak fuzz lint generate check-generated release-builds bench load clean
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build and start the server; ARGS="--listen-addr 0.0.0.0:8080" adds flags
+run: ## build and start the server; ARGS adds flags, such as ARGS="--listen-addr 0.0.0.0:8080"
 	@scripts/setup run
 	cargo run --release --locked --bin parlance -- serve $(ARGS)
 
-cli: ## any other command of the same binary, such as make cli ARGS="seed --users 100 --append"
+cli: ## run another command of the server's binary, such as make cli ARGS="seed --users 100 --append"
 	@scripts/setup run
 	cargo run --release --locked --bin parlance -- $(ARGS)
 
-test: lint ## everything a change must pass: format, lints, all tests
+test: lint ## check format and lints, and run all tests; every change must pass this
 	cargo build --workspace --locked
 	@scripts/services run $(MAKE) --no-print-directory test-with-services
 
-# The server's binary is built before: the generated files come from it, and the JS tests start it.
+# Needs the built server: scripts/generate, the JS tests and the fuzzer start it.
 test-with-services:
 	cargo nextest run --workspace --locked
 	scripts/generate --check
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance scripts/fuzz-api
 
-# One at a time, since they are about time. Thousands of sockets have both their ends in one process.
-soak: ## the faults and the log's model for longer: half an hour
+# One test at a time, because the tests measure time. The limit of open files is raised, because both ends of thousands
+# of sockets are in one process.
+soak: ## run the fault tests and the model tests of the log for half an hour
 	@scripts/setup test
 	ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true; \
 		SOAK=1 scripts/services run cargo nextest run $(FEATURES) --locked --test api --test-threads 1 \
 		--no-fail-fast -- faults:: log_model:: $(ARGS)
 
-# What it comes upon stays in the cache; fuzz/corpus has what is worth a test. The first build takes ten minutes.
-# Its flags are for nightly compilers, unless told otherwise; the sanitizers look for what safe Rust does not do.
+# New inputs stay in the cache; fuzz/corpus has the inputs that are tests. The first build takes ten minutes.
+# RUSTC_BOOTSTRAP lets the stable compiler accept cargo-fuzz's flags. The sanitizers are off: they find errors that safe
+# Rust does not have.
 fuzz: export CARGO_TARGET_DIR = $(CACHE)/fuzz/target
 fuzz: export RUSTC_BOOTSTRAP = 1
-fuzz: ## a minute of new texts for the parser of socket messages; ARGS="-max_total_time=600" is ten
+fuzz: ## fuzz the parser of socket messages for a minute; ARGS="-max_total_time=600" for ten
 	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
 	@scripts/setup run
 	@mkdir -p $(CACHE)/fuzz/socket_message
 	cargo fuzz build --sanitizer none socket_message
-# With the stack that the server's threads have, for the main thread's is four times that.
+# The fuzzer runs in the main thread, which gets the stack size of the server's threads: 2 MiB instead of 8.
 	ulimit -s 2048 && cargo fuzz run --sanitizer none socket_message $(CACHE)/fuzz/socket_message \
 		fuzz/corpus/socket_message -- -max_total_time=60 -max_len=16384 -timeout=5 $(ARGS)
 
-lint: ## format and lints alone
+lint: ## check format and lints only
 	@scripts/setup test
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -65,21 +67,21 @@ lint: ## format and lints alone
 	hadolint Dockerfile
 	dclint --max-warnings 0 docker-compose.yml
 	typos
-# These two take minutes to build, so they run where the machine has them.
+# scripts/setup does not install these two, because their builds take minutes. They run if the machine has them.
 	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; fi
 	if command -v cargo-machete >/dev/null; then cargo machete; fi
 
-generate: ## rewrite the files that follow from the code
+generate: ## rewrite the files that are generated from the code
 	@scripts/setup test
 	cargo build --workspace --locked
 	@scripts/services run scripts/generate
 
-check-generated: ## fail where such a file is out of date
+check-generated: ## fail if a generated file is out of date
 	@scripts/setup test
 	cargo build --workspace --locked
 	@scripts/services run scripts/generate --check
 
-# Apart, so that the server that is measured is the one that ships.
+# Two builds, so that the features of the load programs do not change the server that is measured.
 release-builds:
 	@scripts/setup test
 	cargo build --release --locked --bin parlance
@@ -87,15 +89,15 @@ release-builds:
 
 RELEASE := $(abspath $(CARGO_TARGET_DIR))/release
 
-bench: release-builds ## measure the release build; ARGS go to parlance-bench, such as a part alone: ARGS=fanout
+bench: release-builds ## measure the release build; ARGS go to parlance-bench, such as a single part: ARGS=fanout
 	scripts/services run --durable $(RELEASE)/parlance-bench --json $(RELEASE)/bench.json --svg $(RELEASE)/bench.svg $(ARGS)
-	@echo "The same as JSON and drawn: $(RELEASE)/bench.json and bench.svg"
+	@echo "The results as JSON and SVG: $(RELEASE)/bench.json and bench.svg"
 
-load: release-builds ## put a server of its own under load and check what it promises; ARGS go to parlance-load
+load: release-builds ## start a server, put it under load and check all deliveries; ARGS go to parlance-load
 	scripts/services run --durable $(RELEASE)/parlance-load --json $(RELEASE)/load.json --svg $(RELEASE)/load.svg --start $(ARGS)
-	@echo "The same as JSON and drawn: $(RELEASE)/load.json and load.svg"
+	@echo "The results as JSON and SVG: $(RELEASE)/load.json and load.svg"
 
-clean: ## remove what the build left, here and in the cache; installed tools stay
+clean: ## remove build results, here and in the cache; installed tools stay
 	cargo clean
 	rm -rf $(CACHE)/fuzz fuzz/artifacts
 	rm -rf web/explorer/dist web/explorer/node_modules tests/js/node_modules

@@ -1,20 +1,20 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # some of it is for those who source this alone
-# What several scripts need. Sourced, not run.
+# shellcheck disable=SC2034 # scripts that source this file use the variables
+# Variables and functions that several scripts share. Source this file, do not run it.
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# Outside the checkout, so that a fresh clone starts warm and `git clean` costs nothing.
+# Outside the checkout, so that a fresh clone and a `git clean` keep the cache.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/parlance
 tools=$cache/tools
-# This project's pinned tools win over the machine's own.
+# The project's pinned tools take precedence over the machine's.
 PATH=$tools/bin:$PATH
 
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$@"; exit 1; }
 has() { command -v "$1" >/dev/null; }
 
-# The directory of Postgres's server programs. Debian and Homebrew keep them off PATH, so that
-# several versions can live side by side; the newest one wins.
+# Prints the directory of Postgres' server programs: that on PATH, or else the newest that Debian or Homebrew installed.
+# They are not on PATH there, because several versions can be installed.
 postgres_bin() {
   if has initdb && has postgres; then
     dirname "$(command -v initdb)"
@@ -27,7 +27,7 @@ postgres_bin() {
   [[ -n $newest ]] && echo "$newest"
 }
 
-# ClamAV's daemon, which Debian and Homebrew keep off PATH.
+# Prints the path of ClamAV's daemon. Debian and Homebrew install it outside of PATH.
 clamd_program() {
   local program
   for program in "$(command -v clamd || true)" /usr/sbin/clamd {/opt/homebrew,/usr/local}/sbin/clamd; do

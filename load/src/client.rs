@@ -1,4 +1,4 @@
-//! A client over one HTTP/1.1 connection that it keeps.
+//! A GraphQL client that uses one persistent HTTP/1.1 connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio::time::timeout;
 
 use crate::scan;
 
-/// Longer than OPERATION_TIMEOUT, after which a server answers that it takes longer.
+/// Longer than OPERATION_TIMEOUT, 30 s by default, so that the server's own timeout comes first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub const PASSWORD: &str = "seven quaint otters juggle";
 const SEND: &str =
     "mutation Send($input: SendMessageInput!) { sendMessage(input: $input) { message { id number createdAt } } }";
 
-/// Someone registered. Cheap to clone.
+/// A registered user with an access token. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub id: Arc<str>,
@@ -31,11 +31,11 @@ pub struct Account {
 pub struct Client {
     stream: TcpStream,
     address: SocketAddr,
-    /// What has been read, and not yet been taken as an answer.
+    /// Bytes that are read and do not make a complete answer yet.
     read: Vec<u8>,
 }
 
-/// A file that is to be uploaded.
+/// A signed request that uploads one file.
 #[derive(Debug)]
 pub struct Upload {
     pub id: String,
@@ -43,12 +43,12 @@ pub struct Upload {
     pub headers: Vec<(String, String)>,
 }
 
-/// What a server has answered in place of data.
+/// The GraphQL errors of an answer.
 #[derive(Debug)]
 pub struct Refused(Vec<Value>);
 
 impl Refused {
-    /// Whether the same may do a little later.
+    /// Returns true if an error has the code UNAVAILABLE, so that a retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         self.0.iter().any(|error| error["extensions"]["code"] == "UNAVAILABLE")
     }
@@ -81,7 +81,7 @@ impl Client {
         Ok(Self { stream, address, read: Vec::with_capacity(1024) })
     }
 
-    /// Registers under a name not taken yet.
+    /// Registers a user. The name must not be taken yet.
     pub async fn register(&mut self, username: &str) -> Result<Account> {
         #[derive(Deserialize)]
         struct Data {
@@ -132,7 +132,7 @@ impl Client {
         Ok(data.opened.conversation.id)
     }
 
-    /// For a document of that many bytes.
+    /// Creates an attachment of `bytes` bytes.
     pub async fn create_upload(&mut self, viewer: &Account, name: &str, bytes: u64) -> Result<Upload> {
         #[derive(Deserialize)]
         struct Data {
@@ -157,7 +157,7 @@ impl Client {
         Ok(Upload { id: created.attachment.id, url: created.url, headers })
     }
 
-    /// Returns where it can be downloaded. `Refused` while the server is at it, or at too many others.
+    /// Returns the download URL. The error is a `Refused` with UNAVAILABLE if the server cannot inspect the file now.
     pub async fn complete_upload(&mut self, viewer: &Account, id: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct Data {
@@ -203,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Returns the answer's body, whatever its status.
+    /// Returns the body of the answer and ignores its status.
     async fn post(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<Vec<u8>> {
         let body = json!({ "query": document, "variables": { "input": input } }).to_string();
         let authorization =
@@ -235,7 +235,7 @@ impl Client {
     }
 }
 
-/// Bytes of the head and of the body of an answer; None where there is not all of it yet.
+/// Lengths in bytes of an answer's head and body. None if the answer is not complete yet.
 fn extent(read: &[u8]) -> Result<Option<(usize, usize)>> {
     let Some(end) = memchr::memmem::find(read, b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&read[..end])?;
@@ -252,7 +252,7 @@ mod tests {
     use super::extent;
 
     #[test]
-    fn an_answer_ends_where_its_head_says() {
+    fn content_length_decides_where_an_answer_ends() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1";
         assert_eq!(extent(answer).unwrap(), Some((70, 4)));
         assert_eq!(extent(&answer[..73]).unwrap(), None);

@@ -1,4 +1,4 @@
-//! Latencies counted in buckets no wider than a hundredth of them, by many tasks at once.
+//! A histogram of latencies that many tasks share. The width of a bucket is at most 1 % of its latency.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::numbers::float;
 
 const UNIT_NANOS: u64 = 100;
-/// Buckets for each power of two; below them every unit has its own.
+/// Number of buckets for each power of two. Latencies below 256 units have one bucket for each unit.
 const PER_POWER: u64 = 128;
 const POWERS: u64 = 34;
 
@@ -30,7 +30,7 @@ impl Histogram {
         if let Some(count) = self.counts.get(bucket).or(self.counts.last()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        // Mostly it is not, and need not be written.
+        // A load is cheaper than a write, and most latencies are not a new maximum.
         if nanos > self.max_nanos.load(Ordering::Relaxed) {
             self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
         }
@@ -47,7 +47,7 @@ impl Histogram {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// In milliseconds, as are the quantiles; NaN, which JSON shows as null, where there is nothing.
+    /// The longest latency in milliseconds. NaN, which JSON shows as null, if the histogram is empty.
     pub fn max(&self) -> f64 {
         if self.count() == 0 {
             return f64::NAN;
@@ -55,14 +55,15 @@ impl Histogram {
         float(self.max_nanos.load(Ordering::Relaxed)) / 1e6
     }
 
-    /// What so many thousandths of the latencies do not exceed.
+    /// The latency in milliseconds that `thousandths` thousandths of all latencies do not exceed. NaN if the histogram
+    /// is empty.
     pub fn quantile(&self, thousandths: u64) -> f64 {
         let rank = (self.count() * thousandths).div_ceil(1000).max(1);
         let mut passed = 0;
         for (bucket, count) in (0..).zip(&self.counts) {
             passed += count.load(Ordering::Relaxed);
             if passed >= rank {
-                // The middle of the bucket is above all there is, where that is the last of a few.
+                // The middle of the last bucket can be above the maximum.
                 return middle(bucket).min(self.max());
             }
         }
@@ -76,7 +77,7 @@ fn bucket(units: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// In milliseconds.
+/// The middle of a bucket in milliseconds.
 fn middle(bucket: u64) -> f64 {
     let power = (bucket / PER_POWER).saturating_sub(1);
     let low = (bucket - power * PER_POWER) << power;
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extremes_have_a_place() {
+    fn the_shortest_and_the_longest_duration_are_recorded() {
         let histogram = Histogram::default();
         assert!(histogram.quantile(500).is_nan() && histogram.max().is_nan());
         histogram.record(Duration::ZERO);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_histograms() {
+    fn histograms_are_added() {
         let (all, part) = (Histogram::default(), Histogram::default());
         part.record(Duration::from_millis(3));
         all.add(&part);

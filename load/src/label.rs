@@ -1,15 +1,15 @@
-//! What a message tells of itself, so that whoever hears it knows whose it is.
+//! The label of a message, by which a listener recognizes the message and its sender.
 
 use std::time::Duration;
 
-/// Travels as the clientId. Room and sender are places in the plan of the load.
+/// Sent as the `clientId` of the message. `room` and `sender` are indexes into the lists of the `Plan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
     pub room: u32,
     pub sender: u32,
-    /// Which of the sender's messages it is.
+    /// Number of the message among those of its sender, from 0.
     pub place: u32,
-    /// When its request was begun.
+    /// Time at which the request began or was due, since the start of the load's stopwatch.
     pub begun: Duration,
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::Label;
 
     #[test]
-    fn it_is_read_as_it_was_written() {
+    fn a_label_is_parsed_from_its_own_text() {
         let label = Label { room: 7, sender: 3, place: 41, begun: Duration::new(5, 123_456_789) };
         assert_eq!(label.to_string(), "7-3-41-5123456789");
         assert_eq!(Label::parse("7-3-41-5123456789"), Some(label));

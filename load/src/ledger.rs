@@ -1,7 +1,7 @@
-//! What must hold of every run: each acknowledged message at each listener, once, and in its place.
+//! Checks that each listener receives each acknowledged message once and in the order of the numbers.
 //!
-//! One entry for each message, whoever has heard of it, and for each listener and room the numbers it has got to: what
-//! comes is compared at once, so that a run of millions of deliveries keeps none of them.
+//! The ledger stores one entry for each message, and the first and last number for each listener in each room. It
+//! checks a delivery when it arrives and does not store it, so a run may have millions of deliveries.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -9,46 +9,46 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::label::Label;
 
-/// Violations that are kept in words; the others are counted.
+/// Number of violations whose text is stored. Further violations are only counted.
 const KEPT: usize = 200;
-/// A number further than this from all others is none.
+/// A number that is further than this from the room's first number is a violation: it would make the ledger too large.
 const FAR: i64 = 10_000_000;
 
 pub struct Ledger {
     rooms: Vec<Mutex<Room>>,
     violations: Mutex<Violations>,
-    /// Acknowledged messages that have not reached everybody.
+    /// Acknowledged messages that have not reached all listeners of their room.
     outstanding: AtomicI64,
     deliveries: AtomicU64,
     messages: AtomicU64,
 }
 
-/// What does not hold, in words.
+/// Number of the violations, and descriptions of at most `KEPT` of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations {
     pub count: usize,
     pub words: Vec<String>,
 }
 
-/// A conversation, as far as it has been heard of.
+/// The messages of one conversation that were acknowledged or delivered.
 struct Room {
     listeners: u32,
-    /// The number of the first entry.
+    /// Message number of the first entry.
     first: i32,
     entries: VecDeque<Option<Entry>>,
-    /// Requests without an acknowledgement: whether they were stored is not known.
+    /// Messages whose requests got no acknowledgement. The server may have stored them or not.
     unsure: Vec<Label>,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
-    /// None for a message that the server wrote by itself.
+    /// None for a system message, which has no sender.
     label: Option<Label>,
     acknowledged: bool,
     heard: u32,
 }
 
-/// How far a listener has got in a room.
+/// The first and the last message number that a listener received in a room. Both are 0 before the first message.
 #[derive(Clone, Copy, Debug)]
 pub struct Hearing {
     pub first: i32,
@@ -56,7 +56,7 @@ pub struct Hearing {
 }
 
 impl Ledger {
-    /// With the number of listeners in each room.
+    /// Makes a ledger from the number of listeners in each room.
     pub fn new(listeners: impl IntoIterator<Item = u32>) -> Self {
         let room = |listeners| Room { listeners, first: 0, entries: VecDeque::new(), unsure: Vec::new() };
         Self {
@@ -68,7 +68,7 @@ impl Ledger {
         }
     }
 
-    /// The server says that it has stored the message. Returns how many listen there.
+    /// Records that the server acknowledged a message. Returns the number of listeners in its room.
     pub fn acknowledged(&self, label: Label, number: i32) -> u32 {
         self.messages.fetch_add(1, Ordering::Relaxed);
         let Some(mut room) = self.room(label.room) else { return 0 };
@@ -95,15 +95,15 @@ impl Ledger {
         listeners
     }
 
-    /// A request got no acknowledgement.
+    /// Records that a request got no acknowledgement.
     pub fn unsure(&self, label: Label) {
         if let Some(mut room) = self.room(label.room) {
             room.unsure.push(label);
         }
     }
 
-    /// A listener got a message; without a label one that the server wrote by itself. Returns whether it was the last
-    /// one to hear it.
+    /// Records a delivery; `label` is None for a system message. Returns true if all listeners of the room now have
+    /// the message.
     pub fn heard(&self, listener: usize, room: u32, hearing: &mut Hearing, label: Option<Label>, number: i32) -> bool {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
         if hearing.last == 0 {
@@ -128,7 +128,7 @@ impl Ledger {
         heard == listeners
     }
 
-    /// Whether every acknowledged message has reached everybody.
+    /// Returns true if every acknowledged message has reached all listeners of its room.
     pub fn is_complete(&self) -> bool {
         self.outstanding.load(Ordering::Relaxed) <= 0
     }
@@ -141,7 +141,7 @@ impl Ledger {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Anything else that must not happen.
+    /// Records a violation, also one that the ledger does not find itself.
     pub fn violation(&self, words: String) {
         let mut violations = lock(&self.violations);
         violations.count += 1;
@@ -150,8 +150,8 @@ impl Ledger {
         }
     }
 
-    /// Once nobody sends or listens any more: what never came, and what never should have. Each hearing is of a
-    /// listener in a room.
+    /// Finds the messages that were lost, doubled or never acknowledged, and returns all violations. Call it when all
+    /// senders and listeners have stopped. Each item of `hearings` has the listener, the room and its `Hearing`.
     pub fn close(&self, hearings: impl IntoIterator<Item = (usize, u32, Hearing)>) -> Violations {
         for (listener, place, hearing) in hearings {
             let Some(room) = self.room(place) else { continue };
@@ -159,7 +159,7 @@ impl Ledger {
             drop(room);
             if let Some((count, number)) = missing {
                 self.violation(format!(
-                    "listener {listener}, room {place}: {count} acknowledged messages never came, the first of them \
+                    "listener {listener}, room {place}: {count} acknowledged messages are lost, the first of them is \
                      number {number}"
                 ));
             }
@@ -176,21 +176,23 @@ impl Ledger {
     }
 
     fn disagree(&self, number: i32, one: Option<Label>, other: Option<Label>) {
-        let name = |label: Option<Label>| label.map_or_else(|| "one without a label".to_owned(), |l| l.to_string());
+        let name =
+            |label: Option<Label>| label.map_or_else(|| "a message without a label".to_owned(), |l| l.to_string());
         self.violation(format!("number {number} is both {} and {}", name(one), name(other)));
     }
 
     fn room(&self, place: u32) -> Option<MutexGuard<'_, Room>> {
         let room = usize::try_from(place).ok().and_then(|place| self.rooms.get(place));
         if room.is_none() {
-            self.violation(format!("a message of room {place}, which there is not"));
+            self.violation(format!("a message is of room {place}, which does not exist"));
         }
         room.map(lock)
     }
 }
 
 impl Room {
-    /// The one of that number, made where it is new; None where that cannot be a number.
+    /// The entry of a message number, which is made if it does not exist. None if the number is below 1 or too far
+    /// from the others.
     fn entry(&mut self, number: i32, label: Option<Label>) -> Option<&mut Entry> {
         if self.entries.is_empty() {
             self.first = number;
@@ -214,7 +216,7 @@ impl Room {
         (self.first..).zip(&self.entries).filter_map(|(number, entry)| Some((number, entry.as_ref()?)))
     }
 
-    /// How many acknowledged messages lie outside of what was heard, and the first of them.
+    /// Counts the acknowledged messages outside of `hearing`. Returns their count and the number of the first one.
     fn missing(&self, hearing: Hearing) -> Option<(usize, i32)> {
         let heard = |number| hearing.last != 0 && (hearing.first..=hearing.last).contains(&number);
         let mut missing =
@@ -231,7 +233,7 @@ impl Room {
             if let Some(other) = numbers.insert(label, number) {
                 found.push(format!("message {label} has both the numbers {other} and {number}"));
             } else if !entry.acknowledged && !self.unsure.contains(&label) {
-                found.push(format!("message {label}, number {number}, was heard and not acknowledged"));
+                found.push(format!("message {label}, number {number}, was delivered but not acknowledged"));
             }
         }
         found
@@ -243,7 +245,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hearing {
-    /// Nothing yet.
+    /// Nothing received yet.
     pub const NONE: Self = Self { first: 0, last: 0 };
 }
 
@@ -258,7 +260,7 @@ mod tests {
         Label { room: 0, sender: 0, place, begun: Duration::ZERO }
     }
 
-    /// Messages acknowledged as told, heard by one listener as told: the place of each and its number.
+    /// Runs a ledger with one listener. Each pair is the place of a message in its label, and its number.
     fn run(acknowledged: &[(u32, i32)], heard: &[(u32, i32)], unsure: &[u32]) -> Violations {
         let ledger = Ledger::new([1]);
         let mut hearing = Hearing::NONE;
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_well() {
+    fn complete_deliveries_are_no_violation() {
         for first in [1, 5000] {
             let messages = [(0, first), (1, first + 1), (2, first + 2)];
             assert_eq!(run(&messages, &messages, &[]), Violations::default());
@@ -289,17 +291,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_found() {
+    fn lost_doubled_and_reordered_messages_are_violations() {
         let sent = [(1, 1), (2, 2), (3, 3)];
         let cases: [(&[(u32, i32)], &str); 8] = [
-            (&[(1, 1), (2, 2)], "1 acknowledged messages never came, the first of them number 3"),
-            (&[(2, 2), (3, 3)], "never came, the first of them number 1"),
-            (&[], "3 acknowledged messages never came, the first of them number 1"),
+            (&[(1, 1), (2, 2)], "1 acknowledged messages are lost, the first of them is number 3"),
+            (&[(2, 2), (3, 3)], "are lost, the first of them is number 1"),
+            (&[], "3 acknowledged messages are lost, the first of them is number 1"),
             (&[(1, 1), (2, 2), (2, 2), (3, 3)], "number 2 came after number 2"),
             (&[(1, 1), (3, 3), (2, 2)], "number 3 came after number 1"),
             (&[(1, 1), (3, 3)], "number 3 came after number 1"),
             (&[(1, 1), (3, 2), (2, 3)], "number 2 is both"),
-            (&[(1, 1), (2, 2), (3, 3), (4, 4)], "number 4, was heard and not acknowledged"),
+            (&[(1, 1), (2, 2), (3, 3), (4, 4)], "number 4, was delivered but not acknowledged"),
         ];
         for (heard, words) in cases {
             let violations = run(&sent, heard, &[]);
@@ -315,13 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unacknowledged_message_may_come_or_not() {
+    fn an_unacknowledged_message_may_be_delivered_or_not() {
         let sent = [(1, 1), (2, 2)];
         assert_eq!(run(&sent, &[(1, 1), (2, 2), (3, 3)], &[3, 4]), Violations::default());
     }
 
     #[test]
-    fn messages_of_the_server_itself_only_count() {
+    fn system_messages_need_no_acknowledgement() {
         let ledger = Ledger::new([1]);
         let mut hearing = Hearing::NONE;
         ledger.heard(0, 0, &mut hearing, None, 1);
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_complete_once_everybody_has_heard() {
+    fn the_ledger_is_complete_when_all_listeners_have_each_message() {
         let ledger = Ledger::new([2]);
         let (mut one, mut other) = (Hearing::NONE, Hearing::NONE);
         assert!(!ledger.heard(0, 0, &mut one, Some(label(1)), 1));

@@ -1,8 +1,8 @@
-//! Puts Parlance servers under load, over the API that every client has, and checks what they promise.
+//! Puts Parlance servers under load over the public API, and checks that every acknowledged message is delivered.
 //!
-//! The programs share the processors with the servers they measure, so that the clients here do no more than they
-//! must: HTTP/1.1 and WebSocket written by hand, events read by looking for the fields that count, and one shared
-//! ledger of what was said and heard.
+//! The programs share the processors with the servers that they measure, so the clients here do little work: they write
+//! HTTP/1.1 and WebSocket frames by hand, search events for the few fields that they need, and share one ledger of the
+//! messages that were sent and delivered.
 
 pub mod client;
 pub mod histogram;

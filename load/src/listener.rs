@@ -1,4 +1,4 @@
-//! A listener: one inbox subscription over graphql-transport-ws.
+//! A listener: one `inbox` subscription over graphql-transport-ws.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::load::{Ear, Shared};
 use crate::scan;
 use crate::socket::Socket;
 
-/// What a chat window asks for of a message.
+/// Selects the fields of a message that a chat window shows.
 const INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) { __typename ... on CaughtUp { cursor }
     ... on MessageAdded { cursor
         message { id number clientId body createdAt conversation { id } sender { id displayName } } } } }";
@@ -33,32 +33,32 @@ const PERSONAL_INBOX: &str = "subscription Inbox($after: String) { inbox(after: 
 const PROTOCOL: &str = "graphql-transport-ws";
 const PONG: &str = r#"{"type":"pong"}"#;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Before the next attempt to come back.
+/// Pause before the next attempt to reconnect.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
-/// One event in so many is read from beginning to end.
+/// One in this many events is parsed completely and compared with the fields that were searched for.
 const SAMPLED: u64 = 64;
 
 pub struct Listener {
     place: usize,
     account: Account,
-    /// The subscription that it sends.
+    /// Text of the subscription.
     document: &'static str,
     socket: Socket,
     state: State,
 }
 
-/// How far it has got, over all its connections.
+/// The state of a listener, which outlives its connections.
 struct State {
     hearings: HashMap<u32, Hearing>,
-    /// Of the newest event.
+    /// Cursor of the newest event.
     cursor: String,
     events: u64,
-    /// What is to be answered.
+    /// Whether a ping of the server waits for its pong.
     pinged: bool,
 }
 
 impl Listener {
-    /// Returns once the server says that what follows is live.
+    /// Connects and returns when the server has sent `CaughtUp`.
     pub async fn connect(place: usize, address: SocketAddr, ear: &Ear) -> Result<Self> {
         let hearings = ear.rooms.iter().map(|&room| (room, Hearing::NONE)).collect();
         let mut state = State { hearings, cursor: String::new(), events: 0, pinged: false };
@@ -74,8 +74,8 @@ impl Listener {
         Ok(Self { place, account: ear.account.clone(), document, socket, state })
     }
 
-    /// Listens until told to stop, and tells how far it has got in each room. Whenever `churn` says so it breaks its
-    /// connection off and comes back.
+    /// Listens until the load stops, and returns a `Hearing` for each room. It reconnects each time `churn` notifies
+    /// it.
     pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, Hearing)> {
         let stop = shared.stop.clone();
         let mut stopped = pin!(stop.cancelled());
@@ -102,14 +102,14 @@ impl Listener {
                 back = self.come_back(&shared) => back,
             };
             if let Err(error) = back {
-                shared.ledger.violation(format!("listener {} could not come back: {error:#}", self.place));
+                shared.ledger.violation(format!("listener {} could not reconnect: {error:#}", self.place));
                 break;
             }
         }
         self.state.hearings.into_iter().map(|(room, hearing)| (self.place, room, hearing)).collect()
     }
 
-    /// Answers pings until told to stop, and passes over all that comes.
+    /// Answers pings and ignores all messages until `stop` is cancelled.
     pub async fn idle(mut self, stop: CancellationToken) -> Result<()> {
         let listening = async {
             loop {
@@ -124,7 +124,7 @@ impl Listener {
         stop.run_until_cancelled(listening).await.unwrap_or(Ok(()))
     }
 
-    /// Returns why there is no more to hear.
+    /// Receives events until the connection fails, and returns the error.
     async fn hear(&mut self, shared: &Shared) -> anyhow::Error {
         let Self { place, socket, state, .. } = self;
         loop {
@@ -145,7 +145,7 @@ impl Listener {
         }
     }
 
-    /// With its cursor; where it may, it tries for as long as the load runs.
+    /// Reconnects and resumes from the cursor. If the load is persistent it retries until it succeeds.
     async fn come_back(&mut self, shared: &Shared) -> Result<()> {
         for tried in 0.. {
             shared.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl Listener {
     }
 }
 
-/// Up to the subscription, whose first event is still to come.
+/// Opens a socket and sends the subscription, without waiting for its first event.
 async fn open(address: SocketAddr, account: &Account, document: &str, after: Option<&str>) -> Result<Socket> {
     let opened = async {
         let mut socket = Socket::connect(address, PROTOCOL).await?;
@@ -173,11 +173,11 @@ async fn open(address: SocketAddr, account: &Account, document: &str, after: Opt
         socket
             .receive(|answer| {
                 let answer = String::from_utf8_lossy(answer);
-                ensure!(answer.contains("connection_ack"), "in place of connection_ack came {answer}");
+                ensure!(answer.contains("connection_ack"), "expected connection_ack, received {answer}");
                 Ok(())
             })
             .await?;
-        // Without the variable, so that all who have none ask for the same.
+        // Without a cursor the variable is left out, so that all such listeners send the same request.
         let variables = after.map_or_else(|| json!({}), |cursor| json!({ "after": cursor }));
         let payload = json!({ "query": document, "variables": variables });
         socket.send(&json!({ "type": "subscribe", "id": "inbox", "payload": payload }).to_string()).await?;
@@ -189,7 +189,7 @@ async fn open(address: SocketAddr, account: &Account, document: &str, after: Opt
 impl State {
     fn first(&mut self, event: &[u8]) -> Result<()> {
         let text = || String::from_utf8_lossy(event);
-        ensure!(memchr::memmem::find(event, br#""CaughtUp""#).is_some(), "in place of CaughtUp came {}", text());
+        ensure!(memchr::memmem::find(event, br#""CaughtUp""#).is_some(), "expected CaughtUp, received {}", text());
         scan::text(event, "\"cursor\":").with_context(|| text().into_owned())?.clone_into(&mut self.cursor);
         Ok(())
     }
@@ -203,7 +203,7 @@ impl State {
         scan::text(event, "\"cursor\":").with_context(malformed)?.clone_into(&mut self.cursor);
         self.events += 1;
         let Some(client_id) = scan::text(event, "\"clientId\":") else {
-            // One that the server wrote itself. It has no room to tell it by, but its conversation.
+            // A system message has no label, so its conversation says which room it belongs to.
             let (room, _) = room_of(shared, event)?;
             return self.heard(shared, listener, room, None, number);
         };
@@ -224,7 +224,7 @@ impl State {
         Ok(())
     }
 
-    /// Everything but messages.
+    /// Handles all frames that carry no message.
     fn rare(&mut self, text: &[u8]) -> Result<()> {
         let frame: Value = serde_json::from_slice(text)?;
         match frame["type"].as_str() {
@@ -232,7 +232,7 @@ impl State {
             Some("next") => {
                 let event = &frame["payload"]["data"]["inbox"];
                 let kind = event["__typename"].as_str().with_context(|| frame.to_string())?;
-                ensure!(kind != "ResyncRequired", "the server has lost the listener's place");
+                ensure!(kind != "ResyncRequired", "the server cannot resume from the listener's cursor");
                 if let Some(cursor) = event["cursor"].as_str() {
                     cursor.clone_into(&mut self.cursor);
                 }
@@ -243,7 +243,7 @@ impl State {
     }
 }
 
-/// The room and the number, by reading all of the event.
+/// The room and the number of a message, read by parsing the whole event.
 fn room_of(shared: &Shared, event: &[u8]) -> Result<(u32, i32)> {
     let event: Value = serde_json::from_slice(event)?;
     let message = &event["payload"]["data"]["inbox"]["message"];

@@ -1,4 +1,4 @@
-//! One load: who sends, who listens, for how long, and what came of it.
+//! Runs one load: connects senders and listeners, sends for a given time, and collects the results.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,45 +24,46 @@ use crate::sender::{self, Pacer};
 use crate::stopwatch::{Stopwatch, Window};
 use crate::timeline::{Span, Timeline};
 
-/// Without any delivery for so long, what has not come is taken for lost.
+/// If no message is delivered for this long, the outstanding messages count as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longer than the server's own look at Postgres: an event that comes twice has come by then.
+/// The listeners stay connected for this long after the last message, to find messages that are delivered twice. Longer
+/// than TAIL_POLL_INTERVAL, 1 s by default.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(20);
-/// Listeners that connect at the same time.
+/// Number of clients that connect at the same time.
 const CONNECTING: usize = 64;
 
-/// What to do. Rooms are told of by their places in the list.
+/// The plan of a load. Senders and listeners name a room by its index in `rooms`.
 pub struct Plan {
     /// Senders and listeners are spread over these servers.
     pub nodes: Vec<SocketAddr>,
-    /// Local processes whose time is the servers'.
+    /// Process ids of the servers, if they run on this machine: their processor time and memory are measured.
     pub pids: Vec<u32>,
     /// Ids of conversations.
     pub rooms: Vec<String>,
     pub senders: Vec<Sender>,
     pub listeners: Vec<Ear>,
     pub pace: Pace,
-    /// Until caches, connections and plans are warm.
+    /// Time before the measurement, in which caches, connections and query plans become warm.
     pub warm_up: Duration,
     pub length: Duration,
-    /// The share of the listeners that reconnects each second.
+    /// Share of the listeners that reconnect each second.
     pub churn: f64,
-    /// Whether requests that fail are sent again and listeners that are cut off come back, as clients do, or whether
-    /// both are violations.
+    /// Whether failed requests are retried and disconnected listeners reconnect, as real clients do. If false, both
+    /// are violations.
     pub persistent: bool,
 }
 
-/// One connection that sends, in its rooms by turns.
+/// One connection that sends to its rooms in turn, with an account for each.
 pub struct Sender {
     pub turns: Vec<(u32, Account)>,
 }
 
-/// One socket that listens to an inbox, and the rooms whose messages come there.
+/// One socket with an `inbox` subscription, and the rooms whose messages are delivered to it.
 pub struct Ear {
     pub account: Account,
     pub rooms: Vec<u32>,
-    /// Whether its document has fields that depend on the viewer.
+    /// Whether the subscription has fields that depend on the viewer.
     pub personal: bool,
 }
 
@@ -70,13 +71,13 @@ pub struct Ear {
 pub enum Pace {
     /// Each sender's next message begins when its last one is acknowledged.
     Acknowledged,
-    /// So many messages are under way; the next begins when everybody has heard one.
+    /// This many messages are in flight. The next one begins when all listeners have received one of them.
     Heard(usize),
-    /// So many a second, whatever becomes of them.
+    /// Messages per second of all senders together. A sender that is still waiting for an acknowledgement sends later.
     Rate(f64),
 }
 
-/// What came of it.
+/// The results of a load.
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub total: Span,
@@ -85,7 +86,7 @@ pub struct Outcome {
     pub seconds: f64,
     pub listeners: usize,
     pub reconnects: u64,
-    /// Requests sent again.
+    /// Number of requests that were retried.
     pub retries: u64,
     pub checked_messages: u64,
     pub checked_deliveries: u64,
@@ -93,27 +94,27 @@ pub struct Outcome {
     pub violations: Vec<String>,
 }
 
-/// What all tasks of a load work with.
+/// The state that all tasks of a load share.
 pub(crate) struct Shared {
     pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) rooms: Vec<String>,
-    /// Where each of them is.
+    /// Index of each room by the id of its conversation.
     pub(crate) places: HashMap<String, u32>,
     pub(crate) watch: Stopwatch,
     pub(crate) ledger: Ledger,
     pub(crate) timeline: Timeline,
-    /// Messages that may be begun, where the pace is by what was heard.
+    /// Permits for new messages, used by `Pace::Heard`.
     pub(crate) slots: Semaphore,
     pub(crate) persistent: bool,
     pub(crate) retries: AtomicU64,
     pub(crate) reconnects: AtomicU64,
-    /// Nobody listens any more.
+    /// Cancelled when the listeners shall stop.
     pub(crate) stop: CancellationToken,
 }
 
 type Hearings = Vec<(usize, u32, Hearing)>;
 
-/// Connects everybody, runs the load, and waits until all is heard or nothing comes any more.
+/// Connects all clients, runs the load, and waits until all messages are delivered or `PATIENCE` has passed.
 pub async fn run(plan: Plan) -> Result<Outcome> {
     let audience = Audience::gather(&plan).await?;
     let clients: Vec<Client> = stream::iter((0..plan.senders.len()).map(|place| plan.nodes[place % plan.nodes.len()]))
@@ -178,7 +179,7 @@ impl Shared {
         }
     }
 
-    /// The server that the client of this place turns to, after so many that did not answer.
+    /// The server that client number `place` uses after `tried` failed attempts.
     pub(crate) fn node(&self, place: usize, tried: usize) -> SocketAddr {
         self.nodes[(place + tried) % self.nodes.len()]
     }
@@ -201,7 +202,7 @@ impl Shared {
 }
 
 impl Outcome {
-    /// Microseconds of the servers' processor time for each delivery.
+    /// Microseconds of the servers' processor time per delivery. None if it could not be measured.
     pub fn server_micros(&self) -> Option<f64> {
         Some(self.usage.server_seconds? / (self.total.deliveries_per_second * self.seconds) * 1e6)
     }
@@ -211,7 +212,7 @@ impl Outcome {
     }
 }
 
-/// Everybody who listens, connected.
+/// All listeners, connected.
 struct Audience {
     listeners: Vec<Listener>,
 }
@@ -225,7 +226,7 @@ impl Audience {
         Ok(Self { listeners: listeners.try_collect().await.context("connecting the listeners")? })
     }
 
-    /// Returns the tasks, and what makes each of them reconnect.
+    /// Starts a task for each listener. Returns the tasks, and a `Notify` for each of them that makes it reconnect.
     fn listen(self, shared: &Arc<Shared>) -> (Vec<JoinHandle<Hearings>>, Vec<Arc<Notify>>) {
         let listen = |listener: Listener| {
             let churn = Arc::new(Notify::new());
@@ -235,7 +236,7 @@ impl Audience {
     }
 }
 
-/// Lets the listeners reconnect one after the other, evenly over time, that share of them each second.
+/// Makes a share of the listeners reconnect each second, one after the other and evenly over time.
 async fn churn(listeners: Vec<Arc<Notify>>, share: f64) {
     let per_second = length(listeners.len()) * share;
     if per_second == 0.0 {
@@ -243,7 +244,7 @@ async fn churn(listeners: Vec<Arc<Notify>>, share: f64) {
     }
     let pause = Duration::from_secs_f64(1.0 / per_second);
     let begin = tokio::time::Instant::now();
-    // A stride without a common divisor, so that neighbours do not leave together.
+    // The stride is a prime, so that neighbours in the list do not reconnect one after the other.
     for (turn, place) in (1_u64..).zip((0..).map(|turn: usize| turn.wrapping_mul(7919) % listeners.len())) {
         sleep_until(begin + pause.mul_f64(float(turn))).await;
         listeners[place].notify_one();
@@ -257,7 +258,7 @@ async fn measure(pids: Vec<u32>, watch: Stopwatch, window: Window) -> Usage {
     Sample::take(&pids).since(&before, watch.now().saturating_sub(begin))
 }
 
-/// Until every listener has what was acknowledged, or nothing has come for long.
+/// Waits until every listener has all acknowledged messages, or until no message was delivered for `PATIENCE`.
 async fn until_heard(shared: &Shared) {
     let (mut total, mut since) = (0, shared.watch.now());
     while !shared.ledger.is_complete() {

@@ -1,6 +1,6 @@
-//! Counts as the numbers that rates and ratios are made of.
+//! Conversions from counts to floating-point numbers, for rates and ratios.
 
-/// Exact up to 2^53, which no count here comes near.
+/// Exact up to 2^53. All counts of these programs are far smaller.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn float(count: u64) -> f64 {
     count as f64

@@ -1,4 +1,4 @@
-//! Plots as SVG, which needs neither fonts nor a library here: bars beside their names, and lines over time.
+//! Draws plots as SVG: bars with their names, and lines over time.
 
 use std::fmt::Write as _;
 
@@ -6,16 +6,16 @@ const WIDTH: f64 = 900.0;
 const MARGIN: f64 = 16.0;
 const TITLE: f64 = 34.0;
 const BAR: f64 = 24.0;
-/// Where bars begin, behind their names.
+/// Width of the column with the names of the bars.
 const NAMES: f64 = 380.0;
-/// Room for the number behind a bar.
+/// Space for the number to the right of a bar.
 const NUMBERS: f64 = 110.0;
 const LINES: f64 = 220.0;
-/// Room for the numbers beside and beneath lines.
+/// Space to the left of lines, for the numbers of the vertical axis.
 const AXIS: f64 = 70.0;
 const COLOURS: [&str; 4] = ["#1769aa", "#c2571a", "#3b7d3b", "#7b4fa0"];
 
-/// Panels beneath each other.
+/// A column of panels.
 #[derive(Default)]
 pub struct Plot {
     body: String,
@@ -25,7 +25,7 @@ pub struct Plot {
 pub struct Bar {
     pub name: String,
     pub value: f64,
-    /// Which of the colours; the same for what is of the same kind.
+    /// Index of the colour. Bars of one kind have one colour.
     pub kind: usize,
 }
 
@@ -35,7 +35,7 @@ pub struct Line {
 }
 
 impl Plot {
-    /// Bars, each as long as its value.
+    /// Adds a panel with bars, whose lengths are proportional to their values.
     pub fn bars(&mut self, title: &str, bars: &[Bar]) {
         let most = bars.iter().map(|bar| bar.value).filter(|value| value.is_finite()).fold(0.0, f64::max);
         self.title(title);
@@ -57,7 +57,7 @@ impl Plot {
         self.height += MARGIN;
     }
 
-    /// Lines over seconds, from zero up.
+    /// Adds a panel with lines over time in seconds. Both axes begin at 0.
     pub fn lines(&mut self, title: &str, lines: &[Line]) {
         let finite =
             |line: &Line| line.points.iter().copied().filter(|&(x, y)| x.is_finite() && y.is_finite()).collect();
@@ -121,7 +121,7 @@ impl Plot {
     }
 }
 
-/// Three digits that count.
+/// Formats a number with at most three significant digits, or as an integer if it is 1000 or more.
 fn short(value: f64) -> String {
     match value {
         value if !value.is_finite() => "?".to_owned(),
@@ -153,7 +153,7 @@ mod tests {
         let svg = plot.finish();
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("Sends &amp; receipts") && svg.contains("a &lt; b"));
-        // The longest takes all the room, the other half of it, and what is not known none.
+        // The largest value takes the full width, half of it takes half, and NaN takes none.
         for width in ["394.0", "197.0", "0.0"] {
             assert!(svg.contains(&format!("width=\"{width}\"")), "{svg}");
         }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_drawn_too() {
+    fn empty_panels_are_drawn() {
         let mut plot = Plot::default();
         plot.bars("", &[]);
         plot.lines("", &[Line { name: "", points: Vec::new() }]);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits() {
+    fn numbers_are_rounded_to_three_digits() {
         let shown = [0.0, 0.123, 12.34, 123.4, 12_345.6, f64::NAN].map(short);
         assert_eq!(shown, ["0", "0.12", "12.3", "123", "12\u{2009}346", "?"]);
     }

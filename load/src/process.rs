@@ -1,4 +1,4 @@
-//! What processes take of the machine. Linux alone tells: elsewhere there is nothing to report.
+//! Processor time and memory of processes, read from Linux' `/proc`. On other systems all values are None.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::numbers::{float, length};
 
-/// The state of a machine at one moment.
+/// Processor times and memory at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
     servers: Option<Duration>,
@@ -17,12 +17,13 @@ pub struct Sample {
     machine: Option<Duration>,
 }
 
-/// What was taken between two moments.
+/// Processor time that was used between two samples, and the memory at the second.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Usage {
     /// Processor time of the servers, in seconds.
     pub server_seconds: Option<f64>,
-    /// Shares of all the machine's processors: the servers', the load's own, and everybody else's.
+    /// Shares of all processors of the machine, from 0 to 1: of the servers, of this program, and of all other
+    /// processes.
     pub servers: Option<f64>,
     pub clients: Option<f64>,
     pub others: Option<f64>,
@@ -37,7 +38,7 @@ impl Sample {
         Self { servers, resident_kib, clients: processor_time(std::process::id()), machine: machine_time() }
     }
 
-    /// Of so much time since an earlier sample.
+    /// The usage since an earlier sample, which was taken `elapsed` before this one.
     pub fn since(&self, earlier: &Self, elapsed: Duration) -> Usage {
         let seconds =
             |now: Option<Duration>, before: Option<Duration>| Some(now?.saturating_sub(before?).as_secs_f64());
@@ -55,26 +56,26 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How many processes ran or waited for a processor in the last minute.
+/// The load average: the mean number of processes that ran or waited for a processor in the last minute.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// What a process has had of the processors since its start.
+/// Processor time of a process since its start.
 pub fn processor_time(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the parenthesis may hold anything.
+    // The process name in parentheses may contain spaces and parentheses.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     Some(of_ticks(ticks))
 }
 
-/// Resident memory of processes, in KiB; None where there are none.
+/// Resident memory of processes in KiB. None if `pids` is empty or a process cannot be read.
 pub fn resident_kib(pids: &[u32]) -> Option<i64> {
     if pids.is_empty() { None } else { pids.iter().map(|&pid| status(pid, "VmRSS:")).sum() }
 }
 
-/// The most it has had since `clear_peak`, in KiB.
+/// Peak of the resident memory of a process since `clear_peak`, in KiB.
 pub fn peak_kib(pid: u32) -> Option<i64> {
     status(pid, "VmHWM:")
 }
@@ -88,7 +89,7 @@ fn status(pid: u32, field: &str) -> Option<i64> {
     status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// What all processes together have had.
+/// Processor time of all processes since the machine's start.
 fn machine_time() -> Option<Duration> {
     const IDLE: [usize; 2] = [3, 4];
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
@@ -102,7 +103,7 @@ fn of_ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(float(ticks) / float(per_second.unwrap_or(100)))
 }
 
-/// Lets this process, and those it starts, open as many files as it may; returns how many that are.
+/// Raises the limit of open files of this process and its children to the hard limit, and returns that limit.
 pub fn raise_file_limit() -> Option<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
@@ -116,7 +117,7 @@ mod tests {
     use super::{Sample, processor_time, resident_kib};
 
     #[test]
-    fn this_process_takes_something() {
+    fn the_usage_of_this_process_is_measured() {
         let own = std::process::id();
         let (before, begin) = (Sample::take(&[own]), Instant::now());
         let spent = processor_time(own).unwrap();
@@ -124,7 +125,7 @@ mod tests {
         while processor_time(own).unwrap() < spent + Duration::from_millis(50) {}
         let usage = Sample::take(&[own]).since(&before, begin.elapsed());
         assert!(usage.server_seconds.unwrap() > 0.01, "{usage:?}");
-        // The two are read one after the other.
+        // Both are the time of this process, but they are read one after the other.
         assert!(usage.servers.unwrap() > 0.0 && usage.clients.unwrap() > 0.0, "{usage:?}");
         assert!(resident_kib(&[own]).unwrap() > 100);
         assert_eq!(Sample::take(&[]).since(&before, begin.elapsed()).servers, None);

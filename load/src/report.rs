@@ -1,4 +1,4 @@
-//! Results for people: tables whose columns stand under each other.
+//! Results as text: tables with aligned columns.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use crate::ledger::Violations;
 
 pub const ALL_WELL: &str =
     "Checked: every acknowledged message reached every listener, once and in the order of its number.";
-/// Violations shown; the JSON has more.
+/// Number of violations that are printed. The JSON has more.
 const SHOWN: usize = 20;
 
-/// In milliseconds; NaN, which JSON shows as null, where there is nothing.
+/// Latencies in milliseconds. NaN, which JSON shows as null, if nothing was measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -26,7 +26,7 @@ impl Latency {
     }
 }
 
-/// The first column to the left, the others to the right.
+/// Formats a table. The first column is aligned to the left, the others to the right.
 pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     let mut table = String::new();
     for line in lines {
@@ -39,7 +39,7 @@ pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     table
 }
 
-/// With so many decimals; a question mark for what could not be measured.
+/// Formats a number with `decimals` decimals, or as a question mark if it was not measured.
 pub fn decimal(value: impl Into<Option<f64>>, decimals: usize) -> String {
     match value.into() {
         Some(value) if value.is_finite() => format!("{value:.decimals$}"),
@@ -47,12 +47,12 @@ pub fn decimal(value: impl Into<Option<f64>>, decimals: usize) -> String {
     }
 }
 
-/// A share of one, in percent.
+/// Formats a share between 0 and 1 in percent.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0))
 }
 
-/// Tells of what must not have happened.
+/// Prints the first violations.
 pub fn print_violations(place: &str, violations: &Violations) {
     for words in violations.words.iter().take(SHOWN) {
         println!("VIOLATION, {place}: {words}");
@@ -67,13 +67,13 @@ mod tests {
     use super::{aligned, decimal, percent};
 
     #[test]
-    fn columns_stand_under_each_other() {
+    fn columns_are_aligned() {
         let table = aligned(&[["µs", "a"], ["x", "100"]].map(|line| line.map(str::to_owned)));
         assert_eq!(table, "µs    a\nx   100\n");
     }
 
     #[test]
-    fn what_is_not_known_is_a_question_mark() {
+    fn unknown_values_are_question_marks() {
         assert_eq!(decimal(1.25, 1), "1.2");
         assert_eq!((decimal(f64::NAN, 1), decimal(None, 1), percent(None)), ("?".into(), "?".into(), "?".into()));
         assert_eq!(percent(Some(0.425)), "42 %");

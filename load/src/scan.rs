@@ -1,21 +1,23 @@
-//! Finds in an event the fields that count, without reading all of it.
+//! Finds single fields in the JSON of an event without parsing all of it.
 //!
-//! Quotes within a JSON string are escaped, so that a name between bare quotes and before a colon is a member's.
+//! Quotes within a JSON string are escaped, so `"name":` with bare quotes is always the name of a member.
 
 use memchr::memmem;
 
-/// Whether it brings a message.
+/// Returns true if the event is a `MessageAdded`.
 pub fn is_message(event: &[u8]) -> bool {
     memmem::find(event, br#""MessageAdded""#).is_some()
 }
 
-/// The value of the first member of that name, given as `"name":`, where that is a plain string.
+/// The value of the first member of a name, which is given as `"name":`. None if the value is not a string. Escapes are
+/// not decoded.
 pub fn text<'a>(event: &'a [u8], member: &str) -> Option<&'a str> {
     let value = after(event, member)?.strip_prefix(b"\"")?;
     std::str::from_utf8(&value[..memchr::memchr(b'"', value)?]).ok()
 }
 
-/// The same, where that is a whole number.
+/// The integer value of the first member of a name, which is given as `"name":`. None if the value does not begin with
+/// a digit, or is too large.
 pub fn number(event: &[u8], member: &str) -> Option<i32> {
     let value = after(event, member)?;
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -40,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_found() {
+    fn missing_fields_and_other_types_are_none() {
         let event =
             br#"{"type":"next","payload":{"data":{"inbox":{"__typename":"CaughtUp","clientId":null,"number":"x"}}}}"#;
         assert!(!is_message(event));

@@ -1,4 +1,4 @@
-//! One connection that sends.
+//! A sender: one connection that sends messages.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,15 +13,15 @@ use crate::load::{Pace, Sender, Shared};
 use crate::numbers::length;
 
 pub const BODY: &str = "Shall we meet at the station at half past six? I'll bring the tickets.";
-/// After an error, so that a server that refuses everything is not flooded.
+/// Pause after an error, so that a server that refuses all requests is not flooded.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
-/// How late a timer may be: a message that begins later than that had to wait for the one before it, and its latency
-/// counts from when it was due.
+/// Tolerance for late timers. A message that begins later than this had to wait for the one before it, so its latency
+/// counts from the time at which it was due.
 const TIMER: Duration = Duration::from_millis(2);
-/// For how long after the end a message is tried again.
+/// Requests are retried until this long after the end of the measurement.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// When the next message begins.
+/// Decides when the next message begins.
 pub(crate) enum Pacer {
     Acknowledged,
     Heard,
@@ -29,7 +29,7 @@ pub(crate) enum Pacer {
 }
 
 impl Pacer {
-    /// Of one of so many senders.
+    /// The pacer of sender number `sender` of `count` senders.
     pub(crate) fn new(pace: Pace, sender: usize, count: usize) -> Self {
         match pace {
             Pace::Acknowledged => Self::Acknowledged,
@@ -41,7 +41,7 @@ impl Pacer {
         }
     }
 
-    /// Waits for it; None once the time is up.
+    /// Waits until the next message begins and returns its start. None if the load is over.
     async fn next(&mut self, shared: &Shared) -> Option<Duration> {
         let end = shared.timeline.window().end;
         let begun = match self {
@@ -65,7 +65,7 @@ impl Pacer {
     }
 }
 
-/// Sends until the time is up.
+/// Sends messages until the load is over.
 pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, client: Client, mut pacer: Pacer) {
     let mut connection = Some(client);
     let number = u32::try_from(place).unwrap_or(u32::MAX);
@@ -100,7 +100,7 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, clien
     }
 }
 
-/// On the connection there is, or on a new one. A connection that failed is not used again.
+/// Sends a request on the open connection, or on a new one if the last request failed.
 async fn send(
     shared: &Shared,
     connection: &mut Option<Client>,

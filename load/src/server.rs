@@ -1,4 +1,4 @@
-//! A server as a child process: the build beside this program, or whatever else tells where it listens.
+//! A server as a child process: the `parlance` binary beside this program, or another program with the same banner.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,37 +14,37 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// More than its own drain may take.
+/// Longer than the server's own drain, DRAIN_TIMEOUT, 20 s by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Signs the tokens: whoever has it can make them.
+/// The secret that signs access tokens. The bench uses it to make tokens for copied accounts.
 pub const JWT_SECRET: &str = "measured on a machine of one's own";
 
-/// What a server is started with.
+/// Settings that a server is started with.
 pub struct Settings<'a> {
     pub database_url: &'a str,
     pub redis_url: Option<&'a str>,
-    /// Those that are not the server's defaults.
+    /// Names and values of settings that differ from the server's defaults.
     pub named: &'a [(String, String)],
-    /// To be made; it goes away with whatever it is in.
+    /// Working directory of the server. It must not exist yet; the caller deletes it with its parent.
     pub directory: &'a Path,
 }
 
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    /// What it writes to its log, which holds warnings and errors only.
+    /// Collects the log, which has only warnings and errors.
     complaints: JoinHandle<Vec<String>>,
     _banner: JoinHandle<()>,
 }
 
-/// Reads a setting as it is given to a program.
+/// Parses a setting from a command line.
 pub fn setting(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("allowed is NAME=VALUE, such as DATABASE_POOL_SIZE=32")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// `parlance`, beside the program that runs.
+/// Path of the `parlance` binary in the directory of this program.
 pub fn binary() -> Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("parlance"))
 }
@@ -56,12 +56,12 @@ impl Server {
         Self::spawn(command, settings).await
     }
 
-    /// With nothing in its environment but what is given here: its defaults are what is measured.
+    /// Starts a program. Its environment has only these settings, so that the server's defaults are measured.
     pub async fn spawn(mut command: Command, settings: &Settings<'_>) -> Result<Self> {
         std::fs::create_dir(settings.directory)?;
         command
             .env_clear()
-            // Elsewhere there could be a .env.
+            // Another directory could have a .env file.
             .current_dir(settings.directory)
             .env("DATA_DIR", settings.directory.join("data"))
             .env("DATABASE_URL", settings.database_url)
@@ -70,11 +70,11 @@ impl Server {
             .env("LOG_LEVEL", "warn")
             .env("DRAIN_DELAY", "0")
             .env("JWT_SECRET", JWT_SECRET)
-            // No measurement is to outlive its tokens.
+            // Access tokens must not expire during a measurement.
             .env("ACCESS_TOKEN_TTL", "86400")
-            // All users share one address.
+            // All clients share one address, whose limits they would exceed.
             .env("RATE_LIMITS", "off")
-            // Registering is not what is measured.
+            // Cheap password hashes: registration is not measured.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
             .envs(settings.named.iter().map(|(name, value)| (name, value)))
@@ -95,7 +95,7 @@ impl Server {
             drop(child);
             bail!("the server did not start:\n{}", complaints.await?.join("\n"));
         };
-        // Read on, or a later word of its would end it.
+        // Keep reading stdout: if it were closed, the server's next line would fail.
         let banner = tokio::spawn(async move { while let Ok(Some(_)) = banner.next_line().await {} });
         Ok(Self { child, address, complaints, _banner: banner })
     }
@@ -108,7 +108,7 @@ impl Server {
         self.child.id()
     }
 
-    /// As an orchestrator would; returns what it has logged.
+    /// Stops the server with SIGTERM, as an orchestrator does, and returns its log lines.
     pub async fn stop(mut self) -> Result<Vec<String>> {
         if let Some(pid) = self.child.id() {
             kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?;
@@ -120,7 +120,7 @@ impl Server {
     }
 }
 
-/// Where it listens, as its banner tells once it does.
+/// Reads the server's address from its banner. None if the server ends before it listens.
 async fn address(banner: &mut Lines<BufReader<ChildStdout>>) -> Result<Option<SocketAddr>> {
     while let Some(line) = banner.next_line().await? {
         if let Some((_, rest)) = line.split_once("http://")

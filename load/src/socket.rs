@@ -1,5 +1,5 @@
-//! A WebSocket as RFC 6455 has it, as far as it takes to listen. It reads into one buffer for each thread, so that an
-//! idle connection holds none.
+//! The part of a WebSocket client (RFC 6455) that a listener needs. All sockets of a thread share one read buffer, so
+//! that an idle connection needs no buffer.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The longest message that can be read.
+/// Maximum size of a frame in bytes.
 const BUFFER: usize = 64 * 1024;
 const MAX_HEAD: usize = 8 * 1024;
 const FINAL: u8 = 0x80;
@@ -25,14 +25,14 @@ thread_local! {
 
 pub struct Socket {
     stream: TcpStream,
-    /// What has been read of a frame that is not complete.
+    /// Bytes of a frame that is not complete yet.
     begun: Vec<u8>,
 }
 
 struct Frame<'a> {
     opcode: u8,
     payload: &'a [u8],
-    /// Bytes of the whole of it.
+    /// Size of the frame in bytes, header included.
     length: usize,
 }
 
@@ -40,7 +40,7 @@ impl Socket {
     pub async fn connect(address: SocketAddr, protocol: &str) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        // The key only shows that the server knows the protocol.
+        // A constant key is enough: the client does not check `Sec-WebSocket-Accept`.
         let request = format!(
             "GET /graphql HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
@@ -65,9 +65,10 @@ impl Socket {
         self.write(TEXT, text.as_bytes()).await
     }
 
-    /// Waits for at least one message, and hands over all that have come. Answers pings on the way.
+    /// Waits for at least one message, and calls `message` for each complete message that has arrived. Answers pings of
+    /// the WebSocket protocol.
     pub async fn receive(&mut self, mut message: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        // What came along with the upgrade's answer is there without a read.
+        // The answer to the upgrade may have brought complete frames already.
         let mut received = 0;
         let mut pings = Vec::new();
         if !self.begun.is_empty() {
@@ -107,7 +108,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Masked by zeros: what it is masked for are proxies that take it for something else.
+    /// Writes a frame that is masked with zeros. Masks protect proxies from crafted payloads; there is no proxy here.
     async fn write(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         let mut frame = vec![FINAL | opcode];
         match u16::try_from(payload.len()) {
@@ -124,7 +125,7 @@ impl Socket {
     }
 }
 
-/// Hands over the messages of all complete frames; returns how many bytes those have.
+/// Calls `message` for the messages of all complete frames, and returns the size of these frames in bytes.
 fn each(
     bytes: &[u8],
     received: &mut usize,
@@ -153,7 +154,7 @@ fn each(
 }
 
 impl<'a> Frame<'a> {
-    /// None where there is not all of it yet.
+    /// Parses a frame at the start of `bytes`. None if it is not complete.
     fn read(bytes: &'a [u8]) -> Result<Option<Self>> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         ensure!(first & FINAL != 0, "a fragment of a message");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_taken_apart() {
+    fn complete_frames_are_parsed() {
         let mut bytes = b"\x81\x02hi\x89\x01p\x8a\x00\x81\x7e\x00\x80".to_vec();
         bytes.extend([b'x'; 128]);
         let complete = bytes.len();
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_an_error() {
+    fn close_frames_and_unsupported_frames_are_errors() {
         for (bytes, words) in [
             (b"\x88\x06\x03\xf4gone".as_slice(), "closed with 1012: gone"),
             (b"\x01\x01a", "a fragment"),

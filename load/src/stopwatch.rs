@@ -1,8 +1,8 @@
-//! The one clock of all latencies.
+//! The clock that all latencies of a load use.
 
 use std::time::{Duration, Instant};
 
-/// Tells the time since it was made.
+/// Measures the time since its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
@@ -16,13 +16,13 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
-    /// When `now` will say so.
+    /// The instant at which `now` returns `time`.
     pub fn at(self, time: Duration) -> tokio::time::Instant {
         (self.0 + time).into()
     }
 }
 
-/// The time that counts.
+/// The time span that is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub start: Duration,

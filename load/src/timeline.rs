@@ -1,4 +1,4 @@
-//! What came of a load, slot by slot of the time that counts.
+//! Counts and latencies of a load, for each slot of the measured window.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::numbers::{float, length};
 use crate::report::Latency;
 use crate::stopwatch::Window;
 
-/// Slots of one run at most: as many points as a plot can show.
+/// Maximum number of slots of one run: as many points as a plot can show.
 const MAX_SLOTS: u32 = 120;
 
 pub struct Timeline {
@@ -29,14 +29,14 @@ struct Slot {
     receipt: Histogram,
 }
 
-/// A slot, or all of them.
+/// Results of one slot, or of the whole window.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Span {
-    /// Where it begins.
+    /// Start of the slot in seconds, from the start of the window.
     pub seconds: f64,
     pub sends_per_second: f64,
     pub deliveries_per_second: f64,
-    /// As many as there would be, did no listener fall behind.
+    /// Deliveries that the acknowledged messages require: one for each listener of their rooms.
     pub due_per_second: f64,
     /// From the start of the request to its answer.
     pub acknowledgement: Latency,
@@ -57,7 +57,7 @@ impl Timeline {
         self.window
     }
 
-    /// A message is acknowledged, and so many are to hear it.
+    /// Records the acknowledgement of a message that `listeners` listeners shall receive.
     pub fn sent(&self, begun: Duration, acknowledged: Duration, listeners: u32) {
         if let Some(slot) = self.slot(acknowledged) {
             slot.sends.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Timeline {
         }
     }
 
-    /// All that counts.
+    /// Results of the whole window.
     pub fn total(&self) -> Span {
         let all = Slot::default();
         for slot in &self.slots {
@@ -145,10 +145,10 @@ mod tests {
     use crate::stopwatch::Window;
 
     #[test]
-    fn only_what_falls_into_the_window_counts() {
+    fn only_events_within_the_window_count() {
         let seconds = Duration::from_secs;
         let timeline = Timeline::new(Window { start: seconds(10), end: seconds(14) });
-        // Begun before it, and so without a latency.
+        // Began before the window, so its latency does not count.
         timeline.sent(seconds(9), seconds(10), 3);
         timeline.sent(seconds(11), seconds(13), 3);
         timeline.sent(seconds(13), seconds(14), 3);

@@ -1,4 +1,4 @@
-//! Files of any size to and from addresses that a server has signed, a piece at a time.
+//! Uploads and downloads files of any size by signed URLs, in pieces.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Bytes that are written or read at once.
+/// Number of bytes that are written or read at once.
 const PIECE: usize = 64 * 1024;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// Nothing that moves stands still for so long.
+/// Timeout of one read or write.
 const STALL: Duration = Duration::from_mins(1);
 
-/// Sends that many bytes, which are the same every time and do not compress.
+/// Uploads `bytes` bytes that do not compress. They are the same for every upload.
 pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<()> {
     let (mut stream, host, path) = connect(url).await?;
     let mut head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
@@ -34,7 +34,7 @@ pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<
     answer(&mut stream).await.map(|_| ())
 }
 
-/// Reads it to its end, and returns how many bytes it has.
+/// Downloads a file and returns its size in bytes.
 pub async fn get(url: &str) -> Result<u64> {
     let (mut stream, host, path) = connect(url).await?;
     let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -51,13 +51,14 @@ pub async fn get(url: &str) -> Result<u64> {
 }
 
 async fn connect(url: &str) -> Result<(TcpStream, &str, &str)> {
-    let rest = url.strip_prefix("http://").with_context(|| format!("not by plain HTTP: {url}"))?;
+    let rest = url.strip_prefix("http://").with_context(|| format!("not a URL for plain HTTP: {url}"))?;
     let (host, _) = rest.split_once('/').context("an address without a path")?;
     let stream = TcpStream::connect(host).await.with_context(|| format!("connecting to {host}"))?;
     Ok((stream, host, &rest[host.len()..]))
 }
 
-/// Reads the head of an answer, and returns how many bytes of the body came along.
+/// Reads the head of an answer, and returns how many bytes of the body were read with it. An error if the status is not
+/// 200.
 async fn answer(stream: &mut TcpStream) -> Result<u64> {
     let mut read = Vec::with_capacity(1024);
     loop {
@@ -73,7 +74,7 @@ async fn answer(stream: &mut TcpStream) -> Result<u64> {
     }
 }
 
-/// By Marsaglia's xorshift.
+/// Random bytes by Marsaglia's xorshift.
 fn noise() -> Vec<u8> {
     let mut state: u32 = 2_463_534_242;
     let mut next = || {

@@ -1,6 +1,6 @@
-//! `parlance-load` against two nodes of the built server, which is to be found beside it: `make test` builds both.
+//! Runs `parlance-load` against two nodes of the server in the same build directory. `make test` builds both.
 
-#![expect(clippy::unwrap_used, reason = "a test that stops says all there is to say")]
+#![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use std::path::Path;
 use std::process::Command;
@@ -11,10 +11,10 @@ use serde_json::Value;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_parlance-load");
 
 #[tokio::test]
-async fn two_nodes_keep_their_promises_while_listeners_come_and_go() {
-    let admin_url = std::env::var("TEST_DATABASE_URL").expect("scripts/services run brings TEST_DATABASE_URL");
-    let redis_url = std::env::var("TEST_REDIS_URL").expect("scripts/services run brings TEST_REDIS_URL");
-    assert!(Path::new(PROGRAM).with_file_name("parlance").exists(), "cargo build --workspace comes first");
+async fn two_nodes_deliver_every_message_while_listeners_reconnect() {
+    let admin_url = std::env::var("TEST_DATABASE_URL").expect("scripts/services run sets TEST_DATABASE_URL");
+    let redis_url = std::env::var("TEST_REDIS_URL").expect("scripts/services run sets TEST_REDIS_URL");
+    assert!(Path::new(PROGRAM).with_file_name("parlance").exists(), "run cargo build --workspace first");
     let name = format!("parlance_load_{}", std::process::id());
     execute(&admin_url, &format!("CREATE DATABASE {name}")).await;
     let url = format!("{}/{name}", admin_url.rsplit_once('/').unwrap().0);

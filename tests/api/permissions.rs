@@ -9,14 +9,14 @@ use crate::support::{Answer, Node, User};
 
 const ROWS: [(&str, Action); 10] = [
     ("change the title, the topic or the avatar", Action::Rename),
-    ("say whether newcomers see what was before", Action::SetHistory),
+    ("set whether new participants see earlier messages", Action::SetHistory),
     ("add participants", Action::AddParticipant),
     ("remove a member", Action::RemoveMember),
     ("remove an admin", Action::RemoveAdmin),
     ("remove the owner", Action::RemoveOwner),
     ("change roles", Action::SetRole),
-    ("make, see and revoke invites", Action::Invite),
-    ("see who is banned, and lift bans", Action::Ban),
+    ("create, list and revoke invites", Action::Invite),
+    ("list and lift bans", Action::Ban),
     ("pin and unpin messages", Action::Pin),
 ];
 const ROLES: [ParticipantRole; 3] = [ParticipantRole::Owner, ParticipantRole::Admin, ParticipantRole::Member];

@@ -1,5 +1,5 @@
-// Puts GraphQL Playground beside the explorer: two files of a package that is no longer developed and whose
-// dependencies, 420 packages, are all inside those two files. So the package alone is fetched, and checked.
+// Adds GraphQL Playground to the explorer's build. The package is no longer developed and has 420 dependencies, but two
+// of its files contain all of them. So this script downloads only the package, checks its hash, and copies these files.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -17,7 +17,7 @@ mkdirSync(work, { recursive: true });
 const run = (command, args) => execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 const archive = run('npm', ['pack', PACKAGE, '--silent', '--pack-destination', work]).trim();
 const digest = createHash('sha512').update(readFileSync(join(work, archive))).digest('base64');
-if (`sha512-${digest}` !== INTEGRITY) throw new Error(`${PACKAGE} is not what it was: sha512-${digest}`);
+if (`sha512-${digest}` !== INTEGRITY) throw new Error(`${PACKAGE} has another hash than expected: sha512-${digest}`);
 const inside = FILES.map((file) => `package/build/static/${file}`);
 run('tar', ['-xzf', join(work, archive), '-C', work, ...inside]);
 

@@ -3,10 +3,10 @@ import { defineConfig } from 'vite';
 export default defineConfig({
   base: '/graphiql/',
   build: {
-    chunkSizeWarningLimit: 3000, // Monaco is one large chunk, fetched once.
+    chunkSizeWarningLimit: 3000, // Monaco is one large chunk, which browsers download once.
     rolldownOptions: {
       onLog(level, log, report) {
-        // "use client" and the like in libraries mean nothing to a page without a server side.
+        // Libraries have directives such as "use client", which have no meaning without server-side rendering.
         if (log.code !== 'MODULE_LEVEL_DIRECTIVE') report(level, log);
       },
     },

@@ -1,4 +1,4 @@
-// Headers that a tab sets are its connection's parameters, too: a token in them signs subscriptions in.
+// Playground sends the headers of a tab also in connection_init, so an Authorization header signs in subscriptions.
 GraphQLPlayground.init(document.getElementById('root'), {
   endpoint: '/graphql',
   subscriptionEndpoint: `${location.origin.replace(/^http/, 'ws')}/graphql`,

@@ -7,7 +7,7 @@ type Headers = Record<string, unknown> | undefined;
 
 const overHttp = createGraphiQLFetcher({ url: '/graphql', enableIncrementalDelivery: false });
 
-/** Queries and mutations go over HTTP, subscriptions over a WebSocket, both to the page's own server. */
+/** Sends queries and mutations over HTTP, and subscriptions over a WebSocket, to the server of the page. */
 export const fetcher: Fetcher = (params, options) =>
   isSubscription(params) ? overWebSocket(params, options?.headers) : overHttp(params, options);
 
@@ -15,11 +15,11 @@ function isSubscription({ query, operationName }: Params): boolean {
   try {
     return getOperationAST(parse(query), operationName)?.operation === 'subscription';
   } catch {
-    return false; // A syntax error is for the server to report.
+    return false; // The server reports the syntax error.
   }
 }
 
-/** One client, and so one connection, for each run: it always carries the token now in the headers tab. */
+/** Opens a new connection for each run, so that it has the token that is now in the headers tab. */
 function overWebSocket({ query, operationName, variables }: Params, headers: Headers) {
   const results = {
     subscribe(observer: { next(result: unknown): void; complete(): void }) {
@@ -28,7 +28,7 @@ function overWebSocket({ query, operationName, variables }: Params, headers: Hea
         url: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/graphql`,
         connectionParams: authorization(headers),
         retryAttempts: 8,
-        // A lost connection is worth another attempt; a first one that fails, or a refusal, is to be shown.
+        // Retries after a lost connection. An error of the first connection, and a rejected token, are shown instead.
         shouldRetry: (reason) => wasConnected && closeCode(reason) !== 4403,
         on: { connected: () => (wasConnected = true) },
       });
@@ -58,9 +58,9 @@ function closeCode(reason: unknown): number | undefined {
   return reason instanceof CloseEvent ? reason.code : undefined;
 }
 
-/** What ended a subscription, in the shape of a GraphQL response's `errors`. */
+/** Converts the reason for which a subscription ended to GraphQL errors. */
 function describe(reason: unknown): readonly { message: string }[] {
-  if (Array.isArray(reason)) return reason; // GraphQL errors, as the server sent them.
+  if (Array.isArray(reason)) return reason; // GraphQL errors of the server.
   if (reason instanceof CloseEvent) {
     return [{ message: `The server closed the connection: ${reason.code} ${reason.reason}`.trim() }];
   }

@@ -1,5 +1,5 @@
-//! Thousands of accounts at once: one is registered, the others are copies of its rows, and their tokens are made with
-//! the secret that the server was given.
+//! Makes thousands of accounts: registers one, copies its rows in SQL, and signs the access tokens with the server's
+//! secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::database;
 
-/// Longer than any measurement.
+/// Lifetime of the access tokens, longer than any measurement.
 const LIFE: Duration = Duration::from_hours(24);
 
 #[derive(QueryableByName)]
@@ -28,7 +28,7 @@ struct Row {
     session_id: SessionId,
 }
 
-/// Under names that begin with `prefix`.
+/// Makes `count` accounts whose names are `prefix` and a number.
 pub(super) async fn make(url: &str, address: SocketAddr, prefix: &str, count: u32) -> Result<Vec<Account>> {
     Client::connect(address).await?.register(prefix).await?;
     let user = "jsonb_build_object('id', ids.user_id, 'username', ids.username, 'email', NULL, 'phone', NULL)";

@@ -1,5 +1,5 @@
-//! A WebSocket server that does nothing but broadcast: what axum can do on this machine. Allocator, socket options and
-//! buffers are those of Parlance; each frame is flushed by itself.
+//! A WebSocket server that only broadcasts, as a baseline for what axum reaches on this machine. It has the allocator,
+//! the socket options and the buffers of Parlance, and flushes each frame separately.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,22 +18,22 @@ use tokio::sync::broadcast;
 
 use super::stock::until_terminated;
 
-/// As in Parlance's `http::socket`.
+/// The same size as in Parlance's `http::socket`.
 const READ_BUFFER: usize = 1024;
 const WRITE_BUFFER: usize = 4096;
-/// Frames that a socket may lag behind; more than are ever under way.
+/// Number of frames that a socket may lag behind. More than are ever in flight.
 const QUEUE: usize = 1024;
 
 #[derive(Debug, Parser)]
 pub(super) struct Options {
-    /// Size of a frame
+    /// Size of a frame in bytes
     #[arg(long)]
     frame_bytes: usize,
 }
 
 struct Bare {
     frame_bytes: usize,
-    /// The last number given out.
+    /// The number of the last message.
     number: Mutex<i32>,
     frames: broadcast::Sender<Utf8Bytes>,
 }
@@ -51,18 +51,18 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     }
 }
 
-/// Takes the same request as Parlance does.
+/// Handles the request that sends a message, as Parlance does.
 async fn send(State(bare): State<Arc<Bare>>, Json(request): Json<Value>) -> Json<Value> {
     let input = &request["variables"]["input"];
-    // Numbered and sent in one go, so that the order of the frames is that of their numbers.
+    // The lock is held while the frame is sent, so that the frames are in the order of their numbers.
     let mut number = bare.number.lock().unwrap_or_else(PoisonError::into_inner);
     *number += 1;
-    // Nobody may be listening.
+    // An error means that no socket is open.
     let _ = bare.frames.send(frame(*number, input, bare.frame_bytes).into());
     Json(json!({ "data": { "sendMessage": { "message": { "number": *number } } } }))
 }
 
-/// Shaped as Parlance's events, and as long as it is to be.
+/// A frame with the structure of Parlance's events, padded to `bytes` bytes.
 fn frame(number: i32, input: &Value, bytes: usize) -> String {
     let (client_id, conversation) = (&input["clientId"], &input["conversationId"]);
     let head = format!(
@@ -79,7 +79,7 @@ async fn upgrade(State(bare): State<Arc<Bare>>, upgrade: WebSocketUpgrade) -> Re
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .on_upgrade(move |socket| async move {
-            // Whoever goes away needs no more frames.
+            // An error means that the client has disconnected.
             let _ = broadcast(&bare, socket).await;
         })
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::frame;
 
     #[test]
-    fn a_frame_is_as_long_as_it_is_to_be() {
+    fn a_frame_has_the_requested_size() {
         let input = json!({ "clientId": "0-1-2-3", "conversationId": "cnv_1" });
         let frame = frame(12, &input, 400);
         assert_eq!(frame.len(), 400);

@@ -1,4 +1,4 @@
-//! A database for one server, and what Postgres says of itself.
+//! Makes a database for one server, and reads Postgres' settings.
 
 use anyhow::{Context as _, Result};
 use diesel::QueryableByName;
@@ -11,7 +11,7 @@ pub(super) struct Database {
     url: String,
 }
 
-/// A text that Postgres answers with.
+/// A row with one text.
 #[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Text)]
@@ -35,15 +35,15 @@ impl Database {
     }
 }
 
-/// Runs one statement on a connection of its own.
+/// Runs one statement on a new connection.
 pub(super) async fn execute(url: &str, statement: &str) -> Result<()> {
     let mut connection = connect(url).await?;
     diesel::sql_query(statement).execute(&mut connection).await.with_context(|| statement.to_owned())?;
     Ok(())
 }
 
-/// A statement that inserts copies of a row: `values` is a jsonb of what each copy has of its own, computed from
-/// what `from` brings beside the row itself, which is called `original`. Whatever columns there are.
+/// A statement that inserts copies of a row of `table`, with all its columns. `from` is the FROM clause and names the
+/// row `original`. `values` is a jsonb expression with the columns in which each copy differs.
 pub(super) async fn copies(url: &str, table: &str, values: &str, from: &str) -> Result<String> {
     let statement = format!(
         "SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) AS answer
@@ -56,7 +56,7 @@ pub(super) async fn copies(url: &str, table: &str, values: &str, from: &str) -> 
     ))
 }
 
-/// Its version, and the settings that decide what a commit costs.
+/// Postgres' version, and the settings that decide how long a commit takes.
 pub(super) async fn describe(url: &str) -> Result<String> {
     let row: Answer = diesel::sql_query(
         "SELECT format('Postgres %s, fsync %s, synchronous_commit %s', current_setting('server_version'),
@@ -71,7 +71,7 @@ pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection> {
     AsyncPgConnection::establish(url).await.context("connecting to Postgres")
 }
 
-/// The same address with another database.
+/// Replaces the database in a URL.
 fn with_database(url: &str, name: &str) -> String {
     let (place, options) = url.split_once('?').map_or((url, None), |(place, options)| (place, Some(options)));
     let host_starts = place.find("://").map_or(0, |scheme| scheme + 3);

@@ -1,4 +1,5 @@
-//! Deliveries a second in one conversation, beside a bare WebSocket server and beside stock async-graphql.
+//! Measures deliveries per second in one conversation. Compares them with a bare WebSocket server and with stock
+//! async-graphql.
 
 use anyhow::{Context as _, Result};
 use parlance_load::ledger::Violations;
@@ -23,7 +24,7 @@ struct Row {
     serving: Serving,
     listeners: u32,
     in_flight: u16,
-    /// Microseconds of the server's processor time for each delivery.
+    /// Microseconds of the server's processor time per delivery.
     server_micros: Option<f64>,
     outcome: Outcome,
 }
@@ -50,7 +51,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> 
     rows.extend(measure(&rooms, Serving::Stock, &server, options).await?);
     server.stop().await?;
 
-    // As large as those of Parlance were.
+    // Frames of the bare server are as large as Parlance's events.
     let bytes = rows.iter().map(|row| row.outcome.total.event_bytes).filter(|bytes| bytes.is_finite());
     let frame_bytes = bytes.reduce(f64::max).context("nothing was delivered")?;
     let arguments = ["serve-bare".to_owned(), format!("--frame-bytes={frame_bytes:.0}")];
@@ -108,7 +109,7 @@ impl Fanout {
             ]);
         }
         aligned(&lines)
-            + "Ratios are Parlance's deliveries/s over those of that server, and that server's time over Parlance's.\n"
+            + "Ratios: Parlance's deliveries/s divided by the other server's; the other server's time by Parlance's.\n"
     }
 
     pub(super) fn goals(&self) -> Vec<Goal> {
@@ -121,8 +122,9 @@ impl Fanout {
                 _ => continue,
             };
             let (rate, micros) = self.ratios(row);
-            goals.push(Goal::at_least(format!("deliveries/s beside {}", row.name()), rate.unwrap_or(f64::NAN), wanted));
-            goals.push(Goal::told(format!("server time beside {}", row.name()), micros.unwrap_or(f64::NAN)));
+            let name = |what: &str| format!("{what} compared with {}", row.name());
+            goals.push(Goal::at_least(name("deliveries/s"), rate.unwrap_or(f64::NAN), wanted));
+            goals.push(Goal::told(name("server time"), micros.unwrap_or(f64::NAN)));
         }
         goals
     }
@@ -139,14 +141,15 @@ impl Fanout {
         self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
     }
 
-    /// Those to be compared beside each other.
+    /// The rows in an order that puts rows to compare next to each other.
     fn in_order(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (row.listeners, row.in_flight, row.kind()));
         rows
     }
 
-    /// How many times as much Parlance delivers as this server does, and how many times less of its time it takes.
+    /// Parlance's deliveries per second divided by this server's, and this server's time per delivery divided by
+    /// Parlance's.
     fn ratios(&self, row: &Row) -> (Option<f64>, Option<f64>) {
         let same = |other: &&Row| {
             other.serving == Serving::Parlance && other.listeners == row.listeners && other.in_flight == row.in_flight

@@ -1,4 +1,4 @@
-//! What files take of the server's memory while many clients move large ones at once, by an S3 apart from it.
+//! Measures the server's memory while many clients upload and download large files by a separate S3.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,28 @@ use super::report::Goal;
 use super::stage::{Scratch, Stage};
 
 const MIB: u64 = 1024 * 1024;
-/// What the answers, the connections and the rounding of an allocator may take.
+/// Memory for answers, connections and the allocator's rounding.
 const GOAL_MIB: f64 = 16.0;
-/// For all files together to be looked into, and between two times that a client asks for its own.
+/// Maximum time until the server has inspected all files.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// Pause between two tries of a client to complete its upload.
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 pub(super) struct Files {
     clients: u32,
     mib: u64,
-    /// Resident memory of the server in KiB, after as many small files.
+    /// Resident memory of the server in KiB, after the same number of small files.
     before_kib: Option<i64>,
     phases: Vec<Phase>,
 }
 
-/// Something that all clients do.
+/// A step that all clients do at the same time.
 #[derive(Serialize)]
 struct Phase {
     name: &'static str,
     seconds: f64,
-    /// The most resident memory of the server while it went on, in KiB.
+    /// Peak of the server's resident memory in this phase, in KiB.
     peak_kib: Option<i64>,
 }
 
@@ -58,7 +59,7 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
     let (clients, mib) = (options.file_clients, options.file_mib);
     let bytes = mib * MIB;
     let accounts = stage.accounts("files", clients).await?;
-    // What files take whatever their size: all of the clients at once, with small ones.
+    // Small files of all clients first, so that the baseline has the memory that files need at any size.
     try_join_all(accounts.iter().map(|account| up_and_down(stage, account, MIB))).await.context("small files")?;
     let before_kib = resident_kib(stage.server.pid().as_slice());
     let mut phases = Vec::new();
@@ -67,16 +68,16 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
     let put = uploads.iter().map(|upload| transfer::put(&upload.url, &upload.headers, bytes));
     phases.push(phase(stage, "uploads", try_join_all(put)).await?.0);
     let complete = accounts.iter().zip(&uploads).map(|(account, upload)| complete(stage, account, &upload.id));
-    let (completed, urls) = phase(stage, "what was uploaded is looked into", try_join_all(complete)).await?;
+    let (completed, urls) = phase(stage, "inspections", try_join_all(complete)).await?;
     phases.push(completed);
     let (downloaded, sizes) =
         phase(stage, "downloads", try_join_all(urls.iter().map(|url| transfer::get(url)))).await?;
     phases.push(downloaded);
-    ensure!(sizes.iter().all(|&size| size == bytes), "{mib} MiB were uploaded, and {sizes:?} bytes came back");
+    ensure!(sizes.iter().all(|&size| size == bytes), "{mib} MiB were uploaded, but {sizes:?} bytes were downloaded");
     Ok(Files { clients, mib, before_kib, phases })
 }
 
-/// Asks again where the server looks into a few, and others have to wait.
+/// Completes an upload. Retries while the server is busy with other files.
 async fn complete(stage: &Stage, account: &Account, id: &str) -> Result<String> {
     let begin = Instant::now();
     loop {
@@ -109,7 +110,7 @@ async fn phase<T>(stage: &Stage, name: &'static str, work: impl Future<Output = 
 
 impl Files {
     pub(super) fn table(&self) -> String {
-        let [seconds, most, growth] = ["seconds", "MiB at most", "growth"].map(str::to_owned);
+        let [seconds, most, growth] = ["seconds", "peak MiB", "growth"].map(str::to_owned);
         let head = [format!("{} clients, {} MiB each", self.clients, self.mib), seconds, most, growth];
         let line = |phase: &Phase| {
             let most = decimal(phase.peak_kib.map_or(f64::NAN, mib), 1);
@@ -122,7 +123,8 @@ impl Files {
     pub(super) fn goals(&self) -> Vec<Goal> {
         let (clients, mib) = (self.clients, self.mib);
         let goal = |phase: &Phase| {
-            let name = format!("MiB more memory of the server, {}: {clients} clients, {mib} MiB each", phase.name);
+            let name =
+                format!("growth of the server's memory in MiB, {}: {clients} clients, {mib} MiB each", phase.name);
             Goal::at_most(name, self.growth_mib(phase), GOAL_MIB)
         };
         self.phases.iter().map(goal).collect()
@@ -133,7 +135,7 @@ impl Files {
     }
 }
 
-/// Nought where it has become less.
+/// Converts KiB to MiB. 0 if the value is negative.
 fn mib(kib: i64) -> f64 {
     float(u64::try_from(kib).unwrap_or_default()) / 1024.0
 }

@@ -1,4 +1,4 @@
-//! Messages a second with few and with many conversations, and with none and with many stored messages.
+//! Compares messages per second with few and many conversations, and with no and many stored messages.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use super::report::Goal;
 use super::stage::{Scratch, Stage, plan};
 
 const FEW: u32 = 1000;
-/// Messages stored by one statement.
+/// Maximum number of messages that one statement inserts.
 const AT_ONCE: u32 = 250_000;
-/// What a large size may cost: nothing, but two runs of the same differ by so much.
+/// A large database must not be slower. Two runs of the same measurement differ by about a tenth.
 const GOAL: f64 = 0.9;
 
 #[derive(Serialize)]
@@ -33,12 +33,12 @@ pub(super) struct Growth {
 #[derive(Serialize)]
 struct Row {
     conversations: u32,
-    /// Stored before.
+    /// Number of messages stored before the measurement.
     messages: u32,
     outcome: Outcome,
 }
 
-/// Half of the accounts send, each in many conversations, and the other half listens.
+/// The accounts and their conversations. Each sender has many conversations with one listener.
 struct World {
     conversations: Vec<ConversationId>,
     senders: Vec<Account>,
@@ -63,13 +63,13 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Growth> 
 }
 
 impl World {
-    /// One conversation is made by the server; the others are copies of its rows.
+    /// The server makes one conversation; the others are copies of its rows.
     async fn make(stage: &Stage, options: &Options, count: u32) -> Result<Self> {
         let mut senders = stage.accounts("growth", 2 * u32::from(options.senders)).await?;
         let listeners = senders.split_off(options.senders.into());
         let mut client = Client::connect(stage.address()).await?;
         let original = client.create_group(&senders[0], "The bench", &listeners[..1]).await?;
-        // What is to be copied is a message of somebody's.
+        // The message that `store_messages` copies.
         client.send_message(&senders[0], &original, "the first", "The first of many.").await?;
         let original: ConversationId = original.parse()?;
         let url = stage.database.url();
@@ -103,8 +103,8 @@ impl World {
         Ok(Self { conversations: rows.into_iter().map(|row| row.conversation_id).collect(), senders, listeners })
     }
 
-    /// So many, spread evenly over all conversations, with ids that grow with time as the server's do. Returns how
-    /// many it were.
+    /// Inserts at least `count` messages, the same number in each conversation. Their ids grow with time, like the
+    /// server's. Returns the number of messages.
     async fn store_messages(&self, stage: &Stage, count: u32) -> Result<u32> {
         let url = stage.database.url();
         let conversations = u32::try_from(self.conversations.len())?;
@@ -182,7 +182,7 @@ struct Conversation {
     conversation_id: ConversationId,
 }
 
-/// As Postgres is after a while by itself.
+/// Vacuums and analyses the tables, as autovacuum does after a while.
 async fn settle(url: &str) -> Result<()> {
     for table in ["users", "sessions", "conversations", "participants", "messages"] {
         execute(url, &format!("VACUUM (ANALYZE) {table}")).await?;
@@ -195,7 +195,7 @@ fn array(accounts: &[Account]) -> Result<String> {
         .iter()
         .map(|account| anyhow::Ok(format!("'{}'", account.id.parse::<UserId>()?.0)))
         .collect::<Result<_>>()?;
-    ensure!(!ids.is_empty(), "there is nobody");
+    ensure!(!ids.is_empty(), "no accounts were made");
     Ok(format!("ARRAY[{}]::uuid[]", ids.join(",")))
 }
 
@@ -232,7 +232,7 @@ impl Growth {
         let others = self.rows.iter().skip(1);
         others
             .map(|row| {
-                let name = format!("sends/s with {}, beside {FEW} conversations and no messages", row.name());
+                let name = format!("sends/s with {}, compared with {FEW} conversations and no messages", row.name());
                 Goal::at_least(name, self.ratio(row), GOAL)
             })
             .collect()

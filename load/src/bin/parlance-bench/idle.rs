@@ -1,4 +1,4 @@
-//! What many idle sockets take of memory, and whether a message between two others takes longer because of them.
+//! Measures the server's memory for many idle sockets, and whether they make a message between two other users slower.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::stage::{Room, Scratch, Stage, measure, pairs};
 
 /// Sockets that connect at the same time.
 const CONNECTING: usize = 64;
-/// Until what the connecting took is given back.
+/// Time in which the server frees memory that connecting needed.
 const SETTLING: Duration = Duration::from_secs(3);
 const GOAL_KIB: f64 = 12.0;
 const GOAL_RATIO: f64 = 1.2;
@@ -34,11 +34,11 @@ pub(super) struct Idle {
     /// Resident memory of the server in KiB, before the sockets and with them.
     before_kib: Option<i64>,
     with_kib: Option<i64>,
-    /// None of them, all of them, and none again: one sender and one listener who wait for each other.
+    /// One sender and one listener with one message in flight: before, with and after the idle sockets.
     before: Outcome,
     with: Outcome,
     after: Outcome,
-    /// Sockets that did not stay.
+    /// Errors of idle sockets that ended too early.
     ended: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ async fn one(stage: &Stage, rooms: &[Room], options: &Options) -> Result<Outcome
     measure(&stage.server, rooms, Pace::Heard(1), options).await
 }
 
-/// An inbox for each account, whose task answers pings.
+/// Opens an inbox for each account, with a task that answers pings.
 async fn gather(stage: &Stage, accounts: &[Account], stop: &CancellationToken) -> Result<Vec<JoinHandle<Result<()>>>> {
     let connect = async |account: &Account| {
         let ear = Ear { account: account.clone(), rooms: Vec::new(), personal: false };
@@ -109,10 +109,10 @@ impl Idle {
             head,
             line("no idle sockets", &self.before),
             line(&format!("{} idle sockets", self.sockets), &self.with),
-            line("none again", &self.after),
+            line("no idle sockets again", &self.after),
         ];
         let memory = format!(
-            "The server's resident memory: {} KiB with none, {} KiB with {}, and so {} KiB for each.\n",
+            "The server's resident memory: {} KiB without and {} KiB with {} idle sockets, so {} KiB for each.\n",
             decimal(self.before_kib.map(kib), 0),
             decimal(self.with_kib.map(kib), 0),
             self.sockets,
@@ -128,19 +128,19 @@ impl Idle {
         vec![
             Goal::at_most(format!("KiB of memory for each of {sockets} idle sockets"), self.each_kib(), GOAL_KIB),
             Goal::at_most(
-                format!("p50 from send to receipt with {sockets} idle sockets, beside none"),
+                format!("p50 from send to receipt with {sockets} idle sockets, compared with none"),
                 ratio,
                 GOAL_RATIO,
             ),
         ]
     }
 
-    /// p50 in ms.
+    /// Bars for the p50 from send to receipt in ms.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         let rows = [
             ("no idle sockets".to_owned(), &self.before),
             (format!("{} idle sockets", self.sockets), &self.with),
-            ("none again".to_owned(), &self.after),
+            ("no idle sockets again".to_owned(), &self.after),
         ];
         rows.map(|(name, outcome)| (name, outcome.total.receipt.p50, 0)).into()
     }
@@ -150,7 +150,7 @@ impl Idle {
         vec![
             ("no idle sockets".to_owned(), self.before.found()),
             ("idle sockets".to_owned(), self.with.found()),
-            ("none again".to_owned(), self.after.found()),
+            ("no idle sockets again".to_owned(), self.after.found()),
             ("idle sockets".to_owned(), ended),
         ]
     }

@@ -1,4 +1,4 @@
-//! How long a message takes to arrive, at shares of the greatest rate.
+//! Measures the time from send to receipt at shares of the maximum rate.
 
 use anyhow::{Context as _, Result};
 use parlance_load::ledger::Violations;
@@ -10,14 +10,14 @@ use super::options::Options;
 use super::report::Goal;
 use super::stage::{Scratch, Stage, measure, pairs};
 
-/// Shares of the greatest rate, and the p99 to be met at each, in ms.
+/// Shares of the maximum rate, and the goal for the p99 at each, in ms.
 const SHARES: [(f64, f64); 2] = [(0.1, 10.0), (0.5, 25.0)];
 
 #[derive(Serialize)]
 pub(super) struct Latencies {
     redis: bool,
     senders: u16,
-    /// Each sender waiting for its acknowledgement alone.
+    /// The run at the maximum rate: each sender sends its next message when the last one is acknowledged.
     greatest: Outcome,
     rows: Vec<Row>,
 }
@@ -41,7 +41,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Latencie
 async fn at_rates(stage: &Stage, options: &Options, redis: bool) -> Result<Latencies> {
     let people = stage.accounts("latency", 2 * u32::from(options.senders)).await?;
     let rooms = pairs(stage.address(), &people).await?;
-    let greatest = measure(&stage.server, &rooms, Pace::Acknowledged, options).await.context("the greatest rate")?;
+    let greatest = measure(&stage.server, &rooms, Pace::Acknowledged, options).await.context("the maximum rate")?;
     let mut rows = Vec::new();
     for (share, goal_ms) in SHARES {
         let rate = greatest.total.sends_per_second * share;
@@ -56,7 +56,7 @@ impl Latencies {
         let place = if self.redis { "with Redis" } else { "without Redis" };
         let head = [
             format!("{} senders {place}", self.senders),
-            "asked/s".to_owned(),
+            "target/s".to_owned(),
             "sends/s".to_owned(),
             "ack p50".to_owned(),
             "p99".to_owned(),
@@ -83,7 +83,7 @@ impl Latencies {
                 percent(usage.others),
             ]
         };
-        let mut lines = vec![head, line("the greatest rate".to_owned(), f64::NAN, &self.greatest)];
+        let mut lines = vec![head, line("the maximum rate".to_owned(), f64::NAN, &self.greatest)];
         lines.extend(self.rows.iter().map(|row| line(row.name(), row.rate, &row.outcome)));
         aligned(&lines)
     }
@@ -99,19 +99,19 @@ impl Latencies {
         self.rows.iter().map(goal).collect()
     }
 
-    /// p99 in ms.
+    /// Bars for the p99 from send to receipt in ms.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         self.rows.iter().map(|row| (row.name(), row.outcome.total.receipt.p99, 0)).collect()
     }
 
     pub(super) fn found(&self) -> Vec<(String, Violations)> {
         let rows = self.rows.iter().map(|row| (row.name(), row.outcome.found()));
-        rows.chain([("the greatest rate".to_owned(), self.greatest.found())]).collect()
+        rows.chain([("the maximum rate".to_owned(), self.greatest.found())]).collect()
     }
 }
 
 impl Row {
     fn name(&self) -> String {
-        format!("at {:.0} % of the greatest rate", self.share * 100.0)
+        format!("at {:.0} % of the maximum rate", self.share * 100.0)
     }
 }

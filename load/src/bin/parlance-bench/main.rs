@@ -1,8 +1,7 @@
-//! `parlance-bench`: what a Parlance server does on this machine, beside what the machine does without it.
+//! `parlance-bench` measures a Parlance server, and compares it with baselines on the same machine.
 //!
-//! Everything shares the machine's processors: the server, Postgres, Redis and the clients, which are this process. It
-//! also checks what it measures: a message that was acknowledged must reach every listener once and in its place, or
-//! the exit code is 1.
+//! The server, Postgres, Redis and the clients, which are this process, share the machine's processors. The bench also
+//! checks the server: if an acknowledged message does not reach every listener once and in order, the exit code is 1.
 
 mod accounts;
 mod bare;
@@ -43,7 +42,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     raise_file_limit();
     let mut arguments = std::env::args_os().skip(1);
-    // The servers that Parlance is compared with are this program, too.
+    // The baseline servers are this program, started with one of these arguments.
     let done = match arguments.next().as_deref().and_then(|first| first.to_str()) {
         Some("serve-bare") => bare::serve(bare::Options::parse_from(std::env::args_os().skip(1))).await.map(|()| 0),
         Some("serve-stock") => stock::serve(stock::Options::parse_from(std::env::args_os().skip(1))).await.map(|()| 0),
@@ -63,9 +62,9 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Returns how often the server did what it must not.
+/// Runs the parts and returns the number of violations.
 async fn bench(options: &Options) -> Result<usize> {
-    // Before the minutes that the rest takes.
+    // A missing pgbench is an error at once, not after minutes.
     let pgbench = if options.wants(Part::Sends) { Some(Pgbench::find()?) } else { None };
     let scratch = Scratch::new()?;
     let mut report = Report::new(options, database::describe(&options.database_url).await?);
@@ -127,7 +126,7 @@ async fn bench(options: &Options) -> Result<usize> {
     Ok(report.print_violations())
 }
 
-/// Hostile requests against a server that does nothing else.
+/// Sends hostile requests to a server without other load.
 async fn refuse(options: &Options, scratch: &Scratch) -> Result<Vec<refusals::Refusal>> {
     let stage = Stage::open(options, scratch, "refusals", None, &[]).await?;
     let measured = refusals::measure(&stage.server).await;

@@ -1,23 +1,23 @@
-//! What is to be measured, and how.
+//! The command line of the bench.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
-/// Measures a Parlance server under load, beside what the same machine does without it.
+/// Measures a Parlance server under load, and compares it with baselines on the same machine.
 ///
-/// `scripts/services run --durable` brings the Postgres, the Redis and the S3.
+/// `scripts/services run --durable` starts the Postgres, the Redis and the S3.
 #[derive(Debug, Parser)]
 #[command(name = "parlance-bench", version)]
 pub(super) struct Options {
-    /// What to measure; everything, unless some are named
+    /// Parts to measure; by default all
     #[arg(value_enum, value_name = "PART")]
     pub(super) parts: Vec<Part>,
-    /// Seconds that each scenario is measured, after its warm-up
+    /// Seconds to measure each scenario, after its warm-up
     #[arg(long, default_value = "5", value_name = "1..600", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(super) seconds: u64,
-    /// Senders in the scenarios that have many, and clients of pgbench
+    /// Senders in the scenarios with many senders, and clients of pgbench
     #[arg(long, default_value = "64", value_name = "2..400", value_parser = clap::value_parser!(u16).range(2..=400))]
     pub(super) senders: u16,
     /// fanout: listeners of one conversation
@@ -26,13 +26,13 @@ pub(super) struct Options {
     /// personal: listeners of one conversation, with fields that depend on the viewer
     #[arg(long, default_value = "1000,2000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) personal_listeners: Vec<u32>,
-    /// fanout: messages under way at once
+    /// fanout: messages in flight
     #[arg(long, default_value = "1,4", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) in_flight: Vec<u16>,
-    /// idle: sockets with an inbox where nothing happens
+    /// idle: sockets whose inbox gets no events
     #[arg(long, default_value = "10000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) idle_sockets: u32,
-    /// stalled: sockets with an inbox that nobody reads
+    /// stalled: sockets whose client does not read its inbox
     #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) stalled_sockets: u32,
     /// growth: conversations to compare with 1,000; the goal is stated for 100,000
@@ -41,28 +41,28 @@ pub(super) struct Options {
     /// growth: stored messages to compare with none; the goal is stated for 10,000,000
     #[arg(long, default_value = "1000000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     pub(super) growth_messages: u32,
-    /// files: clients that up- and download at once
+    /// files: clients that upload and download at the same time
     #[arg(long, default_value = "20", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) file_clients: u32,
-    /// files: MiB of each file
+    /// files: size of each file in MiB
     #[arg(long, default_value = "100", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub(super) file_mib: u64,
-    /// Write the results to this file too
+    /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE", overrides_with = "json")]
     pub(super) json: Option<PathBuf>,
-    /// Draw the results into this file
+    /// Draw the results to this file as SVG
     #[arg(long, value_name = "FILE", overrides_with = "svg")]
     pub(super) svg: Option<PathBuf>,
     /// A setting of the server other than its default; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parlance_load::server::setting)]
     pub(super) settings: Vec<(String, String)>,
-    /// Postgres, where the user may create databases
+    /// Postgres, with a user who may create databases
     #[arg(long, env = "TEST_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(super) database_url: String,
-    /// Redis; without it only a server without Redis is measured
+    /// Redis; without it the bench measures only a server without Redis
     #[arg(long, env = "TEST_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub(super) redis_url: Option<String>,
-    /// files: an S3 apart from the server
+    /// files: a separate S3
     #[arg(long, env = "TEST_S3_ENDPOINT", value_name = "URL")]
     s3_endpoint: Option<String>,
     #[arg(long, env = "TEST_S3_ACCESS_KEY_ID", value_name = "ID")]
@@ -71,7 +71,7 @@ pub(super) struct Options {
     s3_secret_access_key: Option<String>,
 }
 
-/// Where the server of `files` has its bucket.
+/// The S3 of the part `files`.
 pub(super) struct S3 {
     pub(super) endpoint: String,
     pub(super) access_key_id: String,
@@ -80,21 +80,21 @@ pub(super) struct S3 {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Part {
-    /// Messages a second, beside bare inserts into the same Postgres
+    /// Messages per second, compared with plain inserts into the same Postgres
     Sends,
-    /// Deliveries a second, beside a bare WebSocket server and beside stock async-graphql
+    /// Deliveries per second, compared with a bare WebSocket server and with stock async-graphql
     Fanout,
-    /// Deliveries a second where each listener sees something of its own, beside stock async-graphql
+    /// Deliveries per second with fields that depend on the viewer, compared with stock async-graphql
     Personal,
-    /// From send to receipt, at a tenth and at half of the greatest rate
+    /// Time from send to receipt at a tenth and at half of the maximum rate
     Latency,
-    /// What many idle sockets take, and whether others notice them
+    /// Memory for many idle sockets, and their effect on the latency of other clients
     Idle,
-    /// What clients that do not read take, and whether others hear on
+    /// Memory for clients that do not read, and their effect on other clients
     Stalled,
-    /// Messages a second, with many conversations and with many stored messages
+    /// Messages per second with many conversations and with many stored messages
     Growth,
-    /// What hostile requests cost
+    /// Time and memory that the server needs to refuse hostile requests
     Refusals,
     /// The server's memory while clients move large files
     Files,

@@ -27,7 +27,7 @@ pub(super) struct Personal {
 struct Row {
     kind: Kind,
     listeners: u32,
-    /// Microseconds of the server's processor time for each delivery.
+    /// Microseconds of the server's processor time per delivery.
     server_micros: Option<f64>,
     outcome: Outcome,
 }
@@ -106,7 +106,7 @@ impl Personal {
                 percent(usage.others),
             ]);
         }
-        aligned(&lines) + "`others` has Postgres in it, which answers for each viewer.\n"
+        aligned(&lines) + "`others` includes Postgres, which runs queries for each viewer.\n"
     }
 
     pub(super) fn goals(&self) -> Vec<Goal> {
@@ -115,7 +115,7 @@ impl Personal {
             let same = |row: &&Row| row.kind == Kind::Personal && row.listeners == other.listeners;
             let Some(own) = self.rows.iter().find(same) else { continue };
             let rate = own.outcome.total.deliveries_per_second / other.outcome.total.deliveries_per_second;
-            let name = format!("deliveries/s for each viewer beside {}", other.name());
+            let name = format!("deliveries/s for each viewer, compared with {}", other.name());
             match other.kind {
                 Kind::Stock => goals.push(Goal::at_least(name, rate, 1.0)),
                 Kind::Shared => goals.push(Goal::told(name, rate)),
@@ -125,7 +125,7 @@ impl Personal {
         let personal: Vec<_> = self.in_order().into_iter().filter(|row| row.kind == Kind::Personal).collect();
         if let [first, .., last] = personal.as_slice() {
             let time = |row: &Row| 1.0 / row.outcome.total.deliveries_per_second;
-            let name = |what: &str| format!("{what}, {} listeners over {}", last.listeners, first.listeners);
+            let name = |what: &str| format!("{what}, {} listeners divided by {}", last.listeners, first.listeners);
             goals.push(Goal::at_most(name("time for each delivery"), time(last) / time(first), LINEAR));
             let micros = last.server_micros.zip(first.server_micros).map_or(f64::NAN, |(last, first)| last / first);
             goals.push(Goal::at_most(name("server time for each delivery"), micros, LINEAR));

@@ -1,4 +1,4 @@
-//! What the same Postgres does with the bare insert: pgbench, one statement to a transaction.
+//! The baseline of `sends`: pgbench inserts the same row into the same Postgres, one statement per transaction.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::options::Options;
 /// Seconds before each measurement, for connections, plans and the first segments of the write-ahead log.
 const WARM_UP: u64 = 2;
 
-/// The program.
+/// Path of the pgbench program.
 pub(super) struct Pgbench(PathBuf);
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ pub(super) struct Baseline {
 }
 
 impl Pgbench {
-    /// On PATH, or else where Debian keeps it; there the newest.
+    /// Finds pgbench on PATH, or else the newest one in Debian's directories.
     pub(super) fn find() -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let on_path =
@@ -33,9 +33,9 @@ impl Pgbench {
         Ok(Self(program))
     }
 
-    /// Once for one client and once for as many as there are senders.
+    /// Measures one client, and then as many clients as there are senders.
     pub(super) async fn run(&self, url: &str, options: &Options, scratch: &Path) -> Result<Vec<Baseline>> {
-        // Its columns, checks and indexes, but not its foreign keys: Postgres is not to have it harder than need be.
+        // The columns, checks and indexes of `messages` without its foreign keys, which would make pgbench slower.
         database::execute(url, "CREATE TABLE bench_messages (LIKE messages INCLUDING ALL)").await?;
         let script = scratch.join("insert.sql");
         std::fs::write(&script, insert())?;
@@ -49,7 +49,7 @@ impl Pgbench {
     }
 
     async fn insert(&self, url: &str, script: &Path, clients: u16, seconds: u64) -> Result<f64> {
-        // Its numbers begin anew.
+        // Each run of the script begins with number 1 again.
         database::execute(url, "TRUNCATE bench_messages").await?;
         let threads = usize::from(clients).min(processors());
         let output = Command::new(&self.0)
@@ -68,11 +68,11 @@ impl Pgbench {
         ensure!(output.status.success() && !stderr.contains("ERROR"), "pgbench failed: {stderr}");
         let stdout = String::from_utf8(output.stdout)?;
         let rate = stdout.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-        rate.with_context(|| format!("pgbench told no rate:\n{stdout}"))
+        rate.with_context(|| format!("pgbench reported no rate:\n{stdout}"))
     }
 }
 
-/// A conversation for each client. Ids grow with time, as the server's do, which Postgres' indexes like best.
+/// The script. Each client has a conversation. Ids grow with time like the server's, which is best for the indexes.
 fn insert() -> String {
     let body = BODY.replace('\'', "''");
     format!(

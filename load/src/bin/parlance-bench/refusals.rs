@@ -1,4 +1,4 @@
-//! What hostile requests cost the server: the time until it refuses, and the memory that it takes meanwhile.
+//! Measures the time and the memory that the server needs to refuse hostile requests.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,22 +14,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Requests of each kind, one after the other.
+/// Number of requests of each kind. They are sent one after the other.
 const REPEATS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What no refusal may take.
+/// Maximum median time of a refusal.
 const MAX_MEDIAN_MS: f64 = 50.0;
+/// Maximum growth of the server's memory by all requests of a kind.
 const MAX_MEMORY_KIB: i64 = 32 * 1024;
 
 #[derive(Serialize)]
 pub(super) struct Refusal {
     pub(super) request: String,
     pub(super) status: u16,
-    /// From just before the connection is made to the first bytes of the answer.
+    /// Time from just before the connection is opened to the first bytes of the answer.
     pub(super) latency: Latency,
-    /// The median beside that of an ordinary query in the same run.
+    /// The median divided by the median of an ordinary query in the same run.
     pub(super) ratio: f64,
-    /// By how much the server's peak of resident memory is above what it took before, in KiB.
+    /// Growth in KiB: peak of the server's resident memory less the memory before.
     pub(super) memory_kib: Option<i64>,
 }
 
@@ -39,11 +40,12 @@ struct Hostile {
     status: u16,
 }
 
-/// Sends each kind of request again and again. Fails where the server answers otherwise than it should.
+/// Sends each kind of request `REPEATS` times. An error if the server answers with another status than expected, or
+/// needs too much time or memory.
 pub(super) async fn measure(server: &Server) -> Result<Vec<Refusal>> {
     let ordinary = Hostile { name: "an ordinary query", body: operation("{ serverInfo { version } }"), status: 200 };
     let mut measured = vec![repeat(server, &ordinary, f64::NAN).await?];
-    // Once more: the first requests of all have warmed the server up.
+    // Measured again, because the first requests warm the server up.
     measured[0] = repeat(server, &ordinary, f64::NAN).await?;
     let baseline = measured[0].latency.p50;
     measured[0].ratio = 1.0;
@@ -56,7 +58,7 @@ pub(super) async fn measure(server: &Server) -> Result<Vec<Refusal>> {
 fn hostile() -> Vec<Hostile> {
     let aliases = many(20_000, |i| format!("a{i}: __typename "));
     let doubling = many(60, |i| format!("fragment f{i} on Query {{ ...f{0} ...f{0} }} ", i + 1));
-    // As many as the tokens allow, each to be compared with every field there is.
+    // As many as OPERATION_MAX_TOKENS allows. A server with suggestions could compare each name with all fields.
     let unknown = many(4_900, |i| format!("field{i:0>150} "));
     let conflicting = many(1_200, |i| format!("a: node(id: {i}) {{ id }} "));
     let hidden = format!("{{__typename(x:[\"\"\" \"{}{}])}}", "[".repeat(2_000), "]".repeat(2_000));
@@ -85,12 +87,12 @@ fn hostile() -> Vec<Hostile> {
         },
         Hostile { name: "2,000 lists behind a string", body: operation(&hidden), status: 400 },
         Hostile {
-            name: "the schema, round and round",
+            name: "nested introspection",
             body: operation(&format!("{{ __schema {{ types {{ {walk} }} }} }}")),
             status: 400,
         },
         Hostile { name: "4,900 unknown fields", body: operation(&format!("{{ {unknown} }}")), status: 400 },
-        Hostile { name: "1,200 fields in conflict", body: operation(&format!("{{ {conflicting} }}")), status: 400 },
+        Hostile { name: "1,200 fields that conflict", body: operation(&format!("{{ {conflicting} }}")), status: 400 },
         Hostile { name: "1 MB of open lists in JSON", body: "[".repeat(1_000_000), status: 400 },
     ]
 }
@@ -110,7 +112,7 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     for _ in 0..REPEATS {
         let asking = ask(server.address(), &hostile.body);
         let (status, latency) = timeout(PATIENCE, asking).await.context("an answer")?.context(hostile.name)?;
-        ensure!(status == hostile.status, "{} got {status}, and not {}", hostile.name, hostile.status);
+        ensure!(status == hostile.status, "{} got the status {status}, expected {}", hostile.name, hostile.status);
         latencies.record(latency);
     }
     let peak = server.pid().and_then(peak_kib);
@@ -123,7 +125,8 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, ratio, memory_kib })
 }
 
-/// On a connection of its own, which goes on writing while it waits for the answer.
+/// Sends a request on a new connection. It writes and waits for the answer at the same time, because the server may
+/// answer before it has read the whole body.
 async fn ask(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
@@ -141,7 +144,7 @@ async fn ask(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
         reader.read_exact(&mut status_line).await.map(|_| status_line)
     };
     tokio::pin!(writing, reading);
-    // The server may stop reading long before all is written.
+    // An error of `writing` is ignored: the server may stop reading and answer.
     let status_line = tokio::select! {
         status_line = &mut reading => status_line?,
         _ = &mut writing => reading.await?,

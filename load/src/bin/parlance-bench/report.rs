@@ -1,4 +1,4 @@
-//! The results of all parts: for people, as JSON, and drawn.
+//! The results of all parts, as text, JSON and SVG.
 
 use parlance_load::ledger::Violations;
 use parlance_load::plot::{Bar, Plot};
@@ -22,10 +22,10 @@ pub(super) struct Report {
     version: &'static str,
     processors: usize,
     postgres: String,
-    /// What else kept the machine busy in the last minute: processes that ran or waited for a processor.
+    /// The machine's load average of the last minute before the bench.
     load_before: Option<f64>,
     seconds: u64,
-    /// Settings of the server that are not its defaults.
+    /// Settings of the server that differ from its defaults.
     settings: Vec<String>,
     pub(super) sends: Vec<Sends>,
     pub(super) fanout: Option<Fanout>,
@@ -39,7 +39,7 @@ pub(super) struct Report {
     goals: Vec<Goal>,
 }
 
-/// A figure that is to be reached, and whether it is.
+/// A measured value, and the goal that it meets or misses.
 #[derive(Serialize)]
 pub(super) struct Goal {
     name: String,
@@ -52,7 +52,7 @@ pub(super) struct Goal {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// Told for comparison.
+    /// No goal: the value is shown for comparison.
     None,
 }
 
@@ -111,10 +111,10 @@ impl Report {
         let load = self.load_before.map(|load| format!(" Load before the start: {load}.")).unwrap_or_default();
         format!(
             "Parlance {} with {settings}; {}; {} s for each scenario, after its warm-up.\n\
-             The server, Postgres, Redis and these clients all share this machine's {} processor cores.{load}\n\
-             Latencies are in ms, from just before a request is written; receipt is at a listener over WebSocket. `due` is\n\
-             how many receipts/s there would be, did no listener fall behind. `server`, `clients` and `others` are shares of\n\
-             all cores. pgbench inserts such a row with one statement and does nothing else, by as many clients as there\n\
+             The server, Postgres, Redis and these clients share this machine's {} processor cores.{load}\n\
+             Latencies are in ms, from just before a request is written. `receipt` is the arrival at a listener over\n\
+             WebSocket. `due` is the number of receipts/s that the acknowledged messages require. `server`, `clients`\n\
+             and `others` are shares of all cores. pgbench only inserts the same row, with as many clients as there\n\
              are senders.\n",
             self.version, self.postgres, self.seconds, self.processors,
         )
@@ -124,7 +124,7 @@ impl Report {
         refusals::table(&self.refusals)
     }
 
-    /// Collects the goals of all parts, and tells how far they are reached.
+    /// Collects the goals of all parts, and formats them as a table.
     pub(super) fn goals_table(&mut self) -> String {
         let sends = self.sends.iter().flat_map(Sends::goals);
         let fanout = self.fanout.iter().flat_map(Fanout::goals);
@@ -139,12 +139,12 @@ impl Report {
         if self.goals.is_empty() {
             return String::new();
         }
-        let head = ["goals", "here", "wanted", ""].map(str::to_owned);
+        let head = ["goals", "measured", "goal", ""].map(str::to_owned);
         let lines: Vec<_> = std::iter::once(head).chain(self.goals.iter().map(Goal::line)).collect();
         aligned(&lines)
     }
 
-    /// Returns how many there are.
+    /// Prints the violations of all parts and returns their number.
     pub(super) fn print_violations(&self) -> usize {
         let sends = self.sends.iter().flat_map(Sends::found);
         let fanout = self.fanout.iter().flat_map(Fanout::found);
@@ -169,14 +169,14 @@ impl Report {
             plot.bars(title, &bars);
         };
         for sends in &self.sends {
-            panel("Messages a second", sends.bars());
+            panel("Messages per second", sends.bars());
         }
         if let Some(fanout) = &self.fanout {
-            panel("Deliveries a second", fanout.bars());
-            panel("Server time for each delivery, µs", fanout.micros());
+            panel("Deliveries per second", fanout.bars());
+            panel("Server time per delivery, µs", fanout.micros());
         }
         if let Some(personal) = &self.personal {
-            panel("Deliveries a second, for each viewer", personal.bars());
+            panel("Deliveries per second, for each viewer", personal.bars());
         }
         if let Some(latency) = &self.latency {
             panel("p99 from send to receipt, ms", latency.bars());
@@ -185,7 +185,7 @@ impl Report {
             panel("p50 from send to receipt, ms", idle.bars());
         }
         if let Some(growth) = &self.growth {
-            panel("Messages a second as the database grows", growth.bars());
+            panel("Messages per second as the database grows", growth.bars());
         }
         plot.finish()
     }

@@ -1,11 +1,11 @@
-//! Conversations of several sizes, each with one owner who sends and many listeners.
+//! Conversations of several sizes. In each one the owner sends and all other members listen.
 
 use anyhow::{Context as _, Result};
 use parlance_load::client::{Account, Client};
 
 use super::stage::{Room, Stage};
 
-/// A conversation of each size.
+/// A conversation for each size, with its number of listeners.
 pub(super) struct Rooms(Vec<(u32, Room)>);
 
 impl Rooms {
@@ -27,8 +27,8 @@ impl Rooms {
         self.0.len()
     }
 
-    /// The size of the conversation at this place, and the conversation with one connection of its owner for each
-    /// message in flight.
+    /// The number of listeners of the conversation at this place, and the conversation with one connection of its owner
+    /// for each message in flight.
     pub(super) fn with_senders(&self, place: usize, in_flight: u16) -> Result<(u32, Room)> {
         let (size, room) = self.0.get(place).context("no such room")?;
         let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();

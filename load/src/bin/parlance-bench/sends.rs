@@ -1,4 +1,4 @@
-//! Messages a second and their latency, beside what the same Postgres does alone.
+//! Measures messages per second and their latency. Compares them with pgbench on the same Postgres.
 
 use std::fmt::Write as _;
 
@@ -14,13 +14,13 @@ use super::pgbench::{Baseline, Pgbench};
 use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure, pairs};
 
-/// All that was measured of one server, and of its database alone.
+/// The results for one server, and for pgbench on its database.
 #[derive(Serialize)]
 pub(super) struct Sends {
     redis: bool,
     rows: Vec<Row>,
     pgbench: Vec<Baseline>,
-    /// What the server logged as a warning or an error.
+    /// Number of warnings and errors that the server logged.
     complaints: usize,
 }
 
@@ -67,9 +67,9 @@ async fn scenarios(stage: &Stage, options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// All senders and one listener in a new group.
+/// Makes a group of an owner, a listener and all senders. Either the listener or all senders listen.
 async fn group(stage: &Stage, single: &[Account], senders: &[Account], all_listen: bool) -> Result<Room> {
-    let [owner, listener] = single else { anyhow::bail!("a group is made of two, and the senders") };
+    let [owner, listener] = single else { anyhow::bail!("a group needs an owner and a listener") };
     let others: Vec<Account> = senders.iter().chain([listener]).cloned().collect();
     let conversation = Client::connect(stage.address()).await?.create_group(owner, "The bench", &others).await?;
     let listeners = if all_listen { senders.to_vec() } else { vec![listener.clone()] };
@@ -124,12 +124,12 @@ impl Sends {
         let many = self.rows.iter().filter(|row| row.senders > 1).take(1);
         many.map(|row| {
             let ratio = row.outcome.total.sends_per_second / self.inserts(row);
-            Goal::at_least(format!("sends/s {}, {}, beside pgbench", self.place(), row.scenario), ratio, 1.2)
+            Goal::at_least(format!("sends/s {}, {}, compared with pgbench", self.place(), row.scenario), ratio, 1.2)
         })
         .collect()
     }
 
-    /// Bars for sends/s, each scenario beside pgbench with as many clients.
+    /// Bars for sends/s of each scenario, and for inserts/s of pgbench.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         let rows = self
             .rows

@@ -1,4 +1,4 @@
-//! A server with a database of its own, and what the parts need of it.
+//! A server with its own database, and helpers that the parts share.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::accounts;
 use super::database::Database;
 use super::options::Options;
 
-/// Until caches, connections and plans are warm.
+/// Time in which caches, connections and query plans become warm.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 pub(super) struct Stage {
@@ -24,10 +24,10 @@ pub(super) struct Stage {
     pub(super) server: Server,
 }
 
-/// A directory that goes away.
+/// A temporary directory, deleted on drop.
 pub(super) struct Scratch(PathBuf);
 
-/// Who sends and who listens in one conversation.
+/// A conversation with its senders and listeners.
 pub(super) struct Room {
     pub(super) conversation: String,
     pub(super) senders: Vec<Account>,
@@ -48,13 +48,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays behind is small, and in a directory for such things.
+        // If this fails, some small files stay in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl Stage {
-    /// With settings of the part, before those that were asked for.
+    /// Starts a server. `named` are settings of the part; settings of the command line override them.
     pub(super) async fn open(
         options: &Options,
         scratch: &Scratch,
@@ -83,8 +83,7 @@ impl Stage {
         accounts::make(self.database.url(), self.address(), prefix, count).await.context("making accounts")
     }
 
-    /// Stops the server, first of all, for what it has logged may tell why a measurement failed. Returns how much
-    /// that was.
+    /// Stops the server and prints its log, which may say why a measurement failed. Returns the number of log lines.
     pub(super) async fn stop(self) -> Result<(Database, usize)> {
         let complaints = self.server.stop().await?;
         for line in &complaints {
@@ -100,7 +99,7 @@ impl Stage {
     }
 }
 
-/// Another program that serves, with the settings that a server of this name would get.
+/// Starts a baseline server: this program with `arguments`.
 pub(super) async fn start_other(
     arguments: &[String],
     database_url: &str,
@@ -112,7 +111,7 @@ pub(super) async fn start_other(
     Server::spawn(command, &Settings { database_url, redis_url: None, named, directory }).await
 }
 
-/// Direct conversations: in each the one sends and the other listens.
+/// Opens a direct conversation for each two accounts: the first one sends, the second one listens.
 pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<Vec<Room>> {
     try_join_all(accounts.as_chunks().0.iter().map(async |[sender, listener]: &[Account; 2]| {
         let conversation = Client::connect(address).await?.open_direct(sender, listener).await?;
@@ -121,7 +120,7 @@ pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<V
     .await
 }
 
-/// A plan of one connection for each sender and for each listener of each room.
+/// A plan with one connection for each sender and each listener of each room.
 pub(super) fn plan(server: &Server, rooms: &[Room], pace: Pace, options: &Options) -> Plan {
     let numbered = || (0..).zip(rooms);
     let senders = numbered().flat_map(|(place, room)| room.senders.iter().map(move |account| (place, account)));

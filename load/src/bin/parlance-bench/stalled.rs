@@ -1,4 +1,4 @@
-//! What clients that do not read take of the server's memory, and whether others hear on.
+//! Measures the server's memory for clients that do not read, and whether other clients still receive their messages.
 
 use anyhow::{Context as _, Result};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -17,17 +17,17 @@ use super::stage::{Room, Scratch, Stage, measure};
 
 /// Sockets that connect at the same time.
 const CONNECTING: usize = 64;
-/// Those who go on: half of them send, and all of them listen.
+/// Number of active clients: half of them send, and all of them listen.
 const OTHERS: u32 = 16;
-/// Measurements one after the other.
+/// Number of measurements, which follow each other.
 const ROUNDS: usize = 3;
-/// What the node's caches of messages, users and renderings may hold; the sockets are to add nothing to it.
+/// Memory that the node's caches of messages, users and renderings may take. The sockets must not add to it.
 const GOAL_MIB: f64 = 64.0;
 
 #[derive(Serialize)]
 pub(super) struct Stalled {
     sockets: u32,
-    /// Resident memory of the server in KiB before the first message, and after each round.
+    /// Resident memory of the server in KiB, before the first message and after each round.
     resident_kib: Vec<Option<i64>>,
     rounds: Vec<Outcome>,
 }
@@ -37,7 +37,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Stalled>
     let named = [
         ("MAX_GROUP_SIZE", (sockets + OTHERS).to_string()),
         ("MAX_REQUEST_BYTES", (64 << 20).to_string()),
-        // Nobody is given up while this lasts.
+        // Sockets that do not read stay open for the whole measurement.
         ("SOCKET_WRITE_TIMEOUT", "3600".to_owned()),
         ("SOCKET_PONG_TIMEOUT", "3600".to_owned()),
     ];
@@ -50,7 +50,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Stalled>
 async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled> {
     let stalled = stage.accounts("stalled", sockets).await?;
     let others = stage.accounts("others", OTHERS).await?;
-    let owner = others.first().context("nobody goes on")?;
+    let owner = others.first().context("no active clients")?;
     let everybody: Vec<Account> = stalled.iter().chain(others.iter().skip(1)).cloned().collect();
     let conversation = Client::connect(stage.address()).await?.create_group(owner, "The bench", &everybody).await?;
     let senders = others.iter().step_by(2).cloned().collect();
@@ -60,7 +60,7 @@ async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled
         Listener::connect(0, stage.address(), &Ear { account: account.clone(), rooms: Vec::new(), personal: false })
             .await
     };
-    // From here on nobody reads them.
+    // These sockets are open, but no task reads from them.
     let crowd: Vec<Listener> =
         stream::iter(stalled.iter().map(connect)).buffer_unordered(CONNECTING).try_collect().await?;
     let resident = || resident_kib(stage.server.pid().as_slice());
@@ -75,7 +75,7 @@ async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled
 
 impl Stalled {
     pub(super) fn table(&self) -> String {
-        let head = [&format!("{} sockets that nobody reads", self.sockets), "sends/s", "receipt p50", "p99", "KiB"]
+        let head = [&format!("{} sockets that do not read", self.sockets), "sends/s", "receipt p50", "p99", "KiB"]
             .map(ToString::to_string);
         let before = ["before".to_owned(), String::new(), String::new(), String::new(), self.kib(0)];
         let rounds = self.rounds.iter().enumerate().map(|(round, outcome)| {
@@ -92,13 +92,13 @@ impl Stalled {
     }
 
     pub(super) fn goals(&self) -> Vec<Goal> {
-        let name = format!("MiB that the memory has grown by, with {} sockets that nobody reads", self.sockets);
+        let name = format!("growth of the server's memory in MiB, {} sockets that do not read", self.sockets);
         let grown = self.memory(ROUNDS).zip(self.memory(0)).map_or(f64::NAN, |(last, first)| (last - first) / 1024.0);
         vec![Goal::at_most(name, grown, GOAL_MIB)]
     }
 
     pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        self.rounds.iter().map(|outcome| ("beside sockets that nobody reads".to_owned(), outcome.found())).collect()
+        self.rounds.iter().map(|outcome| ("with sockets that do not read".to_owned(), outcome.found())).collect()
     }
 
     fn kib(&self, place: usize) -> String {

@@ -1,6 +1,5 @@
-//! The same schema, log and database as Parlance's, served by async-graphql-axum as its documentation shows: an
-//! execution with a loader of its own for each subscriber, and the buffers that axum has by default. Its allocator is
-//! Parlance's.
+//! Parlance's schema, log and database, served by async-graphql-axum as its documentation shows. Each subscriber has
+//! its own execution and loader, and the WebSocket buffers are axum's defaults. The allocator is Parlance's.
 
 use std::sync::Arc;
 
@@ -43,8 +42,8 @@ struct Stock {
     schema: Loading,
 }
 
-/// The schema with a loader for each execution. Its loads begin when the execution is stalled, which is faster than after
-/// the millisecond that async-graphql waits.
+/// The schema with a loader for each execution. Loads begin when the execution waits only for them, which is faster
+/// than the delay of 1 ms that async-graphql has by default.
 #[derive(Clone)]
 struct Loading {
     schema: Schema,
@@ -76,7 +75,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         limiter: Limiter::alone(&config.rates),
     };
     let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
-    // The one without extensions, which are called for every field.
+    // The schema without the validation extension, which would be called for every field.
     let schema = Schemas::new(&app, &config.operations).trusting().clone();
     let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
     let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);
@@ -117,7 +116,7 @@ impl Stock {
             None => Identity::Anonymous,
             Some(token) => match self.app.sessions().authenticate(token).await {
                 Ok(viewer) => Identity::SignedIn(viewer),
-                Err(_) => Identity::Rejected("The access token is no good."),
+                Err(_) => Identity::Rejected("The access token is invalid."),
             },
         };
         Caller { identity, ip_address: None, network: None }

@@ -1,5 +1,5 @@
-//! `parlance-load`: users who talk in conversations of mixed sizes, over the API that every client has, and a check
-//! that nothing was lost, doubled or out of order.
+//! `parlance-load` lets users send messages in conversations of mixed sizes over the public API, and checks that no
+//! message is lost, doubled or out of order.
 
 mod options;
 mod results;
@@ -22,6 +22,7 @@ use options::Options;
 use results::Results;
 use world::World;
 
+/// Time in which the servers free memory that registrations needed.
 const SETTLING: Duration = Duration::from_secs(1);
 
 #[global_allocator]
@@ -43,7 +44,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Returns how often the servers did what they must not.
+/// Starts servers if the options say so, runs the load, and returns the number of violations.
 async fn load(options: &Options) -> Result<usize> {
     let started = Started::start(options).await?;
     let done = drive(options, &started).await;
@@ -52,7 +53,7 @@ async fn load(options: &Options) -> Result<usize> {
             eprintln!("server: {line}");
         }
     }
-    // What stays behind is small, and in a directory for such things.
+    // If this fails, some small files stay in the system's temporary directory.
     let _ = std::fs::remove_dir_all(started.directory);
     done
 }
@@ -78,7 +79,6 @@ async fn drive(options: &Options, started: &Started) -> Result<usize> {
         churn: options.churn / 100.0,
         persistent: options.persistent,
     };
-    // Registering took memory that is given back.
     sleep(SETTLING).await;
     let resident_before = resident_kib(&pids);
     let outcome = run(plan).await?;
@@ -96,7 +96,7 @@ async fn drive(options: &Options, started: &Started) -> Result<usize> {
     Ok(found.count)
 }
 
-/// Servers of this program's own.
+/// Servers that this program has started.
 struct Started {
     servers: Vec<Server>,
     directory: PathBuf,
@@ -120,11 +120,11 @@ impl Started {
     }
 }
 
-/// Of `http://host:port`, whatever path comes behind.
+/// The address of a URL such as `http://host:port`. A path after it is ignored.
 fn address(url: &str) -> Result<SocketAddr> {
     let place = url.strip_prefix("http://").with_context(|| format!("{url} does not begin with http://"))?;
     let host = place.split_once('/').map_or(place, |(host, _)| host);
-    let mut addresses = host.to_socket_addrs().with_context(|| format!("{host} is no HOST:PORT"))?;
+    let mut addresses = host.to_socket_addrs().with_context(|| format!("{host} is not HOST:PORT"))?;
     addresses.next().with_context(|| format!("{host} has no address"))
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use super::address;
 
     #[test]
-    fn addresses_of_urls() {
+    fn urls_are_resolved_to_addresses() {
         for url in ["http://127.0.0.1:8080", "http://127.0.0.1:8080/graphql"] {
             assert_eq!(address(url).unwrap(), ([127, 0, 0, 1], 8080).into());
         }

@@ -1,4 +1,4 @@
-//! What came of it: for people, as JSON, and drawn over time.
+//! The results of a load, as text, JSON and SVG.
 
 use parlance_load::load::Outcome;
 use parlance_load::numbers::{float, length};
@@ -21,7 +21,7 @@ pub(super) struct Results {
     rate: Option<f64>,
     churn_percent: f64,
     memory: Memory,
-    /// Microseconds of the servers' processor time for each delivery.
+    /// Microseconds of the servers' processor time per delivery.
     server_micros: Option<f64>,
     pub(super) outcome: Outcome,
 }
@@ -31,7 +31,7 @@ pub(super) struct Results {
 struct Memory {
     before_connecting: Option<i64>,
     at_the_end: Option<i64>,
-    /// What they have more at the end, for each connection of a listener.
+    /// Growth until the end, divided by the number of listeners.
     each_connection: Option<f64>,
 }
 
@@ -66,7 +66,7 @@ impl Results {
         let ms = |latency: f64| decimal(latency, 2);
         let kib = |kib: Option<i64>| kib.map_or_else(|| "?".to_owned(), |kib| kib.to_string());
         let lines = [
-            ["", "a second", "p50 ms", "p99 ms", "max ms"].map(str::to_owned),
+            ["", "per second", "p50 ms", "p99 ms", "max ms"].map(str::to_owned),
             [
                 "sends acknowledged".to_owned(),
                 decimal(total.sends_per_second, 0),
@@ -83,9 +83,9 @@ impl Results {
             ],
         ];
         format!(
-            "{}\nDeliveries due a second: {}. Reconnects: {}. Requests sent again: {}.\n\
-             Of {} processors the servers took {} ({} µs for each delivery), this program {}, all else {}.\n\
-             Resident memory of the servers: {} KiB before anybody listened, {} KiB at the end, {} KiB for each \
+            "{}\nDeliveries due per second: {}. Reconnects: {}. Retried requests: {}.\n\
+             Shares of {} processors: servers {} ({} µs per delivery), this program {}, other processes {}.\n\
+             Resident memory of the servers: {} KiB before the listeners connected, {} KiB at the end, {} KiB for each \
              connection.\nChecked: {} messages, {} deliveries.",
             aligned(&lines),
             decimal(total.due_per_second, 0),
@@ -110,9 +110,9 @@ impl Results {
             points: self.outcome.spans.iter().map(|span| (span.seconds, value(span))).collect(),
         };
         let mut plot = Plot::default();
-        plot.lines("Messages acknowledged a second", &[line("sends/s", |span| span.sends_per_second)]);
+        plot.lines("Messages acknowledged per second", &[line("sends/s", |span| span.sends_per_second)]);
         plot.lines(
-            "Deliveries a second",
+            "Deliveries per second",
             &[line("due", |span| span.due_per_second), line("delivered", |span| span.deliveries_per_second)],
         );
         plot.lines(

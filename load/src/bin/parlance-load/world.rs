@@ -10,7 +10,7 @@ use parlance_load::load::{Ear, Sender};
 
 use super::options::{Options, Size};
 
-/// Who registers at once: enough for all processors, and fewer than a server lets wait for one.
+/// Number of concurrent registrations: enough for all processors, and fewer than PASSWORD_QUEUE_SHARE, 60 by default.
 const REGISTERING: usize = 16;
 
 pub(super) struct World {
@@ -18,7 +18,7 @@ pub(super) struct World {
     pub(super) rooms: Vec<Room>,
 }
 
-/// A conversation, and the places of those who take part.
+/// A conversation, and the indexes of its participants in `World::users`.
 pub(super) struct Room {
     pub(super) conversation: String,
     members: Vec<usize>,
@@ -29,7 +29,7 @@ impl World {
         let largest = options.conversations.iter().map(|sized| sized.size).max().unwrap_or_default();
         let count = options.users.unwrap_or_default().max(largest);
         let places = memberships(&options.conversations, count)?;
-        // A name of its own for every run.
+        // User names must differ between runs.
         let run = u32::from_be_bytes(Random::system().bytes());
         let register = async |place: usize| {
             let mut client = Client::connect(nodes[place % nodes.len()]).await?;
@@ -55,8 +55,8 @@ impl World {
         format!("{} users in {} conversations.", self.users.len(), self.rooms.len())
     }
 
-    /// Each has its share of the rooms, where the senders are fewer, or shares a room with others, where they are more;
-    /// in each room another of its members sends.
+    /// Makes `count` senders. If there are fewer senders than rooms, each one sends to its share of the rooms. If there
+    /// are more, several senders share a room. Their accounts are members of the room, chosen in turn.
     pub(super) fn senders(&self, count: u16) -> Vec<Sender> {
         let (count, rooms) = (usize::from(count), self.rooms.len());
         let turn = |place: usize, round: usize| {
@@ -73,7 +73,7 @@ impl World {
         (0..count).map(sender).collect()
     }
 
-    /// An inbox for each user, or for so many.
+    /// An inbox for each user, or for the first `count` users.
     pub(super) fn listeners(&self, count: Option<usize>) -> Vec<Ear> {
         let mut ears: Vec<Ear> = self
             .users
@@ -90,7 +90,8 @@ impl World {
     }
 }
 
-/// Who takes part in each conversation: neighbours, beginning with another user each time, and no pair twice.
+/// The participants of each conversation, as indexes of users. Each group has the users that follow those of the group
+/// before. No two users have two direct conversations.
 fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> {
     let mut rooms = Vec::new();
     let mut next = 0;
@@ -98,13 +99,13 @@ fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> 
         let pairs = users * users.saturating_sub(1) / 2;
         ensure!(size > 2 || count <= pairs, "{users} users have at most {pairs} direct conversations");
         for place in 0..count {
-            // For pairs, all neighbours first, then all who are two places apart, and so on.
+            // Pairs: first all users who are neighbours, then all who are two places apart, and so on.
             let (first, stride) = if size == 2 { (place % users, 1 + place / users) } else { (next, 1) };
             rooms.push((0..size).map(|member| (first + member * stride) % users).collect());
             next = (next + size) % users;
         }
     }
-    ensure!(!rooms.is_empty(), "there is no conversation");
+    ensure!(!rooms.is_empty(), "--conversations has no conversation");
     Ok(rooms)
 }
 
@@ -116,7 +117,7 @@ mod tests {
     use crate::options::Size;
 
     #[test]
-    fn no_pair_and_no_member_comes_twice() {
+    fn no_pair_and_no_member_of_a_room_is_repeated() {
         let sizes = [Size { size: 2, count: 45 }, Size { size: 3, count: 7 }, Size { size: 10, count: 2 }];
         let rooms = memberships(&sizes, 10).unwrap();
         assert_eq!(rooms.len(), 54);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_only_so_many_pairs() {
+    fn too_many_pairs_and_no_conversations_are_errors() {
         assert!(memberships(&[Size { size: 2, count: 46 }], 10).is_err());
         assert!(memberships(&[Size { size: 2, count: 0 }], 10).is_err());
     }
