@@ -1,13 +1,16 @@
 //! Blocks. A block is one-sided and silent: the blocked user notices no change. docs/decisions/0010-blocking.md says
 //! why.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::calls::calls;
 use super::conversations::conversations::announce_in;
+use super::conversations::core::ConversationsCore;
 use super::error::{Error, Result};
 use super::people::contacts::lock_pair;
-use super::{App, Viewer};
+use super::viewer::Viewer;
 use crate::ids::UserId;
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};

@@ -39,16 +39,16 @@ pub use validation::OnValid;
 
 use crate::config::Operations;
 use crate::domain::App;
-use contact::ContactRequest;
-use conversation::Conversation;
+use conversations::conversation::Conversation;
+use conversations::invite::Invite;
+use conversations::participant::Participant;
 use inputs::Inputs;
-use invite::Invite;
 use lookups::Lookups;
-use message::Message;
+use messaging::message::Message;
+use messaging::scheduled_message::ScheduledMessage;
 use page::Connection;
-use participant::Participant;
-use scheduled_message::ScheduledMessage;
-use user::User;
+use people::contact::ContactRequest;
+use people::user::User;
 use validation::Validation;
 
 /// The fields that read data. All of them except `serverInfo` need a signed-in user and fail with UNAUTHENTICATED
@@ -57,13 +57,13 @@ use validation::Validation;
 #[derive(MergedObject, Default)]
 pub struct Query(
     node::NodeQuery,
-    viewer::ViewerQuery,
-    user::UserQuery,
-    conversation::ConversationQuery,
-    invite::InviteQuery,
-    search::SearchQuery,
-    ice_server::IceServerQuery,
-    call_access::CallAccessQuery,
+    people::viewer::ViewerQuery,
+    people::user::UserQuery,
+    conversations::conversation::ConversationQuery,
+    conversations::invite::InviteQuery,
+    messaging::search::SearchQuery,
+    calls::ice_server::IceServerQuery,
+    calls::call_access::CallAccessQuery,
     server_info::ServerInfoQuery,
 );
 
@@ -73,26 +73,26 @@ pub struct Query(
 /// further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
-    account::AccountMutation,
-    session::SessionMutation,
-    conversation::ConversationMutation,
-    message::MessageMutation,
-    message_change::MessageChangeMutation,
-    reaction::ReactionMutation,
-    pin::PinMutation,
-    participant::ParticipantMutation,
-    ban::BanMutation,
-    invite::InviteMutation,
-    contact::ContactMutation,
-    block::BlockMutation,
-    privacy::PrivacyMutation,
-    membership::MembershipMutation,
-    scheduled_message::ScheduledMessageMutation,
-    presence::PresenceMutation,
-    typing::TypingMutation,
-    upload::UploadMutation,
-    call::CallMutation,
-    call_signal::CallSignalMutation,
+    people::account::AccountMutation,
+    people::session::SessionMutation,
+    conversations::conversation::ConversationMutation,
+    messaging::message::MessageMutation,
+    messaging::message_change::MessageChangeMutation,
+    messaging::reaction::ReactionMutation,
+    messaging::pin::PinMutation,
+    conversations::participant::ParticipantMutation,
+    conversations::ban::BanMutation,
+    conversations::invite::InviteMutation,
+    people::contact::ContactMutation,
+    people::block::BlockMutation,
+    people::privacy::PrivacyMutation,
+    conversations::membership::MembershipMutation,
+    messaging::scheduled_message::ScheduledMessageMutation,
+    people::presence::PresenceMutation,
+    conversations::typing::TypingMutation,
+    files::upload::UploadMutation,
+    calls::call::CallMutation,
+    calls::call_signal::CallSignalMutation,
 );
 
 /// The streams of events. All of them need a signed-in user and fail with UNAUTHENTICATED without one. Every
@@ -101,10 +101,10 @@ pub struct Mutation(
 #[derive(MergedSubscription, Default)]
 pub struct Subscription(
     subscription::LogSubscription,
-    call_event::CallSubscription,
-    presence::PresenceSubscription,
-    room::RoomSubscription,
-    typing::TypingSubscription,
+    calls::call_event::CallSubscription,
+    people::presence::PresenceSubscription,
+    conversations::room::RoomSubscription,
+    conversations::typing::TypingSubscription,
 );
 
 /// Maximum bytes of a document whose errors suggest similar names.

@@ -13,7 +13,6 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::cost::Checked;
-use super::operation::DocumentId;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
 
@@ -28,6 +27,15 @@ const COMMON_WEIGHT: u64 = 10_000;
 
 /// The SHA-256 of a document's text.
 pub(super) type Digest = [u8; 32];
+
+/// The id of a document that a client does not send, or sends so that the server caches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DocumentId {
+    /// `extensions.persistedQuery.sha256Hash`: Apollo's automatic persisted queries.
+    Hash(String),
+    /// `documentId`: the appendix on persisted documents of GraphQL over HTTP.
+    Registered(String),
+}
 
 pub(super) struct Documents {
     /// The documents of PERSISTED_MANIFEST. If it is set, no other documents are executed.

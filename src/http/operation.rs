@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Server;
 use super::cost::{Checked, Costs};
-use super::documents::{Documents, Found, Validated};
+use super::documents::{DocumentId, Documents, Found, Validated};
 use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
@@ -36,15 +36,6 @@ pub(super) struct Operation {
     variables: Map<String, Value>,
     /// Whether the request was too large to be parsed on the runtime.
     large: bool,
-}
-
-/// The id of a document that a client does not send, or sends so that the server caches it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DocumentId {
-    /// `extensions.persistedQuery.sha256Hash`: Apollo's automatic persisted queries.
-    Hash(String),
-    /// `documentId`: the appendix on persisted documents of GraphQL over HTTP.
-    Registered(String),
 }
 
 /// An operation whose document is parsed and within the limits.

@@ -12,6 +12,7 @@ mod prepared;
 pub mod schema;
 pub mod seed;
 mod text_enum;
+mod visibility;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The events of calls for one device: rings, answers and ends from the log, and the signals that wait for the device.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::stream;

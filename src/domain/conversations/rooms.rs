@@ -9,6 +9,7 @@ use futures_util::Stream;
 use super::core::ConversationsCore;
 use super::watch::ConversationWatch;
 use crate::domain::error::Result;
+use crate::domain::people::privacy::Privacy;
 use crate::domain::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures_util::Stream;
 
+use super::conversations::Conversations;
 use super::core::ConversationsCore;
 use super::watch::ConversationWatch;
 use crate::domain::error::Result;
+use crate::domain::people::privacy::Privacy;
 use crate::domain::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;

@@ -1,9 +1,13 @@
 //! Changes of the live state of a conversation, such as typing, for one participant.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::conversations::Conversations;
 use super::conversations::GONE;
+use super::core::ConversationsCore;
 use crate::domain::error::Result;
 use crate::domain::viewer::Viewer;
 use crate::ids::ConversationId;

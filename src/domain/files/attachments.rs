@@ -98,7 +98,7 @@ impl HeldAttachments {
     /// The kind of a message with these attachments: their common kind, FILE if their kinds differ, TEXT if there are
     /// none. An attachment of another user is allowed only if `forwarded`; the caller has then checked that the sender
     /// can see a message with it.
-    pub(super) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {
+    pub(in crate::domain) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {
         let mut violations = Vec::new();
         let mut kinds = Vec::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {

@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::addresses::Addresses;
-use crate::blobs::{Blobs, Body, Part};
+use super::parts::{is_there, part_sizes};
+use crate::blobs::{Blobs, Body};
 use crate::config::{Config, Files as Settings};
 use crate::domain::error::{Error, Result, Violation};
 use crate::error::Error as Internal;
@@ -68,7 +69,7 @@ impl Object {
     ];
 
     /// The key of the object in S3.
-    pub(super) fn key(self, id: AttachmentId) -> String {
+    pub(in crate::domain) fn key(self, id: AttachmentId) -> String {
         match self {
             Self::Upload => format!("uploads/{id}"),
             Self::Original => format!("files/{id}/original"),
@@ -331,17 +332,6 @@ impl Files {
             attachments.iter().flat_map(|attachment| Object::ALL.map(|object| object.key(attachment.id))).collect();
         self.blobs.delete(&keys).await
     }
-}
-
-/// Numbers and sizes in bytes of the parts of an upload. All parts but the last have the same size.
-pub(super) fn part_sizes(byte_size: i64) -> Vec<(i32, i64)> {
-    let whole = (0..byte_size).step_by(super::uploads::PART_BYTES);
-    let part = i64::try_from(super::uploads::PART_BYTES).unwrap_or(i64::MAX);
-    whole.zip(1..).map(|(from, number)| (number, part.min(byte_size - from))).collect()
-}
-
-pub(super) fn is_there(parts: &[Part], number: i32, size: i64) -> bool {
-    parts.iter().any(|part| part.number == number && part.byte_size == size.unsigned_abs())
 }
 
 /// The kind of a file by its declared content type.

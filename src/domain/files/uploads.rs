@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::core::FilesCore;
-use super::files::{self, Object, part_sizes};
+use super::files::{self, Object};
+use super::parts::{is_there, part_sizes};
 use crate::blobs::{Presigned, Upload};
 use crate::config::MAX_EXAMINATION;
 use crate::domain::error::{Error, Result};
@@ -25,8 +26,6 @@ const URL_TTL: Duration = Duration::from_mins(15);
 /// Time after the end of an upload after which no client can write to its URLs, and the uploaded object is deleted. It
 /// covers the validity of the URLs, and as much time again for a request that starts at its end.
 pub(super) const REMNANTS: Duration = Duration::from_mins(30);
-/// Size in bytes of all parts but the last. S3 requires at least 5 MiB.
-pub const PART_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum number of a user's uploads that are not complete or were rejected recently.
 const MAX_PENDING: i64 = 100;
 
@@ -134,7 +133,7 @@ impl Uploads<'_> {
             Some(upload_id) => match blobs.list_parts(&key, upload_id).await? {
                 Some(parts) => part_sizes(row.byte_size)
                     .into_iter()
-                    .filter(|&(number, size)| files::is_there(&parts, number, size))
+                    .filter(|&(number, size)| is_there(&parts, number, size))
                     .map(|(number, _)| number)
                     .collect(),
                 None => self.put_together(&row).await?,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::mentions::{self, Named};
-use super::messages::NewMessage;
+use super::new_message::NewMessage;
 use crate::clock::Clock;
 use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, NO_MESSAGE, Result, Violation};
 use crate::domain::files::attachments::{HeldAttachments, uses};

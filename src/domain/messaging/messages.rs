@@ -6,6 +6,7 @@ use super::batch::{self, Outgoing};
 use super::change::{self, Held};
 use super::core::MessagingCore;
 use super::mentions;
+use super::new_message::NewMessage;
 use crate::domain::error::{Error, NO_MESSAGE, Result, Violation};
 use crate::domain::files::attachments::MAX_ATTACHMENTS;
 use crate::domain::validate::{Check, NO_BODY};
@@ -26,22 +27,6 @@ const MAX_FORWARDED_TO: usize = 20;
 
 pub struct Messages<'a> {
     pub(in crate::domain) core: &'a Arc<MessagingCore>,
-}
-
-#[derive(Debug)]
-pub struct NewMessage {
-    pub conversation: ConversationId,
-    /// Makes a retry safe: a sender's second message with the same clientId is not stored again.
-    pub client_id: Option<String>,
-    /// Empty if the message has only attachments.
-    pub body: String,
-    /// The sender's own attachments. With `forwarded`, the attachments of a message visible to the sender.
-    pub attachments: Vec<AttachmentId>,
-    /// The message of the same conversation that this one replies to.
-    pub reply_to: Option<MessageId>,
-    /// Seconds until the message expires and becomes a tombstone.
-    pub expires_in: Option<i32>,
-    pub forwarded: bool,
 }
 
 impl Messages<'_> {

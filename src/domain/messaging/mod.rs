@@ -6,6 +6,7 @@ pub(super) mod core;
 pub(super) mod expiry;
 pub mod mentions;
 pub mod messages;
+pub mod new_message;
 pub mod pins;
 pub mod reactions;
 pub mod receipts;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::batch::{self, Outgoing};
-use super::messages::NewMessage;
+use super::new_message::NewMessage;
 use crate::clock::Clock;
 use crate::config::Writing;
 use crate::domain::error::{Error, Result};

@@ -6,6 +6,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::core::PeopleCore;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
 use crate::domain::error::Result;

@@ -10,6 +10,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::warn;
 
 use super::core::PeopleCore;
+use super::privacy::Privacy;
 use super::users::check_existing;
 use crate::apart::patiently;
 use crate::domain::error::{Error, Result};

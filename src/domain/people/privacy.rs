@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::core::PeopleCore;
+use super::users::Users;
 use crate::apart::patiently;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::AsyncConnection as _;
 use sha2::{Digest as _, Sha256};
 
+use super::core::PeopleCore;
 use crate::config::RegistrationMode;
 use crate::domain::error::{Error, Result};
 use crate::error::{Error as Internal, Result as InternalResult};

@@ -63,7 +63,7 @@ impl Sessions<'_> {
     /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. From then
     /// on the log reports the end of the session.
     pub async fn check(&self, viewer: Viewer) -> Result<()> {
-        let log = self.core.base.log;
+        let log = &self.core.base.log;
         if log.is_live(viewer.session) {
             return Ok(());
         }

@@ -98,7 +98,7 @@ pub enum CallEvent {
 
 impl CallEvent {
     /// Loads the event's objects. None if one of them no longer exists.
-    pub(super) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
+    pub(in crate::graphql) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
         Ok(match event {
             Event::Ringing(call) => {
                 loaders.load(call).await?.map(|row| Self::Ringing(CallRinging { call: row.into() }))
@@ -150,7 +150,7 @@ impl CallEvent {
     }
 
     /// None if the event is for a single session.
-    pub(super) fn for_inbox(self) -> Option<InboxEvent> {
+    pub(in crate::graphql) fn for_inbox(self) -> Option<InboxEvent> {
         Some(match self {
             Self::Ringing(event) => event.into(),
             Self::Answered(event) => event.into(),
@@ -164,7 +164,7 @@ impl CallEvent {
 
 /// Whether to deliver a call event that is addressed to one user. False for a ring of a call that no longer rings for
 /// the user, and for other events of a call that the user can no longer see.
-pub(super) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -> bool {
+pub(in crate::graphql) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
             return lookups.rings().get(RingKey(user, call)).await.is_ok_and(|it| it.is_some());

@@ -224,7 +224,7 @@ impl Conversation {
 }
 
 impl Conversation {
-    pub(super) fn of_member(row: Row, membership: ParticipantRow) -> Self {
+    pub(in crate::graphql) fn of_member(row: Row, membership: ParticipantRow) -> Self {
         Self { membership: Some((membership, row.last_message_number)), ..row.into() }
     }
 

@@ -150,7 +150,7 @@ pub struct AttachmentsKey(pub MessageId);
 pub struct ScheduledAttachmentsKey(pub ScheduledMessageId);
 
 /// The avatar of a user or a conversation.
-pub(super) async fn avatar(ctx: &Context<'_>, id: Option<AttachmentId>) -> Option<Result<Attachment>> {
+pub(in crate::graphql) async fn avatar(ctx: &Context<'_>, id: Option<AttachmentId>) -> Option<Result<Attachment>> {
     ctx.loaders().avatar(id?).await.map(|row| row.map(Attachment)).transpose()
 }
 

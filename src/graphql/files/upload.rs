@@ -4,7 +4,8 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::attachment::Attachment;
 use crate::blobs::Presigned;
-use crate::domain::files::uploads::{NewUpload, PART_BYTES, Remaining, UploadPart as PartOfUpload};
+use crate::domain::files::parts::PART_BYTES;
+use crate::domain::files::uploads::{NewUpload, Remaining, UploadPart as PartOfUpload};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::{DateTime, parse_id};

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::reaction::{ReactionGroup, ReactionsKey};
 use crate::domain::messaging::mentions;
-use crate::domain::messaging::messages::NewMessage;
+use crate::domain::messaging::new_message::NewMessage;
 use crate::domain::messaging::receipts::{self, DeliveryStatus as StatusRow};
 use crate::graphql::calls::call::{Call, ToldCallKey};
 use crate::graphql::context::ContextExt as _;

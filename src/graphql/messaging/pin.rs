@@ -47,7 +47,7 @@ impl Loader<PinPage> for Rows {
 }
 
 /// A page of a conversation's pinned messages, as the viewer sees them.
-pub(super) async fn pinned(
+pub(in crate::graphql) async fn pinned(
     ctx: &Context<'_>,
     conversation: ConversationId,
     page: &Forward<(DateTime<Utc>, MessageId)>,

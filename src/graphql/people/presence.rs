@@ -51,7 +51,7 @@ pub struct PresenceChanged {
 
 impl PresenceChanged {
     /// Makes the event for the user's own devices. None if the account no longer exists.
-    pub(super) async fn of_viewer(loaders: &Loaders, user: UserId, status: Status) -> Result<Option<Self>> {
+    pub(in crate::graphql) async fn of_viewer(loaders: &Loaders, user: UserId, status: Status) -> Result<Option<Self>> {
         Self::new(loaders, user, Row { status, last_seen_at: None }).await
     }
 

@@ -5,7 +5,8 @@ use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 use super::viewer::Viewer;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
-use crate::store::people::privacy::{Audience as AudienceRow, Privacy as Row, PrivacyChanges};
+use crate::store::people::privacy::PrivacyChanges;
+use crate::store::people::privacy_settings::{Audience as AudienceRow, Privacy as Row};
 
 /// The users to whom a privacy setting gives permission.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]

@@ -169,7 +169,7 @@ fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono
 }
 
 impl Viewer {
-    pub(super) async fn load(ctx: &Context<'_>, identity: Identity) -> Result<Self> {
+    pub(in crate::graphql) async fn load(ctx: &Context<'_>, identity: Identity) -> Result<Self> {
         let row = ctx.app().users().get(identity.user).await?;
         let row = row.ok_or(Error::Unauthenticated("This account no longer exists."))?;
         Ok(Self { identity, row })

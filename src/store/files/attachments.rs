@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
 use crate::ids::{AttachmentId, UserId};
-use crate::store::messaging::messages::VISIBLE;
 use crate::store::schema::{attachment_looks, attachments};
+use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, text_enum};
 
 text_enum!(AttachmentState { Pending = "PENDING", Ready = "READY", Rejected = "REJECTED" });

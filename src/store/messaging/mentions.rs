@@ -4,10 +4,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::unread::UNREAD_TO;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::people::users::User;
 use crate::store::schema::{mentions, users};
+use crate::store::visibility::UNREAD_TO;
 use crate::store::{Connection, Prepared};
 
 /// The mentions in one message.

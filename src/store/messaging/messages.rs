@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::unread;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::schema::{message_hidden, messages};
+use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared, text_enum};
 
 text_enum!(MessageKind {
@@ -171,13 +172,6 @@ pub async fn places(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
 pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
-
-/// SQL condition: the participant `viewer` may see the row of `messages`. The message is after `hidden_up_to` and not
-/// in `message_hidden`: they did not delete it for themselves, and it was not withheld because they block the sender.
-/// For statements that join both tables under these names.
-pub(super) const VISIBLE: &str = "(messages.number > viewer.hidden_up_to AND NOT EXISTS (
-    SELECT FROM message_hidden AS hidden WHERE hidden.user_id = viewer.user_id AND hidden.message_id = messages.id
-))";
 
 /// The messages out of `ids` that the user may see.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {

@@ -5,10 +5,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::messages::{Seen, VISIBLE};
+use super::messages::Seen;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::schema::messages;
+use crate::store::visibility::VISIBLE;
 
 pub async fn count(conn: &mut Connection, conversation: ConversationId) -> QueryResult<i64> {
     messages::table

@@ -5,9 +5,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::messages::{Message, VISIBLE};
+use super::messages::Message;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
+use crate::store::visibility::VISIBLE;
 
 /// The criteria of a search.
 #[derive(Clone, Debug)]

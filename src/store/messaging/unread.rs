@@ -9,15 +9,7 @@ use diesel_async::RunQueryDsl;
 use super::mentions;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
-
-/// SQL condition: the participant is not the sender of the message, has not read it, and it is not hidden from them. It
-/// does not exclude SYSTEM messages, which never count as unread.
-pub(super) const UNREAD_TO: &str = "participants.user_id IS DISTINCT FROM messages.sender_id
-    AND messages.number > participants.last_read_number
-    AND NOT EXISTS (
-        SELECT FROM message_hidden AS hidden
-        WHERE hidden.user_id = participants.user_id AND hidden.message_id = messages.id
-    )";
+use crate::store::visibility::UNREAD_TO;
 
 /// Excludes new messages from the unread counts of all participants: one message for each time that a conversation is
 /// in the list. The conversations must be locked.

@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod contacts;
 pub mod privacy;
+pub mod privacy_settings;
 pub mod registration_invites;
 pub mod sessions;
 pub mod users;

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 
-use super::privacy::Privacy;
+use super::privacy_settings::Privacy;
 use crate::ids::{AttachmentId, UserId};
 use crate::store::schema::users;
 use crate::store::{Connection, escape_like};
