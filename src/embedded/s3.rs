@@ -1,6 +1,7 @@
 //! An S3 in the server's own process, for one machine. s3s implements the protocol, and s3s-fs stores the files.
 
 mod multipart;
+mod removal;
 mod storage;
 mod verified;
 

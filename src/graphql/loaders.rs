@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::batch::{Batches, NoDelay};
 use super::error::{Error, ErrorCode, Result};
-use super::files::attachment::AvatarKey;
 use crate::domain::people::presence::Presence;
 use crate::domain::{App, Error as Domain};
 use crate::error::RETRY;
@@ -24,6 +23,10 @@ use crate::store::messaging::messages::{self, Message, Seen, Visibility};
 use crate::store::messaging::receipts::{self, Progress};
 use crate::store::people::contacts::{self, Related, Relation};
 use crate::store::people::users::{self, User};
+
+/// A READY attachment. The viewer is not checked, because an avatar is visible to all users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AvatarKey(pub AttachmentId);
 
 /// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state
 /// at the time it is resolved.

@@ -24,7 +24,7 @@ use super::connection_limit::Permit;
 use super::drain::Drain;
 use super::lifetime::{Lifetime, Over};
 use super::operation::Parsed;
-use super::render::Rendered;
+use super::rendered::Rendered;
 use super::response::Body;
 use crate::domain::people::presence::Connected;
 use crate::graphql::{Error, ErrorCode, Identity};

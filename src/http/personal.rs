@@ -19,8 +19,9 @@ use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::execution::Execution;
 use super::fair_queue::FairQueue;
-use super::render::{Plan, Rendered};
+use super::rendered::Rendered;
 use super::response::Body;
 use super::time_slice::{Gate, TimeSlice};
 use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, StreamLoaders};
@@ -83,7 +84,7 @@ struct State {
 }
 
 struct Waiting {
-    plan: Arc<Plan>,
+    execution: Arc<Execution>,
     caller: Caller,
     answers: Vec<Answer>,
 }
@@ -144,11 +145,11 @@ impl Personal {
     /// polled. If it is dropped, they skip the items that no other stream waits for.
     pub(super) fn render(
         &self,
-        plan: &Arc<Plan>,
+        execution: &Arc<Execution>,
         caller: &Caller,
         items: &[InboxItem],
     ) -> impl Future<Output = Vec<Option<Rendered>>> + Send + use<> {
-        let results: Vec<_> = items.iter().map(|&item| self.enqueue(plan, caller, item)).collect();
+        let results: Vec<_> = items.iter().map(|&item| self.enqueue(execution, caller, item)).collect();
         join_all(results.into_iter().map(|result| match result {
             Either::Left(rendered) => Either::Left(ready(rendered)),
             // The sender is dropped if the chunk has panicked.
@@ -160,7 +161,7 @@ impl Personal {
 
     fn enqueue(
         &self,
-        plan: &Arc<Plan>,
+        execution: &Arc<Execution>,
         caller: &Caller,
         item: InboxItem,
     ) -> Either<Option<Rendered>, oneshot::Receiver<Option<Rendered>>> {
@@ -168,7 +169,7 @@ impl Personal {
             let nobody = crate::graphql::Error::new(crate::graphql::ErrorCode::Unauthenticated, "Sign in first.");
             return Either::Left(Some(Rendered::new(Body::refused(nobody))));
         };
-        let (key, position) = (Key { plan: plan.id, user: viewer.user, item }, self.0.log.position());
+        let (key, position) = (Key { plan: execution.id, user: viewer.user, item }, self.0.log.position());
         let mut state = self.lock();
         if let Some(recent) = self.0.recent.get(&key)
             && recent.position == position
@@ -182,9 +183,9 @@ impl Personal {
         } else if let Some(waiting) = state.waiting.get_mut(&key) {
             waiting.answers.push(answer);
         } else {
-            let waiting = Waiting { plan: Arc::clone(plan), caller: caller.clone(), answers: vec![answer] };
+            let waiting = Waiting { execution: Arc::clone(execution), caller: caller.clone(), answers: vec![answer] };
             state.waiting.insert(key, waiting);
-            state.queue.push(plan.id, viewer.user, plan.cost, key);
+            state.queue.push(execution.id, viewer.user, execution.cost, key);
             self.start_worker(&mut state);
         }
         Either::Right(answered)
@@ -238,14 +239,14 @@ impl Personal {
 
     /// Returns None if all streams that waited for it have ended.
     fn begin(&self, state: &mut State, key: Key, position: Cursor) -> Option<Job> {
-        let Waiting { plan, caller, mut answers } = state.waiting.remove(&key)?;
+        let Waiting { execution, caller, mut answers } = state.waiting.remove(&key)?;
         answers.retain(|answer| !answer.is_closed());
         if answers.is_empty() {
             return None;
         }
         let answers = Arc::new(Mutex::new(answers));
         state.running.insert(key, Running { position, answers: Arc::clone(&answers) });
-        Some(Job { personal: self.clone(), key, position, plan, caller, answers })
+        Some(Job { personal: self.clone(), key, position, execution, caller, answers })
     }
 
     /// Runs all jobs of a chunk together with their loads.
@@ -291,7 +292,7 @@ struct Job {
     personal: Personal,
     key: Key,
     position: Cursor,
-    plan: Arc<Plan>,
+    execution: Arc<Execution>,
     caller: Caller,
     answers: Answers,
 }
@@ -300,7 +301,7 @@ impl Job {
     async fn run(self, loaders: Loaders) {
         let parts = &self.personal.0;
         parts.metrics.renders(false);
-        let execution = self.plan.execute(self.key.item, self.caller.clone(), loaders, None);
+        let execution = self.execution.execute(self.key.item, self.caller.clone(), loaders, None);
         // A panic fails this rendering, and not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
         // A result with errors is not kept, because the next rendering may succeed.

@@ -9,24 +9,21 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use async_graphql::{Request, Value, Variables};
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all, ready};
-use futures_util::{FutureExt as _, StreamExt as _};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::documents::Validated;
+use super::execution::Execution;
 use super::personal::Personal;
 use super::plan_request::{PlanKey, PlanRequest};
-use super::response::Body;
+use super::rendered::Rendered;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::App;
-use crate::graphql::{
-    AnswerBytes, Batches, Caller, Identity, InboxItem, Loaders, Phase, Schema, Sharing, StreamLoaders,
-};
+use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Schema, Sharing, StreamLoaders};
 use crate::log::{Log, Seq};
 use crate::metrics::Metrics;
 
@@ -34,32 +31,6 @@ use crate::metrics::Metrics;
 const KEPT_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes that an event takes beside its text, roughly.
 const ENTRY: usize = 300;
-
-/// One event of a subscription on its way to clients.
-#[derive(Clone)]
-pub(super) enum Rendered {
-    /// A response, as JSON.
-    Next(Arc<str>),
-    /// The operation failed as a whole. This ends the subscription.
-    Failed(Arc<Body>),
-}
-
-impl Rendered {
-    pub(super) fn new(body: Body) -> Self {
-        match body.data {
-            None | Some(Value::Null) => Self::Failed(Arc::new(body)),
-            Some(_) => Self::Next(body.to_json().into()),
-        }
-    }
-
-    /// Bytes of the JSON. 0 for a failure.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Next(json) => json.len(),
-            Self::Failed(_) => 0,
-        }
-    }
-}
 
 /// The plans of all subscriptions of a node.
 pub(super) struct Plans {
@@ -93,14 +64,10 @@ impl Kept {
 
 /// A document with an operation and variables, shared by all subscriptions that use them.
 pub(super) struct Plan {
-    pub(super) id: u64,
-    /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
-    pub(super) cost: u64,
     key: PlanKey,
     plans: Arc<Plans>,
-    document: Arc<Validated>,
-    variables: Variables,
-    /// Whether a resolver has ever asked for the viewer.
+    execution: Arc<Execution>,
+    /// Whether the viewer was ever asked for.
     personal: AtomicBool,
 }
 
@@ -159,12 +126,18 @@ impl Plans {
             return plan;
         }
         let plan = Arc::new(Plan {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            cost,
             key: key.clone(),
             plans: Arc::clone(self),
-            document,
-            variables,
+            execution: Arc::new(Execution {
+                id: self.next_id.fetch_add(1, Ordering::Relaxed),
+                cost,
+                schema: self.schema.clone(),
+                metrics: self.metrics.clone(),
+                max_answer_bytes: self.max_answer_bytes,
+                document,
+                operation: key.operation.clone(),
+                variables,
+            }),
             personal: AtomicBool::new(false),
         });
         known.insert(key, Arc::downgrade(&plan));
@@ -177,6 +150,11 @@ impl Plans {
 }
 
 impl Plan {
+    /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
+    pub(super) fn cost(&self) -> u64 {
+        self.execution.cost
+    }
+
     /// Returns the cached rendering of an item, if there is one. Does not wait.
     #[expect(clippy::option_option, reason = "the cached rendering itself may be None")]
     pub(super) fn rendered(&self, item: InboxItem) -> Option<Option<Rendered>> {
@@ -192,7 +170,7 @@ impl Plan {
     /// be blocked by a client that does not read. It stops if the result is dropped.
     pub(super) fn render(self: &Arc<Self>, caller: &Caller, items: Vec<InboxItem>) -> BoxFuture<'static, Results> {
         if self.is_personal() {
-            return self.plans.personal.render(self, caller, &items).boxed();
+            return self.plans.personal.render(&self.execution, caller, &items).boxed();
         }
         let mut rendering = Arc::clone(self).render_all(caller.clone(), items).boxed();
         // Most renderings are ready at once.
@@ -211,7 +189,9 @@ impl Plan {
         join_all(shared.into_iter().zip(items).map(async |(shared, item)| match shared {
             Ok(rendered) => rendered,
             Err(Unshared::Failed(rendered)) => Some(rendered),
-            Err(Unshared::Personal) => self.plans.personal.render(&self, &caller, &[item]).await.pop().flatten(),
+            Err(Unshared::Personal) => {
+                self.plans.personal.render(&self.execution, &caller, &[item]).await.pop().flatten()
+            }
         }))
         .await
     }
@@ -232,7 +212,7 @@ impl Plan {
         }
         let sharing = Sharing::default();
         let nobody = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
-        let body = self.execute(item, nobody, loaders, Some(sharing.clone())).await;
+        let body = self.execution.execute(item, nobody, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);
             return Err(Unshared::Personal);
@@ -251,31 +231,11 @@ impl Plan {
             InboxItem::Logged(item) => self.plans.log.state_of(item),
             InboxItem::Typing(..) | InboxItem::Presence(..) => 0,
         };
-        (self.id, item, state)
+        (self.execution.id, item, state)
     }
 
     fn is_personal(&self) -> bool {
         self.personal.load(Ordering::SeqCst)
-    }
-
-    /// Executes the document for one item, which yields at most one response.
-    pub(super) async fn execute(
-        &self,
-        item: InboxItem,
-        caller: Caller,
-        loaders: Loaders,
-        sharing: Option<Sharing>,
-    ) -> Option<Body> {
-        let mut request = Request::new(&*self.document.text).variables(self.variables.clone());
-        request.operation_name.clone_from(&self.key.operation);
-        request.set_parsed_query(self.document.document.clone());
-        request = request.data(Phase::Render(item)).data(loaders).data(caller);
-        request = request.data(AnswerBytes::new(self.plans.max_answer_bytes));
-        if let Some(sharing) = sharing {
-            request = request.data(sharing);
-        }
-        let response = self.plans.schema.execute_stream(request).next().await?;
-        Some(Body::new(response).counted(&self.plans.metrics))
     }
 }
 

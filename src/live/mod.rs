@@ -6,6 +6,7 @@
 
 mod exchange;
 mod facts;
+mod peer;
 mod peers;
 mod redis;
 mod state;

@@ -14,16 +14,6 @@ use crate::ids::UserId;
 /// its own heartbeats as it receives them back: while the exchange is unavailable, no node counts as failed.
 pub(super) const BEATS: u32 = 4;
 
-/// Another node.
-#[derive(Default)]
-pub(super) struct Peer {
-    number: u64,
-    /// Own heartbeats that were received since the last publication of this node.
-    missed: u32,
-    /// When the node is removed, because it shuts down.
-    pub(super) leaving: Option<Instant>,
-}
-
 impl State {
     /// Handles a publication of another node or of this one.
     pub(super) fn hear(&mut self, publication: Publication) {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::exchange::{Activity, Change, NodeId, To};
 use super::facts::Facts;
-use super::peers::Peer;
+use super::peer::Peer;
 use super::watch::{Stamp, Subject, Topic, Watchers};
 use crate::clock::Clock;
 use crate::config::LiveSettings;

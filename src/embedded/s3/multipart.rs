@@ -11,7 +11,7 @@ use tokio::fs;
 use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
 
-use super::storage::removed;
+use super::removal::removed;
 
 /// Minimum bytes of every part except the last, as in S3.
 const MIN_PART: i64 = 5 * 1024 * 1024;

@@ -20,6 +20,7 @@ use s3s_fs::FileSystem;
 use tokio::fs;
 
 use super::multipart::Uploads;
+use super::removal::removed;
 use super::verified::Verified;
 
 /// Maximum bytes of a key. s3s-fs names files by the key in base64 and about 60 further bytes, and a file name has at
@@ -53,14 +54,6 @@ impl Storage {
             let _ = fs::remove_dir(self.root.join(bucket).join(parent)).await;
         }
         Ok(())
-    }
-}
-
-/// The result of a removal. A file that does not exist is no error.
-pub(super) fn removed(result: std::io::Result<()>) -> S3Result<()> {
-    match result {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(S3Error::internal_error(error)),
-        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use async_graphql::{Context, Enum, ID, Object};
 use crate::domain::files::addresses::Address;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
-use crate::graphql::loaders::{Rows, failed, grouped};
+use crate::graphql::loaders::{AvatarKey, Rows, failed, grouped};
 use crate::graphql::scalars::DateTime;
 use crate::ids::{AttachmentId, MessageId, ScheduledMessageId};
 use crate::media::Size;
@@ -136,10 +136,6 @@ fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> O
         address.url.to_string()
     }))
 }
-
-/// A READY attachment. The viewer is not checked, because an avatar is visible to all users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AvatarKey(pub AttachmentId);
 
 /// The attachments of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use crate::http::render::Rendered;
+use crate::http::rendered::Rendered;
 use crate::http::response::Body;
 use crate::http::subscription::Subscription;
 

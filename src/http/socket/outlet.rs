@@ -15,7 +15,7 @@ use super::protocol::ServerMessage;
 use super::session::{End, Session};
 use crate::graphql::Error;
 use crate::http::lifetime::Lifetime;
-use crate::http::render::Rendered;
+use crate::http::rendered::Rendered;
 use crate::http::response::Body;
 
 /// Maximum number of frames that are written before a flush.

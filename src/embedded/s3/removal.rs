@@ -1,0 +1,13 @@
+//! Removing files.
+
+use std::io::ErrorKind;
+
+use s3s::{S3Error, S3Result};
+
+/// The result of a removal. A file that does not exist is no error.
+pub(super) fn removed(result: std::io::Result<()>) -> S3Result<()> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(S3Error::internal_error(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,13 @@
+//! What a node knows of another node.
+
+use tokio::time::Instant;
+
+/// Another node.
+#[derive(Default)]
+pub(super) struct Peer {
+    pub(super) number: u64,
+    /// Own heartbeats that were received since the last publication of this node.
+    pub(super) missed: u32,
+    /// When the node is removed, because it shuts down.
+    pub(super) leaving: Option<Instant>,
+}
