@@ -100,7 +100,7 @@ pub struct Places {
     /// Prefix of every Redis channel, so that several Parlances can share one Redis
     #[arg(long, env, default_value = "parlance", value_name = "NAME")]
     pub redis_prefix: String,
-    /// Networks and addresses of the proxies in front of the server, separated by commas, such as 10.0.0.0/8; loopback and private are words for those networks. A client's address is read from X-Forwarded-For, or else from Forwarded, where such a proxy connects
+    /// Proxies in front of the server: networks and addresses, separated by commas, such as 10.0.0.0/8. The words loopback and private stand for those networks. Only these proxies are believed when they name a client's address, in X-Forwarded-For or else in Forwarded
     #[arg(long, env, default_value = "none", value_name = "NETWORK,…")]
     pub trusted_proxies: TrustedProxies,
     /// Run missing migrations at start. For the private Postgres they are always run

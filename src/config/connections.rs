@@ -8,10 +8,10 @@ use super::{seconds, within};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionSettings {
-    /// TCP connections to this node at once; one more is answered with 503 and closed. At most what the limit of open files leaves room for
+    /// Maximum number of open TCP connections of this node. A further one gets 503 and is closed. The limit of open files can lower this number
     #[arg(long, env, default_value = "20000", value_name = "10..10000000", value_parser = within::<usize>(10..=10_000_000))]
     pub max_connections: usize,
-    /// TCP connections of one address (IPv6: one /64 network) at once; one more is answered with 429 and closed. Behind TRUSTED_PROXIES the same number of requests, sockets and event streams of one client
+    /// Maximum number of open TCP connections of one address (IPv6: one /64 network). A further one gets 429 and is closed. A client behind TRUSTED_PROXIES may have as many requests, sockets and event streams at the same time
     #[arg(long, env, default_value = "500", value_name = "1..10000000", value_parser = within::<usize>(1..=10_000_000))]
     pub max_connections_per_address: usize,
     /// Seconds from the first byte of a request to the end of its headers, and from a connection's start to the end of the first headers; the connection is then closed

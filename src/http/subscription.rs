@@ -19,8 +19,11 @@ use crate::apart::Apart;
 use crate::graphql::{Batches, Caller, Items, Opened, Phase, Schema};
 use crate::metrics::{Metrics, Open};
 
-/// Events that are rendered side by side, where so many are waiting.
-const RENDERED_TOGETHER: usize = 16;
+/// Maximum number of events of one stream that are rendered together, if so many wait.
+const MAX_TOGETHER: u64 = 16;
+/// Maximum cost of the events of one stream that are rendered together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the
+/// memory of the results that wait for a client. One event is always rendered.
+const MAX_COST_TOGETHER: u64 = 1_600;
 
 /// The responses of a subscription. The caller drops it after `Rendered::Failed`.
 pub(super) struct Subscription {
@@ -52,8 +55,10 @@ struct Live {
     items: Items,
     plan: Arc<Plan>,
     caller: Caller,
+    /// Maximum number of events that are rendered together.
+    together: u64,
     rendering: Option<BoxFuture<'static, Results>>,
-    /// What was rendered together with the one before.
+    /// The results that were rendered together and are not sent yet.
     rendered: vec::IntoIter<Option<Rendered>>,
 }
 
@@ -95,7 +100,8 @@ impl Subscription {
             && let Some(items) = opening.opened.take()
         {
             let (plan, rendered) = (opening.plans.enter(opening.wanted), Vec::new().into_iter());
-            self.stage = Stage::Live(Live { items, plan, caller: opening.caller, rendering: None, rendered });
+            let together = (MAX_COST_TOGETHER / plan.cost().max(1)).clamp(1, MAX_TOGETHER);
+            self.stage = Stage::Live(Live { items, plan, caller: opening.caller, together, rendering: None, rendered });
         }
     }
 }
@@ -148,9 +154,9 @@ impl Live {
                 Some(Some(rendered)) => return Poll::Ready(Some(rendered)),
                 Some(None) => {}
                 None => {
-                    // Those that are waiting as well are rendered side by side, so that they load together.
+                    // Events that already wait are rendered with this one, so that they share their loads.
                     let mut waiting = vec![item];
-                    while waiting.len() < RENDERED_TOGETHER
+                    while (waiting.len() as u64) < self.together
                         && let Poll::Ready(Some(item)) = self.items.poll_next_unpin(cx)
                     {
                         waiting.push(item);

@@ -144,7 +144,7 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::ShareFull => Error::limited(
             "OPERATION_QUEUE_SHARE",
             RETRY_AFTER,
-            "Too many large requests from your address wait. Try again in a moment.",
+            "Too many of your large requests wait. Try again in a moment.",
         ),
         Refusal::Gone => Error::new(ErrorCode::Unavailable, "The client disconnected before its request was read."),
     }

@@ -95,13 +95,19 @@ impl Limiter {
             return Ok(());
         }
         let guards = &self.0.guards;
-        let told = match &self.0.shared {
+        let shared = match &self.0.shared {
             Some(shared) => shared.attempt(guard, guards.rule(guard), key).await,
             None => None,
         };
-        let own = guards.attempt(guard, key);
-        // The node counts every attempt itself too, for times when Redis is unavailable.
-        told.unwrap_or(own)
+        match shared {
+            Some(Err(exceeded)) => Err(exceeded),
+            Some(Ok(())) => {
+                // The node counts the attempt itself too, for times when Redis is unavailable. Its own wait does not matter now.
+                let _ = guards.attempt(guard, key);
+                Ok(())
+            }
+            None => guards.attempt(guard, key),
+        }
     }
 
     /// Forgets all failures of the key.

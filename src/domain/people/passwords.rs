@@ -132,7 +132,7 @@ fn refused(refusal: Refusal) -> Error {
         Refusal::ShareFull => Error::RateLimited(
             "PASSWORD_QUEUE_SHARE",
             RETRY_AFTER,
-            "Too many passwords from your address wait to be checked. Try again in a moment.",
+            "Too many of your passwords wait to be checked. Try again in a moment.",
         ),
         Refusal::Gone => GONE,
     }
