@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use parlance::clock::Clock;
-use parlance::domain::export::export;
+use parlance::domain::people::export::export;
 
 use super::database::Database;
 

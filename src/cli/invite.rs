@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use parlance::clock::Clock;
-use parlance::domain::registration_invites::{self, NewRegistrationInvite};
+use parlance::domain::people::registration_invites::{self, NewRegistrationInvite};
 use parlance::random::Random;
 
 use super::database::Database;

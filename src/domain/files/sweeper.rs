@@ -12,7 +12,7 @@ use super::uploads::REMNANTS;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
 use crate::store::files::attachment_sweep as sweep;
-use crate::store::files::attachments::{self, Attachment, AttachmentState};
+use crate::store::files::attachments::{Attachment, AttachmentState};
 use crate::store::{Connection, Database};
 
 /// Maximum number of attachments that one transaction checks.
@@ -34,8 +34,15 @@ struct Decided {
     looks: usize,
     /// Attachments that this node has to remove.
     going: Vec<Attachment>,
-    /// Attachments that stay. Their uploads are over, so the uploaded objects are deleted.
-    staying: Vec<Attachment>,
+    staying: Staying,
+}
+
+/// Attachments that stay. Their uploads are over, so the uploaded objects are deleted.
+#[derive(Default)]
+struct Staying {
+    attachments: Vec<AttachmentId>,
+    /// Their due looks, postponed by `CLAIM`.
+    looks: Vec<i64>,
 }
 
 impl Sweep {
@@ -72,20 +79,15 @@ impl Sweep {
         }
     }
 
-    /// Deletes the uploaded objects of attachments that stay. If that fails, adds another look for a retry, because the
-    /// present looks are done.
-    async fn clear(&self, staying: &[Attachment]) -> Result<()> {
-        let uploads: Vec<_> = staying.iter().map(|row| Object::Upload.key(row.id)).collect();
+    /// Deletes the uploaded objects of attachments that stay, then their looks. If S3 fails or this node dies in between,
+    /// the looks are due again after `CLAIM`.
+    async fn clear(&self, staying: &Staying) -> Result<()> {
+        let uploads: Vec<_> = staying.attachments.iter().map(|&id| Object::Upload.key(id)).collect();
         if uploads.is_empty() {
             return Ok(());
         }
-        let Err(error) = self.files.blobs.delete(&uploads).await else { return Ok(()) };
-        let grace = self.files.settings.attachment_grace;
-        let mut connection = self.database.connection().await?;
-        for row in staying {
-            attachments::look_soon(&mut connection, row.id, REMNANTS, grace).await?;
-        }
-        Err(error)
+        self.files.blobs.delete(&uploads).await?;
+        Ok(sweep::delete_looks(&mut *self.database.connection().await?, &staying.looks).await?)
     }
 
     /// Deletes the objects before the rows: a row without objects is found again, but objects without a row are not.
@@ -124,7 +126,7 @@ impl Sweep {
 
 /// Decides which attachments go and which stay. Attachments that a transaction has locked are left for the next sweep.
 async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
-    let looks = sweep::take_looks(conn, grace, BATCH).await?;
+    let looks = sweep::claim_candidates(conn, grace, BATCH).await?;
     if looks.is_empty() {
         return Ok(Decided::default());
     }
@@ -132,17 +134,23 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let taken = sweep::take(conn, &ids).await?;
     // Checked after the rows are locked, because no transaction can add a reference to them now.
     let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
-    let going = sweep::condemn(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
+    let going = sweep::mark_deleting(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
     let there = sweep::existing(conn, &ids).await?;
-    let done = looks.iter().filter(|look| {
-        let id = &look.attachment_id;
-        taken_ids.contains(id) || !there.contains(id)
-    });
-    let done: Vec<_> = done.map(|look| look.id).collect();
-    sweep::delete_looks(conn, &done).await?;
-    let stays = |row: &Attachment| {
+    let stays = |row: &&Attachment| {
         row.state != AttachmentState::Pending && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
     };
-    let staying = taken.into_iter().filter(stays).collect();
-    Ok(Decided { looks: done.len(), going, staying })
+    let mut staying =
+        Staying { attachments: taken.iter().filter(stays).map(|row| row.id).collect(), looks: Vec::new() };
+    let mut done = Vec::new();
+    for look in &looks {
+        let id = &look.attachment_id;
+        if staying.attachments.contains(id) {
+            staying.looks.push(look.id);
+        } else if taken_ids.contains(id) || !there.contains(id) {
+            done.push(look.id);
+        }
+    }
+    sweep::delete_looks(conn, &done).await?;
+    sweep::postpone_looks(conn, &staying.looks, CLAIM, grace).await?;
+    Ok(Decided { looks: done.len() + staying.looks.len(), going, staying })
 }

@@ -100,8 +100,8 @@ pub(super) struct Admission {
 }
 
 /// Checks the code by the mode of the server. It is the first step of a registration, before the costly ones.
-pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admission> {
-    match core.registration {
+pub(super) async fn admit(people: &PeopleCore, code: Option<&str>) -> Result<Admission> {
+    match people.registration {
         RegistrationMode::Open => Ok(Admission { code_hash: None }),
         RegistrationMode::Closed => {
             Err(Error::Forbidden("This server does not accept registrations. Ask its operator for an account."))
@@ -109,7 +109,7 @@ pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admis
         RegistrationMode::Invite => {
             let code = code.map(str::trim).filter(|code| code.len() <= MAX_CODE_BYTES).ok_or_else(no_invite)?;
             let code_hash = hash(code);
-            if !registration_invites::is_usable(&mut *core.base.connection().await?, &code_hash, core.base.now())
+            if !registration_invites::is_usable(&mut *people.base.connection().await?, &code_hash, people.base.now())
                 .await?
             {
                 return Err(no_invite());
@@ -121,9 +121,11 @@ pub(super) async fn admit(core: &PeopleCore, code: Option<&str>) -> Result<Admis
 
 impl Admission {
     /// Counts the use of the code in the transaction that creates the account.
-    pub(super) async fn take(&self, core: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
+    pub(super) async fn take(&self, people: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
         match &self.code_hash {
-            Some(hash) if !registration_invites::take_use(tx.conn(), hash, core.base.now()).await? => Err(no_invite()),
+            Some(hash) if !registration_invites::take_use(tx.conn(), hash, people.base.now()).await? => {
+                Err(no_invite())
+            }
             _ => Ok(()),
         }
     }

@@ -2,7 +2,6 @@
 //! and the parts of multipart uploads are listed. Other requests, such as listing or copying objects, are not
 //! implemented.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -15,7 +14,7 @@ use s3s::dto::{
     HeadObjectOutput, ListPartsInput, ListPartsOutput, PutObjectInput, PutObjectOutput, UploadPartInput,
     UploadPartOutput,
 };
-use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::fs;
 

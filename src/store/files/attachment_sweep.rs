@@ -26,7 +26,7 @@ pub struct SweepCandidate {
 
 /// Locks at most `limit` candidates that are older than `grace`, the oldest first, until the transaction ends. Skips
 /// rows that another transaction has locked.
-pub async fn take_looks(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
+pub async fn claim_candidates(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
     diesel::sql_query(
         "SELECT id, attachment_id FROM attachment_looks WHERE since <= now() - $1 * interval '1 second'
          ORDER BY since, id LIMIT $2 FOR UPDATE SKIP LOCKED",
@@ -58,7 +58,7 @@ pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResul
 /// Marks the attachments that nothing refers to as being deleted, and reserves them for the caller for `time`. They
 /// must have been locked by `take` in an earlier statement. Skips attachments that have a candidate younger than
 /// `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
-pub async fn condemn(
+pub async fn mark_deleting(
     conn: &mut Connection,
     ids: &[AttachmentId],
     grace: Duration,
@@ -85,6 +85,16 @@ pub async fn condemn(
     .bind::<BigInt, _>(seconds(time))
     .load(conn)
     .await
+}
+
+/// Makes the looks due after `time`, which must be shorter than `grace`.
+pub async fn postpone_looks(conn: &mut Connection, ids: &[i64], time: Duration, grace: Duration) -> QueryResult<()> {
+    diesel::sql_query("UPDATE attachment_looks SET since = now() - $2 * interval '1 second' WHERE id = ANY($1)")
+        .bind::<Array<BigInt>, _>(ids)
+        .bind::<BigInt, _>(seconds(grace.saturating_sub(time)))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 pub async fn delete_looks(conn: &mut Connection, ids: &[i64]) -> QueryResult<()> {

@@ -81,6 +81,7 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     };
     tokio::time::timeout(PATIENCE, noted).await.expect("no further check was scheduled");
     other.stop();
+    other.stopped().await;
     let path = format!("uploads/{}", id.as_str().unwrap());
     let uploads = || node.files().iter().filter(|name| name.contains(&path)).count();
     assert!(uploads() > 0, "{:?}", node.files());
