@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::scanner::{Clamd, EICAR};
+use crate::files::scanner::{Clamd, EICAR};
 use crate::support::{Node, put};
 
 #[tokio::test]

@@ -23,7 +23,7 @@ const ROLES: [ParticipantRole; 3] = [ParticipantRole::Owner, ParticipantRole::Ad
 
 /// The rows of the table: the action, and whether owner, admin and member are allowed to do it.
 fn documented() -> Vec<(&'static str, [bool; 3])> {
-    let lines = include_str!("../../docs/permissions.md").lines().skip_while(|line| !line.starts_with("| what"));
+    let lines = include_str!("../../../docs/permissions.md").lines().skip_while(|line| !line.starts_with("| what"));
     lines
         .skip(2)
         .take_while(|line| line.starts_with('|'))

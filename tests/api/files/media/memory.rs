@@ -61,7 +61,7 @@ fn of_process(field: &str) -> usize {
 
 fn seen(file: &NamedTempFile, declared: &str) -> Seen {
     let mut process = Command::new(env::current_exe().unwrap());
-    process.args(["media::memory::inspect_the_file_in_the_environment", "--exact", "--ignored", "--nocapture"]);
+    process.args(["files::media::memory::inspect_the_file_in_the_environment", "--exact", "--ignored", "--nocapture"]);
     let output = process.env(FILE, file.path()).env(TYPE, declared).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (_, told) = text.split_once("took ").unwrap_or_else(|| panic!("exited with {}: {text}", output.status));

@@ -1,0 +1,16 @@
+//! Tests of messages.
+
+mod deletions;
+mod expiry;
+mod forwards;
+mod mentions;
+mod message_changes;
+mod messages;
+mod pins;
+mod reactions;
+mod read_receipts;
+mod receipts;
+mod scheduled_messages;
+mod search;
+mod status;
+mod unread;
