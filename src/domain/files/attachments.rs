@@ -86,15 +86,15 @@ fn disposition(file_name: &str, content_type: &str) -> String {
 /// The attachments of messages to send. Their rows are locked until the transaction ends, so that the sweeper cannot
 /// remove them.
 #[derive(Default)]
-pub(in crate::domain) struct HeldAttachments(HashMap<AttachmentId, Attachment>);
+pub(in crate::domain) struct LockedAttachments(HashMap<AttachmentId, Attachment>);
 
-impl FromIterator<Attachment> for HeldAttachments {
+impl FromIterator<Attachment> for LockedAttachments {
     fn from_iter<I: IntoIterator<Item = Attachment>>(rows: I) -> Self {
         Self(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }
 
-impl HeldAttachments {
+impl LockedAttachments {
     /// The kind of a message with these attachments: their common kind, FILE if their kinds differ, TEXT if there are
     /// none. An attachment of another user is allowed only if `forwarded`; the caller has then checked that the sender
     /// can see a message with it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::{self, Outgoing};
-use super::change::{self, Held};
+use super::change::{self, LockedMessage};
 use super::core::MessagingCore;
 use super::mentions;
 use super::new_message::NewMessage;
@@ -13,7 +13,7 @@ use crate::domain::validate::{Check, NO_BODY};
 use crate::domain::viewer::Viewer;
 use crate::ids::{AttachmentId, ConversationId, MessageId};
 use crate::limiter::Rate;
-use crate::log::{Change, Transaction};
+use crate::log::Change;
 use crate::store::conversations::conversations::{self, ConversationKind};
 use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::files::attachment_uses;
@@ -79,64 +79,75 @@ impl Messages<'_> {
         check.caption(&body, self.core.base.limits.max_message_length);
         check.done()?;
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.edit_in(&mut tx, viewer, id, body).await;
-        tx.finish(done).await
-    }
-
-    async fn edit_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
-        let mut held = change::hold(tx, viewer.user, id).await?;
-        if held.message.sender_id != Some(viewer.user) {
-            return Err(Error::Forbidden("Only the sender of a message may edit it."));
-        }
-        held.refuse_deleted()?;
         let body = Some(body).filter(|body| !body.trim().is_empty());
-        match held.message.kind {
-            MessageKind::System => return Err(Error::invalid("messageId", "This message cannot be edited.")),
-            MessageKind::Text if body.is_none() => return Err(Error::invalid("body", NO_BODY)),
-            _ => {}
-        }
-        if held.message.body == body {
-            return Ok(held.message);
-        }
-        let now = self.core.base.now();
-        let (revision, before) = (held.next_revision(), std::mem::replace(&mut held.message.body, body));
-        let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
-        messages::keep_edit(tx.conn(), &edit, self.core.base.limits.max_kept_edits).await?;
-        held.message.edited_at = Some(now);
-        held.withhold(tx).await?;
-        held.write(tx).await?;
-        mentions::refresh(tx.conn(), &held.message).await?;
-        Ok(held.message)
+        let base = &self.core.base;
+        let log = &base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, id).await?;
+            if locked.message.sender_id != Some(viewer.user) {
+                return Err(Error::Forbidden("Only the sender of a message may edit it."));
+            }
+            locked.refuse_deleted()?;
+            match locked.message.kind {
+                MessageKind::System => return Err(Error::invalid("messageId", "This message cannot be edited.")),
+                MessageKind::Text if body.is_none() => return Err(Error::invalid("body", NO_BODY)),
+                _ => {}
+            }
+            if locked.message.body == body {
+                return Ok(locked.message);
+            }
+            let now = base.now();
+            let (revision, before) = (locked.next_revision(), std::mem::replace(&mut locked.message.body, body));
+            let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
+            messages::keep_edit(tx.conn(), &edit, base.limits.max_kept_edits).await?;
+            locked.message.edited_at = Some(now);
+            locked.hide_from_blocker(tx).await?;
+            locked.write(tx).await?;
+            mentions::refresh(tx.conn(), &locked.message).await?;
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Deletes the message for all participants. A tombstone with its number stays. Deleting it again changes nothing.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.delete_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
-    }
-
-    async fn delete_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<Message> {
-        let mut held = change::hold(tx, viewer.user, id).await?;
-        if !may_delete(&held) {
-            return Err(Error::Forbidden(
-                "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",
-            ));
-        }
-        if held.message.deleted_at.is_none() {
-            held.bury(tx, self.core.base.now()).await?;
-        }
-        Ok(held.message)
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, id).await?;
+            if !may_delete(&locked) {
+                return Err(Error::Forbidden(
+                    "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",
+                ));
+            }
+            if locked.message.deleted_at.is_none() {
+                locked.tombstone(tx, self.core.base.now()).await?;
+            }
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Hides a message from the viewer alone, on all their devices. Hiding it again changes nothing.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = hide_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let place = messages::places(tx.conn(), &[id]).await?.pop();
+            let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
+            // Locked, because the viewer's count of unread messages may change.
+            conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
+            let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
+            if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
+                return Err(NO_MESSAGE);
+            }
+            if messages::hide(tx.conn(), viewer.user, id).await? {
+                unread::uncount_for(tx.conn(), viewer.user, id).await?;
+                tx.record(Change::MessageRemoved { user: viewer.user, message: id });
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Sends copies of messages visible to the viewer to each of the conversations, in the given order. Either all
@@ -160,10 +171,11 @@ impl Messages<'_> {
             .flat_map(|&conversation| contents.iter().map(move |content| copy(viewer, conversation, content)))
             .collect();
         let base = &self.core.base;
-        let mut tx = base.log.begin().await?;
-        let done = batch::store(&mut tx, &copies, &[], base.clock, &base.random).await;
-        let done = done.and_then(|results| results.sends.into_iter().collect::<Result<Vec<_>>>());
-        let sent = tx.finish(done).await?;
+        let sent = base.log.transaction(async |tx| {
+            let results = batch::store(tx, &copies, &[], base.clock, &base.random).await?;
+            results.sends.into_iter().collect::<Result<Vec<_>>>()
+        });
+        let sent = sent.await?;
         base.metrics.messages_stored(sent.len());
         Ok(sent)
     }
@@ -192,26 +204,10 @@ impl Messages<'_> {
     }
 }
 
-async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<()> {
-    let place = messages::places(tx.conn(), &[id]).await?.pop();
-    let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
-    // Locked, because the viewer's count of unread messages may change.
-    conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
-    let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
-    if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
-        return Err(NO_MESSAGE);
-    }
-    if messages::hide(tx.conn(), viewer.user, id).await? {
-        unread::uncount_for(tx.conn(), viewer.user, id).await?;
-        tx.record(Change::MessageRemoved { user: viewer.user, message: id });
-    }
-    Ok(())
-}
-
 /// Whether the participant may delete the message for everyone: the sender may, and in a group its owner and admins. No
 /// user may delete a SYSTEM message.
-fn may_delete(held: &Held) -> bool {
-    let Held { message, conversation, participant, .. } = held;
+fn may_delete(locked: &LockedMessage) -> bool {
+    let LockedMessage { message, conversation, participant } = locked;
     message.sender_id == Some(participant.user_id)
         || message.kind != MessageKind::System
             && conversation.kind == ConversationKind::Group
