@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::core::ConversationsCore;
 use crate::domain::error::{NO_CONVERSATION, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::conversations::{self, Conversation};
-use crate::store::conversations::participants::{self, MembershipChanges};
+use crate::store::conversations::participants::{self, Membership, MembershipChanges};
 
 pub struct Memberships<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -22,6 +22,11 @@ impl Memberships<'_> {
         let mut tx = self.core.base.log.begin().await?;
         let done = update_in(&mut tx, viewer, id, &changes).await;
         tx.finish(done).await
+    }
+
+    /// The own states of users, for pairs of a user and a conversation.
+    pub async fn of_users(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Membership>> {
+        Ok(participants::memberships(&*self.core.base.connection().await?, pairs).await?)
     }
 }
 
