@@ -34,6 +34,17 @@ pub enum Identity {
     Rejected(&'static str),
 }
 
+impl Caller {
+    /// UNAUTHENTICATED if no user is signed in.
+    pub(super) fn viewer(&self) -> Result<Viewer> {
+        match self.identity {
+            Identity::SignedIn(viewer) => Ok(viewer),
+            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
+            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
+        }
+    }
+}
+
 /// Data of an execution without a viewer, whose result is shared by several viewers. It records whether a resolver
 /// asked for the viewer, and how long the result may be cached.
 #[derive(Clone)]
@@ -126,11 +137,7 @@ impl ContextExt for Context<'_> {
                 "The operation took too long. This field was not executed.",
             ));
         }
-        match self.caller().identity {
-            Identity::SignedIn(viewer) => Ok(viewer),
-            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
-            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
-        }
+        self.caller().viewer()
     }
 
     fn reader(&self) -> Result<Reader> {
