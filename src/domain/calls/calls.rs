@@ -7,10 +7,10 @@ use super::call_state::{self, LockedCall, MINUTE, conflict};
 use super::core::CallsCore;
 use crate::domain::error::{BLOCKING, CallConflict, Error, NO_CONVERSATION, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::{CallId, ConversationId, UserId};
+use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, UserId};
 use crate::log::{Audience, Change, Transaction};
-use crate::store::calls::call_participants;
-use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState};
+use crate::store::calls::call_participants::{self, CallParticipant};
+use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState, Seen};
 use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
 use crate::store::conversations::participants::{self, MembershipCheck};
 
@@ -96,6 +96,37 @@ impl Calls<'_> {
     /// Calls visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Calls for pairs of a user and a call. Leaves out calls that the user may not see.
+    pub async fn visible(&self, pairs: &[(UserId, CallId)]) -> Result<Vec<Seen>> {
+        Ok(calls::visible(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
+    /// see.
+    pub async fn live_in(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Seen>> {
+        Ok(calls::live_in(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The calls whose end these SYSTEM messages report.
+    pub async fn of_messages(&self, ids: &[MessageId]) -> Result<Vec<Call>> {
+        Ok(calls::by_messages(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The calls of events. The caller has checked the recipients of the events.
+    pub async fn of_events(&self, ids: &[CallId]) -> Result<Vec<Call>> {
+        Ok(calls::by_ids(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The devices of events, which are or were in a call. The caller has checked the recipients of the events.
+    pub async fn devices_of_events(&self, ids: &[CallParticipantId]) -> Result<Vec<CallParticipant>> {
+        Ok(call_participants::by_ids(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The devices that are in the calls now.
+    pub async fn present_devices(&self, ids: &[CallId]) -> Result<Vec<CallParticipant>> {
+        Ok(call_participants::present(&mut *self.core.base.connection().await?, ids).await?)
     }
 
     /// The users for whom a call in the conversation rings: all other participants. Returns BAD_USER_INPUT if there are

@@ -14,7 +14,7 @@ use crate::domain::people::privacy;
 use crate::domain::people::users::check_existing;
 use crate::domain::permissions::Action;
 use crate::domain::validate::Check;
-use crate::domain::viewer::Viewer;
+use crate::domain::viewer::{Reader, Viewer};
 use crate::fair::Gone;
 use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
 use crate::limiter::Rate;
@@ -240,6 +240,15 @@ impl Conversations<'_> {
     /// The conversations in which the viewer is a participant.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
         Ok(conversations::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// The conversations that the reader may see.
+    pub async fn for_reader(&self, reader: Reader, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
+        let mut connection = self.core.base.connection().await?;
+        Ok(match reader {
+            Reader::User(user) => conversations::visible_to(&mut connection, user, ids).await?,
+            Reader::Recipients => conversations::by_ids(&mut connection, ids).await?,
+        })
     }
 
     /// The participants in whose conversations the viewer is a participant, too.

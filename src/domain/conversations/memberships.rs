@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::core::ConversationsCore;
 use crate::domain::error::{NO_CONVERSATION, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;
 use crate::log::Change;
 use crate::store::conversations::conversations::{self, Conversation};
-use crate::store::conversations::participants::{self, MembershipChanges};
+use crate::store::conversations::participants::{self, Membership, MembershipChanges};
 
 pub struct Memberships<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -29,5 +29,10 @@ impl Memberships<'_> {
             Ok(conversation)
         })
         .await
+    }
+
+    /// The own states of users, for pairs of a user and a conversation.
+    pub async fn of_users(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Membership>> {
+        Ok(participants::memberships(&*self.core.base.connection().await?, pairs).await?)
     }
 }

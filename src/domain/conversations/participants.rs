@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::core::ConversationsCore;
 use super::groups::Group;
 use crate::domain::calls::calls;
@@ -12,11 +14,11 @@ use crate::domain::people::privacy;
 use crate::domain::people::users::check_existing;
 use crate::domain::permissions::Action;
 use crate::domain::viewer::Viewer;
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, ParticipantId, UserId};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
-use crate::store::conversations::participants::{self, ParticipantRole};
+use crate::store::conversations::participants::{self, Participant, ParticipantRole};
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
@@ -28,6 +30,17 @@ pub struct Participants<'a> {
 }
 
 impl Participants<'_> {
+    /// The first `limit` participants of each conversation after a position in the order (joined_at, id).
+    pub async fn pages(
+        &self,
+        conversations: &[ConversationId],
+        after: Option<(DateTime<Utc>, ParticipantId)>,
+        limit: i64,
+    ) -> Result<Vec<Participant>> {
+        let mut connection = self.core.base.connection().await?;
+        Ok(participants::pages(&mut connection, conversations, after, limit).await?)
+    }
+
     /// Adds users to a group. Existing participants stay unchanged. Bans of the added users are lifted.
     pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
         let mut seen = HashSet::new();

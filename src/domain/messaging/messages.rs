@@ -1,5 +1,6 @@
 //! Messages: sending, finding, editing, deleting, hiding and forwarding them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::{self, Outgoing};
@@ -11,14 +12,15 @@ use crate::domain::error::{Error, NO_MESSAGE, Result, Violation};
 use crate::domain::files::attachments::MAX_ATTACHMENTS;
 use crate::domain::validate::{Check, NO_BODY};
 use crate::domain::viewer::Viewer;
-use crate::ids::{AttachmentId, ConversationId, MessageId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
 use crate::limiter::Rate;
 use crate::log::Change;
 use crate::store::conversations::conversations::{self, ConversationKind};
 use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::files::attachment_uses;
-use crate::store::messaging::messages::{self, Edit, Message, MessageKind};
-use crate::store::messaging::unread;
+use crate::store::messaging::messages::{self, Edit, Message, MessageKind, Range, Seen, Visibility};
+use crate::store::messaging::{mentions as store_mentions, unread};
+use crate::store::people::users::User;
 
 /// Maximum number of messages in one forward.
 const MAX_FORWARDED: usize = 100;
@@ -70,6 +72,47 @@ impl Messages<'_> {
     /// Messages visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
         Ok(messages::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Messages for pairs of a user and a message. Leaves out messages that the user may not see.
+    pub async fn visible(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Seen>> {
+        Ok(messages::visible(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// Whether users may see messages, for pairs of a user and a message. Leaves out pairs whose user is not a
+    /// participant of the conversation.
+    pub async fn visibilities(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Visibility>> {
+        Ok(messages::visibilities(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// Messages with these numbers, each for one user. Leaves out messages that the user may not see.
+    pub async fn by_numbers(&self, wanted: &[(UserId, ConversationId, i32)]) -> Result<Vec<Seen>> {
+        Ok(messages::by_numbers(&*self.core.base.connection().await?, wanted).await?)
+    }
+
+    /// Reads the same range of several conversations, each for one user. Leaves out messages that the user may not see.
+    pub async fn pages(&self, wanted: &[(UserId, ConversationId)], range: Range) -> Result<Vec<Seen>> {
+        Ok(messages::pages(&*self.core.base.connection().await?, wanted, range).await?)
+    }
+
+    /// The messages of events, for pairs of an event's conversation and its message. The log has checked the recipients
+    /// of the events.
+    pub async fn of_events(&self, pairs: &[(ConversationId, MessageId)]) -> Result<Vec<Message>> {
+        let ids: Vec<_> = pairs.iter().map(|&(_, id)| id).collect();
+        let wanted: HashSet<_> = pairs.iter().copied().collect();
+        let mut rows = messages::by_ids(&mut *self.core.base.connection().await?, &ids).await?;
+        rows.retain(|row| wanted.contains(&(row.conversation_id, row.id)));
+        Ok(rows)
+    }
+
+    /// The conversations of messages that are hidden from users, for pairs of a user and a message.
+    pub async fn hidden(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<(UserId, MessageId, ConversationId)>> {
+        Ok(messages::hidden(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The users whom each message mentions by username, in the order of their usernames.
+    pub async fn mentioned_users(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, User)>> {
+        Ok(store_mentions::of_messages(&mut *self.core.base.connection().await?, ids).await?)
     }
 
     /// Replaces the body of a message. The former body is kept for the audit, up to `Limits::max_kept_edits` bodies per

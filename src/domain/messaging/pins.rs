@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::change;
 use super::core::MessagingCore;
 use super::system::{self, SystemEvent};
 use crate::domain::error::{Error, Result};
 use crate::domain::permissions::{self, Action};
 use crate::domain::viewer::Viewer;
-use crate::ids::MessageId;
+use crate::ids::{ConversationId, MessageId, UserId};
 use crate::limiter::Rate;
-use crate::store::messaging::messages::{Message, SystemEventKind};
+use crate::store::messaging::messages::{Message, Seen, SystemEventKind};
 use crate::store::messaging::pins;
 
 /// Maximum number of pinned messages in a conversation.
@@ -63,5 +65,16 @@ impl Pins<'_> {
             Ok(locked.message)
         })
         .await
+    }
+
+    /// The first `limit` pinned messages after a position, newest pin first, for pairs of a user and a conversation.
+    /// Leaves out messages that the user may not see.
+    pub async fn pages(
+        &self,
+        wanted: &[(UserId, ConversationId)],
+        after: Option<(DateTime<Utc>, MessageId)>,
+        limit: i64,
+    ) -> Result<Vec<Seen>> {
+        Ok(pins::pages(&*self.core.base.connection().await?, wanted, after, limit).await?)
     }
 }

@@ -6,10 +6,10 @@ use super::change;
 use super::core::MessagingCore;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::MessageId;
+use crate::ids::{MessageId, UserId};
 use crate::limiter::Rate;
 use crate::store::messaging::messages::Message;
-use crate::store::messaging::reactions::{self, Reaction};
+use crate::store::messaging::reactions::{self, Group, Own, Reaction, Reactor};
 
 /// Maximum number of different emojis on one message. A longer list would be hard to read.
 pub const MAX_KINDS: u16 = 20;
@@ -53,6 +53,21 @@ impl Reactions<'_> {
             Ok(locked.message)
         })
         .await
+    }
+
+    /// The emojis on each message, in the order of their first use.
+    pub async fn groups(&self, messages: &[MessageId]) -> Result<Vec<Group>> {
+        Ok(reactions::groups(&mut *self.core.base.connection().await?, messages).await?)
+    }
+
+    /// The users' own emojis, for pairs of a user and a message.
+    pub async fn of_users(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Own>> {
+        Ok(reactions::of_users(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// For each pair of a message and an emoji, the first `limit` users who reacted with it after the revision `after`.
+    pub async fn pages(&self, groups: &[(MessageId, &str)], after: i32, limit: i64) -> Result<Vec<Reactor>> {
+        Ok(reactions::pages(&mut *self.core.base.connection().await?, groups, after, limit).await?)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::locks;
 use crate::store::people::blocks;
-use crate::store::people::contacts::{self, ContactRequest, Direction};
+use crate::store::people::contacts::{self, ContactRequest, Direction, Related};
 use crate::store::people::users::{self, User};
 
 const NO_REQUEST: Error = Error::NotFound("No such contact request.");
@@ -113,6 +113,11 @@ impl Contacts<'_> {
     /// Requests visible to the viewer.
     pub async fn find_requests(&self, viewer: Viewer, ids: &[ContactRequestId]) -> Result<Vec<ContactRequest>> {
         Ok(contacts::requests_visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// The relations for pairs of a viewer and another user: contact, block.
+    pub async fn relations(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Related>> {
+        Ok(contacts::relations(&*self.core.base.connection().await?, pairs).await?)
     }
 
     async fn send_request(&self, tx: &mut Transaction<'_>, asker: UserId, other: UserId) -> Result<Asked> {
