@@ -107,7 +107,8 @@ impl Imports {
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    let paths = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
 fn module(path: &Path) -> Module {
