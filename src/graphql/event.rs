@@ -12,7 +12,6 @@ use super::messaging::message::Message;
 use super::people::presence::PresenceChanged;
 use super::people::user::User;
 use crate::domain::calls::call_events::CallEvent as DomainCallEvent;
-use crate::ids::MessageId;
 use crate::log::{Change, Event, Item, Log};
 use crate::store::messaging::messages::Message as Row;
 
@@ -179,7 +178,7 @@ impl InboxEvent {
         let cursor = cursor(seq);
         Ok(match change {
             Change::MessageAdded { message, .. } | Change::MessageWithheld { message, .. } => {
-                let row = load_message(log, loaders, message).await?;
+                let row = loaders.published_message(message).await?;
                 row.map(|row| Self::MessageAdded(MessageAdded { cursor, message: Message(row) }))
             }
             Change::MessageUpdated { message, .. } => {
@@ -227,13 +226,5 @@ impl InboxEvent {
                 None => None,
             },
         })
-    }
-}
-
-/// Takes the message from the node's memory, where publications put it, or loads it.
-async fn load_message(log: &Log, loaders: &Loaders, id: MessageId) -> Result<Option<Row>> {
-    match log.carried(id) {
-        Some(message) => Ok(Some(Row::clone(&message))),
-        None => loaders.load(id).await,
     }
 }

@@ -102,7 +102,7 @@ impl LogSubscription {
                 ctx.app().conversations().get(viewer, id).await?;
             }
             let interest = Interest::Messages(conversation);
-            Ok(ctx.app().log().follow(viewer.user, interest, parse_cursor(after)?).boxed())
+            Ok(ctx.app().log().stream(viewer.user, interest, parse_cursor(after)?).boxed())
         });
         let missed = Error::bad_input("after", "This cursor is too old or unknown. Query the messages again.");
         Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
@@ -122,7 +122,7 @@ impl LogSubscription {
         let items = items(ctx, async |viewer| {
             let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
             ctx.app().conversations().get(viewer, conversation).await?;
-            let items = ctx.app().log().follow(viewer.user, Interest::Updates(conversation), None);
+            let items = ctx.app().log().stream(viewer.user, Interest::Updates(conversation), None);
             Ok(without_concealed(ctx, viewer, items))
         });
         let missed = "Some changes were missed. Query the messages again and subscribe again.";
