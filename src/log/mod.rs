@@ -113,12 +113,6 @@ impl Log {
         Ok(Self { database, settings, epoch: head.epoch, dispatcher, publish, tail, metrics })
     }
 
-    /// Opens a transaction. The changes that it records are appended as its last statement and published after its
-    /// commit.
-    pub async fn begin(&self) -> Result<Transaction<'_>> {
-        Transaction::begin(self).await
-    }
-
     /// The participants of the conversation who have a stream on this node, as of the tail's position.
     pub fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
         self.dispatcher.listeners(conversation)
