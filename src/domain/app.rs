@@ -52,7 +52,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits, RegistrationMode};
 use crate::limiter::{Key, Limiter, Rate};
 use crate::live::{Exchange, Live};
-use crate::log::{Broker, Log};
+use crate::log::{Broker, LiveSessions, Log, Observers, RowCache};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::Database;
@@ -65,6 +65,7 @@ pub struct App {
 
 struct Parts {
     base: Base,
+    row_cache: RowCache,
     live: Live,
     files: Arc<FilesCore>,
     people: Arc<PeopleCore>,
@@ -103,20 +104,25 @@ impl App {
         let Cluster { broker, exchange, limiter } = cluster;
         let database = Database::connect(database_url, &config.postgres).await?;
         let metrics = Metrics::default();
-        let log = Log::open(database.clone(), broker, clock, config.log.clone(), metrics.clone(), stop.clone()).await?;
+        let observers = Observers::default();
+        let (observing, settings) = (observers.clone(), config.log.clone());
+        let log =
+            Log::open(database.clone(), broker, observing, clock, settings, metrics.clone(), stop.clone()).await?;
+        let Observers { rows: row_cache, sessions: live_sessions, signals } = observers;
         let mut tasks = Tasks::new(stop.clone());
         let writers = Writers::start(&mut tasks, &log, clock, &random, &metrics, &config.writing);
         let scheduler = Scheduler::start(&mut tasks, &database, &log, clock, &random, &metrics, &config.writing);
         let tail_look = config.log.tail_poll_interval;
-        tasks.spawn(Reaper { database: database.clone(), log: log.clone(), clock, tail_look }.run());
+        tasks.spawn(Reaper::new(&database, &log, &signals, clock, tail_look).run());
         let settings = config.housekeeping.clone();
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
-        tasks.spawn(CallKeeper::new(&database, &log, &random, &config.calls, tail_look).run());
+        let keeper = CallKeeper::new(&database, &log, &live_sessions, &signals, &random, &config.calls, tail_look);
+        tasks.spawn(keeper.run());
         let heard = log.clone();
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         tasks.spawn(last_seen::write_all(database.clone(), departed));
-        tasks.spawn(presence::look_again(log.updated_users(), live.clone()));
+        tasks.spawn(presence::look_again(signals.updated_users(), live.clone()));
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let files = Arc::new(Files::new(blobs, config));
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
@@ -128,6 +134,7 @@ impl App {
             base: base.clone(),
             files: files.clone(),
             live: live.clone(),
+            live_sessions,
             passwords,
             tokens,
             registration: config.registration.registration,
@@ -146,7 +153,7 @@ impl App {
             people: people.clone(),
             calls: calls.clone(),
         });
-        let parts = Parts { base, live, files, people, messaging, calls, conversations, tasks };
+        let parts = Parts { base, row_cache, live, files, people, messaging, calls, conversations, tasks };
         Ok(Self { parts: Arc::new(parts) })
     }
 
@@ -265,6 +272,14 @@ impl App {
 
     pub fn log(&self) -> &Log {
         &self.parts.base.log
+    }
+
+    pub fn row_cache(&self) -> &RowCache {
+        &self.parts.row_cache
+    }
+
+    pub fn live_sessions(&self) -> &LiveSessions {
+        &self.parts.people.live_sessions
     }
 
     pub fn metrics(&self) -> &Metrics {

@@ -30,8 +30,8 @@ impl Housekeeper {
         loop {
             // A chore that fails does not stop the others.
             let chores = [
-                ("creating partitions of the log", self.log.prepare().await),
-                ("dropping old events", self.log.forget(self.settings.event_retention).await),
+                ("creating partitions of the log", self.log.create_partitions().await),
+                ("dropping old events", self.log.drop_partitions(self.settings.event_retention).await),
                 ("deleting expired sessions", self.sweep().await),
             ];
             let mut wait = interval;

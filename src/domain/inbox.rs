@@ -13,7 +13,7 @@ use super::people::presence::Status;
 use super::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::live::{Stamp, Subject, Topic, Watch};
-use crate::log::{Cursor, Follow, Interest, Item};
+use crate::log::{Cursor, Interest, Item, LogStream};
 
 /// An item of a subscription before it is rendered. It is equal for all users who receive it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,7 @@ impl From<Item> for InboxItem {
 pub struct Inbox {
     app: App,
     user: UserId,
-    log: Follow,
+    log: LogStream,
     watch: Watch,
     /// The users who were last reported as typing.
     typing: HashSet<(ConversationId, UserId)>,
@@ -53,7 +53,7 @@ impl App {
         Inbox {
             app: self.clone(),
             user,
-            log: self.log().follow(user, Interest::Inbox, after),
+            log: self.log().stream(user, Interest::Inbox, after),
             watch: self.live().watch(vec![Topic::Inbox(user)]),
             typing: HashSet::new(),
             status: self.live().status(user),

@@ -14,7 +14,6 @@ use super::people::user::User;
 use crate::domain::Reader;
 use crate::domain::calls::call_events::CallEvent as DomainCallEvent;
 use crate::log::{Change, Event, Item, Log};
-use crate::store::messaging::messages::Message as Row;
 
 /// A new message in a conversation of the viewer.
 #[derive(SimpleObject)]
@@ -179,7 +178,7 @@ impl InboxEvent {
         let cursor = cursor(seq);
         Ok(match change {
             Change::MessageAdded { conversation, message } | Change::MessageWithheld { conversation, message, .. } => {
-                let row = load_message(log, loaders, EventMessageKey(conversation, message)).await?;
+                let row = loaders.published_message(EventMessageKey(conversation, message)).await?;
                 row.map(|row| Self::MessageAdded(MessageAdded { cursor, message: Message(row) }))
             }
             Change::MessageUpdated { conversation, message } => {
@@ -226,13 +225,5 @@ impl InboxEvent {
                 None => None,
             },
         })
-    }
-}
-
-/// Takes the message from the node's memory, where publications put it, or loads it.
-async fn load_message(log: &Log, loaders: &Loaders, key: EventMessageKey) -> Result<Option<Row>> {
-    match log.carried(key.1) {
-        Some(message) => Ok(Some(Row::clone(&message))),
-        None => loaders.load(key).await,
     }
 }

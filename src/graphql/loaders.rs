@@ -166,9 +166,17 @@ impl Loaders {
     /// Returns a user from the node's cache, or loads it. Requests do not use the cache.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
         let rows = self.rows.loader();
-        match rows.app.log().user(id).filter(|_| rows.keeps_users) {
+        match rows.app.row_cache().cached_user(id).filter(|_| rows.keeps_users) {
             Some(user) => Ok(Some(User::clone(&user))),
             None => self.load(id).await,
+        }
+    }
+
+    /// Returns a message that was published with a recent event from the node's cache, or loads it.
+    pub(super) async fn published_message(&self, key: EventMessageKey) -> Result<Option<Message>> {
+        match self.rows.loader().app.row_cache().cached_message(key.1) {
+            Some(message) => Ok(Some(Message::clone(&message))),
+            None => self.load(key).await,
         }
     }
 }
@@ -210,10 +218,10 @@ impl Loader<UserId> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
-        let generation = self.app.log().generation();
+        let generation = self.app.row_cache().generation();
         let rows = self.app.users().get_many(keys).await?;
         if self.keeps_users {
-            self.app.log().keep_users(generation, &rows);
+            self.app.row_cache().cache_users(generation, &rows);
         }
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
     }

@@ -79,12 +79,12 @@ impl LogField {
                     app.conversations().get(viewer, id).await?;
                 }
                 let interest = Interest::Messages(conversation);
-                Ok(app.log().follow(viewer.user, interest, parse_cursor(after)?).map(Into::into).boxed())
+                Ok(app.log().stream(viewer.user, interest, parse_cursor(after)?).map(Into::into).boxed())
             }
             Self::MessageUpdated { conversation_id } => {
                 let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
                 app.conversations().get(viewer, conversation).await?;
-                let items = app.log().follow(viewer.user, Interest::Updates(conversation), None);
+                let items = app.log().stream(viewer.user, Interest::Updates(conversation), None);
                 Ok(without_concealed(lookups, viewer, items))
             }
         }

@@ -34,7 +34,7 @@ impl Lifetime {
 
     /// Watches the session from now on. The caller must check the session afterwards, so that no revocation is missed.
     pub(super) fn of(server: &Server, viewer: Viewer) -> Self {
-        let watch = Some(server.app.log().watch_session(viewer.session));
+        let watch = Some(server.app.live_sessions().watch(viewer.session));
         let mut lifetime = Self { watch, ..Self::anonymous(server) };
         lifetime.extend(server, viewer);
         lifetime

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::App;
 use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Schema, Sharing, StreamLoaders};
-use crate::log::{Log, Seq};
+use crate::log::{RowCache, Seq};
 use crate::metrics::Metrics;
 
 /// Bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are rendered again.
@@ -37,7 +37,7 @@ pub(super) struct Plans {
     schema: Schema,
     loaders: StreamLoaders,
     pub(super) personal: Personal,
-    log: Log,
+    row_cache: RowCache,
     metrics: Metrics,
     known: Mutex<HashMap<PlanKey, Weak<Plan>>>,
     next_id: AtomicU64,
@@ -97,12 +97,12 @@ impl Plans {
         let connections = config.postgres.database_pool_size;
         let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
         let loaders = StreamLoaders::new(app.clone());
-        let (log, metrics) = (app.log().clone(), app.metrics().clone());
+        let metrics = app.metrics().clone();
         Self {
             schema,
-            personal: Personal::new(loaders.clone(), log.clone(), metrics.clone(), connections),
+            personal: Personal::new(loaders.clone(), app.log().clone(), metrics.clone(), connections),
             loaders,
-            log,
+            row_cache: app.row_cache().clone(),
             metrics,
             known: Mutex::default(),
             next_id: AtomicU64::new(0),
@@ -228,7 +228,7 @@ impl Plan {
     /// again.
     fn place(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
         let state = match &item {
-            InboxItem::Logged(item) => self.plans.log.state_of(item),
+            InboxItem::Logged(item) => self.plans.row_cache.version_of(item),
             InboxItem::Typing(..) | InboxItem::Presence(..) => 0,
         };
         (self.execution.id, item, state)

@@ -9,17 +9,18 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::ids::{ConversationId, UserId};
 
-/// Maximum number of publications that wait in a subscription. Then its sender has to wait.
+/// Maximum number of messages that wait in a subscription. Then its sender has to wait.
 const INCOMING_QUEUE: usize = 1024;
-/// Number of publications that the memory exchange keeps for its slowest subscriber.
+/// Number of messages that the memory exchange keeps for its slowest subscriber.
 const MEMORY_QUEUE: usize = 4096;
 
 /// Identifies one run of one node. A node that restarts gets another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
+/// A message from one node to the others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Publication {
+pub struct NodeMessage {
     pub from: NodeId,
     /// Number of `Changes` that the node has published, including this one. A node that has missed one asks for all
     /// facts.
@@ -33,16 +34,16 @@ pub enum Body {
     Alive,
     /// The node asks the receivers for all their facts.
     Ask,
-    Changes(Vec<Change>),
+    Changes(Vec<LiveChange>),
     /// All facts of the node. They replace what the receiver knew about the node.
-    All(Facts),
+    All(NodeFacts),
     /// The node shuts down. Its users have PRESENCE_GRACE to reconnect.
     Leaving,
 }
 
 /// A change that a node publishes about the users who are connected to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
+pub enum LiveChange {
     Present {
         user: UserId,
         activity: Activity,
@@ -82,22 +83,22 @@ pub struct Activity {
 
 /// The users who are connected to one node, and the conversations that they have open there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Facts {
+pub struct NodeFacts {
     pub present: Vec<(UserId, Activity)>,
     pub rooms: Vec<(ConversationId, UserId)>,
 }
 
-/// The receivers of a publication.
+/// The receivers of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    Everybody,
+    AllNodes,
     Node(NodeId),
 }
 
-/// The connection between nodes. It may lose publications: a node notices a missing number, and asks the sender for all
+/// The connection between nodes. It may lose messages: a node notices a missing number, and asks the sender for all
 /// its facts.
 pub trait Exchange: Send + Sync {
-    fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, Result<()>>;
+    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>>;
 
     /// Subscribes to what any node, including this one, publishes to all nodes or to `node`, until `stop` is cancelled.
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
@@ -106,14 +107,14 @@ pub trait Exchange: Send + Sync {
 /// An item of a subscription.
 #[derive(Debug)]
 pub enum Incoming {
-    Published(Publication),
-    /// The subscription is established. Earlier publications may have been lost.
+    Message(NodeMessage),
+    /// The subscription is established. Earlier messages may have been lost.
     Connected,
 }
 
 /// An exchange within one process.
 pub struct MemoryExchange {
-    sender: broadcast::Sender<(To, Publication)>,
+    sender: broadcast::Sender<(To, NodeMessage)>,
 }
 
 impl Default for MemoryExchange {
@@ -123,9 +124,9 @@ impl Default for MemoryExchange {
 }
 
 impl Exchange for MemoryExchange {
-    fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
+    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
         // It fails only if there is no subscription.
-        let _ = self.sender.send((to, publication.clone()));
+        let _ = self.sender.send((to, message.clone()));
         Box::pin(async { Ok(()) })
     }
 
@@ -140,8 +141,8 @@ impl Exchange for MemoryExchange {
                 }
                 next = loop {
                     match receiver.recv().await {
-                        Ok((To::Everybody, publication)) => break Incoming::Published(publication),
-                        Ok((To::Node(to), publication)) if to == node => break Incoming::Published(publication),
+                        Ok((To::AllNodes, message)) => break Incoming::Message(message),
+                        Ok((To::Node(to), message)) if to == node => break Incoming::Message(message),
                         Ok(_) => {}
                         Err(broadcast::error::RecvError::Lagged(_)) => break Incoming::Connected,
                         Err(broadcast::error::RecvError::Closed) => return,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Status;
-use super::exchange::{Activity, Facts as OfNode, NodeId};
+use super::exchange::{Activity, NodeFacts, NodeId};
 use crate::ids::{ConversationId, UserId};
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Facts {
 
     pub(super) fn set_present(&mut self, node: NodeId, user: UserId, activity: Activity) {
         let nodes = self.present.entry(user).or_default();
-        match nodes.iter_mut().find(|(there, _)| *there == node) {
+        match nodes.iter_mut().find(|(other, _)| *other == node) {
             Some((_, known)) => *known = activity.max(*known),
             None => nodes.push((node, activity)),
         }
@@ -38,7 +38,7 @@ impl Facts {
 
     pub(super) fn set_absent(&mut self, node: NodeId, user: UserId) {
         if let Some(nodes) = self.present.get_mut(&user) {
-            nodes.retain(|(there, _)| *there != node);
+            nodes.retain(|(other, _)| *other != node);
             if nodes.is_empty() {
                 self.present.remove(&user);
             }
@@ -62,7 +62,7 @@ impl Facts {
     pub(super) fn leave(&mut self, node: NodeId, conversation: ConversationId, user: UserId) {
         let Some(room) = self.rooms.get_mut(&conversation) else { return };
         if let Some(nodes) = room.get_mut(&user) {
-            nodes.retain(|there| *there != node);
+            nodes.retain(|other| *other != node);
             if nodes.is_empty() {
                 room.remove(&user);
             }
@@ -84,13 +84,13 @@ impl Facts {
     }
 
     /// The facts of one node. This scans the facts of all nodes, but it is called rarely: when a node starts, fails or
-    /// has missed a publication.
-    pub(super) fn of(&self, node: NodeId) -> OfNode {
-        let mut facts = OfNode::default();
+    /// has missed a message.
+    pub(super) fn of(&self, node: NodeId) -> NodeFacts {
+        let mut facts = NodeFacts::default();
         for (user, nodes) in &self.present {
             facts
                 .present
-                .extend(nodes.iter().filter(|(there, _)| *there == node).map(|(_, activity)| (*user, *activity)));
+                .extend(nodes.iter().filter(|(other, _)| *other == node).map(|(_, activity)| (*user, *activity)));
         }
         for (conversation, room) in &self.rooms {
             let users = room.iter().filter(|(_, nodes)| nodes.contains(&node));
@@ -99,7 +99,7 @@ impl Facts {
         facts
     }
 
-    pub(super) fn replace(&mut self, node: NodeId, known: &OfNode, now: &OfNode) {
+    pub(super) fn replace(&mut self, node: NodeId, known: &NodeFacts, now: &NodeFacts) {
         for &(user, _) in &known.present {
             self.set_absent(node, user);
         }

@@ -1,7 +1,7 @@
 //! Live state, which is not stored: which users are online, which are typing, and which have a conversation open.
 //!
 //! Each node holds the live state of all nodes in memory. A node publishes the changes of its own users, and asks the
-//! other nodes for publications that it has missed. Redis and Postgres store none of it, except that Postgres stores
+//! other nodes for messages that it has missed. Redis and Postgres store none of it, except that Postgres stores
 //! when a user was last seen.
 
 mod exchange;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use exchange::{Exchange, Incoming, MemoryExchange, NodeId, Publication, To};
+pub use exchange::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, To};
 pub use redis::RedisExchange;
 pub use state::{Departure, Listeners};
 pub use watch::{Stamp, Subject, Topic, Watch};
@@ -33,13 +33,13 @@ use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use exchange::Body;
-use peers::BEATS;
+use peers::HEARTBEATS_PER_TTL;
 use state::State;
 
-/// Timeout of one publication. The other nodes recover a lost one; see [`Exchange`].
+/// Timeout of one message. The other nodes recover a lost one; see [`Exchange`].
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum number of changes in one publication.
-const CHANGES_TOGETHER: usize = 1000;
+/// Maximum number of changes in one message.
+const MAX_CHANGES_PER_MESSAGE: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -51,20 +51,20 @@ pub enum Status {
 /// A handle to the live state on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Live {
-    parts: Arc<Parts>,
+    inner: Arc<Inner>,
     tasks: Arc<[JoinHandle<()>; 2]>,
 }
 
-struct Parts {
+struct Inner {
     me: NodeId,
     state: Mutex<State>,
     exchange: Arc<dyn Exchange>,
     /// Number of `Changes` that were published. A task publishes only while it holds this lock.
     number: tokio::sync::Mutex<u64>,
     /// Notified when there is something to publish.
-    speak: Notify,
+    outbox_filled: Notify,
     /// Notified when the next timer is due earlier than before.
-    timers: Notify,
+    timer_moved: Notify,
     stop: CancellationToken,
 }
 
@@ -85,27 +85,26 @@ impl Live {
         let me = NodeId(u64::from_be_bytes(random.bytes()));
         let stop = stop.child_token();
         let incoming = exchange.subscribe(me, stop.clone());
-        let beat = settings.presence_node_ttl / BEATS;
-        let parts = state::Parts { settings: settings.clone(), clock, metrics, listeners, departures };
-        let parts = Arc::new(Parts {
+        let heartbeat = settings.presence_node_ttl / HEARTBEATS_PER_TTL;
+        let inner = Arc::new(Inner {
             me,
-            state: Mutex::new(State::new(me, parts)),
+            state: Mutex::new(State::new(me, settings.clone(), clock, metrics, listeners, departures)),
             exchange,
             number: tokio::sync::Mutex::default(),
-            speak: Notify::new(),
-            timers: Notify::new(),
+            outbox_filled: Notify::new(),
+            timer_moved: Notify::new(),
             stop,
         });
-        let (listening, speaking) = (Arc::clone(&parts), Arc::clone(&parts));
+        let (receiver, publisher) = (Arc::clone(&inner), Arc::clone(&inner));
         let tasks = [
             tokio::spawn(async move {
-                listening.stop.run_until_cancelled(listening.listen(incoming)).await;
+                receiver.stop.run_until_cancelled(receiver.receive_all(incoming)).await;
             }),
             tokio::spawn(async move {
-                speaking.stop.run_until_cancelled(speaking.speak(beat)).await;
+                publisher.stop.run_until_cancelled(publisher.publish_all(heartbeat)).await;
             }),
         ];
-        (Self { parts, tasks: Arc::new(tasks) }, departed)
+        (Self { inner, tasks: Arc::new(tasks) }, departed)
     }
 
     /// Whether the tasks that receive and publish are running.
@@ -115,7 +114,7 @@ impl Live {
 
     /// Counts a connection of one of the user's devices, until the result is dropped.
     pub fn connect(&self, user: UserId) -> Connected {
-        self.parts.change(|state| state.connect(user));
+        self.inner.update(|state| state.connect(user));
         Connected { live: self.clone(), user }
     }
 
@@ -129,17 +128,17 @@ impl Live {
     }
 
     /// Notifies the watches of the user's presence on this node, because who may see the presence has changed.
-    pub fn look_again(&self, user: UserId) {
-        self.parts.change(|state| state.tell(Subject::Presence(user)));
+    pub fn notify_presence(&self, user: UserId) {
+        self.inner.update(|state| state.notify(Subject::Presence(user)));
     }
 
     /// Marks an online user as away or not. The mark ends when the user goes offline.
     pub fn set_away(&self, user: UserId, away: bool) {
-        self.parts.change(|state| state.set_away(user, away));
+        self.inner.update(|state| state.set_away(user, away));
     }
 
     pub fn set_typing(&self, conversation: ConversationId, user: UserId, typing: bool) {
-        self.parts.change(|state| state.set_typing(conversation, user, typing));
+        self.inner.update(|state| state.set_typing(conversation, user, typing));
     }
 
     pub fn is_typing(&self, conversation: ConversationId, user: UserId) -> bool {
@@ -148,7 +147,7 @@ impl Live {
 
     /// Records that a device of the user has the conversation open, until the result is dropped.
     pub fn enter(&self, conversation: ConversationId, user: UserId) -> Entered {
-        self.parts.change(|state| state.enter(conversation, user));
+        self.inner.update(|state| state.enter(conversation, user));
         Entered { live: self.clone(), conversation, user }
     }
 
@@ -164,61 +163,61 @@ impl Live {
     /// Announces that this node shuts down. The other nodes treat its users as disconnected after PRESENCE_GRACE.
     /// Returns the users of this node.
     pub async fn close(&self) -> Vec<Departure> {
-        self.parts.flush(Some(Body::Leaving)).await;
-        self.parts.stop.cancel();
-        self.lock().everybody()
+        self.inner.flush(Some(Body::Leaving)).await;
+        self.inner.stop.cancel();
+        self.lock().connected_users()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.parts.lock()
+        self.inner.lock()
     }
 }
 
-impl Parts {
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies a change to the state, and wakes the tasks that have to publish it or to serve its timers.
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    /// Applies a change to the state, and wakes the tasks that have to publish it or to run its timers.
+    fn update(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let due = state.next_timer();
         change(&mut state);
-        let (speak, sooner) =
+        let (publish, sooner) =
             (!state.outbox.is_empty(), state.next_timer().is_some_and(|at| due.is_none_or(|due| at < due)));
         drop(state);
-        if speak {
-            self.speak.notify_one();
+        if publish {
+            self.outbox_filled.notify_one();
         }
         if sooner {
-            self.timers.notify_one();
+            self.timer_moved.notify_one();
         }
     }
 
-    /// Applies the publications of other nodes, and serves the timers that are due.
-    async fn listen(&self, mut incoming: mpsc::Receiver<Incoming>) {
+    /// Handles the messages of other nodes, and runs the timers that are due.
+    async fn receive_all(&self, mut incoming: mpsc::Receiver<Incoming>) {
         loop {
             let due = self.lock().next_timer();
             tokio::select! {
                 next = incoming.recv() => match next {
-                    Some(Incoming::Published(publication)) => self.change(|state| state.hear(publication)),
-                    Some(Incoming::Connected) => self.change(State::connected),
+                    Some(Incoming::Message(message)) => self.update(|state| state.receive(message)),
+                    Some(Incoming::Connected) => self.update(State::subscribed),
                     None => return,
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.change(State::ring),
-                () = self.timers.notified() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.update(State::fire_timers),
+                () = self.timer_moved.notified() => {}
             }
         }
     }
 
     /// Publishes changes when there are some, and a heartbeat at each interval.
-    async fn speak(&self, beat: Duration) {
-        let mut beats = interval(beat);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn publish_all(&self, heartbeat: Duration) {
+        let mut heartbeats = interval(heartbeat);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let last = tokio::select! {
-                () = self.speak.notified() => None,
-                _ = beats.tick() => Some(Body::Alive),
+                () = self.outbox_filled.notified() => None,
+                _ = heartbeats.tick() => Some(Body::Alive),
             };
             self.flush(last).await;
         }
@@ -231,9 +230,9 @@ impl Parts {
         if outbox.lost {
             *number += 1;
         }
-        for changes in outbox.changes.chunks(CHANGES_TOGETHER) {
+        for changes in outbox.changes.chunks(MAX_CHANGES_PER_MESSAGE) {
             *number += 1;
-            self.publish(To::Everybody, *number, Body::Changes(changes.to_vec())).await;
+            self.publish(To::AllNodes, *number, Body::Changes(changes.to_vec())).await;
         }
         for to in outbox.asks {
             self.publish(to, *number, Body::Ask).await;
@@ -243,15 +242,15 @@ impl Parts {
             self.publish(To::Node(node), *number, Body::All(facts)).await;
         }
         if let Some(last) = last {
-            self.publish(To::Everybody, *number, last).await;
+            self.publish(To::AllNodes, *number, last).await;
         }
     }
 
-    /// Publishes with a timeout. Other nodes notice a lost publication by its number and ask for the facts of this
+    /// Publishes with a timeout. Other nodes notice a lost message by its number and ask for the facts of this
     /// node.
     async fn publish(&self, to: To, number: u64, body: Body) {
-        let publication = Publication { from: self.me, number, body };
-        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &publication)).await {
+        let message = NodeMessage { from: self.me, number, body };
+        match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "publishing presence and typing to the other nodes failed"),
             Err(_) => warn!(after = ?PUBLISH_TIMEOUT, "publishing presence and typing to the other nodes timed out"),
@@ -267,7 +266,7 @@ pub struct Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.live.parts.change(|state| state.disconnect(self.user));
+        self.live.inner.update(|state| state.disconnect(self.user));
     }
 }
 
@@ -280,6 +279,6 @@ pub struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.live.parts.change(|state| state.leave(self.conversation, self.user));
+        self.live.inner.update(|state| state.leave(self.conversation, self.user));
     }
 }

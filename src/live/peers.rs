@@ -1,4 +1,4 @@
-//! The other nodes: their publications, publications that this node has missed, and nodes that are gone.
+//! The other nodes: handles their messages, asks for missed ones, and removes nodes that are gone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Status;
-use super::exchange::{Body, Facts as OfNode, NodeId, Publication, To};
+use super::exchange::{Body, NodeFacts, NodeId, NodeMessage, To};
 use super::state::{State, Timer};
 use crate::ids::UserId;
 
 /// Number of heartbeats in PRESENCE_NODE_TTL, after which a silent node counts as failed. A node measures this time by
 /// its own heartbeats as it receives them back: while the exchange is unavailable, no node counts as failed.
-pub(super) const BEATS: u32 = 4;
+pub(super) const HEARTBEATS_PER_TTL: u32 = 4;
 
 impl State {
-    /// Handles a publication of another node or of this one.
-    pub(super) fn hear(&mut self, publication: Publication) {
-        let Publication { from, number, body } = publication;
+    /// Handles a message of another node or of this one.
+    pub(super) fn receive(&mut self, message: NodeMessage) {
+        let NodeMessage { from, number, body } = message;
         if from == self.me {
             if matches!(body, Body::Alive) {
-                self.beat();
+                self.count_heartbeat();
             }
             return;
         }
         let peer = self.peers.entry(from).or_default();
-        peer.missed = 0;
+        peer.missed_heartbeats = 0;
         let known = std::mem::replace(&mut peer.number, number);
         let missed = match body {
             Body::All(_) => false,
@@ -41,9 +41,9 @@ impl State {
                 self.outbox.answers.insert(from);
             }
             Body::Changes(changes) => changes.into_iter().for_each(|change| self.apply(from, change)),
-            Body::All(facts) => drop(self.replace(from, &facts)),
+            Body::All(facts) => drop(self.replace_facts(from, &facts)),
             Body::Leaving => {
-                let until = Instant::now() + self.parts.settings.presence_grace;
+                let until = Instant::now() + self.settings.presence_grace;
                 peer.leaving = Some(until);
                 self.timers.insert((until, Timer::Peer(from)));
             }
@@ -51,46 +51,46 @@ impl State {
     }
 
     /// The subscription is established, for the first time or again: asks all nodes for their facts.
-    pub(super) fn connected(&mut self) {
-        self.peers.values_mut().for_each(|peer| peer.missed = 0);
-        self.outbox.asks.push(To::Everybody);
+    pub(super) fn subscribed(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.missed_heartbeats = 0);
+        self.outbox.asks.push(To::AllNodes);
     }
 
     /// Replaces the facts of a node. Returns the users who were connected to it before.
-    fn replace(&mut self, node: NodeId, now: &OfNode) -> Vec<UserId> {
+    fn replace_facts(&mut self, node: NodeId, now: &NodeFacts) -> Vec<UserId> {
         let known = self.facts.of(node);
         let before: Vec<UserId> = known.present.iter().map(|(user, _)| *user).collect();
         let users: BTreeSet<UserId> = before.iter().copied().chain(now.present.iter().map(|(user, _)| *user)).collect();
-        let places: BTreeSet<_> = known.rooms.iter().chain(&now.rooms).copied().collect();
-        let (users, places): (Vec<_>, Vec<_>) = (users.into_iter().collect(), places.into_iter().collect());
-        self.alter(&users, &places, |facts| facts.replace(node, &known, now));
+        let rooms: BTreeSet<_> = known.rooms.iter().chain(&now.rooms).copied().collect();
+        let (users, rooms): (Vec<_>, Vec<_>) = (users.into_iter().collect(), rooms.into_iter().collect());
+        self.change_facts(&users, &rooms, |facts| facts.replace(node, &known, now));
         before
     }
 
-    fn beat(&mut self) {
+    fn count_heartbeat(&mut self) {
         let mut dead = Vec::new();
         for (node, peer) in &mut self.peers {
-            peer.missed += 1;
-            if peer.missed > BEATS {
+            peer.missed_heartbeats += 1;
+            if peer.missed_heartbeats > HEARTBEATS_PER_TTL {
                 dead.push(*node);
             }
         }
         for node in dead {
             tracing::warn!(node = node.0, "a node sends no heartbeats; its users are treated as disconnected");
-            self.forget_peer(node, self.parts.settings.presence_node_ttl);
+            self.remove_peer(node, self.settings.presence_node_ttl);
         }
     }
 
     /// Removes a node and its users. `ago` is how long ago they were last seen.
-    pub(super) fn forget_peer(&mut self, node: NodeId, ago: Duration) {
+    pub(super) fn remove_peer(&mut self, node: NodeId, ago: Duration) {
         self.peers.remove(&node);
-        let seen = self.parts.clock.now() - ago;
+        let seen = self.clock.now() - ago;
         // The remaining node with the lowest id stores when the users were last seen.
         let first = self.peers.keys().all(|peer| self.me < *peer);
-        for user in self.replace(node, &OfNode::default()) {
-            self.keep_seen(user, seen);
+        for user in self.replace_facts(node, &NodeFacts::default()) {
+            self.remember_seen(user, seen);
             if first && self.facts.status(user) == Status::Offline {
-                let _ = self.parts.departures.send((user, seen));
+                let _ = self.departures.send((user, seen));
             }
         }
     }

@@ -5,12 +5,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Exchange, Incoming, NodeId, Publication, To, channel};
+use super::exchange::{Exchange, Incoming, NodeId, NodeMessage, To, channel};
 use crate::error::Result;
 use crate::random::Random;
 use crate::redis::{Heard, PubSub};
 
-/// One connection is enough, because a node publishes one publication at a time.
+/// One connection is enough, because a node publishes one message at a time.
 const PUBLISHING_CONNECTIONS: u32 = 1;
 
 pub struct RedisExchange {
@@ -29,30 +29,30 @@ impl RedisExchange {
     fn channel(&self, to: To) -> String {
         let prefix = &self.prefix;
         match to {
-            To::Everybody => format!("{{{prefix}:live}}:all"),
+            To::AllNodes => format!("{{{prefix}:live}}:all"),
             To::Node(NodeId(node)) => format!("{{{prefix}:live}}:node:{node:016x}"),
         }
     }
 }
 
 impl Exchange for RedisExchange {
-    fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
-        async move { self.redis.publish(&self.channel(to), publication).await }.boxed()
+    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
+        async move { self.redis.publish(&self.channel(to), message).await }.boxed()
     }
 
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
         let (sender, incoming) = channel();
-        let channels = vec![self.channel(To::Everybody), self.channel(To::Node(node))];
+        let channels = vec![self.channel(To::AllNodes), self.channel(To::Node(node))];
         self.redis.subscribe(channels, translate, sender, stop);
         incoming
     }
 }
 
-fn translate(heard: Heard<Publication>) -> Option<Incoming> {
+fn translate(heard: Heard<NodeMessage>) -> Option<Incoming> {
     match heard {
         Heard::Subscribed => Some(Incoming::Connected),
-        Heard::Published(publication) => Some(Incoming::Published(publication)),
-        // The next publication shows that a number is missing, and this node asks for all facts.
+        Heard::Published(message) => Some(Incoming::Message(message)),
+        // The next message shows that a number is missing, and this node asks for all facts.
         Heard::Garbled => None,
     }
 }

@@ -39,12 +39,12 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    fn put(&self, subject: Subject, stamp: Stamp) {
+    fn push(&self, subject: Subject, stamp: Stamp) {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(subject, stamp);
         self.waker.wake();
     }
 
-    fn take(&self) -> Option<(Subject, Stamp)> {
+    fn pop(&self) -> Option<(Subject, Stamp)> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 }
@@ -55,9 +55,9 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    pub(super) fn tell(&self, topic: Topic, subject: Subject, stamp: Stamp) {
+    pub(super) fn notify(&self, topic: Topic, subject: Subject, stamp: Stamp) {
         for mailbox in self.topics.get(&topic).into_iter().flatten() {
-            mailbox.put(subject, stamp);
+            mailbox.push(subject, stamp);
         }
     }
 
@@ -86,10 +86,10 @@ impl Live {
         for &topic in &topics {
             state.watchers.topics.entry(topic).or_default().push(Arc::clone(&mailbox));
             match topic {
-                Topic::Presence(user) => mailbox.put(Subject::Presence(user), 0),
+                Topic::Presence(user) => mailbox.push(Subject::Presence(user), 0),
                 Topic::Typing(conversation) => {
                     for user in state.typing_in(conversation) {
-                        mailbox.put(Subject::Typing(conversation, user), 0);
+                        mailbox.push(Subject::Typing(conversation, user), 0);
                     }
                 }
                 Topic::Room(_) | Topic::Inbox(_) => {}
@@ -103,18 +103,18 @@ impl Live {
 impl Watch {
     /// Polls for a subject that has changed since it was last returned.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<(Subject, Stamp)> {
-        if let Some(changed) = self.mailbox.take() {
+        if let Some(changed) = self.mailbox.pop() {
             return Poll::Ready(changed);
         }
         self.mailbox.waker.register(cx.waker());
-        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
+        self.mailbox.pop().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits for a change. Returns all subjects that have changed since the last call.
     pub async fn changed(&mut self) -> Vec<Subject> {
         let (first, _) = poll_fn(|cx| self.poll_changed(cx)).await;
         let mut subjects = vec![first];
-        while let Some((subject, _)) = self.mailbox.take() {
+        while let Some((subject, _)) = self.mailbox.pop() {
             subjects.push(subject);
         }
         subjects

@@ -4,13 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use tokio_util::sync::CancellationToken;
-
 use super::event::{Audience, Change, Event, Seq};
-use super::interest::{Interest, receives, tells_of_reading};
+use super::interest::{Interest, apply_membership, is_read_receipt_of_another, is_recipient};
 use super::queue::Sender;
 use super::read::Snapshot;
-use crate::ids::{ConversationId, SessionId, UserId};
+use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 
 /// The stream cannot join the tail from the recent events in memory. It must read the log again.
@@ -19,11 +17,11 @@ pub(super) struct Behind;
 pub(super) struct Index {
     position: Seq,
     recent: VecDeque<Event>,
-    memory: usize,
+    /// Maximum number of recent events.
+    recent_limit: usize,
     users: HashMap<UserId, Listener>,
     /// The participants of each conversation who have a stream on this node.
     listeners: HashMap<ConversationId, HashSet<UserId>>,
-    pub(super) sessions: HashMap<SessionId, Watched>,
     next_stream: u64,
     metrics: Metrics,
 }
@@ -43,32 +41,26 @@ struct Entry {
     interest: Interest,
     /// None after the queue overflowed.
     queue: Option<Sender>,
-    end: Arc<End>,
+    end: Arc<StreamEnd>,
 }
 
 /// Tells a stream how the tail has stopped serving it.
 #[derive(Default)]
-pub(super) struct End {
+pub(super) struct StreamEnd {
     /// Seq up to which all events for the stream were queued.
     pub(super) queued: AtomicI64,
     /// Whether the queued events must not be delivered any more.
     pub(super) recalled: AtomicBool,
 }
 
-pub(super) struct Watched {
-    pub(super) revoked: CancellationToken,
-    pub(super) watchers: usize,
-}
-
 impl Index {
-    pub(super) fn new(position: Seq, memory: usize, metrics: Metrics) -> Self {
+    pub(super) fn new(position: Seq, recent_limit: usize, metrics: Metrics) -> Self {
         Self {
             position,
-            recent: VecDeque::with_capacity(memory),
-            memory,
+            recent: VecDeque::with_capacity(recent_limit),
+            recent_limit,
             users: HashMap::new(),
             listeners: HashMap::new(),
-            sessions: HashMap::new(),
             next_stream: 0,
             metrics,
         }
@@ -84,7 +76,7 @@ impl Index {
 
     pub(super) fn dispatch(&mut self, event: Event) {
         self.position = event.seq;
-        if self.recent.len() == self.memory {
+        if self.recent.len() == self.recent_limit {
             self.recent.pop_front();
         }
         self.recent.push_back(event);
@@ -100,7 +92,7 @@ impl Index {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
                     listener.recall(event.seq - 1);
-                    self.forget(conversation, user);
+                    self.remove_listener(conversation, user);
                 }
             }
             Change::ReadReceiptsOff { user } => {
@@ -114,23 +106,7 @@ impl Index {
                     listener.read_receipts_off = false;
                 }
             }
-            Change::SessionRevoked { session, .. } => self.revoke(session),
-            Change::MessageAdded { .. }
-            | Change::MessageWithheld { .. }
-            | Change::MessageUpdated { .. }
-            | Change::MessageRemoved { .. }
-            | Change::MembershipUpdated { .. }
-            | Change::ContactsChanged { .. }
-            | Change::UserUpdated { .. }
-            | Change::ConversationUpdated { .. }
-            | Change::ReceiptAdvanced { .. }
-            | Change::ReadAdvanced { .. }
-            | Change::CallRinging { .. }
-            | Change::CallAnswered { .. }
-            | Change::CallLeft { .. }
-            | Change::CallEnded { .. }
-            | Change::CallSignalled { .. }
-            | Change::Unknown(_) => {}
+            _ => {}
         }
         match event.change.audience() {
             Audience::User(user) => {
@@ -148,22 +124,14 @@ impl Index {
         }
     }
 
-    pub(super) fn skip_to(&mut self, seq: Seq, ended: &[SessionId]) {
+    /// Ends all streams, because events up to `seq` are unknown.
+    pub(super) fn skip_to(&mut self, seq: Seq) {
         self.recent.clear();
         self.listeners.clear();
         for (_, mut listener) in self.users.drain() {
             listener.recall(self.position);
         }
         self.position = seq;
-        for &session in ended {
-            self.revoke(session);
-        }
-    }
-
-    pub(super) fn revoke(&mut self, session: SessionId) {
-        if let Some(watched) = self.sessions.remove(&session) {
-            watched.revoked.cancel();
-        }
     }
 
     pub(super) fn join(
@@ -172,7 +140,7 @@ impl Index {
         snapshot: Snapshot,
         interest: Interest,
         queue: Sender,
-        end: Arc<End>,
+        end: Arc<StreamEnd>,
     ) -> Result<u64, Behind> {
         let head = snapshot.head;
         let Snapshot { conversations, read_receipts_off, .. } = self.replay(user, snapshot, interest, &queue)?;
@@ -219,8 +187,12 @@ impl Index {
                 Change::ReadReceiptsOn { user: other } if other == user => snapshot.read_receipts_off = false,
                 _ => {}
             }
-            let told = !(snapshot.read_receipts_off && tells_of_reading(user, &event.change));
-            if receives(user, &mut snapshot.conversations, &event.change) && told && interest.wants(&event.change) {
+            apply_membership(user, &mut snapshot.conversations, &event.change);
+            let filtered_out = snapshot.read_receipts_off && is_read_receipt_of_another(user, &event.change);
+            if is_recipient(user, &snapshot.conversations, &event.change)
+                && !filtered_out
+                && interest.wants(&event.change)
+            {
                 queue.send(*event).map_err(|_| Behind)?;
             }
         }
@@ -235,25 +207,16 @@ impl Index {
         }
         if let Some(listener) = self.users.remove(&user) {
             for conversation in listener.conversations {
-                self.forget(conversation, user);
+                self.remove_listener(conversation, user);
             }
         }
     }
 
-    fn forget(&mut self, conversation: ConversationId, user: UserId) {
+    fn remove_listener(&mut self, conversation: ConversationId, user: UserId) {
         if let Some(users) = self.listeners.get_mut(&conversation) {
             users.remove(&user);
             if users.is_empty() {
                 self.listeners.remove(&conversation);
-            }
-        }
-    }
-
-    pub(super) fn unwatch(&mut self, session: SessionId) {
-        if let Some(watched) = self.sessions.get_mut(&session) {
-            watched.watchers -= 1;
-            if watched.watchers == 0 {
-                self.sessions.remove(&session);
             }
         }
     }
@@ -274,7 +237,7 @@ impl Listener {
     /// Queues the event for the user's streams. If a queue is full, it ends: its stream delivers the queued events and
     /// then reads the log. The queued events can still be recalled.
     fn deliver(&mut self, user: UserId, event: Event, metrics: &Metrics) {
-        if self.read_receipts_off && tells_of_reading(user, &event.change) {
+        if self.read_receipts_off && is_read_receipt_of_another(user, &event.change) {
             return;
         }
         for stream in &mut self.streams {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::event::{Audience, Change};
+use super::event::{Audience, Category, Change};
 use crate::ids::{ConversationId, SessionId, UserId};
 
 /// The events that a stream asks for, out of those that its user may receive.
@@ -22,31 +22,14 @@ pub enum Interest {
 
 impl Interest {
     pub(super) fn wants(self, change: &Change) -> bool {
-        match (self, *change) {
-            (Self::Calls(wanted), Change::CallSignalled { session, .. }) => wanted == session,
-            (
-                _,
-                Change::UserUpdated { .. }
-                | Change::ReadReceiptsOff { .. }
-                | Change::ReadReceiptsOn { .. }
-                | Change::SessionRevoked { .. }
-                | Change::CallSignalled { .. }
-                | Change::Unknown(_),
-            ) => false,
-            (Self::Inbox, _)
-            | (Self::Messages(None), Change::MessageAdded { .. } | Change::MessageWithheld { .. })
-            | (
-                Self::Calls(_),
-                Change::CallRinging { .. }
-                | Change::CallAnswered { .. }
-                | Change::CallLeft { .. }
-                | Change::CallEnded { .. },
-            ) => true,
-            (
-                Self::Messages(Some(wanted)),
-                Change::MessageAdded { conversation, .. } | Change::MessageWithheld { conversation, .. },
-            )
-            | (Self::Updates(wanted), Change::MessageUpdated { conversation, .. }) => wanted == conversation,
+        match (self, change.category()) {
+            (Self::Calls(wanted), Category::Device) => change.subject() == wanted.0,
+            (_, Category::Device | Category::Nodes) => false,
+            (Self::Inbox, _) | (Self::Messages(None), Category::NewMessages) | (Self::Calls(_), Category::Calls) => {
+                true
+            }
+            (Self::Messages(Some(wanted)), Category::NewMessages)
+            | (Self::Updates(wanted), Category::MessageUpdates) => change.conversation() == Some(wanted),
             (Self::Messages(_) | Self::Updates(_) | Self::Calls(_) | Self::Membership(_), _) => false,
         }
     }
@@ -63,13 +46,12 @@ impl Interest {
 }
 
 /// Whether the change is another user's `ReadAdvanced`, which a user with read receipts off does not get.
-pub(super) fn tells_of_reading(user: UserId, change: &Change) -> bool {
+pub(super) fn is_read_receipt_of_another(user: UserId, change: &Change) -> bool {
     matches!(*change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
-/// Whether a user may receive an event, given the user's conversations before it. Updates the conversations if the
-/// event adds or removes the user.
-pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) -> bool {
+/// Updates the user's conversations if the change adds the user to one or removes the user from one.
+pub(super) fn apply_membership(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) {
     match *change {
         Change::ConversationAdded { user: joined, conversation } if joined == user => {
             conversations.insert(conversation);
@@ -79,6 +61,10 @@ pub(super) fn receives(user: UserId, conversations: &mut HashSet<ConversationId>
         }
         _ => {}
     }
+}
+
+/// Whether a user with these conversations may receive the change.
+pub(super) fn is_recipient(user: UserId, conversations: &HashSet<ConversationId>, change: &Change) -> bool {
     match change.audience() {
         Audience::User(id) => id == user,
         Audience::Conversation(id) => conversations.contains(&id),

@@ -6,16 +6,20 @@
 mod append;
 mod broker;
 mod cursor;
+mod dispatcher;
 mod event;
-mod follow;
 mod index;
 mod interest;
-mod memory;
+mod item;
+mod live_sessions;
+mod observers;
 mod queue;
 mod read;
 mod redis;
 mod retention;
-mod streams;
+mod row_cache;
+mod signals;
+mod stream;
 mod tail;
 mod transaction;
 
@@ -23,8 +27,8 @@ use std::sync::Arc;
 
 use diesel_async::AsyncConnection as _;
 use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -32,23 +36,25 @@ use tracing::warn;
 pub use broker::{Broker, Incoming, MemoryBroker, Publication};
 pub use cursor::{Cursor, InvalidCursor};
 pub use event::{Audience, Change, Event, Seq};
-pub use follow::{Follow, Item};
 pub use interest::Interest;
-pub use memory::Generation;
+pub use item::Item;
+pub use live_sessions::{LiveSessions, SessionWatch};
+pub use observers::Observers;
 pub use redis::RedisBroker;
-pub use streams::SessionWatch;
+pub use row_cache::RowCache;
+pub use signals::Signals;
+pub use stream::LogStream;
 pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::{Error, Result};
-use crate::ids::{ConversationId, MessageId, SessionId, UserId};
+use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::messaging::messages::Message;
-use crate::store::people::users::User;
 use crate::store::{Connection, Database};
-use streams::Streams;
+use dispatcher::Dispatcher;
 
 /// Begins a new epoch, so that the cursors of the old one require a resync. Use it for a database that was restored
 /// from a backup: its log continues from an earlier position than clients have seen.
@@ -75,7 +81,7 @@ pub struct Log {
     database: Database,
     settings: LogSettings,
     epoch: i64,
-    streams: Arc<Streams>,
+    dispatcher: Arc<Dispatcher>,
     publish: mpsc::Sender<Committed>,
     tail: Arc<JoinHandle<()>>,
     metrics: Metrics,
@@ -86,6 +92,7 @@ impl Log {
     pub async fn open(
         database: Database,
         broker: Arc<dyn Broker>,
+        observers: Observers,
         clock: Clock,
         settings: LogSettings,
         metrics: Metrics,
@@ -94,95 +101,32 @@ impl Log {
         // Subscribes before it reads the head, so that it misses no event between the two.
         let incoming = broker.subscribe(stop.clone());
         let mut connection = database.connection().await?;
-        retention::prepare(&mut connection).await?;
+        retention::create_partitions(&mut connection).await?;
         let head = read::head(&mut connection).await?;
         drop(connection);
-        let streams = Arc::new(Streams::new(head.seq, &settings, metrics.clone()));
+        let dispatcher = Arc::new(Dispatcher::new(head.seq, observers, &settings, metrics.clone()));
         let tail =
-            tail::Tail::new(database.clone(), Arc::clone(&streams), settings.clone(), clock, metrics.clone(), &head);
+            tail::Tail::new(database.clone(), Arc::clone(&dispatcher), settings.clone(), clock, metrics.clone(), &head);
         let tail = Arc::new(tokio::spawn(tail.run(incoming, stop.clone())));
         let (publish, queue) = mpsc::channel(PUBLISH_QUEUE);
         tokio::spawn(publish_all(broker, head.epoch, queue, metrics.clone(), stop));
-        Ok(Self { database, settings, epoch: head.epoch, streams, publish, tail, metrics })
-    }
-
-    /// Watches for the revocation of the session on any node. Start the watch before you read the session from
-    /// Postgres, so that no revocation is missed between the two.
-    pub fn watch_session(&self, session: SessionId) -> SessionWatch {
-        Streams::watch_session(&self.streams, session)
-    }
-
-    /// The sessions out of `sessions` that have a connection open on this node.
-    pub fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
-        self.streams.connected(sessions)
-    }
-
-    /// Waits until a call rings or is answered, on any node.
-    pub async fn call(&self) {
-        self.streams.memory.calls.notified().await;
-    }
-
-    /// The message that was published with a recent event, as of that event. None if the message was not published with
-    /// its event or is no longer cached.
-    pub fn carried(&self, message: MessageId) -> Option<Arc<Message>> {
-        self.streams.memory.message(message)
-    }
-
-    /// Version of what a rendering of the item shows. It changes when an event invalidates older renderings of the
-    /// item.
-    pub fn state_of(&self, item: &Item) -> Seq {
-        match item {
-            Item::Event(event) => self.streams.memory.changed_after(event),
-            _ => 0,
-        }
-    }
-
-    /// Receives the users whose profile, privacy settings, contacts or blocks change from now on, on any node.
-    pub fn updated_users(&self) -> broadcast::Receiver<UserId> {
-        self.streams.memory.updated_users.subscribe()
-    }
-
-    /// Waits for a new message that expires, stored by any node.
-    pub async fn expiring_message(&self) {
-        self.streams.memory.expiring.notified().await;
-    }
-
-    /// Whether the session is cached as live: it was live in Postgres, and the log has not revoked it since.
-    pub fn is_live(&self, session: SessionId) -> bool {
-        self.streams.memory.is_live(session)
-    }
-
-    /// The cached user as of the tail's position. None if the user is not cached. Only streams use this: a request
-    /// queries Postgres, because the tail can be behind it.
-    pub fn user(&self, user: UserId) -> Option<Arc<User>> {
-        self.streams.memory.user(user)
-    }
-
-    /// The current generation of the cache of users, for [`Log::keep_users`].
-    pub fn generation(&self) -> Generation {
-        self.streams.memory.generation()
-    }
-
-    /// Caches users that were read from Postgres after `generation` was taken. Does nothing if a user of the cache has
-    /// changed since.
-    pub fn keep_users(&self, generation: Generation, users: &[User]) {
-        self.streams.memory.keep_users(generation, users);
+        Ok(Self { database, settings, epoch: head.epoch, dispatcher, publish, tail, metrics })
     }
 
     /// The participants of the conversation who have a stream on this node, as of the tail's position.
     pub fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
-        self.streams.listeners(conversation)
+        self.dispatcher.listeners(conversation)
     }
 
     /// Whether the user is a participant of the conversation and has a stream on this node.
     pub fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
-        self.streams.is_listener(user, conversation)
+        self.dispatcher.is_listener(user, conversation)
     }
 
     /// Waits until the user is not a participant of the conversation. Returns at once if the user is none now.
     pub async fn departure(&self, user: UserId, conversation: ConversationId) {
-        let mut follow = self.follow(user, Interest::Membership(conversation), None);
-        while follow.next().await.is_some_and(|item| item != Item::Closed) {}
+        let mut stream = self.stream(user, Interest::Membership(conversation), None);
+        while stream.next().await.is_some_and(|item| item != Item::Closed) {}
     }
 
     /// Whether the tail and the publisher are running. The health check asks for it, because a defect could end them.
@@ -192,7 +136,7 @@ impl Log {
 
     /// The position that this node's tail has reached.
     pub fn position(&self) -> Cursor {
-        self.cursor(self.streams.position())
+        self.cursor(self.dispatcher.position())
     }
 
     pub fn cursor(&self, seq: Seq) -> Cursor {
@@ -200,21 +144,21 @@ impl Log {
     }
 
     /// Creates the partitions of today and of the next days, if they are missing.
-    pub async fn prepare(&self) -> Result<()> {
-        retention::prepare(&mut *self.database.connection().await?).await
+    pub async fn create_partitions(&self) -> Result<()> {
+        retention::create_partitions(&mut *self.database.connection().await?).await
     }
 
     /// Drops the partitions whose events are all older than `days` days. Does nothing while another node does
     /// housekeeping.
-    pub async fn forget(&self, days: i32) -> Result<()> {
-        retention::forget(&mut *self.database.connection().await?, days).await
+    pub async fn drop_partitions(&self, days: i32) -> Result<()> {
+        retention::drop_partitions(&mut *self.database.connection().await?, days).await
     }
 
     fn publish(&self, events: Vec<Event>, messages: Vec<Arc<Message>>) {
         // This node ends a revoked session at once. Other nodes end it when their tail gets the event.
         for event in &events {
             if let Change::SessionRevoked { session, .. } = event.change {
-                self.streams.end_session(session);
+                self.dispatcher.observers.sessions.end(session);
             }
         }
         let left = match self.publish.try_send(Committed { events, messages }) {

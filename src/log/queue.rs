@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use super::event::Event;
 
 /// Capacity, in events, that a queue keeps when it becomes empty. A larger capacity is freed.
-const KEPT: usize = 16;
+const KEPT_CAPACITY: usize = 16;
 
 #[derive(Default)]
 struct Shared {
@@ -87,7 +87,7 @@ impl Receiver {
         let mut state = self.shared.lock();
         match state.events.pop_front() {
             Some(event) => {
-                if state.events.is_empty() && state.events.capacity() > KEPT {
+                if state.events.is_empty() && state.events.capacity() > KEPT_CAPACITY {
                     state.events = VecDeque::new();
                 }
                 Poll::Ready(Some(event))

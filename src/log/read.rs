@@ -45,16 +45,17 @@ struct EventRow {
     subject_id: Uuid,
 }
 
-impl TryFrom<EventRow> for Event {
-    type Error = Error;
-
-    fn try_from(row: EventRow) -> Result<Self> {
-        let audience = match (row.conversation_id, row.user_id) {
+impl EventRow {
+    /// `withheld` has the conversations of withheld messages, which the rows of their events do not contain.
+    fn into_event(self, withheld: &HashMap<MessageId, ConversationId>) -> Result<Event> {
+        let audience = match (self.conversation_id, self.user_id) {
             (Some(conversation), None) => Audience::Conversation(conversation),
             (None, Some(user)) => Audience::User(user),
-            _ => return Err(Error::Corrupt(format!("event {} has no audience", row.seq))),
+            _ => return Err(Error::Corrupt(format!("event {} has no audience", self.seq))),
         };
-        Ok(Self { seq: row.seq, change: Change::from_row(&row.kind, audience, row.subject_id) })
+        let conversation = withheld.get(&MessageId(self.subject_id)).copied();
+        let change = Change::from_row(&self.kind, audience, self.subject_id, conversation);
+        Ok(Event { seq: self.seq, change })
     }
 }
 
@@ -134,18 +135,9 @@ async fn read(conn: &mut Connection, query: events::BoxedQuery<'_, Pg>) -> Resul
     let rows: Vec<EventRow> = query.select(EventRow::as_select()).load(conn).await?;
     let withheld: Vec<_> =
         rows.iter().filter(|row| row.kind == WITHHELD).map(|row| MessageId(row.subject_id)).collect();
-    let places: HashMap<_, _> = match withheld.as_slice() {
+    let withheld: HashMap<_, _> = match withheld.as_slice() {
         [] => HashMap::new(),
-        ids => messages::places(conn, ids).await?.into_iter().map(|(id, at, _)| (id, at)).collect(),
+        ids => messages::places(conn, ids).await?.into_iter().map(|(id, conversation, _)| (id, conversation)).collect(),
     };
-    let event = |row: EventRow| {
-        let message = MessageId(row.subject_id);
-        match (row.user_id, places.get(&message)) {
-            (Some(user), Some(&conversation)) if row.kind == WITHHELD => {
-                Ok(Event { seq: row.seq, change: Change::MessageWithheld { user, conversation, message } })
-            }
-            _ => Event::try_from(row),
-        }
-    };
-    rows.into_iter().map(event).collect()
+    rows.into_iter().map(|row| row.into_event(&withheld)).collect()
 }

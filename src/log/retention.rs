@@ -24,15 +24,15 @@ const PARTITIONS: &str = "
     WHERE inhparent = 'events'::regclass";
 
 /// Creates the partitions of today and of the next `DAYS_AHEAD` days, if they are missing.
-pub(super) async fn prepare(conn: &mut Connection) -> Result<()> {
-    if missing(conn).await?.is_empty() {
+pub(super) async fn create_partitions(conn: &mut Connection) -> Result<()> {
+    if missing_days(conn).await?.is_empty() {
         return Ok(());
     }
     conn.transaction(async |conn| {
         locks::wait(conn, locks::HOUSEKEEPING).await?;
         // Another node may have created them in the meantime.
-        for day in missing(conn).await? {
-            create(conn, day).await?;
+        for day in missing_days(conn).await? {
+            create_partition(conn, day).await?;
         }
         Ok(())
     })
@@ -41,12 +41,12 @@ pub(super) async fn prepare(conn: &mut Connection) -> Result<()> {
 
 /// Drops the partitions that ended at least `days` days ago, oldest first. Stops if another node holds the lock of
 /// housekeeping.
-pub(super) async fn forget(conn: &mut Connection, days: i32) -> Result<()> {
-    while conn.transaction(async |conn| forget_oldest(conn, days).await).await? {}
+pub(super) async fn drop_partitions(conn: &mut Connection, days: i32) -> Result<()> {
+    while conn.transaction(async |conn| drop_oldest(conn, days).await).await? {}
     Ok(())
 }
 
-async fn missing(conn: &mut Connection) -> Result<Vec<NaiveDate>> {
+async fn missing_days(conn: &mut Connection) -> Result<Vec<NaiveDate>> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Date)]
@@ -70,7 +70,7 @@ async fn missing(conn: &mut Connection) -> Result<Vec<NaiveDate>> {
 
 /// Creates a table and then attaches it as a partition. Unlike `CREATE TABLE … PARTITION OF`, this blocks neither
 /// appends nor reads.
-async fn create(conn: &mut Connection, day: NaiveDate) -> Result<()> {
+async fn create_partition(conn: &mut Connection, day: NaiveDate) -> Result<()> {
     let next = day.checked_add_days(Days::new(1)).ok_or_else(|| Error::Corrupt(format!("the date is {day}")))?;
     let name = format!("events_{}", day.format("%Y%m%d"));
     conn.batch_execute(&format!(
@@ -83,7 +83,7 @@ async fn create(conn: &mut Connection, day: NaiveDate) -> Result<()> {
 }
 
 /// Drops the oldest partition that ended. Returns whether there may be another one to drop.
-async fn forget_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
+async fn drop_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
     if !locks::take(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }

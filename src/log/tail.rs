@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::broker::Incoming;
+use super::dispatcher::Dispatcher;
 use super::event::{Change, Event, Seq};
 use super::read::{self, Head};
-use super::streams::Streams;
 use crate::clock::Clock;
 use crate::config::LogSettings;
 use crate::error::Result;
@@ -29,7 +29,7 @@ const MAX_EARLY: usize = 10_000;
 
 pub(super) struct Tail {
     database: Database,
-    streams: Arc<Streams>,
+    dispatcher: Arc<Dispatcher>,
     settings: LogSettings,
     clock: Clock,
     metrics: Metrics,
@@ -44,7 +44,7 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn new(
         database: Database,
-        streams: Arc<Streams>,
+        dispatcher: Arc<Dispatcher>,
         settings: LogSettings,
         clock: Clock,
         metrics: Metrics,
@@ -52,12 +52,12 @@ impl Tail {
     ) -> Self {
         let (epoch, position) = (head.epoch, head.seq);
         metrics.tail_at(position);
-        Self { database, streams, settings, clock, metrics, epoch, position, early: BTreeMap::new(), hole_due: None }
+        Self { database, dispatcher, settings, clock, metrics, epoch, position, early: BTreeMap::new(), hole_due: None }
     }
 
     pub(super) async fn run(mut self, mut incoming: mpsc::Receiver<Incoming>, stop: CancellationToken) {
-        let mut look = interval(self.settings.tail_poll_interval);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut poll = interval(self.settings.tail_poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let read = tokio::select! {
                 () = stop.cancelled() => return,
@@ -67,9 +67,9 @@ impl Tail {
                             // A message that is published late or twice may have changed since.
                             let fresh = publication.events.iter().any(|event| event.seq > self.position);
                             for message in &publication.messages {
-                                self.streams.memory.hear_message(message, fresh);
+                                self.dispatcher.observers.observe_message(message, fresh);
                             }
-                            self.take(publication.events, Source::Published);
+                            self.accept(publication.events, Source::Published);
                         } else {
                             warn!("ignored a publication of another database; give each its own REDIS_PREFIX");
                         }
@@ -78,11 +78,11 @@ impl Tail {
                     Some(Incoming::Gap) => true,
                     None => return,
                 },
-                () = due(self.hole_due) => {
+                () = sleep_until_due(self.hole_due) => {
                     debug!(position = self.position, "events are missing; reading them from Postgres");
                     true
                 }
-                _ = look.tick() => true,
+                _ = poll.tick() => true,
             };
             if read && let Err(error) = self.read().await {
                 warn!(%error, "the tail cannot read Postgres; it will retry at the next poll");
@@ -92,7 +92,7 @@ impl Tail {
     }
 
     /// Dispatches the events that are next in order, and puts aside the ones that are early.
-    fn take(&mut self, events: Vec<Event>, source: Source) {
+    fn accept(&mut self, events: Vec<Event>, source: Source) {
         for event in events {
             if event.seq == self.position + 1 {
                 self.advance(event, source);
@@ -123,7 +123,7 @@ impl Tail {
         if let Change::MessageAdded { message, .. } = event.change {
             self.metrics.message_dispatched(self.age(message));
         }
-        self.streams.dispatch(event);
+        self.dispatcher.dispatch(event);
     }
 
     /// Age of the message. Zero if the clock of the node that created it is ahead.
@@ -136,7 +136,7 @@ impl Tail {
         self.hole_due = None;
         let mut hole = !self.early.is_empty();
         loop {
-            let asked_at = std::time::Instant::now();
+            let read_at = std::time::Instant::now();
             let mut connection = self.database.connection().await?;
             let head = read::head(&mut connection).await?;
             let events = if head.seq > self.position {
@@ -149,13 +149,13 @@ impl Tail {
                 self.skip_to(head.forgotten).await?;
             }
             if events.is_empty() {
-                self.metrics.tail_at_head(asked_at);
+                self.metrics.tail_at_head(read_at);
                 return Ok(());
             }
             if std::mem::take(&mut hole) {
                 self.metrics.hole_filled();
             }
-            self.take(events, Source::Read);
+            self.accept(events, Source::Read);
         }
     }
 
@@ -164,17 +164,17 @@ impl Tail {
     async fn skip_to(&mut self, forgotten: Seq) -> Result<()> {
         warn!(from = self.position, to = forgotten, "events were dropped before this node read them");
         // A session that is watched from now on is not affected: its caller reads it from Postgres after that.
-        let mut ended = self.streams.watched_sessions();
+        let mut ended = self.dispatcher.observers.clear();
         let live = sessions::unrevoked(&mut *self.database.connection().await?, &ended).await?;
         let live: HashSet<_> = live.into_iter().collect();
         ended.retain(|session| !live.contains(session));
-        self.streams.skip_to(forgotten, &ended);
+        self.dispatcher.skip_to(forgotten, &ended);
         self.position = forgotten;
         Ok(())
     }
 }
 
-async fn due(at: Option<Instant>) {
+async fn sleep_until_due(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,

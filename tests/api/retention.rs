@@ -151,7 +151,7 @@ async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
         ada.send(&conversation, "too old before it is read").await;
     }
     let start = cursor(start.as_deref());
-    let items = node.app.log().follow(bob.id.parse().unwrap(), Interest::Inbox, Some(start));
+    let items = node.app.log().stream(bob.id.parse().unwrap(), Interest::Inbox, Some(start));
     pin_mut!(items);
     let seq_of = |item: Option<Item>| match item.unwrap() {
         Item::Event(event) => event.seq,
@@ -175,9 +175,9 @@ async fn a_quiet_stream_needs_no_resync() {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
     let group = ada.create_group("Group", &[&bob]).await;
-    let follow = || Box::pin(node.app.log().follow(bob.id.parse().unwrap(), Interest::Inbox, None));
+    let stream = || Box::pin(node.app.log().stream(bob.id.parse().unwrap(), Interest::Inbox, None));
     // A stream that is detached from the tail because its user leaves a conversation.
-    let mut recalled = follow();
+    let mut recalled = stream();
     assert!(matches!(recalled.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Of no concern to Bob", &[]).await;
     forget_events(&database).await;
@@ -188,7 +188,7 @@ async fn a_quiet_stream_needs_no_resync() {
     assert!(matches!(event, Item::Event(Event { change: Change::ConversationRemoved { .. }, .. })), "{event:?}");
 
     // A stream whose queue overflows.
-    let mut overflowing = follow();
+    let mut overflowing = stream();
     assert!(matches!(overflowing.next().await, Some(Item::CaughtUp(_))));
     ada.create_group("Nor this", &[]).await;
     forget_events(&database).await;

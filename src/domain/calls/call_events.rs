@@ -74,7 +74,7 @@ impl Calls<'_> {
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let core = self.core.clone();
         stream! {
-            let mut log = core.base.log.follow(viewer.user, Interest::Calls(viewer.session), None);
+            let mut log = core.base.log.stream(viewer.user, Interest::Calls(viewer.session), None);
             let mut rung = HashSet::new();
             let mut handover = Handover::new(core.clone(), viewer);
             loop {

@@ -14,7 +14,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::tasks;
 use crate::error::{Error as Internal, RETRY};
 use crate::ids::{CallParticipantId, ConversationId};
-use crate::log::{Log, Transaction};
+use crate::log::{LiveSessions, Log, Signals, Transaction};
 use crate::random::Random;
 use crate::store::Database;
 use crate::store::calls::calls::{self, CallEndReason, CallState};
@@ -37,6 +37,8 @@ const BATCH: i64 = 100;
 pub(in crate::domain) struct CallKeeper {
     database: Database,
     log: Log,
+    live_sessions: LiveSessions,
+    signals: Signals,
     random: Random,
     settings: CallSettings,
     idle_look: Duration,
@@ -49,6 +51,8 @@ impl CallKeeper {
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
+        live_sessions: &LiveSessions,
+        signals: &Signals,
         random: &Random,
         settings: &CallSettings,
         tail_look: Duration,
@@ -57,6 +61,8 @@ impl CallKeeper {
         Self {
             database: database.clone(),
             log: log.clone(),
+            live_sessions: live_sessions.clone(),
+            signals: signals.clone(),
             random: random.clone(),
             settings: settings.clone(),
             idle_look: (tail_look * TAIL_LOOKS).min(sighting).min(settings.call_ring_timeout),
@@ -74,7 +80,7 @@ impl CallKeeper {
             if looked.is_err() {
                 steady_from = steady_from.max(Instant::now() + self.sighting + RETRY + LOOK_INTERVAL);
             }
-            tasks::rest(looked, self.idle_look, self.log.call(), "polling calls failed").await;
+            tasks::rest(looked, self.idle_look, self.signals.call_started(), "polling calls failed").await;
         }
     }
 
@@ -84,7 +90,7 @@ impl CallKeeper {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
         // Marks the connected devices as seen first, so that none is gone only because this node did not poll.
-        let here = self.log.connected(&call_participants::sessions(&mut connection).await?);
+        let here = self.live_sessions.connected(&call_participants::sessions(&mut connection).await?);
         if !here.is_empty() {
             call_participants::see(&mut connection, &here, self.sighting.as_secs_f64()).await?;
         }

@@ -7,7 +7,7 @@ use super::change;
 use crate::clock::Clock;
 use crate::domain::tasks;
 use crate::error::Result;
-use crate::log::{Log, Transaction};
+use crate::log::{Log, Signals, Transaction};
 use crate::store::Database;
 use crate::store::conversations::conversations;
 use crate::store::messaging::tombstones;
@@ -22,20 +22,32 @@ const TAIL_LOOKS: u32 = 10;
 const BATCH: i64 = 100;
 
 pub(in crate::domain) struct Reaper {
-    pub(in crate::domain) database: Database,
-    pub(in crate::domain) log: Log,
-    pub(in crate::domain) clock: Clock,
-    /// Poll interval of the tail.
-    pub(in crate::domain) tail_look: Duration,
+    database: Database,
+    log: Log,
+    signals: Signals,
+    clock: Clock,
+    idle_look: Duration,
 }
 
 impl Reaper {
+    /// `tail_look` is the poll interval of the tail.
+    pub(in crate::domain) fn new(
+        database: &Database,
+        log: &Log,
+        signals: &Signals,
+        clock: Clock,
+        tail_look: Duration,
+    ) -> Self {
+        let (database, log, signals) = (database.clone(), log.clone(), signals.clone());
+        Self { database, log, signals, clock, idle_look: tail_look * TAIL_LOOKS }
+    }
+
     /// Deletes what is already due, and then polls.
     pub(in crate::domain) async fn run(self) {
-        let idle_look = self.tail_look * TAIL_LOOKS;
         loop {
             let looked = self.reap().await;
-            tasks::rest(looked, idle_look, self.log.expiring_message(), "deleting expired messages failed").await;
+            let woken = self.signals.expiring_message();
+            tasks::rest(looked, self.idle_look, woken, "deleting expired messages failed").await;
         }
     }
 

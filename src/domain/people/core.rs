@@ -8,11 +8,13 @@ use crate::config::RegistrationMode;
 use crate::domain::base::Base;
 use crate::domain::files::core::FilesCore;
 use crate::live::Live;
+use crate::log::LiveSessions;
 
 pub(in crate::domain) struct PeopleCore {
     pub(in crate::domain) base: Base,
     pub(in crate::domain) files: Arc<FilesCore>,
     pub(in crate::domain) live: Live,
+    pub(in crate::domain) live_sessions: LiveSessions,
     pub(in crate::domain) passwords: Passwords,
     pub(in crate::domain) tokens: Tokens,
     pub(in crate::domain) registration: RegistrationMode,

@@ -151,7 +151,7 @@ impl Presences<'_> {
 pub(in crate::domain) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
     loop {
         match updated.recv().await {
-            Ok(user) => live.look_again(user),
+            Ok(user) => live.notify_presence(user),
             // Subscriptions show the missed updates with the user's next change.
             Err(RecvError::Lagged(missed)) => warn!(missed, "presence may be outdated for a while"),
             Err(RecvError::Closed) => return,

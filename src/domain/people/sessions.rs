@@ -63,11 +63,11 @@ impl Sessions<'_> {
     /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. From then
     /// on the log reports the end of the session.
     pub async fn check(&self, viewer: Viewer) -> Result<()> {
-        let log = &self.core.base.log;
-        if log.is_live(viewer.session) {
+        let live_sessions = &self.core.live_sessions;
+        if live_sessions.is_live(viewer.session) {
             return Ok(());
         }
-        let watch = log.watch_session(viewer.session);
+        let watch = live_sessions.watch(viewer.session);
         let live =
             sessions::is_live(&mut *self.core.base.connection().await?, viewer.session, self.core.base.now()).await?;
         if !live {

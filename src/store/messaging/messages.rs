@@ -1,6 +1,9 @@
 //! Messages. The messages of a conversation are numbered 1, 2, 3 …
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
+use diesel::dsl::SqlTypeOf;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
@@ -79,21 +82,37 @@ pub struct Range {
     pub limit: i64,
 }
 
-/// Inserts messages in the order of their numbers, and updates their conversations and the senders' `uncounted`, all in
-/// one statement. SYSTEM messages need another statement, because they never count as unread. The conversations must be
-/// locked.
-pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
-    let query = diesel::sql_query(
+/// Defines what an insert writes. The other columns of a new message are NULL or have their default.
+macro_rules! inserted_columns {
+    ($($column:ident),*) => {
+        const INSERTED_COLUMNS: &[&str] = &[$(stringify!($column)),*];
+
+        /// Executes a statement whose parameters are the inserted columns, each as an array with one element for each
+        /// message.
+        async fn execute_insert(conn: &mut Connection, statement: &str, new: &[Message]) -> QueryResult<usize> {
+            let query = diesel::sql_query(statement)$(
+                .bind::<Array<SqlTypeOf<messages::$column>>, _>(
+                    new.iter().map(|message| &message.$column).collect::<Vec<_>>(),
+                )
+            )*;
+            Prepared(query).execute(conn).await
+        }
+    };
+}
+
+inserted_columns! {
+    id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, expires_at, reply_to_id,
+    forwarded, system_kind, actor_id, subject_id, system_text
+}
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = INSERTED_COLUMNS.join(", ");
+    let parameters = (1..=INSERTED_COLUMNS.len()).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+    format!(
         "WITH new AS (
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS new (
-                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
-                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
-             )
+             SELECT * FROM unnest({parameters}) AS new ({columns})
          ), inserted AS (
-             INSERT INTO messages (
-                 id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at,
-                 expires_at, reply_to_id, forwarded, system_kind, actor_id, subject_id, system_text
-             )
+             INSERT INTO messages ({columns})
              SELECT * FROM new
              -- The same order for all, so that two writers with the same clientIds do not wait for each other.
              ORDER BY sender_id, client_id
@@ -109,25 +128,15 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
          )
          UPDATE participants SET uncounted = uncounted + own.messages
          FROM own
-         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.sender_id",
+         WHERE participants.conversation_id = own.conversation_id AND participants.user_id = own.sender_id"
     )
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.id).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|message| message.conversation_id).collect::<Vec<_>>())
-    .bind::<Array<Integer>, _>(new.iter().map(|message| message.number).collect::<Vec<_>>())
-    .bind::<Array<Integer>, _>(new.iter().map(|message| message.revision).collect::<Vec<_>>())
-    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.sender_id).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(new.iter().map(|message| message.kind).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.body.as_deref()).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.client_id.as_deref()).collect::<Vec<_>>())
-    .bind::<Array<Timestamptz>, _>(new.iter().map(|message| message.created_at).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Timestamptz>>, _>(new.iter().map(|message| message.expires_at).collect::<Vec<_>>())
-    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.reply_to_id).collect::<Vec<_>>())
-    .bind::<Array<Bool>, _>(new.iter().map(|message| message.forwarded).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_kind).collect::<Vec<_>>())
-    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.actor_id).collect::<Vec<_>>())
-    .bind::<Array<Nullable<SqlUuid>>, _>(new.iter().map(|message| message.subject_id).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(new.iter().map(|message| message.system_text.as_deref()).collect::<Vec<_>>());
-    Prepared(query).execute(conn).await?;
+});
+
+/// Inserts messages in the order of their numbers, and updates their conversations and the senders' `uncounted`, all in
+/// one statement. SYSTEM messages need another statement, because they never count as unread. The conversations must be
+/// locked.
+pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
+    execute_insert(conn, &INSERT, new).await?;
     let system: Vec<_> = new.iter().filter(|message| message.kind == MessageKind::System).collect();
     if !system.is_empty() {
         let conversations: Vec<_> = system.iter().map(|message| message.conversation_id).collect();
@@ -136,27 +145,30 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     Ok(())
 }
 
-/// The messages with these pairs of a sender and a clientId. LATERAL makes it one index lookup for each pair. Otherwise
-/// Postgres would look up every sender with every clientId, or scan a table that has grown since it was last analysed.
+/// LATERAL makes it one index lookup for each pair. Otherwise Postgres would look up every sender with every clientId, or
+/// scan a table that has grown since it was last analysed.
+static BY_CLIENT_IDS: LazyLock<String> = LazyLock::new(|| {
+    let inserted = INSERTED_COLUMNS.join(", ");
+    // The columns are named because a prepared statement fails after a migration that adds one.
+    format!(
+        "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
+         CROSS JOIN LATERAL (
+             SELECT {inserted}, edited_at, deleted_at, pinned_at
+             FROM messages
+             WHERE messages.sender_id = sent.sender_id AND messages.client_id = sent.client_id
+             LIMIT 1
+         ) AS found"
+    )
+});
+
+/// The messages with these pairs of a sender and a clientId.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     if sent.is_empty() {
         return Ok(Vec::new());
     }
     let (senders, client_ids): (Vec<_>, Vec<_>) = sent.iter().copied().unzip();
-    let query = diesel::sql_query(
-        // The columns are named because a prepared statement fails after a migration that adds one.
-        "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
-         CROSS JOIN LATERAL (
-             SELECT id, conversation_id, number, revision, sender_id, kind, body, client_id, created_at, edited_at,
-                 deleted_at, expires_at, reply_to_id, forwarded, pinned_at, system_kind, actor_id, subject_id,
-                 system_text
-             FROM messages
-             WHERE messages.sender_id = sent.sender_id AND messages.client_id = sent.client_id
-             LIMIT 1
-         ) AS found",
-    )
-    .bind::<Array<SqlUuid>, _>(senders)
-    .bind::<Array<Text>, _>(client_ids);
+    let query =
+        diesel::sql_query(BY_CLIENT_IDS.as_str()).bind::<Array<SqlUuid>, _>(senders).bind::<Array<Text>, _>(client_ids);
     Prepared(query).load(&mut conn).await
 }
 

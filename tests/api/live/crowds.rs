@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use parlance::live::{Exchange, Incoming, MemoryExchange, NodeId, Publication, To};
+use parlance::live::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, To};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -55,11 +55,11 @@ struct DeafExchange {
 }
 
 impl Exchange for DeafExchange {
-    fn publish<'a>(&'a self, to: To, publication: &'a Publication) -> BoxFuture<'a, parlance::error::Result<()>> {
+    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, parlance::error::Result<()>> {
         if self.deaf.load(Ordering::SeqCst) {
             return Box::pin(async { Ok(()) });
         }
-        self.inner.publish(to, publication)
+        self.inner.publish(to, message)
     }
 
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming> {

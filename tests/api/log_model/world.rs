@@ -10,7 +10,9 @@ use futures_util::Stream as _;
 use parlance::clock::Clock;
 use parlance::config::{LogSettings, Postgres};
 use parlance::ids::{ConversationId, MessageId, ParticipantId, SessionId, UserId};
-use parlance::log::{Audience, Change, Cursor, Incoming, Interest, Item, Log, Publication, Seq, Transaction};
+use parlance::log::{
+    Audience, Change, Cursor, Incoming, Interest, Item, Log, Observers, Publication, Seq, Transaction,
+};
 use parlance::metrics::Metrics;
 use parlance::random::Random;
 use parlance::store::Database;
@@ -113,6 +115,7 @@ impl World {
         let log = Log::open(
             self.database.clone(),
             broker,
+            Observers::default(),
             self.clock,
             self.settings.clone(),
             Metrics::default(),
@@ -346,7 +349,7 @@ struct Reading {
 }
 
 async fn read(log: Log, user: UserId, interest: Interest, after: Option<Cursor>, reading: Reading) {
-    let mut stream = std::pin::pin!(log.follow(user, interest, after));
+    let mut stream = std::pin::pin!(log.stream(user, interest, after));
     loop {
         reading.items.acquire().await.unwrap().forget();
         let next = poll_fn(|context| {

@@ -10,10 +10,11 @@ use futures_util::{Stream, StreamExt as _};
 
 use super::Log;
 use super::cursor::Cursor;
+use super::dispatcher::Joined;
 use super::event::{Audience, Change, Event, Seq};
-use super::interest::{Interest, receives, tells_of_reading};
+use super::interest::{Interest, apply_membership, is_read_receipt_of_another, is_recipient};
+use super::item::Item;
 use super::read::{self, Snapshot};
-use super::streams::Joined;
 use crate::apart::patiently;
 use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
@@ -24,30 +25,19 @@ use crate::store::messaging::messages;
 /// The warning that is logged while Postgres is unavailable.
 const CANNOT_READ: &str = "a stream cannot read the log";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Item {
-    Event(Event),
-    /// All events up to this seq have been sent. The following events are live.
-    CaughtUp(Seq),
-    /// The cursor does not belong to this log, or events after it were dropped. The stream continues after this seq.
-    ResyncRequired(Seq),
-    /// The user is not a participant of the conversation that the stream is about. The stream ends.
-    Closed,
-}
-
 impl Log {
     /// Streams the events that the user may receive after the cursor, or from now on without a cursor. It leaves out
     /// the events of conversations that the user has left, also those from before they left. The stream ends only when
     /// it is dropped, or after `Closed`. It waits while Postgres is unavailable.
-    pub fn follow(&self, user: UserId, interest: Interest, after: Option<Cursor>) -> Follow {
-        let from = match after {
-            None => From::Now,
-            Some(cursor) if cursor.epoch == self.epoch => From::After(cursor.seq),
-            Some(_) => From::Unknown,
+    pub fn stream(&self, user: UserId, interest: Interest, after: Option<Cursor>) -> LogStream {
+        let start = match after {
+            None => Start::Now,
+            Some(cursor) if cursor.epoch == self.epoch => Start::After(cursor.seq),
+            Some(_) => Start::Unknown,
         };
-        let reading = Reading { log: self.clone(), user, interest, from, caught_up: false };
-        let (log, stage) = (self.clone(), Stage::Reading(reading.steps().boxed()));
-        Follow { log, user, interest, stage }
+        let catch_up = CatchUp { log: self.clone(), user, interest, start, caught_up: false };
+        let (log, stage) = (self.clone(), Stage::CatchUp(catch_up.steps().boxed()));
+        LogStream { log, user, interest, stage }
     }
 }
 
@@ -56,7 +46,7 @@ async fn snapshot(log: Log, user: UserId) -> Result<Snapshot> {
 }
 
 /// A stream of the log for one user. Once it is live it needs little memory beside its queue.
-pub struct Follow {
+pub struct LogStream {
     log: Log,
     user: UserId,
     interest: Interest,
@@ -65,9 +55,9 @@ pub struct Follow {
 
 enum Stage {
     /// Boxed, because it takes kilobytes and ends soon.
-    Reading(BoxStream<'static, Step>),
+    CatchUp(BoxStream<'static, Step>),
     Live(Joined),
-    Over,
+    Ended,
 }
 
 enum Step {
@@ -76,38 +66,38 @@ enum Step {
     Live(Joined),
 }
 
-impl Stream for Follow {
+impl Stream for LogStream {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             match &mut self.stage {
-                Stage::Reading(steps) => match ready!(steps.poll_next_unpin(cx)) {
+                Stage::CatchUp(steps) => match ready!(steps.poll_next_unpin(cx)) {
                     Some(Step::Item(item)) => return Poll::Ready(Some(item)),
                     Some(Step::Live(joined)) => self.stage = Stage::Live(joined),
-                    None => self.stage = Stage::Over,
+                    None => self.stage = Stage::Ended,
                 },
                 Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
                     Ok(event) => return Poll::Ready(Some(Item::Event(event))),
-                    // Continues after `place` and not after the last event: the last event of a quiet stream can be so
+                    // Continues after this seq and not after the last event: the last event of a quiet stream can be so
                     // old that the log has dropped events after it.
-                    Err(place) => self.stage = Stage::Reading(self.read_on(place).steps().boxed()),
+                    Err(seq) => self.stage = Stage::CatchUp(self.catch_up_after(seq).steps().boxed()),
                 },
-                Stage::Over => return Poll::Ready(None),
+                Stage::Ended => return Poll::Ready(None),
             }
         }
     }
 }
 
-impl Follow {
-    fn read_on(&self, place: Seq) -> Reading {
+impl LogStream {
+    fn catch_up_after(&self, seq: Seq) -> CatchUp {
         let (user, interest) = (self.user, self.interest);
-        Reading { log: self.log.clone(), user, interest, from: From::After(place), caught_up: true }
+        CatchUp { log: self.log.clone(), user, interest, start: Start::After(seq), caught_up: true }
     }
 }
 
 /// The position from which a stream reads the log.
-enum From {
+enum Start {
     Now,
     After(Seq),
     /// The cursor belongs to another epoch.
@@ -115,26 +105,26 @@ enum From {
 }
 
 /// Reads the events that a stream has missed, until it joins the tail.
-struct Reading {
+struct CatchUp {
     log: Log,
     user: UserId,
     interest: Interest,
-    from: From,
+    start: Start,
     /// Whether `CaughtUp` was sent before. It is sent only once.
     caught_up: bool,
 }
 
-impl Reading {
+impl CatchUp {
     fn steps(self) -> impl Stream<Item = Step> + Send {
-        let Self { log, user, interest, from, caught_up } = self;
+        let Self { log, user, interest, start, caught_up } = self;
         stream! {
-            let (mut position, mut resync) = match from {
-                From::Now => (None, false),
-                From::After(seq) => (Some(seq), false),
-                From::Unknown => (None, true),
+            let (mut position, mut resync) = match start {
+                Start::Now => (None, false),
+                Start::After(seq) => (Some(seq), false),
+                Start::Unknown => (None, true),
             };
             'from_the_log: loop {
-                let losses = log.streams.losses();
+                let losses = log.dispatcher.access_losses();
                 let snapshot = patiently!(CANNOT_READ, snapshot(log.clone(), user));
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
@@ -143,18 +133,18 @@ impl Reading {
                     yield Step::Item(Item::ResyncRequired(head));
                 }
                 if let Some(from) = position {
-                    let mut missed = pin!(missed(log.clone(), user, snapshot.clone(), from));
+                    let mut missed = pin!(missed_events(log.clone(), user, snapshot.clone(), from));
                     while let Some(event) = missed.next().await {
                         let Ok(event) = event else {
                             resync = true;
                             continue 'from_the_log;
                         };
                         // The user may have left a conversation or turned read receipts off since the snapshot.
-                        if log.streams.losses() != losses {
+                        if log.dispatcher.access_losses() != losses {
                             continue 'from_the_log;
                         }
                         position = Some(event.seq);
-                        if interest.wants(&event.change) && may_see(user, &snapshot, &event.change) {
+                        if interest.wants(&event.change) && may_receive(user, &snapshot, &event.change) {
                             yield Step::Item(Item::Event(event));
                         }
                     }
@@ -164,8 +154,8 @@ impl Reading {
                     return;
                 }
                 position = Some(head);
-                log.streams.reached(head).await;
-                let Ok(joined) = log.streams.join(user, snapshot, interest) else { continue };
+                log.dispatcher.reached(head).await;
+                let Ok(joined) = log.dispatcher.join(user, snapshot, interest) else { continue };
                 if !caught_up {
                     yield Step::Item(Item::CaughtUp(head));
                 }
@@ -179,40 +169,32 @@ impl Reading {
 /// Whether the user may still receive the change. A client can navigate from a message to its whole conversation, so a
 /// user who has left the conversation does not receive its earlier events either. A user who has turned read receipts
 /// off since does not get earlier `ReadAdvanced` events of others either.
-fn may_see(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
-    if snapshot.read_receipts_off && tells_of_reading(user, change) {
+fn may_receive(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
+    if snapshot.read_receipts_off && is_read_receipt_of_another(user, change) {
         return false;
     }
-    match *change {
-        Change::ConversationRemoved { .. } => true,
-        Change::ConversationAdded { conversation, .. }
-        | Change::MessageWithheld { conversation, .. }
-        | Change::MembershipUpdated { conversation, .. } => snapshot.conversations.contains(&conversation),
-        _ => match change.audience() {
-            Audience::Conversation(conversation) => snapshot.conversations.contains(&conversation),
-            Audience::User(_) => true,
-        },
-    }
+    matches!(change, Change::ConversationRemoved { .. })
+        || change.conversation().is_none_or(|conversation| snapshot.conversations.contains(&conversation))
 }
 
 /// The log has dropped events that the stream has not read.
-struct Forgotten;
+struct EventsDropped;
 
 /// Streams the events after `from` that the user may receive, up to the head of the snapshot.
-fn missed(
+fn missed_events(
     log: Log,
     user: UserId,
     snapshot: Snapshot,
     from: Seq,
-) -> impl Stream<Item = std::result::Result<Event, Forgotten>> + Send {
+) -> impl Stream<Item = std::result::Result<Event, EventsDropped>> + Send {
     stream! {
-        let Some(mut missed) = patiently!(CANNOT_READ, Missed::new(log.clone(), user, snapshot.clone(), from)) else {
-            yield Err(Forgotten);
+        let Some(mut missed) = patiently!(CANNOT_READ, MissedEvents::new(log.clone(), user, snapshot.clone(), from)) else {
+            yield Err(EventsDropped);
             return;
         };
         while missed.position < missed.head {
-            let Some((rest, events)) = patiently!(CANNOT_READ, missed.clone().page(log.clone())) else {
-                yield Err(Forgotten);
+            let Some((rest, events)) = patiently!(CANNOT_READ, missed.clone().next_page(log.clone())) else {
+                yield Err(EventsDropped);
                 return;
             };
             for event in events {
@@ -225,25 +207,25 @@ fn missed(
 
 /// Reads the events that a stream has missed, page by page.
 #[derive(Clone)]
-struct Missed {
+struct MissedEvents {
     user: UserId,
     position: Seq,
     head: Seq,
     /// The conversations of which the user is a participant at `position`.
     conversations: HashSet<ConversationId>,
     /// The conversations of which the user is a participant at any position from the first one to the head.
-    ever: Vec<ConversationId>,
+    conversations_since: Vec<ConversationId>,
     /// Seq at which the user joined a conversation again, if the conversation hides its earlier messages from the user.
-    returned: HashMap<ConversationId, Seq>,
+    rejoined_at: HashMap<ConversationId, Seq>,
 }
 
-impl Missed {
+impl MissedEvents {
     /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None if the log
     /// has dropped events after the position.
     async fn new(log: Log, user: UserId, snapshot: Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
-        let mut ever = conversations.clone();
-        let mut returned = HashMap::new();
+        let mut conversations_since = conversations.clone();
+        let mut rejoined_at = HashMap::new();
         if position < snapshot.head {
             let mut connection = log.database.connection().await?;
             let personal = read::personal_between(&mut connection, user, position, snapshot.head).await?;
@@ -257,51 +239,53 @@ impl Missed {
                     }
                     Change::ConversationRemoved { conversation, .. } => {
                         conversations.insert(conversation);
-                        ever.insert(conversation);
+                        conversations_since.insert(conversation);
                     }
                     _ => {}
                 }
             }
-            returned = returns(&personal, &snapshot);
-            if !returned.is_empty() {
-                let ids: Vec<_> = returned.keys().copied().collect();
+            rejoined_at = rejoins(&personal, &snapshot);
+            if !rejoined_at.is_empty() {
+                let ids: Vec<_> = rejoined_at.keys().copied().collect();
                 let hiding = participants::hiding_from(&mut connection, user, &ids).await?;
-                returned.retain(|conversation, _| hiding.contains(conversation));
+                rejoined_at.retain(|conversation, _| hiding.contains(conversation));
             }
         }
-        let ever = ever.into_iter().collect();
-        Ok(Some(Self { user, position, head: snapshot.head, conversations, ever, returned }))
+        let conversations_since = conversations_since.into_iter().collect();
+        Ok(Some(Self { user, position, head: snapshot.head, conversations, conversations_since, rejoined_at }))
     }
 
     /// Reads the next events for the user. Returns them with the state for the next page, or None if the log has
     /// dropped events after the position.
-    async fn page(mut self, log: Log) -> Result<Option<(Self, Vec<Event>)>> {
+    async fn next_page(mut self, log: Log) -> Result<Option<(Self, Vec<Event>)>> {
         let limit = log.settings.catch_up_page;
         let mut connection = log.database.connection().await?;
         let mut events =
-            read::between_for(&mut connection, self.user, &self.ever, self.position, self.head, limit).await?;
+            read::between_for(&mut connection, self.user, &self.conversations_since, self.position, self.head, limit)
+                .await?;
         if !read::is_whole_after(&mut connection, self.position).await? {
             return Ok(None);
         }
         self.position = events.last().map_or(self.head, |last| last.seq);
         events.retain(|event| {
-            let hidden = match event.change.audience() {
-                Audience::Conversation(id) => self.returned.get(&id).is_some_and(|returned| event.seq < *returned),
+            apply_membership(self.user, &mut self.conversations, &event.change);
+            let before_rejoin = match event.change.audience() {
+                Audience::Conversation(id) => self.rejoined_at.get(&id).is_some_and(|rejoined| event.seq < *rejoined),
                 Audience::User(_) => false,
             };
-            receives(self.user, &mut self.conversations, &event.change) && !hidden
+            is_recipient(self.user, &self.conversations, &event.change) && !before_rejoin
         });
-        let concealed = concealed(&mut connection, self.user, &events).await?;
-        events.retain(|event| event.change.message().is_none_or(|message| !concealed.contains(&message)));
+        let hidden = hidden_messages(&mut connection, self.user, &events).await?;
+        events.retain(|event| event.change.message().is_none_or(|message| !hidden.contains(&message)));
         Ok(Some((self, events)))
     }
 }
 
-/// Seq of the user's last return to each conversation that they left and joined again. `personal` are the user's own
+/// Seq at which the user last joined each conversation that they left and joined again. `personal` are the user's own
 /// events.
-fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, Seq> {
+fn rejoins(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, Seq> {
     let mut left = HashSet::new();
-    let mut returned = HashMap::new();
+    let mut rejoined_at = HashMap::new();
     for event in personal {
         match event.change {
             Change::ConversationRemoved { conversation, .. } => {
@@ -310,16 +294,16 @@ fn returns(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
             Change::ConversationAdded { conversation, .. }
                 if left.contains(&conversation) && snapshot.conversations.contains(&conversation) =>
             {
-                returned.insert(conversation, event.seq);
+                rejoined_at.insert(conversation, event.seq);
             }
             _ => {}
         }
     }
-    returned
+    rejoined_at
 }
 
 /// The messages of the events that the user may not see, although the user is a participant of their conversations.
-async fn concealed(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
+async fn hidden_messages(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
     let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
     let visibilities = messages::visibilities(conn, &shown).await?;
     Ok(visibilities

@@ -1,0 +1,127 @@
+//! Dispatches the events of the tail to the streams of this node that have joined it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::watch;
+
+use super::event::{Change, Event, Seq};
+use super::index::{Behind, Index, StreamEnd};
+use super::interest::Interest;
+use super::observers::Observers;
+use super::queue::{Receiver, bounded};
+use super::read::Snapshot;
+use crate::config::LogSettings;
+use crate::ids::{ConversationId, SessionId, UserId};
+use crate::metrics::Metrics;
+
+pub(super) struct Dispatcher {
+    pub(super) observers: Observers,
+    index: Mutex<Index>,
+    /// Capacity of a stream's queue, in events.
+    stream_queue: usize,
+    /// The seq that the tail has reached.
+    position: watch::Sender<Seq>,
+    /// Number of events at the tail that reduced what a user may receive.
+    access_losses: AtomicU64,
+}
+
+/// A stream that is joined to the tail. `poll_recv` fails if its queue has overflowed, or if its user has left a
+/// conversation or turned read receipts off. The error is the seq after which the stream has to read the log.
+pub(super) struct Joined {
+    dispatcher: Arc<Dispatcher>,
+    user: UserId,
+    id: u64,
+    queue: Receiver,
+    end: Arc<StreamEnd>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(position: Seq, observers: Observers, settings: &LogSettings, metrics: Metrics) -> Self {
+        Self {
+            observers,
+            index: Mutex::new(Index::new(position, settings.tail_memory, metrics)),
+            stream_queue: settings.stream_queue,
+            position: watch::Sender::new(position),
+            access_losses: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn position(&self) -> Seq {
+        *self.position.borrow()
+    }
+
+    /// Grows when the tail dispatches that a user has left a conversation or turned read receipts off.
+    pub(super) fn access_losses(&self) -> u64 {
+        self.access_losses.load(Ordering::SeqCst)
+    }
+
+    /// The participants of the conversation who have a stream on this node.
+    pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
+        self.lock().listeners(conversation)
+    }
+
+    pub(super) fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
+        self.lock().is_listener(user, conversation)
+    }
+
+    /// Waits until the tail has dispatched all events up to `seq`.
+    pub(super) async fn reached(&self, seq: Seq) {
+        // It fails only if the sender was dropped, and `self` owns the sender.
+        let _ = self.position.subscribe().wait_for(|position| *position >= seq).await;
+    }
+
+    /// Dispatches the next event of the log to the observers, and then to every stream that asks for it.
+    pub(super) fn dispatch(&self, event: Event) {
+        if matches!(event.change, Change::ConversationRemoved { .. } | Change::ReadReceiptsOff { .. }) {
+            self.access_losses.fetch_add(1, Ordering::SeqCst);
+        }
+        self.observers.observe(&event);
+        self.lock().dispatch(event);
+        self.position.send_replace(event.seq);
+    }
+
+    /// Continues after `seq` although the events up to it are unknown. `ended` are the watched sessions that were
+    /// revoked by them. Every stream reads the log again.
+    pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
+        self.access_losses.fetch_add(1, Ordering::SeqCst);
+        self.observers.skip_to(seq, ended);
+        self.lock().skip_to(seq);
+        self.position.send_replace(seq);
+    }
+
+    /// Joins a stream that has read up to the snapshot's head to the tail at exactly that position. The tail must have
+    /// reached it: the index then knows the user's conversations as of the tail's own position.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        user: UserId,
+        snapshot: Snapshot,
+        interest: Interest,
+    ) -> Result<Joined, Behind> {
+        let (sender, queue) = bounded(self.stream_queue);
+        let end = Arc::new(StreamEnd::default());
+        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
+        Ok(Joined { dispatcher: Arc::clone(self), user, id, queue, end })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Joined {
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Seq>> {
+        Poll::Ready(match ready!(self.queue.poll_recv(cx)) {
+            Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
+            Some(event) => Ok(event),
+            None => Err(self.end.queued.load(Ordering::SeqCst)),
+        })
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.dispatcher.lock().leave(self.user, self.id);
+    }
+}
