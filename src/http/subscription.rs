@@ -15,9 +15,9 @@ use super::plan_request::PlanRequest;
 use super::render::{Plan, Plans, Results};
 use super::rendered::Rendered;
 use super::response::Body;
-use crate::apart::Apart;
 use crate::graphql::{Batches, Caller, Items, Opened, Phase, Schema};
 use crate::metrics::{Metrics, Open};
+use crate::task::Spawned;
 
 /// Maximum number of events of one stream that are rendered together, if so many wait.
 const MAX_TOGETHER: u64 = 16;
@@ -36,7 +36,7 @@ pub(super) struct Subscription {
 
 enum Stage {
     /// Shares no renderings: each event is executed for this client alone.
-    Alone(Apart<Response>),
+    Alone(Spawned<Response>),
     Opening(Box<Opening>),
     Live(Live),
     Over,
@@ -44,7 +44,7 @@ enum Stage {
 
 /// The caller and the arguments are being checked.
 struct Opening {
-    responses: Apart<Response>,
+    responses: Spawned<Response>,
     opened: Opened,
     plans: Arc<Plans>,
     wanted: PlanRequest,
@@ -76,7 +76,7 @@ impl Subscription {
         let request = request.data(server.plans.loaders(batches.clone())).data(caller.clone());
         let metrics = server.app.metrics().clone();
         let gate = server.plans.personal.gate();
-        let run = |request| Apart::new(gate.stream(batches.drive_stream(schema.execute_stream(request))));
+        let run = |request| Spawned::new(gate.stream(batches.drive_stream(schema.execute_stream(request))));
         let stage = match wanted {
             None => Stage::Alone(run(request)),
             Some(wanted) => {

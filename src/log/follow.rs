@@ -14,12 +14,12 @@ use super::event::{Audience, Change, Event, Seq};
 use super::interest::{Interest, receives, tells_of_reading};
 use super::read::{self, Snapshot};
 use super::streams::Joined;
-use crate::apart::patiently;
 use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::conversations::participants;
 use crate::store::messaging::messages;
+use crate::task::retry;
 
 /// The warning that is logged while Postgres is unavailable.
 const CANNOT_READ: &str = "a stream cannot read the log";
@@ -135,7 +135,7 @@ impl Reading {
             };
             'from_the_log: loop {
                 let losses = log.streams.losses();
-                let snapshot = patiently!(CANNOT_READ, snapshot(log.clone(), user));
+                let snapshot = retry(CANNOT_READ, || snapshot(log.clone(), user)).await;
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
                 if std::mem::take(&mut resync) {
@@ -206,12 +206,12 @@ fn missed(
     from: Seq,
 ) -> impl Stream<Item = std::result::Result<Event, Forgotten>> + Send {
     stream! {
-        let Some(mut missed) = patiently!(CANNOT_READ, Missed::new(log.clone(), user, snapshot.clone(), from)) else {
+        let Some(mut missed) = retry(CANNOT_READ, || Missed::new(log.clone(), user, snapshot.clone(), from)).await else {
             yield Err(Forgotten);
             return;
         };
         while missed.position < missed.head {
-            let Some((rest, events)) = patiently!(CANNOT_READ, missed.clone().page(log.clone())) else {
+            let Some((rest, events)) = retry(CANNOT_READ, || missed.clone().page(log.clone())).await else {
                 yield Err(Forgotten);
                 return;
             };
