@@ -111,7 +111,7 @@ impl Sweep {
         let mut away = 0;
         for row in going {
             let result = self.files.remove(std::slice::from_ref(row)).await;
-            away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
+            away = if matches!(result, Err(Error::S3Unavailable(_))) { away + 1 } else { 0 };
             match result {
                 Ok(()) => removed.push(row.id),
                 Err(error) => warn!(%error, id = %row.id, "could not delete an attachment; trying again later"),
