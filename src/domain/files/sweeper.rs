@@ -7,7 +7,8 @@ use std::time::Duration;
 use diesel_async::AsyncConnection as _;
 use tracing::{info, warn};
 
-use super::files::{Files, Object};
+use super::files::Files;
+use super::objects::Object;
 use super::uploads::REMNANTS;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
