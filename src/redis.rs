@@ -90,8 +90,13 @@ struct Subscription<T, I> {
 impl<T: DeserializeOwned, I> Subscription<T, I> {
     async fn run(self, random: Random) {
         let mut backoff = FIRST_BACKOFF;
-        while !self.sender.is_closed() {
-            match self.listen(&mut backoff).await {
+        loop {
+            let ended = self.listen(&mut backoff).await;
+            // The node stops.
+            if self.sender.is_closed() {
+                return;
+            }
+            match ended {
                 Ok(()) => info!(channels = ?self.channels, "Redis closed a subscription; subscribing again"),
                 Err(error) => warn!(%error, channels = ?self.channels, "subscribing to Redis failed; trying again"),
             }

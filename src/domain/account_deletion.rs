@@ -21,24 +21,22 @@ impl App {
         if !self.people().check_password(Account::Known(&user), password, client).await? {
             return Err(wrong_password("password"));
         }
-        let mut tx = self.log().begin().await?;
-        let done = self.delete_account_in(&mut tx, &user).await;
-        tx.finish(done).await
+        self.log().transaction(async |tx| self.delete_user(tx, &user).await).await
     }
 
     /// Locks the conversations before the user, in the same order as all other transactions. Once the user is locked,
     /// no other transaction can add them to a conversation or sign them in.
-    async fn delete_account_in(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
+    async fn delete_user(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
         tx.record(Change::UserUpdated { user: user.id });
         // The scheduler, too, locks scheduled messages before conversations.
         scheduled_messages::delete_of(tx.conn(), user.id).await?;
-        self.participants().leave_all_in(tx, user.id).await?;
+        self.participants().leave_all(tx, user.id).await?;
         let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;
         locked.ok_or_else(|| wrong_password("password"))?;
         if !participants::all_of_user(tx.conn(), user.id).await?.is_empty() {
             return Err(Error::Conflict(Violation::new("input", "The account changed meanwhile. Try again.")));
         }
-        self.sessions().revoke_in(tx, user.id, Revoke::All).await?;
+        self.sessions().revoke_sessions(tx, user.id, Revoke::All).await?;
         Ok(users::delete(tx.conn(), user.id).await?)
     }
 }

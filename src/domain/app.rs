@@ -55,7 +55,7 @@ use crate::live::{Exchange, Live};
 use crate::log::{Broker, Log};
 use crate::metrics::Metrics;
 use crate::random::Random;
-use crate::store::{Database, PooledConnection};
+use crate::store::Database;
 
 /// The parts of a node that the domain works with. Cheap to clone.
 #[derive(Clone)]
@@ -292,10 +292,6 @@ impl App {
         let parts = &self.parts;
         let running = parts.base.log.is_running() && parts.live.is_running() && parts.tasks.are_running();
         running && parts.base.database.ping().await.is_ok()
-    }
-
-    pub(crate) async fn connection(&self) -> crate::error::Result<PooledConnection<'_>> {
-        self.parts.base.connection().await
     }
 
     pub fn blobs(&self) -> &Blobs {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::calls::calls;
-use super::conversations::conversations::announce_in;
+use super::conversations::conversations::announce;
 use super::conversations::core::ConversationsCore;
 use super::error::{Error, Result};
 use super::people::contacts::lock_pair;
@@ -29,17 +29,41 @@ impl Blocks<'_> {
             return Err(Error::invalid("userId", "You cannot block yourself."));
         }
         self.conversations.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.conversations.base.log.begin().await?;
-        let done = self.add_in(&mut tx, viewer.user, other).await;
-        tx.finish(done).await
+        let blocker = viewer.user;
+        let log = &self.conversations.base.log;
+        log.transaction(async |tx| {
+            let user = lock_pair(tx, blocker, other).await?;
+            // A concurrent message in the direct conversation is either stored before this lock or sees the block.
+            if let Some(direct) = lock_direct(tx, blocker, other).await? {
+                calls::cut(&self.conversations.calls, tx, &direct, blocker).await?;
+            }
+            if blocks::insert(tx.conn(), blocker, other, self.conversations.base.now()).await? {
+                contacts::delete(tx.conn(), blocker, other).await?;
+                contacts::withhold_requests(tx.conn(), blocker, other).await?;
+                tx.record(Change::ContactsChanged { user: blocker, other });
+            }
+            Ok(user)
+        })
+        .await
     }
 
     /// Ends a block. Messages that the other user sent during the block stay hidden.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.conversations.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.conversations.base.log.begin().await?;
-        let done = self.remove_in(&mut tx, viewer.user, other).await;
-        tx.finish(done).await
+        let blocker = viewer.user;
+        let log = &self.conversations.base.log;
+        log.transaction(async |tx| {
+            let user = lock_pair(tx, blocker, other).await?;
+            let direct = lock_direct(tx, blocker, other).await?;
+            if blocks::delete(tx.conn(), blocker, other).await? {
+                if let Some(direct) = direct {
+                    announce(tx, blocker, direct.id).await?;
+                }
+                tx.record(Change::ContactsChanged { user: blocker, other });
+            }
+            Ok(user)
+        })
+        .await
     }
 
     /// The users whom the viewer blocks, with the time of each block, newest first.
@@ -50,32 +74,6 @@ impl Blocks<'_> {
         limit: i64,
     ) -> Result<Vec<(DateTime<Utc>, User)>> {
         Ok(blocks::list(&mut *self.conversations.base.connection().await?, viewer.user, after, limit).await?)
-    }
-
-    async fn add_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
-        let user = lock_pair(tx, blocker, other).await?;
-        // A concurrent message in the direct conversation is either stored before this lock or sees the block.
-        if let Some(direct) = lock_direct(tx, blocker, other).await? {
-            calls::cut(&self.conversations.calls, tx, &direct, blocker).await?;
-        }
-        if blocks::insert(tx.conn(), blocker, other, self.conversations.base.now()).await? {
-            contacts::delete(tx.conn(), blocker, other).await?;
-            contacts::withhold_requests(tx.conn(), blocker, other).await?;
-            tx.record(Change::ContactsChanged { user: blocker, other });
-        }
-        Ok(user)
-    }
-
-    async fn remove_in(&self, tx: &mut Transaction<'_>, blocker: UserId, other: UserId) -> Result<User> {
-        let user = lock_pair(tx, blocker, other).await?;
-        let direct = lock_direct(tx, blocker, other).await?;
-        if blocks::delete(tx.conn(), blocker, other).await? {
-            if let Some(direct) = direct {
-                announce_in(tx, blocker, direct.id).await?;
-            }
-            tx.record(Change::ContactsChanged { user: blocker, other });
-        }
-        Ok(user)
     }
 }
 

@@ -23,4 +23,4 @@ mod viewer;
 pub use app::{App, Cluster, OpenError};
 pub use error::{CallConflict, Error, Result, Violation};
 pub use people::tokens::Tokens;
-pub use viewer::Viewer;
+pub use viewer::{Reader, Viewer};

@@ -1,4 +1,4 @@
-//! The caller of an operation.
+//! The caller of an operation, and the users for whom rows are read.
 
 use chrono::{DateTime, Utc};
 
@@ -11,4 +11,13 @@ pub struct Viewer {
     pub session: SessionId,
     /// When the access token expires.
     pub expires_at: DateTime<Utc>,
+}
+
+/// For whom a row is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// The row is read for one user. The domain checks that the user may see it.
+    User(UserId),
+    /// The row is read for the recipients of the event that is rendered. The log has checked them.
+    Recipients,
 }

@@ -11,7 +11,7 @@ use super::error::{Error, ErrorCode, Result};
 use super::loaders::Loaders;
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::domain::client::Client;
-use crate::domain::{App, Viewer};
+use crate::domain::{App, Reader, Viewer};
 use crate::fair::Gone;
 
 /// The client that sent the request, and its address.
@@ -32,6 +32,17 @@ pub enum Identity {
     /// The request has an invalid token, for this reason. Fields that need no viewer still work, above all
     /// `refreshSession`.
     Rejected(&'static str),
+}
+
+impl Caller {
+    /// UNAUTHENTICATED if no user is signed in.
+    pub(super) fn viewer(&self) -> Result<Viewer> {
+        match self.identity {
+            Identity::SignedIn(viewer) => Ok(viewer),
+            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
+            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
+        }
+    }
 }
 
 /// Data of an execution without a viewer, whose result is shared by several viewers. It records whether a resolver
@@ -88,6 +99,8 @@ pub(super) trait ContextExt {
     fn loaders(&self) -> &Loaders;
     /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.
     fn viewer(&self) -> Result<Viewer>;
+    /// For whom the rows of this answer are read: the viewer of a request, or the recipients of an event.
+    fn reader(&self) -> Result<Reader>;
     /// UNAVAILABLE after the deadline of the operation. For root fields that need no viewer.
     fn check_deadline(&self) -> Result<()>;
     /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
@@ -124,11 +137,14 @@ impl ContextExt for Context<'_> {
                 "The operation took too long. This field was not executed.",
             ));
         }
-        match self.caller().identity {
-            Identity::SignedIn(viewer) => Ok(viewer),
-            Identity::Anonymous => Err(Error::unauthenticated("Sign in first.")),
-            Identity::Rejected(reason) => Err(Error::unauthenticated(reason)),
+        self.caller().viewer()
+    }
+
+    fn reader(&self) -> Result<Reader> {
+        if self.loaders().are_of_streams() {
+            return Ok(Reader::Recipients);
         }
+        Ok(Reader::User(self.viewer()?.user))
     }
 
     fn check_deadline(&self) -> Result<()> {

@@ -7,12 +7,12 @@ use super::conversations::conversation::Conversation;
 use super::conversations::participant::Participant;
 use super::conversations::typing::TypingChanged;
 use super::error::Result;
-use super::loaders::{Loaders, MembershipKey};
+use super::loaders::{ConversationKey, EventMessageKey, HiddenMessageKey, Loaders, MembershipKey};
 use super::messaging::message::Message;
 use super::people::presence::PresenceChanged;
 use super::people::user::User;
+use crate::domain::Reader;
 use crate::domain::calls::call_events::CallEvent as DomainCallEvent;
-use crate::ids::MessageId;
 use crate::log::{Change, Event, Item, Log};
 use crate::store::messaging::messages::Message as Row;
 
@@ -178,19 +178,18 @@ impl InboxEvent {
         };
         let cursor = cursor(seq);
         Ok(match change {
-            Change::MessageAdded { message, .. } | Change::MessageWithheld { message, .. } => {
-                let row = load_message(log, loaders, message).await?;
+            Change::MessageAdded { conversation, message } | Change::MessageWithheld { conversation, message, .. } => {
+                let row = load_message(log, loaders, EventMessageKey(conversation, message)).await?;
                 row.map(|row| Self::MessageAdded(MessageAdded { cursor, message: Message(row) }))
             }
-            Change::MessageUpdated { message, .. } => {
-                let row = loaders.load(message).await?;
+            Change::MessageUpdated { conversation, message } => {
+                let row = loaders.load(EventMessageKey(conversation, message)).await?;
                 row.map(|row| Self::MessageUpdated(MessageUpdated { cursor, message: Message(row) }))
             }
-            Change::MessageRemoved { message, .. } => {
-                let row: Option<Row> = loaders.load(message).await?;
-                row.map(|row| {
-                    let (message_id, conversation_id) =
-                        (row.id.to_string().into(), row.conversation_id.to_string().into());
+            Change::MessageRemoved { user, message } => {
+                let conversation = loaders.load(HiddenMessageKey(user, message)).await?;
+                conversation.map(|conversation| {
+                    let (message_id, conversation_id) = (message.to_string().into(), conversation.to_string().into());
                     Self::MessageRemoved(MessageRemoved { cursor, message_id, conversation_id })
                 })
             }
@@ -202,11 +201,11 @@ impl InboxEvent {
                 user.map(|user| Self::ContactsChanged(ContactsChanged { cursor, user }))
             }
             Change::ConversationAdded { conversation, .. } => {
-                let row = loaders.load(conversation).await?;
+                let row = loaders.load(ConversationKey(Reader::Recipients, conversation)).await?;
                 row.map(|row| Self::ConversationAdded(ConversationAdded { cursor, conversation: row.into() }))
             }
             Change::ConversationUpdated { conversation } => {
-                let row = loaders.load(conversation).await?;
+                let row = loaders.load(ConversationKey(Reader::Recipients, conversation)).await?;
                 row.map(|row| Self::ConversationUpdated(ConversationUpdated { cursor, conversation: row.into() }))
             }
             Change::ConversationRemoved { conversation, .. } => {
@@ -214,7 +213,7 @@ impl InboxEvent {
                 Some(Self::ConversationRemoved(ConversationRemoved { cursor, conversation_id }))
             }
             Change::ReceiptAdvanced { conversation, user } | Change::ReadAdvanced { conversation, user } => {
-                let row = loaders.load(conversation).await?;
+                let row = loaders.load(ConversationKey(Reader::Recipients, conversation)).await?;
                 let participant = loaders.load(MembershipKey(user, conversation)).await?;
                 row.zip(participant).map(|(row, (participant, _))| {
                     let (conversation, participant) = (row.into(), Participant(participant));
@@ -231,9 +230,9 @@ impl InboxEvent {
 }
 
 /// Takes the message from the node's memory, where publications put it, or loads it.
-async fn load_message(log: &Log, loaders: &Loaders, id: MessageId) -> Result<Option<Row>> {
-    match log.carried(id) {
+async fn load_message(log: &Log, loaders: &Loaders, key: EventMessageKey) -> Result<Option<Row>> {
+    match log.carried(key.1) {
         Some(message) => Ok(Some(Row::clone(&message))),
-        None => loaders.load(id).await,
+        None => loaders.load(key).await,
     }
 }

@@ -12,17 +12,16 @@ use tokio::time::Instant;
 use super::batch::{Batches, NoDelay};
 use super::error::{Error, ErrorCode, Result};
 use crate::domain::people::presence::Presence;
-use crate::domain::{App, Error as Domain};
+use crate::domain::{App, Reader};
 use crate::error::RETRY;
 use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId};
-use crate::store::conversations::conversations::{self, Conversation};
-use crate::store::conversations::participants::{self, Participant};
+use crate::store::conversations::conversations::Conversation;
+use crate::store::conversations::participants::Participant;
 use crate::store::files::attachments::Attachment;
-use crate::store::messaging::mentions;
-use crate::store::messaging::messages::{self, Message, Seen, Visibility};
-use crate::store::messaging::receipts::{self, Progress};
-use crate::store::people::contacts::{self, Related, Relation};
-use crate::store::people::users::{self, User};
+use crate::store::messaging::messages::{Message, Range, Seen, Visibility};
+use crate::store::messaging::receipts::Progress;
+use crate::store::people::contacts::{Related, Relation};
+use crate::store::people::users::User;
 
 /// A READY attachment. The viewer is not checked, because an avatar is visible to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +32,9 @@ pub struct AvatarKey(pub AttachmentId);
 #[derive(Clone)]
 pub struct Loaders {
     rows: Arc<DataLoader<Rows>>,
-    patient: bool,
+    /// Whether they serve streams. Loads then wait while Postgres is unavailable, and rows are read for the recipients
+    /// of events.
+    of_streams: bool,
     /// Time after which loads fail. None for streams, which have no deadline.
     deadline: Option<Instant>,
 }
@@ -55,6 +56,18 @@ pub struct Rows {
 
 /// Maximum number of cached avatars, of about 500 bytes each.
 const AVATARS: usize = 24_000;
+
+/// A conversation. No value if the reader may not see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConversationKey(pub Reader, pub ConversationId);
+
+/// The message of an event, and the conversation of the event. The log has checked the recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventMessageKey(pub ConversationId, pub MessageId);
+
+/// The conversation of a message that is hidden from the user. No value if it is not hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HiddenMessageKey(pub UserId, pub MessageId);
 
 /// A user's own state in a conversation, with the number of its newest message at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,13 +124,13 @@ pub struct ParticipantPage {
 pub struct MessagePage {
     pub user: UserId,
     pub conversation: ConversationId,
-    pub range: messages::Range,
+    pub range: Range,
 }
 
 impl Loaders {
     /// Makes the loaders of one request. `batches` must drive its execution.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), patient: false, deadline }
+        Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), of_streams: false, deadline }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -130,12 +143,16 @@ impl Loaders {
                 return Err(Error::new(ErrorCode::OperationTooComplex, "The operation took too long."));
             }
             match self.rows.load_one(key.clone()).await {
-                Err(error) if self.patient && error.code() == ErrorCode::Unavailable => {
+                Err(error) if self.of_streams && error.code() == ErrorCode::Unavailable => {
                     tokio::time::sleep(RETRY).await;
                 }
                 loaded => return loaded,
             }
         }
+    }
+
+    pub(super) const fn are_of_streams(&self) -> bool {
+        self.of_streams
     }
 
     /// Returns an avatar from the node's cache, or loads it.
@@ -165,7 +182,7 @@ impl StreamLoaders {
     /// While Postgres is unavailable the loads wait, so that no event is lost.
     pub fn loaders(&self, batches: Batches) -> Loaders {
         let rows = Rows { app: self.app.clone(), keeps_users: true, avatars: Some(Arc::clone(&self.avatars)) };
-        Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), patient: true, deadline: None }
+        Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), of_streams: true, deadline: None }
     }
 }
 
@@ -188,18 +205,13 @@ impl Rows {
     }
 }
 
-pub(super) fn failed(error: impl Into<crate::error::Error>) -> Error {
-    Domain::from(error).into()
-}
-
 impl Loader<UserId> for Rows {
     type Value = User;
     type Error = Error;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
         let generation = self.app.log().generation();
-        let rows = users::by_ids(&mut connection, keys).await.map_err(failed)?;
+        let rows = self.app.users().get_many(keys).await?;
         if self.keeps_users {
             self.app.log().keep_users(generation, &rows);
         }
@@ -207,25 +219,39 @@ impl Loader<UserId> for Rows {
     }
 }
 
-impl Loader<ConversationId> for Rows {
+impl Loader<ConversationKey> for Rows {
     type Value = Conversation;
     type Error = Error;
 
-    async fn load(&self, keys: &[ConversationId]) -> Result<HashMap<ConversationId, Conversation>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = conversations::by_ids(&mut connection, keys).await.map_err(failed)?;
-        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    async fn load(&self, keys: &[ConversationKey]) -> Result<HashMap<ConversationKey, Conversation>> {
+        let mut loaded = HashMap::with_capacity(keys.len());
+        for (reader, ids) in grouped(keys.iter().map(|&ConversationKey(reader, id)| (reader, id))) {
+            let rows = self.app.conversations().for_reader(reader, &ids).await?;
+            loaded.extend(rows.into_iter().map(|row| (ConversationKey(reader, row.id), row)));
+        }
+        Ok(loaded)
     }
 }
 
-impl Loader<MessageId> for Rows {
+impl Loader<EventMessageKey> for Rows {
     type Value = Message;
     type Error = Error;
 
-    async fn load(&self, keys: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::by_ids(&mut connection, keys).await.map_err(failed)?;
-        Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    async fn load(&self, keys: &[EventMessageKey]) -> Result<HashMap<EventMessageKey, Message>> {
+        let pairs: Vec<_> = keys.iter().map(|&EventMessageKey(conversation, id)| (conversation, id)).collect();
+        let rows = self.app.messages().of_events(&pairs).await?;
+        Ok(rows.into_iter().map(|row| (EventMessageKey(row.conversation_id, row.id), row)).collect())
+    }
+}
+
+impl Loader<HiddenMessageKey> for Rows {
+    type Value = ConversationId;
+    type Error = Error;
+
+    async fn load(&self, keys: &[HiddenMessageKey]) -> Result<HashMap<HiddenMessageKey, ConversationId>> {
+        let pairs: Vec<_> = keys.iter().map(|&HiddenMessageKey(user, id)| (user, id)).collect();
+        let rows = self.app.messages().hidden(&pairs).await?;
+        Ok(rows.into_iter().map(|(user, id, conversation)| (HiddenMessageKey(user, id), conversation)).collect())
     }
 }
 
@@ -235,8 +261,7 @@ impl Loader<NumberKey> for Rows {
 
     async fn load(&self, keys: &[NumberKey]) -> Result<HashMap<NumberKey, Message>> {
         let wanted: Vec<_> = keys.iter().map(|&NumberKey(user, id, number)| (user, id, number)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::by_numbers(&connection, &wanted).await.map_err(failed)?;
+        let rows = self.app.messages().by_numbers(&wanted).await?;
         let key = |row: &Seen| NumberKey(row.viewer_id, row.message.conversation_id, row.message.number);
         Ok(rows.into_iter().map(|row| (key(&row), row.message)).collect())
     }
@@ -248,8 +273,7 @@ impl Loader<VisibleKey> for Rows {
 
     async fn load(&self, keys: &[VisibleKey]) -> Result<HashMap<VisibleKey, Message>> {
         let pairs: Vec<_> = keys.iter().map(|&VisibleKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::visible(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.messages().visible(&pairs).await?;
         Ok(rows.into_iter().map(|row| (VisibleKey(row.viewer_id, row.message.id), row.message)).collect())
     }
 }
@@ -260,8 +284,7 @@ impl Loader<VisibilityKey> for Rows {
 
     async fn load(&self, keys: &[VisibilityKey]) -> Result<HashMap<VisibilityKey, Visibility>> {
         let pairs: Vec<_> = keys.iter().map(|&VisibilityKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = messages::visibilities(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.messages().visibilities(&pairs).await?;
         Ok(rows.into_iter().map(|row| (VisibilityKey(row.user_id, row.message_id), row)).collect())
     }
 }
@@ -272,8 +295,7 @@ impl Loader<MembershipKey> for Rows {
 
     async fn load(&self, keys: &[MembershipKey]) -> Result<HashMap<MembershipKey, Self::Value>> {
         let pairs: Vec<_> = keys.iter().map(|&MembershipKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = participants::memberships(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.memberships().of_users(&pairs).await?;
         let key = |row: &Participant| MembershipKey(row.user_id, row.conversation_id);
         Ok(rows.into_iter().map(|row| (key(&row.participant), (row.participant, row.last_message_number))).collect())
     }
@@ -296,8 +318,7 @@ impl Loader<RelationKey> for Rows {
 
     async fn load(&self, keys: &[RelationKey]) -> Result<HashMap<RelationKey, Relation>> {
         let pairs: Vec<_> = keys.iter().map(|key| (key.viewer, key.other)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = contacts::relations(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.contacts().relations(&pairs).await?;
         let key = |row: &Related| RelationKey { viewer: row.viewer_id, other: row.other_id };
         Ok(rows.into_iter().map(|row| (key(&row), row.relation)).collect())
     }
@@ -309,8 +330,7 @@ impl Loader<MentionsKey> for Rows {
 
     async fn load(&self, keys: &[MentionsKey]) -> Result<HashMap<MentionsKey, Vec<User>>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = mentions::of_messages(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.messages().mentioned_users(&ids).await?;
         Ok(grouped(rows.into_iter().map(|(id, user)| (MentionsKey(id), user))))
     }
 }
@@ -321,8 +341,7 @@ impl Loader<ProgressKey> for Rows {
 
     async fn load(&self, keys: &[ProgressKey]) -> Result<HashMap<ProgressKey, Progress>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = receipts::progress(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.receipts().progress(&ids).await?;
         Ok(rows.into_iter().map(|(id, progress)| (ProgressKey(id), progress)).collect())
     }
 }
@@ -333,8 +352,7 @@ impl Loader<HidingKey> for Rows {
 
     async fn load(&self, keys: &[HidingKey]) -> Result<HashMap<HidingKey, Vec<UserId>>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = receipts::hiding(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.receipts().hiding(&ids).await?;
         Ok(grouped(rows.into_iter().map(|(id, user)| (HidingKey(id), user))))
     }
 }
@@ -344,13 +362,11 @@ impl Loader<ParticipantPage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[ParticipantPage]) -> Result<HashMap<ParticipantPage, Vec<Participant>>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
         for ((after, limit), conversations) in
             grouped(keys.iter().map(|key| ((key.after, key.limit), key.conversation)))
         {
-            let rows = participants::pages(&mut connection, &conversations, after, limit).await.map_err(failed)?;
-            for row in rows {
+            for row in self.app.participants().pages(&conversations, after, limit).await? {
                 let key = ParticipantPage { conversation: row.conversation_id, after, limit };
                 loaded.entry(key).or_default().push(row);
             }
@@ -364,10 +380,9 @@ impl Loader<MessagePage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
-        let connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
         for (range, wanted) in grouped(keys.iter().map(|key| (key.range, (key.user, key.conversation)))) {
-            for row in messages::pages(&connection, &wanted, range).await.map_err(failed)? {
+            for row in self.app.messages().pages(&wanted, range).await? {
                 let key = MessagePage { user: row.viewer_id, conversation: row.message.conversation_id, range };
                 loaded.entry(key).or_default().push(row.message);
             }

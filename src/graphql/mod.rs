@@ -10,6 +10,7 @@ mod event;
 mod files;
 mod inputs;
 mod loaders;
+mod log_request;
 mod lookups;
 mod messaging;
 mod node;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeDefinition, TypeSystemDefinition, VariableDefinition};
 use async_graphql::{
-    MergedObject, MergedSubscription, Positioned, SDLExportOptions, Schema as GraphqlSchema, ValidationMode, Variables,
+    MergedObject, MergedSubscription, Positioned, SDLExportOptions, Schema as GraphqlSchema, ServerError,
+    ValidationMode, Variables,
 };
 
 pub use crate::domain::inbox::InboxItem;
@@ -33,8 +35,9 @@ pub use batch::Batches;
 pub use context::{AnswerBytes, Caller, Deadline, Identity, Sharing};
 pub use error::{Error, ErrorCode, Result};
 pub use loaders::{Loaders, StreamLoaders};
+pub use log_request::{Items, LogRequest};
 pub use page::{MAX_PAGE_SIZE, page_sizes};
-pub use subscription::{Items, Opened, Phase};
+pub use subscription::Rendering;
 pub use validation::OnValid;
 
 use crate::config::Operations;
@@ -121,6 +124,8 @@ pub struct Schemas {
     terse: Schema,
     trusting: Schema,
     inputs: Arc<Inputs>,
+    app: App,
+    lookups: Lookups,
 }
 
 impl Schemas {
@@ -146,6 +151,8 @@ impl Schemas {
             terse: build(false, ValidationMode::Strict),
             trusting: build(false, ValidationMode::Fast),
             inputs: Arc::new(Inputs::new()),
+            app: app.clone(),
+            lookups: lookups.clone(),
         }
     }
 
@@ -170,6 +177,12 @@ impl Schemas {
                 Err(Error::new(ErrorCode::GraphqlValidationFailed, message))
             }
         }
+    }
+
+    /// Opens a subscription to the log, without executing its document: checks the caller and the arguments, and
+    /// returns the stream of items. The document and its variables must be validated.
+    pub async fn open(&self, request: &LogRequest, caller: &Caller) -> Result<Items, ServerError> {
+        request.open(&self.app, &self.lookups, caller).await
     }
 
     /// Whether the variables match their definitions without coercion.

@@ -1,52 +1,22 @@
-//! Subscriptions to the log: checking the viewer, and rendering each item of the stream.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! Subscriptions to the log: rendering each item of the stream.
 
 use async_graphql::{Context, ID, Subscription as GraphqlSubscription};
-use futures_util::future::{Either, ready};
-use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 
-use super::calls::call_event::concerns;
 use super::context::ContextExt as _;
 use super::conversations::typing::TypingChanged;
 use super::error::{Error, ErrorCode, Result};
 use super::event::{InboxEvent, MessageAdded, MessageUpdated};
-use super::loaders::{Loaders, VisibilityKey};
+use super::loaders::Loaders;
+use super::log_request::{Items, LogField};
 use super::lookups::Lookups;
 use super::people::presence::PresenceChanged;
-use super::scalars::parse_id;
-use crate::domain::Viewer;
 use crate::domain::inbox::InboxItem;
-use crate::ids::ConversationId;
-use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item, Log};
+use crate::log::{Item, Log};
 
-/// The items of a subscription before they are rendered.
-pub type Items = BoxStream<'static, InboxItem>;
-
-/// Data of a request: the part of a subscription to run. Without it the whole subscription runs. Subscriptions that
-/// share no renderings ignore it and run for their viewer.
-pub enum Phase {
-    /// Checks the viewer and the arguments, and puts the items here without rendering them.
-    Open(Opened),
-    /// Renders one item for viewers who were checked before.
-    Render(InboxItem),
-}
-
-/// Receives the items of a subscription from `Phase::Open`.
-#[derive(Clone, Default)]
-pub struct Opened(Arc<Mutex<Option<Items>>>);
-
-impl Opened {
-    fn put(&self, items: Items) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(items);
-    }
-
-    /// None if the subscription was refused.
-    pub fn take(&self) -> Option<Items> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+/// Data of a request: the item of a subscription to render, for viewers who were checked when they subscribed. Without
+/// it the document is executed for one viewer, and the field opens the subscription for that viewer.
+pub struct Rendering(pub InboxItem);
 
 #[derive(Default)]
 pub struct LogSubscription;
@@ -64,11 +34,8 @@ impl LogSubscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Cursor of the newest event that the client has received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<InboxEvent>> + use<>> {
-        let items = items(ctx, async |viewer| {
-            let items = ctx.app().inbox(viewer, parse_cursor(after)?);
-            Ok(without_concealed(ctx, viewer, items))
-        });
-        let (items, log, loaders) = (items.await?, ctx.app().log().clone(), ctx.loaders().clone());
+        let items = items(ctx, LogField::Inbox { after }).await?;
+        let (log, loaders) = (ctx.app().log().clone(), ctx.loaders().clone());
         Ok(items.filter_map(move |item| {
             let (log, loaders) = (log.clone(), loaders.clone());
             async move {
@@ -95,17 +62,9 @@ impl LogSubscription {
         #[graphql(desc = "Id of the conversation. All of the viewer's if omitted.")] conversation_id: Option<ID>,
         #[graphql(desc = "Cursor of the newest event that the client has received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
-        let items = items(ctx, async |viewer| {
-            let conversation: Option<ConversationId> =
-                conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
-            if let Some(id) = conversation {
-                ctx.app().conversations().get(viewer, id).await?;
-            }
-            let interest = Interest::Messages(conversation);
-            Ok(ctx.app().log().follow(viewer.user, interest, parse_cursor(after)?).boxed())
-        });
+        let items = items(ctx, LogField::MessageAdded { conversation_id, after }).await?;
         let missed = Error::bad_input("after", "This cursor is too old or unknown. Query the messages again.");
-        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
+        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items, missed, |event| match event {
             InboxEvent::MessageAdded(event) => Some(event),
             _ => None,
         }))
@@ -119,64 +78,21 @@ impl LogSubscription {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the conversation.")] conversation_id: ID,
     ) -> Result<impl Stream<Item = Result<MessageUpdated>> + use<>> {
-        let items = items(ctx, async |viewer| {
-            let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
-            ctx.app().conversations().get(viewer, conversation).await?;
-            let items = ctx.app().log().follow(viewer.user, Interest::Updates(conversation), None);
-            Ok(without_concealed(ctx, viewer, items))
-        });
+        let items = items(ctx, LogField::MessageUpdated { conversation_id }).await?;
         let missed = "Some changes were missed. Query the messages again and subscribe again.";
         let missed = Error::new(ErrorCode::Unavailable, missed);
-        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items.await?, missed, |event| match event {
+        Ok(events(ctx.app().log().clone(), ctx.loaders().clone(), items, missed, |event| match event {
             InboxEvent::MessageUpdated(event) => Some(event),
             _ => None,
         }))
     }
 }
 
-/// Filters out changes of messages that are not visible to the viewer, and personal events of calls that do not concern
-/// the viewer. All streams that receive the same change share one query.
-fn without_concealed<T>(ctx: &Context<'_>, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
-where
-    T: Into<InboxItem> + 'static,
-{
-    // The stream outlives the execution that opens it, and therefore the loaders of that execution.
-    let lookups = ctx.data_unchecked::<Lookups>().clone();
-    let filtered = items.map(Into::into).filter_map(move |item| match item {
-        InboxItem::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {
-            let visibilities = Arc::clone(lookups.visibilities());
-            let look = async move {
-                let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
-                // After a failed lookup the message is not shown, because it may be hidden.
-                visibility
-                    .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
-                    .then_some(item)
-            };
-            Either::Left(look.boxed())
-        }
-        InboxItem::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
-            let lookups = lookups.clone();
-            let look = async move { concerns(&lookups, viewer.user, &change).await.then_some(item) };
-            Either::Left(look.boxed())
-        }
-        _ => Either::Right(ready(Some(item))),
-    });
-    filtered.boxed()
-}
-
-/// Returns the items to render: those of the subscription that `open` returns, or the one in `Phase::Render`.
-async fn items<T: Into<InboxItem> + 'static>(
-    ctx: &Context<'_>,
-    open: impl AsyncFnOnce(Viewer) -> Result<BoxStream<'static, T>>,
-) -> Result<Items> {
-    let open = async |viewer| Ok::<Items, Error>(open(viewer).await?.map(Into::into).boxed());
+/// The items to render: the one of `Rendering`, or all that the viewer of this execution receives.
+async fn items(ctx: &Context<'_>, field: LogField) -> Result<Items> {
     match ctx.data_opt() {
-        Some(Phase::Render(item)) => Ok(stream::iter([*item]).boxed()),
-        Some(Phase::Open(opened)) => {
-            opened.put(open(ctx.viewer()?).await?);
-            Ok(stream::empty().boxed())
-        }
-        None => open(ctx.viewer()?).await,
+        Some(Rendering(item)) => Ok(stream::iter([*item]).boxed()),
+        None => field.open(ctx.app(), ctx.data_unchecked::<Lookups>(), ctx.viewer()?).await,
     }
 }
 
@@ -210,9 +126,4 @@ fn events<T>(
             }
         }
     }
-}
-
-fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {
-    let malformed = |InvalidCursor| Error::bad_input("after", "This is not the cursor of an event.");
-    after.map(|text| text.parse().map_err(malformed)).transpose()
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 
 use super::documents::Validated;
 use super::response::Body;
-use crate::graphql::{AnswerBytes, Caller, InboxItem, Loaders, Phase, Schema, Sharing};
+use crate::graphql::{AnswerBytes, Caller, InboxItem, Loaders, Rendering, Schema, Sharing};
 use crate::metrics::Metrics;
 
 /// A document with an operation and variables, ready to be executed.
@@ -36,7 +36,7 @@ impl Execution {
         let mut request = Request::new(&*self.document.text).variables(self.variables.clone());
         request.operation_name.clone_from(&self.operation);
         request.set_parsed_query(self.document.document.clone());
-        request = request.data(Phase::Render(item)).data(loaders).data(caller);
+        request = request.data(Rendering(item)).data(loaders).data(caller);
         request = request.data(AnswerBytes::new(self.max_answer_bytes));
         if let Some(sharing) = sharing {
             request = request.data(sharing);

@@ -34,6 +34,7 @@ mod socket;
 mod subscription;
 mod threads;
 mod time_slice;
+mod validate;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! One operation that a client sends, in a body, in a query string or over a socket, and its execution.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
@@ -20,6 +19,7 @@ use super::plan_request::PlanRequest;
 use super::response::Body;
 use super::subscription::Subscription;
 use super::threads::{SMALL_DOCUMENT, SMALL_INPUT, SMALL_WORK};
+use super::validate::validate;
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
 use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
@@ -153,7 +153,7 @@ impl Operation {
         Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
         // A query or mutation is validated when it is executed.
         let is_new = if is_new && may_block && kind == OperationType::Subscription {
-            validate(server, &document, name.as_deref(), variables.clone())?;
+            Handle::current().block_on(validate(server, &document, name.as_deref(), variables.clone()))?;
             false
         } else {
             is_new
@@ -162,7 +162,7 @@ impl Operation {
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
         let wanted = match kind {
             OperationType::Subscription => {
-                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity)
+                PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity, trusted)
             }
             OperationType::Query | OperationType::Mutation => None,
         };
@@ -261,21 +261,6 @@ impl Parsed {
         let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))
     }
-}
-
-/// Validates a document on this thread, and caches it if it is valid.
-fn validate(server: &Server, document: &Arc<Validated>, name: Option<&str>, variables: Variables) -> Result<(), Body> {
-    let found_valid = Arc::new(AtomicBool::new(false));
-    let (documents, kept, flag) = (Arc::clone(&server.documents), Arc::clone(document), Arc::clone(&found_valid));
-    let mut request = Request::new(&*document.text).variables(variables).data(OnValid::new(move || {
-        flag.store(true, Ordering::SeqCst);
-        documents.cache(Arc::clone(&kept));
-    }));
-    request.operation_name = name.map(str::to_owned);
-    request.set_parsed_query(document.document.clone());
-    // async-graphql validates a subscription here, and then refuses to execute it outside of a stream.
-    let response = Handle::current().block_on(server.schemas.strict(&document.text).execute(request));
-    if found_valid.load(Ordering::SeqCst) { Ok(()) } else { Err(Body::new(response)) }
 }
 
 fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {

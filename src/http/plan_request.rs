@@ -8,6 +8,7 @@ use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::Value as Literal;
 
 use super::documents::{Digest, Validated};
+use crate::graphql::LogRequest;
 
 /// Subscribers with the same key get the same response for an event, unless it depends on the viewer.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -20,24 +21,32 @@ pub(super) struct PlanKey {
 
 /// The plan for a subscription that has not been opened yet.
 pub(super) struct PlanRequest {
+    /// Opens the subscription.
+    pub(super) log_request: LogRequest,
     pub(super) key: PlanKey,
     pub(super) document: Arc<Validated>,
     /// The variables that the operation declares.
     pub(super) variables: Variables,
     /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
+    /// Whether the document is validated, with these variables.
+    pub(super) is_validated: bool,
 }
 
 impl PlanRequest {
-    /// Returns None if the operation is not a single field. It is then executed for its subscriber alone.
+    /// Returns None if the operation is not a single field that subscribes to the log. It is then executed for its
+    /// subscriber alone.
     pub(super) fn new(
         document: &Arc<Validated>,
         operation: &OperationDefinition,
         name: Option<&str>,
         variables: &Variables,
         cost: u64,
+        is_validated: bool,
     ) -> Option<Self> {
         let root = single_field(operation)?;
+        let log_request = LogRequest::new(root, operation, variables)?;
+        let root = &root.node;
         let mut used = Used::default();
         used.set(&root.selection_set.node);
         used.directives(&operation.directives);
@@ -57,14 +66,14 @@ impl PlanRequest {
         let declared = operation.variable_definitions.iter().map(|definition| &definition.node.name.node);
         let declared = declared.filter_map(|name| Some((name.clone(), variables.get(name)?.clone())));
         let variables = Variables::from_value(Value::Object(declared.collect()));
-        Some(Self { key, document: Arc::clone(document), variables, cost })
+        Some(Self { log_request, key, document: Arc::clone(document), variables, cost, is_validated })
     }
 }
 
 /// The root field, if there is one field and no fragment.
-fn single_field(operation: &OperationDefinition) -> Option<&Field> {
+fn single_field(operation: &OperationDefinition) -> Option<&Positioned<Field>> {
     match operation.selection_set.node.items.as_slice() {
-        [Positioned { node: Selection::Field(field), .. }] => Some(&field.node),
+        [Positioned { node: Selection::Field(field), .. }] => Some(field),
         _ => None,
     }
 }

@@ -120,7 +120,7 @@ impl Plans {
     /// Returns the plan for a request, which is created if it does not exist. The subscription must have been opened
     /// successfully: all subscribers use the variables of the first one, so they must be valid.
     pub(super) fn enter(self: &Arc<Self>, wanted: PlanRequest) -> Arc<Plan> {
-        let PlanRequest { key, document, variables, cost } = wanted;
+        let PlanRequest { key, document, variables, cost, .. } = wanted;
         let mut known = self.lock();
         if let Some(plan) = known.get(&key).and_then(Weak::upgrade) {
             return plan;

@@ -7,15 +7,16 @@ use std::vec;
 
 use async_graphql::{Request, Response};
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 
 use super::Server;
 use super::budget::Share;
 use super::plan_request::PlanRequest;
-use super::render::{Plan, Plans, Results};
+use super::render::{Plan, Results};
 use super::rendered::Rendered;
 use super::response::Body;
-use crate::graphql::{Batches, Caller, Items, Opened, Phase, Schema};
+use super::validate::validate;
+use crate::graphql::{Batches, Caller, Items, Schema};
 use crate::metrics::{Metrics, Open};
 use crate::task::Spawned;
 
@@ -37,18 +38,10 @@ pub(super) struct Subscription {
 enum Stage {
     /// Shares no renderings: each event is executed for this client alone.
     Alone(Spawned<Response>),
-    Opening(Box<Opening>),
-    Live(Live),
+    /// The document, the caller and the arguments are being checked.
+    Opening(Spawned<Result<Box<Live>, Body>>),
+    Live(Box<Live>),
     Over,
-}
-
-/// The caller and the arguments are being checked.
-struct Opening {
-    responses: Spawned<Response>,
-    opened: Opened,
-    plans: Arc<Plans>,
-    wanted: PlanRequest,
-    caller: Caller,
 }
 
 struct Live {
@@ -71,39 +64,34 @@ impl Subscription {
         caller: Caller,
         share: Option<Share>,
     ) -> Self {
-        // A stream that is executed for its client alone has loaders of its own.
-        let batches = Batches::default();
-        let request = request.data(server.plans.loaders(batches.clone())).data(caller.clone());
         let metrics = server.app.metrics().clone();
         let gate = server.plans.personal.gate();
-        let run = |request| Spawned::new(gate.stream(batches.drive_stream(schema.execute_stream(request))));
         let stage = match wanted {
-            None => Stage::Alone(run(request)),
+            // It has loaders of its own.
+            None => {
+                let batches = Batches::default();
+                let request = request.data(server.plans.loaders(batches.clone())).data(caller);
+                Stage::Alone(Spawned::new(gate.stream(batches.drive_stream(schema.execute_stream(request)))))
+            }
             Some(wanted) => {
-                let opened = Opened::default();
-                let responses = run(request.data(Phase::Open(opened.clone())));
-                Stage::Opening(Box::new(Opening {
-                    responses,
-                    opened,
-                    plans: Arc::clone(&server.plans),
-                    wanted,
-                    caller,
-                }))
+                Stage::Opening(Spawned::new(gate.stream(stream::once(open(server.clone(), wanted, caller)))))
             }
         };
         Self { _open: metrics.subscription(), _share: share, metrics, stage }
     }
+}
 
-    /// Goes from the checks to the events. Ends the subscription if the checks failed.
-    fn go_live(&mut self) {
-        if let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Over)
-            && let Some(items) = opening.opened.take()
-        {
-            let (plan, rendered) = (opening.plans.enter(opening.wanted), Vec::new().into_iter());
-            let together = (MAX_COST_TOGETHER / plan.cost().max(1)).clamp(1, MAX_TOGETHER);
-            self.stage = Stage::Live(Live { items, plan, caller: opening.caller, together, rendering: None, rendered });
-        }
+/// Checks the document, the caller and the arguments, and opens the subscription. An error is the only response then.
+async fn open(server: Server, wanted: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
+    if !wanted.is_validated {
+        let name = wanted.key.operation.as_deref();
+        validate(&server, &wanted.document, name, wanted.variables.clone()).await?;
     }
+    let items = server.schemas.open(&wanted.log_request, &caller).await;
+    let items = items.map_err(|error| Body::new(Response::from_errors(vec![error])))?;
+    let plan = server.plans.enter(wanted);
+    let together = (MAX_COST_TOGETHER / plan.cost().max(1)).clamp(1, MAX_TOGETHER);
+    Ok(Box::new(Live { items, plan, caller, together, rendering: None, rendered: Vec::new().into_iter() }))
 }
 
 impl Stream for Subscription {
@@ -114,22 +102,22 @@ impl Stream for Subscription {
             let response = match &mut self.stage {
                 Stage::Alone(responses) => {
                     let response = ready!(responses.poll_next_unpin(cx));
-                    if response.is_some() {
-                        self.metrics.renders(false);
-                    }
-                    response
-                }
-                // There is no response here, unless the subscription is refused or shares no renderings.
-                Stage::Opening(opening) => {
-                    let response = ready!(opening.responses.poll_next_unpin(cx));
-                    if response.is_none() {
-                        self.go_live();
-                        continue;
-                    }
                     if response.as_ref().is_some_and(Response::is_ok) {
                         self.metrics.renders(false);
                     }
                     response
+                }
+                Stage::Opening(opening) => {
+                    let refused = match ready!(opening.poll_next_unpin(cx)) {
+                        Some(Ok(live)) => {
+                            self.stage = Stage::Live(live);
+                            continue;
+                        }
+                        Some(Err(body)) => Some(Rendered::new(body.counted(&self.metrics))),
+                        None => None,
+                    };
+                    self.stage = Stage::Over;
+                    return Poll::Ready(refused);
                 }
                 Stage::Live(live) => return live.poll_next(cx),
                 Stage::Over => None,

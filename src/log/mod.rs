@@ -106,12 +106,6 @@ impl Log {
         Ok(Self { database, settings, epoch: head.epoch, streams, publish, tail, metrics })
     }
 
-    /// Opens a transaction. The changes that it records are appended as its last statement and published after its
-    /// commit.
-    pub async fn begin(&self) -> Result<Transaction<'_>> {
-        Transaction::begin(self).await
-    }
-
     /// Watches for the revocation of the session on any node. Start the watch before you read the session from
     /// Postgres, so that no revocation is missed between the two.
     pub fn watch_session(&self, session: SessionId) -> SessionWatch {

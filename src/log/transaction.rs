@@ -12,8 +12,8 @@ use crate::ids::UserId;
 use crate::store::messaging::messages::Message;
 use crate::store::{Connection, PooledConnection};
 
-/// An open transaction and the changes that it will append. If it is dropped before it is finished, its connection is
-/// closed and Postgres rolls it back.
+/// An open transaction and the changes that it will append. [`Log::transaction`] opens and ends it. If it is dropped
+/// before its end, its connection is closed and Postgres rolls it back.
 pub struct Transaction<'a> {
     log: &'a Log,
     connection: PooledConnection<'a>,
@@ -21,8 +21,22 @@ pub struct Transaction<'a> {
     messages: Vec<Arc<Message>>,
 }
 
+impl Log {
+    /// Runs `work` in a transaction. Commits if the result is Ok, and otherwise rolls back. The commit appends the
+    /// changes that `work` has recorded with its last statement, and publishes them afterwards. Returns the result of
+    /// `work`, or the error of the commit if that fails.
+    pub async fn transaction<T, E: From<Error>>(
+        &self,
+        work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = Transaction::begin(self).await?;
+        let result = work(&mut transaction).await;
+        transaction.finish(result).await
+    }
+}
+
 impl<'a> Transaction<'a> {
-    pub(super) async fn begin(log: &'a Log) -> Result<Self> {
+    async fn begin(log: &'a Log) -> Result<Self> {
         let mut connection = log.database.connection().await?;
         AnsiTransactionManager::begin_transaction(&mut *connection).await?;
         Ok(Self { log, connection, changes: Vec::new(), messages: Vec::new() })
@@ -50,8 +64,7 @@ impl<'a> Transaction<'a> {
         self.messages.push(Arc::new(message.clone()));
     }
 
-    /// Commits if `result` is Ok, else rolls back. Returns `result`, or the error of the commit if that fails.
-    pub async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+    async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
         match result {
             Ok(value) => {
                 self.commit().await?;

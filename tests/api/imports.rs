@@ -96,7 +96,7 @@ impl Imports {
     }
 
     /// The modules that the module imports, directly or through others.
-    fn reachable(&self, module: &Module) -> BTreeSet<&Module> {
+    fn reachable<'a>(&'a self, module: &'a Module) -> BTreeSet<&'a Module> {
         let (mut seen, mut next) = (BTreeSet::new(), vec![module]);
         while let Some(module) = next.pop() {
             next.extend(self.0[module].iter().filter(|other| seen.insert(*other)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use parlance::log::{Broker, Cursor, MemoryBroker, RedisBroker};
 use parlance::random::Random;
+use parlance::store::conversations::conversations;
 
 use crate::support::{DroppingBroker, Node, TestDatabase, redis_url};
 
@@ -164,11 +165,16 @@ async fn a_dropped_transaction_is_rolled_back() {
     let ada = node.register("ada").await;
     let group = ada.create_group("Group", &[]).await;
     for _ in 0..5 {
-        let mut tx = node.app.log().begin().await.unwrap();
-        let locked =
-            parlance::store::conversations::conversations::lock(tx.conn(), group.parse().unwrap()).await.unwrap();
-        assert!(locked.is_some());
-        drop(tx);
+        let (locked, is_locked) = tokio::sync::oneshot::channel();
+        let unfinished = node.app.log().transaction(async |tx| {
+            let row = conversations::lock(tx.conn(), group.parse().unwrap()).await?;
+            locked.send(row.is_some()).unwrap();
+            std::future::pending::<Result<(), parlance::error::Error>>().await
+        });
+        tokio::select! {
+            result = unfinished => panic!("the transaction ended: {result:?}"),
+            found = is_locked => assert!(found.unwrap()),
+        }
     }
     assert_eq!(ada.send(&group, "not held up").await["number"], 1);
 }

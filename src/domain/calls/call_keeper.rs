@@ -8,11 +8,11 @@ use chrono::TimeDelta;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::call_state::HeldCall;
+use super::call_state::LockedCall;
 use crate::config::CallSettings;
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::domain::tasks;
-use crate::error::RETRY;
+use crate::error::{Error as Internal, RETRY};
 use crate::ids::{CallParticipantId, ConversationId};
 use crate::log::{Log, Transaction};
 use crate::random::Random;
@@ -105,12 +105,15 @@ impl CallKeeper {
         drop(connection);
         let mut again = BUSY;
         for (conversation, signed_out) in due {
-            let mut tx = self.log.begin().await?;
-            let done = self.see_to(&mut tx, conversation, &signed_out, absence).await;
-            // A call that fails does not stop the others.
-            if let Err(error) = tx.finish(done).await {
-                warn!(?error, %conversation, after = ?RETRY, "handling a call failed; trying again");
-                again = RETRY;
+            let handled = self.log.transaction(async |tx| self.end_due(tx, conversation, &signed_out, absence).await);
+            match handled.await {
+                Ok(()) => {}
+                Err(error @ Error::Internal(Internal::Connection(_))) => return Err(error),
+                // A call that fails does not stop the others.
+                Err(error) => {
+                    warn!(?error, %conversation, after = ?RETRY, "handling a call failed; trying again");
+                    again = RETRY;
+                }
             }
         }
         Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
@@ -124,7 +127,7 @@ impl CallKeeper {
 
     /// Ends what is due in one conversation. If two nodes do this at the same time, the second one waits for the lock
     /// and then finds nothing to do.
-    async fn see_to(
+    async fn end_due(
         &self,
         tx: &mut Transaction<'_>,
         conversation: ConversationId,
@@ -133,23 +136,23 @@ impl CallKeeper {
     ) -> Result<()> {
         let Some(conversation) = conversations::lock(tx.conn(), conversation).await? else { return Ok(()) };
         let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-        let mut held = HeldCall::of(tx, conversation, call).await?;
+        let mut locked = LockedCall::of(tx, conversation, call).await?;
         let absence = absence.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or(TimeDelta::MAX);
-        let gone: Vec<_> = held
+        let gone: Vec<_> = locked
             .present
             .iter()
             .filter_map(|present| {
                 if signed_out.contains(&present.id) {
                     return Some((present.id, CallEndReason::HungUp));
                 }
-                (held.now - present.seen_at > absence).then_some((present.id, CallEndReason::Failed))
+                (locked.now - present.seen_at > absence).then_some((present.id, CallEndReason::Failed))
             })
             .collect();
         for (id, reason) in gone {
-            if held.call.state != CallState::Ended {
-                held.leave(tx, &self.random, id, reason).await?;
+            if locked.call.state != CallState::Ended {
+                locked.leave(tx, &self.random, id, reason).await?;
             }
         }
-        held.ring_out(tx, &self.random).await
+        locked.ring_out(tx, &self.random).await
     }
 }

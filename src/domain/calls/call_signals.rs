@@ -12,7 +12,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{CallId, SessionId};
-use crate::log::{Change, Transaction};
+use crate::log::Change;
 use crate::store::calls::call_participants::{self, CallParticipant};
 use crate::store::calls::call_signals::{self, Content, SdpType, Waiting};
 
@@ -46,24 +46,22 @@ impl Calls<'_> {
             check.fail("toSessionId", "A device cannot send a signal to itself.");
         }
         check.done()?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.signal_in(&mut tx, viewer, &signal).await;
-        tx.finish(done).await
-    }
-
-    async fn signal_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, signal: &NewSignal) -> Result<()> {
-        let settings = &self.core.settings;
-        let held = call_state::hold(tx, viewer, signal.call).await?;
-        held.check_live()?;
-        let from = held.of_session(viewer.session);
-        let from = from.ok_or(Error::Forbidden("Only a device in the call can send signals."))?;
-        let to = held.of_session(signal.to).ok_or(Error::NotFound("That device is not in the call."))?;
-        let until = next_signal(from, held.now, settings.call_signals_per_second)?;
-        check_room(call_signals::waiting(tx.conn(), to.id).await?, &signal.content, settings)?;
-        call_participants::set_signals_until(tx.conn(), from.id, until).await?;
-        call_signals::insert(tx.conn(), from.id, to.id, &signal.content, held.now).await?;
-        tx.record(Change::CallSignalled { user: to.user_id, session: to.session_id });
-        Ok(())
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let settings = &self.core.settings;
+            let locked = call_state::lock(tx, viewer, signal.call).await?;
+            locked.check_live()?;
+            let from = locked.of_session(viewer.session);
+            let from = from.ok_or(Error::Forbidden("Only a device in the call can send signals."))?;
+            let to = locked.of_session(signal.to).ok_or(Error::NotFound("That device is not in the call."))?;
+            let until = next_signal(from, locked.now, settings.call_signals_per_second)?;
+            check_room(call_signals::waiting(tx.conn(), to.id).await?, &signal.content, settings)?;
+            call_participants::set_signals_until(tx.conn(), from.id, until).await?;
+            call_signals::insert(tx.conn(), from.id, to.id, &signal.content, locked.now).await?;
+            tx.record(Change::CallSignalled { user: to.user_id, session: to.session_id });
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
 /// A call that only this transaction can change, because it has locked the conversation.
-pub(super) struct HeldCall {
+pub(super) struct LockedCall {
     pub(super) call: Call,
     pub(super) conversation: Conversation,
     /// The participants who are in the call, in the order in which they joined.
@@ -34,12 +34,12 @@ pub(super) struct HeldCall {
 }
 
 /// Locks the conversation of the call. Returns NOT_FOUND if the call is not visible to the viewer.
-pub(super) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<HeldCall> {
+pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<LockedCall> {
     let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
     // Read again after the lock is taken, so that no other transaction can change it.
     let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
-    HeldCall::of(tx, conversation, call).await
+    LockedCall::of(tx, conversation, call).await
 }
 
 /// The CONFLICT for a reason. `path` is the input field that identifies the call.
@@ -55,7 +55,7 @@ pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
     Error::CallConflict(reason, Violation::new(path, message))
 }
 
-impl HeldCall {
+impl LockedCall {
     /// Loads the participants of a call. The conversation must be locked.
     pub(super) async fn of(tx: &mut Transaction<'_>, conversation: Conversation, call: Call) -> Result<Self> {
         let present = call_participants::present(tx.conn(), &[call.id]).await?;

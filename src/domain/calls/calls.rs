@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use super::call_state::{self, HeldCall, MINUTE, conflict};
+use super::call_state::{self, LockedCall, MINUTE, conflict};
 use super::core::CallsCore;
 use crate::domain::error::{BLOCKING, CallConflict, Error, NO_CONVERSATION, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::{CallId, ConversationId, UserId};
+use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, UserId};
 use crate::log::{Audience, Change, Transaction};
-use crate::store::calls::call_participants;
-use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState};
+use crate::store::calls::call_participants::{self, CallParticipant};
+use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState, Seen};
 use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
-use crate::store::conversations::participants::{self, Standing};
+use crate::store::conversations::participants::{self, MembershipCheck};
 
 pub struct Calls<'a> {
     pub(in crate::domain) core: &'a Arc<CallsCore>,
@@ -21,32 +21,71 @@ pub struct Calls<'a> {
 impl Calls<'_> {
     /// Starts a call that rings for all other participants. If the conversation already has a call, the viewer joins
     /// it, so that two users who call each other at the same time are in one call.
-    pub async fn start(&self, viewer: Viewer, conversation: ConversationId, kind: CallKind) -> Result<Call> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.start_in(&mut tx, viewer, conversation, kind).await;
-        tx.finish(done).await
+    pub async fn start(&self, viewer: Viewer, id: ConversationId, kind: CallKind) -> Result<Call> {
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let conversation = conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
+            let membership = participants::memberships_for(tx.conn(), &[(id, viewer.user)]).await?.pop();
+            let membership = membership.ok_or(NO_CONVERSATION)?;
+            if membership.blocks {
+                return Err(BLOCKING);
+            }
+            if let Some(call) = calls::live_of(tx.conn(), id).await? {
+                let mut locked = LockedCall::of(tx, conversation, call).await?;
+                locked.join(tx, self.core, viewer, "conversationId").await?;
+                return Ok(locked.call);
+            }
+            let others = self.callees(tx, viewer.user, id).await?;
+            self.check_rate(tx, viewer.user).await?;
+            self.ring(tx, viewer, conversation, kind, &membership, others).await
+        })
+        .await
     }
 
     /// Joins a call with the viewer's device. Returns CONFLICT if another device of the viewer has joined it before.
     pub async fn accept(&self, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.accept_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = call_state::lock(tx, viewer, id).await?;
+            locked.check_live()?;
+            locked.join(tx, self.core, viewer, "callId").await?;
+            Ok(locked.call)
+        })
+        .await
     }
 
     /// Stops the ringing on all devices of the viewer. The call ends if it rings for no other user, so a direct call
     /// always ends.
     pub async fn decline(&self, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.decline_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = call_state::lock(tx, viewer, id).await?;
+            locked.check_live()?;
+            if locked.of_user(viewer.user).is_some() {
+                return Err(conflict(CallConflict::InThisCall, "callId"));
+            }
+            locked.decline(tx, self.core, viewer).await?;
+            Ok(locked.call)
+        })
+        .await
     }
 
     /// Leaves a call. Leaving it again, or leaving a call that is over, changes nothing.
     pub async fn leave(&self, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.leave_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = call_state::lock(tx, viewer, id).await?;
+            if locked.call.state == CallState::Ended {
+                return Ok(locked.call);
+            }
+            match locked.of_session(viewer.session).map(|own| own.id) {
+                Some(own) => locked.leave(tx, &self.core.base.random, own, CallEndReason::HungUp).await?,
+                None if call_participants::was_in(tx.conn(), id, viewer.session).await? => {}
+                None => return Err(conflict(CallConflict::NotInThisCall, "callId")),
+            }
+            Ok(locked.call)
+        })
+        .await
     }
 
     /// The call that the viewer is in, on any of their devices.
@@ -59,26 +98,35 @@ impl Calls<'_> {
         Ok(calls::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    async fn start_in(
-        &self,
-        tx: &mut Transaction<'_>,
-        viewer: Viewer,
-        id: ConversationId,
-        kind: CallKind,
-    ) -> Result<Call> {
-        let conversation = conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
-        let standing = participants::among(tx.conn(), &[(id, viewer.user)]).await?.pop().ok_or(NO_CONVERSATION)?;
-        if standing.blocks {
-            return Err(BLOCKING);
-        }
-        if let Some(call) = calls::live_of(tx.conn(), id).await? {
-            let mut held = HeldCall::of(tx, conversation, call).await?;
-            held.join(tx, self.core, viewer, "conversationId").await?;
-            return Ok(held.call);
-        }
-        let others = self.callees(tx, viewer.user, id).await?;
-        self.check_rate(tx, viewer.user).await?;
-        self.ring(tx, viewer, conversation, kind, &standing, others).await
+    /// Calls for pairs of a user and a call. Leaves out calls that the user may not see.
+    pub async fn visible(&self, pairs: &[(UserId, CallId)]) -> Result<Vec<Seen>> {
+        Ok(calls::visible(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
+    /// see.
+    pub async fn live_in(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Seen>> {
+        Ok(calls::live_in(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The calls whose end these SYSTEM messages report.
+    pub async fn of_messages(&self, ids: &[MessageId]) -> Result<Vec<Call>> {
+        Ok(calls::by_messages(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The calls of events. The caller has checked the recipients of the events.
+    pub async fn of_events(&self, ids: &[CallId]) -> Result<Vec<Call>> {
+        Ok(calls::by_ids(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The devices of events, which are or were in a call. The caller has checked the recipients of the events.
+    pub async fn devices_of_events(&self, ids: &[CallParticipantId]) -> Result<Vec<CallParticipant>> {
+        Ok(call_participants::by_ids(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The devices that are in the calls now.
+    pub async fn present_devices(&self, ids: &[CallId]) -> Result<Vec<CallParticipant>> {
+        Ok(call_participants::present(&mut *self.core.base.connection().await?, ids).await?)
     }
 
     /// The users for whom a call in the conversation rings: all other participants. Returns BAD_USER_INPUT if there are
@@ -116,7 +164,7 @@ impl Calls<'_> {
         viewer: Viewer,
         conversation: Conversation,
         kind: CallKind,
-        standing: &Standing,
+        membership: &MembershipCheck,
         mut callees: Vec<UserId>,
     ) -> Result<Call> {
         let now = calls::now(tx.conn()).await?;
@@ -131,64 +179,34 @@ impl Calls<'_> {
             answered_at: None,
             ended_at: None,
             end_reason: None,
-            withheld_from: standing.blocked_by,
+            withheld_from: membership.blocked_by,
             message_id: None,
         };
         calls::insert(tx.conn(), &call).await?;
         let (id, direct) = (conversation.id, conversation.kind == ConversationKind::Direct);
-        let mut held = HeldCall::of(tx, conversation, call).await?;
-        held.enter(tx, self.core, viewer, "conversationId").await?;
+        let mut locked = LockedCall::of(tx, conversation, call).await?;
+        locked.enter(tx, self.core, viewer, "conversationId").await?;
         if direct {
             // Recorded for the caller alone, so that a block is not noticed. CallRinging notifies the callee.
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
         }
-        if standing.blocked_by.is_some() {
-            return Ok(held.call);
+        if membership.blocked_by.is_some() {
+            return Ok(locked.call);
         }
         let busy = call_participants::busy(tx.conn(), &callees).await?;
         callees.retain(|user| !busy.contains(user));
         if callees.is_empty() {
-            held.end(tx, &self.core.base.random, CallEndReason::Busy).await?;
-            return Ok(held.call);
+            locked.end(tx, &self.core.base.random, CallEndReason::Busy).await?;
+            return Ok(locked.call);
         }
-        calls::ring(tx.conn(), held.call.id, &callees).await?;
+        calls::ring(tx.conn(), locked.call.id, &callees).await?;
         for user in callees {
-            tx.record(Change::CallRinging { user, call: held.call.id });
+            tx.record(Change::CallRinging { user, call: locked.call.id });
         }
         if !direct {
             tx.record(Change::ConversationUpdated { conversation: id });
         }
-        Ok(held.call)
-    }
-
-    async fn accept_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut held = call_state::hold(tx, viewer, id).await?;
-        held.check_live()?;
-        held.join(tx, self.core, viewer, "callId").await?;
-        Ok(held.call)
-    }
-
-    async fn decline_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut held = call_state::hold(tx, viewer, id).await?;
-        held.check_live()?;
-        if held.of_user(viewer.user).is_some() {
-            return Err(conflict(CallConflict::InThisCall, "callId"));
-        }
-        held.decline(tx, self.core, viewer).await?;
-        Ok(held.call)
-    }
-
-    async fn leave_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<Call> {
-        let mut held = call_state::hold(tx, viewer, id).await?;
-        if held.call.state == CallState::Ended {
-            return Ok(held.call);
-        }
-        match held.of_session(viewer.session).map(|own| own.id) {
-            Some(own) => held.leave(tx, &self.core.base.random, own, CallEndReason::HungUp).await?,
-            None if call_participants::was_in(tx.conn(), id, viewer.session).await? => {}
-            None => return Err(conflict(CallConflict::NotInThisCall, "callId")),
-        }
-        Ok(held.call)
+        Ok(locked.call)
     }
 }
 
@@ -200,16 +218,16 @@ pub(in crate::domain) async fn take_out(
     user: UserId,
 ) -> Result<()> {
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-    let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
+    let mut locked = LockedCall::of(tx, conversation.clone(), call).await?;
     // Recorded for the user, too: events of the conversation no longer reach them.
     let to = Audience::User(user);
-    if let Some(participant) = held.of_user(user).map(|own| own.id) {
-        held.leave(tx, &core.base.random, participant, CallEndReason::HungUp).await?;
+    if let Some(participant) = locked.of_user(user).map(|own| own.id) {
+        locked.leave(tx, &core.base.random, participant, CallEndReason::HungUp).await?;
         tx.record(Change::CallLeft { to, participant });
-    } else if held.silence(tx, &core.base.random, user, CallEndReason::Missed).await? {
-        tx.record(Change::CallEnded { to, call: held.call.id });
+    } else if locked.silence(tx, &core.base.random, user, CallEndReason::Missed).await? {
+        tx.record(Change::CallEnded { to, call: locked.call.id });
     }
-    *conversation = held.conversation;
+    *conversation = locked.conversation;
     Ok(())
 }
 
@@ -223,9 +241,9 @@ pub(in crate::domain) async fn cut(
 ) -> Result<()> {
     debug_assert_eq!(conversation.kind, ConversationKind::Direct, "a block does not affect groups");
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
-    let mut held = HeldCall::of(tx, conversation.clone(), call).await?;
-    match held.of_user(blocker).map(|own| own.id) {
-        Some(own) => held.leave(tx, &core.base.random, own, CallEndReason::HungUp).await,
-        None => held.silence(tx, &core.base.random, blocker, CallEndReason::Declined).await.map(drop),
+    let mut locked = LockedCall::of(tx, conversation.clone(), call).await?;
+    match locked.of_user(blocker).map(|own| own.id) {
+        Some(own) => locked.leave(tx, &core.base.random, own, CallEndReason::HungUp).await,
+        None => locked.silence(tx, &core.base.random, blocker, CallEndReason::Declined).await.map(drop),
     }
 }

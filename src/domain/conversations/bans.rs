@@ -12,7 +12,6 @@ use crate::domain::permissions::Action;
 use crate::domain::viewer::Viewer;
 use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;
-use crate::log::Transaction;
 use crate::store::conversations::conversations::Conversation;
 use crate::store::conversations::removed_participants::{self, Banned};
 
@@ -24,9 +23,17 @@ impl Bans<'_> {
     /// Lifts a ban. The user can then join by an invite that was made after the removal.
     pub async fn lift(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = lift_in(&mut tx, viewer, conversation, user).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let group = Group::lock(tx, viewer, conversation).await?;
+            group.check(Action::Ban)?;
+            if !removed_participants::unban(tx.conn(), conversation, user).await? {
+                return Err(Error::NotFound("This user is not banned."));
+            }
+            group.updated(tx);
+            Ok(group.conversation)
+        })
+        .await
     }
 
     /// A page of the banned users of each conversation, newest ban first. Conversations whose bans the user may not see
@@ -46,19 +53,4 @@ impl Bans<'_> {
         }
         Ok(pages)
     }
-}
-
-async fn lift_in(
-    tx: &mut Transaction<'_>,
-    viewer: Viewer,
-    conversation: ConversationId,
-    user: UserId,
-) -> Result<Conversation> {
-    let group = Group::lock(tx, viewer, conversation).await?;
-    group.check(Action::Ban)?;
-    if !removed_participants::unban(tx.conn(), conversation, user).await? {
-        return Err(Error::NotFound("This user is not banned."));
-    }
-    group.updated(tx);
-    Ok(group.conversation)
 }

@@ -14,7 +14,7 @@ use crate::domain::people::privacy;
 use crate::domain::people::users::check_existing;
 use crate::domain::permissions::Action;
 use crate::domain::validate::Check;
-use crate::domain::viewer::Viewer;
+use crate::domain::viewer::{Reader, Viewer};
 use crate::fair::Gone;
 use crate::ids::{AttachmentId, ConversationId, ParticipantId, UserId};
 use crate::limiter::Rate;
@@ -68,7 +68,8 @@ impl Conversations<'_> {
             let opened_by_other = conversation.created_by != Some(viewer.user);
             if opened_by_other && participants::is_unannounced(&mut connection, conversation.id, viewer.user).await? {
                 drop(connection);
-                self.announce(viewer, conversation.id).await?;
+                let log = &self.core.base.log;
+                log.transaction(async |tx| announce(tx, viewer.user, conversation.id).await).await?;
             }
             return Ok(conversation);
         }
@@ -82,9 +83,8 @@ impl Conversations<'_> {
             direct_high: Some(high),
             ..self.empty(ConversationKind::Direct, viewer.user)
         };
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.insert_direct(&mut tx, viewer.user, other, direct).await;
-        match tx.finish(done).await? {
+        let log = &self.core.base.log;
+        match log.transaction(async |tx| self.insert_direct(tx, viewer.user, other, direct).await).await? {
             Some(conversation) => Ok(conversation),
             // A concurrent request has created it.
             None => conversations::direct_of(&mut *self.core.base.connection().await?, low, high)
@@ -123,9 +123,10 @@ impl Conversations<'_> {
         };
         let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
         everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.insert_group(&mut tx, viewer, conversation, &everybody).await;
-        tx.finish(done).await?.ok_or(NO_CONVERSATION)
+        let log = &self.core.base.log;
+        let inserted =
+            log.transaction(async |tx| self.insert_group(tx, viewer, conversation, &everybody).await).await?;
+        inserted.ok_or(NO_CONVERSATION)
     }
 
     async fn insert_group(
@@ -136,7 +137,7 @@ impl Conversations<'_> {
         everybody: &[(UserId, ParticipantRole)],
     ) -> Result<Option<Conversation>> {
         if let Some(avatar) = conversation.avatar_id {
-            avatars::hold(tx, viewer, avatar).await?;
+            avatars::lock(tx, viewer, avatar).await?;
         }
         let inserted = self.insert(tx, conversation, everybody).await?;
         if let Some(avatar) = inserted.as_ref().and_then(|group| group.avatar_id) {
@@ -158,20 +159,18 @@ impl Conversations<'_> {
         changes.topic = changes.topic.map(|text| check.topic(&text));
         check.done()?;
         self.core.base.take(Rate::Changes, viewer, 1)?;
+        let log = &self.core.base.log;
         if let Some(Some(avatar)) = changes.avatar {
             // Checks the viewer's role first: making the square thumbnails is costly.
-            let mut tx = self.core.base.log.begin().await?;
-            let before = check_update(&mut tx, viewer, id, &changes).await;
-            if tx.finish(before).await?.conversation.avatar_id != Some(avatar) {
+            let before = log.transaction(async |tx| check_update(tx, viewer, id, &changes).await).await?;
+            if before.conversation.avatar_id != Some(avatar) {
                 avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
             }
         }
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.update_in(&mut tx, viewer, id, changes).await;
-        tx.finish(done).await
+        log.transaction(async |tx| self.apply_changes(tx, viewer, id, changes).await).await
     }
 
-    async fn update_in(
+    async fn apply_changes(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
@@ -194,7 +193,7 @@ impl Conversations<'_> {
             return Ok(before);
         }
         if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
-            avatars::hold(tx, viewer, avatar).await?;
+            avatars::lock(tx, viewer, avatar).await?;
         }
         conversations::update_settings(tx.conn(), conversation).await?;
         if let (Some(avatar), true) = (conversation.avatar_id, pictured) {
@@ -241,6 +240,15 @@ impl Conversations<'_> {
     /// The conversations in which the viewer is a participant.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
         Ok(conversations::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// The conversations that the reader may see.
+    pub async fn for_reader(&self, reader: Reader, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
+        let mut connection = self.core.base.connection().await?;
+        Ok(match reader {
+            Reader::User(user) => conversations::visible_to(&mut connection, user, ids).await?,
+            Reader::Recipients => conversations::by_ids(&mut connection, ids).await?,
+        })
     }
 
     /// The participants in whose conversations the viewer is a participant, too.
@@ -299,13 +307,6 @@ impl Conversations<'_> {
         Ok(Some(conversation))
     }
 
-    /// Shows the viewer a direct conversation that was hidden from them, because they blocked the user who opened it.
-    async fn announce(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = announce_in(&mut tx, viewer.user, id).await;
-        tx.finish(done).await
-    }
-
     /// Returns None if the two users already have a direct conversation.
     async fn insert(
         &self,
@@ -362,7 +363,7 @@ async fn check_update(
 }
 
 /// Shows a conversation to a user from whom it was hidden. Nothing changes for the other user.
-pub(in crate::domain) async fn announce_in(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
+pub(in crate::domain) async fn announce(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
     conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
     if participants::announce(tx.conn(), id, user).await? {
         tx.record(Change::ConversationAdded { user, conversation: id });

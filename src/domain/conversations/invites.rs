@@ -16,7 +16,6 @@ use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{ConversationId, InviteId, UserId};
 use crate::limiter::Rate;
-use crate::log::Transaction;
 use crate::store::Connection;
 use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
 use crate::store::conversations::invites::{self, Invite};
@@ -64,51 +63,68 @@ impl Invites<'_> {
             max_uses: new.max_uses,
             uses: 0,
         };
-        let mut tx = self.core.base.log.begin().await?;
-        let done = create_in(&mut tx, viewer, &invite).await;
-        tx.finish(done).await?;
-        Ok(invite)
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let group = Group::lock(tx, viewer, invite.conversation_id).await?;
+            group.check(Action::Invite)?;
+            invites::insert(tx.conn(), &invite).await?;
+            group.updated(tx);
+            Ok(invite)
+        })
+        .await
     }
 
     /// Deletes the invite. Its code no longer works.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = revoke_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let invite = invites::by_id(tx.conn(), id).await?.ok_or(NO_INVITE)?;
+            let group = match Group::lock(tx, viewer, invite.conversation_id).await {
+                Err(Error::NotFound(_)) => return Err(NO_INVITE),
+                group => group?,
+            };
+            // A participant who may not invite users does not see invites.
+            group.check(Action::Invite).map_err(|_| NO_INVITE)?;
+            if !invites::delete(tx.conn(), id).await? {
+                return Err(NO_INVITE);
+            }
+            group.updated(tx);
+            Ok(())
+        })
+        .await
     }
 
     /// Adds the viewer to the group of the invite. A viewer who is a participant already consumes no use, so a join can
     /// be retried.
     pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         self.core.base.take(Rate::Joins, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.join_in(&mut tx, viewer, code).await;
-        tx.finish(done).await
-    }
-
-    async fn join_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, code: &str) -> Result<Conversation> {
-        let found = by_code(tx.conn(), code).await?;
-        let mut group = match Group::lock_any(tx, viewer, found.conversation_id).await {
-            Err(Error::NotFound(_)) => return Err(NO_INVITE),
-            group => group?,
-        };
-        if group.role.is_some() {
-            return Ok(group.conversation);
-        }
-        // Read again under a lock, so that concurrent joins cannot exceed the number of uses.
-        let invite = invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
-        let invite = invite.ok_or(NO_INVITE)?;
-        refuse_removed(tx.conn(), viewer, &invite).await?;
-        if !group.has_room(&self.core.base, 1) {
-            return Err(Error::Conflict(Violation::new("code", "This group is full.")));
-        }
-        invites::count_use(tx.conn(), invite.id).await?;
-        group.admit(&self.core.base, tx, &[viewer.user]).await?;
-        let joined =
-            SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject: None, text: None };
-        system::tell(&self.core.base, tx, &mut group.conversation, joined).await?;
-        Ok(group.conversation)
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let found = by_code(tx.conn(), code).await?;
+            let mut group = match Group::lock_any(tx, viewer, found.conversation_id).await {
+                Err(Error::NotFound(_)) => return Err(NO_INVITE),
+                group => group?,
+            };
+            if group.role.is_some() {
+                return Ok(group.conversation);
+            }
+            // Read again under a lock, so that concurrent joins cannot exceed the number of uses.
+            let invite =
+                invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
+            let invite = invite.ok_or(NO_INVITE)?;
+            refuse_removed(tx.conn(), viewer, &invite).await?;
+            if !group.has_room(&self.core.base, 1) {
+                return Err(Error::Conflict(Violation::new("code", "This group is full.")));
+            }
+            invites::count_use(tx.conn(), invite.id).await?;
+            group.admit(&self.core.base, tx, &[viewer.user]).await?;
+            let joined =
+                SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject: None, text: None };
+            system::tell(&self.core.base, tx, &mut group.conversation, joined).await?;
+            Ok(group.conversation)
+        })
+        .await
     }
 
     /// The group of a valid code. Returns NOT_FOUND if the viewer may not join by it.
@@ -162,27 +178,4 @@ async fn refuse_removed(conn: &mut Connection, viewer: Viewer, invite: &Invite) 
         Some(removed) if !removed.may_use(invite) => Err(NO_INVITE),
         _ => Ok(()),
     }
-}
-
-async fn create_in(tx: &mut Transaction<'_>, viewer: Viewer, invite: &Invite) -> Result<()> {
-    let group = Group::lock(tx, viewer, invite.conversation_id).await?;
-    group.check(Action::Invite)?;
-    invites::insert(tx.conn(), invite).await?;
-    group.updated(tx);
-    Ok(())
-}
-
-async fn revoke_in(tx: &mut Transaction<'_>, viewer: Viewer, id: InviteId) -> Result<()> {
-    let invite = invites::by_id(tx.conn(), id).await?.ok_or(NO_INVITE)?;
-    let group = match Group::lock(tx, viewer, invite.conversation_id).await {
-        Err(Error::NotFound(_)) => return Err(NO_INVITE),
-        group => group?,
-    };
-    // A participant who may not invite users does not see invites.
-    group.check(Action::Invite).map_err(|_| NO_INVITE)?;
-    if !invites::delete(tx.conn(), id).await? {
-        return Err(NO_INVITE);
-    }
-    group.updated(tx);
-    Ok(())
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::core::ConversationsCore;
 use crate::domain::error::{NO_CONVERSATION, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, UserId};
 use crate::limiter::Rate;
-use crate::log::{Change, Transaction};
+use crate::log::Change;
 use crate::store::conversations::conversations::{self, Conversation};
-use crate::store::conversations::participants::{self, MembershipChanges};
+use crate::store::conversations::participants::{self, Membership, MembershipChanges};
 
 pub struct Memberships<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -19,21 +19,20 @@ impl Memberships<'_> {
     /// Changes the viewer's own state. New messages do not change it. If all values are set already, there is no event.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = update_in(&mut tx, viewer, id, &changes).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let conversation =
+                conversations::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CONVERSATION)?;
+            if participants::update_membership(tx.conn(), id, viewer.user, &changes).await? {
+                tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+            }
+            Ok(conversation)
+        })
+        .await
     }
-}
 
-async fn update_in(
-    tx: &mut Transaction<'_>,
-    viewer: Viewer,
-    id: ConversationId,
-    changes: &MembershipChanges,
-) -> Result<Conversation> {
-    let conversation = conversations::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CONVERSATION)?;
-    if participants::update_membership(tx.conn(), id, viewer.user, changes).await? {
-        tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+    /// The own states of users, for pairs of a user and a conversation.
+    pub async fn of_users(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Membership>> {
+        Ok(participants::memberships(&*self.core.base.connection().await?, pairs).await?)
     }
-    Ok(conversation)
 }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::core::ConversationsCore;
 use super::groups::Group;
 use crate::domain::calls::calls;
@@ -12,11 +14,11 @@ use crate::domain::people::privacy;
 use crate::domain::people::users::check_existing;
 use crate::domain::permissions::Action;
 use crate::domain::viewer::Viewer;
-use crate::ids::{ConversationId, UserId};
+use crate::ids::{ConversationId, ParticipantId, UserId};
 use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::conversations::conversations::{self, Conversation, ConversationKind};
-use crate::store::conversations::participants::{self, ParticipantRole};
+use crate::store::conversations::participants::{self, Participant, ParticipantRole};
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
@@ -28,6 +30,17 @@ pub struct Participants<'a> {
 }
 
 impl Participants<'_> {
+    /// The first `limit` participants of each conversation after a position in the order (joined_at, id).
+    pub async fn pages(
+        &self,
+        conversations: &[ConversationId],
+        after: Option<(DateTime<Utc>, ParticipantId)>,
+        limit: i64,
+    ) -> Result<Vec<Participant>> {
+        let mut connection = self.core.base.connection().await?;
+        Ok(participants::pages(&mut connection, conversations, after, limit).await?)
+    }
+
     /// Adds users to a group. Existing participants stay unchanged. Bans of the added users are lifted.
     pub async fn add(&self, viewer: Viewer, conversation: ConversationId, users: &[UserId]) -> Result<Conversation> {
         let mut seen = HashSet::new();
@@ -36,12 +49,13 @@ impl Participants<'_> {
             return Err(self.too_many());
         }
         self.core.base.take(Rate::Additions, viewer, wanted.len())?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.add_in(&mut tx, viewer, conversation, users, wanted).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.add_missing(tx, viewer, conversation, users, wanted).await).await
     }
 
-    async fn add_in(
+    /// Adds the users out of `wanted` who are not participants yet. `given` are the users as the client named them, for
+    /// the paths of errors.
+    async fn add_missing(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
@@ -82,95 +96,74 @@ impl Participants<'_> {
     pub async fn set_role(
         &self,
         viewer: Viewer,
-        conversation: ConversationId,
-        user: UserId,
-        role: ParticipantRole,
-    ) -> Result<Conversation> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.set_role_in(&mut tx, viewer, conversation, user, role).await;
-        tx.finish(done).await
-    }
-
-    async fn set_role_in(
-        &self,
-        tx: &mut Transaction<'_>,
-        viewer: Viewer,
         id: ConversationId,
         user: UserId,
         role: ParticipantRole,
     ) -> Result<Conversation> {
-        let mut group = Group::lock(tx, viewer, id).await?;
-        let before = group.role_of(tx, user).await?;
-        group.check(Action::SetRole)?;
-        if before == role {
-            return Ok(group.conversation);
-        }
-        if before == ParticipantRole::Owner {
-            return Err(Error::invalid("role", "A group needs an owner. Make another participant the owner instead."));
-        }
-        if role == ParticipantRole::Owner {
-            // Done first, so that the group never has two owners.
-            participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
-            tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
-        }
-        participants::set_role(tx.conn(), id, user, role).await?;
-        tx.record(Change::MembershipUpdated { user, conversation: id });
-        group.updated(tx);
-        system::tell(&self.core.base, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
-        Ok(group.conversation)
+        self.core.base.take(Rate::Changes, viewer, 1)?;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut group = Group::lock(tx, viewer, id).await?;
+            let before = group.role_of(tx, user).await?;
+            group.check(Action::SetRole)?;
+            if before == role {
+                return Ok(group.conversation);
+            }
+            if before == ParticipantRole::Owner {
+                return Err(Error::invalid(
+                    "role",
+                    "A group needs an owner. Make another participant the owner instead.",
+                ));
+            }
+            if role == ParticipantRole::Owner {
+                // Done first, so that the group never has two owners.
+                participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
+                tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
+            }
+            participants::set_role(tx.conn(), id, user, role).await?;
+            tx.record(Change::MembershipUpdated { user, conversation: id });
+            group.updated(tx);
+            system::tell(&self.core.base, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
+            Ok(group.conversation)
+        })
+        .await
     }
 
     /// Removes the viewer from a group. If they are the owner, the longest-standing admin becomes the owner, or else
     /// the longest-standing member. The group is deleted with its last participant.
-    pub async fn leave(&self, viewer: Viewer, conversation: ConversationId) -> Result<()> {
+    pub async fn leave(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.remove_in(&mut tx, viewer, conversation, viewer.user, false).await;
-        tx.finish(done).await.map(drop)
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut group = Group::lock(tx, viewer, id).await?;
+            let role = group.role_of(tx, viewer.user).await?;
+            self.take_out(tx, &mut group.conversation, viewer.user, viewer.user, role).await
+        })
+        .await
     }
 
     /// Removes another participant. Returns FORBIDDEN if the viewer's role does not allow it. Existing invites no
     /// longer work for the removed user. With `ban`, later ones do not work either.
-    pub async fn remove(
-        &self,
-        viewer: Viewer,
-        conversation: ConversationId,
-        user: UserId,
-        ban: bool,
-    ) -> Result<Conversation> {
+    pub async fn remove(&self, viewer: Viewer, id: ConversationId, user: UserId, ban: bool) -> Result<Conversation> {
         if user == viewer.user {
             return Err(Error::invalid("userId", "You cannot remove yourself. Leave the conversation instead."));
         }
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.remove_in(&mut tx, viewer, conversation, user, ban).await;
-        tx.finish(done).await
-    }
-
-    async fn remove_in(
-        &self,
-        tx: &mut Transaction<'_>,
-        viewer: Viewer,
-        id: ConversationId,
-        user: UserId,
-        ban: bool,
-    ) -> Result<Conversation> {
-        let mut group = Group::lock(tx, viewer, id).await?;
-        let role = group.role_of(tx, user).await?;
-        if user != viewer.user {
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut group = Group::lock(tx, viewer, id).await?;
+            let role = group.role_of(tx, user).await?;
             group.check(Action::remove(role))?;
-        }
-        self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
-        if user != viewer.user {
+            self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
             removed_participants::insert(tx.conn(), id, user, self.core.base.now(), ban).await?;
-        }
-        Ok(group.conversation)
+            Ok(group.conversation)
+        })
+        .await
     }
 
     /// Removes the user from all conversations, because their account is deleted. A direct conversation stays for the
     /// other user.
-    pub(in crate::domain) async fn leave_all_in(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
+    pub(in crate::domain) async fn leave_all(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
         let ids: Vec<_> =
             participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
         let mut locked = conversations::lock_many(tx.conn(), &ids).await?;

@@ -11,9 +11,9 @@ use super::objects::Object;
 use crate::blobs::Download;
 use crate::domain::error::{Error, Result, Violation};
 use crate::domain::viewer::Viewer;
-use crate::ids::{AttachmentId, UserId};
+use crate::ids::{AttachmentId, MessageId, ScheduledMessageId, UserId};
 use crate::media::{Size, is_inline_safe};
-use crate::store::files::attachment_uses::Use;
+use crate::store::files::attachment_uses::{self, Use};
 use crate::store::files::attachments::{self, Attachment, AttachmentKind, AttachmentState};
 use crate::store::messaging::messages::MessageKind;
 
@@ -43,6 +43,24 @@ impl Attachments<'_> {
     /// Attachments visible to the viewer: their own, those of messages visible to them, and avatars.
     pub async fn find_many(&self, viewer: Viewer, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
         Ok(attachments::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
+    }
+
+    /// Avatars, which all users may see. Leaves out attachments that are not READY.
+    pub async fn avatars(&self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
+        Ok(attachments::ready(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The attachments of messages. The caller has checked that the viewer may see the messages.
+    pub async fn of_messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Attachment)>> {
+        Ok(attachment_uses::of_messages(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
+    /// The attachments of scheduled messages. The caller has checked that they are the viewer's own.
+    pub async fn of_scheduled_messages(
+        &self,
+        ids: &[ScheduledMessageId],
+    ) -> Result<Vec<(ScheduledMessageId, Attachment)>> {
+        Ok(attachment_uses::of_scheduled(&mut *self.core.base.connection().await?, ids).await?)
     }
 
     /// Download URL of the file. None until the attachment is READY. The caller has checked that the viewer may see it.
@@ -86,15 +104,15 @@ fn disposition(file_name: &str, content_type: &str) -> String {
 /// The attachments of messages to send. Their rows are locked until the transaction ends, so that the sweeper cannot
 /// remove them.
 #[derive(Default)]
-pub(in crate::domain) struct HeldAttachments(HashMap<AttachmentId, Attachment>);
+pub(in crate::domain) struct LockedAttachments(HashMap<AttachmentId, Attachment>);
 
-impl FromIterator<Attachment> for HeldAttachments {
+impl FromIterator<Attachment> for LockedAttachments {
     fn from_iter<I: IntoIterator<Item = Attachment>>(rows: I) -> Self {
         Self(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }
 
-impl HeldAttachments {
+impl LockedAttachments {
     /// The kind of a message with these attachments: their common kind, FILE if their kinds differ, TEXT if there are
     /// none. An attachment of another user is allowed only if `forwarded`; the caller has then checked that the sender
     /// can see a message with it.

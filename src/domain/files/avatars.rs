@@ -26,8 +26,8 @@ pub(in crate::domain) async fn prepare(core: &FilesCore, viewer: Viewer, id: Att
 }
 
 /// Locks the picture until the transaction ends, so that the sweeper cannot remove it.
-pub(in crate::domain) async fn hold(tx: &mut Transaction<'_>, viewer: Viewer, id: AttachmentId) -> Result<()> {
-    let row = attachments::hold(tx.conn(), &[id]).await?.pop();
+pub(in crate::domain) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: AttachmentId) -> Result<()> {
+    let row = attachments::lock(tx.conn(), &[id]).await?.pop();
     check(row.filter(|row| row.uploader_id == Some(viewer.user))).map(drop)
 }
 

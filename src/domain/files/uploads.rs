@@ -189,9 +189,8 @@ impl Uploads<'_> {
                 return Err(error);
             }
         };
-        let mut tx = self.core.base.log.begin().await?;
-        let written = finish_in(&mut tx, &done, files.settings.attachment_grace).await;
-        if !tx.finish(written).await? {
+        let (log, grace) = (&self.core.base.log, files.settings.attachment_grace);
+        if !log.transaction(async |tx| store_examined(tx, &done, grace).await).await? {
             let row = attachments::own(&mut *self.core.base.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
@@ -245,10 +244,8 @@ impl Uploads<'_> {
     }
 
     async fn insert(&self, viewer: Viewer, row: &Attachment) -> Result<()> {
-        let mut tx = self.core.base.log.begin().await?;
-        let quota = self.core.files.settings.storage_quota_bytes;
-        let done = insert_in(&mut tx, viewer, row, quota).await;
-        tx.finish(done).await
+        let (log, quota) = (&self.core.base.log, self.core.files.settings.storage_quota_bytes);
+        log.transaction(async |tx| insert_within_quota(tx, viewer, row, quota).await).await
     }
 
     /// The request that uploads the whole file.
@@ -293,12 +290,11 @@ impl Uploads<'_> {
 /// the viewer has no such attachment or it is being removed.
 pub(super) async fn keep(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
     let grace = core.files.settings.attachment_grace;
-    let mut tx = core.base.log.begin().await?;
-    let kept = attachments::keep(tx.conn(), viewer.user, id, grace).await.map_err(Error::from);
-    tx.finish(kept).await
+    let log = &core.base.log;
+    log.transaction(async |tx| Ok(attachments::keep(tx.conn(), viewer.user, id, grace).await?)).await
 }
 
-async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
+async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
     // The lock makes concurrent requests wait, so that they cannot exceed the limits together.
     users::lock(tx.conn(), viewer.user).await?;
     let usage = attachments::usage(tx.conn(), viewer.user).await?;
@@ -318,7 +314,7 @@ async fn insert_in(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, q
 
 /// Stores the result of an examination, unless the claim is lost. The sweeper then looks at the attachment twice: after
 /// `REMNANTS`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses it.
-async fn finish_in(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
+async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {
         attachments::look(tx.conn(), done.id).await?;

@@ -8,13 +8,13 @@ use super::mentions::{self, Named};
 use super::new_message::NewMessage;
 use crate::clock::Clock;
 use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, NO_MESSAGE, Result, Violation};
-use crate::domain::files::attachments::{HeldAttachments, uses};
+use crate::domain::files::attachments::{LockedAttachments, uses};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::log::{Change, Transaction};
 use crate::random::Random;
 use crate::store::Connection;
 use crate::store::conversations::conversations::{self, Conversation};
-use crate::store::conversations::participants::{self, Standing};
+use crate::store::conversations::participants::{self, MembershipCheck};
 use crate::store::files::attachment_uses::{self, Use};
 use crate::store::files::attachments;
 use crate::store::messaging::mentions as mention_rows;
@@ -63,7 +63,7 @@ pub(super) async fn store(
     let sends: Vec<_> = sends.iter().map(|outgoing| batch.number(outgoing, random)).collect();
     let receipts: Vec<_> = receipts.iter().map(|receipt| batch.advance(receipt)).collect();
     if !batch.new.is_empty() {
-        messages::insert_numbered(tx.conn(), &batch.new).await.map_err(spoiled)?;
+        messages::insert_numbered(tx.conn(), &batch.new).await.map_err(insert_error)?;
         if !batch.uses.is_empty() {
             attachment_uses::insert(tx.conn(), &batch.uses).await?;
         }
@@ -106,7 +106,7 @@ struct Batch {
     now: DateTime<Utc>,
     /// The conversations, locked, so that this transaction can assign the next message numbers.
     conversations: HashMap<ConversationId, Conversation>,
-    participants: HashMap<(ConversationId, UserId), Standing>,
+    memberships: HashMap<(ConversationId, UserId), MembershipCheck>,
     /// The participants whose usernames occur in the messages.
     named: Named,
     /// Messages by sender and clientId: those stored earlier and those of this batch.
@@ -114,7 +114,7 @@ struct Batch {
     /// The messages that each sender may reply to, with their conversations.
     answerable: HashMap<(UserId, MessageId), ConversationId>,
     /// The attachments of the messages, locked until the transaction ends.
-    attachments: HeldAttachments,
+    attachments: LockedAttachments,
     new: Vec<Message>,
     /// The rows that attach files to the new messages.
     uses: Vec<Use<MessageId>>,
@@ -150,23 +150,23 @@ impl Batch {
 
         // The statements are pipelined. The lock is first, so that what the others read stays valid until the commit.
         let conn: &Connection = tx.conn();
-        let (locked, participants, known, answerable, named, held) = tokio::try_join!(
+        let (conversations, memberships, known, answerable, named, attachments) = tokio::try_join!(
             biased;
             conversations::lock_many(conn, &ids),
-            participants::among(conn, &pairs),
+            participants::memberships_for(conn, &pairs),
             messages::by_client_ids(conn, &sent),
             messages::visibilities(conn, &answers),
             mention_rows::named(conn, &written),
-            attachments::hold(conn, &sent_with),
+            attachments::lock(conn, &sent_with),
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
             // Read after the locks are taken: times then increase with the numbers, as far as the nodes' clocks agree.
             now: clock.now(),
-            conversations: locked.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
-            participants: participants
+            conversations: conversations.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
+            memberships: memberships
                 .into_iter()
-                .map(|standing| ((standing.conversation_id, standing.user_id), standing))
+                .map(|membership| ((membership.conversation_id, membership.user_id), membership))
                 .collect(),
             named: named.into_iter().map(|(conversation, name, user)| ((conversation, name), user)).collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
@@ -175,7 +175,7 @@ impl Batch {
                 .filter(|visibility| visibility.visible)
                 .map(|visibility| ((visibility.user_id, visibility.message_id), visibility.conversation_id))
                 .collect(),
-            attachments: held.into_iter().collect(),
+            attachments: attachments.into_iter().collect(),
             new: Vec::with_capacity(sends.len()),
             uses: Vec::new(),
             withheld: HashMap::new(),
@@ -188,7 +188,7 @@ impl Batch {
     /// already used the clientId in this conversation, and an error if the sender may not send the message.
     fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
-        let standing = *self.participants.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
+        let membership = *self.memberships.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
         let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
         if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
             return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(reused()) };
@@ -198,7 +198,7 @@ impl Batch {
         {
             return Err(Error::invalid("replyToId", "There is no such message in this conversation."));
         }
-        if standing.blocks {
+        if membership.blocks {
             return Err(BLOCKING);
         }
         let kind = self.attachments.kind(*sender, &new.attachments, new.forwarded)?;
@@ -218,7 +218,7 @@ impl Batch {
         if let Some(key) = key {
             self.known.insert(key, message.clone());
         }
-        if let Some(blocker) = standing.blocked_by {
+        if let Some(blocker) = membership.blocked_by {
             self.withheld.insert(message.id, blocker);
         }
         self.uses.extend(uses(message.id, &new.attachments));
@@ -231,8 +231,8 @@ impl Batch {
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
         let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
-        let standing = self.participants.get(&(id, receipt.user));
-        if standing.is_none_or(|standing| number <= standing.hidden_up_to) {
+        let membership = self.memberships.get(&(id, receipt.user));
+        if membership.is_none_or(|membership| number <= membership.hidden_up_to) {
             return Err(NO_MESSAGE);
         }
         let watermarks = self.watermarks.entry((id, receipt.user)).or_default();
@@ -255,7 +255,7 @@ fn reused() -> Error {
 
 /// Maps a violated uniqueness of clientIds to CONFLICT. The locks prevent it within one conversation. It happens if two
 /// nodes store the same clientId in two conversations at the same time.
-fn spoiled(error: diesel::result::Error) -> Error {
+fn insert_error(error: diesel::result::Error) -> Error {
     use diesel::result::{DatabaseErrorKind, Error as Diesel};
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)

@@ -12,7 +12,7 @@ use crate::store::messaging::{tombstones, unread};
 use crate::store::people::blocks;
 
 /// A message that only this transaction can change, because it has locked the conversation.
-pub(super) struct Held {
+pub(super) struct LockedMessage {
     pub(super) message: Message,
     pub(super) conversation: Conversation,
     /// The viewer's row as a participant of the conversation.
@@ -20,17 +20,17 @@ pub(super) struct Held {
 }
 
 /// Locks the conversation of the message. Returns NOT_FOUND if the message is not visible to the user.
-pub(super) async fn hold(tx: &mut Transaction<'_>, user: UserId, id: MessageId) -> Result<Held> {
+pub(super) async fn lock(tx: &mut Transaction<'_>, user: UserId, id: MessageId) -> Result<LockedMessage> {
     let place = messages::places(tx.conn(), &[id]).await?.pop();
     let (_, conversation, _) = place.ok_or(NO_MESSAGE)?;
     let conversation = conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
     // Read after the lock is taken, so that no other transaction can change them.
     let message = messages::visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_MESSAGE)?;
     let participant = participants::of_users(tx.conn(), conversation.id, &[user]).await?.pop().ok_or(NO_MESSAGE)?;
-    Ok(Held { message, conversation, participant })
+    Ok(LockedMessage { message, conversation, participant })
 }
 
-impl Held {
+impl LockedMessage {
     /// Returns BAD_USER_INPUT if the message is deleted.
     pub(super) fn refuse_deleted(&self) -> Result<()> {
         match self.message.deleted_at {
@@ -59,7 +59,7 @@ impl Held {
     }
 
     /// Hides the message from a user who blocks the viewer, before it gets a new body.
-    pub(super) async fn withhold(&self, tx: &mut Transaction<'_>) -> Result<()> {
+    pub(super) async fn hide_from_blocker(&self, tx: &mut Transaction<'_>) -> Result<()> {
         if let Some(blocker) = self.blocked_by(tx).await?
             && messages::hide(tx.conn(), blocker, self.message.id).await?
         {
@@ -70,9 +70,9 @@ impl Held {
     }
 
     /// Makes the message a tombstone and stores it.
-    pub(super) async fn bury(&mut self, tx: &mut Transaction<'_>, at: DateTime<Utc>) -> Result<()> {
-        bury(tx, &mut self.conversation, &mut self.message, at);
-        tombstones::bury(tx.conn(), std::slice::from_ref(&self.message)).await?;
+    pub(super) async fn tombstone(&mut self, tx: &mut Transaction<'_>, at: DateTime<Utc>) -> Result<()> {
+        tombstone(tx, &mut self.conversation, &mut self.message, at);
+        tombstones::write(tx.conn(), std::slice::from_ref(&self.message)).await?;
         Ok(())
     }
 }
@@ -85,7 +85,7 @@ fn revise(tx: &mut Transaction<'_>, conversation: &mut Conversation, message: &m
 }
 
 /// Makes the message a tombstone in memory and records the change. The caller stores it.
-pub(super) fn bury(
+pub(super) fn tombstone(
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
     message: &mut Message,

@@ -44,9 +44,7 @@ impl Reaper {
         loop {
             match tombstones::until_next(&mut *self.database.connection().await?).await? {
                 Some(Duration::ZERO) => {
-                    let mut tx = self.log.begin().await?;
-                    let done = self.reap_batch(&mut tx).await;
-                    tx.finish(done).await?;
+                    self.log.transaction(async |tx| self.reap_batch(tx).await).await?;
                 }
                 wait => return Ok(wait.map(|wait| wait.min(LOOK_INTERVAL))),
             }
@@ -64,12 +62,12 @@ impl Reaper {
         let now = self.clock.now();
         for message in &mut due {
             if let Some(conversation) = locked.get_mut(&message.conversation_id) {
-                change::bury(tx, conversation, message, now);
+                change::tombstone(tx, conversation, message, now);
             }
         }
         // Leaves out messages whose conversation was deleted before it could be locked.
         due.retain(|message| message.deleted_at.is_some());
-        tombstones::bury(tx.conn(), &due).await?;
+        tombstones::write(tx.conn(), &due).await?;
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Messages: sending, finding, editing, deleting, hiding and forwarding them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::{self, Outgoing};
-use super::change::{self, Held};
+use super::change::{self, LockedMessage};
 use super::core::MessagingCore;
 use super::mentions;
 use super::new_message::NewMessage;
@@ -11,14 +12,15 @@ use crate::domain::error::{Error, NO_MESSAGE, Result, Violation};
 use crate::domain::files::attachments::MAX_ATTACHMENTS;
 use crate::domain::validate::{Check, NO_BODY};
 use crate::domain::viewer::Viewer;
-use crate::ids::{AttachmentId, ConversationId, MessageId};
+use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
 use crate::limiter::Rate;
-use crate::log::{Change, Transaction};
+use crate::log::Change;
 use crate::store::conversations::conversations::{self, ConversationKind};
 use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::files::attachment_uses;
-use crate::store::messaging::messages::{self, Edit, Message, MessageKind};
-use crate::store::messaging::unread;
+use crate::store::messaging::messages::{self, Edit, Message, MessageKind, Range, Seen, Visibility};
+use crate::store::messaging::{mentions as store_mentions, unread};
+use crate::store::people::users::User;
 
 /// Maximum number of messages in one forward.
 const MAX_FORWARDED: usize = 100;
@@ -72,6 +74,47 @@ impl Messages<'_> {
         Ok(messages::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
+    /// Messages for pairs of a user and a message. Leaves out messages that the user may not see.
+    pub async fn visible(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Seen>> {
+        Ok(messages::visible(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// Whether users may see messages, for pairs of a user and a message. Leaves out pairs whose user is not a
+    /// participant of the conversation.
+    pub async fn visibilities(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Visibility>> {
+        Ok(messages::visibilities(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// Messages with these numbers, each for one user. Leaves out messages that the user may not see.
+    pub async fn by_numbers(&self, wanted: &[(UserId, ConversationId, i32)]) -> Result<Vec<Seen>> {
+        Ok(messages::by_numbers(&*self.core.base.connection().await?, wanted).await?)
+    }
+
+    /// Reads the same range of several conversations, each for one user. Leaves out messages that the user may not see.
+    pub async fn pages(&self, wanted: &[(UserId, ConversationId)], range: Range) -> Result<Vec<Seen>> {
+        Ok(messages::pages(&*self.core.base.connection().await?, wanted, range).await?)
+    }
+
+    /// The messages of events, for pairs of an event's conversation and its message. The log has checked the recipients
+    /// of the events.
+    pub async fn of_events(&self, pairs: &[(ConversationId, MessageId)]) -> Result<Vec<Message>> {
+        let ids: Vec<_> = pairs.iter().map(|&(_, id)| id).collect();
+        let wanted: HashSet<_> = pairs.iter().copied().collect();
+        let mut rows = messages::by_ids(&mut *self.core.base.connection().await?, &ids).await?;
+        rows.retain(|row| wanted.contains(&(row.conversation_id, row.id)));
+        Ok(rows)
+    }
+
+    /// The conversations of messages that are hidden from users, for pairs of a user and a message.
+    pub async fn hidden(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<(UserId, MessageId, ConversationId)>> {
+        Ok(messages::hidden(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    /// The users whom each message mentions by username, in the order of their usernames.
+    pub async fn mentioned_users(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, User)>> {
+        Ok(store_mentions::of_messages(&mut *self.core.base.connection().await?, ids).await?)
+    }
+
     /// Replaces the body of a message. The former body is kept for the audit, up to `Limits::max_kept_edits` bodies per
     /// message. The body of a message with attachments may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
@@ -79,64 +122,75 @@ impl Messages<'_> {
         check.caption(&body, self.core.base.limits.max_message_length);
         check.done()?;
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.edit_in(&mut tx, viewer, id, body).await;
-        tx.finish(done).await
-    }
-
-    async fn edit_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
-        let mut held = change::hold(tx, viewer.user, id).await?;
-        if held.message.sender_id != Some(viewer.user) {
-            return Err(Error::Forbidden("Only the sender of a message may edit it."));
-        }
-        held.refuse_deleted()?;
         let body = Some(body).filter(|body| !body.trim().is_empty());
-        match held.message.kind {
-            MessageKind::System => return Err(Error::invalid("messageId", "This message cannot be edited.")),
-            MessageKind::Text if body.is_none() => return Err(Error::invalid("body", NO_BODY)),
-            _ => {}
-        }
-        if held.message.body == body {
-            return Ok(held.message);
-        }
-        let now = self.core.base.now();
-        let (revision, before) = (held.next_revision(), std::mem::replace(&mut held.message.body, body));
-        let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
-        messages::keep_edit(tx.conn(), &edit, self.core.base.limits.max_kept_edits).await?;
-        held.message.edited_at = Some(now);
-        held.withhold(tx).await?;
-        held.write(tx).await?;
-        mentions::refresh(tx.conn(), &held.message).await?;
-        Ok(held.message)
+        let base = &self.core.base;
+        let log = &base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, id).await?;
+            if locked.message.sender_id != Some(viewer.user) {
+                return Err(Error::Forbidden("Only the sender of a message may edit it."));
+            }
+            locked.refuse_deleted()?;
+            match locked.message.kind {
+                MessageKind::System => return Err(Error::invalid("messageId", "This message cannot be edited.")),
+                MessageKind::Text if body.is_none() => return Err(Error::invalid("body", NO_BODY)),
+                _ => {}
+            }
+            if locked.message.body == body {
+                return Ok(locked.message);
+            }
+            let now = base.now();
+            let (revision, before) = (locked.next_revision(), std::mem::replace(&mut locked.message.body, body));
+            let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
+            messages::keep_edit(tx.conn(), &edit, base.limits.max_kept_edits).await?;
+            locked.message.edited_at = Some(now);
+            locked.hide_from_blocker(tx).await?;
+            locked.write(tx).await?;
+            mentions::refresh(tx.conn(), &locked.message).await?;
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Deletes the message for all participants. A tombstone with its number stays. Deleting it again changes nothing.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.delete_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
-    }
-
-    async fn delete_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<Message> {
-        let mut held = change::hold(tx, viewer.user, id).await?;
-        if !may_delete(&held) {
-            return Err(Error::Forbidden(
-                "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",
-            ));
-        }
-        if held.message.deleted_at.is_none() {
-            held.bury(tx, self.core.base.now()).await?;
-        }
-        Ok(held.message)
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, id).await?;
+            if !may_delete(&locked) {
+                return Err(Error::Forbidden(
+                    "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",
+                ));
+            }
+            if locked.message.deleted_at.is_none() {
+                locked.tombstone(tx, self.core.base.now()).await?;
+            }
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Hides a message from the viewer alone, on all their devices. Hiding it again changes nothing.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
         self.core.base.take(Rate::Edits, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = hide_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let place = messages::places(tx.conn(), &[id]).await?.pop();
+            let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
+            // Locked, because the viewer's count of unread messages may change.
+            conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
+            let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
+            if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
+                return Err(NO_MESSAGE);
+            }
+            if messages::hide(tx.conn(), viewer.user, id).await? {
+                unread::uncount_for(tx.conn(), viewer.user, id).await?;
+                tx.record(Change::MessageRemoved { user: viewer.user, message: id });
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Sends copies of messages visible to the viewer to each of the conversations, in the given order. Either all
@@ -160,10 +214,11 @@ impl Messages<'_> {
             .flat_map(|&conversation| contents.iter().map(move |content| copy(viewer, conversation, content)))
             .collect();
         let base = &self.core.base;
-        let mut tx = base.log.begin().await?;
-        let done = batch::store(&mut tx, &copies, &[], base.clock, &base.random).await;
-        let done = done.and_then(|results| results.sends.into_iter().collect::<Result<Vec<_>>>());
-        let sent = tx.finish(done).await?;
+        let sent = base.log.transaction(async |tx| {
+            let results = batch::store(tx, &copies, &[], base.clock, &base.random).await?;
+            results.sends.into_iter().collect::<Result<Vec<_>>>()
+        });
+        let sent = sent.await?;
         base.metrics.messages_stored(sent.len());
         Ok(sent)
     }
@@ -192,26 +247,10 @@ impl Messages<'_> {
     }
 }
 
-async fn hide_in(tx: &mut Transaction<'_>, viewer: Viewer, id: MessageId) -> Result<()> {
-    let place = messages::places(tx.conn(), &[id]).await?.pop();
-    let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
-    // Locked, because the viewer's count of unread messages may change.
-    conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
-    let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
-    if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
-        return Err(NO_MESSAGE);
-    }
-    if messages::hide(tx.conn(), viewer.user, id).await? {
-        unread::uncount_for(tx.conn(), viewer.user, id).await?;
-        tx.record(Change::MessageRemoved { user: viewer.user, message: id });
-    }
-    Ok(())
-}
-
 /// Whether the participant may delete the message for everyone: the sender may, and in a group its owner and admins. No
 /// user may delete a SYSTEM message.
-fn may_delete(held: &Held) -> bool {
-    let Held { message, conversation, participant, .. } = held;
+fn may_delete(locked: &LockedMessage) -> bool {
+    let LockedMessage { message, conversation, participant } = locked;
     message.sender_id == Some(participant.user_id)
         || message.kind != MessageKind::System
             && conversation.kind == ConversationKind::Group

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::change;
 use super::core::MessagingCore;
 use super::system::{self, SystemEvent};
 use crate::domain::error::{Error, Result};
 use crate::domain::permissions::{self, Action};
 use crate::domain::viewer::Viewer;
-use crate::ids::MessageId;
+use crate::ids::{ConversationId, MessageId, UserId};
 use crate::limiter::Rate;
-use crate::log::Transaction;
-use crate::store::messaging::messages::{Message, SystemEventKind};
+use crate::store::messaging::messages::{Message, Seen, SystemEventKind};
 use crate::store::messaging::pins;
 
 /// Maximum number of pinned messages in a conversation.
@@ -25,47 +26,55 @@ impl Pins<'_> {
     /// Pins a message. Pinning a pinned message changes nothing.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Reactions, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.pin_in(&mut tx, viewer, message).await;
-        tx.finish(done).await
-    }
-
-    async fn pin_in(&self, tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId) -> Result<Message> {
-        let mut held = change::hold(tx, viewer.user, message).await?;
-        permissions::check(held.conversation.kind, held.participant.role, Action::Pin)?;
-        held.refuse_deleted()?;
-        if held.message.pinned_at.is_some() {
-            return Ok(held.message);
-        }
-        if pins::count(tx.conn(), held.conversation.id).await? >= MAX_PINS {
-            let full = format!("A conversation has at most {MAX_PINS} pinned messages. Unpin one first.");
-            return Err(Error::invalid("messageId", full));
-        }
-        held.message.pinned_at = Some(self.core.base.now());
-        held.write(tx).await?;
-        let kind = SystemEventKind::MessagePinned;
-        let event = SystemEvent { kind, actor: viewer.user, subject: None, text: None };
-        match held.blocked_by(tx).await? {
-            None => system::tell(&self.core.base, tx, &mut held.conversation, event).await?,
-            Some(blocker) => system::tell_withheld(&self.core.base, tx, &mut held.conversation, event, blocker).await?,
-        };
-        Ok(held.message)
+        let base = &self.core.base;
+        let log = &base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, message).await?;
+            permissions::check(locked.conversation.kind, locked.participant.role, Action::Pin)?;
+            locked.refuse_deleted()?;
+            if locked.message.pinned_at.is_some() {
+                return Ok(locked.message);
+            }
+            if pins::count(tx.conn(), locked.conversation.id).await? >= MAX_PINS {
+                let full = format!("A conversation has at most {MAX_PINS} pinned messages. Unpin one first.");
+                return Err(Error::invalid("messageId", full));
+            }
+            locked.message.pinned_at = Some(base.now());
+            locked.write(tx).await?;
+            let kind = SystemEventKind::MessagePinned;
+            let event = SystemEvent { kind, actor: viewer.user, subject: None, text: None };
+            match locked.blocked_by(tx).await? {
+                None => system::tell(base, tx, &mut locked.conversation, event).await?,
+                Some(blocker) => system::tell_withheld(base, tx, &mut locked.conversation, event, blocker).await?,
+            };
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Unpins a message. Unpinning a message that is not pinned changes nothing.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.take(Rate::Reactions, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = unpin_in(&mut tx, viewer, message).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, message).await?;
+            permissions::check(locked.conversation.kind, locked.participant.role, Action::Pin)?;
+            if locked.message.pinned_at.take().is_some() {
+                locked.write(tx).await?;
+            }
+            Ok(locked.message)
+        })
+        .await
     }
-}
 
-async fn unpin_in(tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId) -> Result<Message> {
-    let mut held = change::hold(tx, viewer.user, message).await?;
-    permissions::check(held.conversation.kind, held.participant.role, Action::Pin)?;
-    if held.message.pinned_at.take().is_some() {
-        held.write(tx).await?;
+    /// The first `limit` pinned messages after a position, newest pin first, for pairs of a user and a conversation.
+    /// Leaves out messages that the user may not see.
+    pub async fn pages(
+        &self,
+        wanted: &[(UserId, ConversationId)],
+        after: Option<(DateTime<Utc>, MessageId)>,
+        limit: i64,
+    ) -> Result<Vec<Seen>> {
+        Ok(pins::pages(&*self.core.base.connection().await?, wanted, after, limit).await?)
     }
-    Ok(held.message)
 }

@@ -6,11 +6,10 @@ use super::change;
 use super::core::MessagingCore;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
-use crate::ids::MessageId;
+use crate::ids::{MessageId, UserId};
 use crate::limiter::Rate;
-use crate::log::Transaction;
 use crate::store::messaging::messages::Message;
-use crate::store::messaging::reactions::{self, Reaction};
+use crate::store::messaging::reactions::{self, Group, Own, Reaction, Reactor};
 
 /// Maximum number of different emojis on one message. A longer list would be hard to read.
 pub const MAX_KINDS: u16 = 20;
@@ -24,41 +23,52 @@ impl Reactions<'_> {
     pub async fn add(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.take(Rate::Reactions, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = add_in(&mut tx, viewer, message, emoji).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, message).await?;
+            locked.refuse_deleted()?;
+            let kinds = reactions::groups(tx.conn(), &[message]).await?;
+            if kinds.len() >= MAX_KINDS.into() && kinds.iter().all(|kind| kind.emoji != emoji) {
+                return Err(Error::invalid("emoji", format!("A message has at most {MAX_KINDS} different reactions.")));
+            }
+            let (user_id, revision) = (viewer.user, locked.next_revision());
+            if reactions::insert(tx.conn(), &Reaction { message_id: message, user_id, emoji, revision }).await? {
+                locked.write(tx).await?;
+            }
+            Ok(locked.message)
+        })
+        .await
     }
 
     /// Removes a reaction. Removing one that does not exist changes nothing.
     pub async fn remove(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.take(Rate::Reactions, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = remove_in(&mut tx, viewer, message, emoji).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let mut locked = change::lock(tx, viewer.user, message).await?;
+            if reactions::delete(tx.conn(), message, viewer.user, emoji).await? {
+                locked.write(tx).await?;
+            }
+            Ok(locked.message)
+        })
+        .await
     }
-}
 
-async fn add_in(tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
-    let mut held = change::hold(tx, viewer.user, message).await?;
-    held.refuse_deleted()?;
-    let kinds = reactions::groups(tx.conn(), &[message]).await?;
-    if kinds.len() >= MAX_KINDS.into() && kinds.iter().all(|kind| kind.emoji != emoji) {
-        return Err(Error::invalid("emoji", format!("A message has at most {MAX_KINDS} different reactions.")));
+    /// The emojis on each message, in the order of their first use.
+    pub async fn groups(&self, messages: &[MessageId]) -> Result<Vec<Group>> {
+        Ok(reactions::groups(&mut *self.core.base.connection().await?, messages).await?)
     }
-    let (user_id, revision) = (viewer.user, held.next_revision());
-    if reactions::insert(tx.conn(), &Reaction { message_id: message, user_id, emoji, revision }).await? {
-        held.write(tx).await?;
-    }
-    Ok(held.message)
-}
 
-async fn remove_in(tx: &mut Transaction<'_>, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
-    let mut held = change::hold(tx, viewer.user, message).await?;
-    if reactions::delete(tx.conn(), message, viewer.user, emoji).await? {
-        held.write(tx).await?;
+    /// The users' own emojis, for pairs of a user and a message.
+    pub async fn of_users(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Own>> {
+        Ok(reactions::of_users(&*self.core.base.connection().await?, pairs).await?)
     }
-    Ok(held.message)
+
+    /// For each pair of a message and an emoji, the first `limit` users who reacted with it after the revision `after`.
+    pub async fn pages(&self, groups: &[(MessageId, &str)], after: i32, limit: i64) -> Result<Vec<Reactor>> {
+        Ok(reactions::pages(&mut *self.core.base.connection().await?, groups, after, limit).await?)
+    }
 }
 
 /// The emoji in the form of Unicode's list, with its variation selectors. Returns BAD_USER_INPUT if the text is not

@@ -1,17 +1,18 @@
 //! Receipts: the number of the last message that each participant has received and read. Such a watermark never moves
 //! back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::{Mark, Receipt};
 use super::core::MessagingCore;
 use crate::domain::error::Result;
 use crate::domain::viewer::Viewer;
-use crate::ids::{MessageId, UserId};
+use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::conversations::conversations::Conversation;
 use crate::store::conversations::participants::Participant;
 use crate::store::messaging::messages::Message;
-use crate::store::messaging::receipts::Progress;
+use crate::store::messaging::receipts::{self, Progress};
 
 pub struct Receipts<'a> {
     pub(in crate::domain) core: &'a Arc<MessagingCore>,
@@ -26,6 +27,16 @@ impl Receipts<'_> {
     /// Marks all messages up to this one as delivered to the viewer and read by them.
     pub async fn mark_read(&self, viewer: Viewer, message: MessageId) -> Result<Conversation> {
         self.advance(viewer, message, Mark::Read).await
+    }
+
+    /// The delivery and read positions of each conversation that has participants.
+    pub async fn progress(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, Progress>> {
+        Ok(receipts::progress(&mut *self.core.base.connection().await?, conversations).await?)
+    }
+
+    /// The participants of the conversations who have read receipts off.
+    pub async fn hiding(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, UserId)>> {
+        Ok(receipts::hiding(&mut *self.core.base.connection().await?, conversations).await?)
     }
 
     async fn advance(&self, viewer: Viewer, message: MessageId, mark: Mark) -> Result<Conversation> {

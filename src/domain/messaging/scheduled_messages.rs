@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use super::core::MessagingCore;
 use super::messages::check_content;
 use crate::domain::error::{Error, NO_CONVERSATION, Result};
-use crate::domain::files::attachments::{HeldAttachments, uses};
+use crate::domain::files::attachments::{LockedAttachments, uses};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
 use crate::ids::{AttachmentId, ConversationId, ScheduledMessageId};
@@ -56,9 +56,7 @@ impl ScheduledMessages<'_> {
             created_at: now,
         };
         self.core.base.take(Rate::Messages, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = insert_in(&mut tx, &row, &new.attachments).await;
-        tx.finish(done).await?;
+        self.core.base.log.transaction(async |tx| insert(tx, &row, &new.attachments).await).await?;
         self.core.scheduler.look();
         Ok(row)
     }
@@ -66,9 +64,14 @@ impl ScheduledMessages<'_> {
     /// Cancels a scheduled message. Returns NOT_FOUND if it has already been sent.
     pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
         self.core.base.take(Rate::Messages, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = cancel_in(&mut tx, viewer, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let conversation = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;
+            let conversation = conversation.ok_or(Error::NotFound("No such scheduled message."))?;
+            tx.record(Change::MembershipUpdated { user: viewer.user, conversation });
+            Ok(())
+        })
+        .await
     }
 
     /// The viewer's scheduled messages, in the order of their times.
@@ -87,7 +90,7 @@ impl ScheduledMessages<'_> {
     }
 }
 
-async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
+async fn insert(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
     // The lock makes concurrent requests wait, so that they cannot exceed the maximum together.
     users::lock(tx.conn(), row.sender_id).await?;
     if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
@@ -98,20 +101,13 @@ async fn insert_in(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[Att
         return Err(Error::invalid("conversationId", message));
     }
     if !with.is_empty() {
-        let held: HeldAttachments = attachments::hold(tx.conn(), with).await?.into_iter().collect();
-        held.kind(row.sender_id, with, false)?;
+        let locked: LockedAttachments = attachments::lock(tx.conn(), with).await?.into_iter().collect();
+        locked.kind(row.sender_id, with, false)?;
     }
     scheduled_messages::insert(tx.conn(), row).await?;
     if !with.is_empty() {
         attachment_uses::insert_scheduled(tx.conn(), &uses(row.id, with).collect::<Vec<_>>()).await?;
     }
     tx.record(Change::MembershipUpdated { user: row.sender_id, conversation: row.conversation_id });
-    Ok(())
-}
-
-async fn cancel_in(tx: &mut Transaction<'_>, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
-    let cancelled = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;
-    let conversation = cancelled.ok_or(Error::NotFound("No such scheduled message."))?;
-    tx.record(Change::MembershipUpdated { user: viewer.user, conversation });
     Ok(())
 }

@@ -135,22 +135,19 @@ impl Sender {
     /// messages that the transaction had claimed.
     async fn send(&self, which: Which) -> Result<Vec<ScheduledMessageId>, (Vec<ScheduledMessageId>, Error)> {
         let mut claimed = Vec::new();
-        let done = async {
-            let mut tx = self.log.begin().await?;
-            let done = self.send_in(&mut tx, which, &mut claimed).await;
-            let stored = tx.finish(done).await?;
-            self.metrics.messages_stored(stored);
-            Ok(())
-        };
-        match done.await {
-            Ok(()) => Ok(claimed),
+        match self.log.transaction(async |tx| self.claim_and_send(tx, which, &mut claimed).await).await {
+            Ok(stored) => {
+                self.metrics.messages_stored(stored);
+                Ok(claimed)
+            }
             Err(error) => Err((claimed, error)),
         }
     }
 
-    /// Sends the messages in the name of their senders, and returns how many were stored. A message that its sender may
-    /// no longer send is dropped. A sender who is no longer a participant gets no event of the conversation.
-    async fn send_in(
+    /// Claims due messages, sends them in the name of their senders, and returns how many were stored. A message that
+    /// its sender may no longer send is dropped. A sender who is no longer a participant gets no event of the
+    /// conversation.
+    async fn claim_and_send(
         &self,
         tx: &mut Transaction<'_>,
         which: Which,

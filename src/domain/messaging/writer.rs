@@ -97,7 +97,7 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
         let waiting: Waiting = batch.drain(..).collect();
         match committer.commit(&waiting.sends, &waiting.receipts).await {
             Ok(results) => waiting.answer(results),
-            Err(error) if waiting.sends.len() + waiting.receipts.len() > 1 && spoils_others(&error) => {
+            Err(error) if waiting.sends.len() + waiting.receipts.len() > 1 && should_retry_individually(&error) => {
                 waiting.commit_singly(&committer).await;
             }
             Err(error) => waiting.fail(error),
@@ -122,7 +122,7 @@ async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize
 
 /// Whether one request has made the whole transaction fail, so that each request is worth a transaction of its own. Not
 /// if Postgres is unavailable or the result of the commit is unknown: a retry would wait, or store a message twice.
-fn spoils_others(error: &Error) -> bool {
+fn should_retry_individually(error: &Error) -> bool {
     use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
     match error {
         Error::Conflict(_) => true,
@@ -195,9 +195,8 @@ impl Committer {
     /// Stores the requests in one transaction. An error means that nothing was committed, or that the
     /// outcome is unknown.
     async fn commit(&self, sends: &[Outgoing], receipts: &[Receipt]) -> Result<Results> {
-        let mut tx = self.log.begin().await?;
-        let done = batch::store(&mut tx, sends, receipts, self.clock, &self.random).await;
-        let results = tx.finish(done).await?;
+        let stored = self.log.transaction(async |tx| batch::store(tx, sends, receipts, self.clock, &self.random).await);
+        let results = stored.await?;
         self.metrics.messages_stored(results.stored);
         Ok(results)
     }

@@ -88,9 +88,8 @@ impl Accounts<'_> {
             phone_verified_at: None,
             privacy: Privacy::default(),
         };
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.insert(&mut tx, &admission, &user, device).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.insert(tx, &admission, &user, device).await).await
     }
 
     /// Signs in by username, verified e-mail address or verified phone number. Neither the answer nor its duration
@@ -110,9 +109,8 @@ impl Accounts<'_> {
         let matches = self.core.check_password(account, password, client).await?;
         match user {
             Some(user) if matches => {
-                let mut tx = self.core.base.log.begin().await?;
-                let done = self.open_session(&mut tx, &user, device).await;
-                tx.finish(done).await
+                let log = &self.core.base.log;
+                log.transaction(async |tx| self.open_session(tx, &user, device).await).await
             }
             _ => Err(WRONG_CREDENTIALS),
         }
@@ -131,9 +129,8 @@ impl Accounts<'_> {
         let known = vec![user.username.clone(), user.display_name.clone()];
         let candidate = Candidate { password: new, path: "newPassword", known };
         let hash = self.core.passwords.hash_new(candidate, client).await?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.replace_password(&mut tx, viewer, &user, &hash).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| self.replace_password(tx, viewer, &user, &hash).await).await
     }
 
     pub async fn update_profile(&self, viewer: Viewer, changes: ProfileChanges, gone: &Gone) -> Result<User> {
@@ -154,9 +151,19 @@ impl Accounts<'_> {
         if let Some(Some(avatar)) = changes.avatar_id {
             avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
         }
-        let mut tx = self.core.base.log.begin().await?;
-        let updated = update_in(&mut tx, viewer, &changes).await;
-        tx.finish(updated).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            if let Some(Some(avatar)) = changes.avatar_id {
+                avatars::lock(tx, viewer, avatar).await?;
+            }
+            tx.record(Change::UserUpdated { user: viewer.user });
+            let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(taken)?;
+            if let Some(Some(avatar)) = changes.avatar_id {
+                avatars::show_square(tx, avatar).await?;
+            }
+            Ok(updated)
+        })
+        .await
     }
 
     /// Numbers of running and of waiting password jobs on this node.
@@ -175,7 +182,7 @@ impl Accounts<'_> {
     ) -> Result<User> {
         let updated = users::replace_password(tx.conn(), user.id, &user.password_hash, hash).await?;
         let updated = updated.ok_or_else(|| wrong_password("currentPassword"))?;
-        Sessions { core: self.core }.revoke_in(tx, user.id, Revoke::AllBut(viewer.session)).await?;
+        Sessions { core: self.core }.revoke_sessions(tx, user.id, Revoke::AllBut(viewer.session)).await?;
         Ok(updated)
     }
 
@@ -207,18 +214,6 @@ pub(in crate::domain) fn admit(client: &Client) -> Result<()> {
         return Err(Error::Overloaded("The client disconnected before the operation began."));
     }
     Ok(())
-}
-
-async fn update_in(tx: &mut Transaction<'_>, viewer: Viewer, changes: &UserChanges) -> Result<User> {
-    if let Some(Some(avatar)) = changes.avatar_id {
-        avatars::hold(tx, viewer, avatar).await?;
-    }
-    tx.record(Change::UserUpdated { user: viewer.user });
-    let updated = users::update(tx.conn(), viewer.user, changes).await.map_err(taken)?;
-    if let Some(Some(avatar)) = changes.avatar_id {
-        avatars::show_square(tx, avatar).await?;
-    }
-    Ok(updated)
 }
 
 pub(in crate::domain) fn wrong_password(path: &str) -> Error {

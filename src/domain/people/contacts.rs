@@ -12,7 +12,7 @@ use crate::limiter::Rate;
 use crate::log::{Change, Transaction};
 use crate::store::locks;
 use crate::store::people::blocks;
-use crate::store::people::contacts::{self, ContactRequest, Direction};
+use crate::store::people::contacts::{self, ContactRequest, Direction, Related};
 use crate::store::people::users::{self, User};
 
 const NO_REQUEST: Error = Error::NotFound("No such contact request.");
@@ -39,34 +39,53 @@ impl Contacts<'_> {
             return Err(Error::invalid("userId", "You cannot be your own contact."));
         }
         self.core.base.take(Rate::ContactRequests, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.ask_in(&mut tx, viewer.user, other).await;
-        tx.finish(done).await
+        self.core.base.log.transaction(async |tx| self.send_request(tx, viewer.user, other).await).await
     }
 
     /// Accepts a request and returns the new contact. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn accept(&self, viewer: Viewer, id: ContactRequestId) -> Result<User> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.accept_in(&mut tx, viewer.user, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let (request, asker) = locked_request(tx, viewer.user, id).await?;
+            self.join(tx, &request).await?;
+            Ok(asker)
+        })
+        .await
     }
 
     /// Deletes a request, and its sender may send a new one. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.decline_in(&mut tx, viewer.user, id).await;
-        tx.finish(done).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let (request, _) = locked_request(tx, viewer.user, id).await?;
+            contacts::delete_request(tx.conn(), id).await?;
+            changed(tx, &request);
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Removing
     /// a user who is not a contact is not an error.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.remove_in(&mut tx, viewer.user, other).await;
-        tx.finish(done).await
+        let user = viewer.user;
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let contact = lock_pair(tx, user, other).await?;
+            if contacts::delete(tx.conn(), user, other).await? {
+                tx.record(Change::ContactsChanged { user, other });
+            }
+            // If the user blocks the other, the other's side stays, so that it does not reveal the block.
+            let blocks = blocks::between(tx.conn(), user, other).await?;
+            if !blocks.own && contacts::delete(tx.conn(), other, user).await? {
+                tx.record(Change::ContactsChanged { user: other, other: user });
+            }
+            Ok(contact)
+        })
+        .await
     }
 
     /// The viewer's contacts with the time at which they became contacts, newest first.
@@ -96,7 +115,12 @@ impl Contacts<'_> {
         Ok(contacts::requests_visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    async fn ask_in(&self, tx: &mut Transaction<'_>, asker: UserId, other: UserId) -> Result<Asked> {
+    /// The relations for pairs of a viewer and another user: contact, block.
+    pub async fn relations(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Related>> {
+        Ok(contacts::relations(&*self.core.base.connection().await?, pairs).await?)
+    }
+
+    async fn send_request(&self, tx: &mut Transaction<'_>, asker: UserId, other: UserId) -> Result<Asked> {
         let user = lock_pair(tx, asker, other).await?;
         let blocks = blocks::between(tx.conn(), asker, other).await?;
         if blocks.own {
@@ -129,32 +153,6 @@ impl Contacts<'_> {
         contacts::insert_request(tx.conn(), &request).await?;
         changed(tx, &request);
         Ok(Asked::Waiting(request))
-    }
-
-    async fn accept_in(&self, tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<User> {
-        let (request, asker) = locked_request(tx, user, id).await?;
-        self.join(tx, &request).await?;
-        Ok(asker)
-    }
-
-    async fn decline_in(&self, tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<()> {
-        let (request, _) = locked_request(tx, user, id).await?;
-        contacts::delete_request(tx.conn(), id).await?;
-        changed(tx, &request);
-        Ok(())
-    }
-
-    async fn remove_in(&self, tx: &mut Transaction<'_>, user: UserId, other: UserId) -> Result<User> {
-        let contact = lock_pair(tx, user, other).await?;
-        if contacts::delete(tx.conn(), user, other).await? {
-            tx.record(Change::ContactsChanged { user, other });
-        }
-        // If the user blocks the other, the other's side stays, so that it does not reveal the block.
-        let blocks = blocks::between(tx.conn(), user, other).await?;
-        if !blocks.own && contacts::delete(tx.conn(), other, user).await? {
-            tx.record(Change::ContactsChanged { user: other, other: user });
-        }
-        Ok(contact)
     }
 
     /// Makes the two users contacts. If the asker has blocked the other since the request, only the other gets a

@@ -29,17 +29,20 @@ impl Privacy<'_> {
             return Users { core: self.core }.get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
         self.core.base.take(Rate::Changes, viewer, 1)?;
-        let mut tx = self.core.base.log.begin().await?;
-        let updated = privacy::update(tx.conn(), viewer.user, &changes).await.map_err(Error::from);
         let user = viewer.user;
-        tx.record(Change::UserUpdated { user });
-        match changes.read_receipts {
-            Some(true) => tx.record(Change::ReadReceiptsOn { user }),
-            // From now on the viewer's streams filter out the `ReadAdvanced` events of other users.
-            Some(false) => tx.record(Change::ReadReceiptsOff { user }),
-            None => {}
-        }
-        tx.finish(updated).await
+        let log = &self.core.base.log;
+        log.transaction(async |tx| {
+            let updated = privacy::update(tx.conn(), user, &changes).await?;
+            tx.record(Change::UserUpdated { user });
+            match changes.read_receipts {
+                Some(true) => tx.record(Change::ReadReceiptsOn { user }),
+                // From now on the viewer's streams filter out the `ReadAdvanced` events of other users.
+                Some(false) => tx.record(Change::ReadReceiptsOff { user }),
+                None => {}
+            }
+            Ok(updated)
+        })
+        .await
     }
 
     /// Returns the pairs (viewer, user) in which the viewer may see whether the user is online and when they were last

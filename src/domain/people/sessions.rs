@@ -84,10 +84,10 @@ impl Sessions<'_> {
         if refresh_token.len() > MAX_REFRESH_TOKEN {
             return Err(ENDED);
         }
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.rotate(&mut tx, refresh_token, ip_address).await;
+        let log = &self.core.base.log;
+        let pair = log.transaction(async |tx| self.rotate(tx, refresh_token, ip_address).await).await?;
         // The end of a session is committed before the error is returned.
-        tx.finish(done).await?.ok_or(ENDED)
+        pair.ok_or(ENDED)
     }
 
     /// The viewer's own sessions, last used first.
@@ -96,24 +96,18 @@ impl Sessions<'_> {
     }
 
     pub async fn revoke(&self, viewer: Viewer, id: SessionId) -> Result<()> {
-        match self.revoke_now(viewer.user, Revoke::One(id)).await?.as_slice() {
-            [] => Err(Error::NotFound("No such session.")),
-            _ => Ok(()),
-        }
+        let (log, which) = (&self.core.base.log, Revoke::One(id));
+        let revoked = log.transaction(async |tx| self.revoke_sessions(tx, viewer.user, which).await).await?;
+        if revoked.is_empty() { Err(Error::NotFound("No such session.")) } else { Ok(()) }
     }
 
     pub async fn revoke_others(&self, viewer: Viewer) -> Result<Vec<SessionId>> {
-        self.revoke_now(viewer.user, Revoke::AllBut(viewer.session)).await
-    }
-
-    async fn revoke_now(&self, user: UserId, which: Revoke) -> Result<Vec<SessionId>> {
-        let mut tx = self.core.base.log.begin().await?;
-        let done = self.revoke_in(&mut tx, user, which).await;
-        tx.finish(done).await
+        let (log, which) = (&self.core.base.log, Revoke::AllBut(viewer.session));
+        log.transaction(async |tx| self.revoke_sessions(tx, viewer.user, which).await).await
     }
 
     /// Revokes sessions within a transaction. The log notifies every node, which closes the sockets of the sessions.
-    pub(in crate::domain) async fn revoke_in(
+    pub(in crate::domain) async fn revoke_sessions(
         &self,
         tx: &mut Transaction<'_>,
         user: UserId,
@@ -163,7 +157,7 @@ impl Sessions<'_> {
             {
                 return Ok(Some(pair));
             }
-            self.revoke_in(tx, session.user_id, Revoke::One(session.id)).await?;
+            self.revoke_sessions(tx, session.user_id, Revoke::One(session.id)).await?;
             return Ok(None);
         }
         let salt = self.core.base.random.bytes::<{ refresh_tokens::SECRET_BYTES }>();

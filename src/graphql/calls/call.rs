@@ -9,13 +9,13 @@ use crate::domain::Error as Domain;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::conversations::conversation::Conversation;
 use crate::graphql::error::{Error, Result};
-use crate::graphql::loaders::{Rows, failed, grouped};
+use crate::graphql::loaders::{Rows, grouped};
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, UserId};
-use crate::store::calls::call_participants::{self, CallParticipant as ParticipantRow};
+use crate::store::calls::call_participants::CallParticipant as ParticipantRow;
 use crate::store::calls::calls::{
-    self, Call as Row, CallEndReason as EndReasonRow, CallKind as KindRow, CallState as StateRow,
+    Call as Row, CallEndReason as EndReasonRow, CallKind as KindRow, CallState as StateRow,
 };
 
 /// Media of a call.
@@ -61,15 +61,22 @@ pub struct Call {
     row: Row,
     /// Whether the viewer is no longer a participant of the call's conversation.
     reduced: bool,
+    /// The user who is in the call, if it was found by that user.
+    of: Option<UserId>,
 }
 
 impl From<Row> for Call {
     fn from(row: Row) -> Self {
-        Self { row, reduced: false }
+        Self { row, reduced: false, of: None }
     }
 }
 
 impl Call {
+    /// The call that this user is in.
+    pub(in crate::graphql) fn of_user(row: Row, user: UserId) -> Self {
+        Self { of: Some(user), ..row.into() }
+    }
+
     pub(super) fn call_id(&self) -> CallId {
         self.row.id
     }
@@ -92,7 +99,8 @@ impl Call {
     /// The conversation of the call. Null if the viewer is no longer a participant, as in the CallLeft event that a
     /// removed user gets.
     async fn conversation(&self) -> Option<Conversation> {
-        (!self.reduced).then(|| self.row.conversation_id.into())
+        let id = self.row.conversation_id;
+        (!self.reduced).then(|| self.of.map_or_else(|| id.into(), |user| Conversation::for_participant(id, user)))
     }
 
     /// Media with which the call was started.
@@ -191,8 +199,7 @@ impl Loader<CallId> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[CallId]) -> Result<HashMap<CallId, Row>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = calls::by_ids(&mut connection, keys).await.map_err(failed)?;
+        let rows = self.app.calls().of_events(keys).await?;
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }
@@ -202,8 +209,7 @@ impl Loader<CallParticipantId> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[CallParticipantId]) -> Result<HashMap<CallParticipantId, ParticipantRow>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = call_participants::by_ids(&mut connection, keys).await.map_err(failed)?;
+        let rows = self.app.calls().devices_of_events(keys).await?;
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
     }
 }
@@ -214,8 +220,7 @@ impl Loader<PresentKey> for Rows {
 
     async fn load(&self, keys: &[PresentKey]) -> Result<HashMap<PresentKey, Self::Value>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = call_participants::present(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.calls().present_devices(&ids).await?;
         Ok(grouped(rows.into_iter().map(|row| (PresentKey(row.call_id), row))))
     }
 }
@@ -226,8 +231,7 @@ impl Loader<LiveCallKey> for Rows {
 
     async fn load(&self, keys: &[LiveCallKey]) -> Result<HashMap<LiveCallKey, Row>> {
         let pairs: Vec<_> = keys.iter().map(|&LiveCallKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = calls::live_in(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.calls().live_in(&pairs).await?;
         Ok(rows.into_iter().map(|row| (LiveCallKey(row.viewer_id, row.call.conversation_id), row.call)).collect())
     }
 }
@@ -238,8 +242,7 @@ impl Loader<ToldCallKey> for Rows {
 
     async fn load(&self, keys: &[ToldCallKey]) -> Result<HashMap<ToldCallKey, Row>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = calls::by_messages(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.calls().of_messages(&ids).await?;
         Ok(rows.into_iter().filter_map(|row| Some((ToldCallKey(row.message_id?), row))).collect())
     }
 }
@@ -250,8 +253,7 @@ impl Loader<VisibleCallKey> for Rows {
 
     async fn load(&self, keys: &[VisibleCallKey]) -> Result<HashMap<VisibleCallKey, Row>> {
         let pairs: Vec<_> = keys.iter().map(|&VisibleCallKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = calls::visible(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.calls().visible(&pairs).await?;
         Ok(rows.into_iter().map(|row| (VisibleCallKey(row.viewer_id, row.call.id), row.call)).collect())
     }
 }

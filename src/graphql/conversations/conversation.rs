@@ -9,19 +9,19 @@ use super::ban::banned;
 use super::invite::{Invite, invites};
 use super::membership::Membership;
 use super::participant::Participant;
-use crate::domain::Error as Domain;
 use crate::domain::conversations::conversations::{GroupChanges, NewGroup};
+use crate::domain::{Error as Domain, Reader};
 use crate::graphql::calls::call::{Call, LiveCallKey};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::files::attachment::{Attachment, avatar};
-use crate::graphql::loaders::{MembershipKey, MessagePage, ParticipantPage};
+use crate::graphql::loaders::{ConversationKey, MembershipKey, MessagePage, ParticipantPage};
 use crate::graphql::messaging::message::Message;
 use crate::graphql::messaging::pin::{PINS_PAGE, pinned};
 use crate::graphql::page::{Connection, DEFAULT_PAGE_SIZE, Forward, check_size, decode_cursor, encode_cursor};
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::{DateTime, parse_changed_id, parse_id, parse_ids};
-use crate::ids::{ConversationId, MessageId, ParticipantId};
+use crate::ids::{ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::conversations::conversations::{Conversation as Row, ConversationKind as KindRow};
 use crate::store::conversations::participants::Participant as ParticipantRow;
 use crate::store::messaging::messages::Range;
@@ -45,18 +45,20 @@ pub struct Conversation {
     row: OnceCell<Row>,
     /// The viewer's own state and the number of the newest message, if they were read with the row.
     membership: Option<(ParticipantRow, i32)>,
+    /// The user who sees it, if the row that refers to it names that user. Otherwise the viewer of the request.
+    reader: Option<UserId>,
 }
 
 impl From<Row> for Conversation {
     fn from(row: Row) -> Self {
-        Self { id: row.id, row: OnceCell::new_with(Some(row)), membership: None }
+        Self { id: row.id, row: OnceCell::new_with(Some(row)), membership: None, reader: None }
     }
 }
 
 /// A conversation that another row refers to, and that exists as long as that row does.
 impl From<ConversationId> for Conversation {
     fn from(id: ConversationId) -> Self {
-        Self { id, row: OnceCell::new(), membership: None }
+        Self { id, row: OnceCell::new(), membership: None, reader: None }
     }
 }
 
@@ -224,6 +226,12 @@ impl Conversation {
 }
 
 impl Conversation {
+    /// A conversation that a row of this participant refers to. It is also shown in the answers of `login` and
+    /// `register`, whose requests have no viewer.
+    pub(in crate::graphql) fn for_participant(id: ConversationId, user: UserId) -> Self {
+        Self { reader: Some(user), ..id.into() }
+    }
+
     pub(in crate::graphql) fn of_member(row: Row, membership: ParticipantRow) -> Self {
         Self { membership: Some((membership, row.last_message_number)), ..row.into() }
     }
@@ -249,7 +257,8 @@ impl Conversation {
 
     async fn row(&self, ctx: &Context<'_>) -> Result<&Row> {
         let load = async || {
-            let row = ctx.loaders().load(self.id).await?;
+            let reader = self.reader.map_or_else(|| ctx.reader(), |user| Ok(Reader::User(user)))?;
+            let row = ctx.loaders().load(ConversationKey(reader, self.id)).await?;
             row.ok_or_else(|| Domain::NotFound("This conversation no longer exists.").into())
         };
         self.row.get_or_try_init(load).await

@@ -8,12 +8,11 @@ use async_graphql::{Context, Enum, ID, Object};
 use crate::domain::files::addresses::Address;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
-use crate::graphql::loaders::{AvatarKey, Rows, failed, grouped};
+use crate::graphql::loaders::{AvatarKey, Rows, grouped};
 use crate::graphql::scalars::DateTime;
 use crate::ids::{AttachmentId, MessageId, ScheduledMessageId};
 use crate::media::Size;
-use crate::store::files::attachment_uses;
-use crate::store::files::attachments::{self, Attachment as Row, AttachmentState as StateRow};
+use crate::store::files::attachments::{Attachment as Row, AttachmentState as StateRow};
 
 /// Progress of an uploaded file.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
@@ -156,8 +155,7 @@ impl Loader<AvatarKey> for Rows {
 
     async fn load(&self, keys: &[AvatarKey]) -> Result<HashMap<AvatarKey, Row>> {
         let ids: Vec<_> = keys.iter().map(|&AvatarKey(id)| id).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = attachments::ready(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.attachments().avatars(&ids).await?;
         self.keep_avatars(&rows);
         Ok(rows.into_iter().map(|row| (AvatarKey(row.id), row)).collect())
     }
@@ -169,8 +167,7 @@ impl Loader<AttachmentsKey> for Rows {
 
     async fn load(&self, keys: &[AttachmentsKey]) -> Result<HashMap<AttachmentsKey, Vec<Row>>> {
         let ids: Vec<_> = keys.iter().map(|&AttachmentsKey(id)| id).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = attachment_uses::of_messages(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.attachments().of_messages(&ids).await?;
         Ok(grouped(rows.into_iter().map(|(id, row)| (AttachmentsKey(id), row))))
     }
 }
@@ -181,8 +178,7 @@ impl Loader<ScheduledAttachmentsKey> for Rows {
 
     async fn load(&self, keys: &[ScheduledAttachmentsKey]) -> Result<HashMap<ScheduledAttachmentsKey, Vec<Row>>> {
         let ids: Vec<_> = keys.iter().map(|&ScheduledAttachmentsKey(id)| id).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = attachment_uses::of_scheduled(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.attachments().of_scheduled_messages(&ids).await?;
         Ok(grouped(rows.into_iter().map(|(id, row)| (ScheduledAttachmentsKey(id), row))))
     }
 }

@@ -9,12 +9,11 @@ use chrono::{DateTime, Utc};
 use super::message::Message;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
-use crate::graphql::loaders::{Rows, failed, grouped};
+use crate::graphql::loaders::{Rows, grouped};
 use crate::graphql::page::{Connection, Forward};
 use crate::graphql::scalars::parse_id;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::messaging::messages::Message as Row;
-use crate::store::messaging::pins;
 
 /// Default number of pinned messages on a page.
 pub const PINS_PAGE: i32 = 20;
@@ -33,11 +32,10 @@ impl Loader<PinPage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[PinPage]) -> Result<HashMap<PinPage, Vec<Row>>> {
-        let connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = HashMap::with_capacity(keys.len());
         let pages = keys.iter().map(|key| ((key.after, key.limit), (key.user, key.conversation)));
         for ((after, limit), wanted) in grouped(pages) {
-            for row in pins::pages(&connection, &wanted, after, limit).await.map_err(failed)? {
+            for row in self.app.pins().pages(&wanted, after, limit).await? {
                 let key = PinPage { user: row.viewer_id, conversation: row.message.conversation_id, after, limit };
                 loaded.entry(key).or_default().push(row.message);
             }

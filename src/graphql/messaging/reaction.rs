@@ -8,12 +8,12 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use super::message::Message;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::{Error, Result};
-use crate::graphql::loaders::{Rows, failed, grouped};
+use crate::graphql::loaders::{Rows, grouped};
 use crate::graphql::page::{Connection, Forward};
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::parse_id;
 use crate::ids::{MessageId, UserId};
-use crate::store::messaging::reactions::{self, Group, Reactor};
+use crate::store::messaging::reactions::{Group, Reactor};
 
 /// Default number of users on a page.
 const DEFAULT_PAGE: i32 = 20;
@@ -77,8 +77,7 @@ impl Loader<ReactionsKey> for Rows {
 
     async fn load(&self, keys: &[ReactionsKey]) -> Result<HashMap<ReactionsKey, Vec<Group>>> {
         let ids: Vec<_> = keys.iter().map(|&ReactionsKey(id)| id).collect();
-        let mut connection = self.app.connection().await.map_err(failed)?;
-        let rows = reactions::groups(&mut connection, &ids).await.map_err(failed)?;
+        let rows = self.app.reactions().groups(&ids).await?;
         Ok(grouped(rows.into_iter().map(|row| (ReactionsKey(row.message_id), row))))
     }
 }
@@ -89,8 +88,7 @@ impl Loader<OwnReactionsKey> for Rows {
 
     async fn load(&self, keys: &[OwnReactionsKey]) -> Result<HashMap<OwnReactionsKey, Vec<String>>> {
         let pairs: Vec<_> = keys.iter().map(|&OwnReactionsKey(user, id)| (user, id)).collect();
-        let connection = self.app.connection().await.map_err(failed)?;
-        let rows = reactions::of_users(&connection, &pairs).await.map_err(failed)?;
+        let rows = self.app.reactions().of_users(&pairs).await?;
         Ok(grouped(rows.into_iter().map(|row| (OwnReactionsKey(row.user_id, row.message_id), row.emoji))))
     }
 }
@@ -100,11 +98,10 @@ impl Loader<ReactorPage> for Rows {
     type Error = Error;
 
     async fn load(&self, keys: &[ReactorPage]) -> Result<HashMap<ReactorPage, Vec<Reactor>>> {
-        let mut connection = self.app.connection().await.map_err(failed)?;
         let mut loaded: HashMap<_, Vec<_>> = HashMap::with_capacity(keys.len());
         let wanted = keys.iter().map(|key| ((key.after, key.limit), (key.message, key.emoji.as_str())));
         for ((after, limit), groups) in grouped(wanted) {
-            for row in reactions::pages(&mut connection, &groups, after, limit).await.map_err(failed)? {
+            for row in self.app.reactions().pages(&groups, after, limit).await? {
                 let key = ReactorPage { message: row.message_id, emoji: row.emoji.clone(), after, limit };
                 loaded.entry(key).or_default().push(row);
             }

@@ -23,7 +23,7 @@ impl ScheduledMessage {
 
     /// The conversation to which the message is sent.
     async fn conversation(&self) -> Conversation {
-        self.0.conversation_id.into()
+        Conversation::for_participant(self.0.conversation_id, self.0.sender_id)
     }
 
     /// Text of the message. Null if the message has only attachments. Errors: OPERATION_TOO_COMPLEX if the texts of the

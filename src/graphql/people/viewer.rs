@@ -152,7 +152,7 @@ impl Viewer {
     /// The call that the viewer is in, with any device. Null if the viewer is in no call.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         let row = ctx.app().calls().current(self.identity).await;
-        row.map(|row| row.map(Call::from)).map_err(Into::into).transpose()
+        row.map(|row| row.map(|row| Call::of_user(row, self.identity.user))).map_err(Into::into).transpose()
     }
 
     /// The signed-in devices of the viewer, most recently used first.

@@ -111,7 +111,7 @@ pub async fn update_participation(conn: &mut Connection, conversation: &Conversa
     Ok(())
 }
 
-/// Stores the settings of a group. A new avatar must be held with `attachments::hold`.
+/// Stores the settings of a group. A new avatar must be locked with `attachments::lock`.
 pub async fn update_settings(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
         .set((

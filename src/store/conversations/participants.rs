@@ -228,7 +228,7 @@ pub async fn pages(
 
 /// A user's membership in a conversation. If the conversation is direct, it includes the blocks between the two users.
 #[derive(Clone, Copy, Debug, QueryableByName)]
-pub struct Standing {
+pub struct MembershipCheck {
     #[diesel(sql_type = SqlUuid)]
     pub conversation_id: ConversationId,
     #[diesel(sql_type = SqlUuid)]
@@ -244,8 +244,11 @@ pub struct Standing {
     pub blocked_by: Option<UserId>,
 }
 
-/// Reads the standings for pairs of a conversation and a user. Leaves out users who are not participants.
-pub async fn among(mut conn: &Connection, pairs: &[(ConversationId, UserId)]) -> QueryResult<Vec<Standing>> {
+/// Reads the memberships for pairs of a conversation and a user. Leaves out users who are not participants.
+pub async fn memberships_for(
+    mut conn: &Connection,
+    pairs: &[(ConversationId, UserId)],
+) -> QueryResult<Vec<MembershipCheck>> {
     let (conversations, users): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
         // In a group `direct.other` is null, so that the subqueries find no block.

@@ -1,6 +1,6 @@
 //! The sweep, which deletes attachments that nothing refers to.
 //!
-//! A transaction that adds a reference to an attachment locks the attachment's row first (`attachments::hold`). The
+//! A transaction that adds a reference to an attachment locks the attachment's row first (`attachments::lock`). The
 //! sweep locks rows that no other transaction has locked, and only then checks whether anything refers to them. No
 //! reference can be added after that.
 

@@ -17,7 +17,7 @@ pub struct Use<Of> {
     pub attachment: AttachmentId,
 }
 
-/// Inserts uses in messages. The attachments must be held with `attachments::hold`.
+/// Inserts uses in messages. The attachments must be locked with `attachments::lock`.
 pub async fn insert(conn: &mut Connection, new: &[Use<MessageId>]) -> QueryResult<()> {
     let query = diesel::sql_query(
         "INSERT INTO message_attachments (message_id, position, attachment_id) SELECT * FROM unnest($1, $2, $3)",
@@ -28,7 +28,7 @@ pub async fn insert(conn: &mut Connection, new: &[Use<MessageId>]) -> QueryResul
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// Inserts uses in scheduled messages. The attachments must be held with `attachments::hold`.
+/// Inserts uses in scheduled messages. The attachments must be locked with `attachments::lock`.
 pub async fn insert_scheduled(conn: &mut Connection, new: &[Use<ScheduledMessageId>]) -> QueryResult<()> {
     diesel::sql_query(
         "INSERT INTO scheduled_message_attachments (scheduled_message_id, position, attachment_id)

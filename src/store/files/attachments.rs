@@ -91,7 +91,7 @@ pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, 
     .map(drop)
 }
 
-/// Keeps the user's own attachment for at least half of `grace`, and holds it until the transaction ends. Repeated
+/// Keeps the user's own attachment for at least half of `grace`, and locks it until the transaction ends. Repeated
 /// calls insert few rows, because a row is added only if the newest one is older than that. None if the user has no
 /// such attachment.
 pub async fn keep(
@@ -100,8 +100,8 @@ pub async fn keep(
     id: AttachmentId,
     grace: Duration,
 ) -> QueryResult<Option<Attachment>> {
-    let held = hold(conn, &[id]).await?.pop().filter(|row| row.uploader_id == Some(user));
-    if held.is_some() {
+    let locked = lock(conn, &[id]).await?.pop().filter(|row| row.uploader_id == Some(user));
+    if locked.is_some() {
         diesel::sql_query(
             "INSERT INTO attachment_looks (attachment_id) SELECT $1 WHERE NOT EXISTS (
                  SELECT FROM attachment_looks WHERE attachment_id = $1 AND since > now() - $2 * interval '1 second'
@@ -112,7 +112,7 @@ pub async fn keep(
         .execute(conn)
         .await?;
     }
-    Ok(held)
+    Ok(locked)
 }
 
 pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
@@ -208,7 +208,7 @@ pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult
 
 /// Locks the attachments that are not being deleted, in the order of their ids, and returns them. The sweep skips
 /// locked rows, so they stay until the transaction ends.
-pub async fn hold(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
+pub async fn lock(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }

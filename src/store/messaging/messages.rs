@@ -268,6 +268,35 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Qu
     .await
 }
 
+/// Reads the conversations of hidden messages, for pairs of a user and a message. Leaves out messages that are not
+/// hidden from the user.
+pub async fn hidden(
+    mut conn: &Connection,
+    pairs: &[(UserId, MessageId)],
+) -> QueryResult<Vec<(UserId, MessageId, ConversationId)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = SqlUuid)]
+        user_id: UserId,
+        #[diesel(sql_type = SqlUuid)]
+        message_id: MessageId,
+        #[diesel(sql_type = SqlUuid)]
+        conversation_id: ConversationId,
+    }
+    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT user_id, message_id, messages.conversation_id
+         FROM unnest($1, $2) AS wanted (user_id, message_id)
+         JOIN message_hidden USING (user_id, message_id)
+         JOIN messages ON messages.id = message_id",
+    )
+    .bind::<Array<SqlUuid>, _>(users)
+    .bind::<Array<SqlUuid>, _>(ids)
+    .load(&mut conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.message_id, row.conversation_id)).collect())
+}
+
 /// Reads the messages with these numbers, each for one user. Leaves out messages that the user may not see.
 pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
     diesel::sql_query(format!(

@@ -13,7 +13,7 @@ use crate::store::{Connection, Prepared};
 
 /// Turns messages into tombstones: deletes their bodies, attachments, reactions, pins and former bodies, stores the
 /// given revisions, and excludes them from the unread counts. Their conversations must be locked.
-pub async fn bury(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
+pub async fn write(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
     let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
     unread::uncount(conn, &ids).await?;
     let query = diesel::sql_query(

@@ -44,7 +44,7 @@ pub struct UserChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
-    /// The attachment must be held with `attachments::hold`.
+    /// The attachment must be locked with `attachments::lock`.
     pub avatar_id: Option<Option<AttachmentId>>,
 }
 

@@ -153,9 +153,11 @@ async fn changes_of_hidden_messages_are_not_delivered() {
     let conversation: ConversationId = group.parse().unwrap();
     for message in [&sent[0], &seen] {
         let message: MessageId = message["id"].as_str().unwrap().parse().unwrap();
-        let mut tx = node.app.log().begin().await.unwrap();
-        tx.record(Change::MessageUpdated { conversation, message });
-        tx.finish::<_, parlance::error::Error>(Ok(())).await.unwrap();
+        let recorded = node.app.log().transaction(async |tx| {
+            tx.record(Change::MessageUpdated { conversation, message });
+            Ok::<(), parlance::error::Error>(())
+        });
+        recorded.await.unwrap();
     }
     ada.send(&group, "five").await;
     for kind in ["MessageUpdated", "MessageUpdated", "MessageAdded"] {

@@ -163,19 +163,21 @@ impl World {
     /// is not a participant of.
     async fn append(&mut self, node: usize, writes: &[Write]) {
         let log = self.nodes[node].log.clone();
-        let mut tx = log.begin().await.unwrap();
-        let mut changes = Vec::new();
-        for &write in writes {
-            let change = self.write(&mut tx, &changes, write).await;
-            changes.extend(change);
-        }
-        for &change in &changes {
-            tx.record(change);
-        }
-        // Clients can read the events before the writer knows that the commit succeeded.
-        self.model.append(&changes);
-        self.head.store(self.model.head(), Ordering::SeqCst);
-        tx.finish(Ok::<(), parlance::error::Error>(())).await.unwrap();
+        let written = log.transaction(async |tx| {
+            let mut changes = Vec::new();
+            for &write in writes {
+                let change = self.write(tx, &changes, write).await;
+                changes.extend(change);
+            }
+            for &change in &changes {
+                tx.record(change);
+            }
+            // Clients can read the events before the writer knows that the commit succeeded.
+            self.model.append(&changes);
+            self.head.store(self.model.head(), Ordering::SeqCst);
+            Ok::<(), parlance::error::Error>(())
+        });
+        written.await.unwrap();
     }
 
     async fn write(&self, tx: &mut Transaction<'_>, before: &[Change], write: Write) -> Option<Change> {

@@ -1,0 +1,180 @@
+//! Requests for the subscriptions to the log. They are opened without an execution: `http` gets the stream of items, and
+//! the schema renders each item.
+
+use async_graphql::parser::types::{Field, OperationDefinition};
+use async_graphql::{
+    ID, InputType, InputValueError, Name, PathSegment, Pos, Positioned, ServerError, Value, Variables,
+};
+use futures_util::future::{Either, ready};
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+
+use super::calls::call_event::concerns;
+use super::context::Caller;
+use super::error::{Error, Result};
+use super::loaders::VisibilityKey;
+use super::lookups::Lookups;
+use super::scalars::parse_id;
+use crate::domain::inbox::InboxItem;
+use crate::domain::{App, Viewer};
+use crate::ids::ConversationId;
+use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item};
+
+/// The items of a subscription before they are rendered.
+pub type Items = BoxStream<'static, InboxItem>;
+
+/// One of the subscriptions to the log, with its arguments.
+#[derive(Clone)]
+pub(super) enum LogField {
+    Inbox { after: Option<String> },
+    MessageAdded { conversation_id: Option<ID>, after: Option<String> },
+    MessageUpdated { conversation_id: ID },
+}
+
+/// A field of the document that subscribes to the log.
+pub struct LogRequest {
+    field: Result<LogField, ServerError>,
+    /// Position of the field in the document.
+    pos: Pos,
+    response_key: Name,
+}
+
+impl LogRequest {
+    /// Reads the arguments of a field. None if the field is another subscription, or the document skips it.
+    pub fn new(field: &Positioned<Field>, operation: &OperationDefinition, variables: &Variables) -> Option<Self> {
+        let arguments = Arguments { field: &field.node, operation, variables };
+        let read = match field.node.name.node.as_str() {
+            "inbox" => Arguments::inbox,
+            "messageAdded" => Arguments::message_added,
+            "messageUpdated" => Arguments::message_updated,
+            _ => return None,
+        };
+        if arguments.is_skipped() {
+            return None;
+        }
+        Some(Self { field: read(&arguments), pos: field.pos, response_key: field.node.response_key().node.clone() })
+    }
+
+    /// Checks the caller and the arguments, and returns the stream of items. An error is the same as that of an
+    /// execution of the field.
+    pub(super) async fn open(&self, app: &App, lookups: &Lookups, caller: &Caller) -> Result<Items, ServerError> {
+        let opened = async {
+            let field = self.field.clone()?;
+            let opened = async { field.open(app, lookups, caller.viewer()?).await }.await;
+            opened.map_err(|error| async_graphql::Error::from(error).into_server_error(self.pos))
+        };
+        opened.await.map_err(|error| error.with_path(vec![PathSegment::Field(self.response_key.to_string())]))
+    }
+}
+
+impl LogField {
+    /// Checks the viewer and the arguments, and returns the stream of items.
+    pub(super) async fn open(self, app: &App, lookups: &Lookups, viewer: Viewer) -> Result<Items> {
+        match self {
+            Self::Inbox { after } => Ok(without_concealed(lookups, viewer, app.inbox(viewer, parse_cursor(after)?))),
+            Self::MessageAdded { conversation_id, after } => {
+                let conversation: Option<ConversationId> =
+                    conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
+                if let Some(id) = conversation {
+                    app.conversations().get(viewer, id).await?;
+                }
+                let interest = Interest::Messages(conversation);
+                Ok(app.log().follow(viewer.user, interest, parse_cursor(after)?).map(Into::into).boxed())
+            }
+            Self::MessageUpdated { conversation_id } => {
+                let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
+                app.conversations().get(viewer, conversation).await?;
+                let items = app.log().follow(viewer.user, Interest::Updates(conversation), None);
+                Ok(without_concealed(lookups, viewer, items))
+            }
+        }
+    }
+}
+
+/// The arguments of a field, which are read as the library reads them for a resolver.
+struct Arguments<'a> {
+    field: &'a Field,
+    operation: &'a OperationDefinition,
+    variables: &'a Variables,
+}
+
+impl Arguments<'_> {
+    fn inbox(&self) -> Result<LogField, ServerError> {
+        Ok(LogField::Inbox { after: self.get("after")? })
+    }
+
+    fn message_added(&self) -> Result<LogField, ServerError> {
+        Ok(LogField::MessageAdded { conversation_id: self.get("conversationId")?, after: self.get("after")? })
+    }
+
+    fn message_updated(&self) -> Result<LogField, ServerError> {
+        Ok(LogField::MessageUpdated { conversation_id: self.get("conversationId")? })
+    }
+
+    fn get<T: InputType>(&self, name: &str) -> Result<T, ServerError> {
+        let Some((_, argument)) = self.field.arguments.iter().find(|(known, _)| known.node == name) else {
+            return T::parse(None).map_err(|error| error.into_server_error(Pos::default()));
+        };
+        let unset = |error: InputValueError<T>| error.into_server_error(argument.pos);
+        // An omitted variable without a default omits the argument.
+        let value = argument.node.clone().into_const_with(|name| self.variable(&name).ok_or(())).ok();
+        T::parse(value).map_err(unset)
+    }
+
+    fn variable(&self, name: &str) -> Option<Value> {
+        let default = || {
+            let definitions = self.operation.variable_definitions.iter();
+            let definition = definitions.map(|it| &it.node).find(|it| it.name.node == name)?;
+            definition.default_value.as_ref().map(|value| value.node.clone())
+        };
+        self.variables.get(name).cloned().or_else(default)
+    }
+
+    /// Whether `@skip` or `@include` removes the field. The library ignores the defaults of variables here.
+    fn is_skipped(&self) -> bool {
+        self.field.directives.iter().any(|directive| {
+            let include = match directive.node.name.node.as_str() {
+                "skip" => false,
+                "include" => true,
+                _ => return false,
+            };
+            let Some(condition) = directive.node.get_argument("if") else { return false };
+            let value = condition.node.clone().into_const_with(|name| self.variables.get(&name).cloned().ok_or(()));
+            include != (value == Ok(Value::Boolean(true)))
+        })
+    }
+}
+
+/// Filters out changes of messages that are not visible to the viewer, and personal events of calls that do not concern
+/// the viewer. All streams that receive the same change share one query.
+fn without_concealed<T>(lookups: &Lookups, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
+where
+    T: Into<InboxItem> + 'static,
+{
+    let lookups = lookups.clone();
+    let filtered = items.map(Into::into).filter_map(move |item| match item {
+        InboxItem::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {
+            let visibilities = lookups.visibilities().clone();
+            let look = async move {
+                let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
+                // After a failed lookup the message is not shown, because it may be hidden.
+                visibility
+                    .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
+                    .then_some(item)
+            };
+            Either::Left(look.boxed())
+        }
+        InboxItem::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
+            let lookups = lookups.clone();
+            let look = async move { concerns(&lookups, viewer.user, &change).await.then_some(item) };
+            Either::Left(look.boxed())
+        }
+        _ => Either::Right(ready(Some(item))),
+    });
+    filtered.boxed()
+}
+
+fn parse_cursor(after: Option<String>) -> Result<Option<Cursor>> {
+    let malformed = |InvalidCursor| Error::bad_input("after", "This is not the cursor of an event.");
+    after.map(|text| text.parse().map_err(malformed)).transpose()
+}
