@@ -16,7 +16,7 @@ pub enum Error {
     #[error("S3: {0}")]
     S3(String),
     #[error("S3 does not answer: {0}")]
-    S3Away(String),
+    S3Unavailable(String),
     #[error("missing in S3: {0}")]
     S3Missing(String),
     #[error("an object in S3 has more than {0} bytes")]
@@ -40,7 +40,7 @@ impl Error {
         match self {
             Self::Connection(_)
             | Self::RedisConnection(_)
-            | Self::S3Away(_)
+            | Self::S3Unavailable(_)
             | Self::Database(
                 Diesel::BrokenTransactionManager
                 | Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand, _),

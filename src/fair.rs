@@ -139,9 +139,8 @@ impl<K: Hash + Eq + Clone> Shared<K> {
             return Err(Refusal::Gone);
         }
         let mut state = self.state();
-        if state.running < self.bounds.workers {
-            state.running += 1;
-            return Ok(Entered::Now(Permit(Arc::clone(self))));
+        if let Some(permit) = self.start(&mut state) {
+            return Ok(Entered::Now(permit));
         }
         if key.is_some() && state.queues.get(&key).map_or(0, VecDeque::len) >= self.bounds.share {
             return Err(Refusal::ShareFull);
@@ -154,11 +153,17 @@ impl<K: Hash + Eq + Clone> Shared<K> {
 
     fn begin(self: &Arc<Self>, key: Option<K>) -> Entered<K> {
         let mut state = self.state();
-        if state.running < self.bounds.workers {
-            state.running += 1;
-            return Entered::Now(Permit(Arc::clone(self)));
+        match self.start(&mut state) {
+            Some(permit) => Entered::Now(permit),
+            None => self.queue(&mut state, key),
         }
-        self.queue(&mut state, key)
+    }
+
+    /// Starts a job if a worker is free.
+    fn start(self: &Arc<Self>, state: &mut State<K>) -> Option<Permit<K>> {
+        let is_free = state.running < self.bounds.workers;
+        state.running += usize::from(is_free);
+        is_free.then(|| Permit(Arc::clone(self)))
     }
 
     fn queue(self: &Arc<Self>, state: &mut State<K>, key: Option<K>) -> Entered<K> {

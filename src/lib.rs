@@ -6,7 +6,6 @@
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
 pub mod address;
-pub mod apart;
 pub mod blobs;
 pub mod clock;
 pub mod config;
@@ -17,7 +16,6 @@ pub mod fair;
 pub mod graphql;
 pub mod http;
 pub mod ids;
-pub mod kept;
 pub mod limiter;
 pub mod live;
 pub mod log;
@@ -26,5 +24,7 @@ pub mod metrics;
 pub mod random;
 pub mod redis;
 pub mod scanner;
+pub mod secret_file;
 pub mod store;
+pub mod task;
 pub mod watchdog;

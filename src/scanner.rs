@@ -14,7 +14,7 @@ const MAX_ANSWER: u64 = 4096;
 /// Time limit to connect to a daemon on this machine, or in the same network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name that clamd with `AlertExceedsMax` reports for a file that exceeds one of its limits, such as `MaxFileSize`.
-const BEYOND_LIMITS: &str = "Heuristics.Limits.Exceeded";
+const LIMITS_EXCEEDED: &str = "Heuristics.Limits.Exceeded";
 
 /// A client of clamd.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub enum Verdict {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("clamd is unavailable: {0}")]
-    Away(#[from] io::Error),
+    Unavailable(#[from] io::Error),
     #[error("the file exceeds StreamMaxLength, MaxFileSize or another limit of clamd")]
     TooLarge,
     #[error("clamd did not scan the file: {0}")]
@@ -63,16 +63,16 @@ impl Scanner {
         match &self.address {
             Address::Tcp(address) => {
                 let stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
-                self.converse(stream, file).await
+                self.exchange(stream, file).await
             }
             Address::Unix(path) => {
                 let stream = within(CONNECT_TIMEOUT, UnixStream::connect(path)).await?;
-                self.converse(stream, file).await
+                self.exchange(stream, file).await
             }
         }
     }
 
-    async fn converse(
+    async fn exchange(
         &self,
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         file: &mut File,
@@ -117,15 +117,15 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
 fn verdict(answer: &[u8]) -> Option<Result<Verdict, Error>> {
     let (line, _) = answer.split_at(answer.iter().position(|byte| *byte == 0)?);
     let line = String::from_utf8_lossy(line);
-    let said = line.strip_prefix("stream: ").unwrap_or(&line);
-    Some(if said == "OK" {
+    let answer = line.strip_prefix("stream: ").unwrap_or(&line);
+    Some(if answer == "OK" {
         Ok(Verdict::Clean)
-    } else if let Some(name) = said.strip_suffix(" FOUND") {
+    } else if let Some(name) = answer.strip_suffix(" FOUND") {
         // This is not a virus. clamd did not scan the whole file.
-        if name.starts_with(BEYOND_LIMITS) { Err(Error::TooLarge) } else { Ok(Verdict::Infected(name.to_owned())) }
-    } else if said.contains("size limit exceeded") {
+        if name.starts_with(LIMITS_EXCEEDED) { Err(Error::TooLarge) } else { Ok(Verdict::Infected(name.to_owned())) }
+    } else if answer.contains("size limit exceeded") {
         Err(Error::TooLarge)
     } else {
-        Err(Error::Refused(said.to_owned()))
+        Err(Error::Refused(answer.to_owned()))
     })
 }

@@ -279,12 +279,12 @@ async fn a_second_server_is_refused_with_the_holder_of_the_directory() {
     let holder = server.process.id().to_string();
     server.url();
     let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
-    assert!(matches!(&refused, Error::Held { pid, .. } if *pid == holder), "{refused}");
+    assert!(matches!(&refused, Error::Locked { pid, .. } if *pid == holder), "{refused}");
     server.kill();
 
     let postgres = Postgres::start(data_dir.path(), Holder::Command).await.unwrap();
     let refused = Postgres::start(data_dir.path(), Holder::Server).await.unwrap_err();
-    assert!(matches!(&refused, Error::Held { by: Holder::Command, .. }), "{refused}");
+    assert!(matches!(&refused, Error::Locked { by: Holder::Command, .. }), "{refused}");
     postgres.stop().await.unwrap();
     Postgres::start(data_dir.path(), Holder::Server).await.unwrap().stop().await.unwrap();
 }
@@ -341,7 +341,7 @@ async fn the_cluster_is_placed_elsewhere_if_its_account_cannot_enter_the_data_di
     let copy = closed.path().join("copy");
     fs::create_dir(&copy).unwrap();
     fs::copy(data_dir.join("postgres.location"), copy.join("postgres.location")).unwrap();
-    assert!(matches!(Postgres::start(&copy, Holder::Server).await, Err(Error::Held { .. })));
+    assert!(matches!(Postgres::start(&copy, Holder::Server).await, Err(Error::Locked { .. })));
     postgres.stop().await.unwrap();
 
     // The cluster keeps its place when the data directory becomes accessible or is moved.

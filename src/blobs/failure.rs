@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::Parts;
+use super::Bucket;
 use crate::error::{Error, Result};
 use crate::metrics::S3Outcome;
 
@@ -21,7 +21,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Missing(code) => match code.as_deref() {
                 // At start the bucket may not exist yet. The server creates it when S3 allows that.
-                Some("NoSuchBucket") => Self::S3Away("the bucket is missing".to_owned()),
+                Some("NoSuchBucket") => Self::S3Unavailable("the bucket is missing".to_owned()),
                 code => Self::S3Missing(code.unwrap_or("not found").to_owned()),
             },
             Failure::Other(error) => error,
@@ -29,7 +29,7 @@ impl From<Failure> for Error {
     }
 }
 
-impl Parts {
+impl Bucket {
     /// Counts the outcome of a request, and converts its error.
     pub(super) fn outcome<T, E>(&self, result: Result<T, SdkError<E>>) -> Result<T, Failure>
     where
@@ -38,7 +38,7 @@ impl Parts {
         let result = result.map_err(|error| read(&error));
         self.metrics.s3_request(match &result {
             Ok(_) => S3Outcome::Done,
-            Err(Failure::Other(Error::S3Away(_))) => S3Outcome::Away,
+            Err(Failure::Other(Error::S3Unavailable(_))) => S3Outcome::Unavailable,
             Err(_) => S3Outcome::Refused,
         });
         result
@@ -51,25 +51,25 @@ where
 {
     let SdkError::ServiceError(answer) = error else {
         return Failure::Other(match error {
-            SdkError::ConstructionFailure(_) => Error::S3(in_full(error)),
-            _ => Error::S3Away(in_full(error)),
+            SdkError::ConstructionFailure(_) => Error::S3(with_causes(error)),
+            _ => Error::S3Unavailable(with_causes(error)),
         });
     };
     let code = answer.err().code().map(str::to_owned);
-    let words = || {
+    let describe = || {
         let (code, message) = (code.as_deref().unwrap_or("no code"), answer.err().message().unwrap_or("no message"));
         format!("{}: {code}: {message}", answer.raw().status())
     };
     match answer.raw().status().as_u16() {
         404 => Failure::Missing(code),
         // S3 sends 429 and 503 when clients must slow down.
-        429 | 500.. => Failure::Other(Error::S3Away(words())),
-        _ => Failure::Other(Error::S3(words())),
+        429 | 500.. => Failure::Other(Error::S3Unavailable(describe())),
+        _ => Failure::Other(Error::S3(describe())),
     }
 }
 
 /// The error with its causes, which `Display` leaves out. `Debug` would show whole answers.
-fn in_full(error: &dyn StdError) -> String {
+fn with_causes(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -19,19 +19,20 @@ use crate::config::{S3Settings, Web};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 
-/// A bucket of an S3. Cheap to clone.
+/// The object storage of the server. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     /// None if no S3 is configured. All requests then fail as unavailable.
-    parts: Option<Arc<Parts>>,
+    bucket: Option<Arc<Bucket>>,
 }
 
-struct Parts {
+/// A bucket of an S3, with its clients.
+struct Bucket {
     /// Sends the requests of the server.
     client: Client,
     /// Signs URLs for clients, with the public endpoint. Sends no requests.
     public: Client,
-    bucket: String,
+    name: String,
     region: String,
     /// Origins of the pages that may use the bucket.
     origins: Vec<String>,
@@ -96,11 +97,11 @@ impl Blobs {
     /// Creates the bucket if it does not exist. An S3 that is unavailable is not an error: the server retries in the
     /// background, and files are unavailable until then.
     pub async fn open(settings: &S3Settings, web: &Web, clock: Clock, metrics: Metrics) -> Result<Self> {
-        let Some(clients) = connect::clients(settings)? else { return Ok(Self { parts: None }) };
-        let parts = Arc::new(Parts {
+        let Some(clients) = connect::clients(settings)? else { return Ok(Self { bucket: None }) };
+        let bucket = Arc::new(Bucket {
             client: clients.own,
             public: clients.public,
-            bucket: settings.s3_bucket.clone(),
+            name: settings.s3_bucket.clone(),
             region: settings.s3_region.clone(),
             origins: web.bucket_origins(),
             transfer_timeout: settings.s3_transfer_timeout,
@@ -108,20 +109,20 @@ impl Blobs {
             metrics,
         });
         if !settings.own {
-            bucket::open(&parts).await;
+            bucket::open(&bucket).await;
         }
-        Ok(Self { parts: Some(parts) })
+        Ok(Self { bucket: Some(bucket) })
     }
 
     /// Whether S3 answers and has the bucket.
     pub async fn is_ready(&self) -> bool {
-        match self.parts() {
-            Ok(parts) => bucket::exists(parts).await.is_ok_and(|exists| exists),
+        match self.bucket() {
+            Ok(bucket) => bucket::exists(bucket).await.is_ok_and(|exists| exists),
             Err(_) => false,
         }
     }
 
-    fn parts(&self) -> Result<&Parts> {
-        self.parts.as_deref().ok_or_else(|| Error::S3Away("no S3 is configured, set S3_ENDPOINT".to_owned()))
+    fn bucket(&self) -> Result<&Bucket> {
+        self.bucket.as_deref().ok_or_else(|| Error::S3Unavailable("no S3 is configured, set S3_ENDPOINT".to_owned()))
     }
 }

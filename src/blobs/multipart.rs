@@ -10,22 +10,23 @@ use crate::error::Result;
 impl Blobs {
     /// Begins an upload and returns its id.
     pub async fn create_multipart(&self, key: &str, content_type: &str) -> Result<String> {
-        let parts = self.parts()?;
-        let create = parts.client.create_multipart_upload().bucket(&parts.bucket).key(key).content_type(content_type);
-        let created = parts.outcome(create.send().await)?;
+        let bucket = self.bucket()?;
+        let create = bucket.client.create_multipart_upload().bucket(&bucket.name).key(key).content_type(content_type);
+        let created = bucket.outcome(create.send().await)?;
         Ok(created.upload_id().unwrap_or_default().to_owned())
     }
 
     /// The stored parts of an upload, sorted by number. None if the upload does not exist.
     pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Option<Vec<Part>>> {
-        let parts = self.parts()?;
+        let bucket = self.bucket()?;
         let mut found = Vec::new();
         let mut after = None;
         loop {
-            let list = parts.client.list_parts().bucket(&parts.bucket).key(key).upload_id(upload_id);
+            let list = bucket.client.list_parts().bucket(&bucket.name).key(key).upload_id(upload_id);
             // The server's own S3 reads all parts for this, which can take long.
-            let list = list.set_part_number_marker(after).customize().config_override(transfer(parts.transfer_timeout));
-            let page = match parts.outcome(list.send().await) {
+            let list =
+                list.set_part_number_marker(after).customize().config_override(transfer(bucket.transfer_timeout));
+            let page = match bucket.outcome(list.send().await) {
                 Ok(page) => page,
                 Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => return Ok(None),
                 Err(failure) => return Err(failure.into()),
@@ -47,13 +48,13 @@ impl Blobs {
     /// Joins the parts to one object, in this order. If the object already exists, this is no error: the answer to an
     /// earlier request may have been lost.
     pub async fn complete_multipart(&self, key: &str, upload_id: &str, pieces: &[Part]) -> Result<()> {
-        let parts = self.parts()?;
+        let bucket = self.bucket()?;
         let named = |part: &Part| CompletedPart::builder().part_number(part.number).e_tag(&part.etag).build();
         let whole = CompletedMultipartUpload::builder().set_parts(Some(pieces.iter().map(named).collect())).build();
-        let complete = parts.client.complete_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
+        let complete = bucket.client.complete_multipart_upload().bucket(&bucket.name).key(key).upload_id(upload_id);
         // Some S3 servers copy the parts, which can take long.
-        let complete = complete.multipart_upload(whole).customize().config_override(transfer(parts.transfer_timeout));
-        match parts.outcome(complete.send().await) {
+        let complete = complete.multipart_upload(whole).customize().config_override(transfer(bucket.transfer_timeout));
+        match bucket.outcome(complete.send().await) {
             Ok(_) => Ok(()),
             Err(Failure::Missing(_)) if self.head(key).await?.is_some() => Ok(()),
             Err(failure) => Err(failure.into()),
@@ -62,9 +63,9 @@ impl Blobs {
 
     /// Deletes an upload and its parts. An upload that does not exist is no error.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<()> {
-        let parts = self.parts()?;
-        let abort = parts.client.abort_multipart_upload().bucket(&parts.bucket).key(key).upload_id(upload_id);
-        match parts.outcome(abort.send().await) {
+        let bucket = self.bucket()?;
+        let abort = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(key).upload_id(upload_id);
+        match bucket.outcome(abort.send().await) {
             Ok(_) => Ok(()),
             Err(Failure::Missing(Some(code))) if code == "NoSuchUpload" => Ok(()),
             Err(failure) => Err(failure.into()),

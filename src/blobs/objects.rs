@@ -19,9 +19,9 @@ const DELETED_AT_ONCE: usize = 1000;
 impl Blobs {
     /// The metadata of an object. None if the object does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
-        let parts = self.parts()?;
-        let head = parts.client.head_object().bucket(&parts.bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-        match parts.outcome(head.send().await) {
+        let bucket = self.bucket()?;
+        let head = bucket.client.head_object().bucket(&bucket.name).key(key).checksum_mode(ChecksumMode::Enabled);
+        match bucket.outcome(head.send().await) {
             Ok(head) => Ok(Some(Head {
                 byte_size: head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default(),
                 content_type: head.content_type().map(str::to_owned),
@@ -36,35 +36,35 @@ impl Blobs {
     /// Writes an object to a file in pieces, and returns its size in bytes. Fails with S3TooLarge if it has more than
     /// `limit` bytes, and with S3Missing if it does not exist. After an error the file may have a part of the object.
     pub async fn download(&self, key: &str, to: &mut File, limit: u64) -> Result<u64> {
-        let parts = self.parts()?;
-        let got = parts.client.get_object().bucket(&parts.bucket).key(key).send().await;
-        let body = parts.outcome(got)?.body;
-        timeout(parts.transfer_timeout, copy(body, to, limit))
+        let bucket = self.bucket()?;
+        let got = bucket.client.get_object().bucket(&bucket.name).key(key).send().await;
+        let body = bucket.outcome(got)?.body;
+        timeout(bucket.transfer_timeout, copy(body, to, limit))
             .await
-            .map_err(|_| Error::S3Away(format!("{key} takes too long")))?
+            .map_err(|_| Error::S3Unavailable(format!("{key} takes too long")))?
     }
 
     /// Stores an object.
     pub async fn put(&self, key: &str, content_type: &str, from: Body) -> Result<()> {
-        let parts = self.parts()?;
+        let bucket = self.bucket()?;
         let body = match from {
             Body::Bytes(bytes) => ByteStream::from(bytes),
             Body::File(path) => ByteStream::from_path(&path).await.map_err(|error| Error::S3(error.to_string()))?,
         };
-        let put = parts.client.put_object().bucket(&parts.bucket).key(key).content_type(content_type).body(body);
-        parts.outcome(put.customize().config_override(transfer(parts.transfer_timeout)).send().await)?;
+        let put = bucket.client.put_object().bucket(&bucket.name).key(key).content_type(content_type).body(body);
+        bucket.outcome(put.customize().config_override(transfer(bucket.transfer_timeout)).send().await)?;
         Ok(())
     }
 
     /// Deletes objects. An object that does not exist is no error.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
-        let parts = self.parts()?;
+        let bucket = self.bucket()?;
         for keys in keys.chunks(DELETED_AT_ONCE) {
             let named = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect::<Result<_, _>>();
             let delete = named.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
             let delete = delete.map_err(|error| Error::S3(error.to_string()))?;
-            let deleted = parts.client.delete_objects().bucket(&parts.bucket).delete(delete).send().await;
-            let deleted = parts.outcome(deleted)?;
+            let deleted = bucket.client.delete_objects().bucket(&bucket.name).delete(delete).send().await;
+            let deleted = bucket.outcome(deleted)?;
             if let Some(error) = deleted.errors().iter().find(|error| error.code() != Some("NoSuchKey")) {
                 let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or("no code"));
                 return Err(Error::S3(format!("{key} is not deleted: {code}")));
@@ -76,7 +76,7 @@ impl Blobs {
 
 async fn copy(mut body: ByteStream, to: &mut File, limit: u64) -> Result<u64> {
     let mut bytes = 0;
-    while let Some(piece) = body.try_next().await.map_err(|error| Error::S3Away(error.to_string()))? {
+    while let Some(piece) = body.try_next().await.map_err(|error| Error::S3Unavailable(error.to_string()))? {
         bytes += piece.len() as u64;
         if bytes > limit {
             return Err(Error::S3TooLarge(limit));

@@ -13,16 +13,16 @@ use crate::error::{Error, Result};
 impl Blobs {
     /// Signs an upload in one request. Key, length, type and checksum are fixed by headers that the signature covers.
     pub async fn presign_put(&self, upload: &Upload<'_>, expires: Duration) -> Result<Presigned> {
-        let parts = self.parts()?;
-        let request = parts
+        let bucket = self.bucket()?;
+        let request = bucket
             .public
             .put_object()
-            .bucket(&parts.bucket)
+            .bucket(&bucket.name)
             .key(upload.key)
             .content_type(upload.content_type)
             .content_length(length(upload.byte_size)?)
             .set_checksum_sha256(upload.sha256.map(|digest| STANDARD.encode(digest)));
-        let signed = request.presigned(since(parts.clock.now(), expires)?).await;
+        let signed = request.presigned(since(bucket.clock.now(), expires)?).await;
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
@@ -35,16 +35,16 @@ impl Blobs {
         byte_size: u64,
         expires: Duration,
     ) -> Result<Presigned> {
-        let parts = self.parts()?;
-        let request = parts
+        let bucket = self.bucket()?;
+        let request = bucket
             .public
             .upload_part()
-            .bucket(&parts.bucket)
+            .bucket(&bucket.name)
             .key(key)
             .upload_id(upload_id)
             .part_number(number)
             .content_length(length(byte_size)?);
-        let signed = request.presigned(since(parts.clock.now(), expires)?).await;
+        let signed = request.presigned(since(bucket.clock.now(), expires)?).await;
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
@@ -52,11 +52,11 @@ impl Blobs {
     /// seconds, and expires after `expires`. The same `at` gives the same URL, so that browsers and CDNs can cache the
     /// object.
     pub async fn presign_get(&self, download: &Download<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
-        let parts = self.parts()?;
-        let request = parts
+        let bucket = self.bucket()?;
+        let request = bucket
             .public
             .get_object()
-            .bucket(&parts.bucket)
+            .bucket(&bucket.name)
             .key(download.key)
             .response_content_type(download.content_type)
             .response_content_disposition(download.disposition)

@@ -31,11 +31,12 @@ impl Database {
                 let stopped = postgres.stop().await.context("stopping the private Postgres");
                 done.and_then(|done| stopped.map(|()| done))
             }
-            Err(held @ Error::Held { by: Holder::Server, .. }) => match Postgres::url_of_running(&self.data_dir).await?
-            {
-                Some(url) => work(&url).await,
-                None => Err(held.into()),
-            },
+            Err(locked @ Error::Locked { by: Holder::Server, .. }) => {
+                match Postgres::url_of_running(&self.data_dir).await? {
+                    Some(url) => work(&url).await,
+                    None => Err(held.into()),
+                }
+            }
             Err(error) => Err(error.into()),
         }
     }

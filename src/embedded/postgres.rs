@@ -9,9 +9,9 @@ mod binaries;
 mod cluster;
 mod download;
 mod error;
+mod location;
 mod lock;
 mod pidfile;
-mod place;
 mod postmaster;
 
 use std::fmt;
@@ -19,8 +19,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use binaries::Binaries;
-use pidfile::Seen;
-use place::Place;
+use location::Location;
+use pidfile::State;
 
 pub use binaries::Origin;
 pub use error::{Error, Holder};
@@ -31,7 +31,7 @@ const ROLE: &str = "parlance";
 /// A running private cluster. If it is dropped without [`Postgres::stop`], the cluster keeps running, and the next
 /// start on its data directory adopts it.
 pub struct Postgres {
-    place: Place,
+    location: Location,
     binaries: Binaries,
     url: String,
     adopted: bool,
@@ -48,21 +48,21 @@ impl Postgres {
     /// # Errors
     /// Each error says what to do; see [`Error`].
     pub async fn start(data_dir: &Path, holder: Holder) -> Result<Self, Error> {
-        let data_dir = place::prepare(data_dir)?;
-        let mut locks = vec![lock::take(&data_dir, holder)?];
-        let place = Place::find(&data_dir).await?;
-        if place.home() != data_dir {
+        let data_dir = location::prepare(data_dir)?;
+        let mut locks = vec![lock::acquire(&data_dir, holder)?];
+        let location = Location::find(&data_dir).await?;
+        if location.home() != data_dir {
             // A copied data directory names the same home: it must be locked too.
-            locks.push(lock::take(place.home(), holder)?);
+            locks.push(lock::acquire(location.home(), holder)?);
         }
-        let made_by = place.cluster_major()?;
-        let password = place::password(&data_dir, made_by.map(|_| place.cluster()))?;
-        let binaries = Binaries::find(&place, made_by).await?;
+        let made_by = location.cluster_major()?;
+        let password = location::password(&data_dir, made_by.map(|_| location.cluster()))?;
+        let binaries = Binaries::find(&location, made_by).await?;
         if made_by.is_none() {
-            cluster::create(&place, &binaries, &password).await?;
+            cluster::create(&location, &binaries, &password).await?;
         }
-        let server = postmaster::ensure(&place, &binaries).await?;
-        Ok(Self { url: address(&password, server.port), adopted: server.adopted, place, binaries, _locks: locks })
+        let server = postmaster::ensure(&location, &binaries).await?;
+        Ok(Self { url: address(&password, server.port), adopted: server.adopted, location, binaries, _locks: locks })
     }
 
     /// Whether `data_dir` has a cluster, so that a start does not create one.
@@ -70,7 +70,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Io`] if the directory cannot be read.
     pub fn exists(data_dir: &Path) -> Result<bool, Error> {
-        place::has_cluster(data_dir)
+        location::has_cluster(data_dir)
     }
 
     /// The URL of the cluster of `data_dir` while it runs. None if it accepts no connections.
@@ -78,11 +78,11 @@ impl Postgres {
     /// # Errors
     /// The same as of [`Postgres::start`].
     pub async fn url_of_running(data_dir: &Path) -> Result<Option<String>, Error> {
-        let data_dir = place::prepare(data_dir)?;
-        let place = Place::find(&data_dir).await?;
-        let password = place::password(&data_dir, Some(place.cluster()))?;
-        Ok(match pidfile::look(place.cluster())? {
-            Seen::Ready { port } => Some(address(&password, port)),
+        let data_dir = location::prepare(data_dir)?;
+        let location = Location::find(&data_dir).await?;
+        let password = location::password(&data_dir, Some(location.cluster()))?;
+        Ok(match pidfile::read_state(location.cluster())? {
+            State::Ready { port } => Some(address(&password, port)),
             _ => None,
         })
     }
@@ -109,13 +109,13 @@ impl Postgres {
     /// reach that.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.place.cluster()
+        self.location.cluster()
     }
 
     /// The file PostgreSQL logs to.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
-        self.place.log_file()
+        self.location.log_file()
     }
 
     /// Whether the cluster was already running, because an earlier server was killed.
@@ -130,7 +130,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Stop`] if it has not ended in time.
     pub async fn stop(self) -> Result<(), Error> {
-        postmaster::stop(&self.place, &self.binaries).await
+        postmaster::stop(&self.location, &self.binaries).await
     }
 }
 
@@ -143,7 +143,7 @@ impl fmt::Debug for Postgres {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Postgres")
-            .field("directory", &self.place.cluster())
+            .field("directory", &self.location.cluster())
             .field("version", &self.binaries.version)
             .finish_non_exhaustive()
     }

@@ -20,15 +20,15 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::config::S3Settings;
-use crate::kept::kept;
 use crate::random::Random;
+use crate::secret_file::load_or_create;
 use storage::Storage;
 
 const DIRECTORY: &str = "s3";
 const LOCK: &str = "s3.lock";
 const CREDENTIALS: &str = "s3-credentials.json";
 /// The paths of the server. A bucket with such a name could not be reached.
-const TAKEN: [&str; 5] = ["graphql", "graphiql", "playground", "health", "metrics"];
+const RESERVED_NAMES: [&str; 5] = ["graphql", "graphiql", "playground", "health", "metrics"];
 
 /// The server's own S3. Cheap to clone.
 #[derive(Clone)]
@@ -52,9 +52,9 @@ struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("another server stores its files in {}: set S3_ENDPOINT, or DATA_DIR to another directory", .0.display())]
-    Held(PathBuf),
+    Locked(PathBuf),
     #[error("S3_BUCKET ({0}) is a path of the server: choose another name")]
-    Taken(String),
+    ReservedName(String),
     #[error("{} has no valid credentials: remove it, and the server creates new ones", .0.display())]
     Malformed(PathBuf),
     #[error("files cannot be stored in {}: {source}", .directory.display())]
@@ -65,8 +65,8 @@ impl S3 {
     /// Opens the S3 in the data directory, for a server that listens on `address`.
     pub fn open(data_dir: &Path, settings: &S3Settings, address: SocketAddr, random: &Random) -> Result<Self, Error> {
         let bucket = settings.s3_bucket.clone();
-        if TAKEN.contains(&bucket.as_str()) {
-            return Err(Error::Taken(bucket));
+        if RESERVED_NAMES.contains(&bucket.as_str()) {
+            return Err(Error::ReservedName(bucket));
         }
         let directory = data_dir.join(DIRECTORY);
         let failed = |source| Error::File { directory: directory.clone(), source };
@@ -77,7 +77,7 @@ impl S3 {
         let lock = File::create(data_dir.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Held(directory)),
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked(directory)),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let credentials = credentials(data_dir, random)?;
@@ -116,14 +116,14 @@ impl S3 {
 
 /// Reads the credentials, which the first start creates.
 fn credentials(data_dir: &Path, random: &Random) -> Result<Credentials, Error> {
-    let make = || {
+    let create = || {
         let id = format!("parlance-{}", URL_SAFE_NO_PAD.encode(random.bytes::<9>()));
         let secret = URL_SAFE_NO_PAD.encode(random.bytes::<32>());
         Ok(serde_json::to_string(&Credentials { id, secret })?)
     };
     let failed = |source| Error::File { directory: data_dir.to_owned(), source };
-    let path = kept(data_dir, CREDENTIALS, make).map_err(failed)?;
-    let text = std::fs::read_to_string(&path).map_err(failed)?;
+    let path = data_dir.join(CREDENTIALS);
+    let text = load_or_create(&path, create).map_err(failed)?;
     serde_json::from_str(&text).map_err(|_| Error::Malformed(path))
 }
 

@@ -53,12 +53,12 @@ pub struct Sharing(Arc<Shared>);
 struct Shared {
     asked: AtomicBool,
     /// When the result expires, in seconds since the epoch.
-    fades_at: AtomicI64,
+    expires_at: AtomicI64,
 }
 
 impl Default for Sharing {
     fn default() -> Self {
-        Self(Arc::new(Shared { asked: AtomicBool::new(false), fades_at: AtomicI64::new(i64::MAX) }))
+        Self(Arc::new(Shared { asked: AtomicBool::new(false), expires_at: AtomicI64::new(i64::MAX) }))
     }
 }
 
@@ -69,8 +69,8 @@ impl Sharing {
     }
 
     /// When the cached result expires. None if it never does.
-    pub fn fades_at(&self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp(self.0.fades_at.load(Ordering::SeqCst), 0)
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.0.expires_at.load(Ordering::SeqCst), 0)
     }
 }
 
@@ -169,7 +169,7 @@ impl ContextExt for Context<'_> {
 
     fn fades(&self, at: DateTime<Utc>) {
         if let Some(Sharing(shared)) = self.data_opt() {
-            shared.fades_at.fetch_min(at.timestamp(), Ordering::SeqCst);
+            shared.expires_at.fetch_min(at.timestamp(), Ordering::SeqCst);
         }
     }
 }

@@ -23,7 +23,7 @@ impl Media {
 
 /// The format in which the events of a subscription are sent over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum StreamFormat {
     /// `text/event-stream`, the format of the npm package graphql-sse.
     Events,
     /// `multipart/mixed` with `subscriptionSpec`, the format of Apollo's clients.
@@ -35,7 +35,7 @@ pub(super) struct Accept {
     /// None if the client accepts neither media type.
     pub(super) media: Option<Media>,
     /// None if the client names neither format. A client that accepts any type expects no stream.
-    pub(super) stream: Option<Stream>,
+    pub(super) stream: Option<StreamFormat>,
 }
 
 impl Accept {
@@ -70,12 +70,12 @@ fn media(ranges: &[Range]) -> Option<Media> {
     }
 }
 
-fn stream(ranges: &[Range]) -> Option<Stream> {
-    let liked = |name| ranges.iter().find(|range| range.name == name).map_or(0, |range| range.quality);
-    match (liked("text/event-stream"), liked("multipart/mixed")) {
+fn stream(ranges: &[Range]) -> Option<StreamFormat> {
+    let quality_of = |name| ranges.iter().find(|range| range.name == name).map_or(0, |range| range.quality);
+    match (quality_of("text/event-stream"), quality_of("multipart/mixed")) {
         (0, 0) => None,
-        (events, multipart) if events >= multipart => Some(Stream::Events),
-        _ => Some(Stream::Multipart),
+        (events, multipart) if events >= multipart => Some(StreamFormat::Events),
+        _ => Some(StreamFormat::Multipart),
     }
 }
 
@@ -149,10 +149,10 @@ mod tests {
         for (accept, expected) in [
             ("*/*", None),
             ("text/*", None),
-            ("text/event-stream", Some(Stream::Events)),
+            ("text/event-stream", Some(StreamFormat::Events)),
             ("text/event-stream;q=0, application/json", None),
-            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json", Some(Stream::Multipart)),
-            ("text/event-stream;q=0.5, multipart/mixed", Some(Stream::Multipart)),
+            ("multipart/mixed;boundary=graphql;subscriptionSpec=1.0,application/json", Some(StreamFormat::Multipart)),
+            ("text/event-stream;q=0.5, multipart/mixed", Some(StreamFormat::Multipart)),
         ] {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
             assert_eq!(Accept::read(&headers).stream, expected, "{accept}");

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::Server;
-use super::connections::{NoRoom, Reservation};
+use super::connections::{OutOfMemory, Reservation};
 
 /// The whole body of a request.
 pub(super) struct WholeBody(pub(super) Bytes);
@@ -24,7 +24,7 @@ pub(super) enum BodyError {
     /// No bytes arrived for REQUEST_READ_TIMEOUT, or the body took longer than REQUEST_BODY_TIMEOUT.
     TimedOut,
     /// The memory limit for unfinished bodies is reached, for the node or for the client's address.
-    NoRoom,
+    OutOfMemory,
     /// The connection ended before the body was complete.
     BrokenOff,
 }
@@ -34,7 +34,7 @@ impl BodyError {
         match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokenOff => StatusCode::BAD_REQUEST,
         }
     }
@@ -46,9 +46,9 @@ impl IntoResponse for BodyError {
     }
 }
 
-impl From<NoRoom> for BodyError {
-    fn from(_: NoRoom) -> Self {
-        Self::NoRoom
+impl From<OutOfMemory> for BodyError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
     }
 }
 
@@ -61,7 +61,7 @@ impl FromRequest<Server> for WholeBody {
             let connections = &server.connections;
             connections.network(connections.client_address(request.headers(), peer))
         });
-        let reservation = server.connections.unfinished().of(network);
+        let reservation = server.connections.unfinished().reservation(network);
         read(server, request.into_body(), reservation).await.map(Self)
     }
 }

@@ -10,6 +10,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::Value as Literal;
 
+use super::lexer::tokens;
 use crate::config::Operations as Limits;
 use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 
@@ -22,10 +23,10 @@ const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "input
 const MAX_SCHEMA_DEPTH: usize = 3;
 
 /// The mutation that writes a row for each message in each conversation.
-const FORWARD: &str = "forwardMessages";
+const FORWARD_MESSAGES: &str = "forwardMessages";
 
 /// The arguments that set the number of items in a list.
-const SIZES: [&str; 3] = ["first", "last", "ids"];
+const SIZE_ARGUMENTS: [&str; 3] = ["first", "last", "ids"];
 
 /// Mutations that check or hash a password, which takes 50 ms of a processor or more.
 const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
@@ -56,22 +57,9 @@ impl Costs {
     /// Refuses a text with too many tokens, or with brackets that are nested too deeply, before it is parsed. The
     /// parser recurses, and a stack overflow would end the process.
     pub(super) fn check_text(&self, text: &str) -> Result<(), Error> {
-        let (mut tokens, mut open) = (0_usize, 0_usize);
-        let mut rest = text.as_bytes();
-        while let Some((&byte, after)) = rest.split_first() {
-            tokens += 1;
-            rest = match byte {
-                b'"' => after_string(rest),
-                b'.' => rest.strip_prefix(b"...").unwrap_or(after),
-                b'_' | b'a'..=b'z' | b'A'..=b'Z' => skip(after, |byte| byte.is_ascii_alphanumeric() || byte == b'_'),
-                b'-' | b'0'..=b'9' => after_number(rest),
-                b'#' | b',' | b' ' | b'\t' | b'\r' | b'\n' => {
-                    tokens -= 1;
-                    if byte == b'#' { skip(after, |byte| !matches!(byte, b'\n' | b'\r')) } else { after }
-                }
-                _ => after,
-            };
-            match byte {
+        let mut open = 0_usize;
+        for (index, token) in tokens(text).enumerate() {
+            match token {
                 b'{' | b'[' | b'(' => open += 1,
                 b'}' | b']' | b')' => open = open.saturating_sub(1),
                 _ => {}
@@ -79,7 +67,7 @@ impl Costs {
             if open > self.limits.operation_max_nesting {
                 return Err(self.too_nested());
             }
-            if tokens > self.limits.operation_max_tokens {
+            if index >= self.limits.operation_max_tokens {
                 return Err(too_much("tokens", self.limits.operation_max_tokens));
             }
         }
@@ -89,7 +77,7 @@ impl Costs {
     /// Returns the cost of a document with its fragments expanded, and refuses one that exceeds the limits. A few
     /// fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit all of
     /// them. Here the cost of each fragment is computed once.
-    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<Checked, Error> {
+    pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<DocumentCost, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
         if sum.depth > limits.operation_max_depth {
@@ -117,7 +105,7 @@ impl Costs {
                 return Err(too_much(what, max));
             }
         }
-        Ok(Checked {
+        Ok(DocumentCost {
             varies: sum.varies,
             complexity: sum.complexity,
             work: sum.complexity.saturating_add(sum.introspection).saturating_add(sum.rows),
@@ -129,9 +117,11 @@ impl Costs {
         let mut sum = Cost::default();
         for (_, operation) in document.operations.iter() {
             let operation = &operation.node;
-            let mut count =
-                Count { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
-            sum = sum.and(directives(&operation.directives)).and(count.set(&operation.selection_set.node, 0)?);
+            let mut counter =
+                Counter { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
+            sum = sum
+                .plus(directives(&operation.directives))
+                .plus(counter.selection_set(&operation.selection_set.node, 0)?);
         }
         Ok(sum)
     }
@@ -155,54 +145,9 @@ fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
     Error::new(ErrorCode::OperationTooComplex, format!("A document may have at most {max} {what}."))
 }
 
-/// Returns the bytes after the number at the beginning. The parser needs no separator between two numbers: `1-1` is two
-/// numbers, and so is `00`.
-fn after_number(bytes: &[u8]) -> &[u8] {
-    let digits = |bytes| skip(bytes, |byte| byte.is_ascii_digit());
-    let rest = match bytes.strip_prefix(b"-").unwrap_or(bytes) {
-        [b'0', after @ ..] => after,
-        rest => digits(rest),
-    };
-    let rest = match rest {
-        [b'.', b'0'..=b'9', after @ ..] => digits(after),
-        _ => rest,
-    };
-    match rest {
-        [b'e' | b'E', b'0'..=b'9', after @ ..] | [b'e' | b'E', b'+' | b'-', b'0'..=b'9', after @ ..] => digits(after),
-        _ => rest,
-    }
-}
-
-fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
-    bytes.iter().position(|&byte| !belongs(byte)).map_or(&[], |end| &bytes[end..])
-}
-
-/// Returns the bytes after the string or block string at the beginning.
-fn after_string(bytes: &[u8]) -> &[u8] {
-    const BLOCK: &[u8] = b"\"\"\"";
-    if let Some(mut rest) = bytes.strip_prefix(BLOCK) {
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix(BLOCK) {
-                return after;
-            }
-            rest = rest.strip_prefix(b"\\\"\"\"").unwrap_or(&rest[1..]);
-        }
-        // The parser reads an unclosed block string as an empty string, and continues after that.
-        return &bytes[2..];
-    }
-    let mut rest = &bytes[1..];
-    loop {
-        rest = match rest {
-            [b'"', after @ ..] => return after,
-            [b'\\', _, after @ ..] | [_, after @ ..] => after,
-            [] => return rest,
-        };
-    }
-}
-
 /// The cost of a document that passes all limits.
 #[derive(Clone, Copy)]
-pub(super) struct Checked {
+pub(super) struct DocumentCost {
     /// Whether the cost depends on the variables.
     pub(super) varies: bool,
     /// In the unit of OPERATION_MAX_COMPLEXITY.
@@ -237,7 +182,7 @@ struct Cost {
 
 impl Cost {
     /// The cost of two selections beside each other.
-    fn and(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         Self {
             nesting: self.nesting.max(other.nesting),
             depth: self.depth.max(other.depth),
@@ -253,7 +198,7 @@ impl Cost {
     }
 }
 
-struct Count<'a> {
+struct Counter<'a> {
     costs: &'a Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// The cost of each fragment that was found so far. None while a fragment is being counted.
@@ -262,8 +207,8 @@ struct Count<'a> {
     variables: &'a Variables,
 }
 
-impl<'a> Count<'a> {
-    fn set(&mut self, set: &'a SelectionSet, level: usize) -> Result<Cost, Error> {
+impl<'a> Counter<'a> {
+    fn selection_set(&mut self, set: &'a SelectionSet, level: usize) -> Result<Cost, Error> {
         let max = self.costs.limits.operation_max_nesting;
         if level > max {
             return Err(self.costs.too_nested());
@@ -274,15 +219,15 @@ impl<'a> Count<'a> {
                 Selection::Field(field) => self.field(&field.node, level)?,
                 Selection::InlineFragment(fragment) => {
                     let fragment = &fragment.node;
-                    directives(&fragment.directives).and(self.set(&fragment.selection_set.node, level + 1)?)
+                    directives(&fragment.directives).plus(self.selection_set(&fragment.selection_set.node, level + 1)?)
                 }
                 Selection::FragmentSpread(spread) => {
                     let spread = &spread.node;
-                    directives(&spread.directives).and(self.fragment(&spread.fragment_name.node, level + 1)?)
+                    directives(&spread.directives).plus(self.fragment(&spread.fragment_name.node, level + 1)?)
                 }
             };
             // Each selection costs one, because it must be visited.
-            sum = sum.and(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
+            sum = sum.plus(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
             if level + sum.nesting > max {
                 return Err(self.costs.too_nested());
             }
@@ -291,7 +236,7 @@ impl<'a> Count<'a> {
     }
 
     fn field(&mut self, field: &'a Field, level: usize) -> Result<Cost, Error> {
-        let within = self.set(&field.selection_set.node, level + 1)?;
+        let within = self.selection_set(&field.selection_set.node, level + 1)?;
         let cost = Cost { aliases: field.alias.is_some().into(), ..directives(&field.directives) };
         let name = field.name.node.as_str();
         let complexity = within.complexity.saturating_mul(self.items(field));
@@ -300,10 +245,10 @@ impl<'a> Count<'a> {
             _ => (complexity, within.introspection),
         };
         let schema_depth = within.schema_depth + usize::from(SCHEMA_LISTS.contains(&name));
-        let rows = if name == FORWARD { self.forwarded(field) } else { within.rows };
+        let rows = if name == FORWARD_MESSAGES { self.forwarded(field) } else { within.rows };
         let varies = within.varies || depends_on_variables(field);
         let passwords = within.passwords + u64::from(PASSWORD_FIELDS.contains(&name));
-        Ok(cost.and(Cost {
+        Ok(cost.plus(Cost {
             depth: within.depth + 1,
             schema_depth,
             complexity,
@@ -326,7 +271,7 @@ impl<'a> Count<'a> {
             Entry::Vacant(unknown) => {
                 unknown.insert(None);
                 let cost = directives(&fragment.node.directives);
-                let cost = cost.and(self.set(&fragment.node.selection_set.node, level)?);
+                let cost = cost.plus(self.selection_set(&fragment.node.selection_set.node, level)?);
                 self.known.insert(name, Some(cost));
                 Ok(cost)
             }
@@ -336,16 +281,16 @@ impl<'a> Count<'a> {
     /// Maximum number of times that a field's selection is executed: once for each item of a page, or for each
     /// requested id.
     fn items(&self, field: &Field) -> u64 {
-        if let Some(Asked::List(ids)) = self.argument(field, "ids") {
+        if let Some(RequestedSize::List(ids)) = self.argument(field, "ids") {
             return ids.max(1) as u64;
         }
         let Some(&default) = self.costs.pages.get(field.name.node.as_str()) else { return 1 };
-        let asked = ["first", "last"].into_iter().filter_map(|name| match self.argument(field, name)? {
-            Asked::Number(size) => Some(size),
-            Asked::List(_) => None,
+        let sizes = ["first", "last"].into_iter().filter_map(|name| match self.argument(field, name)? {
+            RequestedSize::Number(size) => Some(size),
+            RequestedSize::List(_) => None,
         });
         // A page larger than MAX_PAGE_SIZE gets an error, and nothing is read for it.
-        asked.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
+        sizes.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
     /// Number of messages that `forwardMessages` writes.
@@ -367,13 +312,13 @@ impl<'a> Count<'a> {
     }
 
     /// The value of an argument, which is a literal or a variable.
-    fn argument(&self, field: &Field, name: &str) -> Option<Asked> {
+    fn argument(&self, field: &Field, name: &str) -> Option<RequestedSize> {
         match &field.get_argument(name)?.node {
             Literal::Variable(variable) => {
-                Asked::read(self.variables.get(variable).or_else(|| self.default(variable))?)
+                RequestedSize::read(self.variables.get(variable).or_else(|| self.default(variable))?)
             }
-            Literal::Number(number) => number.as_u64().map(Asked::Number),
-            Literal::List(items) => Some(Asked::List(items.len())),
+            Literal::Number(number) => number.as_u64().map(RequestedSize::Number),
+            Literal::List(items) => Some(RequestedSize::List(items.len())),
             _ => None,
         }
     }
@@ -391,21 +336,21 @@ fn list_length(value: &Value) -> u64 {
 }
 
 fn depends_on_variables(field: &Field) -> bool {
-    if field.name.node == FORWARD {
+    if field.name.node == FORWARD_MESSAGES {
         return true;
     }
-    SIZES
+    SIZE_ARGUMENTS
         .iter()
         .any(|name| matches!(field.get_argument(name), Some(value) if matches!(value.node, Literal::Variable(_))))
 }
 
 /// The number of items that an argument requests.
-enum Asked {
+enum RequestedSize {
     Number(u64),
     List(usize),
 }
 
-impl Asked {
+impl RequestedSize {
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Number(number) => number.as_u64().map(Self::Number),

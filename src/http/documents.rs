@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::cost::Checked;
+use super::cost::DocumentCost;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
 
@@ -23,7 +23,7 @@ const PARSED_BYTES: usize = 25;
 /// Further bytes of memory for each document.
 const ENTRY: usize = 500;
 /// Weight in bytes of a typical document. The cache estimates its number of entries from it.
-const COMMON_WEIGHT: u64 = 10_000;
+const TYPICAL_WEIGHT: u64 = 10_000;
 
 /// The SHA-256 of a document's text.
 pub(super) type Digest = [u8; 32];
@@ -54,7 +54,7 @@ pub(super) struct Validated {
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
     /// The cost with the variables of the operation that was validated.
-    pub(super) cost: Checked,
+    pub(super) cost: DocumentCost,
 }
 
 /// The result of a search for a document.
@@ -77,7 +77,7 @@ impl Documents {
     /// Reads the file of PERSISTED_MANIFEST if the setting is set.
     pub(super) fn open(settings: &Operations) -> io::Result<Self> {
         let bytes = settings.document_cache_bytes;
-        let entries = usize::try_from(bytes / COMMON_WEIGHT).unwrap_or(usize::MAX);
+        let entries = usize::try_from(bytes / TYPICAL_WEIGHT).unwrap_or(usize::MAX);
         let validated = Cache::with_weighter(entries, bytes, Weight);
         let registered = settings.persisted_manifest.as_deref().map(Registered::read).transpose()?;
         Ok(Self { registered, validated })
@@ -117,7 +117,7 @@ impl Documents {
     }
 
     /// Caches a valid document.
-    pub(super) fn keep(&self, validated: Arc<Validated>) {
+    pub(super) fn cache(&self, validated: Arc<Validated>) {
         self.validated.insert(validated.digest, validated);
     }
 }

@@ -19,10 +19,10 @@ use tokio::time::{Instant, interval_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Server;
-use super::accept::Stream;
+use super::accept::StreamFormat;
 use super::connection_limit::Permit;
 use super::drain::Drain;
-use super::lifetime::{Lifetime, Over};
+use super::lifetime::{EndReason, Lifetime};
 use super::operation::Parsed;
 use super::rendered::Rendered;
 use super::response::Body;
@@ -37,7 +37,7 @@ pub(super) async fn respond(
     server: &Server,
     headers: &HeaderMap,
     peer: SocketAddr,
-    form: Stream,
+    format: StreamFormat,
     parsed: Parsed,
 ) -> Result<Response, Error> {
     if server.drain.has_begun() {
@@ -59,12 +59,12 @@ pub(super) async fn respond(
     };
     let settings = &server.config.socket;
     let connection = Connection {
-        form,
+        format,
         events,
         // A query or mutation is finished even if the session ends or the server drains meanwhile.
-        over: endless.then(|| (lifetime, server.drain.clone())),
+        endings: endless.then(|| (lifetime, server.drain.clone())),
         heartbeat: settings.socket_ping_interval,
-        patience: settings.socket_write_timeout,
+        write_timeout: settings.socket_write_timeout,
         permit,
     };
     let (sender, chunks) = mpsc::channel(1);
@@ -72,18 +72,18 @@ pub(super) async fn respond(
     let chunks = ReceiverStream::new(chunks).map(Ok::<_, Infallible>);
     // nginx buffers a response unless this header forbids it.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    let headers = [(header::CONTENT_TYPE, form.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store"), unbuffered];
     Ok((headers, HttpBody::from_stream(chunks)).into_response())
 }
 
 struct Connection {
-    form: Stream,
+    format: StreamFormat,
     events: BoxStream<'static, Rendered>,
     /// What can end the stream before the operation ends. None for a query or mutation.
-    over: Option<(Lifetime, Drain)>,
+    endings: Option<(Lifetime, Drain)>,
     heartbeat: Duration,
     /// How long a client may leave a chunk unread.
-    patience: Duration,
+    write_timeout: Duration,
     /// Counts the stream among the user's connections, and the user as connected. None for an anonymous caller.
     permit: Option<(Permit<UserId>, Connected)>,
 }
@@ -92,25 +92,25 @@ struct Connection {
 enum Next {
     Event(Option<Rendered>),
     Heartbeat,
-    Over(Over),
+    Ended(EndReason),
 }
 
 impl Connection {
     /// Sends the results of the operation until it ends, or the client disconnects or stops reading.
     async fn run(self, chunks: mpsc::Sender<String>) {
-        let Self { form, mut events, over, heartbeat, patience, permit } = self;
+        let Self { format, mut events, endings, heartbeat, write_timeout, permit } = self;
         let _permit = permit;
         let mut heartbeats = interval_at(Instant::now() + heartbeat, heartbeat);
-        let mut over = pin!(ended(over));
-        let mut next = form.beginning().to_owned();
+        let mut ended = pin!(ended(endings));
+        let mut next = format.beginning().to_owned();
         loop {
             tokio::select! {
                 biased;
-                sent = chunks.send_timeout(next, patience) => if sent.is_err() { return },
-                over = &mut over => {
+                sent = chunks.send_timeout(next, write_timeout) => if sent.is_err() { return },
+                reason = &mut ended => {
                     // The last chunk is not sent if the client has not read the chunk before it.
-                    if let Some(last_words) = form.over(over) {
-                        let _ = chunks.try_send(last_words + form.end());
+                    if let Some(last_chunk) = format.last_chunk(reason) {
+                        let _ = chunks.try_send(last_chunk + format.end());
                     }
                     return;
                 }
@@ -118,23 +118,23 @@ impl Connection {
             let event = tokio::select! {
                 event = events.next() => Next::Event(event),
                 _ = heartbeats.tick() => Next::Heartbeat,
-                over = &mut over => Next::Over(over),
+                reason = &mut ended => Next::Ended(reason),
                 () = chunks.closed() => return,
             };
             next = match event {
-                Next::Event(Some(Rendered::Next(json))) => form.next(&json),
+                Next::Event(Some(Rendered::Next(json))) => format.next(&json),
                 Next::Event(Some(Rendered::Failed(body))) => {
-                    let _ = chunks.send_timeout(form.next(&body.to_json()) + form.end(), patience).await;
+                    let _ = chunks.send_timeout(format.next(&body.to_json()) + format.end(), write_timeout).await;
                     return;
                 }
                 Next::Event(None) => {
-                    let _ = chunks.send_timeout(form.end().to_owned(), patience).await;
+                    let _ = chunks.send_timeout(format.end().to_owned(), write_timeout).await;
                     return;
                 }
-                Next::Heartbeat => form.heartbeat().to_owned(),
-                Next::Over(over) => {
-                    if let Some(last_words) = form.over(over) {
-                        let _ = chunks.send_timeout(last_words + form.end(), patience).await;
+                Next::Heartbeat => format.heartbeat().to_owned(),
+                Next::Ended(reason) => {
+                    if let Some(last_chunk) = format.last_chunk(reason) {
+                        let _ = chunks.send_timeout(last_chunk + format.end(), write_timeout).await;
                     }
                     return;
                 }
@@ -143,17 +143,17 @@ impl Connection {
     }
 }
 
-async fn ended(over: Option<(Lifetime, Drain)>) -> Over {
-    match over {
+async fn ended(endings: Option<(Lifetime, Drain)>) -> EndReason {
+    match endings {
         Some((lifetime, drain)) => tokio::select! {
-            over = lifetime.over() => over,
-            () = drain.closing() => Over::Drained,
+            reason = lifetime.ended() => reason,
+            () = drain.closing() => EndReason::Drained,
         },
         None => std::future::pending().await,
     }
 }
 
-impl Stream {
+impl StreamFormat {
     const fn content_type(self) -> &'static str {
         match self {
             Self::Events => "text/event-stream; charset=utf-8",
@@ -186,16 +186,16 @@ impl Stream {
 
     /// The error for a client whose stream the server ends. None if the stream must break off without an error, so that
     /// the client reconnects.
-    fn over(self, over: Over) -> Option<String> {
-        let error = match over {
-            Over::SignedOut => {
+    fn last_chunk(self, reason: EndReason) -> Option<String> {
+        let error = match reason {
+            EndReason::SignedOut => {
                 Error::new(ErrorCode::Unauthenticated, "The access token has expired, or its session was revoked.")
             }
-            Over::Drained => Error::new(ErrorCode::Unavailable, "The server restarts. Reconnect in a moment."),
+            EndReason::Drained => Error::new(ErrorCode::Unavailable, "The server restarts. Reconnect in a moment."),
         };
         let body = Body::refused(error);
         match self {
-            Self::Events => (over == Over::SignedOut).then(|| self.next(&body.to_json())),
+            Self::Events => (reason == EndReason::SignedOut).then(|| self.next(&body.to_json())),
             // An error of the connection, and not a response of the operation.
             Self::Multipart => {
                 let errors = serde_json::to_string(&body.errors).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(super) struct FairQueue<J> {
     order: BTreeSet<(Tag, u64)>,
     /// The virtual time at which the last job of a user ends.
     ends: HashMap<UserId, u64>,
-    forget_at: usize,
+    cleanup_at: usize,
     now: u64,
     next: u64,
 }
@@ -32,7 +32,7 @@ impl<J> Default for FairQueue<J> {
             lanes: HashMap::new(),
             order: BTreeSet::new(),
             ends: HashMap::new(),
-            forget_at: MIN_USERS,
+            cleanup_at: MIN_USERS,
             now: 0,
             next: 0,
         }
@@ -54,12 +54,12 @@ impl<J> FairQueue<J> {
                 self.order.remove(&(first, plan));
             }
         }
-        self.forget_users();
+        self.remove_idle_users();
     }
 
     /// Takes jobs of one plan: of the plans that are not busy, the one whose first job is due next. Takes as many jobs
     /// as cost `max_cost` together, and at least one.
-    pub(super) fn take(&mut self, is_busy: impl Fn(u64) -> bool, max_cost: u64) -> Option<(u64, Vec<J>)> {
+    pub(super) fn next_jobs(&mut self, is_busy: impl Fn(u64) -> bool, max_cost: u64) -> Option<(u64, Vec<J>)> {
         let &(tag, plan) = self.order.iter().find(|(_, plan)| !is_busy(*plan))?;
         self.order.remove(&(tag, plan));
         self.now = self.now.max(tag.0);
@@ -88,11 +88,11 @@ impl<J> FairQueue<J> {
     }
 
     /// A user whose last job ends in the past is treated like a new one.
-    fn forget_users(&mut self) {
-        if self.ends.len() >= self.forget_at {
+    fn remove_idle_users(&mut self) {
+        if self.ends.len() >= self.cleanup_at {
             let now = self.now;
             self.ends.retain(|_, end| *end > now);
-            self.forget_at = MIN_USERS.max(2 * self.ends.len());
+            self.cleanup_at = MIN_USERS.max(2 * self.ends.len());
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn drain(queue: &mut FairQueue<&'static str>, max_cost: u64) -> Vec<Vec<&'static str>> {
-        std::iter::from_fn(|| queue.take(|_| false, max_cost).map(|(_, jobs)| jobs)).collect()
+        std::iter::from_fn(|| queue.next_jobs(|_| false, max_cost).map(|(_, jobs)| jobs)).collect()
     }
 
     #[test]
@@ -145,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn take_skips_busy_plans() {
+    fn next_jobs_skips_busy_plans() {
         let mut queue = FairQueue::default();
         queue.push(1, user(1), 10, "busy");
         queue.push(2, user(2), 10, "free");
-        assert_eq!(queue.take(|plan| plan == 1, 100), Some((2, vec!["free"])));
-        assert_eq!(queue.take(|plan| plan == 1, 100), None);
-        assert_eq!(queue.take(|_| false, 100), Some((1, vec!["busy"])));
+        assert_eq!(queue.next_jobs(|plan| plan == 1, 100), Some((2, vec!["free"])));
+        assert_eq!(queue.next_jobs(|plan| plan == 1, 100), None);
+        assert_eq!(queue.next_jobs(|_| false, 100), Some((1, vec!["busy"])));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::embedded::s3::S3;
 
 /// Maximum duration of a request. Without it, a client that sends a byte now and then could hold a file open
 /// indefinitely.
-const REQUEST_TIME: Duration = Duration::from_mins(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(30);
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -60,7 +60,7 @@ async fn signed_only(mut request: Request, next: Next) -> Response {
         *request.body_mut() = Body::empty();
     }
     let mut response = if signed && !form {
-        let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
         answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
     } else {
         (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/xml")], REFUSAL).into_response()

@@ -113,7 +113,7 @@ pub(super) async fn get_or_upgrade(
             }
             Ok(parsed) => {
                 let mut response = execute(&server, &headers, &accept, peer, parsed).await;
-                if !headers.contains_key(header::AUTHORIZATION) && response.extensions().get::<Flawless>().is_some() {
+                if !headers.contains_key(header::AUTHORIZATION) && response.extensions().get::<NoErrors>().is_some() {
                     match server.config.web.public_max_age {
                         0 => {}
                         age => set_cache(&mut response, &format!("public, max-age={age}")),
@@ -134,7 +134,7 @@ pub(super) async fn get_or_upgrade(
 
 /// Marks an answer without errors. Without `Authorization` it is the same for all clients and may be cached.
 #[derive(Clone)]
-struct Flawless;
+struct NoErrors;
 
 fn set_cache(response: &mut Response, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -223,7 +223,7 @@ fn refuse_body(server: &Server, media: Media, error: BodyError) -> Response {
         BodyError::BrokenOff => {
             media.refuse(error.status(), ErrorCode::BadUserInput, "The connection ended before the body was complete.")
         }
-        BodyError::NoRoom => {
+        BodyError::OutOfMemory => {
             let message = "The server has no memory for this body now. Try again in a moment.";
             media.fail(Error::new(ErrorCode::Unavailable, message))
         }
@@ -275,10 +275,10 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
             _ => media.answer_refused(body),
         };
     }
-    let flawless = body.errors.is_empty();
+    let no_errors = body.errors.is_empty();
     let mut response = media.answer(StatusCode::OK, body.into_json());
-    if flawless {
-        response.extensions_mut().insert(Flawless);
+    if no_errors {
+        response.extensions_mut().insert(NoErrors);
     }
     response
 }

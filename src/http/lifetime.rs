@@ -19,7 +19,7 @@ pub(super) struct Lifetime {
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum EndReason {
     /// The access token has expired, or its session was revoked.
     SignedOut,
     /// The server shuts down.
@@ -47,15 +47,15 @@ impl Lifetime {
     }
 
     /// Waits for the end of the lifetime. A later call of `extend` does not change the returned future.
-    pub(super) fn over(&self) -> impl Future<Output = Over> + Send + use<> {
+    pub(super) fn ended(&self) -> impl Future<Output = EndReason> + Send + use<> {
         let expiry = OptionFuture::from(self.expires_at.map(sleep_until));
         let revocation = OptionFuture::from(self.watch.as_ref().map(SessionWatch::revoked));
         let expired = self.drain.expired();
         async move {
             tokio::select! {
-                Some(()) = expiry => Over::SignedOut,
-                Some(()) = revocation => Over::SignedOut,
-                () = expired => Over::Drained,
+                Some(()) = expiry => EndReason::SignedOut,
+                Some(()) = revocation => EndReason::SignedOut,
+                () = expired => EndReason::Drained,
             }
         }
     }

@@ -19,6 +19,7 @@ mod files;
 mod forwarded;
 mod graphql;
 mod health;
+mod lexer;
 mod lifetime;
 mod metrics;
 mod operation;
@@ -78,15 +79,15 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
 /// Minimum size in bytes of an answer that is compressed. A smaller answer fits into one packet without compression.
-const COMPRESSED_FROM: u64 = 1024;
+const MIN_COMPRESSED_BYTES: u64 = 1024;
 
 /// State that all handlers share. Cheap to clone.
 #[derive(Clone)]
-pub struct Server(Arc<Parts>);
+pub struct Server(Arc<Inner>);
 
 /// The fields of `Server`. Public only because `Server` dereferences to it.
 #[doc(hidden)]
-pub struct Parts {
+pub struct Inner {
     app: App,
     schemas: Schemas,
     plans: Arc<Plans>,
@@ -103,9 +104,9 @@ pub struct Parts {
 }
 
 impl Deref for Server {
-    type Target = Parts;
+    type Target = Inner;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &Inner {
         &self.0
     }
 }
@@ -117,7 +118,7 @@ impl Server {
             app.metrics().expect_errors(code.as_str());
         }
         let schemas = Schemas::new(&app, &config.operations);
-        Ok(Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Inner {
             plans: Arc::new(Plans::new(schemas.trusting().clone(), &app, &config)),
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
@@ -150,10 +151,10 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
     let settings = &server.config.socket;
-    let patience = settings.socket_ping_interval + settings.socket_pong_timeout;
+    let ack_timeout = settings.socket_ping_interval + settings.socket_pong_timeout;
     let _abandons = drain.abandon_on_drop();
     let connections = server.connections.clone();
-    let listener = Listener::new(listener, router(server), connections, drain.clone(), patience);
+    let listener = Listener::new(listener, router(server), connections, drain.clone(), ack_timeout);
     let mut serving = tokio::spawn(listener.run());
     tokio::select! {
         ended = &mut serving => return ended.map_err(std::io::Error::other),
@@ -180,7 +181,7 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
 fn router(server: Server) -> Router {
     // An event of a stream must not wait in the compressor.
     let compressed = DefaultPredicate::new()
-        .and(SizeAbove::new(COMPRESSED_FROM))
+        .and(SizeAbove::new(MIN_COMPRESSED_BYTES))
         .and(NotForContentType::const_new("multipart/mixed"));
     let count_refusal = map_response_with_state(server.clone(), metrics::count_refusal);
     let limit_requests = from_fn_with_state(server.clone(), admission::limit_requests);
@@ -213,7 +214,7 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
 
 /// Access tokens are sent in a header that browsers do not add by themselves, so all request headers can be allowed.
 fn cors(web: &Web) -> CorsLayer {
-    const REMEMBERED: Duration = Duration::from_hours(2);
+    const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
     let origins = if web.allows_any_origin() {
         AllowOrigin::any()
     } else {
@@ -224,7 +225,7 @@ fn cors(web: &Web) -> CorsLayer {
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .max_age(REMEMBERED)
+        .max_age(PREFLIGHT_MAX_AGE)
 }
 
 /// The public keys that verify access tokens, as a JWK set (RFC 7517).

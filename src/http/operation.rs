@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use super::Server;
-use super::cost::{Checked, Costs};
+use super::cost::{Costs, DocumentCost};
 use super::documents::{DocumentId, Documents, Found, Validated};
 use super::plan_request::PlanRequest;
 use super::response::Body;
@@ -44,7 +44,7 @@ pub(super) struct Parsed {
     request: Request,
     /// Whether its execution may keep a thread of the runtime busy for too long.
     costly: bool,
-    pub(super) cost: Checked,
+    pub(super) cost: DocumentCost,
     pub(super) kind: OperationType,
     /// The plan through which a subscription shares its renderings. None if it shares none.
     wanted: Option<PlanRequest>,
@@ -106,7 +106,7 @@ pub(super) struct Admitted {
     /// Whether the document still has to be validated.
     is_new: bool,
     /// The cost with the variables of this operation.
-    cost: Checked,
+    cost: DocumentCost,
     name: Option<String>,
     variables: Variables,
 }
@@ -171,7 +171,7 @@ impl Operation {
         request.set_parsed_query(document.document.clone());
         if is_new {
             let documents = Arc::clone(&server.documents);
-            request = request.data(OnValid::new(move || documents.keep(Arc::clone(&document))));
+            request = request.data(OnValid::new(move || documents.cache(Arc::clone(&document))));
         }
         Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, wanted })
     }

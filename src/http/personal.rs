@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 /// take, and how long the next chunk waits. A thousand viewers of a small document are one chunk.
 const CHUNK_COST: u64 = 10_000;
 /// Maximum number of statements that one chunk runs at once, if the pool has enough connections.
-const LOADS_AT_ONCE: usize = 2;
+const MAX_CONCURRENT_LOADS: usize = 2;
 /// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of
 /// a user get an event at nearly the same time.
 const REUSE: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ const ENTRY: usize = 300;
 
 /// The personal renderings of a node. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Personal(Arc<Parts>);
+pub(super) struct Personal(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     loaders: StreamLoaders,
     log: Log,
     metrics: Metrics,
@@ -121,10 +121,10 @@ impl Personal {
         // Half of the processors and of the connections are left to everything else. While one chunk waits for
         // Postgres, another runs.
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
-        let max_loads = LOADS_AT_ONCE.min(half);
+        let max_loads = MAX_CONCURRENT_LOADS.min(half);
         let max_chunks = processors.max(2).min(half / max_loads);
         let entries = usize::try_from(REUSE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             loaders,
             log,
             metrics,
@@ -223,7 +223,8 @@ impl Personal {
         let max = (self.0.max_chunks - 1).max(1);
         let mut state = self.lock();
         let State { queue, busy, .. } = &mut *state;
-        let Some((plan, keys)) = queue.take(|plan| busy.get(&plan).is_some_and(|chunks| *chunks >= max), CHUNK_COST)
+        let Some((plan, keys)) =
+            queue.next_jobs(|plan| busy.get(&plan).is_some_and(|chunks| *chunks >= max), CHUNK_COST)
         else {
             state.workers -= 1;
             return None;
@@ -258,11 +259,11 @@ impl Personal {
             .into_iter()
             .map(|job| {
                 let (personal, key, answers) = (self.clone(), job.key, Arc::clone(&job.answers));
-                slice.part(move || personal.abandon(&key, &answers), job.run(loaders.clone()))
+                slice.run_part(move || personal.abandon(&key, &answers), job.run(loaders.clone()))
             })
             .collect::<FuturesUnordered<_>>();
         let all = batches.drive(async { while executions.next().await.is_some() {} });
-        slice.whole(self.0.gate.clone(), all).await;
+        slice.run_task(self.0.gate.clone(), all).await;
     }
 
     /// Whether all streams that wait for a rendering have ended. No other stream can join it from then on.
@@ -299,8 +300,8 @@ struct Job {
 
 impl Job {
     async fn run(self, loaders: Loaders) {
-        let parts = &self.personal.0;
-        parts.metrics.renders(false);
+        let inner = &self.personal.0;
+        inner.metrics.renders(false);
         let execution = self.execution.execute(self.key.item, self.caller.clone(), loaders, None);
         // A panic fails this rendering, and not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
@@ -308,7 +309,7 @@ impl Job {
         let is_whole = body.as_ref().is_none_or(|body| body.errors.is_empty());
         let (rendered, position, at) = (body.map(Rendered::new), self.position, Instant::now());
         if is_whole {
-            parts.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
+            inner.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
         }
         self.leave();
         for answer in lock(&self.answers).drain(..) {

@@ -53,12 +53,12 @@ struct Kept {
     /// None if the object of the event no longer exists.
     rendered: Option<Rendered>,
     /// Time after which the event is rendered again, because it shows URLs that expire. None if it shows none.
-    fades_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
 }
 
 impl Kept {
-    fn is_faded(&self, now: DateTime<Utc>) -> bool {
-        self.fades_at.is_some_and(|at| at <= now)
+    fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
@@ -163,7 +163,7 @@ impl Plan {
         }
         let kept = self.plans.rendered.get(&self.place(item))?;
         // The clock is read only if the rendering can expire.
-        if kept.fades_at.is_some() && kept.is_faded(self.plans.clock.now()) { None } else { Some(kept.rendered) }
+        if kept.expires_at.is_some() && kept.is_expired(self.plans.clock.now()) { None } else { Some(kept.rendered) }
     }
 
     /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may
@@ -199,8 +199,8 @@ impl Plan {
     /// Renders an item for all subscribers. If several ask at the same time, the first renders and the others wait.
     async fn share(&self, item: InboxItem, loaders: Loaders) -> Result<Option<Rendered>, Unshared> {
         let (kept, place) = (&self.plans.rendered, self.place(item));
-        if kept.peek(&place).is_some_and(|kept| kept.is_faded(self.plans.clock.now())) {
-            kept.remove_if(&place, |kept| kept.is_faded(self.plans.clock.now()));
+        if kept.peek(&place).is_some_and(|kept| kept.is_expired(self.plans.clock.now())) {
+            kept.remove_if(&place, |kept| kept.is_expired(self.plans.clock.now()));
         }
         Ok(kept.get_or_insert_async(&place, self.render_shared(item, loaders)).await?.rendered)
     }
@@ -220,7 +220,7 @@ impl Plan {
         self.plans.metrics.renders(true);
         match body {
             Some(body) if !body.errors.is_empty() => Err(Unshared::Failed(Rendered::new(body))),
-            body => Ok(Kept { rendered: body.map(Rendered::new), fades_at: sharing.fades_at() }),
+            body => Ok(Kept { rendered: body.map(Rendered::new), expires_at: sharing.expires_at() }),
         }
     }
 

@@ -33,9 +33,9 @@ pub(super) struct Body {
 }
 
 /// Collects the JSON of an answer until it is too large for the runtime.
-struct Small(Vec<u8>);
+struct BoundedBuffer(Vec<u8>);
 
-impl io::Write for Small {
+impl io::Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > SMALL_ANSWER {
             return Err(io::ErrorKind::WriteZero.into());
@@ -80,7 +80,7 @@ impl Body {
 
     /// Encodes the JSON if it has at most SMALL_ANSWER bytes.
     pub(super) fn encode_if_small(mut self) -> Self {
-        let mut small = Small(Vec::new());
+        let mut small = BoundedBuffer(Vec::new());
         if serde_json::to_writer(&mut small, &self).is_ok() {
             self.json = String::from_utf8(small.0).ok().map(String::into_boxed_str);
         }

@@ -16,9 +16,9 @@ use super::render::{Plan, Results};
 use super::rendered::Rendered;
 use super::response::Body;
 use super::validate::validate;
-use crate::apart::Apart;
 use crate::graphql::{Batches, Caller, Items, Schema};
 use crate::metrics::{Metrics, Open};
+use crate::task::Spawned;
 
 /// Maximum number of events of one stream that are rendered together, if so many wait.
 const MAX_TOGETHER: u64 = 16;
@@ -37,9 +37,9 @@ pub(super) struct Subscription {
 
 enum Stage {
     /// Shares no renderings: each event is executed for this client alone.
-    Alone(Apart<Response>),
+    Alone(Spawned<Response>),
     /// The document, the caller and the arguments are being checked.
-    Opening(Apart<Result<Box<Live>, Body>>),
+    Opening(Spawned<Result<Box<Live>, Body>>),
     Live(Box<Live>),
     Over,
 }
@@ -71,9 +71,11 @@ impl Subscription {
             None => {
                 let batches = Batches::default();
                 let request = request.data(server.plans.loaders(batches.clone())).data(caller);
-                Stage::Alone(Apart::new(gate.stream(batches.drive_stream(schema.execute_stream(request)))))
+                Stage::Alone(Spawned::new(gate.stream(batches.drive_stream(schema.execute_stream(request)))))
             }
-            Some(wanted) => Stage::Opening(Apart::new(gate.stream(stream::once(open(server.clone(), wanted, caller))))),
+            Some(wanted) => {
+                Stage::Opening(Spawned::new(gate.stream(stream::once(open(server.clone(), wanted, caller)))))
+            }
         };
         Self { _open: metrics.subscription(), _share: share, metrics, stage }
     }

@@ -21,8 +21,8 @@ const SLICE: Duration = Duration::from_millis(1);
 pub(super) struct Gate(PollSemaphore);
 
 impl Gate {
-    pub(super) fn new(at_once: usize) -> Self {
-        Self(PollSemaphore::new(Arc::new(Semaphore::new(at_once))))
+    pub(super) fn new(max_concurrent: usize) -> Self {
+        Self(PollSemaphore::new(Arc::new(Semaphore::new(max_concurrent))))
     }
 
     /// Wraps the stream, so that every poll of it waits for its turn.
@@ -43,7 +43,7 @@ pub(super) struct TimeSlice(Arc<Mutex<Option<Instant>>>);
 
 impl TimeSlice {
     /// Wraps the task. Each poll of it waits for its turn at the gate, and begins a slice.
-    pub(super) async fn whole<T>(&self, mut gate: Gate, work: impl Future<Output = T>) -> T {
+    pub(super) async fn run_task<T>(&self, mut gate: Gate, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
             gate.poll(cx, |cx| {
@@ -56,7 +56,7 @@ impl TimeSlice {
 
     /// Wraps one part of the task, which waits for the next slice when the present one is over. Ends early if
     /// `is_abandoned` returns true.
-    pub(super) async fn part(&self, is_abandoned: impl Fn() -> bool, work: impl Future<Output = ()>) {
+    pub(super) async fn run_part(&self, is_abandoned: impl Fn() -> bool, work: impl Future<Output = ()>) {
         let mut work = Box::pin(work);
         poll_fn(|cx| {
             if is_abandoned() {

@@ -18,10 +18,10 @@ pub(super) async fn validate(
     variables: Variables,
 ) -> Result<(), Body> {
     let found_valid = Arc::new(AtomicBool::new(false));
-    let (documents, kept, flag) = (Arc::clone(&server.documents), Arc::clone(document), Arc::clone(&found_valid));
+    let (documents, valid, flag) = (Arc::clone(&server.documents), Arc::clone(document), Arc::clone(&found_valid));
     let mut request = Request::new(&*document.text).variables(variables).data(OnValid::new(move || {
         flag.store(true, Ordering::SeqCst);
-        documents.keep(Arc::clone(&kept));
+        documents.cache(Arc::clone(&valid));
     }));
     request.operation_name = name.map(str::to_owned);
     request.set_parsed_query(document.document.clone());

@@ -52,9 +52,9 @@ pub struct Exceeded {
 
 /// Counts what users and addresses do. Cheap to clone.
 #[derive(Clone)]
-pub struct Limiter(Arc<Parts>);
+pub struct Limiter(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     enabled: bool,
     /// Counts of each [`Rate`]. None if the rate is unlimited.
     counts: [Option<Counts>; Rate::ALL.len()],
@@ -65,14 +65,14 @@ struct Parts {
 impl Limiter {
     /// Creates a limiter that counts only on this node.
     pub fn alone(settings: &Rates) -> Self {
-        Self(Arc::new(Parts::new(settings, None)))
+        Self(Arc::new(Inner::new(settings, None)))
     }
 
     /// Creates a limiter that shares its counts with the other nodes through Redis, until `stop` is cancelled. Each key
     /// in Redis starts with `prefix`. Redis may be unavailable, also at the start.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
         let (shared, outbox) = Shared::open(url, prefix)?;
-        let limiter = Self(Arc::new(Parts::new(settings, Some(shared))));
+        let limiter = Self(Arc::new(Inner::new(settings, Some(shared))));
         tokio::spawn(stop.run_until_cancelled_owned(outbox.run(limiter.clone())));
         Ok(limiter)
     }
@@ -140,7 +140,7 @@ impl Limiter {
     }
 }
 
-impl Parts {
+impl Inner {
     fn new(settings: &Rates, shared: Option<Shared>) -> Self {
         let counts = Rate::ALL.map(|rate| match rate.allowance(settings) {
             Allowance::Limited { count, time } if settings.rate_limits => Some(Counts::new(count, time)),

@@ -15,12 +15,12 @@ use super::event::{Audience, Change, Event, Seq};
 use super::interest::{Interest, apply_membership, is_read_receipt_of_another, is_recipient};
 use super::item::Item;
 use super::read::{self, Snapshot};
-use crate::apart::patiently;
 use crate::error::Result;
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::conversations::participants;
 use crate::store::messaging::messages;
+use crate::task::retry;
 
 /// The warning that is logged while Postgres is unavailable.
 const CANNOT_READ: &str = "a stream cannot read the log";
@@ -125,7 +125,7 @@ impl CatchUp {
             };
             'from_the_log: loop {
                 let losses = log.dispatcher.access_losses();
-                let snapshot = patiently!(CANNOT_READ, snapshot(log.clone(), user));
+                let snapshot = retry(CANNOT_READ, || snapshot(log.clone(), user)).await;
                 let head = snapshot.head;
                 resync |= position.is_some_and(|position| position > head);
                 if std::mem::take(&mut resync) {
@@ -188,12 +188,12 @@ fn missed_events(
     from: Seq,
 ) -> impl Stream<Item = std::result::Result<Event, EventsDropped>> + Send {
     stream! {
-        let Some(mut missed) = patiently!(CANNOT_READ, MissedEvents::new(log.clone(), user, snapshot.clone(), from)) else {
+        let Some(mut missed) = retry(CANNOT_READ, || MissedEvents::new(log.clone(), user, snapshot.clone(), from)).await else {
             yield Err(EventsDropped);
             return;
         };
         while missed.position < missed.head {
-            let Some((rest, events)) = patiently!(CANNOT_READ, missed.clone().next_page(log.clone())) else {
+            let Some((rest, events)) = retry(CANNOT_READ, || missed.clone().next_page(log.clone())).await else {
                 yield Err(EventsDropped);
                 return;
             };

@@ -12,7 +12,7 @@ const MAX_TRACKS: usize = 16;
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
 /// Maximum bytes that symphonia may keep for the fragments of a file. A fragment with one second of video takes 2 KiB,
 /// so this is enough for hours.
-const MAX_KEPT: u64 = 64 * 1024 * 1024;
+const MAX_FRAGMENT_MEMORY: u64 = 64 * 1024 * 1024;
 /// Bytes that symphonia keeps for each fragment, for each track of the file in each fragment, and for each box in a
 /// fragment, in addition to their content.
 const FRAGMENT_COST: u64 = 200;
@@ -33,23 +33,23 @@ pub struct Movie {
 /// Reads the boxes. All must be complete, except for the last fragment of an interrupted recording.
 pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     let end = file.metadata()?.len();
-    let (mut at, mut movie, mut named, mut tracks) = (0, Movie::default(), false, None);
+    let (mut at, mut movie, mut has_type, mut tracks) = (0, Movie::default(), false, None);
     let mut fragments = Fragments::default();
     while at < end {
         deadline.check()?;
         let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
         // symphonia continues to read inside a box without a size. Only the media data of a movie without fragments
         // may therefore have no size.
-        let played = kind == *b"mdat" && named && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
+        let played = kind == *b"mdat" && has_type && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
         if size.is_none() && !played {
             return Err(Rejection::Unreadable.into());
         }
         let size = size.unwrap_or(end - at);
         let whole = size >= length && at.checked_add(size).is_some_and(|next| next <= end);
-        let mut content = |most| read_all(file, size.saturating_sub(length), most);
+        let mut content = |max_bytes| read_all(file, size.saturating_sub(length), max_bytes);
         match &kind {
-            b"ftyp" => named = true,
-            b"moof" if whole => fragments.count(&content(MAX_KEPT)?)?,
+            b"ftyp" => has_type = true,
+            b"moof" if whole => fragments.add(&content(MAX_FRAGMENT_MEMORY)?)?,
             b"moov" if whole => {
                 let bytes = content(MAX_MOVIE)?;
                 movie.video = video(&bytes);
@@ -101,8 +101,8 @@ fn header(file: &mut File, at: u64, end: u64) -> Result<Option<Header>, Error> {
     }
 }
 
-fn read_all(file: &mut File, bytes: u64, most: u64) -> Result<Vec<u8>, Error> {
-    if bytes > most {
+fn read_all(file: &mut File, bytes: u64, max_bytes: u64) -> Result<Vec<u8>, Error> {
+    if bytes > max_bytes {
         return Err(Rejection::Unreadable.into());
     }
     let mut content = Vec::new();
@@ -113,21 +113,21 @@ fn read_all(file: &mut File, bytes: u64, most: u64) -> Result<Vec<u8>, Error> {
 /// The memory and the samples that symphonia needs for the fragments of a file.
 #[derive(Default)]
 struct Fragments {
-    many: u64,
+    count: u64,
     samples: u64,
     /// Bytes in memory, without `TRACK_COST`.
-    kept: u64,
+    bytes_kept: u64,
 }
 
 impl Fragments {
-    fn count(&mut self, fragment: &[u8]) -> Result<(), Rejection> {
-        self.many += 1;
-        self.kept += FRAGMENT_COST + fragment.len() as u64;
+    fn add(&mut self, fragment: &[u8]) -> Result<(), Rejection> {
+        self.count += 1;
+        self.bytes_kept += FRAGMENT_COST + fragment.len() as u64;
         for (kind, content) in children(fragment) {
-            self.kept += BOX_COST;
+            self.bytes_kept += BOX_COST;
             let of_track = if kind == b"traf" { content } else { &[] };
             for (kind, content) in children(of_track) {
-                self.kept += BOX_COST;
+                self.bytes_kept += BOX_COST;
                 if kind == b"trun" {
                     // Section 8.8.8: the number of samples follows version and flags.
                     self.samples += u64::from(number(content, 4).ok_or(Rejection::Unreadable)?);
@@ -139,8 +139,8 @@ impl Fragments {
 
     fn check(&self, tracks: Option<Tracks>) -> Result<(), Rejection> {
         let tracks = tracks.map_or(0, |tracks| tracks.count as u64);
-        let kept = self.kept + self.many * tracks * TRACK_COST;
-        if kept > MAX_KEPT || self.samples > MAX_SAMPLES { Err(Rejection::Unreadable) } else { Ok(()) }
+        let bytes_kept = self.bytes_kept + self.count * tracks * TRACK_COST;
+        if bytes_kept > MAX_FRAGMENT_MEMORY || self.samples > MAX_SAMPLES { Err(Rejection::Unreadable) } else { Ok(()) }
     }
 }
 
@@ -193,13 +193,13 @@ fn video(movie: &[u8]) -> Option<(u32, u32)> {
         // Section 8.4.3: the type of the handler follows version, flags and an unused field.
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?;
         (handler.get(8..12)? == b"vide").then_some(())?;
-        shown(child(track, *b"tkhd")?)
+        display_size(child(track, *b"tkhd")?)
     })
 }
 
 /// The size as shown (section 8.3.2): in 16.16 fixed point, rotated as the matrix says. Upright videos of phones are
 /// rotated by a quarter turn.
-fn shown(header: &[u8]) -> Option<(u32, u32)> {
+fn display_size(header: &[u8]) -> Option<(u32, u32)> {
     let matrix = match header.first()? {
         0 => 40,
         1 => 52,

@@ -4,8 +4,8 @@ use image::ImageFormat;
 
 use super::{Kind, Rejection};
 
-/// The type of a file that is passed on without any claim about its content.
-pub const PASSED_ON: &str = "application/octet-stream";
+/// The type of a file about whose content nothing is claimed.
+pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// The detected class of a file, which decides how it is read.
 pub enum Found {
@@ -50,7 +50,7 @@ impl Container {
     }
 
     /// The container for a canonical content type.
-    fn called(content_type: &str) -> Option<Self> {
+    fn of_type(content_type: &str) -> Option<Self> {
         Some(match content_type {
             "video/mp4" | "audio/mp4" => Self::Mp4,
             "video/quicktime" => Self::QuickTime,
@@ -65,7 +65,7 @@ impl Container {
         })
     }
 
-    fn of(head: &[u8]) -> Option<Self> {
+    fn detect(head: &[u8]) -> Option<Self> {
         match head {
             // ISO/IEC 14496-12, section 4.3: the major brand. Some brands are pictures and not recordings.
             [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
@@ -128,7 +128,7 @@ pub fn is_inline_safe(content_type: &str) -> bool {
 pub fn canonical(content_type: &str) -> String {
     let essence = essence(content_type);
     let name = match essence.as_str() {
-        "" => PASSED_ON,
+        "" => OCTET_STREAM,
         "image/jpg" | "image/pjpeg" | "image/x-citrix-jpeg" => "image/jpeg",
         "image/x-png" | "image/apng" | "image/vnd.mozilla.apng" => "image/png",
         "image/heic-sequence" | "image/heif" | "image/heif-sequence" => "image/heic",
@@ -161,17 +161,17 @@ fn essence(content_type: &str) -> String {
 
 /// The kind for a canonical content type.
 pub fn kind_of(content_type: &str) -> Kind {
-    if called_picture(content_type).is_some() {
+    if picture_of_type(content_type).is_some() {
         return Kind::Image;
     }
-    match Container::called(content_type) {
+    match Container::of_type(content_type) {
         Some(_) if content_type.starts_with("video/") => Kind::Video,
         Some(_) => Kind::Audio,
         None => Kind::File,
     }
 }
 
-fn called_picture(content_type: &str) -> Option<ImageFormat> {
+fn picture_of_type(content_type: &str) -> Option<ImageFormat> {
     match content_type {
         "image/jpeg" => Some(ImageFormat::Jpeg),
         "image/png" => Some(ImageFormat::Png),
@@ -183,7 +183,7 @@ fn called_picture(content_type: &str) -> Option<ImageFormat> {
 
 /// The detected format of a picture. None if the file is not a picture that can be read.
 pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
-    infer::get(head).and_then(|found| called_picture(found.mime_type()))
+    infer::get(head).and_then(|found| picture_of_type(found.mime_type()))
 }
 
 /// Detects the type of a file. If the declared or the detected type is a picture or a recording that can be read, the
@@ -192,13 +192,13 @@ pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
 ///
 /// A file that is declared as `application/octet-stream` is not inspected. Clients send a picture as a file in this
 /// way.
-pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
+pub fn detect(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     let declared = canonical(declared);
-    if declared == PASSED_ON {
+    if declared == OCTET_STREAM {
         return Ok(Found::Other(declared));
     }
     let picture = picture_format(head);
-    let container = Container::of(head);
+    let container = Container::detect(head);
     let other = sniff(head);
     let differs = || {
         let container = container.map(|container| container.content_type(true));
@@ -207,12 +207,12 @@ pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
         Err(Rejection::TypeDiffers { declared: declared.clone(), found })
     };
 
-    if let Some(called) = called_picture(&declared) {
-        return if picture == Some(called) { Ok(Found::Picture(called)) } else { differs() };
+    if let Some(expected) = picture_of_type(&declared) {
+        return if picture == Some(expected) { Ok(Found::Picture(expected)) } else { differs() };
     }
-    if let Some(called) = Container::called(&declared) {
+    if let Some(expected) = Container::of_type(&declared) {
         return match container {
-            Some(container) if container.family() == called.family() => Ok(Found::Recording(container)),
+            Some(container) if container.family() == expected.family() => Ok(Found::Recording(container)),
             _ => differs(),
         };
     }
@@ -222,8 +222,8 @@ pub fn agree(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     if picture.is_some() || recording {
         return differs();
     }
-    let kept = is_same(&declared, other.as_deref(), head);
-    Ok(Found::Other(if kept { declared } else { PASSED_ON.to_owned() }))
+    let compatible = is_compatible(&declared, other.as_deref(), head);
+    Ok(Found::Other(if compatible { declared } else { OCTET_STREAM.to_owned() }))
 }
 
 /// The type of any other file by its magic number. None if the number is too short to be reliable.
@@ -240,7 +240,7 @@ fn sniff(head: &[u8]) -> Option<String> {
 }
 
 /// Whether a declared type is compatible with the detected type. Neither is a picture or a recording that can be read.
-fn is_same(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
+fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
     // Documents of these types are archives. The archive does not show which of the types it is.
     const ZIP: [&str; 9] = [
         "application/zip",

@@ -15,7 +15,7 @@ use super::{Deadline, Rejection};
 
 /// A picture without its metadata.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub struct Stripped {
     /// The parts that are needed to show the picture.
     pub cleaned: Vec<u8>,
     /// Number of frames. More than one if the picture is animated.
@@ -30,8 +30,8 @@ pub fn strip(
     format: ImageFormat,
     orientation: Orientation,
     deadline: Deadline,
-) -> Result<Parts, Rejection> {
-    let parts = match format {
+) -> Result<Stripped, Rejection> {
+    let stripped = match format {
         ImageFormat::Jpeg => jpeg::strip(bytes, orientation),
         ImageFormat::Png => png::strip(bytes, orientation),
         ImageFormat::Gif => gif::strip(bytes),
@@ -39,7 +39,7 @@ pub fn strip(
         _ => None,
     };
     deadline.check()?;
-    parts.ok_or(Rejection::Unreadable)
+    stripped.ok_or(Rejection::Unreadable)
 }
 
 /// Exif (CIPA DC-008) with only the orientation. None if the picture is upright.

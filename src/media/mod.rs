@@ -5,10 +5,10 @@ mod boxes;
 mod content_type;
 mod metadata;
 mod picture;
+mod pool;
 mod recording;
 mod source;
 mod waveform;
-mod workshop;
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 pub use content_type::is_inline_safe;
 pub use picture::{BLURHASH_COMPONENTS, SQUARE_SIDES, THUMBNAIL_SIDES};
+pub use pool::{MediaPool, Requester};
 pub use waveform::WAVEFORM_PEAKS;
-pub use workshop::{For, Workshop};
 
 use crate::config;
 use crate::fair::Refusal;
@@ -216,11 +216,11 @@ impl Deadline {
     }
 }
 
-/// Inspects a file. Blocks the thread, so `Workshop` runs it on a thread of its pool.
+/// Inspects a file. Blocks the thread, so `MediaPool` runs it on a thread of its pool.
 pub fn inspect(path: &Path, declared: &str, limits: &Limits) -> Result<Inspected, Error> {
     let deadline = Deadline::after(limits.max_work);
     let (mut file, head) = open(path)?;
-    match content_type::agree(declared, &head)? {
+    match content_type::detect(declared, &head)? {
         Found::Picture(format) => {
             let bytes = read_picture(&mut file, limits)?;
             Ok(picture::inspect(&bytes, format, limits, deadline)?)

@@ -23,9 +23,9 @@ const ANIMATION_FACTOR: u64 = 10;
 /// Inspects a picture.
 pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Deadline) -> Result<Inspected, Rejection> {
     let (decoder, orientation) = open(bytes, format, limits)?;
-    let (width, height) = turned(decoder.dimensions(), orientation);
-    let parts = metadata::strip(bytes, format, orientation, deadline)?;
-    if parts.frames > limits.max_frames || parts.frame_pixels > limits.max_pixels * ANIMATION_FACTOR {
+    let (width, height) = rotated_size(decoder.dimensions(), orientation);
+    let stripped = metadata::strip(bytes, format, orientation, deadline)?;
+    if stripped.frames > limits.max_frames || stripped.frame_pixels > limits.max_pixels * ANIMATION_FACTOR {
         return Err(Rejection::TooManyFrames { allowed: limits.max_frames });
     }
     let image = decode(decoder)?;
@@ -40,8 +40,8 @@ pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Dea
         duration: None,
         blurhash: smallest.transpose()?,
         waveform: None,
-        thumbnails: encoded(&thumbnails, deadline)?,
-        cleaned: (parts.cleaned != bytes).then_some(parts.cleaned),
+        thumbnails: encode(&thumbnails, deadline)?,
+        cleaned: (stripped.cleaned != bytes).then_some(stripped.cleaned),
     })
 }
 
@@ -59,7 +59,7 @@ pub fn square(
     // The orientation does not change the middle of the picture.
     let image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
     let squares = thumbnails(image, orientation, &SQUARE_SIDES, deadline)?;
-    encoded(&squares, deadline)
+    encode(&squares, deadline)
 }
 
 /// Reads only the header, and rejects a picture that exceeds the limits.
@@ -100,22 +100,23 @@ fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
     for pixel in image.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0;
         if alpha < u8::MAX {
-            pixel.0 = [times(red, alpha), times(green, alpha), times(blue, alpha), alpha];
+            pixel.0 =
+                [multiply_by_alpha(red, alpha), multiply_by_alpha(green, alpha), multiply_by_alpha(blue, alpha), alpha];
         }
     }
     Ok(image.into())
 }
 
-fn times(colour: u8, alpha: u8) -> u8 {
+fn multiply_by_alpha(colour: u8, alpha: u8) -> u8 {
     u8::try_from((u16::from(colour) * u16::from(alpha) + 127) / 255).unwrap_or(u8::MAX)
 }
 
-fn divided(colour: u8, alpha: u8) -> u8 {
+fn divide_by_alpha(colour: u8, alpha: u8) -> u8 {
     let (colour, alpha) = (u16::from(colour), u16::from(alpha).max(1));
     u8::try_from((colour * 255 + alpha / 2) / alpha).unwrap_or(u8::MAX)
 }
 
-fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+fn rotated_size((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     match orientation {
         Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (height, width),
@@ -135,9 +136,9 @@ fn thumbnails(
     let mut whole = Some(image);
     for (size, longest) in sides.iter().rev() {
         let smaller = match (made.last(), whole.take()) {
-            (Some((_, above)), _) => shrunk(above, *longest),
+            (Some((_, above)), _) => shrink(above, *longest),
             (None, Some(whole)) => {
-                let mut smaller = shrunk(&whole, *longest);
+                let mut smaller = shrink(&whole, *longest);
                 smaller.apply_orientation(orientation);
                 smaller
             }
@@ -150,9 +151,9 @@ fn thumbnails(
     Ok(made)
 }
 
-fn shrunk(image: &DynamicImage, longest: u32) -> DynamicImage {
+fn shrink(image: &DynamicImage, longest: u32) -> DynamicImage {
     let (width, height) = (image.width(), image.height());
-    let (new_width, new_height) = fitting(width, height, longest);
+    let (new_width, new_height) = fit(width, height, longest);
     if (new_width, new_height) == (width, height) {
         return image.clone();
     }
@@ -165,7 +166,7 @@ fn shrunk(image: &DynamicImage, longest: u32) -> DynamicImage {
     image.resize_exact(new_width, new_height, FilterType::CatmullRom)
 }
 
-fn fitting(width: u32, height: u32, longest: u32) -> (u32, u32) {
+fn fit(width: u32, height: u32, longest: u32) -> (u32, u32) {
     let side = width.max(height);
     let scaled = |length: u32| {
         let length = (u64::from(length) * u64::from(longest) + u64::from(side) / 2) / u64::from(side);
@@ -175,25 +176,27 @@ fn fitting(width: u32, height: u32, longest: u32) -> (u32, u32) {
 }
 
 /// Reverses the multiplication of colours by alpha.
-fn plain(image: &DynamicImage) -> RgbaImage {
+fn divide_colours_by_alpha(image: &DynamicImage) -> RgbaImage {
     let mut image = image.to_rgba8();
     for pixel in image.pixels_mut() {
         let [red, green, blue, alpha] = pixel.0;
         if alpha < u8::MAX {
-            pixel.0 = [divided(red, alpha), divided(green, alpha), divided(blue, alpha), alpha];
+            pixel.0 = [divide_by_alpha(red, alpha), divide_by_alpha(green, alpha), divide_by_alpha(blue, alpha), alpha];
         }
     }
     image
 }
 
-fn encoded(images: &[(Size, DynamicImage)], deadline: Deadline) -> Result<Vec<Thumbnail>, Rejection> {
+fn encode(images: &[(Size, DynamicImage)], deadline: Deadline) -> Result<Vec<Thumbnail>, Rejection> {
     let encode = |(size, image): &(Size, DynamicImage)| {
         let (width, height) = (image.width(), image.height());
         let bytes = match image {
             DynamicImage::ImageRgb8(image) => {
                 webp::Encoder::from_rgb(image, width, height).encode_simple(false, QUALITY)
             }
-            other => webp::Encoder::from_rgba(&plain(other), width, height).encode_simple(false, QUALITY),
+            other => {
+                webp::Encoder::from_rgba(&divide_colours_by_alpha(other), width, height).encode_simple(false, QUALITY)
+            }
         };
         deadline.check()?;
         let bytes = bytes.map_err(|_| Rejection::Unreadable)?.to_vec();

@@ -20,7 +20,7 @@ use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MkvReade
 use symphonia::default::register_enabled_codecs;
 
 use super::content_type::Container;
-use super::content_type::PASSED_ON;
+use super::content_type::OCTET_STREAM;
 use super::source::{self, Budget};
 use super::waveform::Waveform;
 use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
@@ -58,7 +58,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     if container == Container::Flac && flac_comments(&mut file)? > MAX_COMMENTS {
         return Err(Rejection::Unreadable.into());
     }
-    let start = if container == Container::Mp3 { behind_tag(&mut file)? } else { 0 };
+    let start = if container == Container::Mp3 { length_of_tag(&mut file)? } else { 0 };
     let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
     let mut reader = match open(stream, container) {
         Ok(reader) => reader,
@@ -68,7 +68,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
         }
         // Fonts and covers before the first packet can spend the budget.
         Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
-            return Ok(Inspected::file(PASSED_ON.to_owned()));
+            return Ok(Inspected::file(OCTET_STREAM.to_owned()));
         }
         Err(error) => return Err(failure(error, deadline)),
     };
@@ -79,17 +79,17 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     let video = movie.video.or_else(|| tracks.iter().find_map(video_size));
     let kind =
         if video.is_some() || reader.first_track(TrackType::Video).is_some() { Kind::Video } else { Kind::Audio };
-    let told = if movie.fragmented { None } else { told_duration(reader.as_ref()) };
+    let in_header = if movie.fragmented { None } else { header_duration(reader.as_ref()) };
 
-    let drawn = kind == Kind::Audio && told.is_none_or(|told| told <= limits.max_waveform);
-    let mut sound = if drawn { Sound::new(reader.as_ref(), limits.max_waveform) } else { None };
-    let walked = if told.is_none() || sound.is_some() {
-        walk(reader.as_mut(), &budget, sound.as_mut(), deadline)?
+    let with_waveform = kind == Kind::Audio && in_header.is_none_or(|duration| duration <= limits.max_waveform);
+    let mut sound = if with_waveform { Sound::new(reader.as_ref(), limits.max_waveform) } else { None };
+    let measured = if in_header.is_none() || sound.is_some() {
+        read_packets(reader.as_mut(), &budget, sound.as_mut(), deadline)?
     } else {
         None
     };
     Ok(Inspected {
-        duration: told.or(walked).filter(|duration| *duration <= MAX_DURATION),
+        duration: in_header.or(measured).filter(|duration| *duration <= MAX_DURATION),
         waveform: sound.and_then(Sound::finish),
         ..of_kind(container, kind, video)
     })
@@ -140,7 +140,7 @@ fn flac_comments(file: &mut File) -> io::Result<u64> {
 
 /// Offset at which a song begins after its tag (ID3v2.4, section 3.1). The tag may have a cover picture, which is not
 /// needed.
-fn behind_tag(file: &mut File) -> io::Result<u64> {
+fn length_of_tag(file: &mut File) -> io::Result<u64> {
     file.rewind()?;
     let mut header = Vec::new();
     file.take(10).read_to_end(&mut header)?;
@@ -186,7 +186,7 @@ fn video_size(track: &Track) -> Option<(u32, u32)> {
 }
 
 /// The duration in the header of the container, if it has one.
-fn told_duration(reader: &dyn FormatReader) -> Option<Duration> {
+fn header_duration(reader: &dyn FormatReader) -> Option<Duration> {
     let media = reader.media_info();
     let whole = seconds(media.time_base, media.duration);
     let of_tracks = reader.tracks().iter().filter_map(|track| {
@@ -219,7 +219,7 @@ impl Span {
 }
 
 /// Reads all packets to find the duration. An interrupted recording is read as far as possible.
-fn walk(
+fn read_packets(
     reader: &mut dyn FormatReader,
     budget: &Budget,
     mut sound: Option<&mut Sound>,
@@ -245,7 +245,7 @@ fn walk(
         span.last = span.last.max(at);
         span.end = span.end.max(end);
         if let Some(sound) = &mut sound {
-            sound.hear(&packet);
+            sound.decode(&packet);
         }
     }
     if spans.is_empty() {
@@ -261,35 +261,35 @@ struct Sound {
     decoder: Box<dyn AudioDecoder>,
     waveform: Waveform,
     samples: Vec<f32>,
-    heard: Duration,
-    longest: Duration,
+    decoded: Duration,
+    max_duration: Duration,
 }
 
 impl Sound {
     /// None if there is no sound, or if its codec is not supported.
-    fn new(reader: &dyn FormatReader, longest: Duration) -> Option<Self> {
+    fn new(reader: &dyn FormatReader, max_duration: Duration) -> Option<Self> {
         let track = reader.default_track(TrackType::Audio)?;
         let parameters = track.codec_params.as_ref()?.audio()?;
         let decoder = CODECS.make_audio_decoder(parameters, &AudioDecoderOptions::default()).ok()?;
         let waveform = Waveform::new();
-        Some(Self { track: track.id, decoder, waveform, samples: Vec::new(), heard: Duration::ZERO, longest })
+        Some(Self { track: track.id, decoder, waveform, samples: Vec::new(), decoded: Duration::ZERO, max_duration })
     }
 
     /// Decodes a packet. A packet that cannot be decoded is skipped.
-    fn hear(&mut self, packet: &Packet) {
-        if packet.track_id != self.track || self.heard > self.longest {
+    fn decode(&mut self, packet: &Packet) {
+        if packet.track_id != self.track || self.decoded > self.max_duration {
             return;
         }
         let Ok(sound) = self.decoder.decode(packet) else { return };
         let rate = f64::from(sound.spec().rate().max(1));
         #[expect(clippy::cast_precision_loss, reason = "a packet has fewer samples than a float counts")]
         let lasts = sound.frames() as f64 / rate;
-        self.heard += Duration::from_secs_f64(lasts);
+        self.decoded += Duration::from_secs_f64(lasts);
         sound.copy_to_vec_interleaved(&mut self.samples);
         self.waveform.push(&self.samples);
     }
 
     fn finish(self) -> Option<Vec<u8>> {
-        if self.heard > self.longest { None } else { self.waveform.finish() }
+        if self.decoded > self.max_duration { None } else { self.waveform.finish() }
     }
 }

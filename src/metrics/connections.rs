@@ -9,9 +9,9 @@ use super::{Builder, Open};
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct ConnectionMetrics(Arc<Parts>);
+pub struct ConnectionMetrics(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     open: Gauge,
     /// By [`Refusal`].
     refused: [Counter; 3],
@@ -47,7 +47,7 @@ impl Refusal {
 
 impl ConnectionMetrics {
     pub(super) fn new(new: &mut Builder) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             open: new.gauge("parlance_connections_open", "TCP connections."),
             refused: new.counters_of(
                 "parlance_connections_refused_total",

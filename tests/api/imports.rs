@@ -14,8 +14,8 @@ const LAYERS: [&[&str]; 7] = [
     &["domain"],
     &["log", "live", "limiter", "blobs", "media", "scanner", "embedded"],
     &["store", "redis"],
-    &["ids", "apart", "config"],
-    &["address", "error", "clock", "random", "metrics", "kept", "fair", "watchdog"],
+    &["ids", "task", "config"],
+    &["address", "error", "clock", "random", "metrics", "secret_file", "fair", "watchdog"],
 ];
 /// Modules that put the program together. They import from all layers.
 const PROGRAM: [&str; 3] = ["main", "lib", "cli"];

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::calls::Calls;
 use super::core::CallsCore;
-use crate::apart;
 use crate::config::Socket;
 use crate::domain::error::Result;
 use crate::domain::viewer::Viewer;
@@ -18,6 +17,7 @@ use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::{Change, Event, Interest, Item};
 use crate::store::calls::call_signals::{self, Pending};
 use crate::store::calls::calls;
+use crate::task;
 
 /// Minimum time for which delivered signals are kept, even if a broken socket is detected sooner.
 const HANDED_OVER: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ impl Calls<'_> {
                 match item {
                     // The stream follows the tail by now, so changes during this query come as later events.
                     Some(Item::CaughtUp(_)) => {
-                        let snapshot = patiently(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
+                        let snapshot = retry(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
                         rung.extend(snapshot.ringing.iter().copied());
                         for &call in &snapshot.ringing {
                             yield CallEvent::Ringing(call);
@@ -98,7 +98,7 @@ impl Calls<'_> {
                         handover.more = true;
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
-                        let rings = patiently(&core, move |core| async move { Calls { core: &core }.rings(call, user).await }).await;
+                        let rings = retry(&core, move |core| async move { Calls { core: &core }.rings(call, user).await }).await;
                         if rings && rung.insert(call) {
                             yield CallEvent::Ringing(call);
                         }
@@ -185,7 +185,7 @@ impl Handover {
         }
         let (viewer, given) = (self.viewer, self.given);
         let read = move |core: Arc<CallsCore>| async move { Calls { core: &core }.signals(viewer, given).await };
-        let signals = patiently(&self.core, read).await;
+        let signals = retry(&self.core, read).await;
         self.more = i64::try_from(signals.len()) == Ok(PAGE);
         self.given = signals.last().map_or(self.given, |last| last.seq);
         signals
@@ -197,7 +197,7 @@ impl Handover {
             let (viewer, arrived) = (self.viewer, self.arrived);
             let forget =
                 move |core: Arc<CallsCore>| async move { Calls { core: &core }.forget_signals(viewer, arrived).await };
-            patiently(&self.core, forget).await;
+            retry(&self.core, forget).await;
             self.deleted = self.arrived;
         }
         self.arrived = self.given;
@@ -206,10 +206,10 @@ impl Handover {
 }
 
 /// Retries the work until Postgres answers, so that no ring and no signal is lost.
-async fn patiently<T, F>(core: &Arc<CallsCore>, work: impl Fn(Arc<CallsCore>) -> F + Send) -> T
+async fn retry<T, F>(core: &Arc<CallsCore>, work: impl Fn(Arc<CallsCore>) -> F + Send) -> T
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    apart::patiently!("reading the call events of a device failed", work(core.clone()))
+    task::retry("reading the call events of a device failed", || work(core.clone())).await
 }

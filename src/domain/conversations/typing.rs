@@ -68,6 +68,6 @@ impl Typings<'_> {
     pub(in crate::domain) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
         user != viewer
             && self.core.live.is_typing(conversation, user)
-            && Privacy { core: &self.core.people }.patiently_kept_apart(viewer, &[user]).await.is_empty()
+            && Privacy { core: &self.core.people }.kept_apart_with_retry(viewer, &[user]).await.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::addresses::Address;
 use super::core::FilesCore;
-use super::files::Object;
+use super::objects::Object;
 use crate::blobs::Download;
 use crate::domain::error::{Error, Result, Violation};
 use crate::domain::viewer::Viewer;

@@ -9,22 +9,23 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::addresses::Addresses;
+use super::objects::Object;
 use super::parts::{is_there, part_sizes};
 use crate::blobs::{Blobs, Body};
 use crate::config::{Config, Files as Settings};
 use crate::domain::error::{Error, Result, Violation};
 use crate::error::Error as Internal;
-use crate::fair::{Bounds, Permit, Pool, Refusal as Turned};
+use crate::fair::{Bounds, Permit, Pool, Refusal as PoolRefusal};
 use crate::ids::{AttachmentId, UserId};
-use crate::media::{self, For, Inspected, Kind, Rejection, Size, Thumbnail, Workshop};
+use crate::media::{self, Inspected, Kind, MediaPool, Rejection, Requester, Size, Thumbnail};
 use crate::scanner::{self, Scanner, Verdict};
 use crate::store::files::attachments::{Attachment, AttachmentKind, AttachmentState};
 
 /// Number of files that a node has on its disk for examination at once, or its number of workers if that is larger. It
 /// downloads some while it inspects others.
-const SEATS: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 /// Size in bytes of the buffer for computing a checksum.
-const HASHED_AT_ONCE: usize = 64 * 1024;
+const HASH_BUFFER: usize = 64 * 1024;
 
 const REPLACED: &str = "The file was replaced while it was examined.";
 
@@ -38,53 +39,11 @@ pub(in crate::domain) struct Files {
     pub(in crate::domain) blobs: Blobs,
     pub(super) settings: Settings,
     pub(super) addresses: Addresses,
-    workshop: Workshop,
+    media: MediaPool,
     /// None if no scanner is configured.
     scanner: Option<Scanner>,
     /// Permits for files on disk, granted to the users in turn.
-    seats: Pool<UserId>,
-}
-
-/// An object of an attachment in S3.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::domain) enum Object {
-    /// The file as its uploader has stored it. No client can download it, because its uploader can still replace it.
-    Upload,
-    /// The examined file. Pictures have no metadata such as EXIF.
-    Original,
-    Thumbnail(Size),
-    Square(Size),
-}
-
-impl Object {
-    const ALL: [Self; 8] = [
-        Self::Upload,
-        Self::Original,
-        Self::Thumbnail(Size::Small),
-        Self::Thumbnail(Size::Medium),
-        Self::Thumbnail(Size::Large),
-        Self::Square(Size::Small),
-        Self::Square(Size::Medium),
-        Self::Square(Size::Large),
-    ];
-
-    /// The key of the object in S3.
-    pub(in crate::domain) fn key(self, id: AttachmentId) -> String {
-        match self {
-            Self::Upload => format!("uploads/{id}"),
-            Self::Original => format!("files/{id}/original"),
-            Self::Thumbnail(size) => format!("files/{id}/{}.webp", name(size)),
-            Self::Square(size) => format!("files/{id}/square-{}.webp", name(size)),
-        }
-    }
-}
-
-fn name(size: Size) -> &'static str {
-    match size {
-        Size::Small => "small",
-        Size::Medium => "medium",
-        Size::Large => "large",
-    }
+    permits: Pool<UserId>,
 }
 
 /// Why an attachment does not become READY.
@@ -123,7 +82,7 @@ impl From<media::Error> for Refusal {
     fn from(error: media::Error) -> Self {
         match error {
             media::Error::Rejected(rejection) => rejection.into(),
-            media::Error::Refused(refusal) => turned_away(refusal).into(),
+            media::Error::Refused(refusal) => pool_refused(refusal).into(),
             media::Error::Io(error) => error.into(),
         }
     }
@@ -131,15 +90,15 @@ impl From<media::Error> for Refusal {
 
 impl Files {
     pub(in crate::domain) fn new(blobs: Blobs, config: &Config) -> Self {
-        let seats = SEATS.max(config.media.media_workers);
+        let max_concurrent = MAX_CONCURRENT.max(config.media.media_workers);
         Self {
             blobs,
             settings: config.files.clone(),
             addresses: Addresses::new(),
-            workshop: Workshop::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
+            media: MediaPool::new(&config.media, config.files.max_image_bytes.unsigned_abs()),
             scanner: config.media.clamd_address.as_deref().map(|at| Scanner::new(at, config.media.clamd_timeout)),
-            seats: Pool::new(Bounds {
-                workers: seats,
+            permits: Pool::new(Bounds {
+                workers: max_concurrent,
                 queue: config.media.media_queue,
                 share: config.media.media_queue_share,
             }),
@@ -159,8 +118,8 @@ impl Files {
 
     /// Examines an upload. Returns the attachment as READY, with all objects stored, or as REJECTED. The caller stores
     /// the row.
-    pub(super) async fn examine(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment> {
-        match self.take_in(upload, user).await {
+    pub(super) async fn examine(&self, upload: &Attachment, requester: Requester<'_>) -> Result<Attachment> {
+        match self.try_examine(upload, requester).await {
             Ok(ready) => Ok(ready),
             Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::Rejected(reason)) => {
@@ -169,7 +128,7 @@ impl Files {
         }
     }
 
-    async fn take_in(&self, upload: &Attachment, user: For<'_>) -> Result<Attachment, Refusal> {
+    async fn try_examine(&self, upload: &Attachment, requester: Requester<'_>) -> Result<Attachment, Refusal> {
         self.assemble(upload).await?;
         let key = Object::Upload.key(upload.id);
         let head = self.blobs.head(&key).await?.ok_or_else(|| missing("Nothing has been uploaded yet."))?;
@@ -177,7 +136,7 @@ impl Files {
             let reason = format!("The file has {} bytes instead of {}.", head.byte_size, upload.byte_size);
             return Err(Refusal::Rejected(reason));
         }
-        let _seat = self.seat(user).await?;
+        let _permit = self.permit(requester).await?;
         let file = self.fetch(&key, upload.byte_size).await?;
         if file.as_file().metadata()?.len() != head.byte_size {
             return Err(Refusal::Rejected(REPLACED.to_owned()));
@@ -188,7 +147,7 @@ impl Files {
             return Err(Refusal::Rejected("The file does not have the declared SHA-256.".to_owned()));
         }
         self.scan(&file).await?;
-        let found = self.workshop.inspect(file.path(), &upload.content_type, user).await?;
+        let found = self.media.inspect(file.path(), &upload.content_type, requester).await?;
         let kind = kind_of(found.kind);
         if upload.byte_size > self.max_bytes(kind) {
             return Err(Refusal::Rejected(too_large(kind, self.max_bytes(kind))));
@@ -196,13 +155,13 @@ impl Files {
         self.store(upload, &file, found).await
     }
 
-    async fn seat(&self, (user, gone): For<'_>) -> Result<Permit<UserId>> {
-        self.seats.permit(user, gone).await.map_err(turned_away)
+    async fn permit(&self, (user, gone): Requester<'_>) -> Result<Permit<UserId>> {
+        self.permits.permit(user, gone).await.map_err(pool_refused)
     }
 
     /// Numbers of files under inspection and of files that wait for inspection.
     pub(super) fn load(&self) -> (usize, usize) {
-        self.seats.load()
+        self.permits.load()
     }
 
     /// Joins the parts of an upload in parts. Returns CONFLICT if parts are missing.
@@ -306,18 +265,18 @@ impl Files {
     }
 
     /// Makes and stores the square thumbnails of a READY picture. `path` is the input field that errors refer to.
-    pub(super) async fn square(&self, picture: &Attachment, path: &str, user: For<'_>) -> Result<()> {
-        match self.try_square(picture, user).await {
+    pub(super) async fn square(&self, picture: &Attachment, path: &str, requester: Requester<'_>) -> Result<()> {
+        match self.try_square(picture, requester).await {
             Ok(()) => Ok(()),
             Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::Rejected(reason)) => Err(Error::invalid(path, reason)),
         }
     }
 
-    async fn try_square(&self, picture: &Attachment, user: For<'_>) -> Result<(), Refusal> {
-        let _seat = self.seat(user).await?;
+    async fn try_square(&self, picture: &Attachment, requester: Requester<'_>) -> Result<(), Refusal> {
+        let _permit = self.permit(requester).await?;
         let file = self.fetch(&Object::Original.key(picture.id), picture.byte_size).await?;
-        let squares = self.workshop.square(file.path(), user).await?;
+        let squares = self.media.square(file.path(), requester).await?;
         Ok(self.store_all(picture.id, squares, Object::Square).await?)
     }
 
@@ -358,15 +317,15 @@ pub(super) fn too_large(kind: AttachmentKind, allowed: i64) -> String {
     format!("{what} can have at most {allowed} bytes.")
 }
 
-fn turned_away(refusal: Turned) -> Error {
+fn pool_refused(refusal: PoolRefusal) -> Error {
     match refusal {
-        Turned::QueueFull => Error::Overloaded("Too many files wait to be inspected. Try again in a moment."),
-        Turned::ShareFull => Error::RateLimited(
+        PoolRefusal::QueueFull => Error::Overloaded("Too many files wait to be inspected. Try again in a moment."),
+        PoolRefusal::ShareFull => Error::RateLimited(
             "MEDIA_QUEUE_SHARE",
             RETRY_AFTER,
             "Too many of your files wait to be inspected. Try again in a moment.",
         ),
-        Turned::Gone => Error::Overloaded("The client disconnected before the file was inspected."),
+        PoolRefusal::Gone => Error::Overloaded("The client disconnected before the file was inspected."),
     }
 }
 
@@ -377,7 +336,7 @@ fn missing(what: &str) -> Error {
 async fn sha256(path: &Path) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
     blocking(move || {
-        let mut file = BufReader::with_capacity(HASHED_AT_ONCE, File::open(path)?);
+        let mut file = BufReader::with_capacity(HASH_BUFFER, File::open(path)?);
         let mut hasher = Sha256::new();
         loop {
             let bytes = file.fill_buf()?;

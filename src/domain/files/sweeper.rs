@@ -7,7 +7,8 @@ use std::time::Duration;
 use diesel_async::AsyncConnection as _;
 use tracing::{info, warn};
 
-use super::files::{Files, Object};
+use super::files::Files;
+use super::objects::Object;
 use super::uploads::REMNANTS;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
@@ -111,7 +112,7 @@ impl Sweep {
         let mut away = 0;
         for row in going {
             let result = self.files.remove(std::slice::from_ref(row)).await;
-            away = if matches!(result, Err(Error::S3Away(_))) { away + 1 } else { 0 };
+            away = if matches!(result, Err(Error::S3Unavailable(_))) { away + 1 } else { 0 };
             match result {
                 Ok(()) => removed.push(row.id),
                 Err(error) => warn!(%error, id = %row.id, "could not delete an attachment; trying again later"),

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::core::FilesCore;
-use super::files::{self, Object};
+use super::files;
+use super::objects::Object;
 use super::parts::{is_there, part_sizes};
 use crate::blobs::{Presigned, Upload};
 use crate::config::MAX_EXAMINATION;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use serde_json::{Value, json};
 
-use crate::domain::files::files::Object;
+use crate::domain::files::objects::Object;
 use crate::error::Error as Internal;
 use crate::ids::{AttachmentId, MessageId, UserId};
 use crate::store::Connection;

@@ -12,7 +12,6 @@ use tracing::warn;
 use super::core::PeopleCore;
 use super::privacy::Privacy;
 use super::users::check_existing;
-use crate::apart::patiently;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
 use crate::ids::UserId;
@@ -20,6 +19,7 @@ use crate::limiter::Rate;
 pub use crate::live::{Connected, Status};
 use crate::live::{Live, Subject, Topic};
 use crate::store::people::users;
+use crate::task::retry;
 
 /// Maximum number of users in one subscription to presence.
 pub const MAX_WATCHED: usize = 100;
@@ -113,7 +113,7 @@ impl Presences<'_> {
             let mut shown = HashMap::new();
             loop {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
-                let presences = Presences { core: &core }.patiently_of(viewer.user, &changed).await;
+                let presences = Presences { core: &core }.of_with_retry(viewer.user, &changed).await;
                 for user in changed {
                     // If the visible status is the same as before, the change has ended already or is hidden.
                     if let Some(&presence) = presences.get(&user)
@@ -127,11 +127,12 @@ impl Presences<'_> {
     }
 
     /// Same as `of`, for streams: retries in a task of its own until Postgres answers.
-    async fn patiently_of(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
-        patiently!("reading presence failed", {
+    async fn of_with_retry(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
+        retry("reading presence failed", || {
             let (core, users) = (self.core.clone(), users.to_vec());
             async move { Presences { core: &core }.of(viewer, &users).await }
         })
+        .await
     }
 
     /// The pairs of a viewer and a user in which the viewer may see whether the user is online.

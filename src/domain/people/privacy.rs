@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::core::PeopleCore;
 use super::users::Users;
-use crate::apart::patiently;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
 use crate::ids::UserId;
@@ -15,6 +14,7 @@ use crate::store::Connection;
 use crate::store::people::blocks;
 use crate::store::people::privacy::{self, PrivacyChanges, Setting};
 use crate::store::people::users::User;
+use crate::task::retry;
 
 /// Error for both a privacy setting and a block, so that it does not reveal a block.
 const MAY_NOT_BE_ADDED: Error = Error::Forbidden("You may not add some of these users to a group.");
@@ -59,11 +59,12 @@ impl Privacy<'_> {
     }
 
     /// Same as `kept_apart`, for streams: retries in a task of its own until Postgres answers.
-    pub(in crate::domain) async fn patiently_kept_apart(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
-        patiently!("reading the blocks of users failed", {
+    pub(in crate::domain) async fn kept_apart_with_retry(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
+        retry("reading the blocks of users failed", || {
             let (core, others) = (self.core.clone(), others.to_vec());
             async move { Privacy { core: &core }.kept_apart(user, &others).await }
         })
+        .await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::Auth;
 use crate::domain::viewer::Viewer;
 use crate::error::Result;
 use crate::ids::{SessionId, UserId};
-use crate::kept::kept;
+use crate::secret_file::load_or_create;
 
 const ISSUER: &str = "parlance";
 const KEY_FILE: &str = "access-token-key.pem";
@@ -62,7 +62,7 @@ pub enum KeyError {
     #[error("JWT_PRIVATE_KEY_FILE ({0}) is not an Ed25519 private key in PKCS #8 PEM: {1}")]
     Malformed(PathBuf, jsonwebtoken::errors::Error),
     #[error("cannot create a key in {0}: {1}")]
-    NotKept(PathBuf, std::io::Error),
+    NotCreated(PathBuf, std::io::Error),
 }
 
 impl Tokens {
@@ -73,11 +73,18 @@ impl Tokens {
             let keys = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
             return Ok(Self::new(settings, Algorithm::HS256, keys, None));
         }
-        let path = match &settings.jwt_private_key_file {
-            Some(path) => path.clone(),
-            None => kept_key(data_dir).map_err(|error| KeyError::NotKept(data_dir.to_owned(), error))?,
+        let path = settings.jwt_private_key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
+        let pem = match &settings.jwt_private_key_file {
+            Some(_) => std::fs::read(&path),
+            None => load_or_create(&path, create_key).map(String::into_bytes),
         };
-        let pem = std::fs::read(&path).map_err(|error| KeyError::Unreadable(path.clone(), error))?;
+        let pem = pem.map_err(|error| {
+            if settings.jwt_private_key_file.is_some() || path.exists() {
+                KeyError::Unreadable(path.clone(), error)
+            } else {
+                KeyError::NotCreated(data_dir.to_owned(), error)
+            }
+        })?;
         let malformed = |error| KeyError::Malformed(path.clone(), error);
         let signing = EncodingKey::from_ed_pem(&pem).map_err(malformed)?;
         let jwk = Jwk::from_encoding_key(&signing, Algorithm::EdDSA).map_err(malformed)?;
@@ -157,11 +164,9 @@ impl Tokens {
     }
 }
 
-/// The file of the key in the data directory. The key is created at the first start.
-fn kept_key(data_dir: &Path) -> std::io::Result<PathBuf> {
-    kept(data_dir, KEY_FILE, || {
-        let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
-        let key = STANDARD.encode(document.as_ref());
-        Ok(format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"))
-    })
+/// A new private key, as PEM.
+fn create_key() -> std::io::Result<String> {
+    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
+    let key = STANDARD.encode(document.as_ref());
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"))
 }

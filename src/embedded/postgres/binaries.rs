@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::account::{self, Account};
 use super::download;
-use super::place::Place;
+use super::location::Location;
 
 /// The oldest supported PostgreSQL. Older ones get no security fixes any more.
 const OLDEST_MAJOR: u32 = 14;
@@ -55,32 +55,32 @@ pub(super) struct Binaries {
 impl Binaries {
     /// Finds the machine's own programs, or else earlier downloads, or else downloads programs. A cluster can only be
     /// served by the major version that created it.
-    pub(super) async fn find(place: &Place, made_by: Option<u32>) -> Result<Self, Error> {
+    pub(super) async fn find(location: &Location, made_by: Option<u32>) -> Result<Self, Error> {
         let wanted = |major| made_by.map_or(major >= OLDEST_MAJOR, |made_by| major == made_by);
-        let downloads = download::directory(place.home());
+        let downloads = download::directory(location.home());
         let mut others = Vec::new();
         let installed = installed().into_iter().map(Origin::Installed);
         let downloaded = versions(&downloads, "", "bin").into_iter().map(Origin::Downloaded);
         for origin in installed.chain(downloaded) {
-            match Self::try_out(origin, place.account()).await {
+            match Self::try_out(origin, location.account()).await {
                 Ok((major, binaries)) if wanted(major) => return Ok(binaries),
                 Ok((_, binaries)) => others.push(binaries.version),
                 Err(reason) => tracing::debug!(reason, "skipped a PostgreSQL"),
             }
         }
-        Self::download(place, made_by).await.map_err(|reason| match made_by {
+        Self::download(location, made_by).await.map_err(|reason| match made_by {
             Some(wanted) if !others.is_empty() => {
-                Error::OtherMajor { directory: place.cluster().to_owned(), wanted, found: others.join(", "), reason }
+                Error::OtherMajor { directory: location.cluster().to_owned(), wanted, found: others.join(", "), reason }
             }
             _ => Error::NoBinaries { reason },
         })
     }
 
-    async fn download(place: &Place, made_by: Option<u32>) -> Result<Self, String> {
+    async fn download(location: &Location, made_by: Option<u32>) -> Result<Self, String> {
         let major = made_by.unwrap_or(download::MAJOR);
-        let directory = download::download(place.home(), major).await?;
+        let directory = download::download(location.home(), major).await?;
         let origin = Origin::Downloaded(directory);
-        let (_, binaries) = Self::try_out(origin, place.account()).await?;
+        let (_, binaries) = Self::try_out(origin, location.account()).await?;
         Ok(binaries)
     }
 

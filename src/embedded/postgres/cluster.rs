@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::account;
 use super::binaries::Binaries;
-use super::place::{self, Place};
+use super::location::{self, Location};
 use super::{Error, ROLE};
 
 /// Prefix of the names of incomplete clusters and their files.
@@ -16,28 +16,28 @@ const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
 
 /// Creates the cluster with its role and database. The cluster gets its final name only when it is complete, so an
 /// interrupted start leaves nothing that looks like a cluster. Needs no running server and opens no port.
-pub(super) async fn create(place: &Place, binaries: &Binaries, password: &str) -> Result<(), Error> {
-    tracing::info!(directory = %place.cluster().display(), "creating the database");
-    sweep(place.home());
+pub(super) async fn create(location: &Location, binaries: &Binaries, password: &str) -> Result<(), Error> {
+    tracing::info!(directory = %location.cluster().display(), "creating the database");
+    remove_unfinished(location.home());
     // Each attempt uses a new name, because the initdb of a killed server may still write to the old directory.
-    let name = format!("{UNFINISHED}{}", place::random_hex::<6>()?);
-    let unfinished = place.home().join(&name);
-    let password_file = place.home().join(format!("{name}.password"));
-    place::create_private(&unfinished, place.account())?;
-    let written = place::private_file(&password_file).and_then(|mut file| writeln!(file, "{password}"));
+    let name = format!("{UNFINISHED}{}", location::random_hex::<6>()?);
+    let unfinished = location.home().join(&name);
+    let password_file = location.home().join(format!("{name}.password"));
+    location::create_private(&unfinished, location.account())?;
+    let written = location::private_file(&password_file).and_then(|mut file| writeln!(file, "{password}"));
     written.map_err(Error::at(&password_file))?;
-    place.account().give(&password_file)?;
+    location.account().give(&password_file)?;
 
-    let initialised = initialise(place, binaries, &unfinished, &password_file).await;
+    let initialised = initialise(location, binaries, &unfinished, &password_file).await;
     fs::remove_file(&password_file).map_err(Error::at(&password_file))?;
     initialised?;
-    create_database(place, binaries, &unfinished).await?;
-    fs::rename(&unfinished, place.cluster()).map_err(Error::at(place.cluster()))?;
-    place::sync_directory(place.home())
+    create_database(location, binaries, &unfinished).await?;
+    fs::rename(&unfinished, location.cluster()).map_err(Error::at(location.cluster()))?;
+    location::sync_directory(location.home())
 }
 
 /// Removes the incomplete clusters of interrupted starts.
-fn sweep(home: &Path) {
+fn remove_unfinished(home: &Path) {
     let entries = fs::read_dir(home).into_iter().flatten().flatten();
     for entry in entries {
         if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -52,10 +52,15 @@ fn sweep(home: &Path) {
     }
 }
 
-async fn initialise(place: &Place, binaries: &Binaries, directory: &Path, password_file: &Path) -> Result<(), Error> {
+async fn initialise(
+    location: &Location,
+    binaries: &Binaries,
+    directory: &Path,
+    password_file: &Path,
+) -> Result<(), Error> {
     let mut output = String::new();
     for locale in LOCALES {
-        let mut command = place.account().command(&binaries.program("initdb"), directory);
+        let mut command = location.account().command(&binaries.program("initdb"), directory);
         command
             .arg("--pgdata")
             .arg(directory)
@@ -86,8 +91,8 @@ async fn initialise(place: &Place, binaries: &Binaries, directory: &Path, passwo
 }
 
 /// Creates the database in single-user mode, which needs no connection.
-async fn create_database(place: &Place, binaries: &Binaries, directory: &Path) -> Result<(), Error> {
-    let mut command = place.account().command(&binaries.program("postgres"), directory);
+async fn create_database(location: &Location, binaries: &Binaries, directory: &Path) -> Result<(), Error> {
+    let mut command = location.account().command(&binaries.program("postgres"), directory);
     command
         .args(["--single", "-D"])
         .arg(directory)

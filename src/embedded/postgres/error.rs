@@ -27,7 +27,7 @@ pub enum Error {
         "another {by} (pid {pid}) is using {}: stop it, or set DATA_DIR to another directory",
         .directory.display()
     )]
-    Held { directory: PathBuf, pid: String, by: Holder },
+    Locked { directory: PathBuf, pid: String, by: Holder },
 
     #[error(
         "DATA_DIR {} has a character that PostgreSQL's own tools cannot handle (one of \" $ ` \\ \

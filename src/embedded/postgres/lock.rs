@@ -6,14 +6,14 @@ use super::{Error, Holder};
 
 /// Locks `directory/lock` while the returned file is open. The kernel releases the lock when the process ends, for
 /// whatever reason.
-pub(super) fn take(directory: &Path, holder: Holder) -> Result<File, Error> {
+pub(super) fn acquire(directory: &Path, holder: Holder) -> Result<File, Error> {
     let path = directory.join("lock");
     // The file is not truncated before it is locked, because it names the holder.
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::at(&path))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(held(directory, file)),
+        Err(TryLockError::WouldBlock) => return Err(locked(directory, file)),
         Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
     }
     let named =
@@ -22,7 +22,7 @@ pub(super) fn take(directory: &Path, holder: Holder) -> Result<File, Error> {
     Ok(file)
 }
 
-fn held(directory: &Path, mut file: File) -> Error {
+fn locked(directory: &Path, mut file: File) -> Error {
     let mut text = String::new();
     // The file is empty until the holder, which has the lock, writes its pid.
     let (pid, holder) = match file.read_to_string(&mut text) {
@@ -30,5 +30,5 @@ fn held(directory: &Path, mut file: File) -> Error {
         _ => ("unknown", "server"),
     };
     let by = if holder == "command" { Holder::Command } else { Holder::Server };
-    Error::Held { directory: directory.to_owned(), pid: pid.to_owned(), by }
+    Error::Locked { directory: directory.to_owned(), pid: pid.to_owned(), by }
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::Error;
-use super::place::{self, Place};
+use super::location::{self, Location};
 
 /// Lines of the file, counted from 0.
 const PORT_LINE: usize = 3;
@@ -22,7 +22,7 @@ const NO_PROCESS: i32 = i32::MAX;
 
 /// The state of the cluster, from the file and the running processes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum State {
     /// The file does not exist: the cluster was shut down.
     Nothing,
     /// The file is empty: its writer was killed, or is still writing it.
@@ -30,7 +30,7 @@ pub(super) enum Seen {
     /// The process in the file does not exist: PostgreSQL was killed.
     Dead,
     /// The pid in the file is now the pid of another program.
-    Stranger,
+    OtherProgram,
     /// PostgreSQL runs but accepts no connections: it is starting or stopping.
     Busy,
     /// PostgreSQL runs and accepts connections.
@@ -43,21 +43,21 @@ struct PidFile {
     ready_on: Option<u16>,
 }
 
-pub(super) fn look(cluster: &Path) -> Result<Seen, Error> {
+pub(super) fn read_state(cluster: &Path) -> Result<State, Error> {
     let path = cluster.join("postmaster.pid");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Seen::Nothing),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::Nothing),
         Err(source) => return Err(Error::Io { path, source }),
     };
     let Some(PidFile { pid, ready_on }) = parse(&text) else {
-        return Ok(Seen::Empty);
+        return Ok(State::Empty);
     };
     Ok(match ready_on {
-        _ if !is_alive(pid) => Seen::Dead,
-        _ if !is_postmaster(pid, cluster) => Seen::Stranger,
-        Some(port) => Seen::Ready { port },
-        None => Seen::Busy,
+        _ if !is_alive(pid) => State::Dead,
+        _ if !is_postmaster(pid, cluster) => State::OtherProgram,
+        Some(port) => State::Ready { port },
+        None => State::Busy,
     })
 }
 
@@ -80,7 +80,7 @@ fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     let process = Path::new("/proc").join(pid.to_string());
     if let Ok(name) = fs::read_to_string(process.join("comm")) {
         return (name.contains("postgres") || name.contains("postmaster"))
-            && (works_in(&process, cluster) || is_told_of(&process, cluster));
+            && (works_in(&process, cluster) || has_argument(&process, cluster));
     }
     // On systems without /proc: pg_ctl starts PostgreSQL with -D and the path of the cluster.
     let listed = std::process::Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
@@ -98,7 +98,7 @@ fn works_in(process: &Path, cluster: &Path) -> bool {
 
 /// Whether the arguments of the process have the cluster's path. In a container, root may not be allowed to read the
 /// working directory of other accounts' processes.
-fn is_told_of(process: &Path, cluster: &Path) -> bool {
+fn has_argument(process: &Path, cluster: &Path) -> bool {
     fs::read(process.join("cmdline")).is_ok_and(|arguments| {
         arguments.split(|byte| *byte == 0).any(|argument| argument == cluster.as_os_str().as_bytes())
     })
@@ -109,14 +109,14 @@ fn is_told_of(process: &Path, cluster: &Path) -> bool {
 ///
 /// The file must not be removed. By another line of it, PostgreSQL finds processes that survived a killed PostgreSQL
 /// and still write to the cluster.
-pub(super) fn disown(place: &Place) -> Result<(), Error> {
-    let path = place.cluster().join("postmaster.pid");
+pub(super) fn replace_pid(location: &Location) -> Result<(), Error> {
+    let path = location.cluster().join("postmaster.pid");
     let text = fs::read_to_string(&path).map_err(Error::at(&path))?;
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-    let fresh = place.home().join("postmaster.pid.tmp");
-    let written = place::private_file(&fresh).and_then(|mut file| write!(file, "{NO_PROCESS}\n{rest}"));
+    let fresh = location.home().join("postmaster.pid.tmp");
+    let written = location::private_file(&fresh).and_then(|mut file| write!(file, "{NO_PROCESS}\n{rest}"));
     written.map_err(Error::at(&fresh))?;
-    place.account().give(&fresh)?;
+    location.account().give(&fresh)?;
     fs::rename(&fresh, &path).map_err(Error::at(&path))
 }
 
@@ -145,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn look_compares_the_file_with_the_running_processes() {
+    fn read_state_compares_the_file_with_the_running_processes() {
         let cluster = tempfile::tempdir().unwrap();
         let cluster = cluster.path();
         let file = cluster.join("postmaster.pid");
-        assert_eq!(look(cluster).unwrap(), Seen::Nothing);
+        assert_eq!(read_state(cluster).unwrap(), State::Nothing);
         fs::write(&file, "").unwrap();
-        assert_eq!(look(cluster).unwrap(), Seen::Empty);
+        assert_eq!(read_state(cluster).unwrap(), State::Empty);
         fs::write(&file, READY.replace("4711", &NO_PROCESS.to_string())).unwrap();
-        assert_eq!(look(cluster).unwrap(), Seen::Dead);
+        assert_eq!(read_state(cluster).unwrap(), State::Dead);
         fs::write(&file, READY.replace("4711", &std::process::id().to_string())).unwrap();
-        assert_eq!(look(cluster).unwrap(), Seen::Stranger);
+        assert_eq!(read_state(cluster).unwrap(), State::OtherProgram);
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::Error;
 use super::account;
 use super::binaries::Binaries;
-use super::pidfile::{self, Seen};
-use super::place::Place;
+use super::location::Location;
+use super::pidfile::{self, State};
 
 /// Time limit of a start in seconds. After a crash PostgreSQL first replays its log.
 const START_SECONDS: u64 = 300;
@@ -20,13 +20,13 @@ const START_SECONDS: u64 = 300;
 const STOP_SECONDS: u64 = 60;
 
 /// Interval between two checks of a PostgreSQL that is starting or stopping.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Interval between two attempts while processes of a killed PostgreSQL still run.
-const TRY_AGAIN: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Number of checks after which an empty postmaster.pid counts as abandoned, and no longer as being written.
-const LOOKS_AT_EMPTY: u32 = 20;
+const MAX_EMPTY_POLLS: u32 = 20;
 
 /// Bytes above which a start renames the log and begins a new one.
 const LOG_LIMIT: u64 = 10 * 1024 * 1024;
@@ -64,37 +64,37 @@ enum Attempt {
 }
 
 /// Adopts the PostgreSQL that runs on the cluster, or starts one.
-pub(super) async fn ensure(place: &Place, binaries: &Binaries) -> Result<Server, Error> {
+pub(super) async fn ensure(location: &Location, binaries: &Binaries) -> Result<Server, Error> {
     let mut last = "it is still starting or recovering".to_owned();
-    let ensured = try_until_up(place, binaries, &mut last);
+    let ensured = try_until_up(location, binaries, &mut last);
     match timeout(Duration::from_secs(START_SECONDS), ensured).await {
         Ok(server) => server,
-        Err(_) => Err(failed(place, format!("not ready after {START_SECONDS} s, {last}"))),
+        Err(_) => Err(failed(location, format!("not ready after {START_SECONDS} s, {last}"))),
     }
 }
 
-async fn try_until_up(place: &Place, binaries: &Binaries, last: &mut String) -> Result<Server, Error> {
+async fn try_until_up(location: &Location, binaries: &Binaries, last: &mut String) -> Result<Server, Error> {
     let mut empty = 0;
     loop {
-        match pidfile::look(place.cluster())? {
-            Seen::Ready { port } => {
+        match pidfile::read_state(location.cluster())? {
+            State::Ready { port } => {
                 return Ok(Server { port, adopted: true });
             }
-            Seen::Busy => {
-                sleep(LOOK_AGAIN).await;
+            State::Busy => {
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
-            Seen::Empty if empty < LOOKS_AT_EMPTY => {
+            State::Empty if empty < MAX_EMPTY_POLLS => {
                 empty += 1;
-                sleep(LOOK_AGAIN).await;
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
             // PostgreSQL writes the whole file at once, so the writer of this one never accepted connections.
-            Seen::Empty => remove_pid_file(place)?,
-            Seen::Stranger => pidfile::disown(place)?,
-            Seen::Nothing | Seen::Dead => {}
+            State::Empty => remove_pid_file(location)?,
+            State::OtherProgram => pidfile::replace_pid(location)?,
+            State::Nothing | State::Dead => {}
         }
-        match attempt(place, binaries).await? {
+        match attempt(location, binaries).await? {
             Attempt::Up(port) => {
                 return Ok(Server { port, adopted: false });
             }
@@ -102,19 +102,19 @@ async fn try_until_up(place: &Place, binaries: &Binaries, last: &mut String) -> 
             Attempt::Occupied(output) => {
                 tracing::info!(output, "waiting for another PostgreSQL of this database to end");
                 *last = output;
-                sleep(TRY_AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
             }
-            Attempt::Failed(output) => return Err(failed(place, output)),
+            Attempt::Failed(output) => return Err(failed(location, output)),
         }
     }
 }
 
-async fn attempt(place: &Place, binaries: &Binaries) -> Result<Attempt, Error> {
-    let log = place.log_file();
-    put_aside_if_long(&log);
+async fn attempt(location: &Location, binaries: &Binaries) -> Result<Attempt, Error> {
+    let log = location.log_file();
+    rotate_if_large(&log);
     let length = fs::metadata(&log).map_or(0, |found| found.len());
     let port = free_port().map_err(Error::at(Path::new("127.0.0.1")))?;
-    let mut command = pg_ctl(place, binaries, "start", START_SECONDS);
+    let mut command = pg_ctl(location, binaries, "start", START_SECONDS);
     // pg_ctl gives PostgreSQL a session of its own, so Ctrl-C in the server's terminal does not reach it.
     command.arg("--log").arg(&log).args(["--options", &format!("-p {port} {SETTINGS}")]);
     let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
@@ -132,43 +132,45 @@ async fn attempt(place: &Place, binaries: &Binaries) -> Result<Attempt, Error> {
 }
 
 /// Shuts PostgreSQL down in fast mode and waits for its end.
-pub(super) async fn stop(place: &Place, binaries: &Binaries) -> Result<(), Error> {
-    let mut command = pg_ctl(place, binaries, "stop", STOP_SECONDS);
+pub(super) async fn stop(location: &Location, binaries: &Binaries) -> Result<(), Error> {
+    let mut command = pg_ctl(location, binaries, "stop", STOP_SECONDS);
     command.args(["--mode", "fast"]);
     let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
     if ended.status.success() {
         return Ok(());
     }
-    match pidfile::look(place.cluster())? {
+    match pidfile::read_state(location.cluster())? {
         // It has already ended.
-        Seen::Nothing | Seen::Empty | Seen::Dead | Seen::Stranger => Ok(()),
-        Seen::Busy | Seen::Ready { .. } => Err(Error::Stop { log: place.log_file(), output: account::text(&ended) }),
+        State::Nothing | State::Empty | State::Dead | State::OtherProgram => Ok(()),
+        State::Busy | State::Ready { .. } => {
+            Err(Error::Stop { log: location.log_file(), output: account::text(&ended) })
+        }
     }
 }
 
-fn pg_ctl(place: &Place, binaries: &Binaries, action: &str, seconds: u64) -> Command {
-    let mut command = place.account().command(&binaries.program("pg_ctl"), place.cluster());
-    command.args([action, "--silent", "--wait", "--timeout", &seconds.to_string(), "--pgdata"]).arg(place.cluster());
+fn pg_ctl(location: &Location, binaries: &Binaries, action: &str, seconds: u64) -> Command {
+    let mut command = location.account().command(&binaries.program("pg_ctl"), location.cluster());
+    command.args([action, "--silent", "--wait", "--timeout", &seconds.to_string(), "--pgdata"]).arg(location.cluster());
     command
 }
 
-fn failed(place: &Place, output: String) -> Error {
-    Error::Start { log: place.log_file(), output }
+fn failed(location: &Location, output: String) -> Error {
+    Error::Start { log: location.log_file(), output }
 }
 
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn remove_pid_file(place: &Place) -> Result<(), Error> {
-    let path = place.cluster().join("postmaster.pid");
+fn remove_pid_file(location: &Location) -> Result<(), Error> {
+    let path = location.cluster().join("postmaster.pid");
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::Io { path, source: error }),
         _ => Ok(()),
     }
 }
 
-fn put_aside_if_long(log: &Path) {
+fn rotate_if_large(log: &Path) {
     if fs::metadata(log).is_ok_and(|found| found.len() > LOG_LIMIT)
         && let Err(error) = fs::rename(log, log.with_extension("log.1"))
     {

@@ -5,20 +5,27 @@
 //! that a connection that sends nothing stays open.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::Version;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
+use super::stream::{ClientStream, Observer};
+
 /// Time for which a connection without a request stays open after the node began to close its connections. Long enough
 /// for a request whose headers are on their way.
-const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection that speaks HTTP.
+pub(in crate::http) type HttpStream = ClientStream<Arc<Activity>>;
 
 /// Shared by the byte stream of a connection, its service and the task that drives it.
-pub(super) struct Activity {
+pub(in crate::http) struct Activity {
     state: Mutex<State>,
     /// Whether the next byte that is read begins the headers of a request.
     between_requests: AtomicBool,
@@ -38,7 +45,7 @@ struct State {
     /// for the next one when the client has read enough.
     unread: HashMap<u64, Instant>,
     /// Time at which `unread` is checked again. It does not change for each piece, so that the task is seldom woken.
-    look_at: Option<Instant>,
+    check_at: Option<Instant>,
     /// Time at which the connection is closed unless a request begins before. None while requests are in flight.
     deadline: Option<Instant>,
     closing: bool,
@@ -57,7 +64,7 @@ impl Activity {
                 requests: 0,
                 begun: 0,
                 unread: HashMap::new(),
-                look_at: None,
+                check_at: None,
                 deadline: Some(deadline),
                 closing: false,
             }),
@@ -69,21 +76,21 @@ impl Activity {
         }
     }
 
-    /// Time of the next call of `is_over`.
-    pub(super) fn alarm(&self) -> Option<Instant> {
+    /// Time of the next call of `has_timed_out`.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         let state = self.lock();
-        state.deadline.into_iter().chain(state.look_at).min()
+        state.deadline.into_iter().chain(state.check_at).min()
     }
 
     /// Whether the client has sent or read nothing for too long.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn has_timed_out(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        state.look_at = state.unread.values().min().map(|&since| since + self.write_timeout);
-        state.deadline.into_iter().chain(state.look_at).any(|deadline| deadline <= now)
+        state.check_at = state.unread.values().min().map(|&since| since + self.write_timeout);
+        state.deadline.into_iter().chain(state.check_at).any(|deadline| deadline <= now)
     }
 
     /// The client has sent something.
-    pub(super) fn bytes_read(&self) {
+    fn bytes_read(&self) {
         if self.between_requests.load(Ordering::Relaxed) && self.between_requests.swap(false, Ordering::Relaxed) {
             let mut state = self.lock();
             if state.requests == 0 && !state.closing {
@@ -97,13 +104,26 @@ impl Activity {
         let mut state = self.lock();
         state.closing = true;
         if state.requests == 0 {
-            let soon = Instant::now() + CLOSING;
+            let soon = Instant::now() + CLOSING_TIMEOUT;
             state.deadline = Some(state.deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Arc<Activity> {
+    fn bytes_read(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            Activity::bytes_read(self);
+        }
+    }
+
+    /// The task that drives the connection has the timeouts.
+    fn poll_stalled(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
     }
 }
 
@@ -127,12 +147,12 @@ impl InFlight {
     }
 
     /// hyper has the head or a piece of the answer, and asks for more once the client has read enough.
-    pub(super) fn handed_out(&self) {
+    pub(super) fn piece_sent(&self) {
         let now = Instant::now();
         let mut state = self.activity.lock();
         state.unread.insert(self.key, now);
-        if state.look_at.is_none() {
-            state.look_at = Some(now + self.activity.write_timeout);
+        if state.check_at.is_none() {
+            state.check_at = Some(now + self.activity.write_timeout);
             drop(state);
             if self.http2 {
                 // The answer is written by a task of its own.
@@ -142,7 +162,7 @@ impl InFlight {
     }
 
     /// hyper asks for more. An answer that has nothing more to send yet does not wait for its client.
-    pub(super) fn asked(&self) {
+    pub(super) fn piece_requested(&self) {
         self.activity.lock().unread.remove(&self.key);
     }
 }
@@ -155,7 +175,7 @@ impl Drop for InFlight {
         if state.requests > 0 {
             return;
         }
-        let time = if state.closing { CLOSING } else { self.activity.idle_timeout };
+        let time = if state.closing { CLOSING_TIMEOUT } else { self.activity.idle_timeout };
         state.deadline = Some(Instant::now() + time);
         drop(state);
         if self.http2 {

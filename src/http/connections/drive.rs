@@ -14,9 +14,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
-use super::activity::Activity;
+use super::activity::{Activity, HttpStream};
 use super::service::Service;
-use super::{ClientStream, Connections, Place};
+use super::{ClientStream, ConnectionPermit, Connections};
 use crate::config::ConnectionSettings;
 use crate::http::drain::Drain;
 
@@ -30,8 +30,8 @@ const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// Bytes with which every HTTP/2 connection begins, and no HTTP/1 request (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI";
 
-/// Pause before a connection that has sent fewer bytes than that is checked again. It doubles each time.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// Pause before the bytes of a connection that has sent fewer than that are read again. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// hyper's settings for both versions of HTTP.
 pub(super) struct Builders {
@@ -63,13 +63,13 @@ trait Connection: Future<Output = hyper::Result<()>> {
     fn finish(self: Pin<&mut Self>);
 }
 
-impl Connection for http1::UpgradeableConnection<TokioIo<ClientStream>, Service> {
+impl Connection for http1::UpgradeableConnection<TokioIo<HttpStream>, Service> {
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-impl Connection for http2::Connection<TokioIo<ClientStream>, Service, TokioExecutor> {
+impl Connection for http2::Connection<TokioIo<HttpStream>, Service, TokioExecutor> {
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -81,7 +81,7 @@ pub(super) async fn serve(
     builders: Arc<Builders>,
     router: Router,
     connections: Connections,
-    (tcp, peer, place): (TcpStream, SocketAddr, Place),
+    (tcp, peer, permit): (TcpStream, SocketAddr, ConnectionPermit),
     drain: Drain,
 ) {
     let settings = connections.settings();
@@ -100,7 +100,7 @@ pub(super) async fn serve(
         Err(_) => return metrics.timed_out(),
     };
     let activity = Arc::new(Activity::new(deadline, header_timeout, idle_timeout, connections.0.write_timeout));
-    let io = TokioIo::new(ClientStream::new(tcp, place, Arc::clone(&activity)));
+    let io = TokioIo::new(ClientStream::new(tcp, permit, Arc::clone(&activity)));
     let service = Service { router, connections, peer, activity: Arc::clone(&activity) };
     let timed_out = if http2 {
         drive(builders.http2.serve_connection(io, service), &activity, &drain).await
@@ -114,7 +114,7 @@ pub(super) async fn serve(
 
 /// Waits for the first bytes and returns whether they begin an HTTP/2 connection. The bytes stay unread.
 async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
-    let mut pause = FIRST_LOOK;
+    let mut pause = FIRST_PAUSE;
     loop {
         let mut first = [0; PREFACE.len()];
         let read = tcp.peek(&mut first).await?;
@@ -130,7 +130,7 @@ async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
 /// Runs the connection to its end. Returns true if it ends because the client sent or read nothing for too long.
 async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) -> bool {
     let mut connection = pin!(connection);
-    let mut alarm = pin!(sleep_until(Instant::now()));
+    let mut timer = pin!(sleep_until(Instant::now()));
     let mut closing = pin!(drain.closing());
     let mut abandoned = pin!(drain.abandoned());
     let mut finishing = false;
@@ -149,22 +149,22 @@ async fn drive(connection: impl Connection, activity: &Activity, drain: &Drain) 
         if abandoned.as_mut().poll(cx).is_ready() {
             return Poll::Ready(false);
         }
-        poll_silence(activity, alarm.as_mut(), cx).map(|()| true)
+        poll_timeout(activity, timer.as_mut(), cx).map(|()| true)
     })
     .await
 }
 
 /// Ready when the client has sent or read nothing for too long.
-fn poll_silence(activity: &Activity, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_timeout(activity: &Activity, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
     // The waker is registered before the deadline is read, so that no change of the deadline is missed.
     activity.waiting.register(cx.waker());
     loop {
-        let Some(deadline) = activity.alarm() else { return Poll::Pending };
-        if alarm.deadline() != deadline {
-            alarm.as_mut().reset(deadline);
+        let Some(deadline) = activity.next_deadline() else { return Poll::Pending };
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
         }
-        ready!(alarm.as_mut().poll(cx));
-        if activity.is_over(Instant::now()) {
+        ready!(timer.as_mut().poll(cx));
+        if activity.has_timed_out(Instant::now()) {
             return Poll::Ready(());
         }
     }

@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 
 use super::Connections;
 use super::drive::{self, Builders};
-use super::seldom::Seldom;
+use super::log_throttle::LogThrottle;
 use crate::http::drain::Drain;
 use crate::metrics::Refusal;
 
 /// Pause after an error that repeats until something else changes, such as too many open files.
-const PAUSE: Duration = Duration::from_millis(200);
+const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts connections and serves each of them in a task of its own.
 pub(in crate::http) struct Listener {
@@ -28,11 +28,11 @@ pub(in crate::http) struct Listener {
     connections: Connections,
     drain: Drain,
     /// Time limit for a client to acknowledge sent bytes.
-    patience: Duration,
+    ack_timeout: Duration,
     builders: Arc<Builders>,
     tasks: TaskTracker,
-    errors: Seldom,
-    refusals: Seldom,
+    errors: LogThrottle,
+    refusals: LogThrottle,
 }
 
 impl Listener {
@@ -41,11 +41,11 @@ impl Listener {
         router: Router,
         connections: Connections,
         drain: Drain,
-        patience: Duration,
+        ack_timeout: Duration,
     ) -> Self {
         let builders = Arc::new(Builders::new(connections.settings()));
-        let (tasks, errors, refusals) = (TaskTracker::new(), Seldom::default(), Seldom::default());
-        Self { tcp, router, connections, drain, patience, builders, tasks, errors, refusals }
+        let (tasks, errors, refusals) = (TaskTracker::new(), LogThrottle::default(), LogThrottle::default());
+        Self { tcp, router, connections, drain, ack_timeout, builders, tasks, errors, refusals }
     }
 
     /// Accepts until the drain closes the node, and then waits for the connections to end.
@@ -55,7 +55,7 @@ impl Listener {
         loop {
             tokio::select! {
                 accepted = self.tcp.accept() => match accepted {
-                    Ok((tcp, peer)) => self.take(tcp, peer),
+                    Ok((tcp, peer)) => self.serve(tcp, peer),
                     Err(error) => self.pause_after(&error).await,
                 },
                 () = &mut closing => break,
@@ -67,18 +67,18 @@ impl Listener {
         self.tasks.wait().await;
     }
 
-    fn take(&mut self, tcp: TcpStream, peer: SocketAddr) {
-        let place = match self.connections.admit(peer) {
-            Ok(place) => place,
+    fn serve(&mut self, tcp: TcpStream, peer: SocketAddr) {
+        let permit = match self.connections.admit(peer) {
+            Ok(permit) => permit,
             Err(refusal) => return self.refuse(&tcp, refusal),
         };
         // An event must not wait until the client has acknowledged the one before. If the option cannot be set, the
         // connection is only slower.
         let _ = tcp.set_nodelay(true);
-        give_up_after(&tcp, self.patience);
+        limit_ack_time(&tcp, self.ack_timeout);
         let (builders, router) = (Arc::clone(&self.builders), self.router.clone());
         let (connections, drain) = (self.connections.clone(), self.drain.clone());
-        self.tasks.spawn(drive::serve(builders, router, connections, (tcp, peer, place), drain));
+        self.tasks.spawn(drive::serve(builders, router, connections, (tcp, peer, permit), drain));
     }
 
     /// Answers without reading or waiting, and closes the connection.
@@ -109,19 +109,19 @@ impl Listener {
         if let Some(times) = self.errors.due() {
             tracing::error!(%error, times, "connections cannot be accepted");
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(ERROR_PAUSE).await;
     }
 }
 
-/// Breaks the connection when sent bytes stay unconfirmed for longer than `patience`. The client has disappeared then,
+/// Breaks the connection when sent bytes stay unconfirmed for longer than `ack_timeout`. The client has disappeared then,
 /// such as a phone that has lost its network. The server pings WebSockets, but an event stream would otherwise stay
 /// open for 15 minutes. A client that reads nothing in that time is disconnected as well.
 #[cfg(target_os = "linux")]
-fn give_up_after(stream: &TcpStream, patience: Duration) {
+fn limit_ack_time(stream: &TcpStream, ack_timeout: Duration) {
     // If this fails, the longer timeout of the system remains.
-    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(ack_timeout));
 }
 
 /// Only Linux has the option. Other systems have longer timeouts of their own.
 #[cfg(not(target_os = "linux"))]
-const fn give_up_after(_: &TcpStream, _: Duration) {}
+const fn limit_ack_time(_: &TcpStream, _: Duration) {}

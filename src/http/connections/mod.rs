@@ -3,7 +3,7 @@
 mod activity;
 mod drive;
 mod listen;
-mod seldom;
+mod log_throttle;
 mod service;
 mod stream;
 mod unfinished;
@@ -21,15 +21,16 @@ use crate::address::{ClientAddress, ClientNetwork, TrustedProxies};
 use crate::config::{Config, ConnectionSettings};
 use crate::metrics::{ConnectionMetrics, Metrics, Open, Refusal};
 
+pub(super) use activity::HttpStream;
 pub(super) use listen::Listener;
-pub(super) use stream::ClientStream;
-pub(super) use unfinished::{NoRoom, Reservation, Unfinished};
+pub(super) use stream::{ClientStream, Observer};
+pub(super) use unfinished::{OutOfMemory, Reservation, Unfinished};
 
 /// State that all connections of a node share. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Connections(Arc<Parts>);
+pub(super) struct Connections(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     settings: ConnectionSettings,
     /// SOCKET_WRITE_TIMEOUT, which applies to answers as well.
     write_timeout: Duration,
@@ -44,32 +45,32 @@ struct Parts {
     metrics: ConnectionMetrics,
 }
 
-/// The place of one TCP connection among those of the node and of its address, until it is dropped.
-pub(super) struct Place {
-    _total: OneOfAll,
+/// Counts one TCP connection among those of the node and of its address, until it is dropped.
+pub(super) struct ConnectionPermit {
+    _total: TotalPermit,
     _by_network: Option<Permit<ClientNetwork>>,
     _counted: Open,
 }
 
 /// Counts a connection among all of the node until it is dropped.
-struct OneOfAll(Arc<AtomicUsize>);
+struct TotalPermit(Arc<AtomicUsize>);
 
-/// The place of a request that a trusted proxy forwards, among those of the client's address. It is an extension of the
-/// request, so that a socket can keep it for as long as it is open.
+/// Counts a request that a trusted proxy forwards among those of the client's address. It is an extension of the request,
+/// so that a socket can keep it for as long as it is open.
 #[derive(Clone)]
-pub(super) struct Forwarded {
+pub(super) struct ForwardedPermit {
     _permit: Arc<Permit<ClientNetwork>>,
 }
 
-impl OneOfAll {
+impl TotalPermit {
     /// Returns None if the node has `max` connections already.
     fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        let one = Self(Arc::clone(open));
-        (open.fetch_add(1, Ordering::Relaxed) < max).then_some(one)
+        let permit = Self(Arc::clone(open));
+        (open.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
     }
 }
 
-impl Drop for OneOfAll {
+impl Drop for TotalPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -80,7 +81,7 @@ impl Connections {
         let settings = config.connections.clone();
         let metrics = metrics.connections();
         let (max, max_per_address) = (settings.max_unfinished_bytes, settings.max_unfinished_bytes_per_address);
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             unfinished: Unfinished::new(max, max_per_address, metrics.clone()),
             write_timeout: config.socket.socket_write_timeout,
             limit_addresses: config.rates.rate_limits,
@@ -112,34 +113,34 @@ impl Connections {
         &self.0.unfinished
     }
 
-    /// A place for a new TCP connection. A trusted proxy may have any number within the node's total.
-    fn admit(&self, peer: SocketAddr) -> Result<Place, Refusal> {
-        let parts = &self.0;
-        let total = OneOfAll::take(&parts.open, parts.settings.max_connections).ok_or(Refusal::Total)?;
+    /// A permit for a new TCP connection. A trusted proxy may have any number within the node's total.
+    fn admit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Refusal> {
+        let inner = &self.0;
+        let total = TotalPermit::take(&inner.open, inner.settings.max_connections).ok_or(Refusal::Total)?;
         let by_network = match self.network(peer.ip().into()) {
             Some(network) => {
-                let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
+                let permit = inner.by_network.take(network, inner.settings.max_connections_per_address);
                 Some(permit.ok_or(Refusal::Address)?)
             }
             None => None,
         };
-        Ok(Place { _total: total, _by_network: by_network, _counted: parts.metrics.connection() })
+        Ok(ConnectionPermit { _total: total, _by_network: by_network, _counted: inner.metrics.connection() })
     }
 
-    /// A place among those of a client's address for a request that a trusted proxy forwards. None is needed for a
-    /// direct connection, which was counted when it was accepted.
-    fn admit_forwarded(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<Forwarded>, Refusal> {
-        let parts = &self.0;
-        if !parts.trusted.contains(peer.ip().into()) {
+    /// A permit for a request that a trusted proxy forwards, among those of the client's address. None for a direct
+    /// connection, which was counted when it was accepted.
+    fn admit_forwarded(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<ForwardedPermit>, Refusal> {
+        let inner = &self.0;
+        if !inner.trusted.contains(peer.ip().into()) {
             return Ok(None);
         }
         let Some(network) = self.network(self.client_address(headers, peer)) else { return Ok(None) };
-        let permit = parts.by_network.take(network, parts.settings.max_connections_per_address);
+        let permit = inner.by_network.take(network, inner.settings.max_connections_per_address);
         let permit = permit.ok_or_else(|| self.refused(Refusal::Address))?;
-        Ok(Some(Forwarded { _permit: Arc::new(permit) }))
+        Ok(Some(ForwardedPermit { _permit: Arc::new(permit) }))
     }
 
-    /// A place among the sockets of a client's address on which no user has signed in.
+    /// A permit for a socket without a signed-in user, among those of the client's address.
     pub(super) fn admit_anonymous(
         &self,
         network: Option<ClientNetwork>,

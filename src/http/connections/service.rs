@@ -15,7 +15,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use tower_service::Service as _;
 
 use super::activity::{Activity, InFlight};
-use super::{Connections, Forwarded};
+use super::{Connections, ForwardedPermit};
 use crate::http::refusal;
 
 /// Bytes of an answer that hyper gets at once. A client must read about as many in SOCKET_WRITE_TIMEOUT, which a slow
@@ -65,13 +65,13 @@ pub(super) struct Answer {
     /// Rest of a frame that is larger than a piece.
     rest: Bytes,
     in_flight: InFlight,
-    _forwarded: Option<Forwarded>,
+    _forwarded: Option<ForwardedPermit>,
 }
 
 impl Answer {
-    fn new(body: Body, in_flight: InFlight, forwarded: Option<Forwarded>) -> Self {
+    fn new(body: Body, in_flight: InFlight, forwarded: Option<ForwardedPermit>) -> Self {
         // On HTTP/2 hyper does not ask for the first piece before the client has room for it.
-        in_flight.handed_out();
+        in_flight.piece_sent();
         Self { body, rest: Bytes::new(), in_flight, _forwarded: forwarded }
     }
 
@@ -95,7 +95,7 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.in_flight.asked();
+        self.in_flight.piece_requested();
         let frame = if self.rest.is_empty() {
             ready!(Pin::new(&mut self.body).poll_frame(cx))
         } else {
@@ -103,7 +103,7 @@ impl hyper::body::Body for Answer {
         };
         let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame.map(|frame| self.split(frame));
-        self.in_flight.handed_out();
+        self.in_flight.piece_sent();
         Poll::Ready(Some(frame))
     }
 

@@ -2,45 +2,55 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Place;
-use super::activity::Activity;
+use super::ConnectionPermit;
+
+/// Observes what a client sends, in the protocol that the connection speaks.
+pub(in crate::http) trait Observer {
+    /// These bytes were read.
+    fn bytes_read(&mut self, bytes: &[u8]);
+
+    /// Everything that has arrived was read. Ready if the server must not wait for more.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error>;
+}
 
 /// A TCP connection that counts among the node's connections until it is dropped.
-pub(in crate::http) struct ClientStream {
+pub(in crate::http) struct ClientStream<O> {
     tcp: TcpStream,
-    place: Place,
-    activity: Arc<Activity>,
+    observer: O,
+    permit: ConnectionPermit,
 }
 
-impl ClientStream {
-    pub(super) fn new(tcp: TcpStream, place: Place, activity: Arc<Activity>) -> Self {
-        Self { tcp, place, activity }
+impl<O> ClientStream<O> {
+    pub(super) fn new(tcp: TcpStream, permit: ConnectionPermit, observer: O) -> Self {
+        Self { tcp, observer, permit }
     }
 
-    /// Splits the stream once the connection no longer speaks HTTP. The place must live as long as the TCP stream.
-    pub(in crate::http) fn into_parts(self) -> (TcpStream, Place) {
-        (self.tcp, self.place)
+    /// Changes the observer, once the connection speaks another protocol.
+    pub(in crate::http) fn with_observer<P>(self, observer: P) -> ClientStream<P> {
+        ClientStream { tcp: self.tcp, observer, permit: self.permit }
     }
 }
 
-impl AsyncRead for ClientStream {
+impl<O: Observer + Unpin> AsyncRead for ClientStream<O> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.bytes_read();
+        match Pin::new(&mut self.tcp).poll_read(cx, buf) {
+            Poll::Pending => self.observer.poll_stalled(cx).map(Err),
+            Poll::Ready(read) => {
+                read?;
+                self.observer.bytes_read(&buf.filled()[before..]);
+                Poll::Ready(Ok(()))
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl<O: Unpin> AsyncWrite for ClientStream<O> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }

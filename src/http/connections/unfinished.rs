@@ -9,26 +9,26 @@ use crate::metrics::ConnectionMetrics;
 /// Bytes are reserved in steps of this size, so that a body that arrives in many pieces locks seldom.
 const STEP: usize = 16 * 1024;
 
-/// Bytes that are held for unfinished bodies and messages, in all and by address.
+/// Memory that is reserved for unfinished bodies and messages, in bytes, in all and by address.
 #[derive(Clone)]
-pub(in crate::http) struct Unfinished(Arc<Parts>);
+pub(in crate::http) struct Unfinished(Arc<Inner>);
 
-struct Parts {
-    held: Mutex<Held>,
+struct Inner {
+    reserved: Mutex<Reserved>,
     max: usize,
     max_per_address: usize,
     metrics: ConnectionMetrics,
 }
 
 #[derive(Default)]
-struct Held {
+struct Reserved {
     total: usize,
     by_network: HashMap<ClientNetwork, usize>,
 }
 
-/// The limit leaves no memory for more bytes.
+/// A limit leaves no memory for more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) struct NoRoom;
+pub(in crate::http) struct OutOfMemory;
 
 /// The bytes that one body or message holds, until it is dropped.
 pub(in crate::http) struct Reservation {
@@ -40,43 +40,43 @@ pub(in crate::http) struct Reservation {
 
 impl Unfinished {
     pub(super) fn new(max: usize, max_per_address: usize, metrics: ConnectionMetrics) -> Self {
-        Self(Arc::new(Parts { held: Mutex::default(), max, max_per_address, metrics }))
+        Self(Arc::new(Inner { reserved: Mutex::default(), max, max_per_address, metrics }))
     }
 
     /// An empty reservation.
-    pub(in crate::http) fn of(&self, network: Option<ClientNetwork>) -> Reservation {
+    pub(in crate::http) fn reservation(&self, network: Option<ClientNetwork>) -> Reservation {
         Reservation { unfinished: self.clone(), network, bytes: 0 }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Reserved> {
+        self.0.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reservation {
     /// Reserves memory for a body or message of `bytes` in all. A refusal keeps the earlier reservation.
-    pub(in crate::http) fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    pub(in crate::http) fn grow_to(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         if bytes <= self.bytes {
             return Ok(());
         }
         let more = (bytes - self.bytes).next_multiple_of(STEP);
-        let parts = &self.unfinished.0;
-        let mut held = self.unfinished.lock();
-        let total = held.total + more;
-        let mut fits = total <= parts.max;
+        let inner = &self.unfinished.0;
+        let mut reserved = self.unfinished.lock();
+        let total = reserved.total + more;
+        let mut fits = total <= inner.max;
         if let Some(network) = self.network.filter(|_| fits) {
-            let share = held.by_network.get(&network).copied().unwrap_or_default() + more;
-            fits = share <= parts.max_per_address;
+            let share = reserved.by_network.get(&network).copied().unwrap_or_default() + more;
+            fits = share <= inner.max_per_address;
             if fits {
-                held.by_network.insert(network, share);
+                reserved.by_network.insert(network, share);
             }
         }
         if !fits {
-            parts.metrics.unfinished_refused();
-            return Err(NoRoom);
+            inner.metrics.unfinished_refused();
+            return Err(OutOfMemory);
         }
-        held.total = total;
-        parts.metrics.unfinished_bytes(total);
+        reserved.total = total;
+        inner.metrics.unfinished_bytes(total);
         self.bytes += more;
         Ok(())
     }
@@ -87,14 +87,14 @@ impl Drop for Reservation {
         if self.bytes == 0 {
             return;
         }
-        let mut held = self.unfinished.lock();
-        held.total -= self.bytes;
-        self.unfinished.0.metrics.unfinished_bytes(held.total);
+        let mut reserved = self.unfinished.lock();
+        reserved.total -= self.bytes;
+        self.unfinished.0.metrics.unfinished_bytes(reserved.total);
         let Some(network) = self.network else { return };
-        if let Some(share) = held.by_network.get_mut(&network) {
+        if let Some(share) = reserved.by_network.get_mut(&network) {
             *share -= self.bytes;
             if *share == 0 {
-                held.by_network.remove(&network);
+                reserved.by_network.remove(&network);
             }
         }
     }
@@ -115,20 +115,24 @@ mod tests {
     #[test]
     fn reservations_are_limited_per_address_and_in_total() {
         let unfinished = Unfinished::new(4 * STEP, 2 * STEP, Metrics::default().connections());
-        let mut one = unfinished.of(Some(network(1)));
+        let mut one = unfinished.reservation(Some(network(1)));
         assert_eq!(one.grow_to(1), Ok(()));
         assert_eq!(one.grow_to(STEP), Ok(()), "within the first step");
-        let mut other = unfinished.of(Some(network(1)));
-        assert_eq!(other.grow_to(STEP + 1), Err(NoRoom), "beyond the address's share");
+        let mut other = unfinished.reservation(Some(network(1)));
+        assert_eq!(other.grow_to(STEP + 1), Err(OutOfMemory), "beyond the address's share");
         assert_eq!(other.grow_to(STEP), Ok(()));
-        let mut third = unfinished.of(Some(network(2)));
+        let mut third = unfinished.reservation(Some(network(2)));
         assert_eq!(third.grow_to(2 * STEP), Ok(()));
-        assert_eq!(unfinished.of(Some(network(3))).grow_to(1), Err(NoRoom), "beyond the total");
-        assert_eq!(unfinished.of(None).grow_to(1), Err(NoRoom), "the total applies to clients without a share");
+        assert_eq!(unfinished.reservation(Some(network(3))).grow_to(1), Err(OutOfMemory), "beyond the total");
+        assert_eq!(
+            unfinished.reservation(None).grow_to(1),
+            Err(OutOfMemory),
+            "the total applies to clients without a share"
+        );
         drop(one);
-        assert_eq!(unfinished.of(None).grow_to(STEP), Ok(()));
+        assert_eq!(unfinished.reservation(None).grow_to(STEP), Ok(()));
         drop((other, third));
-        let held = unfinished.lock();
-        assert_eq!((held.total, held.by_network.len()), (0, 0));
+        let reserved = unfinished.lock();
+        assert_eq!((reserved.total, reserved.by_network.len()), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Frames {
     /// Whether the last data frame was not the last of its message.
     fragmented: bool,
     /// Bytes in the data frames of the unfinished message whose headers are read.
-    held: u64,
+    unfinished_bytes: u64,
     /// Number of messages that have ended, and of control frames between messages.
     ended: u64,
 }
@@ -50,12 +50,12 @@ impl Frames {
 
     /// Bytes of the unfinished message. The announced length of a frame counts at once, because memory is allocated for
     /// the whole frame.
-    pub(super) fn held(&self) -> usize {
-        usize::try_from(self.held).unwrap_or(usize::MAX)
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        usize::try_from(self.unfinished_bytes).unwrap_or(usize::MAX)
     }
 
     /// A number that changes when a message ends, or a control frame between messages.
-    pub(super) fn messages(&self) -> u64 {
+    pub(super) fn ended(&self) -> u64 {
         self.ended
     }
 
@@ -81,7 +81,7 @@ impl Frames {
             count => self.header[2..2 + count].iter().fold(0, |length, &byte| length << 8 | u64::from(byte)),
         };
         if !self.is_control() {
-            self.held = self.held.saturating_add(self.payload_left);
+            self.unfinished_bytes = self.unfinished_bytes.saturating_add(self.payload_left);
         }
     }
 
@@ -96,7 +96,7 @@ impl Frames {
             self.fragmented = self.header[0] & 0x80 == 0;
         }
         if !self.fragmented {
-            self.held = 0;
+            self.unfinished_bytes = 0;
             self.ended += 1;
         }
     }
@@ -155,7 +155,7 @@ mod tests {
             ("all fragments", [frame(FIRST_OF_TEXT, 9), frame(PONG, 0), frame(LAST, 9)].concat(), false, 0),
             ("a text and a fragment", [frame(TEXT, 9), frame(FIRST_OF_TEXT, 7)].concat(), true, 7),
         ];
-        for (name, bytes, unfinished, held) in table {
+        for (name, bytes, unfinished, expected_bytes) in table {
             let mut whole = Frames::default();
             whole.advance(&bytes);
             let mut dripped = Frames::default();
@@ -163,7 +163,7 @@ mod tests {
                 dripped.advance(&[byte]);
             }
             for frames in [whole, dripped] {
-                assert_eq!((frames.is_unfinished(), frames.held()), (unfinished, held), "{name}");
+                assert_eq!((frames.is_unfinished(), frames.unfinished_bytes()), (unfinished, expected_bytes), "{name}");
             }
         }
     }
@@ -172,10 +172,10 @@ mod tests {
     fn a_pong_inside_a_message_does_not_end_the_message() {
         let mut frames = Frames::default();
         frames.advance(&frame(FIRST_OF_TEXT, 3));
-        let first = frames.messages();
+        let first = frames.ended();
         frames.advance(&frame(PONG, 3));
-        assert_eq!(frames.messages(), first, "a pong does not end the message around it");
+        assert_eq!(frames.ended(), first, "a pong does not end the message around it");
         frames.advance(&[frame(LAST, 3), frame(FIRST_OF_TEXT, 3)].concat());
-        assert_ne!(frames.messages(), first);
+        assert_ne!(frames.ended(), first);
     }
 }

@@ -10,7 +10,8 @@ use async_graphql_value::Value as Literal;
 use clap::Parser;
 use serde_json::Value;
 
-use super::protocol::{ClientMessage, Close, Protocol, ServerMessage};
+use super::close::Close;
+use super::protocol::{ClientMessage, Protocol, ServerMessage};
 use crate::config::Operations as Limits;
 use crate::http::cost::Costs;
 use crate::http::documents::Documents;
@@ -18,13 +19,13 @@ use crate::http::operation::Operation;
 use crate::http::response::Body;
 
 /// Maximum bytes of the reason of a close (RFC 6455, section 5.5).
-const MAX_REASON: usize = 123;
+const MAX_REASON_BYTES: usize = 123;
 
 /// The default limits.
-static USUAL: LazyLock<Door> = LazyLock::new(|| Door::new(&[]));
+static DEFAULT_LIMITS: LazyLock<DocumentChecks> = LazyLock::new(|| DocumentChecks::new(&[]));
 /// The lowest limits that the settings allow, so that a short text can exceed them.
-static TIGHT: LazyLock<Door> = LazyLock::new(|| {
-    Door::new(&[
+static LOWEST_LIMITS: LazyLock<DocumentChecks> = LazyLock::new(|| {
+    DocumentChecks::new(&[
         "--operation-max-tokens=100",
         "--operation-max-nesting=16",
         "--operation-max-depth=1",
@@ -34,24 +35,24 @@ static TIGHT: LazyLock<Door> = LazyLock::new(|| {
     ])
 });
 
-static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| match Documents::open(&USUAL.limits) {
+static DOCUMENTS: LazyLock<Documents> = LazyLock::new(|| match Documents::open(&DEFAULT_LIMITS.limits) {
     Ok(documents) => documents,
     Err(error) => unreachable!("no manifest is set, so no file is read: {error}"),
 });
 
 /// The result of reading a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     /// The text is not a message of the protocol, and the socket is closed.
-    NoMessage,
+    NotAMessage,
     Message,
     /// The message starts an operation, and its document is refused with an error.
     DocumentRefused,
-    DocumentTaken,
+    DocumentAccepted,
 }
 
 /// The checks of a document, with their limits.
-struct Door {
+struct DocumentChecks {
     limits: Limits,
     costs: Costs,
 }
@@ -65,7 +66,7 @@ struct Flags {
 /// Reads a text with both protocols. Panics if a rule that must hold for every text does not hold for this one.
 pub fn socket_message(text: &str) {
     let [new, old] = [Protocol::TransportWs, Protocol::Legacy].map(|protocol| {
-        fate(protocol, text);
+        outcome(protocol, text);
         protocol.read(text)
     });
     if let (Some(new), Some(old)) = (new, old) {
@@ -74,25 +75,25 @@ pub fn socket_message(text: &str) {
     }
 }
 
-fn fate(protocol: Protocol, text: &str) -> Fate {
-    let Some(message) = protocol.read(text) else { return Fate::NoMessage };
-    assert_reads_again(protocol, text, &message);
+fn outcome(protocol: Protocol, text: &str) -> Outcome {
+    let Some(message) = protocol.read(text) else { return Outcome::NotAMessage };
+    assert_survives_encoding(protocol, text, &message);
     match message {
         ClientMessage::Subscribe { id, payload } => {
             assert!(!id.is_empty(), "an operation without an id");
-            assert!(Close::duplicate(&id).reason.len() <= MAX_REASON, "a reason that is too long for a close");
+            assert!(Close::duplicate(&id).reason.len() <= MAX_REASON_BYTES, "a reason that is too long for a close");
             match document(&payload) {
-                Ok(()) => Fate::DocumentTaken,
+                Ok(()) => Outcome::DocumentAccepted,
                 Err(body) => {
-                    assert_says(protocol, &ServerMessage::Error { id: &id, payload: &body.errors }, &id);
-                    Fate::DocumentRefused
+                    assert_answer_has_id(protocol, &ServerMessage::Error { id: &id, payload: &body.errors }, &id);
+                    Outcome::DocumentRefused
                 }
             }
         }
         ClientMessage::Complete { id } => {
             assert!(!id.is_empty(), "the end of an operation without an id");
-            assert_says(protocol, &ServerMessage::Complete { id: &id }, &id);
-            Fate::Message
+            assert_answer_has_id(protocol, &ServerMessage::Complete { id: &id }, &id);
+            Outcome::Message
         }
         ClientMessage::Ping { payload } => {
             let sent = payload.clone().map(Value::Object);
@@ -104,17 +105,17 @@ fn fate(protocol: Protocol, text: &str) -> Fate {
                     "the pong does not echo the ping"
                 );
             }
-            Fate::Message
+            Outcome::Message
         }
         ClientMessage::ConnectionInit { .. }
         | ClientMessage::Pong
         | ClientMessage::ConnectionTerminate
-        | ClientMessage::Large(_) => Fate::Message,
+        | ClientMessage::Large(_) => Outcome::Message,
     }
 }
 
 /// Asserts that a text gives the same message after its JSON is encoded again.
-fn assert_reads_again(protocol: Protocol, text: &str, message: &ClientMessage) {
+fn assert_survives_encoding(protocol: Protocol, text: &str, message: &ClientMessage) {
     // An unknown member may be valid JSON that serde_json's `Value` cannot represent, such as 1e999.
     let Some(value) = json(text).filter(is_exact) else { return };
     let again = protocol.read(&value.to_string()).map(|again| format!("{again:?}"));
@@ -122,26 +123,29 @@ fn assert_reads_again(protocol: Protocol, text: &str, message: &ClientMessage) {
 }
 
 /// Asserts that the server's answer is valid JSON and has the id of the operation.
-fn assert_says(protocol: Protocol, message: &ServerMessage<'_>, id: &str) {
-    let said = protocol.write(message).and_then(|text| json(&text));
-    let named = said.as_ref().and_then(|said| said.get("id")).and_then(Value::as_str);
-    assert_eq!(named, Some(id), "the answer names another operation: {said:?}");
+fn assert_answer_has_id(protocol: Protocol, message: &ServerMessage<'_>, id: &str) {
+    let answer = protocol.write(message).and_then(|text| json(&text));
+    let named = answer.as_ref().and_then(|answer| answer.get("id")).and_then(Value::as_str);
+    assert_eq!(named, Some(id), "the answer names another operation: {answer:?}");
 }
 
 fn document(operation: &Operation) -> Result<(), Body> {
-    let (usual, tight) = (USUAL.judge(operation), TIGHT.judge(operation));
-    assert!(tight.is_err() || usual.is_ok(), "a document passes the lowest limits and not the default ones");
-    usual
+    let (with_default_limits, with_lowest_limits) = (DEFAULT_LIMITS.check(operation), LOWEST_LIMITS.check(operation));
+    assert!(
+        with_lowest_limits.is_err() || with_default_limits.is_ok(),
+        "a document passes the lowest limits and not the default ones"
+    );
+    with_default_limits
 }
 
-impl Door {
+impl DocumentChecks {
     fn new(flags: &[&str]) -> Self {
         let flags = ["fuzzing"].iter().chain(flags);
         let Flags { limits } = Flags::parse_from(flags);
         Self { costs: Costs::new(limits.clone()), limits }
     }
 
-    fn judge(&self, operation: &Operation) -> Result<(), Body> {
+    fn check(&self, operation: &Operation) -> Result<(), Body> {
         self.check_half(operation);
         let admitted = operation.clone().admit(&DOCUMENTS, &self.costs)?;
         // If these fail, the parser recursed deeper than the count of brackets in the text allows.
@@ -215,7 +219,10 @@ fn size(document: &ExecutableDocument) -> Size {
             let default = definition.default_value.as_ref();
             let default = default.map_or(Size::default(), |value| literal(&value.node.clone().into_value()));
             // `$`, the name and a colon.
-            Size::tokens(3).and(of_type(&definition.var_type.node)).and(directives(&definition.directives)).and(default)
+            Size::tokens(3)
+                .and(type_size(&definition.var_type.node))
+                .and(directives(&definition.directives))
+                .and(default)
         }));
         let variables = if variables.tokens == 0 { variables } else { variables.in_brackets() };
         variables.and(directives(&operation.directives)).and(set(&operation.selection_set.node))
@@ -272,10 +279,10 @@ fn literal(value: &Literal) -> Size {
     }
 }
 
-fn of_type(given: &Type) -> Size {
+fn type_size(given: &Type) -> Size {
     let base = match &given.base {
         BaseType::Named(_) => Size::tokens(1),
-        BaseType::List(items) => of_type(items).in_brackets(),
+        BaseType::List(items) => type_size(items).in_brackets(),
     };
     base.and(Size::tokens(usize::from(!given.nullable)))
 }
@@ -288,25 +295,25 @@ mod tests {
     use super::*;
 
     /// The results that the prefix of a corpus file's name stands for, with the newer and the older protocol.
-    fn expected(name: &str) -> Option<[Fate; 2]> {
-        use Fate::{DocumentRefused, DocumentTaken, Message, NoMessage};
-        let fates = [
+    fn expected(name: &str) -> Option<[Outcome; 2]> {
+        use Outcome::{DocumentAccepted, DocumentRefused, Message, NotAMessage};
+        let outcomes = [
             ("valid_both_", [Message, Message]),
-            ("valid_transport_subscribe", [DocumentTaken, NoMessage]),
-            ("valid_transport_", [Message, NoMessage]),
-            ("valid_legacy_start", [NoMessage, DocumentTaken]),
-            ("valid_legacy_", [NoMessage, Message]),
-            ("refused_transport_", [DocumentRefused, NoMessage]),
-            ("refused_legacy_", [NoMessage, DocumentRefused]),
-            ("malformed_", [NoMessage, NoMessage]),
+            ("valid_transport_subscribe", [DocumentAccepted, NotAMessage]),
+            ("valid_transport_", [Message, NotAMessage]),
+            ("valid_legacy_start", [NotAMessage, DocumentAccepted]),
+            ("valid_legacy_", [NotAMessage, Message]),
+            ("refused_transport_", [DocumentRefused, NotAMessage]),
+            ("refused_legacy_", [NotAMessage, DocumentRefused]),
+            ("malformed_", [NotAMessage, NotAMessage]),
         ];
-        fates.into_iter().find_map(|(prefix, fates)| name.starts_with(prefix).then_some(fates))
+        outcomes.into_iter().find_map(|(prefix, outcomes)| name.starts_with(prefix).then_some(outcomes))
     }
 
     #[test]
     fn each_corpus_file_gives_the_result_that_its_name_says() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/socket_message");
-        let mut told = 0;
+        let mut checked = 0;
         for entry in fs::read_dir(corpus).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
@@ -318,11 +325,11 @@ mod tests {
             };
             socket_message(text);
             if let Some(expected) = expected(&name) {
-                let fates = [Protocol::TransportWs, Protocol::Legacy].map(|protocol| fate(protocol, text));
-                assert_eq!(fates, expected, "{name}");
-                told += 1;
+                let outcomes = [Protocol::TransportWs, Protocol::Legacy].map(|protocol| outcome(protocol, text));
+                assert_eq!(outcomes, expected, "{name}");
+                checked += 1;
             }
         }
-        assert!(told > 30, "the names of only {told} corpus files say their result");
+        assert!(checked > 30, "the names of only {checked} corpus files say their result");
     }
 }

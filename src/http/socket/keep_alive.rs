@@ -1,52 +1,56 @@
-//! Timers of a session: pings, and the end of anonymous sockets that run no operation.
+//! The timers of a connection: pings, and the end of anonymous sockets that run no operation.
 
-use axum::body::Bytes;
-use futures_util::{FutureExt as _, SinkExt as _};
+use std::time::Duration;
+
 use tokio::time::Instant;
-use tungstenite::Message;
 
-use super::outlet::written;
-use super::protocol::{Close, Protocol, ServerMessage};
-use super::session::{End, Session, receive};
-use crate::graphql::Identity;
+use crate::config::Socket as Settings;
 
-impl Session {
+pub(super) struct KeepAlive {
+    /// Time of the next ping.
+    ping_at: Instant,
+    /// Time by which a message must arrive. None if no ping waits for its answer.
+    pong_by: Option<Instant>,
+    /// Time at which a socket without a signed-in user is closed, unless it runs an operation.
+    idle_at: Option<Instant>,
+}
+
+impl KeepAlive {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { ping_at: Instant::now() + settings.socket_ping_interval, pong_by: None, idle_at: None }
+    }
+
     /// Time of the next action if no message arrives.
-    pub(super) fn alarm(&self) -> Instant {
-        let alarms = [Some(self.ping_at), self.pong_by, self.idle_at];
-        alarms.into_iter().flatten().min().unwrap_or(self.ping_at)
+    pub(super) fn next_deadline(&self) -> Instant {
+        [self.pong_by, self.idle_at].into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
-    /// Restarts the time after which an anonymous socket without operations is closed.
-    pub(super) fn put_off_idle_end(&mut self) {
-        let patience = self.server.connections.settings().socket_anonymous_timeout;
-        self.idle_at = matches!(self.caller.identity, Identity::Anonymous).then(|| Instant::now() + patience);
+    /// Every message shows that the client is still connected.
+    pub(super) fn message_arrived(&mut self) {
+        self.pong_by = None;
     }
 
-    /// Sends a ping when it is due. Drops a client that has not answered the last ping.
-    pub(super) async fn keep_alive(&mut self, closing: bool) -> Result<(), End> {
-        let now = Instant::now();
-        if self.pong_by.is_some_and(|pong_by| pong_by <= now) {
-            // The answer may have arrived, and the server may not have read it yet.
-            let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
-            return self.handle(message?, closing).await;
+    /// Restarts the time after which an anonymous socket without operations is closed. None for a signed-in user.
+    pub(super) fn restart_idle_timer(&mut self, timeout: Option<Duration>) {
+        self.idle_at = timeout.map(|timeout| Instant::now() + timeout);
+    }
+
+    /// Whether the client has not answered the last ping in time.
+    pub(super) fn pong_is_overdue(&self, now: Instant) -> bool {
+        self.pong_by.is_some_and(|pong_by| pong_by <= now)
+    }
+
+    pub(super) fn idle_timer_has_expired(&self, now: Instant) -> bool {
+        self.idle_at.is_some_and(|idle_at| idle_at <= now)
+    }
+
+    /// Whether a ping is due. If so, expects its answer and schedules the next one.
+    pub(super) fn take_due_ping(&mut self, now: Instant, settings: &Settings) -> bool {
+        let due = self.ping_at <= now;
+        if due {
+            self.ping_at = now + settings.socket_ping_interval;
+            self.pong_by.get_or_insert(now + settings.socket_pong_timeout);
         }
-        if self.idle_at.is_some_and(|idle_at| idle_at <= now) {
-            if self.operations.len() == 0 {
-                return Err(End::Close(Close::ANONYMOUS_IDLE));
-            }
-            self.put_off_idle_end();
-        }
-        if self.ping_at <= now {
-            self.ping_at = now + self.server.config.socket.socket_ping_interval;
-            self.pong_by.get_or_insert(now + self.server.config.socket.socket_pong_timeout);
-            self.send(&ServerMessage::Ping).await?;
-            // The keep-alive of the older protocol needs no answer, so a ping of the WebSocket protocol follows.
-            if self.protocol == Protocol::Legacy {
-                let ping = self.socket.send(Message::Ping(Bytes::new()));
-                written(ping, &self.lifetime, self.server.config.socket.socket_write_timeout).await?;
-            }
-        }
-        Ok(())
+        due
     }
 }

@@ -1,45 +1,41 @@
 //! GraphQL over WebSocket, with the subprotocols graphql-transport-ws and the older graphql-ws.
 
+mod client;
+mod close;
+mod connection;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod keep_alive;
 mod message;
 mod operations;
-mod outlet;
 mod protocol;
-mod session;
+mod reader;
 mod token_bucket;
 mod upgrade;
+mod writer;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::timeout;
-use tungstenite::Message;
-use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::protocol::WebSocketConfig;
 
 use super::connection_limit::Permit;
-use super::connections::Forwarded;
+use super::connections::ForwardedPermit;
 use super::{Server, refusal};
 use crate::address::{ClientAddress, ClientNetwork};
 use crate::metrics::Refusal;
+use close::{Close, close};
+use connection::Connection;
 use message::MessageLimits;
-use protocol::Close;
-use session::Session;
-use upgrade::WebSocket;
 pub(super) use upgrade::{NoUpgrade, Upgrade};
 
-/// Time limit for a client to answer a close.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of tungstenite's read buffer. tungstenite clears the whole buffer at every read, so a small one saves a
 /// quarter of the processor time.
 const READ_BUFFER: usize = 1024;
-/// Bytes of frames that are collected before they are written. A larger frame is written at once, and the session waits
-/// for its client.
+/// Bytes of frames that are collected before they are written. A larger frame is written at once, and the
+/// connection waits for its client.
 const WRITE_BUFFER: usize = 4096;
 
 pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer: SocketAddr) -> Response {
@@ -67,7 +63,7 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
         match protocol {
             Some(protocol) => {
                 let _tracked = server.drain.track();
-                Session::run(server, socket, protocol, headers, origin).await;
+                Connection::run(server, socket, protocol, headers, origin).await;
             }
             None => close(socket, Close::SUBPROTOCOL_NOT_ACCEPTABLE).await,
         }
@@ -75,11 +71,11 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
     response
 }
 
-/// The address of a socket's client, with the places that the socket takes among those of that address.
+/// The address of a socket's client, with the permits that count the socket among those of that address.
 struct Origin {
     address: ClientAddress,
     /// Only a socket that a trusted proxy forwards has one.
-    forwarded: Option<Forwarded>,
+    forwarded: Option<ForwardedPermit>,
     /// Dropped when a user signs in.
     anonymous: Option<Permit<ClientNetwork>>,
 }
@@ -89,7 +85,7 @@ impl Origin {
         server: &Server,
         headers: &HeaderMap,
         peer: SocketAddr,
-        forwarded: Option<Forwarded>,
+        forwarded: Option<ForwardedPermit>,
     ) -> Result<Self, Refusal> {
         let connections = &server.connections;
         let address = connections.client_address(headers, peer);
@@ -114,21 +110,4 @@ fn may_connect(server: &Server, headers: &HeaderMap) -> bool {
     let web = &server.config.web;
     let own = origin.split_once("://").is_some_and(|(_, host)| text(header::HOST) == Some(host));
     own || web.allows(origin)
-}
-
-/// Sends the code and reason, and waits a moment for the client's own close. If the connection were closed with unread
-/// input, it would be reset, and the client would not get the code.
-async fn close(mut socket: WebSocket, close: Close) {
-    let frame = CloseFrame { code: close.code.into(), reason: close.reason.into_owned().into() };
-    // A client that does not read the close is disconnected.
-    if let Ok(Ok(())) = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await {
-        part(socket).await;
-    }
-}
-
-/// Reads to the end of a connection that one side has closed. This also answers a client's close.
-async fn part(mut socket: WebSocket) {
-    let farewell = async { while let Some(Ok(_)) = socket.next().await {} };
-    // A client that does not answer is disconnected.
-    let _ = timeout(FAREWELL, farewell).await;
 }

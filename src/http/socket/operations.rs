@@ -33,6 +33,16 @@ pub(super) enum Output {
     End,
 }
 
+impl Output {
+    /// Whether this ends its operation.
+    fn is_last(&self) -> bool {
+        match self {
+            Self::Event(Rendered::Next(_)) => false,
+            Self::Event(Rendered::Failed(_)) | Self::Result(_) | Self::End => true,
+        }
+    }
+}
+
 impl Operations {
     pub(super) fn insert(&mut self, id: &str, operation: Running) {
         self.running.push((id.into(), operation));
@@ -55,7 +65,8 @@ impl Operations {
         self.running.iter().any(|(_, operation)| matches!(operation, Running::Request(_)))
     }
 
-    /// Returns the next output of any operation. Stays pending while no operation runs.
+    /// Returns the next output of any operation, and removes an operation that it ends. Stays pending while no
+    /// operation runs.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<str>, Output)> {
         for _ in 0..self.running.len() {
             let place = self.next % self.running.len();
@@ -63,7 +74,7 @@ impl Operations {
             self.next = place + 1;
             if let Poll::Ready(output) = operation.poll_next(cx) {
                 let id = Arc::clone(id);
-                if let Output::Result(_) | Output::End = output {
+                if output.is_last() {
                     self.running.swap_remove(place);
                 }
                 return Poll::Ready((id, output));

@@ -3,13 +3,12 @@
 //! Sources: PROTOCOL.md of the npm package graphql-ws for graphql-transport-ws, and PROTOCOL.md of
 //! subscriptions-transport-ws for the older one, which confusingly is called graphql-ws on the wire.
 
-use std::borrow::Cow;
-
 use async_graphql::ServerError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tungstenite::Utf8Bytes;
 
+use super::close::Close;
 use crate::http::operation::Operation;
 
 /// The subprotocol that client and server have agreed on.
@@ -175,46 +174,5 @@ fn optional_object(payload: Option<Value>) -> Option<Option<Map<String, Value>>>
         None | Some(Value::Null) => Some(None),
         Some(Value::Object(object)) => Some(Some(object)),
         Some(_) => None,
-    }
-}
-
-/// Why the server ends a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Close {
-    pub(super) code: u16,
-    /// At most 123 bytes, RFC 6455, section 5.5.
-    pub(super) reason: Cow<'static, str>,
-}
-
-impl Close {
-    // Codes of RFC 6455, section 7.4.1, and its registry.
-    pub(super) const NORMAL: Self = Self::new(1000, "Normal Closure");
-    pub(super) const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error");
-    pub(super) const NOT_UTF8: Self = Self::new(1007, "Not UTF-8");
-    pub(super) const TOO_BIG: Self = Self::new(1009, "Message too big");
-    /// The client should reconnect, perhaps to another node.
-    pub(super) const RESTART: Self = Self::new(1012, "Service Restart");
-    pub(super) const TRY_AGAIN: Self = Self::new(1013, "Try Again Later");
-    // Codes of graphql-transport-ws.
-    pub(super) const INVALID_MESSAGE: Self = Self::new(4400, "Invalid message");
-    pub(super) const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
-    pub(super) const FORBIDDEN: Self = Self::new(4403, "Forbidden");
-    pub(super) const SUBPROTOCOL_NOT_ACCEPTABLE: Self = Self::new(4406, "Subprotocol not acceptable");
-    pub(super) const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
-    pub(super) const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
-    // Codes of Parlance.
-    pub(super) const TOO_MANY_SOCKETS: Self = Self::new(4410, "Too many sockets of this user");
-    pub(super) const ANONYMOUS_IDLE: Self = Self::new(4411, "No user signed in, and no operation ran");
-    pub(super) const MESSAGE_TIMEOUT: Self = Self::new(4412, "Message not complete in time");
-
-    const fn new(code: u16, reason: &'static str) -> Self {
-        Self { code, reason: Cow::Borrowed(reason) }
-    }
-
-    pub(super) fn duplicate(id: &str) -> Self {
-        /// Leaves room for the rest of the reason.
-        const SHOWN_BYTES: usize = 80;
-        let shown = &id[..id.floor_char_boundary(SHOWN_BYTES)];
-        Self { code: 4409, reason: format!("Subscriber for {shown} already exists").into() }
     }
 }

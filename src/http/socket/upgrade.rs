@@ -11,16 +11,12 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::message::{MessageLimits, Messages};
+use super::message::{MessageLimits, MessageObserver, WebSocket};
 use super::protocol::Protocol;
-use crate::http::connections::{ClientStream, Forwarded};
-
-/// A WebSocket of a client, over the TCP connection itself.
-pub(super) type WebSocket = WebSocketStream<Messages>;
+use crate::http::connections::{ForwardedPermit, HttpStream};
 
 /// The only version of the WebSocket protocol.
 const VERSION: &str = "13";
@@ -29,8 +25,8 @@ const VERSION: &str = "13";
 pub(in crate::http) struct Upgrade {
     key: HeaderValue,
     offered: Vec<HeaderValue>,
-    becomes: OnUpgrade,
-    forwarded: Option<Forwarded>,
+    on_upgrade: OnUpgrade,
+    forwarded: Option<ForwardedPermit>,
 }
 
 /// The request does not ask for a WebSocket, or asks for another version of the protocol.
@@ -47,33 +43,33 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoUpgrade> {
         let headers = &parts.headers;
-        let asks = parts.method == Method::GET
+        let asks_for_socket = parts.method == Method::GET
             && parts.version == Version::HTTP_11
-            && lists(headers, &header::CONNECTION, "upgrade")
-            && lists(headers, &header::UPGRADE, "websocket")
+            && has_word(headers, &header::CONNECTION, "upgrade")
+            && has_word(headers, &header::UPGRADE, "websocket")
             && headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == VERSION);
-        let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks).cloned().ok_or(NoUpgrade)?;
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks_for_socket).cloned().ok_or(NoUpgrade)?;
         let offered = headers
             .get_all(header::SEC_WEBSOCKET_PROTOCOL)
             .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderValue::from_bytes(name.trim_ascii()).ok())
             .collect();
-        let becomes = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
         let forwarded = parts.extensions.get().cloned();
-        Ok(Self { key, offered, becomes, forwarded })
+        Ok(Self { key, offered, on_upgrade, forwarded })
     }
 }
 
 /// Whether a header that is a list has this word, in upper or lower case.
-fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     words.map(<[u8]>::trim_ascii).any(|candidate| candidate.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 impl Upgrade {
-    /// The request's place among those of its client's address. None if no trusted proxy forwards it.
-    pub(super) fn forwarded(&self) -> Option<Forwarded> {
+    /// Counts the request among those of its client's address. None if no trusted proxy forwards it.
+    pub(super) fn forwarded(&self) -> Option<ForwardedPermit> {
         self.forwarded.clone()
     }
 
@@ -83,14 +79,14 @@ impl Upgrade {
     }
 
     /// Returns the response that accepts the upgrade, and a future with the socket. The future yields None if the
-    /// connection ends first, or does not become a WebSocket within `patience`. The future is boxed, so that an open
+    /// connection ends first, or does not become a WebSocket within `time_limit`. The future is boxed, so that an open
     /// socket keeps no memory of it.
     pub(super) fn accept(
         self,
         protocol: Option<Protocol>,
         config: WebSocketConfig,
         limits: MessageLimits,
-        patience: Duration,
+        time_limit: Duration,
     ) -> (Response, BoxFuture<'static, Option<WebSocket>>) {
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         *response.body_mut() = Body::empty();
@@ -103,14 +99,14 @@ impl Upgrade {
         if let Some(protocol) = protocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
         }
-        let becomes = self.becomes;
+        let on_upgrade = self.on_upgrade;
         let socket = async move {
-            let upgraded = timeout(patience, becomes).await.ok()?.ok()?;
-            let parts = upgraded.downcast::<TokioIo<ClientStream>>().ok()?;
+            let upgraded = timeout(time_limit, on_upgrade).await.ok()?.ok()?;
+            let parts = upgraded.downcast::<TokioIo<HttpStream>>().ok()?;
             let early = parts.read_buf;
-            let messages = Messages::new(parts.io.into_inner(), &early, limits);
+            let stream = parts.io.into_inner().with_observer(MessageObserver::new(&early, limits));
             // A copy, because the buffer of the HTTP connection is larger than a socket needs.
-            Some(WebSocketStream::from_partially_read(messages, early.to_vec(), Role::Server, Some(config)).await)
+            Some(WebSocket::from_partially_read(stream, early.to_vec(), Role::Server, Some(config)).await)
         };
         (response, socket.boxed())
     }

@@ -1,6 +1,6 @@
 //! The blocks of GIF (GIF89a, section "Grammar").
 
-use super::{Parts, Reader};
+use super::{Reader, Stripped};
 
 const EXTENSION: u8 = 0x21;
 const IMAGE: u8 = 0x2c;
@@ -8,26 +8,26 @@ const TRAILER: u8 = 0x3b;
 const GRAPHIC_CONTROL: u8 = 0xf9;
 const APPLICATION: u8 = 0xff;
 
-pub fn strip(bytes: &[u8]) -> Option<Parts> {
+pub fn strip(bytes: &[u8]) -> Option<Stripped> {
     let mut reader = Reader(bytes);
-    let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
+    let mut stripped = Stripped { cleaned: Vec::with_capacity(bytes.len()), ..Stripped::default() };
     // Signature and version, then the screen, whose flags describe the colour table.
     let screen: [u8; 13] = reader.array()?;
     (screen.starts_with(b"GIF87a") || screen.starts_with(b"GIF89a")).then_some(())?;
     reader.take(colours(screen[10]))?;
-    parts.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
+    stripped.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
     // The complete frames of a truncated file are kept.
-    while let Some((block, keeps)) = block(&mut reader, &mut parts) {
+    while let Some((block, keeps)) = block(&mut reader, &mut stripped) {
         if keeps {
-            parts.cleaned.extend(block);
+            stripped.cleaned.extend(block);
         }
     }
-    parts.cleaned.push(TRAILER);
-    (parts.frames > 0).then_some(parts)
+    stripped.cleaned.push(TRAILER);
+    (stripped.frames > 0).then_some(stripped)
 }
 
 /// The next block, and whether it is needed to show the picture. None at the end, or if the block is incomplete.
-fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bool)> {
+fn block<'a>(reader: &mut Reader<'a>, stripped: &mut Stripped) -> Option<(&'a [u8], bool)> {
     let whole = reader.0;
     let keeps = match reader.byte()? {
         IMAGE => {
@@ -36,9 +36,9 @@ fn block<'a>(reader: &mut Reader<'a>, parts: &mut Parts) -> Option<(&'a [u8], bo
             // The minimum code size.
             reader.byte()?;
             sub_blocks(reader)?;
-            parts.frames = parts.frames.saturating_add(1);
+            stripped.frames = stripped.frames.saturating_add(1);
             let size = |low, high| u64::from(u16::from_le_bytes([low, high]));
-            parts.frame_pixels += size(width, width2) * size(height, height2);
+            stripped.frame_pixels += size(width, width2) * size(height, height2);
             true
         }
         EXTENSION => {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use image::metadata::Orientation;
 
-use super::{Parts, Reader, exif};
+use super::{Reader, Stripped, exif};
 
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
@@ -13,7 +13,7 @@ const JFIF: u8 = 0xe0;
 /// Bytes of the JFIF segment before the size of its thumbnail: name, version and density.
 const JFIF_HEAD: usize = 12;
 
-pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     let mut reader = Reader(bytes);
     let mut cleaned = Vec::with_capacity(bytes.len());
     (reader.array()? == [0xff, START]).then(|| cleaned.extend([0xff, START]))?;
@@ -24,22 +24,22 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         }
         let length = usize::from(u16::from_be_bytes(reader.array()?));
         let content = reader.take(length.checked_sub(2)?)?;
-        let kept = kept(marker, content);
+        let stripped = strip_segment(marker, content);
         // A JFIF segment must be the first segment.
         if marker != JFIF
             && let Some(exif) = exif.take()
         {
             segment(&mut cleaned, 0xe1, &[b"Exif\0\0", exif.as_slice()].concat())?;
         }
-        if let Some(kept) = kept {
-            segment(&mut cleaned, marker, &kept)?;
+        if let Some(content) = stripped {
+            segment(&mut cleaned, marker, &content)?;
         }
         if marker == SCAN {
             cleaned.extend(scan(&mut reader));
         }
     }
     cleaned.extend([0xff, END]);
-    Some(Parts { cleaned, frames: 1, frame_pixels: 0 })
+    Some(Stripped { cleaned, frames: 1, frame_pixels: 0 })
 }
 
 /// The next marker. 0xff may be repeated before it. None at the end of a truncated file.
@@ -66,7 +66,7 @@ fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
 
 /// The part of a segment that is needed to show the picture: tables, frames, colours, and the density in JFIF. None if
 /// the segment is not needed.
-fn kept(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
+fn strip_segment(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let shows = match marker {
         0xc0..=0xcf | 0xda..=0xdf => true,
         // The thumbnail may show what was cropped from the picture. It is replaced by one of 0 by 0 pixels.

@@ -2,20 +2,20 @@
 
 use image::metadata::Orientation;
 
-use super::{Parts, Reader, exif};
+use super::{Reader, Stripped, exif};
 
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
 /// Chunks that are needed to show the picture: pixels, colours and animations.
-const SHOWN: [&[u8; 4]; 19] = [
+const KEPT_CHUNKS: [&[u8; 4]; 19] = [
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV",
     b"cLLI", b"bKGD", b"hIST", b"pHYs", b"acTL", b"fcTL", b"fdAT",
 ];
 
-pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     let mut reader = Reader(bytes);
-    let mut parts = Parts { cleaned: Vec::with_capacity(bytes.len()), ..Parts::default() };
-    (reader.take(8)? == SIGNATURE).then(|| parts.cleaned.extend(SIGNATURE))?;
+    let mut stripped = Stripped { cleaned: Vec::with_capacity(bytes.len()), ..Stripped::default() };
+    (reader.take(8)? == SIGNATURE).then(|| stripped.cleaned.extend(SIGNATURE))?;
     let mut exif = exif(orientation);
     let mut canvas = None;
     loop {
@@ -27,7 +27,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
         if &kind == b"IDAT"
             && let Some(exif) = exif.take()
         {
-            chunk(&mut parts.cleaned, *b"eXIf", &exif)?;
+            chunk(&mut stripped.cleaned, *b"eXIf", &exif)?;
         }
         if &kind == b"IHDR" {
             canvas = Some((number(content, 0)?, number(content, 4)?));
@@ -36,15 +36,15 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
             let (width, height) = (number(content, 4)?, number(content, 8)?);
             // A frame must lie within the picture, whose size is checked elsewhere.
             canvas.filter(|canvas| width <= canvas.0 && height <= canvas.1)?;
-            parts.frames = parts.frames.saturating_add(1);
-            parts.frame_pixels = parts.frame_pixels.saturating_add(u64::from(width) * u64::from(height));
+            stripped.frames = stripped.frames.saturating_add(1);
+            stripped.frame_pixels = stripped.frame_pixels.saturating_add(u64::from(width) * u64::from(height));
         }
-        if SHOWN.contains(&&kind) {
-            parts.cleaned.extend(&whole[..whole.len() - reader.0.len()]);
+        if KEPT_CHUNKS.contains(&&kind) {
+            stripped.cleaned.extend(&whole[..whole.len() - reader.0.len()]);
         }
         if &kind == b"IEND" {
-            parts.frames = parts.frames.max(1);
-            return Some(parts);
+            stripped.frames = stripped.frames.max(1);
+            return Some(stripped);
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use image::metadata::Orientation;
 
-use super::{Parts, Reader, exif};
+use super::{Reader, Stripped, exif};
 
 /// Chunks that are needed to show the picture.
-const SHOWN: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP"];
+const KEPT_CHUNKS: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP"];
 /// Flags of VP8X: whether the file has Exif and XMP.
 const EXIF: u8 = 0x08;
 const XMP: u8 = 0x04;
 
-pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
+pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     let mut reader = Reader(bytes);
-    let mut parts = Parts::default();
+    let mut stripped = Stripped::default();
     (reader.array()? == *b"RIFF").then_some(())?;
     let length = u32::from_le_bytes(reader.array()?) as usize;
     // Bytes after this length do not belong to the picture.
@@ -32,8 +32,8 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
                         + 1,
                 )
             };
-            parts.frames = parts.frames.saturating_add(1);
-            parts.frame_pixels = parts.frame_pixels.saturating_add(size(6)? * size(9)?);
+            stripped.frames = stripped.frames.saturating_add(1);
+            stripped.frame_pixels = stripped.frame_pixels.saturating_add(size(6)? * size(9)?);
         }
         if &kind == b"VP8X" {
             let mut header = content.to_vec();
@@ -43,7 +43,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
                 *flags |= EXIF;
             }
             chunk(&mut body, kind, &header)?;
-        } else if SHOWN.contains(&&kind) {
+        } else if KEPT_CHUNKS.contains(&&kind) {
             chunk(&mut body, kind, content)?;
         }
     }
@@ -51,9 +51,9 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Parts> {
     if let Some(exif) = exif {
         chunk(&mut body, *b"EXIF", &exif)?;
     }
-    parts.cleaned = [b"RIFF".as_slice(), &u32::try_from(body.len()).ok()?.to_le_bytes(), &body].concat();
-    parts.frames = parts.frames.max(1);
-    Some(parts)
+    stripped.cleaned = [b"RIFF".as_slice(), &u32::try_from(body.len()).ok()?.to_le_bytes(), &body].concat();
+    stripped.frames = stripped.frames.max(1);
+    Some(stripped)
 }
 
 fn chunk(body: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {

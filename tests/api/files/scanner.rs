@@ -130,7 +130,7 @@ async fn an_unavailable_clamd_is_an_error() {
     let place = directory.path().join("socket");
     for address in [place.to_str().unwrap(), "127.0.0.1:1", "nowhere.invalid:3310"] {
         let result = Scanner::new(address, TIMEOUT).scan(&mut file(b"text").await).await;
-        assert!(matches!(result, Err(Error::Away(_))), "{address}: {result:?}");
+        assert!(matches!(result, Err(Error::Unavailable(_))), "{address}: {result:?}");
     }
 }
 
@@ -159,7 +159,7 @@ async fn incomplete_and_unknown_answers_are_errors() {
         answering(&place, answer);
         let scanner = Scanner::new(place.to_str().unwrap(), TIMEOUT);
         let result = scanner.scan(&mut file(b"text").await).await;
-        assert!(matches!(result, Err(Error::Away(_) | Error::Refused(_))), "{answer:?}: {result:?}");
+        assert!(matches!(result, Err(Error::Unavailable(_) | Error::Refused(_))), "{answer:?}: {result:?}");
     }
 }
 
@@ -170,5 +170,5 @@ async fn a_clamd_that_does_not_answer_times_out() {
     let _listener = UnixListener::bind(&place).unwrap();
     let scanner = Scanner::new(place.to_str().unwrap(), Duration::from_millis(200));
     let result = scanner.scan(&mut file(b"text").await).await;
-    assert!(matches!(result, Err(Error::Away(error)) if error.kind() == std::io::ErrorKind::TimedOut));
+    assert!(matches!(result, Err(Error::Unavailable(error)) if error.kind() == std::io::ErrorKind::TimedOut));
 }

@@ -21,7 +21,7 @@ use listener::Listener;
 const CLIENT_RETRY: Duration = Duration::from_millis(20);
 /// Longer than any fault lasts together with what mends it; whoever waits for it has failed.
 const PATIENCE: Duration = Duration::from_mins(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 pub struct Load {
     shared: Arc<Shared>,
@@ -149,7 +149,7 @@ impl Load {
                         ended.unwrap();
                     }
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));

@@ -44,7 +44,7 @@ fn credentials_survive_a_restart_and_only_their_owner_can_read_them() {
 fn only_one_server_at_a_time_opens_the_files() {
     let directory = tempdir().unwrap();
     let first = open(directory.path(), &[]).unwrap();
-    assert!(matches!(open(directory.path(), &[]), Err(Error::Held(_))));
+    assert!(matches!(open(directory.path(), &[]), Err(Error::Locked(_))));
     drop(first);
     assert!(open(directory.path(), &[]).is_ok());
 }
@@ -55,7 +55,7 @@ fn a_wildcard_address_gives_a_loopback_endpoint_and_a_bucket_named_as_a_route_is
     let s3 = open(directory.path(), &[]).unwrap();
     assert_eq!(settings(&s3).s3_endpoint.as_deref(), Some("http://127.0.0.1:8080"));
     let taken = open(tempdir().unwrap().path(), &["--s3-bucket=graphql".to_owned()]);
-    assert!(matches!(taken, Err(Error::Taken(_))));
+    assert!(matches!(taken, Err(Error::ReservedName(_))));
 }
 
 #[tokio::test]

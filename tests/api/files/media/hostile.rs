@@ -148,7 +148,7 @@ const MAGIC: [(&[u8], &str); 14] = [
     (b"\xff\xf1\x50\x80", "audio/aac"),
 ];
 
-/// Inspects a file, and fails on a panic or if it takes too long. Any verdict is fine. In production the workshop
+/// Inspects a file, and fails on a panic or if it takes too long. Any verdict is fine. In production the pool
 /// catches panics; here a panic fails the test, so that the faulty parser is noticed.
 fn looked_into(bytes: &[u8], declared: &str) -> Result<(), TestCaseError> {
     let started = Instant::now();

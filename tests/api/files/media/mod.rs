@@ -5,8 +5,8 @@ mod documents;
 mod hostile;
 mod memory;
 mod pictures;
+mod pool;
 mod recordings;
-mod workshop;
 
 use std::fs;
 use std::io::Write as _;

@@ -13,17 +13,17 @@ use crate::ids::UserId;
 /// Time beyond `Limits::max_work` for a step that is not interrupted, such as unpacking one picture.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The user whose file it is, and the signal that the user's client no longer waits.
-pub type For<'a> = (UserId, &'a Gone);
+/// The user whose file is inspected, and the signal that the user's client no longer waits.
+pub type Requester<'a> = (UserId, &'a Gone);
 
 /// Inspects files, a bounded number at a time.
 #[derive(Clone)]
-pub struct Workshop {
+pub struct MediaPool {
     limits: Arc<Limits>,
     pool: Pool<UserId>,
 }
 
-impl Workshop {
+impl MediaPool {
     pub fn new(settings: &config::Media, max_picture_bytes: u64) -> Self {
         Self {
             limits: Arc::new(Limits::new(settings, max_picture_bytes)),
@@ -36,20 +36,20 @@ impl Workshop {
     }
 
     /// Inspects a file with the content type `declared`.
-    pub async fn inspect(&self, path: &Path, declared: &str, user: For<'_>) -> Result<Inspected, Error> {
+    pub async fn inspect(&self, path: &Path, declared: &str, requester: Requester<'_>) -> Result<Inspected, Error> {
         let (path, declared) = (path.to_owned(), declared.to_owned());
-        self.run(user, move |limits| super::inspect(&path, &declared, limits)).await
+        self.run(requester, move |limits| super::inspect(&path, &declared, limits)).await
     }
 
     /// Crops the middle of a picture to squares.
-    pub async fn square(&self, path: &Path, user: For<'_>) -> Result<Vec<Thumbnail>, Error> {
+    pub async fn square(&self, path: &Path, requester: Requester<'_>) -> Result<Vec<Thumbnail>, Error> {
         let path = path.to_owned();
-        self.run(user, move |limits| super::square(&path, limits)).await
+        self.run(requester, move |limits| super::square(&path, limits)).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        (user, gone): For<'_>,
+        (user, gone): Requester<'_>,
         work: impl FnOnce(&Limits) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let permit = self.pool.permit(user, gone).await.map_err(Error::Refused)?;

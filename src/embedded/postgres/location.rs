@@ -12,20 +12,20 @@ use super::Error;
 use super::account::{Account, Owner};
 
 /// Directory of the clusters whose data directory PostgreSQL's account cannot enter.
-const ELSEWHERE: &str = "/var/lib/parlance";
+const FALLBACK_DIRECTORY: &str = "/var/lib/parlance";
 
 /// File in the data directory with the path of the home that is used instead.
-const NOTE: &str = "postgres.location";
+const LOCATION_FILE: &str = "postgres.location";
 
 /// Random bytes in the password, which is written in hexadecimal.
 const PASSWORD_BYTES: usize = 24;
 
 /// Bytes that a path must not have, because pg_ctl and initdb put paths in double quotes and pass them to a shell.
-const UNQUOTABLE: &[u8] = b"\"$`\\\n\r";
+const FORBIDDEN_BYTES: &[u8] = b"\"$`\\\n\r";
 
 /// The location of a cluster, and its owner.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// Directory of the server, which the account can enter. Contains the cluster and downloaded programs.
     home: PathBuf,
     cluster: PathBuf,
@@ -36,38 +36,38 @@ pub(super) struct Place {
 pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(data_dir).map_err(Error::at(data_dir))?;
     let data_dir = fs::canonicalize(data_dir).map_err(Error::at(data_dir))?;
-    if data_dir.as_os_str().as_bytes().iter().any(|byte| UNQUOTABLE.contains(byte)) {
+    if data_dir.as_os_str().as_bytes().iter().any(|byte| FORBIDDEN_BYTES.contains(byte)) {
         return Err(Error::Path(data_dir));
     }
     Ok(data_dir)
 }
 
-impl Place {
-    /// Finds the place of the cluster: the data directory or, if PostgreSQL's account cannot enter that, a directory
-    /// elsewhere. A note in the data directory then has its path.
+impl Location {
+    /// Finds the location of the cluster: the data directory or, if PostgreSQL's account cannot enter that, a directory
+    /// elsewhere. A file in the data directory then has its path.
     pub(super) async fn find(data_dir: &Path) -> Result<Self, Error> {
-        let noted = noted(data_dir)?;
-        let place = Self::at(noted.clone().unwrap_or_else(|| data_dir.to_owned()))?;
-        if noted.is_some() {
+        let recorded = read_location_file(data_dir)?;
+        let location = Self::at(recorded.clone().unwrap_or_else(|| data_dir.to_owned()))?;
+        if recorded.is_some() {
             // Created again if it was removed.
-            create_open(&place.home)?;
+            create_open(&location.home)?;
         }
-        if !place.account.is_other() || place.account.can_enter(&place.home).await? {
-            return Ok(place);
+        if !location.account.is_other() || location.account.can_enter(&location.home).await? {
+            return Ok(location);
         }
-        if place.cluster.exists() || noted.is_some() {
+        if location.cluster.exists() || recorded.is_some() {
             // A new, empty database elsewhere would look like the loss of all data.
-            return Err(place.unreachable());
+            return Err(location.unreachable());
         }
-        let place = Self::at(Path::new(ELSEWHERE).join(short_hash(data_dir)))?;
-        create_open(Path::new(ELSEWHERE))?;
-        create_open(&place.home)?;
-        if !place.account.can_enter(&place.home).await? {
-            return Err(place.unreachable());
+        let location = Self::at(Path::new(FALLBACK_DIRECTORY).join(short_hash(data_dir)))?;
+        create_open(Path::new(FALLBACK_DIRECTORY))?;
+        create_open(&location.home)?;
+        if !location.account.can_enter(&location.home).await? {
+            return Err(location.unreachable());
         }
-        let note = [place.home.as_os_str().as_bytes(), b"\n"].concat();
-        write_whole(&data_dir.join(NOTE), &note)?;
-        Ok(place)
+        let content = [location.home.as_os_str().as_bytes(), b"\n"].concat();
+        write_whole(&data_dir.join(LOCATION_FILE), &content)?;
+        Ok(location)
     }
 
     fn at(home: PathBuf) -> Result<Self, Error> {
@@ -129,15 +129,15 @@ impl Place {
 
 /// Whether `data_dir` has a cluster.
 pub(super) fn has_cluster(data_dir: &Path) -> Result<bool, Error> {
-    let home = noted(data_dir)?.unwrap_or_else(|| data_dir.to_owned());
+    let home = read_location_file(data_dir)?.unwrap_or_else(|| data_dir.to_owned());
     Ok(home.join("postgres").exists())
 }
 
-/// The home in the note of `data_dir`. None if the note does not exist.
-fn noted(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
-    let path = data_dir.join(NOTE);
+/// The home that the location file of `data_dir` names. None if the file does not exist.
+fn read_location_file(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
+    let path = data_dir.join(LOCATION_FILE);
     match fs::read(&path) {
-        Ok(note) => Ok(Some(PathBuf::from(OsStr::from_bytes(note.trim_ascii())))),
+        Ok(content) => Ok(Some(PathBuf::from(OsStr::from_bytes(content.trim_ascii())))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io { path, source }),
     }

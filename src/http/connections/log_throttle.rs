@@ -9,20 +9,20 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lets one of many equal events be logged, and counts the others.
 #[derive(Default)]
-pub(super) struct Seldom {
+pub(super) struct LogThrottle {
     next: Option<Instant>,
-    left_out: u64,
+    suppressed: u64,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// The number of events since the last line, this one included. None if it is too early for another line.
     pub(super) fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
-        self.left_out += 1;
+        self.suppressed += 1;
         if self.next.is_some_and(|next| now < next) {
             return None;
         }
         self.next = Some(now + INTERVAL);
-        Some(std::mem::take(&mut self.left_out))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }

@@ -1,13 +1,17 @@
 //! Runs work in a task of its own. A subscriber is not polled while its client does not read. Work in the subscriber's
 //! own task would meanwhile hold what others wait for, such as a connection to Postgres.
 
+use std::fmt::Debug;
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::RETRY;
 
 /// Runs work in a task and returns its result. The work continues while the returned future is not polled, and ends
 /// when the future is dropped. Panics if the work panics.
@@ -15,29 +19,30 @@ pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
     AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
-/// Runs work in a task and retries until it succeeds, so that a stream loses nothing while Postgres is unavailable. The
-/// first argument is the text of the log line. This is a macro, because a bound cannot require that the future of a
-/// closure is Send.
-macro_rules! patiently {
-    ($what:expr, $work:expr) => {
-        loop {
-            match $crate::apart::run($work).await {
-                Ok(value) => break value,
-                Err(error) => tracing::warn!(?error, "{}; trying again", $what),
-            }
-            tokio::time::sleep($crate::error::RETRY).await;
+/// Runs work in a task and retries until it succeeds, so that a stream loses nothing while Postgres is unavailable.
+/// `failed` is the text of the log line.
+pub async fn retry<T, E, F>(failed: &str, work: impl Fn() -> F) -> T
+where
+    T: Send + 'static,
+    E: Debug + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    loop {
+        match run(work()).await {
+            Ok(value) => return value,
+            Err(error) => tracing::warn!(?error, "{failed}; trying again"),
         }
-    };
+        sleep(RETRY).await;
+    }
 }
-pub(crate) use patiently;
 
 /// A stream that runs in a task of its own, one or two items ahead. The task ends when this is dropped.
-pub struct Apart<T> {
+pub struct Spawned<T> {
     items: mpsc::Receiver<T>,
     task: AbortOnDropHandle<()>,
 }
 
-impl<T: Send + 'static> Apart<T> {
+impl<T: Send + 'static> Spawned<T> {
     /// The stream must not hold anything that others wait for when it yields an item.
     pub fn new(stream: impl Stream<Item = T> + Send + 'static) -> Self {
         let (sender, items) = mpsc::channel(1);
@@ -53,7 +58,7 @@ impl<T: Send + 'static> Apart<T> {
     }
 }
 
-impl<T> Stream for Apart<T> {
+impl<T> Stream for Spawned<T> {
     type Item = T;
 
     /// Panics if the stream panicked.
