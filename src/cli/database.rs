@@ -34,7 +34,7 @@ impl Database {
             Err(locked @ Error::Locked { by: Holder::Server, .. }) => {
                 match Postgres::url_of_running(&self.data_dir).await? {
                     Some(url) => work(&url).await,
-                    None => Err(held.into()),
+                    None => Err(locked.into()),
                 }
             }
             Err(error) => Err(error.into()),
