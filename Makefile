@@ -6,35 +6,67 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # scripts/setup installs tools here that the machine does not have.
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
-SHELL_SCRIPTS := $(wildcard scripts/*) .ci/run
+SHELL_SCRIPTS := $(filter-out scripts/hooks,$(wildcard scripts/* scripts/hooks/*)) .ci/run
 
 # All targets share one build directory, whose lock makes parallel builds wait for each other.
 .NOTPARALLEL:
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run cli test test-with-services soak fuzz lint generate check-generated release-builds bench load clean
+.PHONY: help run dev cli check test test-one test-with-services test-rust test-generated test-js \
+	test-fuzz soak fuzz lint generate check-generated release release-builds bench load clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The dev profile, so that this build is also that of the tests.
 run: ## build and start the server; ARGS adds flags, such as ARGS="--listen-addr 0.0.0.0:8080"
 	@scripts/setup run
-	cargo run --release --locked --bin parlance -- serve $(ARGS)
+	cargo run --locked --bin parlance -- serve $(ARGS)
+
+dev: ## like run, and build and restart whenever a source file is saved
+	@scripts/dev $(ARGS)
 
 cli: ## run another command of the server's binary, such as make cli ARGS="seed --users 100 --append"
 	@scripts/setup run
-	cargo run --release --locked --bin parlance -- $(ARGS)
+	cargo run --locked --bin parlance -- $(ARGS)
+
+release: ## build the server with link-time optimisation, as the image does
+	@scripts/setup run
+	cargo build --release --locked --bin parlance
+	@echo "The server: $(RELEASE)/parlance"
+
+# Installs nothing and starts nothing. The server's code embeds web/explorer/dist; for lints an empty one is enough.
+check: ## check format and lints of the Rust code; needs no services and no root rights
+	@mkdir -p web/explorer/dist
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Without ARGS only the tests of tests/api are built.
+test-one: ## run the tests whose names contain T, such as T=unread; ARGS=--lib for those in src/
+	@[[ "$(T)" ]] || { echo 'say which test: make test-one T=name' >&2; exit 2; }
+	@scripts/setup test
+	@scripts/services run cargo nextest run --package parlance --locked $(or $(ARGS),--test api) -- $(T)
 
 test: lint ## check format and lints, and run all tests; every change must pass this
 	cargo build --workspace --locked
 	@scripts/services run $(MAKE) --no-print-directory test-with-services
 
-# Needs the built server: scripts/generate, the JS tests and the fuzzer start it.
+# A failure in one of them does not keep the others from running.
 test-with-services:
+	@$(MAKE) --no-print-directory --keep-going test-rust test-generated test-js test-fuzz
+
+# All but the first need the built server: they start it.
+test-rust:
 	cargo nextest run --workspace --locked
+
+test-generated:
 	scripts/generate --check
+
+test-js:
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance npm test --prefix tests/js
+
+test-fuzz:
 	PARLANCE_BIN=$(abspath $(CARGO_TARGET_DIR))/debug/parlance scripts/fuzz-api
 
 # One test at a time, because the tests measure time. The limit of open files is raised, because both ends of thousands
@@ -42,8 +74,8 @@ test-with-services:
 soak: ## run the fault tests and the model tests of the log for half an hour
 	@scripts/setup test
 	ulimit -n "$$(ulimit -Hn)" 2>/dev/null || true; \
-		SOAK=1 scripts/services run cargo nextest run $(FEATURES) --locked --test api --test-threads 1 \
-		--no-fail-fast -- faults:: log_model:: $(ARGS)
+		SOAK=1 scripts/services run cargo nextest run --profile soak --locked --test api --test-threads 1 \
+		-- faults:: log_model:: $(ARGS)
 
 # New inputs stay in the cache; fuzz/corpus has the inputs that are tests. The first build takes ten minutes.
 # RUSTC_BOOTSTRAP lets the stable compiler accept cargo-fuzz's flags. The sanitizers are off: they find errors that safe
@@ -59,14 +91,14 @@ fuzz: ## fuzz the parser of socket messages for a minute; ARGS="-max_total_time=
 	ulimit -s 2048 && cargo fuzz run --sanitizer none socket_message $(CACHE)/fuzz/socket_message \
 		fuzz/corpus/socket_message -- -max_total_time=60 -max_len=16384 -timeout=5 $(ARGS)
 
-lint: ## check format and lints only
+lint: ## check, and the linters of all other files
 	@scripts/setup test
-	cargo fmt --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(MAKE) --no-print-directory check
 	shellcheck -x $(SHELL_SCRIPTS)
 	hadolint Dockerfile
 	dclint --max-warnings 0 docker-compose.yml
 	typos
+	tests/js/node_modules/.bin/markdownlint-cli2
 # scripts/setup does not install these two, because their builds take minutes. They run if the machine has them.
 	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; fi
 	if command -v cargo-machete >/dev/null; then cargo machete; fi
