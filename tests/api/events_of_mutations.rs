@@ -295,7 +295,7 @@ pub fn rows() -> Vec<Row> {
             let query = "mutation { updatePrivacy(input: {readReceipts: false}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
         }),
-        // The event makes nodes reload the user. The contract has no GraphQL event for it.
+        // The event makes nodes reload the user. The schema has no GraphQL event for it.
         row!("updateProfile", log ["user_updated"], ada [], bob [], |world| {
             let query = "mutation { updateProfile(input: {about: \"new\"}) { viewer { id } } }";
             world.ada.query(query, json!({})).await
