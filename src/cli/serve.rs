@@ -51,10 +51,10 @@ async fn serve(mut config: Config, stop: CancellationToken) -> Result<()> {
         .with_context(|| format!("cannot listen on LISTEN_ADDR ({})", config.places.listen_addr))?;
     open_files::make_room(&mut config);
     if config.places.database_url.is_some() {
-        return serve_on(&config, None, listener, stop).await;
+        return Box::pin(serve_on(&config, None, listener, stop)).await;
     }
     let postgres = Postgres::start(&config.places.data_dir, Holder::Server).await?;
-    let served = serve_on(&config, Some(&postgres), listener, stop).await;
+    let served = Box::pin(serve_on(&config, Some(&postgres), listener, stop)).await;
     let stopped = postgres.stop().await.context("stopping the private Postgres");
     served.and(stopped)
 }

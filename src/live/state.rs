@@ -254,7 +254,7 @@ impl State {
                 self.remember_seen(user, seen);
             }
             LiveChange::Activity { user, activity } => {
-                self.change_facts(&[user], &[], |facts| facts.set_activity(user, activity))
+                self.change_facts(&[user], &[], |facts| facts.set_activity(user, activity));
             }
             LiveChange::Entered { conversation, user } => {
                 self.change_facts(&[], &[(conversation, user)], |facts| facts.enter(node, conversation, user));

@@ -25,7 +25,7 @@ const VERSION: &str = "13";
 pub(in crate::http) struct Upgrade {
     key: HeaderValue,
     offered: Vec<HeaderValue>,
-    on_upgrade: OnUpgrade,
+    connection: OnUpgrade,
     forwarded: Option<ForwardedPermit>,
 }
 
@@ -55,9 +55,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderValue::from_bytes(name.trim_ascii()).ok())
             .collect();
-        let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
+        let connection = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade)?;
         let forwarded = parts.extensions.get().cloned();
-        Ok(Self { key, offered, on_upgrade, forwarded })
+        Ok(Self { key, offered, connection, forwarded })
     }
 }
 
@@ -99,9 +99,9 @@ impl Upgrade {
         if let Some(protocol) = protocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
         }
-        let on_upgrade = self.on_upgrade;
+        let connection = self.connection;
         let socket = async move {
-            let upgraded = timeout(time_limit, on_upgrade).await.ok()?.ok()?;
+            let upgraded = timeout(time_limit, connection).await.ok()?.ok()?;
             let parts = upgraded.downcast::<TokioIo<HttpStream>>().ok()?;
             let early = parts.read_buf;
             let stream = parts.io.into_inner().with_observer(MessageObserver::new(&early, limits));

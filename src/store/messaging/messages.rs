@@ -289,15 +289,15 @@ pub async fn hidden(
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = SqlUuid)]
-        user_id: UserId,
+        user: UserId,
         #[diesel(sql_type = SqlUuid)]
-        message_id: MessageId,
+        message: MessageId,
         #[diesel(sql_type = SqlUuid)]
-        conversation_id: ConversationId,
+        conversation: ConversationId,
     }
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let rows: Vec<Row> = diesel::sql_query(
-        "SELECT user_id, message_id, messages.conversation_id
+        "SELECT user_id AS \"user\", message_id AS message, messages.conversation_id AS conversation
          FROM unnest($1, $2) AS wanted (user_id, message_id)
          JOIN message_hidden USING (user_id, message_id)
          JOIN messages ON messages.id = message_id",
@@ -306,7 +306,7 @@ pub async fn hidden(
     .bind::<Array<SqlUuid>, _>(ids)
     .load(&mut conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.user_id, row.message_id, row.conversation_id)).collect())
+    Ok(rows.into_iter().map(|row| (row.user, row.message, row.conversation)).collect())
 }
 
 /// Reads the messages with these numbers, each for one user. Leaves out messages that the user may not see.
