@@ -14,7 +14,7 @@ pub struct Event {
     pub change: Change,
 }
 
-/// Who may receive an event.
+/// The users who may receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Audience {
     /// All users who are participants at that position of the log.
