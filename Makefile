@@ -33,7 +33,7 @@ cli: ## run another command of the server's binary, such as make cli ARGS="seed 
 
 release: ## build the server with link-time optimisation, as the image does
 	@scripts/setup run
-	cargo build --release --locked --bin parlance
+	cargo build --release --locked --package parlance
 	@echo "The server: $(RELEASE)/parlance"
 
 # Installs nothing and starts nothing. The server's code embeds web/explorer/dist; for lints an empty one is enough.
@@ -46,7 +46,7 @@ check: ## check format and lints of the Rust code; needs no services and no root
 test-one: ## run the tests whose names contain T, such as T=unread; ARGS=--lib for those in src/
 	@[[ "$(T)" ]] || { echo 'say which test: make test-one T=name' >&2; exit 2; }
 	@scripts/setup test
-	@scripts/services run cargo nextest run --package parlance --locked $(or $(ARGS),--test api) -- $(T)
+	@scripts/services run cargo nextest run --locked $(or $(ARGS),--test api) -- $(T)
 
 test: lint ## check format and lints, and run all tests; every change must pass this
 	cargo build --workspace --locked
@@ -116,7 +116,7 @@ check-generated: ## fail if a generated file is out of date
 # Two builds, so that the features of the load programs do not change the server that is measured.
 release-builds:
 	@scripts/setup test
-	cargo build --release --locked --bin parlance
+	cargo build --release --locked --package parlance
 	cargo build --release --locked --package parlance-load
 
 RELEASE := $(abspath $(CARGO_TARGET_DIR))/release
