@@ -67,4 +67,4 @@ fn was_interrupted(message: &str) -> bool {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Delay before streams and background tasks retry when Postgres is unavailable.
-pub(crate) const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const RETRY_DELAY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -94,23 +94,23 @@ impl<K: Hash + Eq + Clone> Pool<K> {
     /// Waits for the turn of a job of `key`. Jobs without a key have a turn together, and no bound on their share. The
     /// job leaves the queue when `gone` signals or the future is dropped.
     pub async fn permit(&self, key: impl Into<Option<K>>, gone: &Gone) -> Result<Permit<K>, Refusal> {
-        let mut waiting = match self.0.enter(key.into(), gone)? {
-            Entered::Now(permit) => return Ok(permit),
-            Entered::Later(waiting) => waiting,
+        let mut waiting = match self.0.submit(key.into(), gone)? {
+            Outcome::Started(permit) => return Ok(permit),
+            Outcome::Queued(waiting) => waiting,
         };
         tokio::select! {
             biased;
             () = gone.0.cancelled() => Err(Refusal::Gone),
             // The sender stays in the queue until it sends.
-            _ = &mut waiting.started => waiting.take().ok_or(Refusal::Gone),
+            _ = &mut waiting.started => waiting.permit().ok_or(Refusal::Gone),
         }
     }
 
     /// Waits for the turn of a job that cannot be refused, because it is part of work that has begun.
     pub async fn turn(&self, key: Option<K>) -> Permit<K> {
-        let mut waiting = match self.0.begin(key) {
-            Entered::Now(permit) => return permit,
-            Entered::Later(waiting) => waiting,
+        let mut waiting = match self.0.submit_unbounded(key) {
+            Outcome::Started(permit) => return permit,
+            Outcome::Queued(waiting) => waiting,
         };
         // The sender stays in the queue until it sends.
         let _ = (&mut waiting.started).await;
@@ -124,9 +124,9 @@ impl<K: Hash + Eq + Clone> Pool<K> {
     }
 }
 
-enum Entered<K: Hash + Eq + Clone> {
-    Now(Permit<K>),
-    Later(Waiting<K>),
+enum Outcome<K: Hash + Eq + Clone> {
+    Started(Permit<K>),
+    Queued(Waiting<K>),
 }
 
 impl<K: Hash + Eq + Clone> Shared<K> {
@@ -134,13 +134,13 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(self: &Arc<Self>, key: Option<K>, gone: &Gone) -> Result<Entered<K>, Refusal> {
+    fn submit(self: &Arc<Self>, key: Option<K>, gone: &Gone) -> Result<Outcome<K>, Refusal> {
         if gone.is_gone() {
             return Err(Refusal::Gone);
         }
         let mut state = self.state();
         if let Some(permit) = self.start(&mut state) {
-            return Ok(Entered::Now(permit));
+            return Ok(Outcome::Started(permit));
         }
         if key.is_some() && state.queues.get(&key).map_or(0, VecDeque::len) >= self.bounds.share {
             return Err(Refusal::ShareFull);
@@ -151,10 +151,10 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         Ok(self.queue(&mut state, key))
     }
 
-    fn begin(self: &Arc<Self>, key: Option<K>) -> Entered<K> {
+    fn submit_unbounded(self: &Arc<Self>, key: Option<K>) -> Outcome<K> {
         let mut state = self.state();
         match self.start(&mut state) {
-            Some(permit) => Entered::Now(permit),
+            Some(permit) => Outcome::Started(permit),
             None => self.queue(&mut state, key),
         }
     }
@@ -166,10 +166,10 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         is_free.then(|| Permit(Arc::clone(self)))
     }
 
-    fn queue(self: &Arc<Self>, state: &mut State<K>, key: Option<K>) -> Entered<K> {
+    fn queue(self: &Arc<Self>, state: &mut State<K>, key: Option<K>) -> Outcome<K> {
         let (start, started) = oneshot::channel();
         let number = state.push(key.clone(), start);
-        Entered::Later(Waiting { shared: Some(Arc::clone(self)), key, number, started })
+        Outcome::Queued(Waiting { shared: Some(Arc::clone(self)), key, number, started })
     }
 }
 
@@ -193,8 +193,8 @@ impl<K: Hash + Eq + Clone> State<K> {
     fn remove(&mut self, key: Option<&K>, number: u64) -> bool {
         let key = key.cloned();
         let Some(queue) = self.queues.get_mut(&key) else { return false };
-        let Some(place) = queue.iter().position(|job| job.number == number) else { return false };
-        queue.remove(place);
+        let Some(index) = queue.iter().position(|job| job.number == number) else { return false };
+        queue.remove(index);
         self.waiting -= 1;
         if queue.is_empty() {
             self.queues.remove(&key);
@@ -235,7 +235,7 @@ struct Waiting<K: Hash + Eq + Clone> {
 
 impl<K: Hash + Eq + Clone> Waiting<K> {
     /// The permit, once the job has been started.
-    fn take(&mut self) -> Option<Permit<K>> {
+    fn permit(&mut self) -> Option<Permit<K>> {
         self.shared.take().map(Permit)
     }
 }

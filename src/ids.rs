@@ -40,8 +40,8 @@ pub fn encode(f: &mut impl fmt::Write, prefix: &str, uuid: Uuid) -> fmt::Result 
     f.write_str(prefix)?;
     f.write_char('_')?;
     let bits = uuid.as_u128();
-    for place in (0..ENCODED_LEN).rev() {
-        let digit = (bits >> (place * 5)) & 31;
+    for index in (0..ENCODED_LEN).rev() {
+        let digit = (bits >> (index * 5)) & 31;
         f.write_char(ALPHABET[digit as usize] as char)?;
     }
     Ok(())

@@ -17,8 +17,8 @@ fn main() -> ExitCode {
     {
         match error {
             // The line itself is not shown, because it may contain a secret.
-            dotenvy::Error::LineParse(_, place) => {
-                eprintln!(".env cannot be read: a line is malformed at character {place}");
+            dotenvy::Error::LineParse(_, index) => {
+                eprintln!(".env cannot be read: a line is malformed at character {index}");
             }
             error => eprintln!(".env cannot be read: {error}"),
         }

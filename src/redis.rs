@@ -1,4 +1,4 @@
-//! Redis Pub/Sub, which carries the publications of the log and of live state between nodes.
+//! Redis Pub/Sub, which carries the messages of the log and of live state between nodes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// How long a publication waits for a connection. It may fail after that, because the other nodes recover it: they read
+/// How long a message waits for a connection. It may fail after that, because the other nodes recover it: they read
 /// events from Postgres and ask for missing live state.
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);
 /// Backoff before a subscription is retried, doubled each time up to `LAST_BACKOFF`, so that all nodes together do not
@@ -22,7 +22,7 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// A pool of connections for publications, and a client for subscriptions.
+/// A pool of connections for messages, and a client for subscriptions.
 pub struct PubSub {
     pool: bb8::Pool<RedisConnectionManager>,
     client: Client,
@@ -31,16 +31,16 @@ pub struct PubSub {
 
 /// An item of a subscription.
 #[derive(Debug)]
-pub enum Heard<T> {
-    /// The subscription is established. Earlier publications may have been lost.
+pub enum Received<T> {
+    /// The subscription is established. Earlier messages may have been lost.
     Subscribed,
     Published(T),
-    /// A publication that cannot be decoded, perhaps of another version.
-    Garbled,
+    /// A message that cannot be decoded, perhaps of another version.
+    Malformed,
 }
 
 impl PubSub {
-    /// `connections` is the maximum number of publications in flight. Fails if Redis is unavailable now. If Redis
+    /// `connections` is the maximum number of messages in flight. Fails if Redis is unavailable now. If Redis
     /// becomes unavailable later, subscriptions are retried.
     pub async fn connect(url: &str, connections: u32, random: Random) -> Result<Self> {
         let pool = bb8::Pool::builder()
@@ -55,8 +55,8 @@ impl PubSub {
         Ok(Self { pool, client, random })
     }
 
-    pub async fn publish(&self, channel: &str, publication: &impl Serialize) -> Result<()> {
-        let payload = serde_json::to_vec(publication).map_err(|error| Error::Corrupt(error.to_string()))?;
+    pub async fn publish(&self, channel: &str, message: &impl Serialize) -> Result<()> {
+        let payload = serde_json::to_vec(message).map_err(|error| Error::Corrupt(error.to_string()))?;
         let mut connection = self.pool.get().await.map_err(|error| Error::RedisConnection(error.to_string()))?;
         redis::cmd("PUBLISH").arg(channel).arg(payload).query_async::<()>(&mut *connection).await?;
         Ok(())
@@ -67,7 +67,7 @@ impl PubSub {
     pub fn subscribe<T, I>(
         &self,
         channels: Vec<String>,
-        translate: fn(Heard<T>) -> Option<I>,
+        translate: fn(Received<T>) -> Option<I>,
         sender: mpsc::Sender<I>,
         stop: CancellationToken,
     ) where
@@ -83,7 +83,7 @@ impl PubSub {
 struct Subscription<T, I> {
     client: Client,
     channels: Vec<String>,
-    translate: fn(Heard<T>) -> Option<I>,
+    translate: fn(Received<T>) -> Option<I>,
     sender: mpsc::Sender<I>,
 }
 
@@ -105,26 +105,26 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
         }
     }
 
-    /// Forwards publications until the connection ends or the receiver is dropped.
+    /// Forwards messages until the connection ends or the receiver is dropped.
     async fn listen(&self, backoff: &mut Duration) -> Result<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
         pubsub.subscribe(&self.channels).await?;
         debug!(channels = ?self.channels, "subscribed to Redis");
         *backoff = FIRST_BACKOFF;
-        let mut heard = Heard::Subscribed;
+        let mut received = Received::Subscribed;
         let mut messages = pubsub.into_on_message();
         loop {
-            if let Some(incoming) = (self.translate)(heard)
+            if let Some(incoming) = (self.translate)(received)
                 && self.sender.send(incoming).await.is_err()
             {
                 return Ok(());
             }
             let Some(message) = messages.next().await else { return Ok(()) };
-            heard = match serde_json::from_slice(message.get_payload_bytes()) {
-                Ok(publication) => Heard::Published(publication),
+            received = match serde_json::from_slice(message.get_payload_bytes()) {
+                Ok(message) => Received::Published(message),
                 Err(error) => {
                     warn!(%error, channels = ?self.channels, "a publication cannot be decoded");
-                    Heard::Garbled
+                    Received::Malformed
                 }
             };
         }

@@ -62,11 +62,11 @@ impl Scanner {
         file.rewind().await?;
         match &self.address {
             Address::Tcp(address) => {
-                let stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
+                let stream = with_timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
                 self.exchange(stream, file).await
             }
             Address::Unix(path) => {
-                let stream = within(CONNECT_TIMEOUT, UnixStream::connect(path)).await?;
+                let stream = with_timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await?;
                 self.exchange(stream, file).await
             }
         }
@@ -81,7 +81,7 @@ impl Scanner {
         // If a file is too large, clamd answers and then closes the connection. Its answer says more than the broken
         // pipe.
         let mut answer = Vec::new();
-        let read = within(self.timeout, stream.take(MAX_ANSWER).read_to_end(&mut answer)).await;
+        let read = with_timeout(self.timeout, stream.take(MAX_ANSWER).read_to_end(&mut answer)).await;
         match verdict(&answer) {
             Some(Ok(verdict)) => sent.map(|()| verdict).map_err(Error::from),
             Some(Err(error)) => Err(error),
@@ -94,22 +94,22 @@ impl Scanner {
     }
 
     async fn send(&self, stream: &mut (impl AsyncWrite + Unpin), file: &mut File) -> io::Result<()> {
-        within(self.timeout, stream.write_all(b"zINSTREAM\0")).await?;
+        with_timeout(self.timeout, stream.write_all(b"zINSTREAM\0")).await?;
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = file.read(&mut chunk).await?;
             let length = u32::try_from(read).map_err(io::Error::other)?;
-            within(self.timeout, stream.write_all(&length.to_be_bytes())).await?;
+            with_timeout(self.timeout, stream.write_all(&length.to_be_bytes())).await?;
             // An empty chunk ends the file.
             if read == 0 {
-                return within(self.timeout, stream.flush()).await;
+                return with_timeout(self.timeout, stream.flush()).await;
             }
-            within(self.timeout, stream.write_all(&chunk[..read])).await?;
+            with_timeout(self.timeout, stream.write_all(&chunk[..read])).await?;
         }
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn with_timeout<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::error::RETRY;
+use crate::error::RETRY_DELAY;
 
 /// Runs work in a task and returns its result. The work continues while the returned future is not polled, and ends
 /// when the future is dropped. Panics if the work panics.
@@ -32,7 +32,7 @@ where
             Ok(value) => return value,
             Err(error) => tracing::warn!(?error, "{failed}; trying again"),
         }
-        sleep(RETRY).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 

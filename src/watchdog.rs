@@ -11,15 +11,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// The pause between an answer and the next question.
-const INTERVAL: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Number of parts that the timeout is divided into. A process that was stopped for a while, by a signal or with its
-/// machine, loses one part by that, so that the runtime has time to answer when the process continues.
-const PARTS: u32 = 10;
+/// Number of steps that the timeout is divided into. A process that was stopped for a while, by a signal or with its
+/// machine, loses one step by that, so that the runtime has time to answer when the process continues.
+const STEPS: u32 = 10;
 
-/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_silence` if the runtime has not done so
+/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_timeout` if the runtime has not done so
 /// within `timeout`. The thread ends with the runtime.
-pub fn watch(runtime: Handle, timeout: Duration, on_silence: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn watch(runtime: Handle, timeout: Duration, on_timeout: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let watch = move || {
         loop {
             let (answer, answered) = mpsc::sync_channel(1);
@@ -28,8 +28,8 @@ pub fn watch(runtime: Handle, timeout: Duration, on_silence: impl FnOnce() + Sen
                 let _ = answer.send(());
             });
             match wait(&answered, timeout) {
-                Ok(()) => thread::sleep(INTERVAL.min(timeout)),
-                Err(RecvTimeoutError::Timeout) => return on_silence(),
+                Ok(()) => thread::sleep(PAUSE.min(timeout)),
+                Err(RecvTimeoutError::Timeout) => return on_timeout(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -38,11 +38,11 @@ pub fn watch(runtime: Handle, timeout: Duration, on_silence: impl FnOnce() + Sen
 }
 
 fn wait(answered: &Receiver<()>, timeout: Duration) -> Result<(), RecvTimeoutError> {
-    for _ in 1..PARTS {
-        match answered.recv_timeout(timeout / PARTS) {
+    for _ in 1..STEPS {
+        match answered.recv_timeout(timeout / STEPS) {
             Err(RecvTimeoutError::Timeout) => {}
             done => return done,
         }
     }
-    answered.recv_timeout(timeout / PARTS)
+    answered.recv_timeout(timeout / STEPS)
 }

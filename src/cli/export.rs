@@ -24,7 +24,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self) -> Result<()> {
-        self.database.use_for(async |url| self.write(url).await).await
+        self.database.with_url(async |url| self.write(url).await).await
     }
 
     async fn write(&self, url: &str) -> Result<()> {

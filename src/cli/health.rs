@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
@@ -16,10 +16,10 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn ask(&self) -> Result<()> {
-        let mut stream = TcpStream::connect_timeout(&self.listen_addr, PATIENCE)
+    pub(super) fn check(&self) -> Result<()> {
+        let mut stream = TcpStream::connect_timeout(&self.listen_addr, TIMEOUT)
             .with_context(|| format!("connecting to {}", self.listen_addr))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET /health/ready HTTP/1.0\r\nHost: {}\r\n\r\n", self.listen_addr)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).context("reading the answer")?;

@@ -48,13 +48,13 @@ impl Invite {
                 let now = Clock::system().now();
                 let create =
                     async |url: &str| Ok(registration_invites::create(url, new.clone(), now, &Random::system()).await?);
-                println!("{}", database.use_for(create).await?);
+                println!("{}", database.with_url(create).await?);
                 Ok(())
             }
             Action::List(database) => list(&database).await,
             Action::Revoke(Revoke { database, code }) => {
                 let revoke = async |url: &str| Ok(registration_invites::revoke(url, &code).await?);
-                if !database.use_for(revoke).await? {
+                if !database.with_url(revoke).await? {
                     bail!("the invite does not exist");
                 }
                 println!("The invite is revoked.");
@@ -65,7 +65,7 @@ impl Invite {
 }
 
 async fn list(database: &Database) -> Result<()> {
-    let invites = database.use_for(async |url: &str| Ok(registration_invites::list(url).await?)).await?;
+    let invites = database.with_url(async |url: &str| Ok(registration_invites::list(url).await?)).await?;
     println!("{:14}{:12}{:22}NOTE", "ID", "USES", "EXPIRES");
     for invite in invites {
         let uses = format!("{} of {}", invite.uses, invite.max_uses);

@@ -64,14 +64,14 @@ impl Cli {
             Command::Migrate(command) => runtime()?.block_on(migrate(&command.database_url)),
             Command::ResetCursors(database) => {
                 let reset = async |url: &str| Ok(parlance::log::reset_cursors(url, &Random::system()).await?);
-                runtime()?.block_on(database.use_for(reset))?;
+                runtime()?.block_on(database.with_url(reset))?;
                 println!("All earlier cursors are invalid now. Restart the nodes.");
                 Ok(())
             }
             Command::Export(export) => runtime()?.block_on(export.run()),
             Command::Invite(invite) => runtime()?.block_on(invite.run()),
             Command::Seed(seed) => runtime()?.block_on(seed.run()),
-            Command::Health(health) => health.ask(),
+            Command::Health(health) => health.check(),
             Command::Serve(config) => serve::run(*config),
         }
     }

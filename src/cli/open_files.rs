@@ -5,12 +5,12 @@ use parlance::config::Config;
 
 /// Files besides the connections of clients and of the pool of Postgres: those of Redis and S3, the listener, the
 /// runtime, and files under inspection.
-const OTHERS: usize = 128;
+const OTHER_FILES: usize = 128;
 
 /// Raises the limit of open files to the most that the process may set, and lowers MAX_CONNECTIONS if that number of
 /// connections would leave no room for other files.
-pub(super) fn make_room(config: &mut Config) {
-    let limit = match raise() {
+pub(super) fn raise_file_limit(config: &mut Config) {
+    let limit = match raise_to_hard_limit() {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => return tracing::warn!(%error, "the limit of open files is unknown"),
     };
@@ -30,11 +30,11 @@ pub(super) fn make_room(config: &mut Config) {
 /// files.
 fn connections_within(files: usize, config: &Config) -> usize {
     let postgres = usize::try_from(config.postgres.database_pool_size).unwrap_or(usize::MAX);
-    let left = files.saturating_sub(postgres.saturating_add(OTHERS));
+    let left = files.saturating_sub(postgres.saturating_add(OTHER_FILES));
     (left - left / 4).max(files / 4)
 }
 
-fn raise() -> nix::Result<u64> {
+fn raise_to_hard_limit() -> nix::Result<u64> {
     let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // macOS refuses a limit that it shows as infinite.
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most).map_or(now, |()| most))

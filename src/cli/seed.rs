@@ -29,7 +29,7 @@ struct Costs {
 
 impl Seed {
     pub(super) async fn run(self) -> Result<()> {
-        self.database.use_for(async |url| self.fill(url).await).await
+        self.database.with_url(async |url| self.fill(url).await).await
     }
 
     async fn fill(&self, url: &str) -> Result<()> {

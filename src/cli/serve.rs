@@ -37,7 +37,7 @@ pub(super) fn run(config: Config) -> Result<()> {
     let timeout = config.process.watchdog_timeout;
     if !timeout.is_zero() {
         let end = move || {
-            signals::leave(move || tracing::error!(?timeout, "the runtime does not answer: exiting at once"));
+            signals::exit_process(move || tracing::error!(?timeout, "the runtime does not answer: exiting at once"));
         };
         watchdog::watch(runtime.handle().clone(), timeout, end).context("starting the watchdog")?;
     }
@@ -49,7 +49,7 @@ async fn serve(mut config: Config, stop: CancellationToken) -> Result<()> {
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("cannot listen on LISTEN_ADDR ({})", config.places.listen_addr))?;
-    open_files::make_room(&mut config);
+    open_files::raise_file_limit(&mut config);
     if config.places.database_url.is_some() {
         return Box::pin(serve_on(&config, None, listener, stop)).await;
     }
@@ -125,7 +125,7 @@ async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App
         None => Cluster {
             broker: Arc::new(MemoryBroker::default()),
             exchange: Arc::new(MemoryExchange::default()),
-            limiter: Limiter::alone(&config.rates),
+            limiter: Limiter::local(&config.rates),
         },
     };
     Ok(App::open(config, url, cluster, Clock::system(), random, stop).await?)

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
 /// Time limit for writing the last line of the log, which blocks if the log is a full pipe.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LOG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at
 /// once with a second signal.
@@ -25,7 +25,7 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let wait = move || {
         for _ in &mut signals {
             if token.is_cancelled() {
-                leave(|| tracing::warn!("second signal: exiting at once"));
+                exit_process(|| tracing::warn!("second signal: exiting at once"));
             }
             // The clock is started first, because cancelling runs code of the runtime.
             let _ = start_clock.send(());
@@ -34,8 +34,8 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     };
     let expire = move || {
         if started.recv().is_ok() {
-            thread::sleep(limit.saturating_sub(LAST_WORDS));
-            leave(move || tracing::error!(?limit, "the server did not stop in time: exiting at once"));
+            thread::sleep(limit.saturating_sub(LOG_TIMEOUT));
+            exit_process(move || tracing::error!(?limit, "the server did not stop in time: exiting at once"));
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;
@@ -45,13 +45,13 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
 
 /// Ends the process with the exit code 1, after a line in the log. If the line cannot be written, or the process does
 /// not end by itself, SIGKILL ends it.
-pub(super) fn leave(last_words: impl FnOnce() + Send + 'static) -> ! {
+pub(super) fn exit_process(write_log_line: impl FnOnce() + Send + 'static) -> ! {
     let exit = move || {
-        last_words();
+        write_log_line();
         std::process::exit(1);
     };
     if thread::Builder::new().spawn(exit).is_ok() {
-        thread::sleep(LAST_WORDS);
+        thread::sleep(LOG_TIMEOUT);
     }
     // SIGKILL needs no cooperation of this process.
     let _ = kill(Pid::this(), Signal::SIGKILL);

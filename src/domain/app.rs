@@ -318,7 +318,7 @@ impl App {
     }
 
     /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
-    pub fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
-        self.parts.base.take_for(rate, key, count)
+    pub fn check_rate_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
+        self.parts.base.check_rate_for(rate, key, count)
     }
 }

@@ -28,7 +28,7 @@ impl Blocks<'_> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot block yourself."));
         }
-        self.conversations.base.take(Rate::Changes, viewer, 1)?;
+        self.conversations.base.check_rate(Rate::Changes, viewer, 1)?;
         let blocker = viewer.user;
         let log = &self.conversations.base.log;
         log.transaction(async |tx| {
@@ -49,7 +49,7 @@ impl Blocks<'_> {
 
     /// Ends a block. Messages that the other user sent during the block stay hidden.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
-        self.conversations.base.take(Rate::Changes, viewer, 1)?;
+        self.conversations.base.check_rate(Rate::Changes, viewer, 1)?;
         let blocker = viewer.user;
         let log = &self.conversations.base.log;
         log.transaction(async |tx| {

@@ -7,13 +7,13 @@ use crate::limiter::{Exceeded, Key, Rate};
 
 impl Base {
     /// Counts actions of the viewer. Returns RATE_LIMITED if the rate does not allow them now.
-    pub(super) fn take(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
-        self.take_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
+    pub(super) fn check_rate(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
+        self.check_rate_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
-    pub(super) fn take_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
-        self.limiter.take(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
+    pub(super) fn check_rate_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
+        self.limiter.check(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
     }
 }
 

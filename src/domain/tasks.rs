@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::error::RETRY;
+use crate::error::RETRY_DELAY;
 
 /// Tasks that run until the node stops.
 pub(super) struct Tasks {
@@ -34,7 +34,7 @@ impl Tasks {
 
 /// Waits until the next poll for due work. `looked` is the result of the last poll: the time until something is due,
 /// or None if nothing is pending. In that case `word` ends the wait, or else the timeout `idle`. After an error the
-/// wait is `RETRY`, and `failed` is the text for the log.
+/// wait is `RETRY_DELAY`, and `failed` is the text for the log.
 pub(super) async fn rest<E: Debug>(
     looked: Result<Option<Duration>, E>,
     idle: Duration,
@@ -45,8 +45,8 @@ pub(super) async fn rest<E: Debug>(
         Ok(Some(wait)) => tokio::time::sleep(wait).await,
         Ok(None) => drop(tokio::time::timeout(idle, word).await),
         Err(error) => {
-            warn!(?error, after = ?RETRY, "{failed}; trying again");
-            tokio::time::sleep(RETRY).await;
+            warn!(?error, after = ?RETRY_DELAY, "{failed}; trying again");
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }

@@ -106,7 +106,7 @@ pub(super) trait ContextExt {
     /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
     fn long_text<'a>(&self, text: &'a str) -> Result<&'a str>;
     /// Limits how long a shared result may be cached, for a value that expires, such as a signed URL.
-    fn fades(&self, at: DateTime<Utc>);
+    fn limit_cache_time(&self, at: DateTime<Utc>);
 }
 
 impl ContextExt for Context<'_> {
@@ -167,7 +167,7 @@ impl ContextExt for Context<'_> {
         Ok(text)
     }
 
-    fn fades(&self, at: DateTime<Utc>) {
+    fn limit_cache_time(&self, at: DateTime<Utc>) {
         if let Some(Sharing(shared)) = self.data_opt() {
             shared.expires_at.fetch_min(at.timestamp(), Ordering::SeqCst);
         }

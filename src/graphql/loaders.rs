@@ -13,7 +13,7 @@ use super::batch::{Batches, NoDelay};
 use super::error::{Error, ErrorCode, Result};
 use crate::domain::people::presence::Presence;
 use crate::domain::{App, Reader};
-use crate::error::RETRY;
+use crate::error::RETRY_DELAY;
 use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId};
 use crate::store::conversations::conversations::Conversation;
 use crate::store::conversations::participants::Participant;
@@ -144,7 +144,7 @@ impl Loaders {
             }
             match self.rows.load_one(key.clone()).await {
                 Err(error) if self.of_streams && error.code() == ErrorCode::Unavailable => {
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 loaded => return loaded,
             }

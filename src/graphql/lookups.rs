@@ -15,7 +15,7 @@ use super::calls::call::{RingKey, VisibleCallKey};
 use super::error::{Error, ErrorCode};
 use super::loaders::{Rows, VisibilityKey};
 use crate::domain::App;
-use crate::error::RETRY;
+use crate::error::RETRY_DELAY;
 use crate::ids::CallParticipantId;
 
 /// Maximum number of keys in one statement.
@@ -135,7 +135,7 @@ where
         loop {
             match Loader::load(&*self.rows, &keys).await {
                 Ok(values) => return Some(values),
-                Err(error) if error.code() == ErrorCode::Unavailable => tokio::time::sleep(RETRY).await,
+                Err(error) if error.code() == ErrorCode::Unavailable => tokio::time::sleep(RETRY_DELAY).await,
                 Err(_) => return None,
             }
         }

@@ -89,7 +89,7 @@ impl NodeQuery {
         if ids.len() > MAX_NODES {
             return Err(Error::bad_input("ids", format!("At most {MAX_NODES} nodes at once.")));
         }
-        find(ctx, &ids, |place| format!("ids.{place}")).await
+        find(ctx, &ids, |index| format!("ids.{index}")).await
     }
 }
 
@@ -107,9 +107,9 @@ async fn find(ctx: &Context<'_>, ids: &[ID], path: impl Fn(usize) -> String) -> 
             );
         }
     }
-    let nodes = wanted.iter().enumerate().map(|(place, wanted)| match wanted {
+    let nodes = wanted.iter().enumerate().map(|(index, wanted)| match wanted {
         Some(key) => found.get(key).cloned().map(Ok),
-        None => Some(Err(Error::bad_input(&path(place), "This is not the id of a node."))),
+        None => Some(Err(Error::bad_input(&path(index), "This is not the id of a node."))),
     });
     Ok(nodes.collect())
 }

@@ -37,7 +37,7 @@ impl From<chrono::DateTime<Utc>> for DateTime {
 
 /// Parses the ids in the list field `path`.
 pub(super) fn parse_ids<T: FromStr<Err = InvalidId>>(ids: &[ID], path: &str) -> Result<Vec<T>> {
-    ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("{path}.{place}"))).collect()
+    ids.iter().enumerate().map(|(index, id)| parse_id(id, &format!("{path}.{index}"))).collect()
 }
 
 /// Parses the id in the field `path`, which can be omitted or null.

@@ -27,7 +27,7 @@ impl Server {
     /// Counts a request of the address. Returns RATE_LIMITED if the rate is exceeded.
     pub(super) fn admit_request(&self, address: ClientAddress) -> Result<(), Error> {
         match self.connections.network(address) {
-            Some(network) => Ok(self.app.take_for(Rate::Requests, Key::Network(network), 1)?),
+            Some(network) => Ok(self.app.check_rate_for(Rate::Requests, Key::Network(network), 1)?),
             None => Ok(()),
         }
     }
@@ -36,8 +36,8 @@ impl Server {
     /// client. Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
         let Some(key) = caller.key() else { return Ok(()) };
-        self.app.take_for(Rate::Operations, key, 1)?;
-        Ok(self.app.take_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
+        self.app.check_rate_for(Rate::Operations, key, 1)?;
+        Ok(self.app.check_rate_for(Rate::Cost, key, u32::try_from(fields).unwrap_or(u32::MAX))?)
     }
 }
 

@@ -38,9 +38,9 @@ impl SubscriptionBudget {
         Self { limit, spent: Arc::default() }
     }
 
-    /// Takes the cost of one more subscription from the budget. None if no budget applies to the caller. Fails with
+    /// Reserves the cost of one more subscription. None if no budget applies to the caller. Fails with
     /// RATE_LIMITED if not enough is left.
-    pub(super) fn take(&self, caller: &Caller, cost: u64) -> Result<Option<Share>, Error> {
+    pub(super) fn reserve(&self, caller: &Caller, cost: u64) -> Result<Option<Share>, Error> {
         let owner = match caller.identity {
             Identity::SignedIn(viewer) => Some(Owner::User(viewer.user)),
             Identity::Anonymous | Identity::Rejected(_) => caller.network.map(Owner::Network),
@@ -91,12 +91,12 @@ mod tests {
     #[test]
     fn a_dropped_share_returns_to_the_budget() {
         let budget = SubscriptionBudget::new(100);
-        let first = budget.take(&caller("192.0.2.1"), 60).ok().unwrap();
-        assert!(budget.take(&caller("192.0.2.1"), 41).is_err());
-        let second = budget.take(&caller("192.0.2.1"), 40).ok().unwrap();
-        assert!(budget.take(&caller("192.0.2.2"), 100).is_ok(), "another address has its own");
+        let first = budget.reserve(&caller("192.0.2.1"), 60).ok().unwrap();
+        assert!(budget.reserve(&caller("192.0.2.1"), 41).is_err());
+        let second = budget.reserve(&caller("192.0.2.1"), 40).ok().unwrap();
+        assert!(budget.reserve(&caller("192.0.2.2"), 100).is_ok(), "another address has its own");
         drop(first);
-        assert!(budget.take(&caller("192.0.2.1"), 60).is_ok());
+        assert!(budget.reserve(&caller("192.0.2.1"), 60).is_ok());
         drop(second);
         assert!(budget.lock().is_empty());
     }

@@ -15,14 +15,14 @@ pub(super) struct Permit<K: Eq + Hash> {
 
 impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
     /// Returns None if the key has `max` connections already.
-    pub(super) fn take(&self, key: K, max: usize) -> Option<Permit<K>> {
-        let mut taken = self.lock();
-        let count = taken.entry(key).or_default();
+    pub(super) fn try_acquire(&self, key: K, max: usize) -> Option<Permit<K>> {
+        let mut counts = self.lock();
+        let count = counts.entry(key).or_default();
         if *count >= max {
             return None;
         }
         *count += 1;
-        drop(taken);
+        drop(counts);
         Some(Permit { connection_limit: self.clone(), key })
     }
 }
@@ -47,11 +47,11 @@ impl<K> Default for ConnectionLimit<K> {
 
 impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut taken = self.connection_limit.lock();
-        if let Some(count) = taken.get_mut(&self.key) {
+        let mut counts = self.connection_limit.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.key);
+                counts.remove(&self.key);
             }
         }
     }

@@ -117,8 +117,13 @@ impl Costs {
         let mut sum = Cost::default();
         for (_, operation) in document.operations.iter() {
             let operation = &operation.node;
-            let mut counter =
-                Counter { costs: self, fragments: &document.fragments, known: HashMap::new(), operation, variables };
+            let mut counter = Counter {
+                costs: self,
+                fragments: &document.fragments,
+                fragment_costs: HashMap::new(),
+                operation,
+                variables,
+            };
             sum = sum
                 .plus(directives(&operation.directives))
                 .plus(counter.selection_set(&operation.selection_set.node, 0)?);
@@ -202,7 +207,7 @@ struct Counter<'a> {
     costs: &'a Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// The cost of each fragment that was found so far. None while a fragment is being counted.
-    known: HashMap<&'a Name, Option<Cost>>,
+    fragment_costs: HashMap<&'a Name, Option<Cost>>,
     operation: &'a OperationDefinition,
     variables: &'a Variables,
 }
@@ -263,8 +268,8 @@ impl<'a> Counter<'a> {
     fn fragment(&mut self, name: &'a Name, level: usize) -> Result<Cost, Error> {
         // Validation refuses a fragment that does not exist.
         let Some(fragment) = self.fragments.get(name) else { return Ok(Cost::default()) };
-        match self.known.entry(name) {
-            Entry::Occupied(known) => known.get().ok_or_else(|| {
+        match self.fragment_costs.entry(name) {
+            Entry::Occupied(cost) => cost.get().ok_or_else(|| {
                 let message = format!("The fragment {name} spreads itself.");
                 Error::new(ErrorCode::GraphqlValidationFailed, message)
             }),
@@ -272,7 +277,7 @@ impl<'a> Counter<'a> {
                 unknown.insert(None);
                 let cost = directives(&fragment.node.directives);
                 let cost = cost.plus(self.selection_set(&fragment.node.selection_set.node, level)?);
-                self.known.insert(name, Some(cost));
+                self.fragment_costs.insert(name, Some(cost));
                 Ok(cost)
             }
         }

@@ -21,7 +21,7 @@ const NOT_FOUND: &str = "PersistedQueryNotFound";
 /// Bytes of memory that a parsed document takes for each byte of its text.
 const PARSED_BYTES: usize = 25;
 /// Further bytes of memory for each document.
-const ENTRY: usize = 500;
+const ENTRY_BYTES: usize = 500;
 /// Weight in bytes of a typical document. The cache estimates its number of entries from it.
 const TYPICAL_WEIGHT: u64 = 10_000;
 
@@ -69,7 +69,7 @@ struct Weight;
 
 impl Weighter<Digest, Arc<Validated>> for Weight {
     fn weight(&self, _: &Digest, validated: &Arc<Validated>) -> u64 {
-        (validated.text.len() * PARSED_BYTES + ENTRY) as u64
+        (validated.text.len() * PARSED_BYTES + ENTRY_BYTES) as u64
     }
 }
 
@@ -112,7 +112,7 @@ impl Documents {
     }
 
     /// Whether the cache has a document with this text.
-    pub(super) fn knows(&self, text: &str) -> bool {
+    pub(super) fn is_cached(&self, text: &str) -> bool {
         self.validated.get(&Digest::from(Sha256::digest(text))).is_some()
     }
 

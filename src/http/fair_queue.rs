@@ -16,7 +16,7 @@ type Tag = (u64, u64);
 
 pub(super) struct FairQueue<J> {
     /// The jobs of each plan.
-    lanes: HashMap<u64, BTreeMap<Tag, (u64, J)>>,
+    plans: HashMap<u64, BTreeMap<Tag, (u64, J)>>,
     /// The plans, by the tag of their first job.
     order: BTreeSet<(Tag, u64)>,
     /// The virtual time at which the last job of a user ends.
@@ -29,7 +29,7 @@ pub(super) struct FairQueue<J> {
 impl<J> Default for FairQueue<J> {
     fn default() -> Self {
         Self {
-            lanes: HashMap::new(),
+            plans: HashMap::new(),
             order: BTreeSet::new(),
             ends: HashMap::new(),
             cleanup_at: MIN_USERS,
@@ -45,9 +45,9 @@ impl<J> FairQueue<J> {
         let tag = (self.now.max(*end), self.next);
         *end = tag.0.saturating_add(cost);
         self.next += 1;
-        let lane = self.lanes.entry(plan).or_default();
-        let first = lane.first_key_value().map(|(&first, _)| first);
-        lane.insert(tag, (cost, job));
+        let jobs = self.plans.entry(plan).or_default();
+        let first = jobs.first_key_value().map(|(&first, _)| first);
+        jobs.insert(tag, (cost, job));
         if first.is_none_or(|first| tag < first) {
             self.order.extend([(tag, plan)]);
             if let Some(first) = first {
@@ -63,21 +63,21 @@ impl<J> FairQueue<J> {
         let &(tag, plan) = self.order.iter().find(|(_, plan)| !is_busy(*plan))?;
         self.order.remove(&(tag, plan));
         self.now = self.now.max(tag.0);
-        let lane = self.lanes.get_mut(&plan)?;
+        let queued = self.plans.get_mut(&plan)?;
         let (mut jobs, mut sum) = (Vec::new(), 0_u64);
-        while let Some(entry) = lane.first_entry() {
+        while let Some(entry) = queued.first_entry() {
             sum = sum.saturating_add(entry.get().0);
             if sum > max_cost && !jobs.is_empty() {
                 break;
             }
             jobs.push(entry.remove().1);
         }
-        match lane.first_key_value() {
+        match queued.first_key_value() {
             Some((&first, _)) => {
                 self.order.insert((first, plan));
             }
             None => {
-                self.lanes.remove(&plan);
+                self.plans.remove(&plan);
             }
         }
         Some((plan, jobs))
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn jobs_of_one_plan_are_taken_together_up_to_the_cost() {
         let mut queue = FairQueue::default();
-        for (place, job) in ["a", "b", "c"].into_iter().enumerate() {
-            queue.push(1, user(place as u128), 10, job);
+        for (index, job) in ["a", "b", "c"].into_iter().enumerate() {
+            queue.push(1, user(index as u128), 10, job);
         }
         assert_eq!(drain(&mut queue, 25), [vec!["a", "b"], vec!["c"]]);
         queue.push(1, user(9), 1000, "dear");

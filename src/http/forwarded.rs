@@ -61,15 +61,15 @@ impl<'a> Iterator for FromRight<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let text = self.0.take()?;
         let mut quoted = false;
-        for (place, byte) in text.iter().enumerate().rev() {
-            if text.len() - place > MAX_ENTRY_BYTES {
+        for (index, byte) in text.iter().enumerate().rev() {
+            if text.len() - index > MAX_ENTRY_BYTES {
                 return Some(None);
             }
             match byte {
-                b'"' if !(quoted && is_escaped(&text[..place])) => quoted = !quoted,
+                b'"' if !(quoted && is_escaped(&text[..index])) => quoted = !quoted,
                 b',' if !quoted => {
-                    self.0 = Some(&text[..place]);
-                    return Some(Some(text[place + 1..].trim_ascii()));
+                    self.0 = Some(&text[..index]);
+                    return Some(Some(text[index + 1..].trim_ascii()));
                 }
                 _ => {}
             }

@@ -47,7 +47,7 @@ pub(super) struct Parsed {
     pub(super) cost: DocumentCost,
     pub(super) kind: OperationType,
     /// The plan through which a subscription shares its renderings. None if it shares none.
-    wanted: Option<PlanRequest>,
+    plan_request: Option<PlanRequest>,
 }
 
 impl TryFrom<Map<String, Value>> for Operation {
@@ -136,7 +136,7 @@ impl Operation {
 
     fn is_small(&self, documents: &Documents) -> bool {
         let known =
-            |query: &String| query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.knows(query);
+            |query: &String| query.len() <= SMALL_DOCUMENT || query.len() <= SMALL_INPUT && documents.is_cached(query);
         !self.large && self.query.as_ref().is_none_or(known)
     }
 
@@ -160,7 +160,7 @@ impl Operation {
         };
         let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
         let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
-        let wanted = match kind {
+        let plan_request = match kind {
             OperationType::Subscription => {
                 PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity, trusted)
             }
@@ -173,7 +173,7 @@ impl Operation {
             let documents = Arc::clone(&server.documents);
             request = request.data(OnValid::new(move || documents.cache(Arc::clone(&document))));
         }
-        Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, wanted })
+        Ok(Parsed { schema: schema.clone(), request, costly, cost, kind, plan_request })
     }
 
     /// Finds or parses the document and checks its limits. Does not validate it against the schema.
@@ -258,8 +258,8 @@ impl Parsed {
     /// Returns the stream of a subscription, which runs while it is polled. Returns RATE_LIMITED if the subscription
     /// exceeds the user's SUBSCRIPTION_BUDGET.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
-        let share = server.subscription_budget.take(&caller, self.cost.complexity)?;
-        Ok(Subscription::new(server, &self.schema, self.request, self.wanted, caller, share))
+        let share = server.subscription_budget.reserve(&caller, self.cost.complexity)?;
+        Ok(Subscription::new(server, &self.schema, self.request, self.plan_request, caller, share))
     }
 }
 

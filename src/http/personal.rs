@@ -40,7 +40,7 @@ const REUSE: Duration = Duration::from_secs(1);
 /// Bytes of results that are cached for reuse.
 const REUSE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that a result takes beside its text, roughly.
-const ENTRY: usize = 300;
+const ENTRY_BYTES: usize = 300;
 
 /// The personal renderings of a node. Cheap to clone.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ struct Weight;
 
 impl Weighter<Key, Recent> for Weight {
     fn weight(&self, _: &Key, recent: &Recent) -> u64 {
-        (recent.rendered.as_ref().map_or(0, Rendered::len) + ENTRY) as u64
+        (recent.rendered.as_ref().map_or(0, Rendered::len) + ENTRY_BYTES) as u64
     }
 }
 
@@ -123,7 +123,7 @@ impl Personal {
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
         let max_loads = MAX_CONCURRENT_LOADS.min(half);
         let max_chunks = processors.max(2).min(half / max_loads);
-        let entries = usize::try_from(REUSE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
+        let entries = usize::try_from(REUSE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY_BYTES);
         Self(Arc::new(Inner {
             loaders,
             log,
@@ -154,7 +154,7 @@ impl Personal {
             Either::Left(rendered) => Either::Left(ready(rendered)),
             // The sender is dropped if the chunk has panicked.
             Either::Right(answer) => {
-                Either::Right(answer.map(|it| it.unwrap_or_else(|_| Some(Rendered::new(Body::crashed())))))
+                Either::Right(answer.map(|result| result.unwrap_or_else(|_| Some(Rendered::new(Body::crashed())))))
             }
         }))
     }
@@ -166,8 +166,8 @@ impl Personal {
         item: InboxItem,
     ) -> Either<Option<Rendered>, oneshot::Receiver<Option<Rendered>>> {
         let Identity::SignedIn(viewer) = caller.identity else {
-            let nobody = crate::graphql::Error::new(crate::graphql::ErrorCode::Unauthenticated, "Sign in first.");
-            return Either::Left(Some(Rendered::new(Body::refused(nobody))));
+            let error = crate::graphql::Error::new(crate::graphql::ErrorCode::Unauthenticated, "Sign in first.");
+            return Either::Left(Some(Rendered::new(Body::refused(error))));
         };
         let (key, position) = (Key { plan: execution.id, user: viewer.user, item }, self.0.log.position());
         let mut state = self.lock();
@@ -305,13 +305,13 @@ impl Job {
         let execution = self.execution.execute(self.key.item, self.caller.clone(), loaders, None);
         // A panic fails this rendering, and not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
-        // A result with errors is not kept, because the next rendering may succeed.
-        let is_whole = body.as_ref().is_none_or(|body| body.errors.is_empty());
+        // A result with errors is not cached, because the next rendering may succeed.
+        let succeeded = body.as_ref().is_none_or(|body| body.errors.is_empty());
         let (rendered, position, at) = (body.map(Rendered::new), self.position, Instant::now());
-        if is_whole {
+        if succeeded {
             inner.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
         }
-        self.leave();
+        self.close();
         for answer in lock(&self.answers).drain(..) {
             // Its stream may have ended meanwhile.
             let _ = answer.send(rendered.clone());
@@ -319,7 +319,7 @@ impl Job {
     }
 
     /// No other stream can join from here on.
-    fn leave(&self) {
+    fn close(&self) {
         let mut state = self.personal.lock();
         if state.running.get(&self.key).is_some_and(|running| Arc::ptr_eq(&running.answers, &self.answers)) {
             state.running.remove(&self.key);
@@ -329,7 +329,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.leave();
+        self.close();
     }
 }
 

@@ -28,9 +28,9 @@ use crate::log::{RowCache, Seq};
 use crate::metrics::Metrics;
 
 /// Bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are rendered again.
-const KEPT_BYTES: u64 = 32 * 1024 * 1024;
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes that an event takes beside its text, roughly.
-const ENTRY: usize = 300;
+const ENTRY_BYTES: usize = 300;
 
 /// The plans of all subscriptions of a node.
 pub(super) struct Plans {
@@ -39,24 +39,24 @@ pub(super) struct Plans {
     pub(super) personal: Personal,
     row_cache: RowCache,
     metrics: Metrics,
-    known: Mutex<HashMap<PlanKey, Weak<Plan>>>,
+    plans: Mutex<HashMap<PlanKey, Weak<Plan>>>,
     next_id: AtomicU64,
     clock: Clock,
     max_answer_bytes: u64,
     /// Cached renderings by plan, event, and the state of the message that the event shows.
-    rendered: Cache<(u64, InboxItem, Seq), Kept, Weight>,
+    rendered: Cache<(u64, InboxItem, Seq), CachedRendering, Weight>,
 }
 
 /// A cached rendering for all subscribers.
 #[derive(Clone)]
-struct Kept {
+struct CachedRendering {
     /// None if the object of the event no longer exists.
     rendered: Option<Rendered>,
     /// Time after which the event is rendered again, because it shows URLs that expire. None if it shows none.
     expires_at: Option<DateTime<Utc>>,
 }
 
-impl Kept {
+impl CachedRendering {
     fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
@@ -74,9 +74,9 @@ pub(super) struct Plan {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<(u64, InboxItem, Seq), Kept> for Weight {
-    fn weight(&self, _: &(u64, InboxItem, Seq), kept: &Kept) -> u64 {
-        (kept.rendered.as_ref().map_or(0, Rendered::len) + ENTRY) as u64
+impl Weighter<(u64, InboxItem, Seq), CachedRendering> for Weight {
+    fn weight(&self, _: &(u64, InboxItem, Seq), cached: &CachedRendering) -> u64 {
+        (cached.rendered.as_ref().map_or(0, Rendered::len) + ENTRY_BYTES) as u64
     }
 }
 
@@ -95,7 +95,7 @@ impl Plans {
     /// `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(schema: Schema, app: &App, config: &Config) -> Self {
         let connections = config.postgres.database_pool_size;
-        let entries = usize::try_from(KEPT_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY);
+        let entries = usize::try_from(CACHE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY_BYTES);
         let loaders = StreamLoaders::new(app.clone());
         let metrics = app.metrics().clone();
         Self {
@@ -104,11 +104,11 @@ impl Plans {
             loaders,
             row_cache: app.row_cache().clone(),
             metrics,
-            known: Mutex::default(),
+            plans: Mutex::default(),
             next_id: AtomicU64::new(0),
             clock: app.clock(),
             max_answer_bytes: config.operations.operation_max_answer_bytes,
-            rendered: Cache::with_weighter(entries, KEPT_BYTES, Weight),
+            rendered: Cache::with_weighter(entries, CACHE_BYTES, Weight),
         }
     }
 
@@ -119,10 +119,10 @@ impl Plans {
 
     /// Returns the plan for a request, which is created if it does not exist. The subscription must have been opened
     /// successfully: all subscribers use the variables of the first one, so they must be valid.
-    pub(super) fn enter(self: &Arc<Self>, wanted: PlanRequest) -> Arc<Plan> {
-        let PlanRequest { key, document, variables, cost, .. } = wanted;
-        let mut known = self.lock();
-        if let Some(plan) = known.get(&key).and_then(Weak::upgrade) {
+    pub(super) fn get_or_create(self: &Arc<Self>, plan_request: PlanRequest) -> Arc<Plan> {
+        let PlanRequest { key, document, variables, cost, .. } = plan_request;
+        let mut plans = self.lock();
+        if let Some(plan) = plans.get(&key).and_then(Weak::upgrade) {
             return plan;
         }
         let plan = Arc::new(Plan {
@@ -140,12 +140,12 @@ impl Plans {
             }),
             personal: AtomicBool::new(false),
         });
-        known.insert(key, Arc::downgrade(&plan));
+        plans.insert(key, Arc::downgrade(&plan));
         plan
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PlanKey, Weak<Plan>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,9 +161,13 @@ impl Plan {
         if self.is_personal() {
             return None;
         }
-        let kept = self.plans.rendered.get(&self.place(item))?;
+        let cached = self.plans.rendered.get(&self.cache_key(item))?;
         // The clock is read only if the rendering can expire.
-        if kept.expires_at.is_some() && kept.is_expired(self.plans.clock.now()) { None } else { Some(kept.rendered) }
+        if cached.expires_at.is_some() && cached.is_expired(self.plans.clock.now()) {
+            None
+        } else {
+            Some(cached.rendered)
+        }
     }
 
     /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may
@@ -198,21 +202,21 @@ impl Plan {
 
     /// Renders an item for all subscribers. If several ask at the same time, the first renders and the others wait.
     async fn share(&self, item: InboxItem, loaders: Loaders) -> Result<Option<Rendered>, Unshared> {
-        let (kept, place) = (&self.plans.rendered, self.place(item));
-        if kept.peek(&place).is_some_and(|kept| kept.is_expired(self.plans.clock.now())) {
-            kept.remove_if(&place, |kept| kept.is_expired(self.plans.clock.now()));
+        let (cache, key) = (&self.plans.rendered, self.cache_key(item));
+        if cache.peek(&key).is_some_and(|cached| cached.is_expired(self.plans.clock.now())) {
+            cache.remove_if(&key, |cached| cached.is_expired(self.plans.clock.now()));
         }
-        Ok(kept.get_or_insert_async(&place, self.render_shared(item, loaders)).await?.rendered)
+        Ok(cache.get_or_insert_async(&key, self.render_shared(item, loaders)).await?.rendered)
     }
 
-    async fn render_shared(&self, item: InboxItem, loaders: Loaders) -> Result<Kept, Unshared> {
+    async fn render_shared(&self, item: InboxItem, loaders: Loaders) -> Result<CachedRendering, Unshared> {
         // The plan may have become personal while this subscriber waited for another one's rendering.
         if self.is_personal() {
             return Err(Unshared::Personal);
         }
         let sharing = Sharing::default();
-        let nobody = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
-        let body = self.execution.execute(item, nobody, loaders, Some(sharing.clone())).await;
+        let anonymous = Caller { identity: Identity::Anonymous, ip_address: None, network: None };
+        let body = self.execution.execute(item, anonymous, loaders, Some(sharing.clone())).await;
         if sharing.failed() {
             self.personal.store(true, Ordering::SeqCst);
             return Err(Unshared::Personal);
@@ -220,13 +224,13 @@ impl Plan {
         self.plans.metrics.renders(true);
         match body {
             Some(body) if !body.errors.is_empty() => Err(Unshared::Failed(Rendered::new(body))),
-            body => Ok(Kept { rendered: body.map(Rendered::new), expires_at: sharing.expires_at() }),
+            body => Ok(CachedRendering { rendered: body.map(Rendered::new), expires_at: sharing.expires_at() }),
         }
     }
 
     /// The cache key of an item. It changes when the message that the item shows changes, so that the item is rendered
     /// again.
-    fn place(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
+    fn cache_key(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
         let state = match &item {
             InboxItem::Logged(item) => self.plans.row_cache.version_of(item),
             InboxItem::Typing(..) | InboxItem::Presence(..) => 0,
@@ -241,10 +245,10 @@ impl Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        let mut known = self.plans.lock();
+        let mut plans = self.plans.lock();
         // A new plan may have replaced this one already.
-        if known.get(&self.key).is_some_and(|plan| plan.strong_count() == 0) {
-            known.remove(&self.key);
+        if plans.get(&self.key).is_some_and(|plan| plan.strong_count() == 0) {
+            plans.remove(&self.key);
         }
     }
 }

@@ -21,10 +21,10 @@ use crate::metrics::{Metrics, Open};
 use crate::task::Spawned;
 
 /// Maximum number of events of one stream that are rendered together, if so many wait.
-const MAX_TOGETHER: u64 = 16;
+const MAX_BATCH: u64 = 16;
 /// Maximum cost of the events of one stream that are rendered together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the
 /// memory of the results that wait for a client. One event is always rendered.
-const MAX_COST_TOGETHER: u64 = 1_600;
+const MAX_BATCH_COST: u64 = 1_600;
 
 /// The responses of a subscription. The caller drops it after `Rendered::Failed`.
 pub(super) struct Subscription {
@@ -49,7 +49,7 @@ struct Live {
     plan: Arc<Plan>,
     caller: Caller,
     /// Maximum number of events that are rendered together.
-    together: u64,
+    max_batch: u64,
     rendering: Option<BoxFuture<'static, Results>>,
     /// The results that were rendered together and are not sent yet.
     rendered: vec::IntoIter<Option<Rendered>>,
@@ -60,21 +60,21 @@ impl Subscription {
         server: &Server,
         schema: &Schema,
         request: Request,
-        wanted: Option<PlanRequest>,
+        plan_request: Option<PlanRequest>,
         caller: Caller,
         share: Option<Share>,
     ) -> Self {
         let metrics = server.app.metrics().clone();
         let gate = server.plans.personal.gate();
-        let stage = match wanted {
+        let stage = match plan_request {
             // It has loaders of its own.
             None => {
                 let batches = Batches::default();
                 let request = request.data(server.plans.loaders(batches.clone())).data(caller);
                 Stage::Alone(Spawned::new(gate.stream(batches.drive_stream(schema.execute_stream(request)))))
             }
-            Some(wanted) => {
-                Stage::Opening(Spawned::new(gate.stream(stream::once(open(server.clone(), wanted, caller)))))
+            Some(plan_request) => {
+                Stage::Opening(Spawned::new(gate.stream(stream::once(open(server.clone(), plan_request, caller)))))
             }
         };
         Self { _open: metrics.subscription(), _share: share, metrics, stage }
@@ -82,16 +82,16 @@ impl Subscription {
 }
 
 /// Checks the document, the caller and the arguments, and opens the subscription. An error is the only response then.
-async fn open(server: Server, wanted: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
-    if !wanted.is_validated {
-        let name = wanted.key.operation.as_deref();
-        validate(&server, &wanted.document, name, wanted.variables.clone()).await?;
+async fn open(server: Server, plan_request: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
+    if !plan_request.is_validated {
+        let name = plan_request.key.operation.as_deref();
+        validate(&server, &plan_request.document, name, plan_request.variables.clone()).await?;
     }
-    let items = server.schemas.open(&wanted.log_request, &caller).await;
+    let items = server.schemas.open(&plan_request.log_request, &caller).await;
     let items = items.map_err(|error| Body::new(Response::from_errors(vec![error])))?;
-    let plan = server.plans.enter(wanted);
-    let together = (MAX_COST_TOGETHER / plan.cost().max(1)).clamp(1, MAX_TOGETHER);
-    Ok(Box::new(Live { items, plan, caller, together, rendering: None, rendered: Vec::new().into_iter() }))
+    let plan = server.plans.get_or_create(plan_request);
+    let max_batch = (MAX_BATCH_COST / plan.cost().max(1)).clamp(1, MAX_BATCH);
+    Ok(Box::new(Live { items, plan, caller, max_batch, rendering: None, rendered: Vec::new().into_iter() }))
 }
 
 impl Stream for Subscription {
@@ -144,7 +144,7 @@ impl Live {
                 None => {
                     // Events that already wait are rendered with this one, so that they share their loads.
                     let mut waiting = vec![item];
-                    while (waiting.len() as u64) < self.together
+                    while (waiting.len() as u64) < self.max_batch
                         && let Poll::Ready(Some(item)) = self.items.poll_next_unpin(cx)
                     {
                         waiting.push(item);

@@ -11,7 +11,7 @@ use crate::config::Rates;
 /// The wait after the first failure that is not free.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Failures are forgotten after this time without another try.
-pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+pub(super) const RESET_AFTER: Duration = Duration::from_hours(24);
 /// Keys kept in memory, of about 150 bytes each; the least used are forgotten first.
 const MAX_KEYS: usize = 100_000;
 
@@ -87,7 +87,7 @@ impl Guards {
         let tries = self.of(guard, key);
         let (mut tries, now) = (lock(&tries), Instant::now());
         match tries.times {
-            Some((_, last)) if now.duration_since(last) >= FORGOTTEN_AFTER => *tries = Tries::default(),
+            Some((_, last)) if now.duration_since(last) >= RESET_AFTER => *tries = Tries::default(),
             Some((next, _)) if now < next => {
                 return Err(Exceeded { setting: guard.setting(), retry_after: next - now });
             }
@@ -98,11 +98,11 @@ impl Guards {
         Ok(())
     }
 
-    pub(super) fn forget(&self, guard: Guard, key: Key) {
+    pub(super) fn reset(&self, guard: Guard, key: Key) {
         self.tries.remove(&(guard, key));
     }
 
-    pub(super) fn forgive(&self, guard: Guard, key: Key) {
+    pub(super) fn undo_attempt(&self, guard: Guard, key: Key) {
         let tries = self.of(guard, key);
         let mut tries = lock(&tries);
         tries.failures = tries.failures.saturating_sub(1);
@@ -112,8 +112,8 @@ impl Guards {
 
     fn of(&self, guard: Guard, key: Key) -> Arc<Mutex<Tries>> {
         // The closure cannot fail.
-        let made = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
-        made.unwrap_or_default()
+        let state = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
+        state.unwrap_or_default()
     }
 }
 

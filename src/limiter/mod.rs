@@ -64,7 +64,7 @@ struct Inner {
 
 impl Limiter {
     /// Creates a limiter that counts only on this node.
-    pub fn alone(settings: &Rates) -> Self {
+    pub fn local(settings: &Rates) -> Self {
         Self(Arc::new(Inner::new(settings, None)))
     }
 
@@ -78,13 +78,13 @@ impl Limiter {
     }
 
     /// Counts `count` actions. Counts none and fails if they are more than the rate allows now.
-    pub fn take(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
+    pub fn check(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
         let (Some(counts), Some(count)) = (&self.0.counts[rate as usize], NonZeroU32::new(count)) else {
             return Ok(());
         };
-        counts.take(&key, count).map_err(|retry_after| Exceeded { setting: rate.setting(), retry_after })?;
+        counts.check(&key, count).map_err(|retry_after| Exceeded { setting: rate.setting(), retry_after })?;
         if let Some(shared) = &self.0.shared {
-            shared.tell(rate, key, count);
+            shared.enqueue(rate, key, count);
         }
         Ok(())
     }
@@ -111,31 +111,31 @@ impl Limiter {
     }
 
     /// Forgets all failures of the key.
-    pub async fn forget(&self, guard: Guard, key: Key) {
+    pub async fn reset(&self, guard: Guard, key: Key) {
         if !self.0.enabled {
             return;
         }
-        self.0.guards.forget(guard, key);
+        self.0.guards.reset(guard, key);
         if let Some(shared) = &self.0.shared {
-            shared.forget(guard, key).await;
+            shared.reset(guard, key).await;
         }
     }
 
     /// Takes back the failure that one [`Limiter::attempt`] has counted, and allows the next try at once.
-    pub async fn forgive(&self, guard: Guard, key: Key) {
+    pub async fn undo_attempt(&self, guard: Guard, key: Key) {
         if !self.0.enabled {
             return;
         }
-        self.0.guards.forgive(guard, key);
+        self.0.guards.undo_attempt(guard, key);
         if let Some(shared) = &self.0.shared {
-            shared.forgive(guard, key).await;
+            shared.undo_attempt(guard, key).await;
         }
     }
 
     /// Takes over the counts of all nodes: the actions of the key are forgotten after `backlog`.
-    fn learn(&self, rate: Rate, key: &Key, backlog: Duration) {
+    fn raise_backlog(&self, rate: Rate, key: &Key, backlog: Duration) {
         if let Some(counts) = &self.0.counts[rate as usize] {
-            counts.learn(key, backlog);
+            counts.raise_backlog(key, backlog);
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::guards::{FIRST_DELAY, FORGOTTEN_AFTER, Rule};
+use super::guards::{FIRST_DELAY, RESET_AFTER, Rule};
 use super::{Exceeded, Guard, Key, Limiter, Rate};
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// Wait before the next exchange after Redis failed.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// Counts that may wait for an exchange. Further counts are not shared with the other nodes.
-const MAX_WAITING: usize = 20_000;
+const MAX_PENDING: usize = 20_000;
 
 /// Adds `ARGV[1]` microseconds to the time at which the actions of a key are forgotten, up to `ARGV[2]` microseconds
 /// from now. Returns the microseconds until that time.
@@ -65,7 +65,7 @@ static ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Takes one failure back.
-static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
+static UNDO_ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or 0)
@@ -83,7 +83,7 @@ static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
 pub(super) struct Shared {
     redis: ConnectionManager,
     prefix: Arc<str>,
-    waiting: Arc<Waiting>,
+    pending: Arc<PendingCounts>,
     health: Arc<Health>,
 }
 
@@ -95,12 +95,12 @@ struct Health {
 }
 
 impl Health {
-    fn is_worth_trying(&self) -> bool {
+    fn may_try(&self) -> bool {
         self.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
     }
 
     /// Value of the answer, or None if Redis is unavailable. The log reports the change and not each failure.
-    fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
+    fn record_result<T>(&self, answer: RedisResult<T>) -> Option<T> {
         let mut retry_at = self.lock();
         match answer {
             Ok(value) => {
@@ -127,17 +127,17 @@ impl Health {
 pub(super) struct Outbox {
     redis: ConnectionManager,
     prefix: Arc<str>,
-    waiting: Arc<Waiting>,
+    pending: Arc<PendingCounts>,
     health: Arc<Health>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct PendingCounts {
     counts: Mutex<HashMap<(Rate, Key), u64>>,
-    some: Notify,
+    not_empty: Notify,
 }
 
-impl Waiting {
+impl PendingCounts {
     fn lock(&self) -> MutexGuard<'_, HashMap<(Rate, Key), u64>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,80 +151,80 @@ impl Shared {
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        let (prefix, waiting): (Arc<str>, _) = (prefix.into(), Arc::<Waiting>::default());
+        let (prefix, pending): (Arc<str>, _) = (prefix.into(), Arc::<PendingCounts>::default());
         let health = Arc::<Health>::default();
         let outbox = Outbox {
             redis: redis.clone(),
             prefix: Arc::clone(&prefix),
-            waiting: Arc::clone(&waiting),
+            pending: Arc::clone(&pending),
             health: Arc::clone(&health),
         };
-        Ok((Self { redis, prefix, waiting, health }, outbox))
+        Ok((Self { redis, prefix, pending, health }, outbox))
     }
 
     /// Queues a count for the next exchange.
-    pub(super) fn tell(&self, rate: Rate, key: Key, count: NonZeroU32) {
-        let mut counts = self.waiting.lock();
-        let room = counts.len() < MAX_WAITING;
+    pub(super) fn enqueue(&self, rate: Rate, key: Key, count: NonZeroU32) {
+        let mut counts = self.pending.lock();
+        let has_space = counts.len() < MAX_PENDING;
         match counts.get_mut(&(rate, key)) {
-            Some(waiting) => *waiting += u64::from(count.get()),
-            None if room => {
+            Some(pending) => *pending += u64::from(count.get()),
+            None if has_space => {
                 counts.insert((rate, key), count.get().into());
             }
             None => {}
         }
         drop(counts);
-        self.waiting.some.notify_one();
+        self.pending.not_empty.notify_one();
     }
 
     /// Counts a failure on all nodes. None if Redis is unavailable.
     pub(super) async fn attempt(&self, guard: Guard, rule: Rule, key: Key) -> Option<Result<(), Exceeded>> {
-        if !self.health.is_worth_trying() {
+        if !self.health.may_try() {
             return None;
         }
         let mut call = ATTEMPT.key(guard_name(&self.prefix, guard, key));
-        call.arg(rule.free).arg(millis(FIRST_DELAY)).arg(millis(rule.max_delay)).arg(millis(FORGOTTEN_AFTER));
+        call.arg(rule.free).arg(millis(FIRST_DELAY)).arg(millis(rule.max_delay)).arg(millis(RESET_AFTER));
         let wait: RedisResult<u64> = call.invoke_async(&mut self.redis.clone()).await;
-        Some(match self.health.heard(wait)? {
+        Some(match self.health.record_result(wait)? {
             0 => Ok(()),
             wait => Err(Exceeded { setting: guard.setting(), retry_after: Duration::from_millis(wait) }),
         })
     }
 
-    pub(super) async fn forget(&self, guard: Guard, key: Key) {
-        if !self.health.is_worth_trying() {
+    pub(super) async fn reset(&self, guard: Guard, key: Key) {
+        if !self.health.may_try() {
             return;
         }
         let name = guard_name(&self.prefix, guard, key);
         let done: RedisResult<u64> = redis::cmd("DEL").arg(name).query_async(&mut self.redis.clone()).await;
-        self.health.heard(done);
+        self.health.record_result(done);
     }
 
-    pub(super) async fn forgive(&self, guard: Guard, key: Key) {
-        if !self.health.is_worth_trying() {
+    pub(super) async fn undo_attempt(&self, guard: Guard, key: Key) {
+        if !self.health.may_try() {
             return;
         }
         let name = guard_name(&self.prefix, guard, key);
-        let done: RedisResult<u64> = FORGIVE.key(name).invoke_async(&mut self.redis.clone()).await;
-        self.health.heard(done);
+        let done: RedisResult<u64> = UNDO_ATTEMPT.key(name).invoke_async(&mut self.redis.clone()).await;
+        self.health.record_result(done);
     }
 }
 
 impl Outbox {
-    /// Repeats exchanges: each sends the waiting counts and takes over the counts of all nodes.
+    /// Repeats exchanges: each sends the pending counts and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
-            self.waiting.some.notified().await;
-            let counts: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+            self.pending.not_empty.notified().await;
+            let counts: Vec<_> = std::mem::take(&mut *self.pending.lock()).into_iter().collect();
             let exchanged = self.exchange(&limiter, &counts).await;
-            let pause = if self.health.heard(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
+            let pause = if self.health.record_result(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;
         }
     }
 
     async fn exchange(&mut self, limiter: &Limiter, counts: &[((Rate, Key), u64)]) -> RedisResult<()> {
         let mut pipe = redis::pipe();
-        let mut asked = Vec::with_capacity(counts.len());
+        let mut keys = Vec::with_capacity(counts.len());
         for &((rate, key), count) in counts {
             let Some(counts) = &limiter.0.counts[rate as usize] else { continue };
             let nanos = u64::try_from(counts.interval().as_nanos()).unwrap_or(u64::MAX);
@@ -232,7 +232,7 @@ impl Outbox {
             let bound = u64::try_from(counts.max_backlog().as_micros()).unwrap_or(u64::MAX);
             let mut call = ADD.key(rate_name(&self.prefix, rate, key));
             pipe.invoke_script(call.arg(added).arg(bound));
-            asked.push((rate, key));
+            keys.push((rate, key));
         }
         let backlogs: RedisResult<Vec<u64>> = pipe.query_async(&mut self.redis).await;
         let backlogs = match backlogs {
@@ -243,8 +243,8 @@ impl Outbox {
             }
             backlogs => backlogs?,
         };
-        for ((rate, key), backlog) in asked.into_iter().zip(backlogs) {
-            limiter.learn(rate, &key, Duration::from_micros(backlog));
+        for ((rate, key), backlog) in keys.into_iter().zip(backlogs) {
+            limiter.raise_backlog(rate, &key, Duration::from_micros(backlog));
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ impl Counts {
     }
 
     /// Fails with the time to wait. A `count` above the burst counts as the whole burst.
-    pub(super) fn take(&self, key: &Key, count: NonZeroU32) -> Result<(), Duration> {
+    pub(super) fn check(&self, key: &Key, count: NonZeroU32) -> Result<(), Duration> {
         match self.limiter.check_key_n(key, count.min(self.burst)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => Err(not_until.wait_time_from(self.limiter.clock().now())),
@@ -65,7 +65,7 @@ impl Counts {
     }
 
     /// Takes over the count of all nodes: the actions of the key are forgotten after `backlog`.
-    pub(super) fn learn(&self, key: &Key, backlog: Duration) {
+    pub(super) fn raise_backlog(&self, key: &Key, backlog: Duration) {
         let arrival = self.started.elapsed() + backlog.min(self.max_backlog());
         let arrival = u64::try_from(arrival.as_nanos()).unwrap_or(u64::MAX);
         self.states.of(key).fetch_max(arrival, Ordering::Relaxed);
@@ -75,8 +75,8 @@ impl Counts {
 impl States {
     fn of(&self, key: &Key) -> Arc<AtomicU64> {
         // The closure cannot fail.
-        let made = self.0.get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::default()));
-        made.unwrap_or_default()
+        let state = self.0.get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(Arc::default()));
+        state.unwrap_or_default()
     }
 }
 

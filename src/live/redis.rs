@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::exchange::{Exchange, Incoming, NodeId, NodeMessage, To, channel};
 use crate::error::Result;
 use crate::random::Random;
-use crate::redis::{Heard, PubSub};
+use crate::redis::{PubSub, Received};
 
 /// One connection is enough, because a node publishes one message at a time.
 const PUBLISHING_CONNECTIONS: u32 = 1;
@@ -48,11 +48,11 @@ impl Exchange for RedisExchange {
     }
 }
 
-fn translate(heard: Heard<NodeMessage>) -> Option<Incoming> {
-    match heard {
-        Heard::Subscribed => Some(Incoming::Connected),
-        Heard::Published(message) => Some(Incoming::Message(message)),
+fn translate(received: Received<NodeMessage>) -> Option<Incoming> {
+    match received {
+        Received::Subscribed => Some(Incoming::Connected),
+        Received::Published(message) => Some(Incoming::Message(message)),
         // The next message shows that a number is missing, and this node asks for all facts.
-        Heard::Garbled => None,
+        Received::Malformed => None,
     }
 }

@@ -137,7 +137,9 @@ async fn read(conn: &mut Connection, query: events::BoxedQuery<'_, Pg>) -> Resul
         rows.iter().filter(|row| row.kind == WITHHELD).map(|row| MessageId(row.subject_id)).collect();
     let withheld: HashMap<_, _> = match withheld.as_slice() {
         [] => HashMap::new(),
-        ids => messages::places(conn, ids).await?.into_iter().map(|(id, conversation, _)| (id, conversation)).collect(),
+        ids => {
+            messages::numbers(conn, ids).await?.into_iter().map(|(id, conversation, _)| (id, conversation)).collect()
+        }
     };
     rows.into_iter().map(|row| row.into_event(&withheld)).collect()
 }

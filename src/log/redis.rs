@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::{Broker, Incoming, Publication, channel};
 use crate::error::Result;
 use crate::random::Random;
-use crate::redis::{Heard, PubSub};
+use crate::redis::{PubSub, Received};
 
 const PUBLISHING_CONNECTIONS: u32 = 4;
 
@@ -39,9 +39,9 @@ impl Broker for RedisBroker {
 
 /// Returns a gap for every publication that is lost or cannot be decoded: the tail reads its events from Postgres.
 #[expect(clippy::unnecessary_wraps, reason = "other translators return None for some items")]
-fn translate(heard: Heard<Publication>) -> Option<Incoming> {
-    Some(match heard {
-        Heard::Published(publication) => Incoming::Published(publication),
-        Heard::Subscribed | Heard::Garbled => Incoming::Gap,
+fn translate(received: Received<Publication>) -> Option<Incoming> {
+    Some(match received {
+        Received::Published(publication) => Incoming::Published(publication),
+        Received::Subscribed | Received::Malformed => Incoming::Gap,
     })
 }

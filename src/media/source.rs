@@ -69,12 +69,12 @@ impl Read for Source {
 impl Seek for Source {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let to = match to {
-            SeekFrom::Start(place) => SeekFrom::Start(self.start.saturating_add(place)),
+            SeekFrom::Start(offset) => SeekFrom::Start(self.start.saturating_add(offset)),
             other => other,
         };
         // An invalid offset comes from the content of the file, and is not an error of this machine.
-        let place = self.file.seek(to).map_err(|_| io::ErrorKind::InvalidInput)?;
-        Ok(place.saturating_sub(self.start))
+        let offset = self.file.seek(to).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(offset.saturating_sub(self.start))
     }
 }
 

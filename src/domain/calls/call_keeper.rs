@@ -12,7 +12,7 @@ use super::call_state::LockedCall;
 use crate::config::CallSettings;
 use crate::domain::error::{Error, Result};
 use crate::domain::tasks;
-use crate::error::{Error as Internal, RETRY};
+use crate::error::{Error as Internal, RETRY_DELAY};
 use crate::ids::{CallParticipantId, ConversationId};
 use crate::log::{LiveSessions, Log, Signals, Transaction};
 use crate::random::Random;
@@ -78,7 +78,7 @@ impl CallKeeper {
         loop {
             let looked = self.look(Instant::now() >= steady_from).await;
             if looked.is_err() {
-                steady_from = steady_from.max(Instant::now() + self.sighting + RETRY + LOOK_INTERVAL);
+                steady_from = steady_from.max(Instant::now() + self.sighting + RETRY_DELAY + LOOK_INTERVAL);
             }
             tasks::rest(looked, self.idle_look, self.signals.call_started(), "polling calls failed").await;
         }
@@ -117,8 +117,8 @@ impl CallKeeper {
                 Err(error @ Error::Internal(Internal::Connection(_))) => return Err(error),
                 // A call that fails does not stop the others.
                 Err(error) => {
-                    warn!(?error, %conversation, after = ?RETRY, "handling a call failed; trying again");
-                    again = RETRY;
+                    warn!(?error, %conversation, after = ?RETRY_DELAY, "handling a call failed; trying again");
+                    again = RETRY_DELAY;
                 }
             }
         }

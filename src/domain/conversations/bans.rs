@@ -22,7 +22,7 @@ pub struct Bans<'a> {
 impl Bans<'_> {
     /// Lifts a ban. The user can then join by an invite that was made after the removal.
     pub async fn lift(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let group = Group::lock(tx, viewer, conversation).await?;

@@ -77,7 +77,7 @@ impl Conversations<'_> {
             return Err(Error::NotFound("No such user."));
         }
         drop(connection);
-        self.core.base.take(Rate::DirectConversations, viewer, 1)?;
+        self.core.base.check_rate(Rate::DirectConversations, viewer, 1)?;
         let direct = Conversation {
             direct_low: Some(low),
             direct_high: Some(high),
@@ -104,8 +104,8 @@ impl Conversations<'_> {
             check.fail("participantIds", format!("A group has at most {max} participants."));
         }
         check.done()?;
-        self.core.base.take(Rate::Groups, viewer, 1)?;
-        self.core.base.take(Rate::Additions, viewer, others.len())?;
+        self.core.base.check_rate(Rate::Groups, viewer, 1)?;
+        self.core.base.check_rate(Rate::Additions, viewer, others.len())?;
         let mut connection = self.core.base.connection().await?;
         check_existing(&mut connection, &group.participants, "participantIds").await?;
         privacy::check_may_be_added(&mut connection, viewer.user, &others).await?;
@@ -158,7 +158,7 @@ impl Conversations<'_> {
         changes.title = changes.title.map(|text| check.title(&text));
         changes.topic = changes.topic.map(|text| check.topic(&text));
         check.done()?;
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         if let Some(Some(avatar)) = changes.avatar {
             // Checks the viewer's role first: making the square thumbnails is costly.

@@ -52,7 +52,7 @@ impl Invites<'_> {
             check.fail("maxUses", "An invite must allow at least one use.");
         }
         check.done()?;
-        self.core.base.take(Rate::Invites, viewer, 1)?;
+        self.core.base.check_rate(Rate::Invites, viewer, 1)?;
         let invite = Invite {
             id: InviteId::new(now, &self.core.base.random),
             code: URL_SAFE_NO_PAD.encode(self.core.base.random.bytes::<CODE_BYTES>()),
@@ -76,7 +76,7 @@ impl Invites<'_> {
 
     /// Deletes the invite. Its code no longer works.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let invite = invites::by_id(tx.conn(), id).await?.ok_or(NO_INVITE)?;
@@ -98,7 +98,7 @@ impl Invites<'_> {
     /// Adds the viewer to the group of the invite. A viewer who is a participant already consumes no use, so a join can
     /// be retried.
     pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
-        self.core.base.take(Rate::Joins, viewer, 1)?;
+        self.core.base.check_rate(Rate::Joins, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let found = by_code(tx.conn(), code).await?;

@@ -18,7 +18,7 @@ pub struct Memberships<'a> {
 impl Memberships<'_> {
     /// Changes the viewer's own state. New messages do not change it. If all values are set already, there is no event.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let conversation =

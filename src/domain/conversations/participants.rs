@@ -48,7 +48,7 @@ impl Participants<'_> {
         if wanted.len() > self.core.base.limits.max_group_size {
             return Err(self.too_many());
         }
-        self.core.base.take(Rate::Additions, viewer, wanted.len())?;
+        self.core.base.check_rate(Rate::Additions, viewer, wanted.len())?;
         let log = &self.core.base.log;
         log.transaction(async |tx| self.add_missing(tx, viewer, conversation, users, wanted).await).await
     }
@@ -100,7 +100,7 @@ impl Participants<'_> {
         user: UserId,
         role: ParticipantRole,
     ) -> Result<Conversation> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut group = Group::lock(tx, viewer, id).await?;
@@ -132,7 +132,7 @@ impl Participants<'_> {
     /// Removes the viewer from a group. If they are the owner, the longest-standing admin becomes the owner, or else
     /// the longest-standing member. The group is deleted with its last participant.
     pub async fn leave(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut group = Group::lock(tx, viewer, id).await?;
@@ -148,7 +148,7 @@ impl Participants<'_> {
         if user == viewer.user {
             return Err(Error::invalid("userId", "You cannot remove yourself. Leave the conversation instead."));
         }
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut group = Group::lock(tx, viewer, id).await?;

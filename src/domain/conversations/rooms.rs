@@ -36,7 +36,7 @@ impl Rooms<'_> {
         viewer: Viewer,
         conversation: ConversationId,
     ) -> Result<impl Stream<Item = Result<RoomEvent>> + Send + use<>> {
-        self.core.base.take(Rate::Announcements, viewer, 1)?;
+        self.core.base.check_rate(Rate::Announcements, viewer, 1)?;
         let mut watch = ConversationWatch::open(self.core, viewer, conversation, Topic::Room).await?;
         let core = self.core.clone();
         let entered = core.live.enter(conversation, viewer.user);

@@ -32,7 +32,7 @@ impl Typings<'_> {
     /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again, which causes no
     /// event. Returns NOT_FOUND if the viewer is not a participant.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
-        self.core.base.take(Rate::Announcements, viewer, 1)?;
+        self.core.base.check_rate(Rate::Announcements, viewer, 1)?;
         // A user who listens to the conversation on this node is a participant. Others are looked up in Postgres.
         if !self.core.base.log.is_listener(viewer.user, conversation) {
             Conversations { core: self.core }.get(viewer, conversation).await?;

@@ -119,20 +119,20 @@ impl LockedAttachments {
     pub(in crate::domain) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {
         let mut violations = Vec::new();
         let mut kinds = Vec::with_capacity(ids.len());
-        for (place, id) in ids.iter().enumerate() {
+        for (index, id) in ids.iter().enumerate() {
             let row = self.0.get(id).filter(|row| forwarded || row.uploader_id == Some(sender));
             match row.map(|row| (row.state, row.kind)) {
                 Some((AttachmentState::Ready, kind)) => kinds.push(kind),
                 Some((AttachmentState::Pending, _)) => {
-                    violations.push((place, "This file is not completely uploaded."));
+                    violations.push((index, "This file is not completely uploaded."));
                 }
-                Some((AttachmentState::Rejected, _)) => violations.push((place, "This file was rejected.")),
-                None => violations.push((place, "No such attachment.")),
+                Some((AttachmentState::Rejected, _)) => violations.push((index, "This file was rejected.")),
+                None => violations.push((index, "No such attachment.")),
             }
         }
         if !violations.is_empty() {
-            let path = |place| if forwarded { "messageIds".to_owned() } else { format!("attachmentIds.{place}") };
-            let violation = |(place, message)| Violation::new(path(place), message);
+            let path = |index| if forwarded { "messageIds".to_owned() } else { format!("attachmentIds.{index}") };
+            let violation = |(index, message)| Violation::new(path(index), message);
             return Err(Error::Invalid(violations.into_iter().map(violation).collect()));
         }
         Ok(match kinds.as_slice() {

@@ -97,7 +97,7 @@ impl Uploads<'_> {
     /// Starts an upload in one request.
     pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
         let row = self.checked(viewer, new)?;
-        self.core.base.take(Rate::Uploads, viewer, 1)?;
+        self.core.base.check_rate(Rate::Uploads, viewer, 1)?;
         let request = self.presign(&row).await?;
         self.insert(viewer, &row).await?;
         Ok(Started { expires_at: self.expires_at(), attachment: row, request })
@@ -106,7 +106,7 @@ impl Uploads<'_> {
     /// Starts an upload in parts, which can be resumed.
     pub async fn create_multipart(&self, viewer: Viewer, new: NewUpload) -> Result<Remaining> {
         let mut row = self.checked(viewer, new)?;
-        self.core.base.take(Rate::Uploads, viewer, 1)?;
+        self.core.base.check_rate(Rate::Uploads, viewer, 1)?;
         let blobs = &self.core.files.blobs;
         let key = Object::Upload.key(row.id);
         let upload_id = blobs.create_multipart(&key, &row.content_type).await?;

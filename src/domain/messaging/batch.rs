@@ -121,21 +121,21 @@ struct Batch {
     /// The new messages whose recipient blocks the sender, with that recipient. They are hidden from the recipient.
     withheld: HashMap<MessageId, UserId>,
     /// Conversation and number of each message that a receipt refers to.
-    places: HashMap<MessageId, (ConversationId, i32)>,
+    numbers: HashMap<MessageId, (ConversationId, i32)>,
     /// The highest watermarks of each user in each conversation.
     watermarks: BTreeMap<(ConversationId, UserId), Watermarks>,
 }
 
 impl Batch {
     async fn load(tx: &mut Transaction<'_>, sends: &[Outgoing], receipts: &[Receipt], clock: Clock) -> Result<Self> {
-        let places: HashMap<_, _> = match unique(receipts.iter().map(|receipt| receipt.message)).as_slice() {
+        let numbers: HashMap<_, _> = match unique(receipts.iter().map(|receipt| receipt.message)).as_slice() {
             [] => HashMap::new(),
-            ids => messages::places(tx.conn(), ids).await?.into_iter().map(|(id, at, n)| (id, (at, n))).collect(),
+            ids => messages::numbers(tx.conn(), ids).await?.into_iter().map(|(id, at, n)| (id, (at, n))).collect(),
         };
         let sent_to = sends.iter().map(|outgoing| outgoing.message.conversation);
-        let ids = unique(sent_to.chain(places.values().map(|&(conversation, _)| conversation)));
+        let ids = unique(sent_to.chain(numbers.values().map(|&(conversation, _)| conversation)));
         let sending = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.sender));
-        let reading = receipts.iter().filter_map(|receipt| Some((places.get(&receipt.message)?.0, receipt.user)));
+        let reading = receipts.iter().filter_map(|receipt| Some((numbers.get(&receipt.message)?.0, receipt.user)));
         let pairs = unique(sending.chain(reading));
         let sent: Vec<_> = sends
             .iter()
@@ -179,7 +179,7 @@ impl Batch {
             new: Vec::with_capacity(sends.len()),
             uses: Vec::new(),
             withheld: HashMap::new(),
-            places,
+            numbers,
             watermarks: BTreeMap::new(),
         })
     }
@@ -229,7 +229,7 @@ impl Batch {
     /// Adds the receipt to the user's watermarks. Returns NOT_FOUND if the user is not a participant, or joined after
     /// the message with the history hidden.
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
-        let &(id, number) = self.places.get(&receipt.message).ok_or(NO_MESSAGE)?;
+        let &(id, number) = self.numbers.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
         let membership = self.memberships.get(&(id, receipt.user));
         if membership.is_none_or(|membership| number <= membership.hidden_up_to) {

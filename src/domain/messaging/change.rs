@@ -21,8 +21,8 @@ pub(super) struct LockedMessage {
 
 /// Locks the conversation of the message. Returns NOT_FOUND if the message is not visible to the user.
 pub(super) async fn lock(tx: &mut Transaction<'_>, user: UserId, id: MessageId) -> Result<LockedMessage> {
-    let place = messages::places(tx.conn(), &[id]).await?.pop();
-    let (_, conversation, _) = place.ok_or(NO_MESSAGE)?;
+    let row = messages::numbers(tx.conn(), &[id]).await?.pop();
+    let (_, conversation, _) = row.ok_or(NO_MESSAGE)?;
     let conversation = conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
     // Read after the lock is taken, so that no other transaction can change them.
     let message = messages::visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_MESSAGE)?;

@@ -83,8 +83,8 @@ fn spellings(word: &str) -> impl Iterator<Item = String> {
 
 /// The names after each `@`. An `@` inside a word, an e-mail address or a URL does not count.
 fn words(body: &str) -> impl Iterator<Item = &str> {
-    body.match_indices('@').filter_map(|(place, _)| {
-        let (before, after) = (&body[..place], &body[place + 1..]);
+    body.match_indices('@').filter_map(|(index, _)| {
+        let (before, after) = (&body[..index], &body[index + 1..]);
         let length = after.find(|c: char| !is_name_char(c)).unwrap_or(after.len());
         let (word, rest) = after.split_at(length);
         let in_word = before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || "_.+-@/".contains(c));

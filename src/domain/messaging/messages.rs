@@ -49,7 +49,7 @@ impl Messages<'_> {
             check.expires_in(seconds);
         }
         check.done()?;
-        if let Err(limited) = self.core.base.take(Rate::Messages, viewer, 1) {
+        if let Err(limited) = self.core.base.check_rate(Rate::Messages, viewer, 1) {
             return self.stored(viewer, &message).await?.ok_or(limited);
         }
         self.core.writers.send(Outgoing { sender: viewer.user, message }).await
@@ -121,7 +121,7 @@ impl Messages<'_> {
         let mut check = Check::default();
         check.caption(&body, self.core.base.limits.max_message_length);
         check.done()?;
-        self.core.base.take(Rate::Edits, viewer, 1)?;
+        self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let body = Some(body).filter(|body| !body.trim().is_empty());
         let base = &self.core.base;
         let log = &base.log;
@@ -154,7 +154,7 @@ impl Messages<'_> {
 
     /// Deletes the message for all participants. A tombstone with its number stays. Deleting it again changes nothing.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
-        self.core.base.take(Rate::Edits, viewer, 1)?;
+        self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut locked = change::lock(tx, viewer.user, id).await?;
@@ -173,11 +173,11 @@ impl Messages<'_> {
 
     /// Hides a message from the viewer alone, on all their devices. Hiding it again changes nothing.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
-        self.core.base.take(Rate::Edits, viewer, 1)?;
+        self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let place = messages::places(tx.conn(), &[id]).await?.pop();
-            let (_, conversation, number) = place.ok_or(NO_MESSAGE)?;
+            let row = messages::numbers(tx.conn(), &[id]).await?.pop();
+            let (_, conversation, number) = row.ok_or(NO_MESSAGE)?;
             // Locked, because the viewer's count of unread messages may change.
             conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
             let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
@@ -207,7 +207,7 @@ impl Messages<'_> {
         check.count("messageIds", "messages", ids.len(), MAX_FORWARDED);
         check.count("conversationIds", "conversations", to.len(), MAX_FORWARDED_TO);
         check.done()?;
-        self.core.base.take(Rate::Forwards, viewer, ids.len() * to.len())?;
+        self.core.base.check_rate(Rate::Forwards, viewer, ids.len() * to.len())?;
         let contents = self.contents(viewer, &ids).await?;
         let copies: Vec<_> = to
             .iter()
@@ -230,7 +230,7 @@ impl Messages<'_> {
         let attachments = attachment_uses::ids_of_messages(&mut *self.core.base.connection().await?, &with).await?;
         let mut violations = Vec::new();
         let mut contents = Vec::with_capacity(ids.len());
-        for (place, id) in ids.iter().enumerate() {
+        for (index, id) in ids.iter().enumerate() {
             let message = found.iter().find(|message| message.id == *id).ok_or(NO_MESSAGE)?;
             let own = attachments.iter().filter(|(of, _)| of == id);
             let content = Content {
@@ -239,7 +239,7 @@ impl Messages<'_> {
             };
             if content.body.is_empty() && content.attachments.is_empty() {
                 violations
-                    .push(Violation::new(format!("messageIds.{place}"), "This message has no content to forward."));
+                    .push(Violation::new(format!("messageIds.{index}"), "This message has no content to forward."));
             }
             contents.push(content);
         }

@@ -25,7 +25,7 @@ pub struct Pins<'a> {
 impl Pins<'_> {
     /// Pins a message. Pinning a pinned message changes nothing.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
-        self.core.base.take(Rate::Reactions, viewer, 1)?;
+        self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let base = &self.core.base;
         let log = &base.log;
         log.transaction(async |tx| {
@@ -54,7 +54,7 @@ impl Pins<'_> {
 
     /// Unpins a message. Unpinning a message that is not pinned changes nothing.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
-        self.core.base.take(Rate::Reactions, viewer, 1)?;
+        self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut locked = change::lock(tx, viewer.user, message).await?;

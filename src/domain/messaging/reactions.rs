@@ -22,7 +22,7 @@ impl Reactions<'_> {
     /// Adds a reaction. Adding it again changes nothing.
     pub async fn add(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
-        self.core.base.take(Rate::Reactions, viewer, 1)?;
+        self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut locked = change::lock(tx, viewer.user, message).await?;
@@ -43,7 +43,7 @@ impl Reactions<'_> {
     /// Removes a reaction. Removing one that does not exist changes nothing.
     pub async fn remove(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
-        self.core.base.take(Rate::Reactions, viewer, 1)?;
+        self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let mut locked = change::lock(tx, viewer.user, message).await?;

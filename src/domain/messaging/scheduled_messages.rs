@@ -55,7 +55,7 @@ impl ScheduledMessages<'_> {
             send_at: new.send_at.trunc_subsecs(6),
             created_at: now,
         };
-        self.core.base.take(Rate::Messages, viewer, 1)?;
+        self.core.base.check_rate(Rate::Messages, viewer, 1)?;
         self.core.base.log.transaction(async |tx| insert(tx, &row, &new.attachments).await).await?;
         self.core.scheduler.look();
         Ok(row)
@@ -63,7 +63,7 @@ impl ScheduledMessages<'_> {
 
     /// Cancels a scheduled message. Returns NOT_FOUND if it has already been sent.
     pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
-        self.core.base.take(Rate::Messages, viewer, 1)?;
+        self.core.base.check_rate(Rate::Messages, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let conversation = scheduled_messages::cancel(tx.conn(), viewer.user, id).await?;

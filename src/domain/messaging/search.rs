@@ -34,7 +34,7 @@ impl Searches<'_> {
         if search.query.chars().count() > MAX_QUERY {
             return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
         }
-        self.core.base.take(Rate::Searches, viewer, 1)?;
+        self.core.base.check_rate(Rate::Searches, viewer, 1)?;
         // Postgres does not accept NUL in text, so no message contains one.
         search.query = search.query.replace('\0', " ");
         let mut connection = self.core.base.connection().await?;

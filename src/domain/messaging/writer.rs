@@ -80,10 +80,10 @@ impl Writers {
 
     async fn ask<T>(&self, key: Uuid, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
         let writer = usize::try_from(key.as_u128() % self.queues.len().max(1) as u128).unwrap_or_default();
-        let place = self.queues.get(writer).ok_or(OVERLOADED)?.try_reserve().map_err(|_| OVERLOADED)?;
+        let permit = self.queues.get(writer).ok_or(OVERLOADED)?.try_reserve().map_err(|_| OVERLOADED)?;
         let (reply, answer) = oneshot::channel();
         self.metrics.queued();
-        place.send(job(reply));
+        permit.send(job(reply));
         // A writer drops a job without a result only when the node stops.
         answer.await.map_err(|_| OVERLOADED)?
     }

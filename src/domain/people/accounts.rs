@@ -66,7 +66,7 @@ impl Accounts<'_> {
         check.password("password", &registration.password);
         check.done()?;
         if let Some(network) = client.network {
-            self.core.base.take_for(Rate::Registrations, Key::Network(network), 1)?;
+            self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
         }
         let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
         let candidate = Candidate { password: registration.password, path: "password", known };
@@ -147,7 +147,7 @@ impl Accounts<'_> {
         if changes == UserChanges::default() {
             return Users { core: self.core }.get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         if let Some(Some(avatar)) = changes.avatar_id {
             avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
         }

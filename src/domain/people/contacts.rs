@@ -38,13 +38,13 @@ impl Contacts<'_> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot be your own contact."));
         }
-        self.core.base.take(Rate::ContactRequests, viewer, 1)?;
+        self.core.base.check_rate(Rate::ContactRequests, viewer, 1)?;
         self.core.base.log.transaction(async |tx| self.send_request(tx, viewer.user, other).await).await
     }
 
     /// Accepts a request and returns the new contact. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn accept(&self, viewer: Viewer, id: ContactRequestId) -> Result<User> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let (request, asker) = locked_request(tx, viewer.user, id).await?;
@@ -56,7 +56,7 @@ impl Contacts<'_> {
 
     /// Deletes a request, and its sender may send a new one. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let (request, _) = locked_request(tx, viewer.user, id).await?;
@@ -70,7 +70,7 @@ impl Contacts<'_> {
     /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Removing
     /// a user who is not a contact is not an error.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let user = viewer.user;
         let log = &self.core.base.log;
         log.transaction(async |tx| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::error::{RETRY, Result};
+use crate::error::{RETRY_DELAY, Result};
 use crate::live::Departure;
 use crate::store::Database;
 use crate::store::people::users;
@@ -18,7 +18,7 @@ pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc:
     while departed.recv_many(&mut batch, TOGETHER).await > 0 {
         while let Err(error) = write(&database, batch.clone()).await {
             warn!(%error, "could not store when users were last seen; trying again");
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
         batch.clear();
     }

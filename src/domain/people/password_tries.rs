@@ -49,14 +49,14 @@ impl PeopleCore {
         match &matches {
             Ok(false) => {}
             Ok(true) => {
-                self.base.limiter.forget(Guard::Account, counted.account).await;
+                self.base.limiter.reset(Guard::Account, counted.account).await;
                 // Earlier failures of the network stay, because an attacker can have an account, too.
-                self.forgive(Guard::Network, counted.network).await;
+                self.undo_attempt(Guard::Network, counted.network).await;
             }
             // No password was compared.
             Err(_) => {
-                self.forgive(Guard::Account, Some(counted.account)).await;
-                self.forgive(Guard::Network, counted.network).await;
+                self.undo_attempt(Guard::Account, Some(counted.account)).await;
+                self.undo_attempt(Guard::Network, counted.network).await;
             }
         }
         matches
@@ -66,9 +66,9 @@ impl PeopleCore {
         let Some(network) = network else {
             return Ok(PasswordTry { account: self.count_account(account).await?, network: None });
         };
-        let counted = self.count_both(account, network).await;
+        let counted = self.count_account_and_network(account, network).await;
         match (counted, account) {
-            (Err(_), Account::Known(user)) if self.is_at_home(user.id, network).await? => {
+            (Err(_), Account::Known(user)) if self.has_session_in(user.id, network).await? => {
                 let account = Key::UserFrom(user.id, network);
                 self.guard(Guard::Account, account).await?;
                 Ok(PasswordTry { account, network: None })
@@ -77,14 +77,14 @@ impl PeopleCore {
         }
     }
 
-    async fn count_both(&self, account: Account<'_>, network: ClientNetwork) -> Result<PasswordTry> {
+    async fn count_account_and_network(&self, account: Account<'_>, network: ClientNetwork) -> Result<PasswordTry> {
         let network = Key::Network(network);
         self.guard(Guard::Network, network).await?;
         match self.count_account(account).await {
             Ok(account) => Ok(PasswordTry { account, network: Some(network) }),
             Err(error) => {
                 // No password is compared.
-                self.forgive(Guard::Network, Some(network)).await;
+                self.undo_attempt(Guard::Network, Some(network)).await;
                 Err(error)
             }
         }
@@ -93,7 +93,7 @@ impl PeopleCore {
     async fn count_account(&self, account: Account<'_>) -> Result<Key> {
         let key = match account {
             Account::Known(user) => Key::User(user.id),
-            Account::Unknown(name) => Key::Name(half_hash(name)),
+            Account::Unknown(name) => Key::Name(name_key(name)),
         };
         self.guard(Guard::Account, key).await?;
         Ok(key)
@@ -103,14 +103,14 @@ impl PeopleCore {
         self.base.limiter.attempt(guard, key).await.map_err(|exceeded| limited(exceeded, TOO_MANY))
     }
 
-    async fn forgive(&self, guard: Guard, key: Option<Key>) {
+    async fn undo_attempt(&self, guard: Guard, key: Option<Key>) {
         if let Some(key) = key {
-            self.base.limiter.forgive(guard, key).await;
+            self.base.limiter.undo_attempt(guard, key).await;
         }
     }
 
     /// Whether the user has a live session that was last used in this network.
-    async fn is_at_home(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
+    async fn has_session_in(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
         let live = sessions::live_of(&mut *self.base.connection().await?, user, self.base.now()).await?;
         let mut networks = live.iter().filter_map(|session| {
             let address: std::net::IpAddr = session.ip_address.as_ref()?.parse().ok()?;
@@ -120,8 +120,8 @@ impl PeopleCore {
     }
 }
 
-fn half_hash(name: &str) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&Sha256::digest(name)[..16]);
-    half
+fn name_key(name: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.copy_from_slice(&Sha256::digest(name)[..16]);
+    key
 }

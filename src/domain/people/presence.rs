@@ -53,7 +53,7 @@ impl Presences<'_> {
         if status == Status::Offline {
             return Err(Error::invalid("status", "Set ONLINE or AWAY. A user without a connection is OFFLINE."));
         }
-        self.core.base.take(Rate::Announcements, viewer, 1)?;
+        self.core.base.check_rate(Rate::Announcements, viewer, 1)?;
         self.core.live.set_away(viewer.user, status == Status::Away);
         let mut presences = self.of(viewer.user, &[viewer.user]).await?;
         Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))

@@ -28,7 +28,7 @@ impl Privacy<'_> {
         if changes == PrivacyChanges::default() {
             return Users { core: self.core }.get(viewer.user).await?.ok_or(Error::NotFound("No such user."));
         }
-        self.core.base.take(Rate::Changes, viewer, 1)?;
+        self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let user = viewer.user;
         let log = &self.core.base.log;
         log.transaction(async |tx| {

@@ -50,7 +50,7 @@ impl Users<'_> {
         if query.is_empty() || query.chars().count() > MAX_QUERY || query.contains('\0') {
             return Err(Error::invalid("query", format!("A search has 1 to {MAX_QUERY} characters.")));
         }
-        self.core.base.take(Rate::Searches, viewer, 1)?;
+        self.core.base.check_rate(Rate::Searches, viewer, 1)?;
         let contact_point = contact_point.as_deref();
         let mut connection = self.core.base.connection().await?;
         Ok(users::search(&mut connection, viewer.user, &query, contact_point, after, limit).await?)
@@ -62,6 +62,6 @@ pub(in crate::domain) async fn check_existing(conn: &mut Connection, ids: &[User
     let existing: HashSet<UserId> = users::existing(conn, ids).await?.into_iter().collect();
     let missing = ids.iter().enumerate().filter(|(_, id)| !existing.contains(id));
     let violations: Vec<_> =
-        missing.map(|(place, _)| Violation::new(format!("{path}.{place}"), "No such user.")).collect();
+        missing.map(|(index, _)| Violation::new(format!("{path}.{index}"), "No such user.")).collect();
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }

@@ -41,10 +41,10 @@ struct Written {
 }
 
 impl Maker<'_> {
-    pub(super) fn write(&self, chunk: &mut Chunk, place: usize, shape: &Shape) {
-        let place = i64::try_from(place).unwrap_or(i64::MAX);
+    pub(super) fn write(&self, chunk: &mut Chunk, index: usize, shape: &Shape) {
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
         // The number is unique for up to 2^24 conversations in a run and 2^39 users before it.
-        let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ place);
+        let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ index);
         let created_at = before(self.now, self.plan.months, &mut rng);
         let draft = Draft { id: id(created_at, &mut rng), created_at, shape };
         let written = self.write_messages(chunk, &draft, &mut rng);
@@ -61,12 +61,12 @@ impl Maker<'_> {
         let language = Language::pick(rng);
         let mut written = Written { last: None, senders: VecDeque::with_capacity(MOST_UNREAD + 1) };
         let mut sender = shape.members[0];
-        for (place, at) in self.times(draft.created_at, shape.messages, rng).into_iter().enumerate() {
+        for (index, at) in self.times(draft.created_at, shape.messages, rng).into_iter().enumerate() {
             let message = id(at, rng);
             if rng.random_bool(0.7) {
                 sender = shape.members[rng.random_range(0..shape.members.len())];
             }
-            let number = i32::try_from(place + 1).unwrap_or(i32::MAX);
+            let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
             let row = chunk.messages.id(message).id(draft.id).number(number).number(number);
             row.id(self.user(sender)).text("TEXT").text(&text::body(language, rng)).time(at).end();
             written.last = Some((message, at));
@@ -132,8 +132,8 @@ impl Maker<'_> {
     fn write_participants(&self, chunk: &mut Chunk, draft: &Draft<'_>, written: &Written, rng: &mut StdRng) {
         let &Draft { id: conversation, created_at, shape } = draft;
         let messages = i32::try_from(shape.messages).unwrap_or(i32::MAX);
-        for (place, &member) in shape.members.iter().enumerate() {
-            let role = match place {
+        for (index, &member) in shape.members.iter().enumerate() {
+            let role = match index {
                 0 if shape.group => "OWNER",
                 _ if shape.group && rng.random_bool(0.1) => "ADMIN",
                 _ => "MEMBER",

@@ -119,9 +119,9 @@ pub async fn fill(
         for range in chunks.iter().skip(turn).step_by(WRITERS) {
             let mut chunk = Chunk::default();
             let mut messages = 0;
-            for place in range.clone() {
-                made.write(&mut chunk, place, &shapes[place]);
-                messages += u64::from(shapes[place].messages);
+            for index in range.clone() {
+                made.write(&mut chunk, index, &shapes[index]);
+                messages += u64::from(shapes[index].messages);
             }
             connection.write(chunk).await?;
             progress(messages);
@@ -139,11 +139,11 @@ pub async fn fill(
 fn chunks(shapes: &[Shape]) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut from, mut messages) = (0, 0);
-    for (place, shape) in shapes.iter().enumerate() {
+    for (index, shape) in shapes.iter().enumerate() {
         messages += u64::from(shape.messages) + shape.members.len() as u64;
         if messages >= CHUNK {
-            chunks.push(from..place + 1);
-            (from, messages) = (place + 1, 0);
+            chunks.push(from..index + 1);
+            (from, messages) = (index + 1, 0);
         }
     }
     if from < shapes.len() {
@@ -164,13 +164,13 @@ impl Users {
         let mut made =
             Self { ids: Vec::with_capacity(plan.users as usize), first: String::new(), lines: Lines::default() };
         let mut names = HashSet::new();
-        for place in 0..plan.users {
+        for index in 0..plan.users {
             let created_at = before(now, plan.months, &mut rng);
             let (given, family) = text::name(&mut rng);
             let mut username = format!("{}.{}", text::plain(given), text::plain(family));
             // The first user with a name gets no number, unless an earlier run may have used the name.
             if there > 0 || !names.insert(username.clone()) {
-                username = format!("{username}{}", i64::from(place) + there);
+                username = format!("{username}{}", i64::from(index) + there);
             }
             let id = id(created_at, &mut rng);
             made.lines.id(id).text(&username).text(&format!("{given} {family}"));
@@ -180,7 +180,7 @@ impl Users {
             };
             made.lines.text(hash).time(created_at).end();
             made.ids.push(id);
-            if place == 0 {
+            if index == 0 {
                 made.first = username;
             }
         }
@@ -196,11 +196,11 @@ enum Stream {
     Conversation = 3,
 }
 
-fn rng(seed: u64, stream: Stream, place: i64) -> StdRng {
+fn rng(seed: u64, stream: Stream, index: i64) -> StdRng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&(stream as u64).to_le_bytes());
-    key[16..24].copy_from_slice(&place.to_le_bytes());
+    key[16..24].copy_from_slice(&index.to_le_bytes());
     StdRng::from_seed(key)
 }
 

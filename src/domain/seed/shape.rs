@@ -29,10 +29,10 @@ pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     let directs = plan.directs.unwrap_or_else(|| plan.users.saturating_mul(4)).min(most);
     let groups = plan.groups.unwrap_or(plan.users);
     let mut shapes = Vec::with_capacity(groups as usize + directs as usize);
-    for place in 0..groups {
+    for index in 0..groups {
         let skewed = rng.random::<f64>().powi(3);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
-        let size = if place == 0 { EVERYBODY } else { 3 + (skewed * f64::from(LARGEST_GROUP - 3)) as u32 };
+        let size = if index == 0 { EVERYBODY } else { 3 + (skewed * f64::from(LARGEST_GROUP - 3)) as u32 };
         shapes.push(Shape { group: true, members: sample(plan.users, size.min(plan.users), rng), messages: 0 });
     }
     let mut known = HashSet::new();
@@ -55,7 +55,7 @@ fn sample(users: u32, size: u32, rng: &mut StdRng) -> Vec<u32> {
     // A sample of most users may be sorted, so a random member is made the first.
     let last = members.len().saturating_sub(1);
     members.swap(0, rng.random_range(0..=last));
-    members.into_iter().map(|place| u32::try_from(place).unwrap_or(u32::MAX)).collect()
+    members.into_iter().map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect()
 }
 
 /// Distributes the messages, so that a few conversations have most of them.

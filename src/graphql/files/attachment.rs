@@ -131,7 +131,7 @@ impl Attachment {
 #[expect(clippy::unnecessary_wraps, reason = "a field that may be null, and may fail")]
 fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
     Some(address.map_err(Error::from).map(|address| {
-        ctx.fades(address.fresh_until);
+        ctx.limit_cache_time(address.fresh_until);
         address.url.to_string()
     }))
 }

@@ -107,7 +107,7 @@ impl PresenceSubscription {
         #[graphql(desc = "Ids of 1 to 100 users.")] user_ids: Vec<ID>,
     ) -> Result<impl Stream<Item = Result<PresenceChanged>> + use<>> {
         let viewer = ctx.viewer()?;
-        let ids = user_ids.iter().enumerate().map(|(place, id)| parse_id(id, &format!("userIds.{place}")));
+        let ids = user_ids.iter().enumerate().map(|(index, id)| parse_id(id, &format!("userIds.{index}")));
         let ids = ids.collect::<Result<Vec<UserId>>>()?;
         let changes = ctx.app().presences().watch(viewer, &ids).await?;
         let loaders = ctx.loaders().clone();

@@ -64,7 +64,7 @@ pub(super) struct ForwardedPermit {
 
 impl TotalPermit {
     /// Returns None if the node has `max` connections already.
-    fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+    fn try_acquire(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let permit = Self(Arc::clone(open));
         (open.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
     }
@@ -116,10 +116,10 @@ impl Connections {
     /// A permit for a new TCP connection. A trusted proxy may have any number within the node's total.
     fn admit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Refusal> {
         let inner = &self.0;
-        let total = TotalPermit::take(&inner.open, inner.settings.max_connections).ok_or(Refusal::Total)?;
+        let total = TotalPermit::try_acquire(&inner.open, inner.settings.max_connections).ok_or(Refusal::Total)?;
         let by_network = match self.network(peer.ip().into()) {
             Some(network) => {
-                let permit = inner.by_network.take(network, inner.settings.max_connections_per_address);
+                let permit = inner.by_network.try_acquire(network, inner.settings.max_connections_per_address);
                 Some(permit.ok_or(Refusal::Address)?)
             }
             None => None,
@@ -135,7 +135,7 @@ impl Connections {
             return Ok(None);
         }
         let Some(network) = self.network(self.client_address(headers, peer)) else { return Ok(None) };
-        let permit = inner.by_network.take(network, inner.settings.max_connections_per_address);
+        let permit = inner.by_network.try_acquire(network, inner.settings.max_connections_per_address);
         let permit = permit.ok_or_else(|| self.refused(Refusal::Address))?;
         Ok(Some(ForwardedPermit { _permit: Arc::new(permit) }))
     }
@@ -146,7 +146,7 @@ impl Connections {
         network: Option<ClientNetwork>,
     ) -> Result<Option<Permit<ClientNetwork>>, Refusal> {
         let Some(network) = network else { return Ok(None) };
-        let permit = self.0.anonymous_sockets.take(network, self.0.settings.socket_max_anonymous_per_address);
+        let permit = self.0.anonymous_sockets.try_acquire(network, self.0.settings.socket_max_anonymous_per_address);
         permit.map(Some).ok_or_else(|| self.refused(Refusal::Anonymous))
     }
 

@@ -239,7 +239,7 @@ impl Connection {
             }
             self.restart_idle_timer();
         }
-        if self.keep_alive.take_due_ping(now, &self.server.config.socket) {
+        if self.keep_alive.start_due_ping(now, &self.server.config.socket) {
             self.writer().send_ping().await?;
         }
         Ok(())
@@ -295,7 +295,7 @@ impl Connection {
             None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
             _ => self.client.admit_request(&self.server).is_ok(),
         };
-        if counted && self.messages_left.take(Instant::now()).is_ok() {
+        if counted && self.messages_left.consume(Instant::now()).is_ok() {
             Ok(())
         } else {
             Err(End::Close(Close::TRY_AGAIN))
@@ -368,7 +368,7 @@ impl Connection {
             return Err(Error::limited("SOCKET_MAX_OPERATIONS", Duration::from_secs(1), message));
         }
         self.client.admit_request(&self.server)?;
-        self.operations_left.take(Instant::now()).map_err(|wait| {
+        self.operations_left.consume(Instant::now()).map_err(|wait| {
             let message =
                 format!("A socket may start at most {} operations a second.", settings.socket_operations_per_second);
             Error::limited("SOCKET_OPERATIONS_PER_SECOND", wait, message)

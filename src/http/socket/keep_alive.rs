@@ -45,7 +45,7 @@ impl KeepAlive {
     }
 
     /// Whether a ping is due. If so, expects its answer and schedules the next one.
-    pub(super) fn take_due_ping(&mut self, now: Instant, settings: &Settings) -> bool {
+    pub(super) fn start_due_ping(&mut self, now: Instant, settings: &Settings) -> bool {
         let due = self.ping_at <= now;
         if due {
             self.ping_at = now + settings.socket_ping_interval;

@@ -69,13 +69,13 @@ impl Operations {
     /// operation runs.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<str>, Output)> {
         for _ in 0..self.running.len() {
-            let place = self.next % self.running.len();
-            let Some((id, operation)) = self.running.get_mut(place) else { break };
-            self.next = place + 1;
+            let index = self.next % self.running.len();
+            let Some((id, operation)) = self.running.get_mut(index) else { break };
+            self.next = index + 1;
             if let Poll::Ready(output) = operation.poll_next(cx) {
                 let id = Arc::clone(id);
                 if output.is_last() {
-                    self.running.swap_remove(place);
+                    self.running.swap_remove(index);
                 }
                 return Poll::Ready((id, output));
             }

@@ -16,8 +16,8 @@ impl TokenBucket {
         Self { per_second, left: per_second, filled_at: now }
     }
 
-    /// Takes a token, or returns the time until the next token.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Consumes a token, or returns the time until the next token.
+    pub(super) fn consume(&mut self, now: Instant) -> Result<(), Duration> {
         let gained = (now - self.filled_at).as_secs_f64() * self.per_second;
         self.left = (self.left + gained).min(self.per_second);
         self.filled_at = now;
@@ -37,14 +37,14 @@ mod tests {
     fn the_bucket_refills_up_to_the_tokens_of_one_second() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(2, start);
-        assert_eq!([bucket.take(start), bucket.take(start)], [Ok(()), Ok(())]);
-        assert_eq!(bucket.take(start), Err(Duration::from_millis(500)));
+        assert_eq!([bucket.consume(start), bucket.consume(start)], [Ok(()), Ok(())]);
+        assert_eq!(bucket.consume(start), Err(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);
-        assert_eq!(bucket.take(later), Ok(()));
-        assert!(bucket.take(later).is_err());
+        assert_eq!(bucket.consume(later), Ok(()));
+        assert!(bucket.consume(later).is_err());
         // The bucket never holds more than the tokens of one second.
         let much_later = start + Duration::from_mins(1);
-        assert_eq!([bucket.take(much_later), bucket.take(much_later)], [Ok(()), Ok(())]);
-        assert!(bucket.take(much_later).is_err());
+        assert_eq!([bucket.consume(much_later), bucket.consume(much_later)], [Ok(()), Ok(())]);
+        assert!(bucket.consume(much_later).is_err());
     }
 }

@@ -173,7 +173,7 @@ pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> Qu
 }
 
 /// The conversation and the number of each message.
-pub async fn places(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
+pub async fn numbers(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
     messages::table
         .filter(messages::id.eq_any(ids))
         .select((messages::id, messages::conversation_id, messages::number))

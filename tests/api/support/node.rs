@@ -258,7 +258,7 @@ impl NodeBuilder {
         let tail = CancellationToken::new();
         let limiter = match &self.limits {
             Some((url, prefix)) => Limiter::shared(&config.rates, url, prefix, tail.clone()).unwrap(),
-            None => Limiter::alone(&config.rates),
+            None => Limiter::local(&config.rates),
         };
         let cluster = Cluster { broker: self.broker, exchange: self.exchange, limiter };
         let app = App::open(&config, database_url, cluster, self.clock, Random::system(), tail.clone());

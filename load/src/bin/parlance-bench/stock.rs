@@ -72,7 +72,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
     let cluster = Cluster {
         broker: Arc::new(MemoryBroker::default()),
         exchange: Arc::new(MemoryExchange::default()),
-        limiter: Limiter::alone(&config.rates),
+        limiter: Limiter::local(&config.rates),
     };
     let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
     // The schema without the validation extension, which would be called for every field.
