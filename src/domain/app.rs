@@ -144,7 +144,7 @@ impl App {
             base: base.clone(),
             settings: config.calls.clone(),
             webrtc: config.webrtc.clone(),
-            handed_over: call_events::handed_over(&config.socket),
+            delivery_timeout: call_events::delivery_timeout(&config.socket),
         });
         let conversations = Arc::new(ConversationsCore {
             base: base.clone(),

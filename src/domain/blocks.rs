@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::calls::calls;
-use super::conversations::conversations::announce;
+use super::conversations::conversations::show;
 use super::conversations::core::ConversationsCore;
 use super::error::{Error, Result};
 use super::people::contacts::lock_pair;
@@ -35,11 +35,11 @@ impl Blocks<'_> {
             let user = lock_pair(tx, blocker, other).await?;
             // A concurrent message in the direct conversation is either stored before this lock or sees the block.
             if let Some(direct) = lock_direct(tx, blocker, other).await? {
-                calls::cut(&self.conversations.calls, tx, &direct, blocker).await?;
+                calls::end_for_block(&self.conversations.calls, tx, &direct, blocker).await?;
             }
             if blocks::insert(tx.conn(), blocker, other, self.conversations.base.now()).await? {
                 contacts::delete(tx.conn(), blocker, other).await?;
-                contacts::withhold_requests(tx.conn(), blocker, other).await?;
+                contacts::hide_requests(tx.conn(), blocker, other).await?;
                 tx.record(Change::ContactsChanged { user: blocker, other });
             }
             Ok(user)
@@ -57,7 +57,7 @@ impl Blocks<'_> {
             let direct = lock_direct(tx, blocker, other).await?;
             if blocks::delete(tx.conn(), blocker, other).await? {
                 if let Some(direct) = direct {
-                    announce(tx, blocker, direct.id).await?;
+                    show(tx, blocker, direct.id).await?;
                 }
                 tx.record(Change::ContactsChanged { user: blocker, other });
             }

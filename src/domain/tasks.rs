@@ -32,18 +32,18 @@ impl Tasks {
     }
 }
 
-/// Waits until the next poll for due work. `looked` is the result of the last poll: the time until something is due,
-/// or None if nothing is pending. In that case `word` ends the wait, or else the timeout `idle`. After an error the
+/// Waits until the next poll for due work. `polled` is the result of the last poll: the time until something is due,
+/// or None if nothing is pending. In that case `wake` ends the wait, or else the timeout `idle`. After an error the
 /// wait is `RETRY_DELAY`, and `failed` is the text for the log.
-pub(super) async fn rest<E: Debug>(
-    looked: Result<Option<Duration>, E>,
+pub(super) async fn wait_for_next_poll<E: Debug>(
+    polled: Result<Option<Duration>, E>,
     idle: Duration,
-    word: impl Future<Output = ()>,
+    wake: impl Future<Output = ()>,
     failed: &'static str,
 ) {
-    match looked {
+    match polled {
         Ok(Some(wait)) => tokio::time::sleep(wait).await,
-        Ok(None) => drop(tokio::time::timeout(idle, word).await),
+        Ok(None) => drop(tokio::time::timeout(idle, wake).await),
         Err(error) => {
             warn!(?error, after = ?RETRY_DELAY, "{failed}; trying again");
             tokio::time::sleep(RETRY_DELAY).await;

@@ -39,16 +39,16 @@ pub(super) enum Category {
     Nodes,
 }
 
-/// The kind of `Change::MessageWithheld`. Its row does not contain the conversation, so `read.rs` takes it from the
+/// The kind of `Change::MessageAddedForSender`. Its row does not contain the conversation, so `read.rs` takes it from the
 /// message.
-pub(super) const WITHHELD: &str = "message_withheld";
+pub(super) const ADDED_FOR_SENDER: &str = "message_withheld";
 
 /// Defines `Change` and how a change is stored in `events`. Each line has the variant, the column `kind`, the audience,
 /// the subject and the category. Without a subject, the audience is the subject too. `with (conversation)` adds a field
 /// that the row does not contain: the conversation of the subject.
 macro_rules! changes {
     ($(
-        $(#[doc = $doc:literal])*
+        $(#[$attribute:meta])*
         $Variant:ident = $kind:tt to ($audience:ident: $Audience:ident)
             $(about ($subject:ident: $Subject:ident))? $(with ($conversation:ident))? in $Category:ident;
     )*) => {
@@ -56,7 +56,7 @@ macro_rules! changes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Change {
             $(
-                $(#[doc = $doc])*
+                $(#[$attribute])*
                 $Variant {
                     $audience: $Audience,
                     $($conversation: ConversationId,)?
@@ -128,8 +128,9 @@ changes! {
     /// The message changed, for example by an edit, a deletion for everyone, a reaction or a pin.
     MessageUpdated = "message_updated" to (conversation: ConversationId) about (message: MessageId) in MessageUpdates;
     /// A new message of the user in a direct conversation. Only the user receives it, because the other participant
-    /// blocks the user.
-    MessageWithheld = WITHHELD to (user: UserId) about (message: MessageId) with (conversation) in NewMessages;
+    /// blocks the user. The serialized name is the one that nodes of earlier versions know.
+    #[serde(rename = "MessageWithheld")]
+    MessageAddedForSender = ADDED_FOR_SENDER to (user: UserId) about (message: MessageId) with (conversation) in NewMessages;
     /// The user deleted the message only for themselves.
     MessageRemoved = "message_removed" to (user: UserId) about (message: MessageId) in Inboxes;
     /// The user is a participant of the conversation from this event on.
@@ -156,10 +157,10 @@ changes! {
     /// A participant joined the call.
     CallAnswered = "call_answered" to (conversation: ConversationId) about (participant: CallParticipantId) in Calls;
     /// A participant left the call. `to` is one user if only that user's devices may know it: the user declined the
-    /// call, left the conversation, or is the caller of a call that is withheld from the other participant.
+    /// call, left the conversation, or is the caller of a call that is hidden from the other participant.
     CallLeft = "call_left" to (to: Audience) about (participant: CallParticipantId) in Calls;
     /// The call ended. `to` is one user if the call only stopped ringing for that user, or if that user is the caller
-    /// of a call that is withheld from the other participant.
+    /// of a call that is hidden from the other participant.
     CallEnded = "call_ended" to (to: Audience) about (call: CallId) in Calls;
     /// A signal waits for the device. Its content is in Postgres and not part of the event.
     CallSignalled = "call_signalled" to (user: UserId) about (session: SessionId) in Device;
@@ -178,7 +179,7 @@ impl Change {
     pub(super) fn conversation(&self) -> Option<ConversationId> {
         match (*self, self.audience()) {
             (
-                Self::MessageWithheld { conversation, .. }
+                Self::MessageAddedForSender { conversation, .. }
                 | Self::ConversationAdded { conversation, .. }
                 | Self::ConversationRemoved { conversation, .. }
                 | Self::MembershipUpdated { conversation, .. },

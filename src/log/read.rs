@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::event::{Audience, Change, Event, Seq, WITHHELD};
+use super::event::{Audience, Change, Event, Seq, ADDED_FOR_SENDER};
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
@@ -46,14 +46,14 @@ struct EventRow {
 }
 
 impl EventRow {
-    /// `withheld` has the conversations of withheld messages, which the rows of their events do not contain.
-    fn into_event(self, withheld: &HashMap<MessageId, ConversationId>) -> Result<Event> {
+    /// `conversations` has the conversation of each `MessageAddedForSender`, which the row of its event does not contain.
+    fn into_event(self, conversations: &HashMap<MessageId, ConversationId>) -> Result<Event> {
         let audience = match (self.conversation_id, self.user_id) {
             (Some(conversation), None) => Audience::Conversation(conversation),
             (None, Some(user)) => Audience::User(user),
             _ => return Err(Error::Corrupt(format!("event {} has no audience", self.seq))),
         };
-        let conversation = withheld.get(&MessageId(self.subject_id)).copied();
+        let conversation = conversations.get(&MessageId(self.subject_id)).copied();
         let change = Change::from_row(&self.kind, audience, self.subject_id, conversation);
         Ok(Event { seq: self.seq, change })
     }
@@ -133,13 +133,13 @@ fn events_between<'a>(after: Seq, upto: Seq) -> events::BoxedQuery<'a, Pg> {
 
 async fn read(conn: &mut Connection, query: events::BoxedQuery<'_, Pg>) -> Result<Vec<Event>> {
     let rows: Vec<EventRow> = query.select(EventRow::as_select()).load(conn).await?;
-    let withheld: Vec<_> =
-        rows.iter().filter(|row| row.kind == WITHHELD).map(|row| MessageId(row.subject_id)).collect();
-    let withheld: HashMap<_, _> = match withheld.as_slice() {
+    let conversations: Vec<_> =
+        rows.iter().filter(|row| row.kind == ADDED_FOR_SENDER).map(|row| MessageId(row.subject_id)).collect();
+    let conversations: HashMap<_, _> = match conversations.as_slice() {
         [] => HashMap::new(),
         ids => {
             messages::numbers(conn, ids).await?.into_iter().map(|(id, conversation, _)| (id, conversation)).collect()
         }
     };
-    rows.into_iter().map(|row| row.into_event(&withheld)).collect()
+    rows.into_iter().map(|row| row.into_event(&conversations)).collect()
 }

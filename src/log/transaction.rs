@@ -58,9 +58,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Like `record_message`, for a message that only its sender may see.
-    pub fn record_withheld(&mut self, sender: UserId, message: &Message) {
+    pub fn record_message_for_sender(&mut self, sender: UserId, message: &Message) {
         let (conversation, id) = (message.conversation_id, message.id);
-        self.record(Change::MessageWithheld { user: sender, conversation, message: id });
+        self.record(Change::MessageAddedForSender { user: sender, conversation, message: id });
         self.messages.push(Arc::new(message.clone()));
     }
 

@@ -63,13 +63,13 @@ impl Calls<'_> {
             return Err(Error::Forbidden("This device is not in the call."));
         }
         let user = users::by_ids(&mut connection, &[viewer.user]).await?.pop().ok_or(NO_CALL)?;
-        Ok(Some(CallAccess::mint(livekit, id, viewer.session, &user.display_name, self.core.base.now())?))
+        Ok(Some(CallAccess::sign(livekit, id, viewer.session, &user.display_name, self.core.base.now())?))
     }
 }
 
 impl CallAccess {
     /// Signs a token for a session in the call. `name` is the display name of its user.
-    fn mint(livekit: LiveKit<'_>, call: CallId, session: SessionId, name: &str, now: DateTime<Utc>) -> Result<Self> {
+    fn sign(livekit: LiveKit<'_>, call: CallId, session: SessionId, name: &str, now: DateTime<Utc>) -> Result<Self> {
         let video = VideoGrant {
             room: call.to_string(),
             room_join: true,

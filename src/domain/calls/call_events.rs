@@ -20,10 +20,10 @@ use crate::store::calls::calls;
 use crate::task;
 
 /// Minimum time for which delivered signals are kept, even if a broken socket is detected sooner.
-const HANDED_OVER: Duration = Duration::from_secs(10);
+const MIN_DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Number of signals that one query reads. The next ones are read when the client has room for them.
-const PAGE: i64 = 32;
+const PAGE_SIZE: i64 = 32;
 
 #[derive(Clone, Debug)]
 pub enum CallEvent {
@@ -49,8 +49,8 @@ pub struct Snapshot {
 /// Time after which a delivered signal has reached the device, or its connection is known to be broken. The server
 /// drops a socket that does not answer a ping in time. An event stream breaks if TCP gets no acknowledgement; a proxy
 /// in between can hide that.
-pub(in crate::domain) fn handed_over(socket: &Socket) -> Duration {
-    HANDED_OVER.max(socket.socket_ping_interval + socket.socket_pong_timeout)
+pub(in crate::domain) fn delivery_timeout(socket: &Socket) -> Duration {
+    MIN_DELIVERY_TIMEOUT.max(socket.socket_ping_interval + socket.socket_pong_timeout)
 }
 
 impl CallEvent {
@@ -75,14 +75,14 @@ impl Calls<'_> {
         let core = self.core.clone();
         stream! {
             let mut log = core.base.log.stream(viewer.user, Interest::Calls(viewer.session), None);
-            let mut rung = HashSet::new();
-            let mut handover = Handover::new(core.clone(), viewer);
+            let mut ringing_calls = HashSet::new();
+            let mut delivery = SignalDelivery::new(core.clone(), viewer);
             loop {
                 let item = tokio::select! {
                     biased;
                     item = log.next() => item,
-                    () = sleep_until(handover.look_at), if handover.is_open() => {
-                        handover.look().await;
+                    () = sleep_until(delivery.confirm_at), if delivery.is_open() => {
+                        delivery.confirm().await;
                         continue;
                     }
                 };
@@ -90,20 +90,20 @@ impl Calls<'_> {
                     // The stream follows the tail by now, so changes during this query come as later events.
                     Some(Item::CaughtUp(_)) => {
                         let snapshot = retry(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
-                        rung.extend(snapshot.ringing.iter().copied());
+                        ringing_calls.extend(snapshot.ringing.iter().copied());
                         for &call in &snapshot.ringing {
                             yield CallEvent::Ringing(call);
                         }
                         yield CallEvent::CaughtUp(snapshot);
-                        handover.more = true;
+                        delivery.may_have_more = true;
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
-                        let rings = retry(&core, move |core| async move { Calls { core: &core }.rings(call, user).await }).await;
-                        if rings && rung.insert(call) {
+                        let rings = retry(&core, move |core| async move { Calls { core: &core }.is_ringing(call, user).await }).await;
+                        if rings && ringing_calls.insert(call) {
                             yield CallEvent::Ringing(call);
                         }
                     }
-                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => handover.more = true,
+                    Some(Item::Event(Event { change: Change::CallSignalled { .. }, .. })) => delivery.may_have_more = true,
                     Some(Item::Event(Event { change, .. })) => {
                         if let Some(event) = CallEvent::of(&change) {
                             yield event;
@@ -115,8 +115,8 @@ impl Calls<'_> {
                     }
                     Some(Item::Closed) | None => return,
                 }
-                while handover.more {
-                    for signal in handover.page().await {
+                while delivery.may_have_more {
+                    for signal in delivery.page().await {
                         yield CallEvent::Signal(signal);
                     }
                 }
@@ -130,7 +130,7 @@ impl Calls<'_> {
         Ok(calls::still_ringing(&connection, pairs).await?)
     }
 
-    async fn rings(&self, call: CallId, user: UserId) -> Result<bool> {
+    async fn is_ringing(&self, call: CallId, user: UserId) -> Result<bool> {
         Ok(!self.still_ringing(&[(call, user)]).await?.is_empty())
     }
 
@@ -143,65 +143,65 @@ impl Calls<'_> {
 
     async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
         let age = self.core.settings.call_signal_ttl.as_secs_f64();
-        Ok(call_signals::pending(&mut *self.core.base.connection().await?, viewer.session, after, age, PAGE).await?)
+        Ok(call_signals::pending(&mut *self.core.base.connection().await?, viewer.session, after, age, PAGE_SIZE).await?)
     }
 
-    async fn forget_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
+    async fn delete_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
         Ok(call_signals::delete_upto(&mut *self.core.base.connection().await?, viewer.session, upto).await?)
     }
 }
 
 /// The signals that one subscription delivers to its device, and deletes when they have arrived.
-struct Handover {
+struct SignalDelivery {
     core: Arc<CallsCore>,
     viewer: Viewer,
     /// Whether unread signals may be waiting.
-    more: bool,
+    may_have_more: bool,
     /// `seq` of the last signal that was delivered.
-    given: i64,
-    /// `seq` of the last signal that had been delivered at the previous look.
-    arrived: i64,
+    delivered: i64,
+    /// `seq` of the last signal that had been delivered at the previous call of `confirm`.
+    confirmed: i64,
     /// `seq` of the last signal that was deleted.
     deleted: i64,
-    /// Time of the next look.
-    look_at: Instant,
+    /// Time of the next call of `confirm`.
+    confirm_at: Instant,
 }
 
-impl Handover {
+impl SignalDelivery {
     fn new(core: Arc<CallsCore>, viewer: Viewer) -> Self {
-        let look_at = Instant::now() + core.handed_over;
-        Self { core, viewer, more: false, given: 0, arrived: 0, deleted: 0, look_at }
+        let confirm_at = Instant::now() + core.delivery_timeout;
+        Self { core, viewer, may_have_more: false, delivered: 0, confirmed: 0, deleted: 0, confirm_at }
     }
 
     /// Whether any delivered signal is not yet deleted.
     fn is_open(&self) -> bool {
-        self.given > self.deleted
+        self.delivered > self.deleted
     }
 
-    /// Reads the next waiting signals, at most `PAGE`.
+    /// Reads the next waiting signals, at most `PAGE_SIZE`.
     async fn page(&mut self) -> Vec<Pending> {
         if !self.is_open() {
-            self.look_at = Instant::now() + self.core.handed_over;
+            self.confirm_at = Instant::now() + self.core.delivery_timeout;
         }
-        let (viewer, given) = (self.viewer, self.given);
-        let read = move |core: Arc<CallsCore>| async move { Calls { core: &core }.signals(viewer, given).await };
+        let (viewer, delivered) = (self.viewer, self.delivered);
+        let read = move |core: Arc<CallsCore>| async move { Calls { core: &core }.signals(viewer, delivered).await };
         let signals = retry(&self.core, read).await;
-        self.more = i64::try_from(signals.len()) == Ok(PAGE);
-        self.given = signals.last().map_or(self.given, |last| last.seq);
+        self.may_have_more = i64::try_from(signals.len()) == Ok(PAGE_SIZE);
+        self.delivered = signals.last().map_or(self.delivered, |last| last.seq);
         signals
     }
 
-    /// Deletes the signals that were delivered before the previous look: they have arrived.
-    async fn look(&mut self) {
-        if self.arrived > self.deleted {
-            let (viewer, arrived) = (self.viewer, self.arrived);
-            let forget =
-                move |core: Arc<CallsCore>| async move { Calls { core: &core }.forget_signals(viewer, arrived).await };
-            retry(&self.core, forget).await;
-            self.deleted = self.arrived;
+    /// Deletes the signals that were delivered before the previous call: they have arrived.
+    async fn confirm(&mut self) {
+        if self.confirmed > self.deleted {
+            let (viewer, confirmed) = (self.viewer, self.confirmed);
+            let delete =
+                move |core: Arc<CallsCore>| async move { Calls { core: &core }.delete_signals(viewer, confirmed).await };
+            retry(&self.core, delete).await;
+            self.deleted = self.confirmed;
         }
-        self.arrived = self.given;
-        self.look_at = Instant::now() + self.core.handed_over;
+        self.confirmed = self.delivered;
+        self.confirm_at = Instant::now() + self.core.delivery_timeout;
     }
 }
 

@@ -22,17 +22,17 @@ use crate::store::calls::{call_participants, call_signals};
 use crate::store::conversations::conversations;
 
 /// Poll interval while any node has a call, unless something is due earlier.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two polls. What is due may be locked by another node that handles it.
-const BUSY: Duration = Duration::from_millis(50);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Number of polls of the tail in one poll interval of the keeper while there is no call. The log reports new calls,
 /// but not if the publication is lost or the call rings for no user. The interval is limited, so that devices are
 /// marked as seen in time and calls stop ringing in time.
-const TAIL_LOOKS: u32 = 10;
+const TAIL_POLLS: u32 = 10;
 /// Number of times within CALL_ABSENCE_TIMEOUT that a connected device is marked as seen.
-const SIGHTINGS: u32 = 6;
+const MARKS_PER_TIMEOUT: u32 = 6;
 /// Maximum number of calls that one poll handles.
-const BATCH: i64 = 100;
+const BATCH_SIZE: i64 = 100;
 
 pub(in crate::domain) struct CallKeeper {
     database: Database,
@@ -41,13 +41,13 @@ pub(in crate::domain) struct CallKeeper {
     signals: Signals,
     random: Random,
     settings: CallSettings,
-    idle_look: Duration,
+    idle_interval: Duration,
     /// Minimum time after which a device is marked as seen again.
-    sighting: Duration,
+    mark_interval: Duration,
 }
 
 impl CallKeeper {
-    /// `tail_look` is the poll interval of the tail.
+    /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
@@ -55,9 +55,9 @@ impl CallKeeper {
         signals: &Signals,
         random: &Random,
         settings: &CallSettings,
-        tail_look: Duration,
+        tail_poll_interval: Duration,
     ) -> Self {
-        let sighting = settings.call_absence_timeout / SIGHTINGS;
+        let mark_interval = settings.call_absence_timeout / MARKS_PER_TIMEOUT;
         Self {
             database: database.clone(),
             log: log.clone(),
@@ -65,8 +65,8 @@ impl CallKeeper {
             signals: signals.clone(),
             random: random.clone(),
             settings: settings.clone(),
-            idle_look: (tail_look * TAIL_LOOKS).min(sighting).min(settings.call_ring_timeout),
-            sighting,
+            idle_interval: (tail_poll_interval * TAIL_POLLS).min(mark_interval).min(settings.call_ring_timeout),
+            mark_interval,
         }
     }
 
@@ -76,40 +76,40 @@ impl CallKeeper {
     pub(in crate::domain) async fn run(self) {
         let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
-            let looked = self.look(Instant::now() >= steady_from).await;
-            if looked.is_err() {
-                steady_from = steady_from.max(Instant::now() + self.sighting + RETRY_DELAY + LOOK_INTERVAL);
+            let polled = self.poll(Instant::now() >= steady_from).await;
+            if polled.is_err() {
+                steady_from = steady_from.max(Instant::now() + self.mark_interval + RETRY_DELAY + POLL_INTERVAL);
             }
-            tasks::rest(looked, self.idle_look, self.signals.call_started(), "polling calls failed").await;
+            tasks::wait_for_next_poll(polled, self.idle_interval, self.signals.call_started(), "polling calls failed").await;
         }
     }
 
     /// Handles what is due. Returns the time until the next poll, or None if there is no call. `steady` says whether
     /// devices that were not seen recently count as gone.
-    async fn look(&self, steady: bool) -> Result<Option<Duration>> {
+    async fn poll(&self, steady: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
         // Marks the connected devices as seen first, so that none is gone only because this node did not poll.
-        let here = self.live_sessions.connected(&call_participants::sessions(&mut connection).await?);
-        if !here.is_empty() {
-            call_participants::see(&mut connection, &here, self.sighting.as_secs_f64()).await?;
+        let connected = self.live_sessions.connected(&call_participants::sessions(&mut connection).await?);
+        if !connected.is_empty() {
+            call_participants::mark_seen(&mut connection, &connected, self.mark_interval.as_secs_f64()).await?;
         }
         call_signals::delete_old(&mut connection, self.settings.call_signal_ttl.as_secs_f64()).await?;
         let absence = steady.then(|| self.absence());
         let mut due: HashMap<ConversationId, HashSet<CallParticipantId>> = HashMap::new();
-        for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH).await? {
+        for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH_SIZE).await? {
             let signed_out = due.entry(lost.conversation_id).or_default();
             if lost.signed_out {
                 signed_out.insert(lost.id);
             }
         }
         if wait.is_zero() {
-            for conversation in calls::overdue(&mut connection, BATCH).await? {
+            for conversation in calls::overdue(&mut connection, BATCH_SIZE).await? {
                 due.entry(conversation).or_default();
             }
         }
         drop(connection);
-        let mut again = BUSY;
+        let mut delay = MIN_POLL_INTERVAL;
         for (conversation, signed_out) in due {
             let handled = self.log.transaction(async |tx| self.end_due(tx, conversation, &signed_out, absence).await);
             match handled.await {
@@ -118,17 +118,17 @@ impl CallKeeper {
                 // A call that fails does not stop the others.
                 Err(error) => {
                     warn!(?error, %conversation, after = ?RETRY_DELAY, "handling a call failed; trying again");
-                    again = RETRY_DELAY;
+                    delay = RETRY_DELAY;
                 }
             }
         }
-        Ok(Some(wait.min(LOOK_INTERVAL).max(again).min(self.sighting)))
+        Ok(Some(wait.min(POLL_INTERVAL).max(delay).min(self.mark_interval)))
     }
 
     /// Time since a device was last marked as seen after which it counts as gone. It is longer than
     /// CALL_ABSENCE_TIMEOUT, because the device may have stayed connected until just before the next mark.
     fn absence(&self) -> Duration {
-        self.settings.call_absence_timeout + self.sighting + LOOK_INTERVAL.min(self.sighting)
+        self.settings.call_absence_timeout + self.mark_interval + POLL_INTERVAL.min(self.mark_interval)
     }
 
     /// Ends what is due in one conversation. If two nodes do this at the same time, the second one waits for the lock
@@ -159,6 +159,6 @@ impl CallKeeper {
                 locked.leave(tx, &self.random, id, reason).await?;
             }
         }
-        locked.ring_out(tx, &self.random).await
+        locked.stop_overdue_ringing(tx, &self.random).await
     }
 }

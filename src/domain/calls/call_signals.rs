@@ -55,7 +55,7 @@ impl Calls<'_> {
             let from = from.ok_or(Error::Forbidden("Only a device in the call can send signals."))?;
             let to = locked.of_session(signal.to).ok_or(Error::NotFound("That device is not in the call."))?;
             let until = next_signal(from, locked.now, settings.call_signals_per_second)?;
-            check_room(call_signals::waiting(tx.conn(), to.id).await?, &signal.content, settings)?;
+            check_space(call_signals::waiting(tx.conn(), to.id).await?, &signal.content, settings)?;
             call_participants::set_signals_until(tx.conn(), from.id, until).await?;
             call_signals::insert(tx.conn(), from.id, to.id, &signal.content, locked.now).await?;
             tx.record(Change::CallSignalled { user: to.user_id, session: to.session_id });
@@ -83,7 +83,7 @@ fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> R
 }
 
 /// Returns RATE_LIMITED if the signals that wait for a device leave no room for this one.
-fn check_room(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
+fn check_space(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
     if waiting.count >= settings.call_max_pending_signals {
         let full = "Too many signals wait for that device. Try again in a moment.";
         return Err(Error::RateLimited("CALL_MAX_PENDING_SIGNALS", FULL_WAIT, full));

@@ -101,7 +101,7 @@ impl LockedCall {
             return Err(Error::RateLimited("CALL_JOINS_PER_MINUTE", wait, "You join too many calls. Try again later."));
         }
         let own = self.enter(tx, core, viewer, path).await?;
-        calls::silence(tx.conn(), self.call.id, viewer.user).await?;
+        calls::stop_ringing(tx.conn(), self.call.id, viewer.user).await?;
         if self.call.state == CallState::Ringing {
             self.call.state = CallState::Ongoing;
             self.call.answered_at = Some(self.now);
@@ -132,7 +132,7 @@ impl LockedCall {
 
     /// Stops the ringing for the viewer. If the call does not end, only the viewer's own devices get an event.
     pub(super) async fn decline(&mut self, tx: &mut Transaction<'_>, core: &CallsCore, viewer: Viewer) -> Result<()> {
-        let rang = self.silence(tx, &core.base.random, viewer.user, CallEndReason::Declined).await?;
+        let rang = self.stop_ringing(tx, &core.base.random, viewer.user, CallEndReason::Declined).await?;
         if rang && self.call.state != CallState::Ended {
             let own = self.participant(core, viewer, Some(self.now));
             call_participants::insert(tx.conn(), &own).await?;
@@ -143,15 +143,15 @@ impl LockedCall {
 
     /// Stops the ringing for a user, and returns whether the call was ringing for them. If it was not answered and
     /// rings for no other user, it ends with `reason`.
-    pub(super) async fn silence(
+    pub(super) async fn stop_ringing(
         &mut self,
         tx: &mut Transaction<'_>,
         random: &Random,
         user: UserId,
         reason: CallEndReason,
     ) -> Result<bool> {
-        let rang = calls::silence(tx.conn(), self.call.id, user).await?;
-        if rang && self.call.state == CallState::Ringing && !calls::rings_for_anybody(tx.conn(), self.call.id).await? {
+        let rang = calls::stop_ringing(tx.conn(), self.call.id, user).await?;
+        if rang && self.call.state == CallState::Ringing && !calls::rings_for_any_user(tx.conn(), self.call.id).await? {
             self.end(tx, random, reason).await?;
         }
         Ok(rang)
@@ -159,12 +159,12 @@ impl LockedCall {
 
     /// Stops the ringing if its time is over. A call that was not answered ends. In an ongoing call, only the users for
     /// whom it still rang get an event.
-    pub(super) async fn ring_out(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
+    pub(super) async fn stop_overdue_ringing(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
         match self.call.state {
             _ if self.call.rings_until > self.now => Ok(()),
             CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
             CallState::Ongoing => {
-                for user in calls::silence_all(tx.conn(), self.call.id).await? {
+                for user in calls::stop_all_ringing(tx.conn(), self.call.id).await? {
                     tx.record(Change::CallEnded { to: Audience::User(user), call: self.call.id });
                 }
                 Ok(())
@@ -199,17 +199,17 @@ impl LockedCall {
         let gone: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
         call_participants::leave(tx.conn(), &gone, self.now).await?;
         call_signals::delete_of(tx.conn(), &gone).await?;
-        calls::silence_all(tx.conn(), self.call.id).await?;
+        calls::stop_all_ringing(tx.conn(), self.call.id).await?;
         tx.record(Change::CallEnded { to: self.audience(), call: self.call.id });
         (self.call.state, self.call.ended_at, self.call.end_reason) = (CallState::Ended, Some(self.now), Some(reason));
         let event = SystemEvent {
             kind: SystemEventKind::CallEnded,
             actor: self.call.started_by,
             subject: None,
-            text: Some(told(&self.call, reason, self.now)),
+            text: Some(summary(&self.call, reason, self.now)),
         };
         let (conversation, blocker) = (&mut self.conversation, self.call.withheld_from);
-        let message = system::tell_at(self.now, random, tx, conversation, event, blocker).await?;
+        let message = system::add_at(self.now, random, tx, conversation, event, blocker).await?;
         self.call.message_id = Some(message.id);
         Ok(calls::update(tx.conn(), &self.call).await?)
     }
@@ -237,7 +237,7 @@ impl LockedCall {
 }
 
 /// The text of the SYSTEM message, such as `Missed call` or `Video call, 3 min 12 s`.
-fn told(call: &Call, reason: CallEndReason, ended_at: DateTime<Utc>) -> String {
+fn summary(call: &Call, reason: CallEndReason, ended_at: DateTime<Utc>) -> String {
     let (name, upper) = match call.kind {
         CallKind::Audio => ("call", "Call"),
         CallKind::Video => ("video call", "Video call"),

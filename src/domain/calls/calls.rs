@@ -36,8 +36,8 @@ impl Calls<'_> {
                 return Ok(locked.call);
             }
             let others = self.callees(tx, viewer.user, id).await?;
-            self.check_rate(tx, viewer.user).await?;
-            self.ring(tx, viewer, conversation, kind, &membership, others).await
+            self.check_start_rate(tx, viewer.user).await?;
+            self.create(tx, viewer, conversation, kind, &membership, others).await
         })
         .await
     }
@@ -146,7 +146,7 @@ impl Calls<'_> {
         Ok(others)
     }
 
-    async fn check_rate(&self, tx: &mut Transaction<'_>, caller: UserId) -> Result<()> {
+    async fn check_start_rate(&self, tx: &mut Transaction<'_>, caller: UserId) -> Result<()> {
         let limit = self.core.settings.call_starts_per_minute;
         match calls::next_start(tx.conn(), caller, limit, MINUTE).await? {
             None => Ok(()),
@@ -158,7 +158,7 @@ impl Calls<'_> {
 
     /// Creates a call. It rings for all callees who are in no other call, and ends at once if all are in one. It does
     /// not ring for a callee who blocks the caller; the caller sees it ringing until it is missed.
-    async fn ring(
+    async fn create(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
@@ -199,7 +199,7 @@ impl Calls<'_> {
             locked.end(tx, &self.core.base.random, CallEndReason::Busy).await?;
             return Ok(locked.call);
         }
-        calls::ring(tx.conn(), locked.call.id, &callees).await?;
+        calls::insert_rings(tx.conn(), locked.call.id, &callees).await?;
         for user in callees {
             tx.record(Change::CallRinging { user, call: locked.call.id });
         }
@@ -211,7 +211,7 @@ impl Calls<'_> {
 }
 
 /// Removes a user who leaves the conversation from its call. The conversation must be locked.
-pub(in crate::domain) async fn take_out(
+pub(in crate::domain) async fn remove_user(
     core: &CallsCore,
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
@@ -224,7 +224,7 @@ pub(in crate::domain) async fn take_out(
     if let Some(participant) = locked.of_user(user).map(|own| own.id) {
         locked.leave(tx, &core.base.random, participant, CallEndReason::HungUp).await?;
         tx.record(Change::CallLeft { to, participant });
-    } else if locked.silence(tx, &core.base.random, user, CallEndReason::Missed).await? {
+    } else if locked.stop_ringing(tx, &core.base.random, user, CallEndReason::Missed).await? {
         tx.record(Change::CallEnded { to, call: locked.call.id });
     }
     *conversation = locked.conversation;
@@ -233,7 +233,7 @@ pub(in crate::domain) async fn take_out(
 
 /// Ends the call of a direct conversation because one user blocks the other. To the blocked user, it looks as if the
 /// blocker had left or declined. The conversation must be locked.
-pub(in crate::domain) async fn cut(
+pub(in crate::domain) async fn end_for_block(
     core: &CallsCore,
     tx: &mut Transaction<'_>,
     conversation: &Conversation,
@@ -244,6 +244,6 @@ pub(in crate::domain) async fn cut(
     let mut locked = LockedCall::of(tx, conversation.clone(), call).await?;
     match locked.of_user(blocker).map(|own| own.id) {
         Some(own) => locked.leave(tx, &core.base.random, own, CallEndReason::HungUp).await,
-        None => locked.silence(tx, &core.base.random, blocker, CallEndReason::Declined).await.map(drop),
+        None => locked.stop_ringing(tx, &core.base.random, blocker, CallEndReason::Declined).await.map(drop),
     }
 }

@@ -10,5 +10,5 @@ pub(in crate::domain) struct CallsCore {
     pub(in crate::domain) settings: CallSettings,
     pub(in crate::domain) webrtc: Webrtc,
     /// Time after which a signal has reached its device, or the device's connection is known to be broken.
-    pub(in crate::domain) handed_over: Duration,
+    pub(in crate::domain) delivery_timeout: Duration,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::core::ConversationsCore;
-use super::groups::{Group, where_may};
+use super::groups::{Group, filter_permitted};
 use crate::domain::error::{Error, Result};
 use crate::domain::permissions::Action;
 use crate::domain::viewer::Viewer;
@@ -46,7 +46,7 @@ impl Bans<'_> {
         limit: i64,
     ) -> Result<HashMap<ConversationId, Vec<Banned>>> {
         let mut connection = self.core.base.connection().await?;
-        let allowed = where_may(&mut connection, user, conversations, Action::Ban).await?;
+        let allowed = filter_permitted(&mut connection, user, conversations, Action::Ban).await?;
         let mut pages: HashMap<_, Vec<_>> = allowed.iter().map(|&id| (id, Vec::new())).collect();
         for row in removed_participants::banned_pages(&mut connection, &allowed, after, limit).await? {
             pages.entry(row.conversation_id).or_default().push(row);

@@ -26,7 +26,7 @@ use crate::store::messaging::messages::SystemEventKind;
 use crate::store::people::{blocks, users};
 
 /// Error for a viewer who was a participant and has left or was removed.
-pub(super) const GONE: Error = Error::NotFound("You are no longer a participant of this conversation.");
+pub(super) const NO_LONGER_PARTICIPANT: Error = Error::NotFound("You are no longer a participant of this conversation.");
 
 pub struct Conversations<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -66,10 +66,10 @@ impl Conversations<'_> {
         let mut connection = self.core.base.connection().await?;
         if let Some(conversation) = conversations::direct_of(&mut connection, low, high).await? {
             let opened_by_other = conversation.created_by != Some(viewer.user);
-            if opened_by_other && participants::is_unannounced(&mut connection, conversation.id, viewer.user).await? {
+            if opened_by_other && participants::is_hidden(&mut connection, conversation.id, viewer.user).await? {
                 drop(connection);
                 let log = &self.core.base.log;
-                log.transaction(async |tx| announce(tx, viewer.user, conversation.id).await).await?;
+                log.transaction(async |tx| show(tx, viewer.user, conversation.id).await).await?;
             }
             return Ok(conversation);
         }
@@ -121,11 +121,11 @@ impl Conversations<'_> {
             avatar_id: group.avatar,
             ..self.empty(ConversationKind::Group, viewer.user)
         };
-        let mut everybody = vec![(viewer.user, ParticipantRole::Owner)];
-        everybody.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
+        let mut members = vec![(viewer.user, ParticipantRole::Owner)];
+        members.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
         let log = &self.core.base.log;
         let inserted =
-            log.transaction(async |tx| self.insert_group(tx, viewer, conversation, &everybody).await).await?;
+            log.transaction(async |tx| self.insert_group(tx, viewer, conversation, &members).await).await?;
         inserted.ok_or(NO_CONVERSATION)
     }
 
@@ -134,12 +134,12 @@ impl Conversations<'_> {
         tx: &mut Transaction<'_>,
         viewer: Viewer,
         conversation: Conversation,
-        everybody: &[(UserId, ParticipantRole)],
+        members: &[(UserId, ParticipantRole)],
     ) -> Result<Option<Conversation>> {
         if let Some(avatar) = conversation.avatar_id {
             avatars::lock(tx, viewer, avatar).await?;
         }
-        let inserted = self.insert(tx, conversation, everybody).await?;
+        let inserted = self.insert(tx, conversation, members).await?;
         if let Some(avatar) = inserted.as_ref().and_then(|group| group.avatar_id) {
             avatars::show_square(tx, avatar).await?;
         }
@@ -203,11 +203,11 @@ impl Conversations<'_> {
         let told = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
         if renamed {
             let event = told(SystemEventKind::TitleChanged, group.conversation.title.clone());
-            system::tell(&self.core.base, tx, &mut group.conversation, event).await?;
+            system::add(&self.core.base, tx, &mut group.conversation, event).await?;
         }
         if pictured {
             let event = told(SystemEventKind::AvatarChanged, None);
-            system::tell(&self.core.base, tx, &mut group.conversation, event).await?;
+            system::add(&self.core.base, tx, &mut group.conversation, event).await?;
         }
         Ok(group.conversation)
     }
@@ -301,8 +301,8 @@ impl Conversations<'_> {
         if !blocks.theirs {
             return self.insert(tx, direct, &both).await;
         }
-        let Some(conversation) = self.insert_unheard(tx, direct, &both).await? else { return Ok(None) };
-        participants::keep_from(tx.conn(), conversation.id, other).await?;
+        let Some(conversation) = self.insert_rows(tx, direct, &both).await? else { return Ok(None) };
+        participants::hide_from(tx.conn(), conversation.id, other).await?;
         tx.record(Change::ConversationAdded { user: opener, conversation: conversation.id });
         Ok(Some(conversation))
     }
@@ -312,28 +312,28 @@ impl Conversations<'_> {
         &self,
         tx: &mut Transaction<'_>,
         conversation: Conversation,
-        everybody: &[(UserId, ParticipantRole)],
+        members: &[(UserId, ParticipantRole)],
     ) -> Result<Option<Conversation>> {
-        let inserted = self.insert_unheard(tx, conversation, everybody).await?;
+        let inserted = self.insert_rows(tx, conversation, members).await?;
         if let Some(conversation) = &inserted {
-            for &(user, _) in everybody {
+            for &(user, _) in members {
                 tx.record(Change::ConversationAdded { user, conversation: conversation.id });
             }
         }
         Ok(inserted)
     }
 
-    async fn insert_unheard(
+    async fn insert_rows(
         &self,
         tx: &mut Transaction<'_>,
         mut conversation: Conversation,
-        everybody: &[(UserId, ParticipantRole)],
+        members: &[(UserId, ParticipantRole)],
     ) -> Result<Option<Conversation>> {
-        conversation.participant_count = i32::try_from(everybody.len()).unwrap_or(i32::MAX);
+        conversation.participant_count = i32::try_from(members.len()).unwrap_or(i32::MAX);
         if !conversations::insert(tx.conn(), &conversation).await? {
             return Ok(None);
         }
-        let rows: Vec<_> = everybody
+        let rows: Vec<_> = members
             .iter()
             .map(|&(user, role)| {
                 let id = ParticipantId::new(conversation.created_at, &self.core.base.random);
@@ -363,9 +363,9 @@ async fn check_update(
 }
 
 /// Shows a conversation to a user from whom it was hidden. Nothing changes for the other user.
-pub(in crate::domain) async fn announce(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
+pub(in crate::domain) async fn show(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
     conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
-    if participants::announce(tx.conn(), id, user).await? {
+    if participants::show(tx.conn(), id, user).await? {
         tx.record(Change::ConversationAdded { user, conversation: id });
     }
     Ok(())

@@ -84,7 +84,7 @@ impl Group {
     }
 
     /// Whether `more` users can join without exceeding the maximum size of a group.
-    pub(super) fn has_room(&self, base: &Base, more: usize) -> bool {
+    pub(super) fn has_space(&self, base: &Base, more: usize) -> bool {
         let there = usize::try_from(self.conversation.participant_count).unwrap_or_default();
         there.saturating_add(more) <= base.limits.max_group_size
     }
@@ -96,7 +96,7 @@ impl Group {
 }
 
 /// Filters the conversations to those in which the user's role in a group allows the action.
-pub(super) async fn where_may(
+pub(super) async fn filter_permitted(
     conn: &mut Connection,
     user: UserId,
     conversations: &[ConversationId],

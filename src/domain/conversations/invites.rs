@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 
 use super::core::ConversationsCore;
-use super::groups::{Group, where_may};
+use super::groups::{Group, filter_permitted};
 use crate::domain::error::{Error, Result, Violation};
 use crate::domain::messaging::system::{self, SystemEvent};
 use crate::domain::permissions::{self, Action};
@@ -114,14 +114,14 @@ impl Invites<'_> {
                 invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
             let invite = invite.ok_or(NO_INVITE)?;
             refuse_removed(tx.conn(), viewer, &invite).await?;
-            if !group.has_room(&self.core.base, 1) {
+            if !group.has_space(&self.core.base, 1) {
                 return Err(Error::Conflict(Violation::new("code", "This group is full.")));
             }
             invites::count_use(tx.conn(), invite.id).await?;
             group.admit(&self.core.base, tx, &[viewer.user]).await?;
             let joined =
                 SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject: None, text: None };
-            system::tell(&self.core.base, tx, &mut group.conversation, joined).await?;
+            system::add(&self.core.base, tx, &mut group.conversation, joined).await?;
             Ok(group.conversation)
         })
         .await
@@ -148,7 +148,7 @@ impl Invites<'_> {
         limit: i64,
     ) -> Result<HashMap<ConversationId, Vec<Invite>>> {
         let mut connection = self.core.base.connection().await?;
-        let allowed = where_may(&mut connection, user, conversations, Action::Invite).await?;
+        let allowed = filter_permitted(&mut connection, user, conversations, Action::Invite).await?;
         let mut pages: HashMap<_, Vec<_>> = allowed.iter().map(|&id| (id, Vec::new())).collect();
         for row in invites::pages(&mut connection, &allowed, after, limit).await? {
             pages.entry(row.conversation_id).or_default().push(row);

@@ -23,7 +23,7 @@ use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
 /// Number of added users up to which each gets a SYSTEM message. For more, one message has their number.
-const TOLD_ONE_BY_ONE: usize = 10;
+const MAX_JOIN_MESSAGES: usize = 10;
 
 pub struct Participants<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -53,38 +53,38 @@ impl Participants<'_> {
         log.transaction(async |tx| self.add_missing(tx, viewer, conversation, users, wanted).await).await
     }
 
-    /// Adds the users out of `wanted` who are not participants yet. `given` are the users as the client named them, for
+    /// Adds the users out of `wanted` who are not participants yet. `requested` are the users as the client named them, for
     /// the paths of errors.
     async fn add_missing(
         &self,
         tx: &mut Transaction<'_>,
         viewer: Viewer,
         id: ConversationId,
-        given: &[UserId],
+        requested: &[UserId],
         mut wanted: Vec<UserId>,
     ) -> Result<Conversation> {
         let mut group = Group::lock(tx, viewer, id).await?;
         group.check(Action::AddParticipant)?;
-        check_existing(tx.conn(), given, "userIds").await?;
-        let there: HashSet<UserId> =
+        check_existing(tx.conn(), requested, "userIds").await?;
+        let present: HashSet<UserId> =
             participants::of_users(tx.conn(), id, &wanted).await?.into_iter().map(|row| row.user_id).collect();
-        wanted.retain(|user| !there.contains(user));
+        wanted.retain(|user| !present.contains(user));
         if wanted.is_empty() {
             return Ok(group.conversation);
         }
-        if !group.has_room(&self.core.base, wanted.len()) {
+        if !group.has_space(&self.core.base, wanted.len()) {
             return Err(self.too_many());
         }
         privacy::check_may_be_added(tx.conn(), viewer.user, &wanted).await?;
         group.admit(&self.core.base, tx, &wanted).await?;
         let joined =
             |subject, text| SystemEvent { kind: SystemEventKind::ParticipantJoined, actor: viewer.user, subject, text };
-        let told: Vec<_> = if wanted.len() <= TOLD_ONE_BY_ONE {
+        let events: Vec<_> = if wanted.len() <= MAX_JOIN_MESSAGES {
             wanted.iter().map(|&user| joined(Some(user), None)).collect()
         } else {
             vec![joined(None, Some(wanted.len().to_string()))]
         };
-        system::tell_all(&self.core.base, tx, &mut group.conversation, told).await?;
+        system::add_all(&self.core.base, tx, &mut group.conversation, events).await?;
         Ok(group.conversation)
     }
 
@@ -123,7 +123,7 @@ impl Participants<'_> {
             participants::set_role(tx.conn(), id, user, role).await?;
             tx.record(Change::MembershipUpdated { user, conversation: id });
             group.updated(tx);
-            system::tell(&self.core.base, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
+            system::add(&self.core.base, tx, &mut group.conversation, role_changed(viewer.user, user, role)).await?;
             Ok(group.conversation)
         })
         .await
@@ -137,7 +137,7 @@ impl Participants<'_> {
         log.transaction(async |tx| {
             let mut group = Group::lock(tx, viewer, id).await?;
             let role = group.role_of(tx, viewer.user).await?;
-            self.take_out(tx, &mut group.conversation, viewer.user, viewer.user, role).await
+            self.remove_locked(tx, &mut group.conversation, viewer.user, viewer.user, role).await
         })
         .await
     }
@@ -154,7 +154,7 @@ impl Participants<'_> {
             let mut group = Group::lock(tx, viewer, id).await?;
             let role = group.role_of(tx, user).await?;
             group.check(Action::remove(role))?;
-            self.take_out(tx, &mut group.conversation, viewer.user, user, role).await?;
+            self.remove_locked(tx, &mut group.conversation, viewer.user, user, role).await?;
             removed_participants::insert(tx.conn(), id, user, self.core.base.now(), ban).await?;
             Ok(group.conversation)
         })
@@ -172,7 +172,7 @@ impl Participants<'_> {
         for row in participants::memberships(tx.conn(), &pairs).await? {
             let row = row.participant;
             if let Some(conversation) = locked.iter_mut().find(|conversation| conversation.id == row.conversation_id) {
-                self.take_out(tx, conversation, user, user, row.role).await?;
+                self.remove_locked(tx, conversation, user, user, row.role).await?;
             }
         }
         Ok(())
@@ -180,7 +180,7 @@ impl Participants<'_> {
 
     /// Removes a participant from a locked conversation. An owner gets a successor. The conversation is deleted with
     /// its last participant.
-    async fn take_out(
+    async fn remove_locked(
         &self,
         tx: &mut Transaction<'_>,
         conversation: &mut Conversation,
@@ -190,7 +190,7 @@ impl Participants<'_> {
     ) -> Result<()> {
         let id = conversation.id;
         if conversation.participant_count > 1 {
-            calls::take_out(&self.core.calls, tx, conversation, user).await?;
+            calls::remove_user(&self.core.calls, tx, conversation, user).await?;
         }
         // The removed user gets only this event, because the others go to participants.
         tx.record(Change::ConversationRemoved { user, conversation: id });
@@ -205,14 +205,14 @@ impl Participants<'_> {
             return Ok(());
         }
         let kind = if by == user { SystemEventKind::ParticipantLeft } else { SystemEventKind::ParticipantRemoved };
-        let mut told = vec![SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None }];
+        let mut events = vec![SystemEvent { kind, actor: by, subject: (by != user).then_some(user), text: None }];
         if role == ParticipantRole::Owner
             && let Some(successor) = participants::promote_successor(tx.conn(), id).await?
         {
             tx.record(Change::MembershipUpdated { user: successor, conversation: id });
-            told.push(role_changed(by, successor, ParticipantRole::Owner));
+            events.push(role_changed(by, successor, ParticipantRole::Owner));
         }
-        system::tell_all(&self.core.base, tx, conversation, told).await
+        system::add_all(&self.core.base, tx, conversation, events).await
     }
 }
 

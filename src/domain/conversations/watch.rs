@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::conversations::Conversations;
-use super::conversations::GONE;
+use super::conversations::NO_LONGER_PARTICIPANT;
 use super::core::ConversationsCore;
 use crate::domain::error::Result;
 use crate::domain::viewer::Viewer;
@@ -37,7 +37,7 @@ impl ConversationWatch {
     pub(super) async fn changed(&mut self) -> Result<Vec<Subject>> {
         tokio::select! {
             biased;
-            () = &mut self.departure => Err(GONE),
+            () = &mut self.departure => Err(NO_LONGER_PARTICIPANT),
             changed = self.watch.changed() => Ok(changed),
         }
     }

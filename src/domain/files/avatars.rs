@@ -1,7 +1,7 @@
 //! Avatars: pictures of users and groups, visible to every signed-in user.
 
 use super::core::FilesCore;
-use super::uploads::{self, EXAMINATION};
+use super::uploads::{self, EXAMINATION_TIMEOUT};
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
 use crate::fair::Gone;
@@ -17,12 +17,12 @@ const SLOW: Error = Error::Overloaded("Making an avatar of this picture takes to
 /// Makes the square thumbnails of a picture before it is set as an avatar. The picture must be READY and the viewer's
 /// own. It is protected from the sweeper meanwhile. Clients get its former thumbnails until `show_square`.
 pub(in crate::domain) async fn prepare(core: &FilesCore, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<()> {
-    let row = check(uploads::keep(core, viewer, id).await?)?;
+    let row = check(uploads::protect(core, viewer, id).await?)?;
     if row.squared {
         return Ok(());
     }
     let squared = core.files.square(&row, PATH, (viewer.user, gone));
-    tokio::time::timeout(EXAMINATION, squared).await.unwrap_or(Err(SLOW))
+    tokio::time::timeout(EXAMINATION_TIMEOUT, squared).await.unwrap_or(Err(SLOW))
 }
 
 /// Locks the picture until the transaction ends, so that the sweeper cannot remove it.

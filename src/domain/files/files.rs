@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::addresses::Addresses;
 use super::objects::Object;
-use super::parts::{is_there, part_sizes};
+use super::parts::{is_stored, part_sizes};
 use crate::blobs::{Blobs, Body};
 use crate::config::{Config, Files as Settings};
 use crate::domain::error::{Error, Result, Violation};
@@ -129,7 +129,7 @@ impl Files {
     }
 
     async fn try_examine(&self, upload: &Attachment, requester: Requester<'_>) -> Result<Attachment, Refusal> {
-        self.assemble(upload).await?;
+        self.join_parts(upload).await?;
         let key = Object::Upload.key(upload.id);
         let head = self.blobs.head(&key).await?.ok_or_else(|| missing("Nothing has been uploaded yet."))?;
         if head.byte_size != upload.byte_size.unsigned_abs() {
@@ -165,18 +165,18 @@ impl Files {
     }
 
     /// Joins the parts of an upload in parts. Returns CONFLICT if parts are missing.
-    async fn assemble(&self, upload: &Attachment) -> Result<(), Refusal> {
+    async fn join_parts(&self, upload: &Attachment) -> Result<(), Refusal> {
         let Some(upload_id) = &upload.upload_id else { return Ok(()) };
         let key = Object::Upload.key(upload.id);
         let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
             // The parts are joined already. If S3 has crashed right after that, it may still have some of them.
-            self.not_lost(upload.id).await?;
+            self.check_not_lost(upload.id).await?;
             return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
         };
         let expected = part_sizes(upload.byte_size);
         let missing_parts: Vec<_> = expected
             .iter()
-            .filter(|&&(number, size)| !is_there(&parts, number, size))
+            .filter(|&&(number, size)| !is_stored(&parts, number, size))
             .map(|(n, _)| n.to_string())
             .collect();
         if !missing_parts.is_empty() {
@@ -189,7 +189,7 @@ impl Files {
 
     /// Returns CONFLICT if S3 has neither the parts of an upload nor the joined file. It may have crashed while it
     /// joined them.
-    pub(super) async fn not_lost(&self, id: AttachmentId) -> Result<()> {
+    pub(super) async fn check_not_lost(&self, id: AttachmentId) -> Result<()> {
         match self.blobs.head(&Object::Upload.key(id)).await? {
             Some(_) => Ok(()),
             None => Err(missing("The upload of this file is lost. Upload the file again.")),

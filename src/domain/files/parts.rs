@@ -12,6 +12,6 @@ pub(super) fn part_sizes(byte_size: i64) -> Vec<(i32, i64)> {
     whole.zip(1..).map(|(from, number)| (number, part.min(byte_size - from))).collect()
 }
 
-pub(super) fn is_there(parts: &[Part], number: i32, size: i64) -> bool {
+pub(super) fn is_stored(parts: &[Part], number: i32, size: i64) -> bool {
     parts.iter().any(|part| part.number == number && part.byte_size == size.unsigned_abs())
 }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::files::Files;
 use super::objects::Object;
-use super::uploads::REMNANTS;
+use super::uploads::CLEANUP_DELAY;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
 use crate::store::files::attachment_sweep as sweep;
@@ -17,33 +17,33 @@ use crate::store::files::attachments::{Attachment, AttachmentState};
 use crate::store::{Connection, Database};
 
 /// Maximum number of attachments that one transaction checks.
-const BATCH: i64 = 100;
+const BATCH_SIZE: i64 = 100;
 /// Time for which a node claims the attachments that it removes. After that, another node takes them over.
-const CLAIM: Duration = Duration::from_mins(5);
+const CLAIM_DURATION: Duration = Duration::from_mins(5);
 /// Number of consecutive attachments without an answer from S3 after which S3 counts as unavailable.
-const AWAY: usize = 3;
+const MAX_FAILURES: usize = 3;
 
 pub(in crate::domain) struct Sweep {
     pub(in crate::domain) database: Database,
     pub(in crate::domain) files: Arc<Files>,
 }
 
-/// The result of a batch of due looks at attachments.
+/// The decisions about a batch of due candidates.
 #[derive(Default)]
-struct Decided {
-    /// Number of looks that are done.
-    looks: usize,
+struct Decisions {
+    /// Number of candidates that were decided.
+    decided: usize,
     /// Attachments that this node has to remove.
-    going: Vec<Attachment>,
-    staying: Staying,
+    to_remove: Vec<Attachment>,
+    to_keep: KeptAttachments,
 }
 
-/// Attachments that stay. Their uploads are over, so the uploaded objects are deleted.
+/// Attachments that are kept. Their uploads are over, so the uploaded objects are deleted.
 #[derive(Default)]
-struct Staying {
+struct KeptAttachments {
     attachments: Vec<AttachmentId>,
-    /// Their due looks, postponed by `CLAIM`.
-    looks: Vec<i64>,
+    /// Their candidates, postponed by `CLAIM_DURATION`.
+    candidates: Vec<i64>,
 }
 
 impl Sweep {
@@ -60,45 +60,45 @@ impl Sweep {
 
     async fn sweep(&self) -> Result<()> {
         loop {
-            let left = sweep::take_over(&mut *self.database.connection().await?, CLAIM, BATCH).await?;
-            if left.is_empty() {
+            let abandoned = sweep::claim_abandoned(&mut *self.database.connection().await?, CLAIM_DURATION, BATCH_SIZE).await?;
+            if abandoned.is_empty() {
                 break;
             }
-            self.remove(&left).await?;
+            self.remove(&abandoned).await?;
         }
         loop {
             let grace = self.files.settings.attachment_grace;
             let mut connection = self.database.connection().await?;
-            let decided = connection.transaction(async |conn| decide(conn, grace).await).await?;
+            let decisions = connection.transaction(async |conn| decide(conn, grace).await).await?;
             drop(connection);
-            let cleared = self.clear(&decided.staying).await;
-            self.remove(&decided.going).await?;
-            cleared?;
-            if decided.looks == 0 {
+            let deleted = self.delete_uploads(&decisions.to_keep).await;
+            self.remove(&decisions.to_remove).await?;
+            deleted?;
+            if decisions.decided == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Deletes the uploaded objects of attachments that stay, then their looks. If S3 fails or this node dies in between,
-    /// the looks are due again after `CLAIM`.
-    async fn clear(&self, staying: &Staying) -> Result<()> {
-        let uploads: Vec<_> = staying.attachments.iter().map(|&id| Object::Upload.key(id)).collect();
+    /// Deletes the uploaded objects of kept attachments, then their candidates. If S3 fails or this node dies in
+    /// between, the candidates are due again after `CLAIM_DURATION`.
+    async fn delete_uploads(&self, to_keep: &KeptAttachments) -> Result<()> {
+        let uploads: Vec<_> = to_keep.attachments.iter().map(|&id| Object::Upload.key(id)).collect();
         if uploads.is_empty() {
             return Ok(());
         }
         self.files.blobs.delete(&uploads).await?;
-        Ok(sweep::delete_looks(&mut *self.database.connection().await?, &staying.looks).await?)
+        Ok(sweep::delete_candidates(&mut *self.database.connection().await?, &to_keep.candidates).await?)
     }
 
     /// Deletes the objects before the rows: a row without objects is found again, but objects without a row are not.
-    async fn remove(&self, going: &[Attachment]) -> Result<()> {
-        if going.is_empty() {
+    async fn remove(&self, to_remove: &[Attachment]) -> Result<()> {
+        if to_remove.is_empty() {
             return Ok(());
         }
-        let ids = match self.files.remove(going).await {
-            Ok(()) => going.iter().map(|row| row.id).collect(),
-            Err(error) => self.remove_singly(going, error).await?,
+        let ids = match self.files.remove(to_remove).await {
+            Ok(()) => to_remove.iter().map(|row| row.id).collect(),
+            Err(error) => self.remove_individually(to_remove, error).await?,
         };
         let removed = sweep::delete(&mut *self.database.connection().await?, &ids).await?;
         info!(removed, "removed unused attachments");
@@ -106,52 +106,52 @@ impl Sweep {
     }
 
     /// Deletes the objects of one attachment after another, so that a failure does not stop the others. Returns the
-    /// attachments without failure; the others are retried after `CLAIM`. Returns `error` if S3 is unavailable.
-    async fn remove_singly(&self, going: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
+    /// attachments without failure; the others are retried after `CLAIM_DURATION`. Returns `error` if S3 is unavailable.
+    async fn remove_individually(&self, to_remove: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
         let mut removed = Vec::new();
-        let mut away = 0;
-        for row in going {
+        let mut failures = 0;
+        for row in to_remove {
             let result = self.files.remove(std::slice::from_ref(row)).await;
-            away = if matches!(result, Err(Error::S3Unavailable(_))) { away + 1 } else { 0 };
+            failures = if matches!(result, Err(Error::S3Unavailable(_))) { failures + 1 } else { 0 };
             match result {
                 Ok(()) => removed.push(row.id),
                 Err(error) => warn!(%error, id = %row.id, "could not delete an attachment; trying again later"),
             }
-            if away == AWAY {
+            if failures == MAX_FAILURES {
                 break;
             }
         }
-        if removed.is_empty() && away > 0 { Err(error) } else { Ok(removed) }
+        if removed.is_empty() && failures > 0 { Err(error) } else { Ok(removed) }
     }
 }
 
-/// Decides which attachments go and which stay. Attachments that a transaction has locked are left for the next sweep.
-async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
-    let looks = sweep::claim_candidates(conn, grace, BATCH).await?;
-    if looks.is_empty() {
-        return Ok(Decided::default());
+/// Decides which attachments are removed and which are kept. Attachments that a transaction has locked are left for the next sweep.
+async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
+    let candidates = sweep::claim_candidates(conn, grace, BATCH_SIZE).await?;
+    if candidates.is_empty() {
+        return Ok(Decisions::default());
     }
-    let ids: Vec<_> = looks.iter().map(|look| look.attachment_id).collect();
-    let taken = sweep::take(conn, &ids).await?;
+    let ids: Vec<_> = candidates.iter().map(|candidate| candidate.attachment_id).collect();
+    let locked = sweep::lock_unclaimed(conn, &ids).await?;
     // Checked after the rows are locked, because no transaction can add a reference to them now.
-    let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
-    let going = sweep::mark_deleting(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
-    let there = sweep::existing(conn, &ids).await?;
-    let stays = |row: &&Attachment| {
-        row.state != AttachmentState::Pending && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
+    let locked_ids: Vec<_> = locked.iter().map(|row| row.id).collect();
+    let to_remove = sweep::mark_deleting(conn, &locked_ids, grace, CLEANUP_DELAY, CLAIM_DURATION).await?;
+    let existing = sweep::existing(conn, &ids).await?;
+    let is_kept = |row: &&Attachment| {
+        row.state != AttachmentState::Pending && row.going_until.is_none() && to_remove.iter().all(|removed| removed.id != row.id)
     };
-    let mut staying =
-        Staying { attachments: taken.iter().filter(stays).map(|row| row.id).collect(), looks: Vec::new() };
+    let mut to_keep =
+        KeptAttachments { attachments: locked.iter().filter(is_kept).map(|row| row.id).collect(), candidates: Vec::new() };
     let mut done = Vec::new();
-    for look in &looks {
-        let id = &look.attachment_id;
-        if staying.attachments.contains(id) {
-            staying.looks.push(look.id);
-        } else if taken_ids.contains(id) || !there.contains(id) {
-            done.push(look.id);
+    for candidate in &candidates {
+        let id = &candidate.attachment_id;
+        if to_keep.attachments.contains(id) {
+            to_keep.candidates.push(candidate.id);
+        } else if locked_ids.contains(id) || !existing.contains(id) {
+            done.push(candidate.id);
         }
     }
-    sweep::delete_looks(conn, &done).await?;
-    sweep::postpone_looks(conn, &staying.looks, CLAIM, grace).await?;
-    Ok(Decided { looks: done.len() + staying.looks.len(), going, staying })
+    sweep::delete_candidates(conn, &done).await?;
+    sweep::postpone_candidates(conn, &to_keep.candidates, CLAIM_DURATION, grace).await?;
+    Ok(Decisions { decided: done.len() + to_keep.candidates.len(), to_remove, to_keep })
 }

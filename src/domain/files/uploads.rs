@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::core::FilesCore;
 use super::files;
 use super::objects::Object;
-use super::parts::{is_there, part_sizes};
+use super::parts::{is_stored, part_sizes};
 use crate::blobs::{Presigned, Upload};
 use crate::config::MAX_EXAMINATION;
 use crate::domain::error::{Error, Result};
@@ -26,20 +26,20 @@ use crate::store::people::users;
 const URL_TTL: Duration = Duration::from_mins(15);
 /// Time after the end of an upload after which no client can write to its URLs, and the uploaded object is deleted. It
 /// covers the validity of the URLs, and as much time again for a request that starts at its end.
-pub(super) const REMNANTS: Duration = Duration::from_mins(30);
+pub(super) const CLEANUP_DELAY: Duration = Duration::from_mins(30);
 /// Maximum number of a user's uploads that are not complete or were rejected recently.
 const MAX_PENDING: i64 = 100;
 
 /// Time for which a node claims an upload to examine it. If the node dies, the client cannot complete the upload before
 /// that time is over.
-const CLAIM: Duration = Duration::from_mins(5);
-/// Maximum time for an examination. It is less than `CLAIM`, so that two nodes never examine an upload at the same
+const CLAIM_DURATION: Duration = Duration::from_mins(5);
+/// Maximum time for an examination. It is less than `CLAIM_DURATION`, so that two nodes never examine an upload at the same
 /// time.
-pub(super) const EXAMINATION: Duration = Duration::from_secs(MAX_EXAMINATION);
+pub(super) const EXAMINATION_TIMEOUT: Duration = Duration::from_secs(MAX_EXAMINATION);
 /// Time for which a request to complete an upload waits while another request examines it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_COMPLETION_WAIT: Duration = Duration::from_secs(20);
 /// Poll interval of that wait.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const NO_ATTACHMENT: Error = Error::NotFound("No such attachment.");
 
@@ -96,7 +96,7 @@ impl Uploads<'_> {
 
     /// Starts an upload in one request.
     pub async fn create(&self, viewer: Viewer, new: NewUpload) -> Result<Started> {
-        let row = self.checked(viewer, new)?;
+        let row = self.validate(viewer, new)?;
         self.core.base.check_rate(Rate::Uploads, viewer, 1)?;
         let request = self.presign(&row).await?;
         self.insert(viewer, &row).await?;
@@ -105,7 +105,7 @@ impl Uploads<'_> {
 
     /// Starts an upload in parts, which can be resumed.
     pub async fn create_multipart(&self, viewer: Viewer, new: NewUpload) -> Result<Remaining> {
-        let mut row = self.checked(viewer, new)?;
+        let mut row = self.validate(viewer, new)?;
         self.core.base.check_rate(Rate::Uploads, viewer, 1)?;
         let blobs = &self.core.files.blobs;
         let key = Object::Upload.key(row.id);
@@ -124,7 +124,7 @@ impl Uploads<'_> {
     /// Returns the missing parts of an interrupted upload, with new URLs. An upload in one request counts as one part.
     pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
         // Done first, so that the sweeper does not remove the attachment while the URLs are valid.
-        let row = keep(self.core, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
+        let row = protect(self.core, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
         if row.state != AttachmentState::Pending {
             return Err(Error::invalid("attachmentId", "This upload is complete."));
         }
@@ -134,10 +134,10 @@ impl Uploads<'_> {
             Some(upload_id) => match blobs.list_parts(&key, upload_id).await? {
                 Some(parts) => part_sizes(row.byte_size)
                     .into_iter()
-                    .filter(|&(number, size)| is_there(&parts, number, size))
+                    .filter(|&(number, size)| is_stored(&parts, number, size))
                     .map(|(number, _)| number)
                     .collect(),
-                None => self.put_together(&row).await?,
+                None => self.joined_parts(&row).await?,
             },
             None => match blobs.head(&key).await? {
                 Some(head) if head.byte_size == row.byte_size.unsigned_abs() => vec![1],
@@ -149,19 +149,19 @@ impl Uploads<'_> {
 
     /// The numbers of all parts, for an upload whose parts S3 no longer lists because they are joined. Returns CONFLICT
     /// if they are lost. An upload that a request has claimed is not checked, because that request may be joining them.
-    async fn put_together(&self, row: &Attachment) -> Result<Vec<i32>> {
+    async fn joined_parts(&self, row: &Attachment) -> Result<Vec<i32>> {
         if row.claimed_until.is_none_or(|until| until <= self.core.base.now()) {
-            self.core.files.not_lost(row.id).await?;
+            self.core.files.check_not_lost(row.id).await?;
         }
         Ok(part_sizes(row.byte_size).into_iter().map(|(number, _)| number).collect())
     }
 
     /// Examines the uploaded file and makes the attachment READY or REJECTED. A repeated call returns the same result.
     pub async fn complete(&self, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<Attachment> {
-        let asked = Instant::now();
+        let started = Instant::now();
         loop {
             let mut connection = self.core.base.connection().await?;
-            if let Some(claimed) = attachments::claim(&mut connection, viewer.user, id, CLAIM).await? {
+            if let Some(claimed) = attachments::claim(&mut connection, viewer.user, id, CLAIM_DURATION).await? {
                 drop(connection);
                 return self.examine(viewer, claimed, gone).await;
             }
@@ -169,18 +169,18 @@ impl Uploads<'_> {
             if row.state != AttachmentState::Pending {
                 return Ok(row);
             }
-            if asked.elapsed() >= PATIENCE {
+            if started.elapsed() >= MAX_COMPLETION_WAIT {
                 return Err(Error::Overloaded("This file is still being examined. Try again in a moment."));
             }
             drop(connection);
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn examine(&self, viewer: Viewer, claimed: Attachment, gone: &Gone) -> Result<Attachment> {
         let files = &self.core.files;
         let slow = Error::Overloaded("The examination of this file takes too long. Try again in a moment.");
-        let examined = tokio::time::timeout(EXAMINATION, files.examine(&claimed, (viewer.user, gone))).await;
+        let examined = tokio::time::timeout(EXAMINATION_TIMEOUT, files.examine(&claimed, (viewer.user, gone))).await;
         let done = match examined.unwrap_or(Err(slow)) {
             Ok(done) => done,
             Err(error) => {
@@ -205,7 +205,7 @@ impl Uploads<'_> {
         Ok(Attachment { claimed_until: None, upload_id: None, ..done })
     }
 
-    fn checked(&self, viewer: Viewer, new: NewUpload) -> Result<Attachment> {
+    fn validate(&self, viewer: Viewer, new: NewUpload) -> Result<Attachment> {
         let mut check = Check::default();
         let file_name = check.file_name(&new.file_name);
         let content_type = check.content_type(&new.content_type);
@@ -288,10 +288,10 @@ impl Uploads<'_> {
 
 /// Protects an attachment of the viewer from the sweeper for at least half of the grace period, and returns it. None if
 /// the viewer has no such attachment or it is being removed.
-pub(super) async fn keep(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
+pub(super) async fn protect(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
     let grace = core.files.settings.attachment_grace;
     let log = &core.base.log;
-    log.transaction(async |tx| Ok(attachments::keep(tx.conn(), viewer.user, id, grace).await?)).await
+    log.transaction(async |tx| Ok(attachments::protect(tx.conn(), viewer.user, id, grace).await?)).await
 }
 
 async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
@@ -312,13 +312,13 @@ async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Att
     Ok(())
 }
 
-/// Stores the result of an examination, unless the claim is lost. The sweeper then looks at the attachment twice: after
-/// `REMNANTS`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses it.
+/// Stores the result of an examination, unless the claim is lost. The sweeper then checks the attachment twice: after
+/// `CLEANUP_DELAY`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses it.
 async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {
-        attachments::look(tx.conn(), done.id).await?;
-        attachments::look_soon(tx.conn(), done.id, REMNANTS, grace).await?;
+        attachments::add_sweep_candidate(tx.conn(), done.id).await?;
+        attachments::add_early_sweep_candidate(tx.conn(), done.id, CLEANUP_DELAY, grace).await?;
     }
     Ok(written)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::mentions::{self, Named};
+use super::mentions::{self, ParticipantsByName};
 use super::new_message::NewMessage;
 use crate::clock::Clock;
 use crate::domain::error::{BLOCKING, Error, NO_CONVERSATION, NO_MESSAGE, Result, Violation};
@@ -60,30 +60,30 @@ pub(super) async fn store(
     random: &Random,
 ) -> Result<Results> {
     let mut batch = Batch::load(tx, sends, receipts, clock).await?;
-    let sends: Vec<_> = sends.iter().map(|outgoing| batch.number(outgoing, random)).collect();
+    let sends: Vec<_> = sends.iter().map(|outgoing| batch.assign_number(outgoing, random)).collect();
     let receipts: Vec<_> = receipts.iter().map(|receipt| batch.advance(receipt)).collect();
     if !batch.new.is_empty() {
         messages::insert_numbered(tx.conn(), &batch.new).await.map_err(insert_error)?;
         if !batch.uses.is_empty() {
             attachment_uses::insert(tx.conn(), &batch.uses).await?;
         }
-        if !batch.withheld.is_empty() {
+        if !batch.blockers.is_empty() {
             let hidden: Vec<_> = batch
                 .new
                 .iter()
-                .filter_map(|message| Some((*batch.withheld.get(&message.id)?, message.conversation_id, message.id)))
+                .filter_map(|message| Some((*batch.blockers.get(&message.id)?, message.conversation_id, message.id)))
                 .collect();
-            messages::withhold(tx.conn(), &hidden).await?;
+            messages::hide_new(tx.conn(), &hidden).await?;
         }
         for message in &batch.new {
             match message.sender_id {
-                Some(sender) if batch.withheld.contains_key(&message.id) => tx.record_withheld(sender, message),
+                Some(sender) if batch.blockers.contains_key(&message.id) => tx.record_message_for_sender(sender, message),
                 _ => tx.record_message(message),
             }
         }
-        // A withheld message mentions no user, because only its sender sees it.
-        let shown = batch.new.iter().filter(|message| !batch.withheld.contains_key(&message.id));
-        let mentions: Vec<_> = shown.filter_map(|message| mentions::of(message, &batch.named)).collect();
+        // A message that is hidden from its recipient mentions no user, because only its sender sees it.
+        let visible = batch.new.iter().filter(|message| !batch.blockers.contains_key(&message.id));
+        let mentions: Vec<_> = visible.filter_map(|message| mentions::of(message, &batch.named)).collect();
         if !mentions.is_empty() {
             mention_rows::insert(tx.conn(), &mentions).await?;
         }
@@ -108,18 +108,18 @@ struct Batch {
     conversations: HashMap<ConversationId, Conversation>,
     memberships: HashMap<(ConversationId, UserId), MembershipCheck>,
     /// The participants whose usernames occur in the messages.
-    named: Named,
+    named: ParticipantsByName,
     /// Messages by sender and clientId: those stored earlier and those of this batch.
     known: HashMap<(UserId, String), Message>,
     /// The messages that each sender may reply to, with their conversations.
-    answerable: HashMap<(UserId, MessageId), ConversationId>,
+    reply_targets: HashMap<(UserId, MessageId), ConversationId>,
     /// The attachments of the messages, locked until the transaction ends.
     attachments: LockedAttachments,
     new: Vec<Message>,
     /// The rows that attach files to the new messages.
     uses: Vec<Use<MessageId>>,
     /// The new messages whose recipient blocks the sender, with that recipient. They are hidden from the recipient.
-    withheld: HashMap<MessageId, UserId>,
+    blockers: HashMap<MessageId, UserId>,
     /// Conversation and number of each message that a receipt refers to.
     numbers: HashMap<MessageId, (ConversationId, i32)>,
     /// The highest watermarks of each user in each conversation.
@@ -142,20 +142,20 @@ impl Batch {
             .filter_map(|outgoing| Some((outgoing.sender, outgoing.message.client_id.as_deref()?)))
             .collect();
 
-        let answers = sends.iter().filter_map(|outgoing| Some((outgoing.sender, outgoing.message.reply_to?)));
-        let answers = unique(answers);
+        let reply_pairs = sends.iter().filter_map(|outgoing| Some((outgoing.sender, outgoing.message.reply_to?)));
+        let reply_pairs = unique(reply_pairs);
         let bodies = sends.iter().map(|outgoing| (outgoing.message.conversation, outgoing.message.body.as_str()));
         let written = mentions::names_in(bodies);
         let sent_with = unique(sends.iter().flat_map(|outgoing| outgoing.message.attachments.iter().copied()));
 
         // The statements are pipelined. The lock is first, so that what the others read stays valid until the commit.
         let conn: &Connection = tx.conn();
-        let (conversations, memberships, known, answerable, named, attachments) = tokio::try_join!(
+        let (conversations, memberships, known, reply_targets, named, attachments) = tokio::try_join!(
             biased;
             conversations::lock_many(conn, &ids),
             participants::memberships_for(conn, &pairs),
             messages::by_client_ids(conn, &sent),
-            messages::visibilities(conn, &answers),
+            messages::visibilities(conn, &reply_pairs),
             mention_rows::named(conn, &written),
             attachments::lock(conn, &sent_with),
         )?;
@@ -170,7 +170,7 @@ impl Batch {
                 .collect(),
             named: named.into_iter().map(|(conversation, name, user)| ((conversation, name), user)).collect(),
             known: known.into_iter().filter_map(|message| Some((key(&message)?, message))).collect(),
-            answerable: answerable
+            reply_targets: reply_targets
                 .into_iter()
                 .filter(|visibility| visibility.visible)
                 .map(|visibility| ((visibility.user_id, visibility.message_id), visibility.conversation_id))
@@ -178,7 +178,7 @@ impl Batch {
             attachments: attachments.into_iter().collect(),
             new: Vec::with_capacity(sends.len()),
             uses: Vec::new(),
-            withheld: HashMap::new(),
+            blockers: HashMap::new(),
             numbers,
             watermarks: BTreeMap::new(),
         })
@@ -186,15 +186,15 @@ impl Batch {
 
     /// Assigns the next number to a message and adds it to the batch. Returns the earlier message if the sender has
     /// already used the clientId in this conversation, and an error if the sender may not send the message.
-    fn number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
+    fn assign_number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
         let membership = *self.memberships.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
         let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
         if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
-            return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(reused()) };
+            return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(client_id_conflict()) };
         }
         if let Some(id) = new.reply_to
-            && self.answerable.get(&(*sender, id)) != Some(&new.conversation)
+            && self.reply_targets.get(&(*sender, id)) != Some(&new.conversation)
         {
             return Err(Error::invalid("replyToId", "There is no such message in this conversation."));
         }
@@ -214,12 +214,12 @@ impl Batch {
             ..conversation.next_message(MessageId::new(self.now, random), self.now)
         };
         // Updates the conversation as the insert will, because receipts of this batch return it.
-        conversation.has_got(&message);
+        conversation.apply_new_message(&message);
         if let Some(key) = key {
             self.known.insert(key, message.clone());
         }
         if let Some(blocker) = membership.blocked_by {
-            self.withheld.insert(message.id, blocker);
+            self.blockers.insert(message.id, blocker);
         }
         self.uses.extend(uses(message.id, &new.attachments));
         self.new.push(message.clone());
@@ -249,7 +249,7 @@ fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.collect::<HashSet<_>>().into_iter().collect()
 }
 
-fn reused() -> Error {
+fn client_id_conflict() -> Error {
     Error::Conflict(Violation::new("clientId", "This clientId belongs to a message in another conversation."))
 }
 
@@ -261,7 +261,7 @@ fn insert_error(error: diesel::result::Error) -> Error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("messages_by_client_id") =>
         {
-            reused()
+            client_id_conflict()
         }
         _ => error.into(),
     }

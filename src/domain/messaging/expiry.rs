@@ -14,40 +14,40 @@ use crate::store::messaging::tombstones;
 
 /// Poll interval while a message is waiting to expire, unless one is due earlier. Another node may have stored a
 /// message that expires sooner.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of polls of the tail in one poll interval while no message is waiting to expire. The log reports new ones;
 /// the poll is for a message whose publication is lost.
-const TAIL_LOOKS: u32 = 10;
+const TAIL_POLLS: u32 = 10;
 /// Maximum number of messages that one transaction deletes.
-const BATCH: i64 = 100;
+const BATCH_SIZE: i64 = 100;
 
 pub(in crate::domain) struct Reaper {
     database: Database,
     log: Log,
     signals: Signals,
     clock: Clock,
-    idle_look: Duration,
+    idle_interval: Duration,
 }
 
 impl Reaper {
-    /// `tail_look` is the poll interval of the tail.
+    /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
         signals: &Signals,
         clock: Clock,
-        tail_look: Duration,
+        tail_poll_interval: Duration,
     ) -> Self {
         let (database, log, signals) = (database.clone(), log.clone(), signals.clone());
-        Self { database, log, signals, clock, idle_look: tail_look * TAIL_LOOKS }
+        Self { database, log, signals, clock, idle_interval: tail_poll_interval * TAIL_POLLS }
     }
 
     /// Deletes what is already due, and then polls.
     pub(in crate::domain) async fn run(self) {
         loop {
-            let looked = self.reap().await;
-            let woken = self.signals.expiring_message();
-            tasks::rest(looked, self.idle_look, woken, "deleting expired messages failed").await;
+            let polled = self.reap().await;
+            let wake = self.signals.expiring_message();
+            tasks::wait_for_next_poll(polled, self.idle_interval, wake, "deleting expired messages failed").await;
         }
     }
 
@@ -58,7 +58,7 @@ impl Reaper {
                 Some(Duration::ZERO) => {
                     self.log.transaction(async |tx| self.reap_batch(tx).await).await?;
                 }
-                wait => return Ok(wait.map(|wait| wait.min(LOOK_INTERVAL))),
+                wait => return Ok(wait.map(|wait| wait.min(POLL_INTERVAL))),
             }
         }
     }
@@ -66,11 +66,11 @@ impl Reaper {
     /// Deletes one batch. If two nodes do this at the same time, the second one waits for the locks and then finds
     /// nothing to do.
     async fn reap_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
-        let ids = tombstones::due_in(tx.conn(), BATCH).await?;
+        let ids = tombstones::due_in(tx.conn(), BATCH_SIZE).await?;
         let locked = conversations::lock_many(tx.conn(), &ids).await?;
         let mut locked: HashMap<_, _> =
             locked.into_iter().map(|conversation| (conversation.id, conversation)).collect();
-        let mut due = tombstones::due(tx.conn(), &ids, BATCH).await?;
+        let mut due = tombstones::due(tx.conn(), &ids, BATCH_SIZE).await?;
         let now = self.clock.now();
         for message in &mut due {
             if let Some(conversation) = locked.get_mut(&message.conversation_id) {

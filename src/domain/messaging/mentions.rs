@@ -15,7 +15,7 @@ const ALL: &str = "all";
 const MAX_NAMES: usize = 100;
 
 /// Participants by conversation and username.
-pub(super) type Named = HashMap<(ConversationId, String), UserId>;
+pub(super) type ParticipantsByName = HashMap<(ConversationId, String), UserId>;
 
 /// The names in these bodies that may be usernames, each once per conversation.
 pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str)>) -> Vec<(ConversationId, String)> {
@@ -26,7 +26,7 @@ pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str
 }
 
 /// The mentions in a message. None if it has no mentions.
-pub(super) fn of(message: &Message, named: &Named) -> Option<Mentions> {
+pub(super) fn of(message: &Message, named: &ParticipantsByName) -> Option<Mentions> {
     let body = message.body.as_deref()?;
     let mut users = HashSet::new();
     for name in names(body) {

@@ -44,8 +44,8 @@ impl Pins<'_> {
             let kind = SystemEventKind::MessagePinned;
             let event = SystemEvent { kind, actor: viewer.user, subject: None, text: None };
             match locked.blocked_by(tx).await? {
-                None => system::tell(base, tx, &mut locked.conversation, event).await?,
-                Some(blocker) => system::tell_withheld(base, tx, &mut locked.conversation, event, blocker).await?,
+                None => system::add(base, tx, &mut locked.conversation, event).await?,
+                Some(blocker) => system::add_hidden(base, tx, &mut locked.conversation, event, blocker).await?,
             };
             Ok(locked.message)
         })

@@ -57,7 +57,7 @@ impl ScheduledMessages<'_> {
         };
         self.core.base.check_rate(Rate::Messages, viewer, 1)?;
         self.core.base.log.transaction(async |tx| insert(tx, &row, &new.attachments).await).await?;
-        self.core.scheduler.look();
+        self.core.scheduler.wake();
         Ok(row)
     }
 

@@ -22,9 +22,9 @@ use crate::store::files::attachment_uses;
 use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
 
 /// Maximum number of messages that one transaction sends.
-const BATCH: i64 = 100;
+const BATCH_SIZE: i64 = 100;
 /// Time until the next poll if another node is sending what is due.
-const BUSY: Duration = Duration::from_millis(50);
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(in crate::domain) struct Scheduler {
     wake: Arc<Notify>,
@@ -70,7 +70,7 @@ impl Scheduler {
     }
 
     /// Makes the scheduler poll now, because there is a new message.
-    pub(super) fn look(&self) {
+    pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 }
@@ -103,7 +103,7 @@ impl Sender {
                 None => return Ok(Duration::MAX),
                 Some(Duration::ZERO) => {
                     if self.send_some().await? == 0 {
-                        return Ok(BUSY);
+                        return Ok(BUSY_POLL_INTERVAL);
                     }
                 }
                 Some(wait) => return Ok(wait),
@@ -154,7 +154,7 @@ impl Sender {
         claimed: &mut Vec<ScheduledMessageId>,
     ) -> Result<usize> {
         let rows = match which {
-            Which::Any => scheduled_messages::claim(tx.conn(), BATCH).await?,
+            Which::Any => scheduled_messages::claim(tx.conn(), BATCH_SIZE).await?,
             Which::One(id) => scheduled_messages::claim_one(tx.conn(), id).await?.into_iter().collect(),
         };
         if rows.is_empty() {

@@ -23,28 +23,28 @@ pub(in crate::domain) struct SystemEvent {
 }
 
 /// Adds a SYSTEM message to a conversation. The conversation must be locked.
-pub(in crate::domain) async fn tell(
+pub(in crate::domain) async fn add(
     base: &Base,
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
     event: SystemEvent,
 ) -> Result<Message> {
-    tell_at(base.now(), &base.random, tx, conversation, event, None).await
+    add_at(base.now(), &base.random, tx, conversation, event, None).await
 }
 
-/// Same as `tell`, but the message is hidden from the other user, who blocks the actor.
-pub(in crate::domain) async fn tell_withheld(
+/// Same as `add`, but the message is hidden from the other user, who blocks the actor.
+pub(in crate::domain) async fn add_hidden(
     base: &Base,
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
     event: SystemEvent,
     blocker: UserId,
 ) -> Result<Message> {
-    tell_at(base.now(), &base.random, tx, conversation, event, Some(blocker)).await
+    add_at(base.now(), &base.random, tx, conversation, event, Some(blocker)).await
 }
 
 /// Adds a SYSTEM message with a given time. If `blocker` is set, the message is hidden from them: they block the actor.
-pub(in crate::domain) async fn tell_at(
+pub(in crate::domain) async fn add_at(
     at: DateTime<Utc>,
     random: &Random,
     tx: &mut Transaction<'_>,
@@ -59,14 +59,14 @@ pub(in crate::domain) async fn tell_at(
         None => tx.record_message(&message),
         Some(blocker) => {
             messages::hide(tx.conn(), blocker, message.id).await?;
-            tx.record_withheld(actor, &message);
+            tx.record_message_for_sender(actor, &message);
         }
     }
     Ok(message)
 }
 
 /// Adds several SYSTEM messages in the given order.
-pub(in crate::domain) async fn tell_all(
+pub(in crate::domain) async fn add_all(
     base: &Base,
     tx: &mut Transaction<'_>,
     conversation: &mut Conversation,
@@ -91,6 +91,6 @@ fn next_message(now: DateTime<Utc>, random: &Random, conversation: &mut Conversa
         system_text: event.text,
         ..conversation.next_message(MessageId::new(now, random), now)
     };
-    conversation.has_got(&message);
+    conversation.apply_new_message(&message);
     message
 }

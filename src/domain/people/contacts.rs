@@ -24,7 +24,7 @@ pub struct Contacts<'a> {
 
 /// The result of a contact request.
 #[derive(Debug)]
-pub enum Asked {
+pub enum RequestOutcome {
     /// The request waits for its recipient.
     Waiting(ContactRequest),
     /// The other user is a contact: they had sent a request before, or were a contact already.
@@ -34,12 +34,12 @@ pub enum Asked {
 impl Contacts<'_> {
     /// Sends a contact request. A repeated call returns the same request. If the other user has sent one before, the
     /// two become contacts.
-    pub async fn ask(&self, viewer: Viewer, other: UserId) -> Result<Asked> {
+    pub async fn request(&self, viewer: Viewer, other: UserId) -> Result<RequestOutcome> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot be your own contact."));
         }
         self.core.base.check_rate(Rate::ContactRequests, viewer, 1)?;
-        self.core.base.log.transaction(async |tx| self.send_request(tx, viewer.user, other).await).await
+        self.core.base.log.transaction(async |tx| self.request_locked(tx, viewer.user, other).await).await
     }
 
     /// Accepts a request and returns the new contact. Returns FORBIDDEN if the viewer is not the recipient.
@@ -47,9 +47,9 @@ impl Contacts<'_> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let (request, asker) = locked_request(tx, viewer.user, id).await?;
-            self.join(tx, &request).await?;
-            Ok(asker)
+            let (request, requester) = lock_request(tx, viewer.user, id).await?;
+            self.make_contacts(tx, &request).await?;
+            Ok(requester)
         })
         .await
     }
@@ -59,9 +59,9 @@ impl Contacts<'_> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let (request, _) = locked_request(tx, viewer.user, id).await?;
+            let (request, _) = lock_request(tx, viewer.user, id).await?;
             contacts::delete_request(tx.conn(), id).await?;
-            changed(tx, &request);
+            record_change(tx, &request);
             Ok(())
         })
         .await
@@ -120,52 +120,52 @@ impl Contacts<'_> {
         Ok(contacts::relations(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    async fn send_request(&self, tx: &mut Transaction<'_>, asker: UserId, other: UserId) -> Result<Asked> {
-        let user = lock_pair(tx, asker, other).await?;
-        let blocks = blocks::between(tx.conn(), asker, other).await?;
+    async fn request_locked(&self, tx: &mut Transaction<'_>, requester: UserId, other: UserId) -> Result<RequestOutcome> {
+        let user = lock_pair(tx, requester, other).await?;
+        let blocks = blocks::between(tx.conn(), requester, other).await?;
         if blocks.own {
             return Err(BLOCKING);
         }
-        if contacts::is_contact(tx.conn(), asker, other).await? {
-            return Ok(Asked::Contact(user));
+        if contacts::is_contact(tx.conn(), requester, other).await? {
+            return Ok(RequestOutcome::Contact(user));
         }
-        let requests = contacts::requests_between(tx.conn(), asker, other).await?;
+        let requests = contacts::requests_between(tx.conn(), requester, other).await?;
         if let Some(theirs) = requests.iter().find(|request| request.from_id == other) {
-            self.join(tx, theirs).await?;
-            return Ok(Asked::Contact(user));
+            self.make_contacts(tx, theirs).await?;
+            return Ok(RequestOutcome::Contact(user));
         }
         let withheld_from = blocks.theirs.then_some(other);
         if let Some(mut own) = requests.into_iter().next() {
             // The request was hidden from a user who blocked the other. The block has ended, so it is shown now.
-            if let Some(kept_from) = own.withheld_from
+            if let Some(hidden_from) = own.withheld_from
                 && own.withheld_from != withheld_from
             {
                 contacts::show_request(tx.conn(), own.id).await?;
                 own.withheld_from = None;
-                let with = if kept_from == asker { other } else { asker };
-                tx.record(Change::ContactsChanged { user: kept_from, other: with });
+                let with = if hidden_from == requester { other } else { requester };
+                tx.record(Change::ContactsChanged { user: hidden_from, other: with });
             }
-            return Ok(Asked::Waiting(own));
+            return Ok(RequestOutcome::Waiting(own));
         }
         let now = self.core.base.now();
         let id = ContactRequestId::new(now, &self.core.base.random);
-        let request = ContactRequest { id, from_id: asker, to_id: other, created_at: now, withheld_from };
+        let request = ContactRequest { id, from_id: requester, to_id: other, created_at: now, withheld_from };
         contacts::insert_request(tx.conn(), &request).await?;
-        changed(tx, &request);
-        Ok(Asked::Waiting(request))
+        record_change(tx, &request);
+        Ok(RequestOutcome::Waiting(request))
     }
 
     /// Makes the two users contacts. If the asker has blocked the other since the request, only the other gets a
     /// contact.
-    async fn join(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
-        let (asker, other) = (request.from_id, request.to_id);
+    async fn make_contacts(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
+        let (requester, other) = (request.from_id, request.to_id);
         let now = self.core.base.now();
-        contacts::delete_requests_between(tx.conn(), asker, other).await?;
-        contacts::insert(tx.conn(), other, asker, now).await?;
-        tx.record(Change::ContactsChanged { user: other, other: asker });
-        if request.withheld_from != Some(asker) {
-            contacts::insert(tx.conn(), asker, other, now).await?;
-            tx.record(Change::ContactsChanged { user: asker, other });
+        contacts::delete_requests_between(tx.conn(), requester, other).await?;
+        contacts::insert(tx.conn(), other, requester, now).await?;
+        tx.record(Change::ContactsChanged { user: other, other: requester });
+        if request.withheld_from != Some(requester) {
+            contacts::insert(tx.conn(), requester, other, now).await?;
+            tx.record(Change::ContactsChanged { user: requester, other });
         }
         Ok(())
     }
@@ -178,7 +178,7 @@ pub(in crate::domain) async fn lock_pair(tx: &mut Transaction<'_>, user: UserId,
 }
 
 /// Locks the pair of a request, and returns the request and its sender. Fails if the user is not the recipient.
-async fn locked_request(
+async fn lock_request(
     tx: &mut Transaction<'_>,
     user: UserId,
     id: ContactRequestId,
@@ -190,12 +190,12 @@ async fn locked_request(
     if request.to_id != user {
         return Err(Error::Forbidden("Only the recipient of a contact request may answer it."));
     }
-    let asker = lock_pair(tx, user, request.from_id).await?;
-    Ok((find(tx).await?, asker))
+    let requester = lock_pair(tx, user, request.from_id).await?;
+    Ok((find(tx).await?, requester))
 }
 
 /// Records a change of the request for each of the two users who can see it.
-fn changed(tx: &mut Transaction<'_>, request: &ContactRequest) {
+fn record_change(tx: &mut Transaction<'_>, request: &ContactRequest) {
     for (user, other) in [(request.from_id, request.to_id), (request.to_id, request.from_id)] {
         if request.withheld_from != Some(user) {
             tx.record(Change::ContactsChanged { user, other });

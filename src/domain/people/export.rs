@@ -20,7 +20,7 @@ use crate::store::people::sessions::Session;
 use crate::store::people::users::{self, User};
 
 /// Number of rows that one query reads.
-const PAGE: i64 = 1000;
+const PAGE_SIZE: i64 = 1000;
 
 /// Why an export has failed. A part of the archive may be written.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +190,7 @@ impl<W: Write> Archive<'_, W> {
         let mut separator = "\n";
         let mut after = None;
         loop {
-            let rows = page(self.snapshot.conn(), self.user, after, PAGE).await?;
+            let rows = page(self.snapshot.conn(), self.user, after, PAGE_SIZE).await?;
             let Some(last) = rows.last() else { return Ok(self.out.write_all(b"\n]")?) };
             for row in &rows {
                 write!(self.out, "{separator}{}", item(row))?;

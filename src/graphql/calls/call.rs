@@ -184,7 +184,7 @@ pub struct LiveCallKey(pub UserId, pub ConversationId);
 
 /// The call whose end a SYSTEM message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ToldCallKey(pub MessageId);
+pub struct ReportedCallKey(pub MessageId);
 
 /// A call that may ring for a user. It has a value while it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,14 +236,14 @@ impl Loader<LiveCallKey> for Rows {
     }
 }
 
-impl Loader<ToldCallKey> for Rows {
+impl Loader<ReportedCallKey> for Rows {
     type Value = Row;
     type Error = Error;
 
-    async fn load(&self, keys: &[ToldCallKey]) -> Result<HashMap<ToldCallKey, Row>> {
+    async fn load(&self, keys: &[ReportedCallKey]) -> Result<HashMap<ReportedCallKey, Row>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
         let rows = self.app.calls().of_messages(&ids).await?;
-        Ok(rows.into_iter().filter_map(|row| Some((ToldCallKey(row.message_id?), row))).collect())
+        Ok(rows.into_iter().filter_map(|row| Some((ReportedCallKey(row.message_id?), row))).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 
-use crate::domain::calls::call_access::CallAccess as Minted;
+use crate::domain::calls::call_access::CallAccess as AccessRow;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::{DateTime, parse_id};
@@ -19,9 +19,9 @@ pub struct CallAccess {
     expires_at: DateTime,
 }
 
-impl From<Minted> for CallAccess {
-    fn from(minted: Minted) -> Self {
-        Self { url: minted.url, token: minted.token, expires_at: minted.expires_at.into() }
+impl From<AccessRow> for CallAccess {
+    fn from(access: AccessRow) -> Self {
+        Self { url: access.url, token: access.token, expires_at: access.expires_at.into() }
     }
 }
 
@@ -44,6 +44,6 @@ impl CallAccessQuery {
 
 async fn access(ctx: &Context<'_>, call_id: &ID) -> Result<Option<CallAccess>> {
     let viewer = ctx.viewer()?;
-    let minted = ctx.app().calls().access(viewer, parse_id(call_id, "callId")?).await?;
-    Ok(minted.map(Into::into))
+    let access = ctx.app().calls().access(viewer, parse_id(call_id, "callId")?).await?;
+    Ok(access.map(Into::into))
 }

@@ -6,7 +6,7 @@ use super::reaction::{ReactionGroup, ReactionsKey};
 use crate::domain::messaging::mentions;
 use crate::domain::messaging::new_message::NewMessage;
 use crate::domain::messaging::receipts::{self, DeliveryStatus as StatusRow};
-use crate::graphql::calls::call::{Call, ToldCallKey};
+use crate::graphql::calls::call::{Call, ReportedCallKey};
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::conversations::conversation::Conversation;
 use crate::graphql::error::{Error, Result};
@@ -240,7 +240,7 @@ impl SystemEvent {
         if self.kind != SystemEventKindRow::CallEnded {
             return None;
         }
-        ctx.loaders().load(ToldCallKey(self.row.id)).await.map(|row| row.map(Call::from)).transpose()
+        ctx.loaders().load(ReportedCallKey(self.row.id)).await.map(|row| row.map(Call::from)).transpose()
     }
 }
 

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use super::user::User;
 use crate::domain::Error as Domain;
-use crate::domain::people::contacts::Asked;
+use crate::domain::people::contacts::RequestOutcome;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
 use crate::graphql::scalars::{DateTime, parse_id};
@@ -35,12 +35,12 @@ impl ContactRequest {
 
     /// The user who sent the request.
     async fn from(&self, ctx: &Context<'_>) -> Result<User> {
-        there(ctx, self.0.from_id).await
+        existing_user(ctx, self.0.from_id).await
     }
 
     /// The user who can accept or decline the request.
     async fn to(&self, ctx: &Context<'_>) -> Result<User> {
-        there(ctx, self.0.to_id).await
+        existing_user(ctx, self.0.to_id).await
     }
 
     /// When the request was sent.
@@ -50,7 +50,7 @@ impl ContactRequest {
 }
 
 /// Loads a user of a request. The user exists as long as the request does.
-async fn there(ctx: &Context<'_>, user: UserId) -> Result<User> {
+async fn existing_user(ctx: &Context<'_>, user: UserId) -> Result<User> {
     let user = ctx.loaders().user(user).await?.map(User);
     user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
 }
@@ -127,9 +127,9 @@ impl ContactMutation {
         #[graphql(desc = "The user to ask.")] input: SendContactRequestInput,
     ) -> Result<SendContactRequestPayload> {
         let viewer = ctx.viewer()?;
-        Ok(match ctx.app().contacts().ask(viewer, parse_id(&input.user_id, "userId")?).await? {
-            Asked::Waiting(row) => SendContactRequestPayload { request: Some(ContactRequest(row)), contact: None },
-            Asked::Contact(row) => SendContactRequestPayload { request: None, contact: Some(User(row)) },
+        Ok(match ctx.app().contacts().request(viewer, parse_id(&input.user_id, "userId")?).await? {
+            RequestOutcome::Waiting(row) => SendContactRequestPayload { request: Some(ContactRequest(row)), contact: None },
+            RequestOutcome::Contact(row) => SendContactRequestPayload { request: None, contact: Some(User(row)) },
         })
     }
 

@@ -128,7 +128,7 @@ pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
 
 /// Updates `seen_at` of devices that have a connection, if it is older than `seconds`. Skips rows that another
 /// transaction has locked, so that it never waits.
-pub async fn see(conn: &mut Connection, sessions: &[SessionId], seconds: f64) -> QueryResult<()> {
+pub async fn mark_seen(conn: &mut Connection, sessions: &[SessionId], seconds: f64) -> QueryResult<()> {
     diesel::sql_query(
         "UPDATE call_participants SET seen_at = clock_timestamp() WHERE id IN (
              SELECT id FROM call_participants WHERE left_at IS NULL AND session_id = ANY($1)

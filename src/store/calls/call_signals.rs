@@ -50,8 +50,8 @@ pub async fn insert(
     content: &Content,
     at: DateTime<Utc>,
 ) -> QueryResult<()> {
-    let places = (call_signals::from_id.eq(from), call_signals::to_id.eq(to), call_signals::created_at.eq(at));
-    diesel::insert_into(call_signals::table).values((content, places)).execute(conn).await.map(drop)
+    let columns = (call_signals::from_id.eq(from), call_signals::to_id.eq(to), call_signals::created_at.eq(at));
+    diesel::insert_into(call_signals::table).values((content, columns)).execute(conn).await.map(drop)
 }
 
 /// The signals that wait for a participant: their number, and the bytes of their descriptions and candidates.

@@ -171,25 +171,25 @@ pub(super) async fn next_after(
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
-pub async fn ring(conn: &mut Connection, call: CallId, users: &[UserId]) -> QueryResult<()> {
+pub async fn insert_rings(conn: &mut Connection, call: CallId, users: &[UserId]) -> QueryResult<()> {
     let rows: Vec<_> = users.iter().map(|&user| (call_rings::call_id.eq(call), call_rings::user_id.eq(user))).collect();
     diesel::insert_into(call_rings::table).values(rows).execute(conn).await.map(drop)
 }
 
 /// Stops the ringing for one user. Returns whether the call rang for them.
-pub async fn silence(conn: &mut Connection, call: CallId, user: UserId) -> QueryResult<bool> {
+pub async fn stop_ringing(conn: &mut Connection, call: CallId, user: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(call_rings::table.find((call, user))).execute(conn).await? == 1)
 }
 
 /// Stops the ringing for all users. Returns the users for whom the call rang.
-pub async fn silence_all(conn: &mut Connection, call: CallId) -> QueryResult<Vec<UserId>> {
+pub async fn stop_all_ringing(conn: &mut Connection, call: CallId) -> QueryResult<Vec<UserId>> {
     diesel::delete(call_rings::table.filter(call_rings::call_id.eq(call)))
         .returning(call_rings::user_id)
         .get_results(conn)
         .await
 }
 
-pub async fn rings_for_anybody(conn: &mut Connection, call: CallId) -> QueryResult<bool> {
+pub async fn rings_for_any_user(conn: &mut Connection, call: CallId) -> QueryResult<bool> {
     diesel::select(exists(call_rings::table.filter(call_rings::call_id.eq(call)))).get_result(conn).await
 }
 

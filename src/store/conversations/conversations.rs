@@ -72,7 +72,7 @@ impl Conversation {
     }
 
     /// Applies the changes that the insert of the message makes to the row.
-    pub fn has_got(&mut self, message: &Message) {
+    pub fn apply_new_message(&mut self, message: &Message) {
         self.last_message_id = Some(message.id);
         self.last_message_number = message.number;
         self.revision = message.revision;

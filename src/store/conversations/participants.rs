@@ -274,8 +274,8 @@ pub async fn memberships_for(
     Prepared(query).load(&mut conn).await
 }
 
-/// Hides a direct conversation from one of its participants until it is announced.
-pub async fn keep_from(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
+/// Hides a direct conversation from one of its participants until `show` is called.
+pub async fn hide_from(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<()> {
     diesel::update(participants::table.find((conversation, user)))
         .set(participants::unannounced.eq(true))
         .execute(conn)
@@ -283,13 +283,13 @@ pub async fn keep_from(conn: &mut Connection, conversation: ConversationId, user
         .map(drop)
 }
 
-pub async fn is_unannounced(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+pub async fn is_hidden(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
     let row = participants::table.find((conversation, user)).filter(participants::unannounced);
     diesel::select(diesel::dsl::exists(row)).get_result(conn).await
 }
 
-/// Ends what `keep_from` did. Returns whether the conversation was hidden. The conversation must be locked.
-pub async fn announce(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
+/// Ends what `hide_from` did. Returns whether the conversation was hidden. The conversation must be locked.
+pub async fn show(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
     let row = participants::table.find((conversation, user)).filter(participants::unannounced);
     Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
 }

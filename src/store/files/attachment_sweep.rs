@@ -39,7 +39,7 @@ pub async fn claim_candidates(conn: &mut Connection, grace: Duration, limit: i64
 
 /// Locks the attachments until the transaction ends. Skips rows that another transaction has locked, and uploads that a
 /// node has claimed.
-pub async fn take(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
+pub async fn lock_unclaimed(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "SELECT * FROM attachments
          WHERE id = ANY($1) AND (claimed_until IS NULL OR claimed_until <= clock_timestamp())
@@ -56,7 +56,7 @@ pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResul
 }
 
 /// Marks the attachments that nothing refers to as being deleted, and reserves them for the caller for `time`. They
-/// must have been locked by `take` in an earlier statement. Skips attachments that have a candidate younger than
+/// must have been locked by `lock_unclaimed` in an earlier statement. Skips attachments that have a candidate younger than
 /// `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
 pub async fn mark_deleting(
     conn: &mut Connection,
@@ -87,8 +87,8 @@ pub async fn mark_deleting(
     .await
 }
 
-/// Makes the looks due after `time`, which must be shorter than `grace`.
-pub async fn postpone_looks(conn: &mut Connection, ids: &[i64], time: Duration, grace: Duration) -> QueryResult<()> {
+/// Makes the candidates due after `time`, which must be shorter than `grace`.
+pub async fn postpone_candidates(conn: &mut Connection, ids: &[i64], time: Duration, grace: Duration) -> QueryResult<()> {
     diesel::sql_query("UPDATE attachment_looks SET since = now() - $2 * interval '1 second' WHERE id = ANY($1)")
         .bind::<Array<BigInt>, _>(ids)
         .bind::<BigInt, _>(seconds(grace.saturating_sub(time)))
@@ -97,13 +97,13 @@ pub async fn postpone_looks(conn: &mut Connection, ids: &[i64], time: Duration, 
         .map(drop)
 }
 
-pub async fn delete_looks(conn: &mut Connection, ids: &[i64]) -> QueryResult<()> {
+pub async fn delete_candidates(conn: &mut Connection, ids: &[i64]) -> QueryResult<()> {
     diesel::delete(attachment_looks::table.filter(attachment_looks::id.eq_any(ids))).execute(conn).await.map(drop)
 }
 
 /// Reserves for `time` at most `limit` attachments that another node had reserved for deletion, and did not delete in
 /// its time.
-pub async fn take_over(conn: &mut Connection, time: Duration, limit: i64) -> QueryResult<Vec<Attachment>> {
+pub async fn claim_abandoned(conn: &mut Connection, time: Duration, limit: i64) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "UPDATE attachments SET going_until = clock_timestamp() + $1 * interval '1 second'
          WHERE id IN (

@@ -66,12 +66,12 @@ pub struct Usage {
 /// Inserts the attachment. The sweep checks after its grace period whether anything refers to it.
 pub async fn insert(conn: &mut Connection, row: &Attachment) -> QueryResult<()> {
     diesel::insert_into(attachments::table).values(row).execute(conn).await?;
-    look(conn, row.id).await
+    add_sweep_candidate(conn, row.id).await
 }
 
 /// Makes the sweep check the attachment once the grace period has passed from now. Until then a PENDING or READY
 /// attachment stays, even if nothing refers to it.
-pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
+pub async fn add_sweep_candidate(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
     diesel::insert_into(attachment_looks::table)
         .values(attachment_looks::attachment_id.eq(id))
         .execute(conn)
@@ -80,7 +80,7 @@ pub async fn look(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
 }
 
 /// Makes the sweep check the attachment after `soon` instead of after the whole `grace`.
-pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
+pub async fn add_early_sweep_candidate(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
     diesel::sql_query(
         "INSERT INTO attachment_looks (attachment_id, since) VALUES ($1, now() - $2 * interval '1 second')",
     )
@@ -94,7 +94,7 @@ pub async fn look_soon(conn: &mut Connection, id: AttachmentId, soon: Duration, 
 /// Keeps the user's own attachment for at least half of `grace`, and locks it until the transaction ends. Repeated
 /// calls insert few rows, because a row is added only if the newest one is older than that. None if the user has no
 /// such attachment.
-pub async fn keep(
+pub async fn protect(
     conn: &mut Connection,
     user: UserId,
     id: AttachmentId,

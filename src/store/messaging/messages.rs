@@ -192,7 +192,7 @@ pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> Q
 }
 
 /// Hides messages that were just inserted, each from one participant. They do not count as unread for that participant.
-pub async fn withhold(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
+pub async fn hide_new(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
     diesel::sql_query(
         "WITH hidden AS (
              SELECT * FROM unnest($1, $2, $3) AS hidden (user_id, conversation_id, message_id)

@@ -158,7 +158,7 @@ pub async fn show_request(conn: &mut Connection, id: ContactRequestId) -> QueryR
 
 /// Hides the pending requests between the two users from the blocker. Deletes requests that are already hidden from the
 /// other user.
-pub async fn withhold_requests(conn: &mut Connection, blocker: UserId, other: UserId) -> QueryResult<()> {
+pub async fn hide_requests(conn: &mut Connection, blocker: UserId, other: UserId) -> QueryResult<()> {
     diesel::delete(contact_requests::table.filter(between(blocker, other)))
         .filter(contact_requests::withheld_from.eq(other))
         .execute(conn)
