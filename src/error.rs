@@ -5,7 +5,7 @@
 pub enum Error {
     #[error("Postgres: {0}")]
     Database(#[from] diesel::result::Error),
-    #[error("Postgres: {}", in_full(.0))]
+    #[error("Postgres: {}", with_server_message(.0))]
     Bulk(#[from] tokio_postgres::Error),
     #[error("no connection to Postgres: {0}")]
     Connection(String),
@@ -52,7 +52,7 @@ impl Error {
 }
 
 /// The error with Postgres's own message, which the client library leaves out.
-fn in_full(error: &tokio_postgres::Error) -> String {
+fn with_server_message(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 

@@ -279,7 +279,7 @@ impl Metrics {
     }
 
     /// Sets the position of the tail in the log.
-    pub fn tail_at(&self, seq: i64) {
+    pub fn set_log_position(&self, seq: i64) {
         self.inner.log_position.set(seq);
     }
 
@@ -292,7 +292,7 @@ impl Metrics {
     }
 
     /// Records that the tail was at the head of the log at this instant.
-    pub fn tail_at_head(&self, at: Instant) {
+    pub fn set_at_head(&self, at: Instant) {
         *self.inner.at_head.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
@@ -313,7 +313,7 @@ impl Metrics {
     }
 
     /// Records that the writer has taken this number of requests, to commit them together.
-    pub fn batch_taken(&self, requests: usize) {
+    pub fn batch_started(&self, requests: usize) {
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
         self.inner.writer_queue.dec_by(i64::from(requests));
         self.inner.writer_batch.observe(f64::from(requests));

@@ -40,15 +40,15 @@ impl Seed {
             "{bar:40} {human_pos} of {human_len} messages, {per_sec}, {eta} left",
         )?);
         let begun = Instant::now();
-        let made = seed::fill(url, &self.plan, &auth, Clock::system(), Random::system(), |messages| bar.inc(messages));
-        let made = made.await?;
+        let seeded = seed::fill(url, &self.plan, &auth, Clock::system(), Random::system(), |messages| bar.inc(messages));
+        let seeded = seeded.await?;
         let seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();
         #[expect(clippy::cast_precision_loss, reason = "a rate to read")]
-        let rate = made.messages as f64 / made.writing.as_secs_f64().max(0.001);
-        println!("{} users, {} conversations and {} messages", made.users, made.conversations, made.messages);
+        let rate = seeded.messages as f64 / seeded.writing.as_secs_f64().max(0.001);
+        println!("{} users, {} conversations and {} messages", seeded.users, seeded.conversations, seeded.messages);
         println!("in {seconds:.1} s; messages at {rate:.0}/s");
-        println!("Sign in as {} or any other user; the password of all is: {}", made.first_user, self.plan.password);
+        println!("Sign in as {} or any other user; the password of all is: {}", seeded.first_user, self.plan.password);
         Ok(())
     }
 }

@@ -66,7 +66,7 @@ async fn serve_on(
     stop: CancellationToken,
 ) -> Result<()> {
     let mut config = config.clone();
-    let s3 = own_s3(&mut config, &listener)?;
+    let s3 = open_own_s3(&mut config, &listener)?;
     let url = match (&config.places.database_url, postgres) {
         (Some(url), _) => url.as_str(),
         (None, Some(postgres)) => postgres.url(),
@@ -93,7 +93,7 @@ async fn serve_on(
 }
 
 /// Opens the server's own S3 and changes the settings to use it. If it cannot be opened, the server runs without files.
-fn own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
+fn open_own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
     if config.s3.s3_endpoint.is_some() {
         return Ok(None);
     }

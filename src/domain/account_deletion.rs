@@ -3,7 +3,7 @@
 use super::app::App;
 use super::client::Client;
 use super::error::{Error, Result, Violation};
-use super::people::accounts::{WRONG_CREDENTIALS, admit, wrong_password};
+use super::people::accounts::{WRONG_CREDENTIALS, check_connected, wrong_password};
 use super::people::password_tries::Account;
 use super::viewer::Viewer;
 use crate::log::{Change, Transaction};
@@ -16,7 +16,7 @@ impl App {
     /// Deletes the account and all personal data. The user leaves all conversations, and all sessions are revoked. The
     /// user's messages stay, without a sender.
     pub async fn delete_account(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
-        admit(client)?;
+        check_connected(client)?;
         let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
         if !self.people().check_password(Account::Known(&user), password, client).await? {
             return Err(wrong_password("password"));

@@ -60,10 +60,10 @@ use crate::store::Database;
 /// The parts of a node that the domain works with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    parts: Arc<Parts>,
+    inner: Arc<Inner>,
 }
 
-struct Parts {
+struct Inner {
     base: Base,
     row_cache: RowCache,
     live: Live,
@@ -122,7 +122,7 @@ impl App {
         let listeners = Arc::new(move |conversation| heard.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         tasks.spawn(last_seen::write_all(database.clone(), departed));
-        tasks.spawn(presence::look_again(signals.updated_users(), live.clone()));
+        tasks.spawn(presence::refresh_presences(signals.updated_users(), live.clone()));
         let blobs = Blobs::open(&config.s3, &config.web, clock, metrics.clone()).await?;
         let files = Arc::new(Files::new(blobs, config));
         tasks.spawn(Sweep { database: database.clone(), files: files.clone() }.run());
@@ -153,172 +153,172 @@ impl App {
             people: people.clone(),
             calls: calls.clone(),
         });
-        let parts = Parts { base, row_cache, live, files, people, messaging, calls, conversations, tasks };
-        Ok(Self { parts: Arc::new(parts) })
+        let inner = Inner { base, row_cache, live, files, people, messaging, calls, conversations, tasks };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Closes the live state and stores the last-seen time of all users who are connected to this node. It is the last
     /// step of a regular shutdown; the users may reconnect to another node.
     pub async fn close(&self) {
-        let departed = self.parts.live.close().await;
-        if let Err(error) = last_seen::write(&self.parts.base.database, departed).await {
+        let departed = self.inner.live.close().await;
+        if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
             tracing::warn!(%error, "could not store when users were last seen");
         }
     }
 
     pub fn accounts(&self) -> Accounts<'_> {
-        Accounts { core: &self.parts.people }
+        Accounts { core: &self.inner.people }
     }
 
     pub fn sessions(&self) -> Sessions<'_> {
-        Sessions { core: &self.parts.people }
+        Sessions { core: &self.inner.people }
     }
 
     pub fn users(&self) -> Users<'_> {
-        Users { core: &self.parts.people }
+        Users { core: &self.inner.people }
     }
 
     pub fn conversations(&self) -> Conversations<'_> {
-        Conversations { core: &self.parts.conversations }
+        Conversations { core: &self.inner.conversations }
     }
 
     pub fn participants(&self) -> Participants<'_> {
-        Participants { core: &self.parts.conversations }
+        Participants { core: &self.inner.conversations }
     }
 
     pub fn invites(&self) -> Invites<'_> {
-        Invites { core: &self.parts.conversations }
+        Invites { core: &self.inner.conversations }
     }
 
     pub fn bans(&self) -> Bans<'_> {
-        Bans { core: &self.parts.conversations }
+        Bans { core: &self.inner.conversations }
     }
 
     pub fn messages(&self) -> Messages<'_> {
-        Messages { core: &self.parts.messaging }
+        Messages { core: &self.inner.messaging }
     }
 
     pub fn reactions(&self) -> Reactions<'_> {
-        Reactions { core: &self.parts.messaging }
+        Reactions { core: &self.inner.messaging }
     }
 
     pub fn pins(&self) -> Pins<'_> {
-        Pins { core: &self.parts.messaging }
+        Pins { core: &self.inner.messaging }
     }
 
     pub fn searches(&self) -> Searches<'_> {
-        Searches { core: &self.parts.messaging }
+        Searches { core: &self.inner.messaging }
     }
 
     pub fn receipts(&self) -> Receipts<'_> {
-        Receipts { core: &self.parts.messaging }
+        Receipts { core: &self.inner.messaging }
     }
 
     pub fn contacts(&self) -> Contacts<'_> {
-        Contacts { core: &self.parts.people }
+        Contacts { core: &self.inner.people }
     }
 
     pub fn blocks(&self) -> Blocks<'_> {
-        Blocks { conversations: &self.parts.conversations }
+        Blocks { conversations: &self.inner.conversations }
     }
 
     pub fn privacy(&self) -> Privacy<'_> {
-        Privacy { core: &self.parts.people }
+        Privacy { core: &self.inner.people }
     }
 
     pub fn memberships(&self) -> Memberships<'_> {
-        Memberships { core: &self.parts.conversations }
+        Memberships { core: &self.inner.conversations }
     }
 
     pub fn scheduled_messages(&self) -> ScheduledMessages<'_> {
-        ScheduledMessages { core: &self.parts.messaging }
+        ScheduledMessages { core: &self.inner.messaging }
     }
 
     pub fn uploads(&self) -> Uploads<'_> {
-        Uploads { core: &self.parts.files }
+        Uploads { core: &self.inner.files }
     }
 
     pub fn attachments(&self) -> Attachments<'_> {
-        Attachments { core: &self.parts.files }
+        Attachments { core: &self.inner.files }
     }
 
     pub fn calls(&self) -> Calls<'_> {
-        Calls { core: &self.parts.calls }
+        Calls { core: &self.inner.calls }
     }
 
     pub fn presences(&self) -> Presences<'_> {
-        Presences { core: &self.parts.people }
+        Presences { core: &self.inner.people }
     }
 
     pub fn typing(&self) -> Typings<'_> {
-        Typings { core: &self.parts.conversations }
+        Typings { core: &self.inner.conversations }
     }
 
     pub fn rooms(&self) -> Rooms<'_> {
-        Rooms { core: &self.parts.conversations }
+        Rooms { core: &self.inner.conversations }
     }
 
     pub fn ice_servers(&self) -> IceServers<'_> {
-        IceServers { core: &self.parts.calls }
+        IceServers { core: &self.inner.calls }
     }
 
     pub(super) fn people(&self) -> &Arc<PeopleCore> {
-        &self.parts.people
+        &self.inner.people
     }
 
     pub(super) fn live(&self) -> &Live {
-        &self.parts.live
+        &self.inner.live
     }
 
     pub fn log(&self) -> &Log {
-        &self.parts.base.log
+        &self.inner.base.log
     }
 
     pub fn row_cache(&self) -> &RowCache {
-        &self.parts.row_cache
+        &self.inner.row_cache
     }
 
     pub fn live_sessions(&self) -> &LiveSessions {
-        &self.parts.people.live_sessions
+        &self.inner.people.live_sessions
     }
 
     pub fn metrics(&self) -> &Metrics {
-        &self.parts.base.metrics
+        &self.inner.base.metrics
     }
 
     pub fn limits(&self) -> &Limits {
-        &self.parts.base.limits
+        &self.inner.base.limits
     }
 
     pub fn registration(&self) -> RegistrationMode {
-        self.parts.people.registration
+        self.inner.people.registration
     }
 
     pub fn clock(&self) -> Clock {
-        self.parts.base.clock
+        self.inner.base.clock
     }
 
     pub fn tokens(&self) -> &Tokens {
-        &self.parts.people.tokens
+        &self.inner.people.tokens
     }
 
     /// Whether all background tasks of the node run and Postgres answers.
     pub async fn is_ready(&self) -> bool {
-        let parts = &self.parts;
-        let running = parts.base.log.is_running() && parts.live.is_running() && parts.tasks.are_running();
-        running && parts.base.database.ping().await.is_ok()
+        let inner = &self.inner;
+        let running = inner.base.log.is_running() && inner.live.is_running() && inner.tasks.are_running();
+        running && inner.base.database.ping().await.is_ok()
     }
 
     pub fn blobs(&self) -> &Blobs {
-        &self.parts.files.files.blobs
+        &self.inner.files.files.blobs
     }
 
     pub fn limiter(&self) -> &Limiter {
-        &self.parts.base.limiter
+        &self.inner.base.limiter
     }
 
     /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
     pub fn check_rate_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
-        self.parts.base.check_rate_for(rate, key, count)
+        self.inner.base.check_rate_for(rate, key, count)
     }
 }

@@ -54,7 +54,7 @@ impl Housekeeper {
 
 /// Deletes one batch, unless another node does this now. Returns whether there may be more to delete.
 async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool> {
-    if !locks::take(conn, locks::HOUSEKEEPING).await? {
+    if !locks::try_lock(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }
     let tokens = sessions::delete_expired_tokens(conn, SWEEP_BATCH).await?;

@@ -42,7 +42,7 @@ pub struct Inbox {
     /// The status that was last reported.
     status: Status,
     /// A pending check whether the user may see a change of typing.
-    asking: Option<BoxFuture<'static, Option<(Typing, Stamp)>>>,
+    pending_check: Option<BoxFuture<'static, Option<(Typing, Stamp)>>>,
 }
 
 impl App {
@@ -57,7 +57,7 @@ impl App {
             watch: self.live().watch(vec![Topic::Inbox(user)]),
             typing: HashSet::new(),
             status: self.live().status(user),
-            asking: None,
+            pending_check: None,
         }
     }
 }
@@ -70,10 +70,10 @@ impl Stream for Inbox {
             return Poll::Ready(item.map(InboxItem::Logged));
         }
         loop {
-            if let Some(asking) = &mut self.asking {
-                let asked = ready!(asking.poll_unpin(cx));
-                self.asking = None;
-                let Some((typing, stamp)) = asked else { continue };
+            if let Some(pending_check) = &mut self.pending_check {
+                let checked = ready!(pending_check.poll_unpin(cx));
+                self.pending_check = None;
+                let Some((typing, stamp)) = checked else { continue };
                 let key = (typing.conversation, typing.user);
                 if if typing.typing { self.typing.insert(key) } else { self.typing.remove(&key) } {
                     return Poll::Ready(Some(InboxItem::Typing(typing, stamp)));
@@ -81,7 +81,7 @@ impl Stream for Inbox {
             }
             match ready!(self.watch.poll_changed(cx)) {
                 (Subject::Typing(conversation, user), stamp) => {
-                    self.asking = Some(ask(self.app.clone(), self.user, conversation, user, stamp).boxed());
+                    self.pending_check = Some(read_typing(self.app.clone(), self.user, conversation, user, stamp).boxed());
                 }
                 (Subject::Presence(user), stamp) => {
                     let status = self.app.live().status(user);
@@ -96,13 +96,13 @@ impl Stream for Inbox {
 }
 
 /// Reads whether the user is typing. None if the viewer is no longer a participant.
-async fn ask(
+async fn read_typing(
     app: App,
     viewer: UserId,
     conversation: ConversationId,
     user: UserId,
     stamp: Stamp,
 ) -> Option<(Typing, Stamp)> {
-    let typing = app.typing().is_shown(viewer, conversation, user).await;
+    let typing = app.typing().is_visible(viewer, conversation, user).await;
     app.log().is_listener(viewer, conversation).then_some((Typing { conversation, user, typing }, stamp))
 }

@@ -141,7 +141,7 @@ impl ContextExt for Context<'_> {
     }
 
     fn reader(&self) -> Result<Reader> {
-        if self.loaders().are_of_streams() {
+        if self.loaders().are_for_streams() {
             return Ok(Reader::Recipients);
         }
         Ok(Reader::User(self.viewer()?.user))

@@ -177,7 +177,8 @@ impl InboxEvent {
         };
         let cursor = cursor(seq);
         Ok(match change {
-            Change::MessageAdded { conversation, message } | Change::MessageAddedForSender { conversation, message, .. } => {
+            Change::MessageAdded { conversation, message }
+            | Change::MessageAddedForSender { conversation, message, .. } => {
                 let row = loaders.published_message(EventMessageKey(conversation, message)).await?;
                 row.map(|row| Self::MessageAdded(MessageAdded { cursor, message: Message(row) }))
             }

@@ -34,7 +34,7 @@ pub struct Loaders {
     rows: Arc<DataLoader<Rows>>,
     /// Whether they serve streams. Loads then wait while Postgres is unavailable, and rows are read for the recipients
     /// of events.
-    of_streams: bool,
+    for_streams: bool,
     /// Time after which loads fail. None for streams, which have no deadline.
     deadline: Option<Instant>,
 }
@@ -49,7 +49,7 @@ pub struct StreamLoaders {
 pub struct Rows {
     pub(super) app: App,
     /// Whether users are cached: a stream may render a user as of the tail's position, a request may not.
-    keeps_users: bool,
+    caches_users: bool,
     /// Streams cache the avatars of the users that are cached. An avatar that is READY never changes.
     avatars: Option<Arc<Cache<AttachmentId, Arc<Attachment>>>>,
 }
@@ -102,7 +102,7 @@ pub struct ProgressKey(pub ConversationId);
 
 /// The participants of a conversation who have read receipts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HidingKey(pub ConversationId);
+pub struct ReceiptsOffKey(pub ConversationId);
 
 /// A user's presence, as the viewer may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,7 +130,7 @@ pub struct MessagePage {
 impl Loaders {
     /// Makes the loaders of one request. `batches` must drive its execution.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
-        Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), of_streams: false, deadline }
+        Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), for_streams: false, deadline }
     }
 
     pub(super) async fn load<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
@@ -143,7 +143,7 @@ impl Loaders {
                 return Err(Error::new(ErrorCode::OperationTooComplex, "The operation took too long."));
             }
             match self.rows.load_one(key.clone()).await {
-                Err(error) if self.of_streams && error.code() == ErrorCode::Unavailable => {
+                Err(error) if self.for_streams && error.code() == ErrorCode::Unavailable => {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
                 loaded => return loaded,
@@ -151,13 +151,13 @@ impl Loaders {
         }
     }
 
-    pub(super) const fn are_of_streams(&self) -> bool {
-        self.of_streams
+    pub(super) const fn are_for_streams(&self) -> bool {
+        self.for_streams
     }
 
     /// Returns an avatar from the node's cache, or loads it.
     pub(super) async fn avatar(&self, id: AttachmentId) -> Result<Option<Attachment>> {
-        match self.rows.loader().kept_avatar(id) {
+        match self.rows.loader().cached_avatar(id) {
             Some(row) => Ok(Some(Attachment::clone(&row))),
             None => self.load(AvatarKey(id)).await,
         }
@@ -166,7 +166,7 @@ impl Loaders {
     /// Returns a user from the node's cache, or loads it. Requests do not use the cache.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
         let rows = self.rows.loader();
-        match rows.app.row_cache().cached_user(id).filter(|_| rows.keeps_users) {
+        match rows.app.row_cache().cached_user(id).filter(|_| rows.caches_users) {
             Some(user) => Ok(Some(User::clone(&user))),
             None => self.load(id).await,
         }
@@ -189,25 +189,25 @@ impl StreamLoaders {
     /// Makes loaders for events that are rendered together, or for one stream. `batches` must drive the executions.
     /// While Postgres is unavailable the loads wait, so that no event is lost.
     pub fn loaders(&self, batches: Batches) -> Loaders {
-        let rows = Rows { app: self.app.clone(), keeps_users: true, avatars: Some(Arc::clone(&self.avatars)) };
-        Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), of_streams: true, deadline: None }
+        let rows = Rows { app: self.app.clone(), caches_users: true, avatars: Some(Arc::clone(&self.avatars)) };
+        Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), for_streams: true, deadline: None }
     }
 }
 
 impl Rows {
     pub(super) fn of_request(app: App) -> Self {
-        Self { app, keeps_users: false, avatars: None }
+        Self { app, caches_users: false, avatars: None }
     }
 
     /// Returns the avatar if it is cached.
-    pub(super) fn kept_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
+    pub(super) fn cached_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
         self.avatars.as_ref()?.get(&id)
     }
 
-    pub(super) fn keep_avatars(&self, rows: &[Attachment]) {
-        if let Some(kept) = &self.avatars {
+    pub(super) fn cache_avatars(&self, rows: &[Attachment]) {
+        if let Some(cache) = &self.avatars {
             for row in rows {
-                kept.insert(row.id, Arc::new(row.clone()));
+                cache.insert(row.id, Arc::new(row.clone()));
             }
         }
     }
@@ -220,7 +220,7 @@ impl Loader<UserId> for Rows {
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>> {
         let generation = self.app.row_cache().generation();
         let rows = self.app.users().get_many(keys).await?;
-        if self.keeps_users {
+        if self.caches_users {
             self.app.row_cache().cache_users(generation, &rows);
         }
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
@@ -354,14 +354,14 @@ impl Loader<ProgressKey> for Rows {
     }
 }
 
-impl Loader<HidingKey> for Rows {
+impl Loader<ReceiptsOffKey> for Rows {
     type Value = Vec<UserId>;
     type Error = Error;
 
-    async fn load(&self, keys: &[HidingKey]) -> Result<HashMap<HidingKey, Vec<UserId>>> {
+    async fn load(&self, keys: &[ReceiptsOffKey]) -> Result<HashMap<ReceiptsOffKey, Vec<UserId>>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let rows = self.app.receipts().hiding(&ids).await?;
-        Ok(grouped(rows.into_iter().map(|(id, user)| (HidingKey(id), user))))
+        let rows = self.app.receipts().receipts_off(&ids).await?;
+        Ok(grouped(rows.into_iter().map(|(id, user)| (ReceiptsOffKey(id), user))))
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::{Either, ready};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::calls::call_event::concerns;
+use super::calls::call_event::should_deliver;
 use super::context::Caller;
 use super::error::{Error, Result};
 use super::loaders::VisibilityKey;
@@ -71,7 +71,7 @@ impl LogField {
     /// Checks the viewer and the arguments, and returns the stream of items.
     pub(super) async fn open(self, app: &App, lookups: &Lookups, viewer: Viewer) -> Result<Items> {
         match self {
-            Self::Inbox { after } => Ok(without_concealed(lookups, viewer, app.inbox(viewer, parse_cursor(after)?))),
+            Self::Inbox { after } => Ok(filter_visible(lookups, viewer, app.inbox(viewer, parse_cursor(after)?))),
             Self::MessageAdded { conversation_id, after } => {
                 let conversation: Option<ConversationId> =
                     conversation_id.map(|id| parse_id(&id, "conversationId")).transpose()?;
@@ -85,7 +85,7 @@ impl LogField {
                 let conversation: ConversationId = parse_id(&conversation_id, "conversationId")?;
                 app.conversations().get(viewer, conversation).await?;
                 let items = app.log().stream(viewer.user, Interest::Updates(conversation), None);
-                Ok(without_concealed(lookups, viewer, items))
+                Ok(filter_visible(lookups, viewer, items))
             }
         }
     }
@@ -147,7 +147,7 @@ impl Arguments<'_> {
 
 /// Filters out changes of messages that are not visible to the viewer, and personal events of calls that do not concern
 /// the viewer. All streams that receive the same change share one query.
-fn without_concealed<T>(lookups: &Lookups, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
+fn filter_visible<T>(lookups: &Lookups, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
 where
     T: Into<InboxItem> + 'static,
 {
@@ -155,19 +155,19 @@ where
     let filtered = items.map(Into::into).filter_map(move |item| match item {
         InboxItem::Logged(Item::Event(Event { change: Change::MessageUpdated { message, .. }, .. })) => {
             let visibilities = lookups.visibilities().clone();
-            let look = async move {
+            let lookup = async move {
                 let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
                 // After a failed lookup the message is not shown, because it may be hidden.
                 visibility
                     .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
                     .then_some(item)
             };
-            Either::Left(look.boxed())
+            Either::Left(lookup.boxed())
         }
         InboxItem::Logged(Item::Event(Event { change, .. })) if change.is_personal_of_call() => {
             let lookups = lookups.clone();
-            let look = async move { concerns(&lookups, viewer.user, &change).await.then_some(item) };
-            Either::Left(look.boxed())
+            let lookup = async move { should_deliver(&lookups, viewer.user, &change).await.then_some(item) };
+            Either::Left(lookup.boxed())
         }
         _ => Either::Right(ready(Some(item))),
     });

@@ -23,9 +23,9 @@ const MAX_KEYS: usize = 1000;
 
 /// The lookups of a node. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Lookups(Arc<Parts>);
+pub(super) struct Lookups(Arc<Inner>);
 
-struct Parts {
+struct Inner {
     visibilities: Arc<Lookup<VisibilityKey>>,
     rings: Arc<Lookup<RingKey>>,
     calls: Arc<Lookup<VisibleCallKey>>,
@@ -42,13 +42,13 @@ where
 }
 
 struct Queue<K, V> {
-    waiting: Asked<K, V>,
+    waiting: PendingKeys<K, V>,
     /// Whether a task answers the waiting questions.
     is_running: bool,
 }
 
 /// Keys, each with the channel to the stream that waits for its value. The value is None if the row does not exist.
-type Asked<K, V> = Vec<(K, oneshot::Sender<Option<V>>)>;
+type PendingKeys<K, V> = Vec<(K, oneshot::Sender<Option<V>>)>;
 
 pub(super) trait Key: Copy + Eq + Hash + Send + Sync + 'static {}
 
@@ -57,7 +57,7 @@ impl<K: Copy + Eq + Hash + Send + Sync + 'static> Key for K {}
 impl Lookups {
     pub(super) fn new(app: App) -> Self {
         let rows = Arc::new(Rows::of_request(app));
-        Self(Arc::new(Parts {
+        Self(Arc::new(Inner {
             visibilities: Lookup::new(&rows),
             rings: Lookup::new(&rows),
             calls: Lookup::new(&rows),
@@ -93,10 +93,10 @@ where
 
     /// Looks the key up. Waits while Postgres is unavailable. Fails if the statement fails for another reason.
     pub(super) async fn get(self: &Arc<Self>, key: K) -> Result<Option<<Rows as Loader<K>>::Value>, RecvError> {
-        self.ask(key).await
+        self.enqueue(key).await
     }
 
-    fn ask(self: &Arc<Self>, key: K) -> oneshot::Receiver<Option<<Rows as Loader<K>>::Value>> {
+    fn enqueue(self: &Arc<Self>, key: K) -> oneshot::Receiver<Option<<Rows as Loader<K>>::Value>> {
         let (answer, answered) = oneshot::channel();
         let mut queue = self.lock();
         queue.waiting.push((key, answer));
@@ -111,10 +111,10 @@ where
         let _guard = Guard(Arc::clone(&self));
         // Lets the other streams that the same event has woken add their questions first.
         tokio::task::yield_now().await;
-        while let Some(asked) = self.next() {
-            let keys: HashSet<_> = asked.iter().map(|(key, _)| *key).collect();
+        while let Some(batch) = self.next() {
+            let keys: HashSet<_> = batch.iter().map(|(key, _)| *key).collect();
             let Some(values) = self.load(keys.into_iter().collect()).await else { continue };
-            for (key, answer) in asked {
+            for (key, answer) in batch {
                 // The stream may have ended meanwhile.
                 let _ = answer.send(values.get(&key).cloned());
             }
@@ -122,7 +122,7 @@ where
     }
 
     /// Takes the questions for the next statement. Returns None if nothing waits; the task ends then.
-    fn next(&self) -> Option<Asked<K, <Rows as Loader<K>>::Value>> {
+    fn next(&self) -> Option<PendingKeys<K, <Rows as Loader<K>>::Value>> {
         let mut queue = self.lock();
         queue.waiting.retain(|(_, answer)| !answer.is_closed());
         let count = queue.waiting.len().min(MAX_KEYS);

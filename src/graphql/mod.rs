@@ -111,18 +111,18 @@ pub struct Subscription(
 );
 
 /// Maximum bytes of a document whose errors suggest similar names.
-const SUGGESTIONS_UP_TO: usize = 8 * 1024;
+const MAX_BYTES_FOR_SUGGESTIONS: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server, in three variants. One suggests similar names in errors: that compares each unknown
-/// name with all names of the schema, which takes too long for a long document. The terse one makes no suggestions. The
-/// trusting one skips the validation, for documents that were validated before.
+/// The schema of a running server, in three variants. `suggesting` suggests similar names in errors: that compares each
+/// unknown name with all names of the schema, which takes too long for a long document. `validating` makes no
+/// suggestions. `not_validating` skips the validation, for documents that were validated before.
 #[derive(Clone)]
 pub struct Schemas {
-    helpful: Schema,
-    terse: Schema,
-    trusting: Schema,
+    suggesting: Schema,
+    validating: Schema,
+    not_validating: Schema,
     inputs: Arc<Inputs>,
     app: App,
     lookups: Lookups,
@@ -147,9 +147,9 @@ impl Schemas {
             builder.validation_mode(validation).finish()
         };
         Self {
-            helpful: build(settings.suggestions, ValidationMode::Strict),
-            terse: build(false, ValidationMode::Strict),
-            trusting: build(false, ValidationMode::Fast),
+            suggesting: build(settings.suggestions, ValidationMode::Strict),
+            validating: build(false, ValidationMode::Strict),
+            not_validating: build(false, ValidationMode::Fast),
             inputs: Arc::new(Inputs::new()),
             app: app.clone(),
             lookups: lookups.clone(),
@@ -157,18 +157,18 @@ impl Schemas {
     }
 
     /// Returns the schema for a document that is not validated.
-    pub fn strict(&self, document: &str) -> &Schema {
-        if document.len() <= SUGGESTIONS_UP_TO { &self.helpful } else { &self.terse }
+    pub fn schema_for(&self, document: &str) -> &Schema {
+        if document.len() <= MAX_BYTES_FOR_SUGGESTIONS { &self.suggesting } else { &self.validating }
     }
 
     /// Returns the schema for a document that is validated and whose variables match.
-    pub fn trusting(&self) -> &Schema {
-        &self.trusting
+    pub fn not_validating(&self) -> &Schema {
+        &self.not_validating
     }
 
     /// Fails if a required variable is missing. The library would fail only after it has executed a part of the
     /// operation.
-    pub fn check_given(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<()> {
+    pub fn check_required_variables(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<()> {
         match Inputs::missing(definitions, variables) {
             None => Ok(()),
             Some(definition) => {
@@ -186,8 +186,8 @@ impl Schemas {
     }
 
     /// Whether the variables match their definitions without coercion.
-    pub fn fit(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
-        self.inputs.fit(definitions, variables)
+    pub fn variables_match(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
+        self.inputs.variables_match(definitions, variables)
     }
 }
 

@@ -111,7 +111,7 @@ pub fn page_sizes() -> HashMap<String, u16> {
             *known = size.unwrap_or(DEFAULT_PAGE_SIZE).max(*known);
         }
     }
-    sizes.extend(lists.usual());
+    sizes.extend(lists.average_lengths());
     // Lists with a fixed maximum length, which are not connections.
     sizes.insert("reactions".to_owned(), MAX_KINDS);
     sizes.insert("attachments".to_owned(), MAX_ATTACHMENTS);
@@ -146,7 +146,7 @@ impl SchemaLists {
         }
     }
 
-    fn usual(&self) -> impl Iterator<Item = (String, u16)> {
+    fn average_lengths(&self) -> impl Iterator<Item = (String, u16)> {
         let each = |total: usize| u16::try_from(total.div_ceil(self.types.max(1))).unwrap_or(u16::MAX);
         [
             ("types", u16::try_from(self.types).unwrap_or(u16::MAX)),

@@ -150,7 +150,7 @@ impl Operation {
             Body::refused(Error::new(ErrorCode::GraphqlValidationFailed, message))
         })?;
         let kind = operation.ty;
-        Schemas::check_given(&operation.variable_definitions, &variables).map_err(Body::refused)?;
+        Schemas::check_required_variables(&operation.variable_definitions, &variables).map_err(Body::refused)?;
         // A query or mutation is validated when it is executed.
         let is_new = if is_new && may_block && kind == OperationType::Subscription {
             Handle::current().block_on(validate(server, &document, name.as_deref(), variables.clone()))?;
@@ -158,8 +158,8 @@ impl Operation {
         } else {
             is_new
         };
-        let trusted = !is_new && server.schemas.fit(&operation.variable_definitions, &variables);
-        let schema = if trusted { server.schemas.trusting() } else { server.schemas.strict(&document.text) };
+        let trusted = !is_new && server.schemas.variables_match(&operation.variable_definitions, &variables);
+        let schema = if trusted { server.schemas.not_validating() } else { server.schemas.schema_for(&document.text) };
         let plan_request = match kind {
             OperationType::Subscription => {
                 PlanRequest::new(&document, operation, name.as_deref(), &variables, cost.complexity, trusted)

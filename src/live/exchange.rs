@@ -90,7 +90,7 @@ pub struct NodeFacts {
 
 /// The receivers of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
+pub enum Target {
     AllNodes,
     Node(NodeId),
 }
@@ -98,7 +98,7 @@ pub enum To {
 /// The connection between nodes. It may lose messages: a node notices a missing number, and asks the sender for all
 /// its facts.
 pub trait Exchange: Send + Sync {
-    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>>;
+    fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>>;
 
     /// Subscribes to what any node, including this one, publishes to all nodes or to `node`, until `stop` is cancelled.
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
@@ -114,7 +114,7 @@ pub enum Incoming {
 
 /// An exchange within one process.
 pub struct MemoryExchange {
-    sender: broadcast::Sender<(To, NodeMessage)>,
+    sender: broadcast::Sender<(Target, NodeMessage)>,
 }
 
 impl Default for MemoryExchange {
@@ -124,7 +124,7 @@ impl Default for MemoryExchange {
 }
 
 impl Exchange for MemoryExchange {
-    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
+    fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
         // It fails only if there is no subscription.
         let _ = self.sender.send((to, message.clone()));
         Box::pin(async { Ok(()) })
@@ -141,8 +141,8 @@ impl Exchange for MemoryExchange {
                 }
                 next = loop {
                     match receiver.recv().await {
-                        Ok((To::AllNodes, message)) => break Incoming::Message(message),
-                        Ok((To::Node(to), message)) if to == node => break Incoming::Message(message),
+                        Ok((Target::AllNodes, message)) => break Incoming::Message(message),
+                        Ok((Target::Node(to), message)) if to == node => break Incoming::Message(message),
                         Ok(_) => {}
                         Err(broadcast::error::RecvError::Lagged(_)) => break Incoming::Connected,
                         Err(broadcast::error::RecvError::Closed) => return,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use exchange::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, To};
+pub use exchange::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, Target};
 pub use redis::RedisExchange;
 pub use state::{Departure, Listeners};
 pub use watch::{Stamp, Subject, Topic, Watch};
@@ -56,7 +56,7 @@ pub struct Live {
 }
 
 struct Inner {
-    me: NodeId,
+    own_id: NodeId,
     state: Mutex<State>,
     exchange: Arc<dyn Exchange>,
     /// Number of `Changes` that were published. A task publishes only while it holds this lock.
@@ -82,13 +82,13 @@ impl Live {
         stop: &CancellationToken,
     ) -> (Self, mpsc::UnboundedReceiver<Departure>) {
         let (departures, departed) = mpsc::unbounded_channel();
-        let me = NodeId(u64::from_be_bytes(random.bytes()));
+        let own_id = NodeId(u64::from_be_bytes(random.bytes()));
         let stop = stop.child_token();
-        let incoming = exchange.subscribe(me, stop.clone());
+        let incoming = exchange.subscribe(own_id, stop.clone());
         let heartbeat = settings.presence_node_ttl / HEARTBEATS_PER_TTL;
         let inner = Arc::new(Inner {
-            me,
-            state: Mutex::new(State::new(me, settings.clone(), clock, metrics, listeners, departures)),
+            own_id,
+            state: Mutex::new(State::new(own_id, settings.clone(), clock, metrics, listeners, departures)),
             exchange,
             number: tokio::sync::Mutex::default(),
             outbox_filled: Notify::new(),
@@ -179,10 +179,10 @@ impl Inner {
     }
 
     /// Applies a change to the state, and wakes the tasks that have to publish it or to run its timers.
-    fn update(&self, change: impl FnOnce(&mut State)) {
+    fn update(&self, action: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let due = state.next_timer();
-        change(&mut state);
+        action(&mut state);
         let (publish, sooner) =
             (!state.outbox.is_empty(), state.next_timer().is_some_and(|at| due.is_none_or(|due| at < due)));
         drop(state);
@@ -232,24 +232,24 @@ impl Inner {
         }
         for changes in outbox.changes.chunks(MAX_CHANGES_PER_MESSAGE) {
             *number += 1;
-            self.publish(To::AllNodes, *number, Body::Changes(changes.to_vec())).await;
+            self.publish(Target::AllNodes, *number, Body::Changes(changes.to_vec())).await;
         }
         for to in outbox.asks {
             self.publish(to, *number, Body::Ask).await;
         }
         for node in outbox.answers {
-            let facts = self.lock().facts.of(self.me);
-            self.publish(To::Node(node), *number, Body::All(facts)).await;
+            let facts = self.lock().facts.of(self.own_id);
+            self.publish(Target::Node(node), *number, Body::All(facts)).await;
         }
         if let Some(last) = last {
-            self.publish(To::AllNodes, *number, last).await;
+            self.publish(Target::AllNodes, *number, last).await;
         }
     }
 
     /// Publishes with a timeout. Other nodes notice a lost message by its number and ask for the facts of this
     /// node.
-    async fn publish(&self, to: To, number: u64, body: Body) {
-        let message = NodeMessage { from: self.me, number, body };
+    async fn publish(&self, to: Target, number: u64, body: Body) {
+        let message = NodeMessage { from: self.own_id, number, body };
         match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &message)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "publishing presence and typing to the other nodes failed"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Status;
-use super::exchange::{Body, NodeFacts, NodeId, NodeMessage, To};
+use super::exchange::{Body, NodeFacts, NodeId, NodeMessage, Target};
 use super::state::{State, Timer};
 use crate::ids::UserId;
 
@@ -18,7 +18,7 @@ impl State {
     /// Handles a message of another node or of this one.
     pub(super) fn receive(&mut self, message: NodeMessage) {
         let NodeMessage { from, number, body } = message;
-        if from == self.me {
+        if from == self.own_id {
             if matches!(body, Body::Alive) {
                 self.count_heartbeat();
             }
@@ -33,7 +33,7 @@ impl State {
             Body::Alive | Body::Ask | Body::Leaving => number != known,
         };
         if missed {
-            self.outbox.asks.push(To::Node(from));
+            self.outbox.asks.push(Target::Node(from));
         }
         match body {
             Body::Alive => {}
@@ -53,7 +53,7 @@ impl State {
     /// The subscription is established, for the first time or again: asks all nodes for their facts.
     pub(super) fn subscribed(&mut self) {
         self.peers.values_mut().for_each(|peer| peer.missed_heartbeats = 0);
-        self.outbox.asks.push(To::AllNodes);
+        self.outbox.asks.push(Target::AllNodes);
     }
 
     /// Replaces the facts of a node. Returns the users who were connected to it before.
@@ -86,7 +86,7 @@ impl State {
         self.peers.remove(&node);
         let seen = self.clock.now() - ago;
         // The remaining node with the lowest id stores when the users were last seen.
-        let first = self.peers.keys().all(|peer| self.me < *peer);
+        let first = self.peers.keys().all(|peer| self.own_id < *peer);
         for user in self.replace_facts(node, &NodeFacts::default()) {
             self.remember_seen(user, seen);
             if first && self.facts.status(user) == Status::Offline {

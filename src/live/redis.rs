@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Exchange, Incoming, NodeId, NodeMessage, To, channel};
+use super::exchange::{Exchange, Incoming, NodeId, NodeMessage, Target, channel};
 use crate::error::Result;
 use crate::random::Random;
 use crate::redis::{PubSub, Received};
@@ -26,23 +26,23 @@ impl RedisExchange {
     }
 
     /// The braces are a hash tag, by which Redis Cluster assigns all these channels to one shard.
-    fn channel(&self, to: To) -> String {
+    fn channel(&self, to: Target) -> String {
         let prefix = &self.prefix;
         match to {
-            To::AllNodes => format!("{{{prefix}:live}}:all"),
-            To::Node(NodeId(node)) => format!("{{{prefix}:live}}:node:{node:016x}"),
+            Target::AllNodes => format!("{{{prefix}:live}}:all"),
+            Target::Node(NodeId(node)) => format!("{{{prefix}:live}}:node:{node:016x}"),
         }
     }
 }
 
 impl Exchange for RedisExchange {
-    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
+    fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
         async move { self.redis.publish(&self.channel(to), message).await }.boxed()
     }
 
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming> {
         let (sender, incoming) = channel();
-        let channels = vec![self.channel(To::AllNodes), self.channel(To::Node(node))];
+        let channels = vec![self.channel(Target::AllNodes), self.channel(Target::Node(node))];
         self.redis.subscribe(channels, translate, sender, stop);
         incoming
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::exchange::{Activity, LiveChange, NodeId, To};
+use super::exchange::{Activity, LiveChange, NodeId, Target};
 use super::facts::Facts;
 use super::peer::Peer;
 use super::watch::{Stamp, Subject, Topic, Watchers};
@@ -29,7 +29,7 @@ pub type Listeners = Arc<dyn Fn(ConversationId) -> Vec<UserId> + Send + Sync>;
 pub type Departure = (UserId, DateTime<Utc>);
 
 pub(super) struct State {
-    pub(super) me: NodeId,
+    pub(super) own_id: NodeId,
     pub(super) facts: Facts,
     /// When the typing of each user in a conversation ends.
     typing: BTreeMap<(ConversationId, UserId), Instant>,
@@ -73,7 +73,7 @@ pub(super) struct Outbox {
     pub(super) changes: Vec<LiveChange>,
     /// Whether changes were dropped because there were too many.
     pub(super) lost: bool,
-    pub(super) asks: Vec<To>,
+    pub(super) asks: Vec<Target>,
     pub(super) answers: BTreeSet<NodeId>,
 }
 
@@ -85,7 +85,7 @@ impl Outbox {
 
 impl State {
     pub(super) fn new(
-        me: NodeId,
+        own_id: NodeId,
         settings: LiveSettings,
         clock: Clock,
         metrics: Metrics,
@@ -93,7 +93,7 @@ impl State {
         departures: mpsc::UnboundedSender<Departure>,
     ) -> Self {
         Self {
-            me,
+            own_id,
             facts: Facts::default(),
             typing: BTreeMap::new(),
             seen: HashMap::new(),
@@ -230,7 +230,7 @@ impl State {
 
     /// Applies a change of this node, and queues it for publication to the other nodes.
     fn apply_and_broadcast(&mut self, change: LiveChange) {
-        self.apply(self.me, change);
+        self.apply(self.own_id, change);
         self.metrics.live_published(match change {
             LiveChange::Present { .. } | LiveChange::Absent { .. } | LiveChange::Activity { .. } => LiveKind::Presence,
             LiveChange::Entered { .. } | LiveChange::Left { .. } => LiveKind::Room,

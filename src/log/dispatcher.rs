@@ -113,7 +113,7 @@ impl Dispatcher {
 impl Joined {
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Seq>> {
         Poll::Ready(match ready!(self.queue.poll_recv(cx)) {
-            Some(event) if self.end.recalled.load(Ordering::SeqCst) => Err(event.seq - 1),
+            Some(event) if self.end.discarded.load(Ordering::SeqCst) => Err(event.seq - 1),
             Some(event) => Ok(event),
             None => Err(self.end.queued.load(Ordering::SeqCst)),
         })

@@ -50,7 +50,7 @@ pub(super) struct StreamEnd {
     /// Seq up to which all events for the stream were queued.
     pub(super) queued: AtomicI64,
     /// Whether the queued events must not be delivered any more.
-    pub(super) recalled: AtomicBool,
+    pub(super) discarded: AtomicBool,
 }
 
 impl Index {
@@ -91,14 +91,14 @@ impl Index {
             Change::ConversationRemoved { user, conversation } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.conversations.remove(&conversation);
-                    listener.recall(event.seq - 1);
+                    listener.discard(event.seq - 1);
                     self.remove_listener(conversation, user);
                 }
             }
             Change::ReadReceiptsOff { user } => {
                 if let Some(listener) = self.users.get_mut(&user) {
                     listener.read_receipts_off = true;
-                    listener.recall(event.seq - 1);
+                    listener.discard(event.seq - 1);
                 }
             }
             Change::ReadReceiptsOn { user } => {
@@ -129,7 +129,7 @@ impl Index {
         self.recent.clear();
         self.listeners.clear();
         for (_, mut listener) in self.users.drain() {
-            listener.recall(self.position);
+            listener.discard(self.position);
         }
         self.position = seq;
     }
@@ -223,19 +223,19 @@ impl Index {
 }
 
 impl Listener {
-    /// Ends the user's streams and recalls their queued events, because the user may no longer receive all of them.
+    /// Ends the user's streams and discards their queued events, because the user may no longer receive all of them.
     /// `queued` is the seq up to which all events were queued.
-    fn recall(&mut self, queued: Seq) {
+    fn discard(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
             if stream.queue.is_some() {
                 stream.end.queued.store(queued, Ordering::SeqCst);
             }
-            stream.end.recalled.store(true, Ordering::SeqCst);
+            stream.end.discarded.store(true, Ordering::SeqCst);
         }
     }
 
     /// Queues the event for the user's streams. If a queue is full, it ends: its stream delivers the queued events and
-    /// then reads the log. The queued events can still be recalled.
+    /// then reads the log. The queued events can still be discarded.
     fn deliver(&mut self, user: UserId, event: Event, metrics: &Metrics) {
         if self.read_receipts_off && is_read_receipt_of_another(user, &event.change) {
             return;

@@ -124,7 +124,7 @@ impl Log {
     }
 
     /// Waits until the user is not a participant of the conversation. Returns at once if the user is none now.
-    pub async fn departure(&self, user: UserId, conversation: ConversationId) {
+    pub async fn membership_end(&self, user: UserId, conversation: ConversationId) {
         let mut stream = self.stream(user, Interest::Membership(conversation), None);
         while stream.next().await.is_some_and(|item| item != Item::Closed) {}
     }

@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
-use super::event::{Audience, Change, Event, Seq, ADDED_FOR_SENDER};
+use super::event::{ADDED_FOR_SENDER, Audience, Change, Event, Seq};
 use crate::error::{Error, Result};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;

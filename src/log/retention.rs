@@ -84,7 +84,7 @@ async fn create_partition(conn: &mut Connection, day: NaiveDate) -> Result<()> {
 
 /// Drops the oldest partition that ended. Returns whether there may be another one to drop.
 async fn drop_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
-    if !locks::take(conn, locks::HOUSEKEEPING).await? {
+    if !locks::try_lock(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }
     let Some(name) = oldest_ended(conn, days).await? else { return Ok(false) };

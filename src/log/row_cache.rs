@@ -45,7 +45,7 @@ struct Rows {
     newest_change: AtomicI64,
     /// Seq of the newest `ReadReceiptsOff`. Shared renderings of earlier events may show read positions that are hidden
     /// now.
-    newest_hiding: AtomicI64,
+    newest_receipts_off: AtomicI64,
     /// Seq up to which it is unknown which messages have changed.
     unknown_changes: AtomicI64,
     users: Cache<UserId, Arc<User>, Weight>,
@@ -78,7 +78,7 @@ impl Default for Rows {
             messages: Cache::with_weighter(MESSAGES, MESSAGE_BYTES, Weight),
             changed: Cache::new(CHANGED_MESSAGES),
             newest_change: AtomicI64::new(0),
-            newest_hiding: AtomicI64::new(0),
+            newest_receipts_off: AtomicI64::new(0),
             unknown_changes: AtomicI64::new(0),
             users: Cache::with_weighter(USERS, USER_BYTES, Weight),
             generation: Mutex::default(),
@@ -127,7 +127,7 @@ impl RowCache {
     /// Seq of the newest event that invalidates a shared rendering of this one: a change of its message, or a
     /// `ReadReceiptsOff`. Zero if no such event followed.
     fn changed_after(&self, event: &Event) -> Seq {
-        let hidden = self.rows.newest_hiding.load(Ordering::SeqCst);
+        let hidden = self.rows.newest_receipts_off.load(Ordering::SeqCst);
         self.message_changed_after(event).max(if hidden > event.seq { hidden } else { 0 })
     }
 
@@ -149,7 +149,7 @@ impl RowCache {
                 self.lock_generation().0 += 1;
                 rows.users.remove(&user);
             }
-            Change::ReadReceiptsOff { .. } => rows.newest_hiding.store(event.seq, Ordering::SeqCst),
+            Change::ReadReceiptsOff { .. } => rows.newest_receipts_off.store(event.seq, Ordering::SeqCst),
             Change::MessageUpdated { message, .. } => {
                 // The cached message is from before the change.
                 rows.messages.remove(&message);
@@ -176,7 +176,7 @@ impl RowCache {
     pub(super) fn skip_to(&self, seq: Seq) {
         self.rows.unknown_changes.store(seq, Ordering::SeqCst);
         self.rows.newest_change.store(seq, Ordering::SeqCst);
-        self.rows.newest_hiding.store(seq, Ordering::SeqCst);
+        self.rows.newest_receipts_off.store(seq, Ordering::SeqCst);
         self.clear();
     }
 

@@ -247,8 +247,8 @@ impl MissedEvents {
             rejoined_at = rejoins(&personal, &snapshot);
             if !rejoined_at.is_empty() {
                 let ids: Vec<_> = rejoined_at.keys().copied().collect();
-                let hiding = participants::hiding_from(&mut connection, user, &ids).await?;
-                rejoined_at.retain(|conversation, _| hiding.contains(conversation));
+                let hidden_history = participants::with_hidden_history(&mut connection, user, &ids).await?;
+                rejoined_at.retain(|conversation, _| hidden_history.contains(conversation));
             }
         }
         let conversations_since = conversations_since.into_iter().collect();

@@ -51,7 +51,7 @@ impl Tail {
         head: &Head,
     ) -> Self {
         let (epoch, position) = (head.epoch, head.seq);
-        metrics.tail_at(position);
+        metrics.set_log_position(position);
         Self { database, dispatcher, settings, clock, metrics, epoch, position, early: BTreeMap::new(), hole_due: None }
     }
 
@@ -118,7 +118,7 @@ impl Tail {
 
     fn advance(&mut self, event: Event, source: Source) {
         self.position = event.seq;
-        self.metrics.tail_at(event.seq);
+        self.metrics.set_log_position(event.seq);
         self.metrics.event_dispatched(source);
         if let Change::MessageAdded { message, .. } = event.change {
             self.metrics.message_dispatched(self.age(message));
@@ -149,7 +149,7 @@ impl Tail {
                 self.skip_to(head.forgotten).await?;
             }
             if events.is_empty() {
-                self.metrics.tail_at_head(read_at);
+                self.metrics.set_at_head(read_at);
                 return Ok(());
             }
             if std::mem::take(&mut hole) {

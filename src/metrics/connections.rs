@@ -46,28 +46,28 @@ impl Refusal {
 }
 
 impl ConnectionMetrics {
-    pub(super) fn new(new: &mut Builder) -> Self {
-        Self(Arc::new(Inner {
-            open: new.gauge("parlance_connections_open", "TCP connections."),
-            refused: new.counters_of(
+    pub(super) fn new(builder: &mut Builder) -> Self {
+        Self(Arc::builder(Inner {
+            open: builder.gauge("parlance_connections_open", "TCP connections."),
+            refused: builder.counters_of(
                 "parlance_connections_refused_total",
                 ("limit", Refusal::ALL.map(Refusal::setting)),
                 "Connections that were closed at once because a limit was reached. Behind trusted proxies also requests \
                  and sockets that were answered with 429.",
             ),
-            timed_out: new.counter(
+            timed_out: builder.counter(
                 "parlance_connections_timed_out_total",
                 "Connections that were closed because no request came, or its headers were not complete in time.",
             ),
-            accept_errors: new.counter(
+            accept_errors: builder.counter(
                 "parlance_accept_errors_total",
                 "Times that no connection could be accepted, such as for too many open files.",
             ),
-            unfinished_bytes: new.gauge(
+            unfinished_bytes: builder.gauge(
                 "parlance_unfinished_bytes",
                 "Bytes reserved for request bodies and WebSocket messages that are not complete.",
             ),
-            unfinished_refused: new.counter(
+            unfinished_refused: builder.counter(
                 "parlance_unfinished_refused_total",
                 "Request bodies and WebSocket messages that were refused for lack of MAX_UNFINISHED_BYTES.",
             ),
@@ -75,7 +75,7 @@ impl ConnectionMetrics {
     }
 
     pub fn connection(&self) -> Open {
-        Open::new(&self.0.open)
+        Open::builder(&self.0.open)
     }
 
     pub fn refused(&self, refusal: Refusal) {

@@ -137,7 +137,7 @@ pub async fn blocked(
 }
 
 /// The users to whom the user has sent a contact request that is pending, each with the time of the request.
-pub async fn asked(
+pub async fn contact_requests(
     conn: &mut Connection,
     user: UserId,
     after: Option<UserId>,

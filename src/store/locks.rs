@@ -32,14 +32,14 @@ pub async fn wait(conn: &mut Connection, lock: i64) -> QueryResult<()> {
 
 /// Takes the lock if it is free, and returns whether it was. From then on the transaction waits for other locks for at
 /// most `LOCK_TIMEOUT`.
-pub async fn take(conn: &mut Connection, lock: i64) -> QueryResult<bool> {
+pub async fn try_lock(conn: &mut Connection, lock: i64) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Bool)]
-        taken: bool,
+        locked: bool,
     }
     sql_query(format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).execute(conn).await?;
     let row: Row =
-        sql_query("SELECT pg_try_advisory_xact_lock($1) AS taken").bind::<BigInt, _>(lock).get_result(conn).await?;
-    Ok(row.taken)
+        sql_query("SELECT pg_try_advisory_xact_lock($1) AS locked").bind::<BigInt, _>(lock).get_result(conn).await?;
+    Ok(row.locked)
 }

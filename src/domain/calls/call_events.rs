@@ -143,7 +143,8 @@ impl Calls<'_> {
 
     async fn signals(&self, viewer: Viewer, after: i64) -> Result<Vec<Pending>> {
         let age = self.core.settings.call_signal_ttl.as_secs_f64();
-        Ok(call_signals::pending(&mut *self.core.base.connection().await?, viewer.session, after, age, PAGE_SIZE).await?)
+        Ok(call_signals::pending(&mut *self.core.base.connection().await?, viewer.session, after, age, PAGE_SIZE)
+            .await?)
     }
 
     async fn delete_signals(&self, viewer: Viewer, upto: i64) -> Result<()> {
@@ -195,8 +196,9 @@ impl SignalDelivery {
     async fn confirm(&mut self) {
         if self.confirmed > self.deleted {
             let (viewer, confirmed) = (self.viewer, self.confirmed);
-            let delete =
-                move |core: Arc<CallsCore>| async move { Calls { core: &core }.delete_signals(viewer, confirmed).await };
+            let delete = move |core: Arc<CallsCore>| async move {
+                Calls { core: &core }.delete_signals(viewer, confirmed).await
+            };
             retry(&self.core, delete).await;
             self.deleted = self.confirmed;
         }

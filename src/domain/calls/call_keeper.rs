@@ -80,7 +80,8 @@ impl CallKeeper {
             if polled.is_err() {
                 steady_from = steady_from.max(Instant::now() + self.mark_interval + RETRY_DELAY + POLL_INTERVAL);
             }
-            tasks::wait_for_next_poll(polled, self.idle_interval, self.signals.call_started(), "polling calls failed").await;
+            tasks::wait_for_next_poll(polled, self.idle_interval, self.signals.call_started(), "polling calls failed")
+                .await;
         }
     }
 
@@ -97,7 +98,8 @@ impl CallKeeper {
         call_signals::delete_old(&mut connection, self.settings.call_signal_ttl.as_secs_f64()).await?;
         let absence = steady.then(|| self.absence());
         let mut due: HashMap<ConversationId, HashSet<CallParticipantId>> = HashMap::new();
-        for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH_SIZE).await? {
+        for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH_SIZE).await?
+        {
             let signed_out = due.entry(lost.conversation_id).or_default();
             if lost.signed_out {
                 signed_out.insert(lost.id);

@@ -26,7 +26,8 @@ use crate::store::messaging::messages::SystemEventKind;
 use crate::store::people::{blocks, users};
 
 /// Error for a viewer who was a participant and has left or was removed.
-pub(super) const NO_LONGER_PARTICIPANT: Error = Error::NotFound("You are no longer a participant of this conversation.");
+pub(super) const NO_LONGER_PARTICIPANT: Error =
+    Error::NotFound("You are no longer a participant of this conversation.");
 
 pub struct Conversations<'a> {
     pub(in crate::domain) core: &'a Arc<ConversationsCore>,
@@ -124,8 +125,7 @@ impl Conversations<'_> {
         let mut members = vec![(viewer.user, ParticipantRole::Owner)];
         members.extend(others.into_iter().map(|user| (user, ParticipantRole::Member)));
         let log = &self.core.base.log;
-        let inserted =
-            log.transaction(async |tx| self.insert_group(tx, viewer, conversation, &members).await).await?;
+        let inserted = log.transaction(async |tx| self.insert_group(tx, viewer, conversation, &members).await).await?;
         inserted.ok_or(NO_CONVERSATION)
     }
 

@@ -43,7 +43,7 @@ impl Rooms<'_> {
         Ok(try_stream! {
             let _entered = entered;
             let mut users = core.live.room(conversation);
-            let apart = Privacy { core: &core.people }.kept_apart_with_retry(viewer.user, &users).await;
+            let apart = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &users).await;
             users.retain(|user| !apart.contains(user));
             let mut shown: HashSet<UserId> = users.iter().copied().collect();
             yield RoomEvent::Snapshot(users);
@@ -51,7 +51,7 @@ impl Rooms<'_> {
                 for subject in watch.changed().await? {
                     let Subject::Room(_, user) = subject else { continue };
                     if core.live.is_in_room(conversation, user) {
-                        let apart = Privacy { core: &core.people }.kept_apart_with_retry(viewer.user, &[user]).await;
+                        let apart = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &[user]).await;
                         if apart.is_empty() && shown.insert(user) {
                             yield RoomEvent::Entered(user);
                         }

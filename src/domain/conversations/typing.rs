@@ -55,7 +55,7 @@ impl Typings<'_> {
             loop {
                 for subject in watch.changed().await? {
                     let Subject::Typing(_, user) = subject else { continue };
-                    let typing = Typings { core: &core }.is_shown(viewer.user, conversation, user).await;
+                    let typing = Typings { core: &core }.is_visible(viewer.user, conversation, user).await;
                     if if typing { shown.insert(user) } else { shown.remove(&user) } {
                         yield Typing { conversation, user, typing };
                     }
@@ -65,9 +65,9 @@ impl Typings<'_> {
     }
 
     /// Whether the user is typing and the viewer may see it. Waits while Postgres is unavailable.
-    pub(in crate::domain) async fn is_shown(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
+    pub(in crate::domain) async fn is_visible(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
         user != viewer
             && self.core.live.is_typing(conversation, user)
-            && Privacy { core: &self.core.people }.kept_apart_with_retry(viewer, &[user]).await.is_empty()
+            && Privacy { core: &self.core.people }.blocked_either_way_with_retry(viewer, &[user]).await.is_empty()
     }
 }

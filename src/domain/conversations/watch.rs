@@ -15,7 +15,7 @@ use crate::live::{Subject, Topic, Watch};
 
 pub(super) struct ConversationWatch {
     watch: Watch,
-    departure: BoxFuture<'static, ()>,
+    membership_end: BoxFuture<'static, ()>,
 }
 
 impl ConversationWatch {
@@ -28,8 +28,8 @@ impl ConversationWatch {
     ) -> Result<Self> {
         Conversations { core }.get(viewer, conversation).await?;
         let log = core.base.log.clone();
-        let departure = async move { log.departure(viewer.user, conversation).await }.boxed();
-        Ok(Self { watch: core.live.watch(vec![topic(conversation)]), departure })
+        let membership_end = async move { log.membership_end(viewer.user, conversation).await }.boxed();
+        Ok(Self { watch: core.live.watch(vec![topic(conversation)]), membership_end })
     }
 
     /// Waits for at least one change and returns all changes since the last call. Returns NOT_FOUND when the viewer is
@@ -37,7 +37,7 @@ impl ConversationWatch {
     pub(super) async fn changed(&mut self) -> Result<Vec<Subject>> {
         tokio::select! {
             biased;
-            () = &mut self.departure => Err(NO_LONGER_PARTICIPANT),
+            () = &mut self.membership_end => Err(NO_LONGER_PARTICIPANT),
             changed = self.watch.changed() => Ok(changed),
         }
     }

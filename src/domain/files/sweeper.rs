@@ -60,7 +60,8 @@ impl Sweep {
 
     async fn sweep(&self) -> Result<()> {
         loop {
-            let abandoned = sweep::claim_abandoned(&mut *self.database.connection().await?, CLAIM_DURATION, BATCH_SIZE).await?;
+            let abandoned =
+                sweep::claim_abandoned(&mut *self.database.connection().await?, CLAIM_DURATION, BATCH_SIZE).await?;
             if abandoned.is_empty() {
                 break;
             }
@@ -138,10 +139,14 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
     let to_remove = sweep::mark_deleting(conn, &locked_ids, grace, CLEANUP_DELAY, CLAIM_DURATION).await?;
     let existing = sweep::existing(conn, &ids).await?;
     let is_kept = |row: &&Attachment| {
-        row.state != AttachmentState::Pending && row.going_until.is_none() && to_remove.iter().all(|removed| removed.id != row.id)
+        row.state != AttachmentState::Pending
+            && row.going_until.is_none()
+            && to_remove.iter().all(|removed| removed.id != row.id)
     };
-    let mut to_keep =
-        KeptAttachments { attachments: locked.iter().filter(is_kept).map(|row| row.id).collect(), candidates: Vec::new() };
+    let mut to_keep = KeptAttachments {
+        attachments: locked.iter().filter(is_kept).map(|row| row.id).collect(),
+        candidates: Vec::new(),
+    };
     let mut done = Vec::new();
     for candidate in &candidates {
         let id = &candidate.attachment_id;

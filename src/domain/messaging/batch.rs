@@ -77,7 +77,9 @@ pub(super) async fn store(
         }
         for message in &batch.new {
             match message.sender_id {
-                Some(sender) if batch.blockers.contains_key(&message.id) => tx.record_message_for_sender(sender, message),
+                Some(sender) if batch.blockers.contains_key(&message.id) => {
+                    tx.record_message_for_sender(sender, message)
+                }
                 _ => tx.record_message(message),
             }
         }
@@ -191,7 +193,11 @@ impl Batch {
         let membership = *self.memberships.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
         let key = new.client_id.as_ref().map(|client_id| (*sender, client_id.clone()));
         if let Some(first) = key.as_ref().and_then(|key| self.known.get(key)) {
-            return if first.conversation_id == new.conversation { Ok(first.clone()) } else { Err(client_id_conflict()) };
+            return if first.conversation_id == new.conversation {
+                Ok(first.clone())
+            } else {
+                Err(client_id_conflict())
+            };
         }
         if let Some(id) = new.reply_to
             && self.reply_targets.get(&(*sender, id)) != Some(&new.conversation)

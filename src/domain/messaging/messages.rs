@@ -201,8 +201,8 @@ impl Messages<'_> {
         mut ids: Vec<MessageId>,
         mut to: Vec<ConversationId>,
     ) -> Result<Vec<Message>> {
-        keep_first(&mut ids);
-        keep_first(&mut to);
+        remove_duplicates(&mut ids);
+        remove_duplicates(&mut to);
         let mut check = Check::default();
         check.count("messageIds", "messages", ids.len(), MAX_FORWARDED);
         check.count("conversationIds", "conversations", to.len(), MAX_FORWARDED_TO);
@@ -265,7 +265,7 @@ struct Content {
 
 /// Checks that a message has a body, attachments or both. Removes duplicate attachments.
 pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &mut Vec<AttachmentId>, max: usize) {
-    keep_first(attachments);
+    remove_duplicates(attachments);
     check.at_most("attachmentIds", "attachments", attachments.len(), MAX_ATTACHMENTS.into());
     if attachments.is_empty() {
         check.body(body, max);
@@ -291,7 +291,7 @@ fn copy(viewer: Viewer, conversation: ConversationId, content: &Content) -> Outg
 }
 
 /// Removes duplicates and keeps the first of each.
-fn keep_first<T: Copy + Eq + std::hash::Hash>(items: &mut Vec<T>) {
+fn remove_duplicates<T: Copy + Eq + std::hash::Hash>(items: &mut Vec<T>) {
     let mut seen = std::collections::HashSet::new();
     items.retain(|item| seen.insert(*item));
 }

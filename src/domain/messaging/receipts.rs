@@ -35,8 +35,8 @@ impl Receipts<'_> {
     }
 
     /// The participants of the conversations who have read receipts off.
-    pub async fn hiding(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, UserId)>> {
-        Ok(receipts::hiding(&mut *self.core.base.connection().await?, conversations).await?)
+    pub async fn receipts_off(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, UserId)>> {
+        Ok(receipts::receipts_off(&mut *self.core.base.connection().await?, conversations).await?)
     }
 
     async fn advance(&self, viewer: Viewer, message: MessageId, mark: Mark) -> Result<Conversation> {
@@ -73,9 +73,9 @@ pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
 }
 
 /// Number of the last message that the participant has read, as the viewer may see it: 0 if either of them hides what
-/// they have read. `hiding` has all users of the participant's conversation who do.
-pub fn shown_read_number(viewer: Viewer, participant: &Participant, hiding: &[UserId]) -> i32 {
+/// they have read. `receipts_off` has all users of the participant's conversation who do.
+pub fn shown_read_number(viewer: Viewer, participant: &Participant, receipts_off: &[UserId]) -> i32 {
     let own = viewer.user == participant.user_id;
-    let hidden = hiding.iter().any(|user| *user == viewer.user || *user == participant.user_id);
+    let hidden = receipts_off.iter().any(|user| *user == viewer.user || *user == participant.user_id);
     if own || !hidden { participant.last_read_number } else { 0 }
 }

@@ -21,7 +21,7 @@ use crate::store::messaging::messages::Message;
 
 const OVERLOADED: Error = Error::Overloaded("Too many messages and receipts wait to be stored. Try again in a moment.");
 
-const UNCERTAIN: Error =
+const OUTCOME_UNKNOWN: Error =
     Error::Overloaded("It is unknown whether this was stored. Try again, and use the same clientId for a message.");
 
 type Reply<T> = oneshot::Sender<Result<T>>;
@@ -33,7 +33,7 @@ enum Job {
 
 /// The requests of one transaction and the channels for their results.
 #[derive(Default)]
-struct Waiting {
+struct PendingRequests {
     sends: Vec<Outgoing>,
     senders: Vec<Reply<Message>>,
     receipts: Vec<Receipt>,
@@ -69,16 +69,16 @@ impl Writers {
     /// conversation go to the same writer of this node, which keeps their order.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
         let conversation = outgoing.message.conversation.0;
-        self.ask(conversation, |reply| Job::Send(outgoing, reply)).await
+        self.enqueue(conversation, |reply| Job::Send(outgoing, reply)).await
     }
 
     /// Queues the receipt and returns its conversation when it is stored. Returns UNAVAILABLE if the queue is full. The
     /// order of receipts does not matter, because watermarks never move back.
     pub(super) async fn advance(&self, receipt: Receipt) -> Result<Conversation> {
-        self.ask(receipt.user.0, |reply| Job::Receipt(receipt, reply)).await
+        self.enqueue(receipt.user.0, |reply| Job::Receipt(receipt, reply)).await
     }
 
-    async fn ask<T>(&self, key: Uuid, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
+    async fn enqueue<T>(&self, key: Uuid, job: impl FnOnce(Reply<T>) -> Job) -> Result<T> {
         let writer = usize::try_from(key.as_u128() % self.queues.len().max(1) as u128).unwrap_or_default();
         let permit = self.queues.get(writer).ok_or(OVERLOADED)?.try_reserve().map_err(|_| OVERLOADED)?;
         let (reply, answer) = oneshot::channel();
@@ -92,13 +92,13 @@ impl Writers {
 async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) {
     let mut batch = Vec::with_capacity(max);
     while jobs.recv_many(&mut batch, max).await > 0 {
-        gather(&mut batch, &mut jobs, max).await;
-        committer.metrics.batch_taken(batch.len());
-        let waiting: Waiting = batch.drain(..).collect();
+        drain_queued(&mut batch, &mut jobs, max).await;
+        committer.metrics.batch_started(batch.len());
+        let waiting: PendingRequests = batch.drain(..).collect();
         match committer.commit(&waiting.sends, &waiting.receipts).await {
             Ok(results) => waiting.answer(results),
             Err(error) if waiting.sends.len() + waiting.receipts.len() > 1 && should_retry_individually(&error) => {
-                waiting.commit_singly(&committer).await;
+                waiting.commit_individually(&committer).await;
             }
             Err(error) => waiting.fail(error),
         }
@@ -107,7 +107,7 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
 
 /// Drains requests that are already queued, so that one commit covers them. Such a commit takes hardly longer than one
 /// for the first request alone. Yields between two passes, so that tasks that can run now can queue their requests.
-async fn gather(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
+async fn drain_queued(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
     let mut before = 0;
     while before < batch.len() && batch.len() < max {
         before = batch.len();
@@ -134,7 +134,7 @@ fn should_retry_individually(error: &Error) -> bool {
     }
 }
 
-impl FromIterator<Job> for Waiting {
+impl FromIterator<Job> for PendingRequests {
     fn from_iter<I: IntoIterator<Item = Job>>(jobs: I) -> Self {
         let mut waiting = Self::default();
         for job in jobs {
@@ -153,13 +153,13 @@ impl FromIterator<Job> for Waiting {
     }
 }
 
-impl Waiting {
+impl PendingRequests {
     fn answer(self, results: Results) {
         self.senders.into_iter().zip(results.sends).for_each(|(reply, result)| answer(reply, result));
         self.readers.into_iter().zip(results.receipts).for_each(|(reply, result)| answer(reply, result));
     }
 
-    async fn commit_singly(self, committer: &Committer) {
+    async fn commit_individually(self, committer: &Committer) {
         for (outgoing, reply) in self.sends.iter().zip(self.senders) {
             let results = committer.commit(std::slice::from_ref(outgoing), &[]).await;
             answer(reply, results.and_then(|mut results| results.sends.pop().unwrap_or(Err(NO_CONVERSATION))));
@@ -173,7 +173,7 @@ impl Waiting {
     /// Fails all requests of the transaction. Only the first one gets the error itself, so that it is logged once.
     fn fail(self, error: Error) {
         let mut error = Some(error);
-        let mut next = || error.take().unwrap_or(UNCERTAIN);
+        let mut next = || error.take().unwrap_or(OUTCOME_UNKNOWN);
         self.senders.into_iter().for_each(|reply| answer(reply, Err(next())));
         self.readers.into_iter().for_each(|reply| answer(reply, Err(next())));
     }

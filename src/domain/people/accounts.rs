@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error as Diesel};
 
 use super::core::PeopleCore;
 use super::password_tries::Account;
-use super::passwords::Candidate;
+use super::passwords::NewPassword;
 use super::registration_invites::{self, Admission};
 use super::sessions::{Device, Sessions, SignedIn};
 use super::users::Users;
@@ -55,7 +55,7 @@ pub struct ProfileChanges {
 
 impl Accounts<'_> {
     pub async fn register(&self, registration: Registration, device: Device, client: &Client) -> Result<SignedIn> {
-        admit(client)?;
+        check_connected(client)?;
         let admission = registration_invites::admit(self.core, registration.invite.as_deref()).await?;
         let mut check = Check::default();
         let username = check.username(&registration.username);
@@ -68,9 +68,9 @@ impl Accounts<'_> {
         if let Some(network) = client.network {
             self.core.base.check_rate_for(Rate::Registrations, Key::Network(network), 1)?;
         }
-        let known = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
-        let candidate = Candidate { password: registration.password, path: "password", known };
-        let password_hash = self.core.passwords.hash_new(candidate, client).await?;
+        let known_words = vec![username.clone(), display_name.clone(), email.clone().unwrap_or_default()];
+        let new_password = NewPassword { password: registration.password, path: "password", known_words };
+        let password_hash = self.core.passwords.hash_new(new_password, client).await?;
 
         let now = self.core.base.now();
         let user = User {
@@ -95,7 +95,7 @@ impl Accounts<'_> {
     /// Signs in by username, verified e-mail address or verified phone number. Neither the answer nor its duration
     /// shows whether the account exists.
     pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
-        admit(client)?;
+        check_connected(client)?;
         let mut check = Check::default();
         let device = device.checked(&mut check);
         check.done()?;
@@ -118,7 +118,7 @@ impl Accounts<'_> {
 
     /// Sets a new password and revokes all other sessions: another person may know the old password.
     pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
-        admit(client)?;
+        check_connected(client)?;
         let mut check = Check::default();
         check.password("newPassword", &new);
         check.done()?;
@@ -126,9 +126,9 @@ impl Accounts<'_> {
         if !self.core.check_password(Account::Known(&user), current, client).await? {
             return Err(wrong_password("currentPassword"));
         }
-        let known = vec![user.username.clone(), user.display_name.clone()];
-        let candidate = Candidate { password: new, path: "newPassword", known };
-        let hash = self.core.passwords.hash_new(candidate, client).await?;
+        let known_words = vec![user.username.clone(), user.display_name.clone()];
+        let new_password = NewPassword { password: new, path: "newPassword", known_words };
+        let hash = self.core.passwords.hash_new(new_password, client).await?;
         let log = &self.core.base.log;
         log.transaction(async |tx| self.replace_password(tx, viewer, &user, &hash).await).await
     }
@@ -157,7 +157,7 @@ impl Accounts<'_> {
                 avatars::lock(tx, viewer, avatar).await?;
             }
             tx.record(Change::UserUpdated { user: viewer.user });
-            let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(taken)?;
+            let updated = users::update(tx.conn(), viewer.user, &changes).await.map_err(username_conflict)?;
             if let Some(Some(avatar)) = changes.avatar_id {
                 avatars::show_square(tx, avatar).await?;
             }
@@ -202,14 +202,14 @@ impl Accounts<'_> {
         user: &User,
         device: Device,
     ) -> Result<SignedIn> {
-        admission.take(self.core, tx).await?;
-        users::insert(tx.conn(), user).await.map_err(taken)?;
+        admission.count_use(self.core, tx).await?;
+        users::insert(tx.conn(), user).await.map_err(username_conflict)?;
         Sessions { core: self.core }.open(tx, user.id, device).await
     }
 }
 
 /// Refuses an operation with a password if its client has disconnected, before any work is done.
-pub(in crate::domain) fn admit(client: &Client) -> Result<()> {
+pub(in crate::domain) fn check_connected(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));
     }
@@ -222,7 +222,7 @@ pub(in crate::domain) fn wrong_password(path: &str) -> Error {
 
 /// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and
 /// not unique, so they never fail.
-fn taken(error: Diesel) -> Error {
+fn username_conflict(error: Diesel) -> Error {
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)
             if details.constraint_name() == Some("users_username_key") =>

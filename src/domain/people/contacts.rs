@@ -120,7 +120,12 @@ impl Contacts<'_> {
         Ok(contacts::relations(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    async fn request_locked(&self, tx: &mut Transaction<'_>, requester: UserId, other: UserId) -> Result<RequestOutcome> {
+    async fn request_locked(
+        &self,
+        tx: &mut Transaction<'_>,
+        requester: UserId,
+        other: UserId,
+    ) -> Result<RequestOutcome> {
         let user = lock_pair(tx, requester, other).await?;
         let blocks = blocks::between(tx.conn(), requester, other).await?;
         if blocks.own {
@@ -178,11 +183,7 @@ pub(in crate::domain) async fn lock_pair(tx: &mut Transaction<'_>, user: UserId,
 }
 
 /// Locks the pair of a request, and returns the request and its sender. Fails if the user is not the recipient.
-async fn lock_request(
-    tx: &mut Transaction<'_>,
-    user: UserId,
-    id: ContactRequestId,
-) -> Result<(ContactRequest, User)> {
+async fn lock_request(tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<(ContactRequest, User)> {
     let find = async |tx: &mut Transaction<'_>| -> Result<ContactRequest> {
         contacts::requests_visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_REQUEST)
     };

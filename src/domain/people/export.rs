@@ -57,7 +57,7 @@ pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Wr
     archive.list("memberships", export::memberships, |(_, conversation)| conversation.id, membership).await?;
     archive.list("messages", export::messages, |(row, _)| row.id, message).await?;
     archive.list("contacts", export::contacts, |(other, _)| *other, other).await?;
-    archive.list("contactRequests", export::asked, |(other, _)| *other, other).await?;
+    archive.list("contactRequests", export::contact_requests, |(other, _)| *other, other).await?;
     archive.list("blockedUsers", export::blocked, |(other, _)| *other, other).await?;
     archive.list("reactions", export::reactions, Clone::clone, reaction).await?;
     archive.list("scheduledMessages", export::scheduled_messages, |(row, _)| row.id, scheduled_message).await?;

@@ -11,11 +11,11 @@ use crate::store::Database;
 use crate::store::people::users;
 
 /// Maximum number of users in one statement.
-const TOGETHER: usize = 1000;
+const MAX_BATCH: usize = 1000;
 
 pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
     let mut batch = Vec::new();
-    while departed.recv_many(&mut batch, TOGETHER).await > 0 {
+    while departed.recv_many(&mut batch, MAX_BATCH).await > 0 {
         while let Err(error) = write(&database, batch.clone()).await {
             warn!(%error, "could not store when users were last seen; trying again");
             tokio::time::sleep(RETRY_DELAY).await;
@@ -28,7 +28,7 @@ pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc:
 pub(in crate::domain) async fn write(database: &Database, mut departures: Vec<Departure>) -> Result<()> {
     departures.sort_unstable();
     let latest: Vec<_> = BTreeMap::from_iter(departures).into_iter().collect();
-    for part in latest.chunks(TOGETHER) {
+    for part in latest.chunks(MAX_BATCH) {
         let (ids, times): (Vec<_>, Vec<_>) = part.iter().copied().unzip();
         users::set_last_seen(&mut *database.connection().await?, &ids, &times).await?;
     }

@@ -27,15 +27,15 @@ pub struct Passwords {
     random: Random,
     pool: Pool<ClientNetwork>,
     /// Hash to verify if the account does not exist, so that the answer takes as long as for an existing one.
-    decoy: String,
+    dummy_hash: String,
 }
 
 /// A new password and the words that an attacker tries first.
-pub(in crate::domain) struct Candidate {
+pub(in crate::domain) struct NewPassword {
     pub password: String,
     /// Field of the input that holds the password.
     pub path: &'static str,
-    pub known: Vec<String>,
+    pub known_words: Vec<String>,
 }
 
 impl Passwords {
@@ -49,12 +49,12 @@ impl Passwords {
                 queue: settings.password_queue,
                 share: settings.password_queue_share,
             }),
-            decoy: String::new(),
+            dummy_hash: String::new(),
             random,
         };
-        let unknowable = passwords.random.bytes::<32>().map(|byte| char::from(b'a' + byte % 26));
-        let decoy = passwords.hash(unknowable.into_iter().collect(), &Client::default()).await;
-        passwords.decoy = decoy.map_err(|error| match error {
+        let random_password = passwords.random.bytes::<32>().map(|byte| char::from(b'a' + byte % 26));
+        let dummy_hash = passwords.hash(random_password.into_iter().collect(), &Client::default()).await;
+        passwords.dummy_hash = dummy_hash.map_err(|error| match error {
             Error::Internal(error) => error,
             other => Internal::PasswordHash(format!("{other:?}")),
         })?;
@@ -68,23 +68,23 @@ impl Passwords {
     }
 
     /// The hash of a password whose length has been checked. Returns BAD_USER_INPUT if the password is easy to guess.
-    pub(in crate::domain) async fn hash_new(&self, candidate: Candidate, client: &Client) -> Result<String> {
+    pub(in crate::domain) async fn hash_new(&self, new_password: NewPassword, client: &Client) -> Result<String> {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {
-            let Candidate { password, path, known } = candidate;
-            if !is_hard_to_guess(&password, &known.iter().map(String::as_str).collect::<Vec<_>>()) {
+            let NewPassword { password, path, known_words } = new_password;
+            if !is_hard_to_guess(&password, &known_words.iter().map(String::as_str).collect::<Vec<_>>()) {
                 let message = "This password is too easy to guess. A few uncommon words make a good one.";
                 return Err(Error::invalid(path, message));
             }
-            if gone.is_gone() { Err(GONE) } else { Ok(hasher(&password)?) }
+            if gone.is_gone() { Err(CLIENT_DISCONNECTED) } else { Ok(hasher(&password)?) }
         })
         .await
     }
 
     /// Compares the password with its hash. Without a hash, it takes as long and returns false.
     pub async fn verify(&self, password: String, hash: Option<String>, client: &Client) -> Result<bool> {
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.decoy.clone());
+        let has_hash = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
         let argon2 = self.argon2.clone();
         let matches = self
             .run(client, move || {
@@ -92,7 +92,7 @@ impl Passwords {
                 Ok(argon2.verify_password(password.as_bytes(), &hash).is_ok())
             })
             .await?;
-        Ok(matches && known)
+        Ok(matches && has_hash)
     }
 
     /// Numbers of running and of waiting jobs.
@@ -124,7 +124,7 @@ impl Passwords {
 }
 
 /// No client gets this error, because the client has disconnected.
-const GONE: Error = Error::Overloaded("The client disconnected before the password was checked.");
+const CLIENT_DISCONNECTED: Error = Error::Overloaded("The client disconnected before the password was checked.");
 
 fn refused(refusal: Refusal) -> Error {
     match refusal {
@@ -134,6 +134,6 @@ fn refused(refusal: Refusal) -> Error {
             RETRY_AFTER,
             "Too many of your passwords wait to be checked. Try again in a moment.",
         ),
-        Refusal::Gone => GONE,
+        Refusal::Gone => CLIENT_DISCONNECTED,
     }
 }

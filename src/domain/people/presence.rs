@@ -86,8 +86,8 @@ impl Presences<'_> {
             let seen = users::last_seen(&mut *self.core.base.connection().await?, &unknown).await?;
             let seen: HashMap<_, _> = seen.into_iter().collect();
             for (pair, presence) in &mut presences {
-                let unseen = presence.status == Status::Offline && presence.last_seen_at.is_none();
-                if unseen && visible.contains(pair) {
+                let is_missing = presence.status == Status::Offline && presence.last_seen_at.is_none();
+                if is_missing && visible.contains(pair) {
                     presence.last_seen_at = seen.get(&pair.1).copied();
                 }
             }
@@ -110,14 +110,14 @@ impl Presences<'_> {
         let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
         let mut watch = core.live.watch(topics.into_iter().collect());
         Ok(stream! {
-            let mut shown = HashMap::new();
+            let mut last_status = HashMap::new();
             loop {
-                let changed: Vec<_> = watch.changed().await.into_iter().filter_map(who).collect();
+                let changed: Vec<_> = watch.changed().await.into_iter().filter_map(presence_of).collect();
                 let presences = Presences { core: &core }.of_with_retry(viewer.user, &changed).await;
                 for user in changed {
                     // If the visible status is the same as before, the change has ended already or is hidden.
                     if let Some(&presence) = presences.get(&user)
-                        && shown.insert(user, presence.status) != Some(presence.status)
+                        && last_status.insert(user, presence.status) != Some(presence.status)
                     {
                         yield (user, presence);
                     }
@@ -149,7 +149,7 @@ impl Presences<'_> {
 
 /// Makes subscriptions on this node read a user's presence again after an update of the user, which may change who can
 /// see the presence.
-pub(in crate::domain) async fn look_again(mut updated: broadcast::Receiver<UserId>, live: Live) {
+pub(in crate::domain) async fn refresh_presences(mut updated: broadcast::Receiver<UserId>, live: Live) {
     loop {
         match updated.recv().await {
             Ok(user) => live.notify_presence(user),
@@ -160,7 +160,7 @@ pub(in crate::domain) async fn look_again(mut updated: broadcast::Receiver<UserI
     }
 }
 
-fn who(subject: Subject) -> Option<UserId> {
+fn presence_of(subject: Subject) -> Option<UserId> {
     match subject {
         Subject::Presence(user) => Some(user),
         Subject::Typing(..) | Subject::Room(..) => None,

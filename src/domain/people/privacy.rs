@@ -49,20 +49,20 @@ impl Privacy<'_> {
     /// seen.
     pub async fn may_see_last_seen(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let connection = self.core.base.connection().await?;
-        Ok(privacy::letting(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())
+        Ok(privacy::permitted_pairs(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())
     }
 
     /// The others whom the user blocks or who block the user. Neither sees the other's presence or typing. This does
     /// not apply to calls: direct calls check the block themselves, and calls in groups ignore it.
-    pub async fn kept_apart(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
-        Ok(blocks::apart(&mut *self.core.base.connection().await?, user, others).await?.into_iter().collect())
+    pub async fn blocked_either_way(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
+        Ok(blocks::blocked_either_way(&mut *self.core.base.connection().await?, user, others).await?.into_iter().collect())
     }
 
-    /// Same as `kept_apart`, for streams: retries in a task of its own until Postgres answers.
-    pub(in crate::domain) async fn kept_apart_with_retry(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
+    /// Same as `blocked_either_way`, for streams: retries in a task of its own until Postgres answers.
+    pub(in crate::domain) async fn blocked_either_way_with_retry(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
         retry("reading the blocks of users failed", || {
             let (core, others) = (self.core.clone(), others.to_vec());
-            async move { Privacy { core: &core }.kept_apart(user, &others).await }
+            async move { Privacy { core: &core }.blocked_either_way(user, &others).await }
         })
         .await
     }
@@ -75,7 +75,7 @@ pub(in crate::domain) async fn may_be_added(
     users: &[UserId],
 ) -> Result<HashSet<UserId>> {
     let pairs: Vec<_> = users.iter().map(|&user| (actor, user)).collect();
-    let allowed = privacy::letting(conn, Setting::GroupAdds, &pairs).await?;
+    let allowed = privacy::permitted_pairs(conn, Setting::GroupAdds, &pairs).await?;
     Ok(allowed.into_iter().map(|(_, user)| user).collect())
 }
 

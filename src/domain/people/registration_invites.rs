@@ -121,9 +121,9 @@ pub(super) async fn admit(people: &PeopleCore, code: Option<&str>) -> Result<Adm
 
 impl Admission {
     /// Counts the use of the code in the transaction that creates the account.
-    pub(super) async fn take(&self, people: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
+    pub(super) async fn count_use(&self, people: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
         match &self.code_hash {
-            Some(hash) if !registration_invites::take_use(tx.conn(), hash, people.base.now()).await? => {
+            Some(hash) if !registration_invites::count_use(tx.conn(), hash, people.base.now()).await? => {
                 Err(no_invite())
             }
             _ => Ok(()),

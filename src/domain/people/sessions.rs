@@ -164,7 +164,7 @@ impl Sessions<'_> {
         sessions::spend_refresh_token(tx.conn(), &token, &salt, now, now - REPEATABLE_FOR).await?;
         let expires_at = now + self.core.tokens.refresh_ttl;
         let ip_address = ip_address.map(|address| address.to_string());
-        let session = sessions::touch(tx.conn(), session.id, now, expires_at, ip_address.as_deref()).await?;
+        let session = sessions::record_use(tx.conn(), session.id, now, expires_at, ip_address.as_deref()).await?;
         self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
     }
 

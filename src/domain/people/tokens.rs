@@ -24,7 +24,7 @@ const ISSUER: &str = "parlance";
 const KEY_FILE: &str = "access-token-key.pem";
 
 /// Number of verified tokens that a node caches. Verifying a signature costs as much as the rest of a small request.
-const VERIFIED: usize = 100_000;
+const CACHED_TOKENS: usize = 100_000;
 
 /// Maximum size of an access token in bytes. A longer text is not checked. Tokens of this server have about 350 bytes.
 const MAX_TOKEN: usize = 4096;
@@ -117,7 +117,7 @@ impl Tokens {
             verifying,
             validation,
             public_keys,
-            verified: Cache::new(VERIFIED),
+            verified: Cache::new(CACHED_TOKENS),
             access_ttl: settings.access_token_ttl,
             refresh_ttl: settings.refresh_token_ttl,
         }

@@ -12,7 +12,7 @@ use super::text::{self, Language};
 use super::{Plan, Stream, before, id, rng};
 use crate::store::seed::Chunk;
 
-pub(super) struct Maker<'a> {
+pub(super) struct ConversationWriter<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
     pub(super) users: &'a [Uuid],
@@ -21,9 +21,9 @@ pub(super) struct Maker<'a> {
 }
 
 /// Maximum number of messages that a participant has not read.
-const MOST_UNREAD: usize = 40;
+const MAX_UNREAD: usize = 40;
 /// Probability that a message follows the one before within two minutes. Otherwise there is silence before it.
-const AT_ONCE: f64 = 0.85;
+const FOLLOW_UP_PROBABILITY: f64 = 0.85;
 
 /// A conversation while it is written.
 struct Draft<'a> {
@@ -40,7 +40,7 @@ struct Written {
     senders: VecDeque<u32>,
 }
 
-impl Maker<'_> {
+impl ConversationWriter<'_> {
     pub(super) fn write(&self, chunk: &mut Chunk, index: usize, shape: &Shape) {
         let index = i64::try_from(index).unwrap_or(i64::MAX);
         // The number is unique for up to 2^24 conversations in a run and 2^39 users before it.
@@ -59,7 +59,7 @@ impl Maker<'_> {
     fn write_messages(&self, chunk: &mut Chunk, draft: &Draft<'_>, rng: &mut StdRng) -> Written {
         let shape = draft.shape;
         let language = Language::pick(rng);
-        let mut written = Written { last: None, senders: VecDeque::with_capacity(MOST_UNREAD + 1) };
+        let mut written = Written { last: None, senders: VecDeque::with_capacity(MAX_UNREAD + 1) };
         let mut sender = shape.members[0];
         for (index, at) in self.times(draft.created_at, shape.messages, rng).into_iter().enumerate() {
             let message = id(at, rng);
@@ -71,7 +71,7 @@ impl Maker<'_> {
             row.id(self.user(sender)).text("TEXT").text(&text::body(language, rng)).time(at).end();
             written.last = Some((message, at));
             written.senders.push_back(sender);
-            if written.senders.len() > MOST_UNREAD {
+            if written.senders.len() > MAX_UNREAD {
                 written.senders.pop_front();
             }
         }
@@ -85,7 +85,7 @@ impl Maker<'_> {
         let last = age - rng.random_range(0..3 * 24 * 3600).min(age / 2);
         // The gap before each message: a positive number is in seconds, a negative one is a share of the total silence.
         let gaps: Vec<f64> = (0..messages)
-            .map(|_| if rng.random_bool(AT_ONCE) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
+            .map(|_| if rng.random_bool(FOLLOW_UP_PROBABILITY) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
             .collect();
         let talk: f64 = gaps.iter().filter(|gap| **gap > 0.0).sum();
         let silence: f64 = -gaps.iter().filter(|gap| **gap < 0.0).sum::<f64>();

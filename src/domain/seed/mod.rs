@@ -58,7 +58,7 @@ pub struct Plan {
 
 /// The result of a run of `parlance seed`.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct Seeded {
     pub users: u32,
     pub conversations: usize,
     pub messages: u64,
@@ -82,7 +82,7 @@ pub enum SeedError {
 }
 
 /// Approximate number of messages that one transaction writes.
-const CHUNK: u64 = 20_000;
+const MESSAGES_PER_CHUNK: u64 = 20_000;
 /// Number of connections that write in parallel. Postgres uses a processor for each connection, if there are enough.
 const WRITERS: usize = 4;
 
@@ -94,7 +94,7 @@ pub async fn fill(
     clock: Clock,
     random: Random,
     progress: impl Fn(u64),
-) -> Result<Made, SeedError> {
+) -> Result<Seeded, SeedError> {
     let mut first = Bulk::connect(url).await?;
     let there = first.users().await?;
     if there > 0 && !plan.append {
@@ -113,14 +113,14 @@ pub async fn fill(
         return Err(SeedError::NoConversation);
     }
     let chunks = chunks(&shapes);
-    let made = conversation::Maker { plan, now, users: &users.ids, offset: there };
+    let seeded = conversation::ConversationWriter { plan, now, users: &users.ids, offset: there };
     let write = async |turn: usize| {
         let mut connection = Bulk::connect(url).await?;
         for range in chunks.iter().skip(turn).step_by(WRITERS) {
             let mut chunk = Chunk::default();
             let mut messages = 0;
             for index in range.clone() {
-                made.write(&mut chunk, index, &shapes[index]);
+                seeded.write(&mut chunk, index, &shapes[index]);
                 messages += u64::from(shapes[index].messages);
             }
             connection.write(chunk).await?;
@@ -130,9 +130,9 @@ pub async fn fill(
     };
     try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
-    first.settle().await?;
+    first.optimise().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
-    Ok(Made { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
+    Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
 }
 
 /// Ranges of conversations with about the same number of messages each.
@@ -141,7 +141,7 @@ fn chunks(shapes: &[Shape]) -> Vec<Range<usize>> {
     let (mut from, mut messages) = (0, 0);
     for (index, shape) in shapes.iter().enumerate() {
         messages += u64::from(shape.messages) + shape.members.len() as u64;
-        if messages >= CHUNK {
+        if messages >= MESSAGES_PER_CHUNK {
             chunks.push(from..index + 1);
             (from, messages) = (index + 1, 0);
         }
@@ -161,30 +161,30 @@ struct Users {
 impl Users {
     fn make(plan: &Plan, now: DateTime<Utc>, there: i64, hash: &str) -> Self {
         let mut rng = rng(plan.seed, Stream::Users, there);
-        let mut made =
+        let mut seeded =
             Self { ids: Vec::with_capacity(plan.users as usize), first: String::new(), lines: Lines::default() };
         let mut names = HashSet::new();
         for index in 0..plan.users {
             let created_at = before(now, plan.months, &mut rng);
             let (given, family) = text::name(&mut rng);
-            let mut username = format!("{}.{}", text::plain(given), text::plain(family));
+            let mut username = format!("{}.{}", text::to_ascii(given), text::to_ascii(family));
             // The first user with a name gets no number, unless an earlier run may have used the name.
             if there > 0 || !names.insert(username.clone()) {
                 username = format!("{username}{}", i64::from(index) + there);
             }
             let id = id(created_at, &mut rng);
-            made.lines.id(id).text(&username).text(&format!("{given} {family}"));
+            seeded.lines.id(id).text(&username).text(&format!("{given} {family}"));
             match text::about(&mut rng) {
-                Some(about) => made.lines.text(about),
-                None => made.lines.null(),
+                Some(about) => seeded.lines.text(about),
+                None => seeded.lines.null(),
             };
-            made.lines.text(hash).time(created_at).end();
-            made.ids.push(id);
+            seeded.lines.text(hash).time(created_at).end();
+            seeded.ids.push(id);
             if index == 0 {
-                made.first = username;
+                seeded.first = username;
             }
         }
-        made
+        seeded
     }
 }
 

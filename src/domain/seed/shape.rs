@@ -16,9 +16,9 @@ pub(super) struct Shape {
 }
 
 /// Maximum number of members of all groups but the first. Most groups are much smaller.
-const LARGEST_GROUP: u32 = 60;
+const MAX_GROUP_SIZE: u32 = 60;
 /// Number of members of the first group, or all users if there are fewer.
-const EVERYBODY: u32 = 500;
+const FIRST_GROUP_SIZE: u32 = 500;
 /// Number of messages in a group for each message in a direct conversation, on average.
 const GROUP_WEIGHT: f64 = 4.0;
 
@@ -32,7 +32,7 @@ pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     for index in 0..groups {
         let skewed = rng.random::<f64>().powi(3);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
-        let size = if index == 0 { EVERYBODY } else { 3 + (skewed * f64::from(LARGEST_GROUP - 3)) as u32 };
+        let size = if index == 0 { FIRST_GROUP_SIZE } else { 3 + (skewed * f64::from(MAX_GROUP_SIZE - 3)) as u32 };
         shapes.push(Shape { group: true, members: sample(plan.users, size.min(plan.users), rng), messages: 0 });
     }
     let mut known = HashSet::new();
@@ -45,7 +45,7 @@ pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
         };
         shapes.push(Shape { group: false, members: pair, messages: 0 });
     }
-    share_out(plan.messages, &mut shapes, rng);
+    distribute_messages(plan.messages, &mut shapes, rng);
     shapes
 }
 
@@ -59,7 +59,7 @@ fn sample(users: u32, size: u32, rng: &mut StdRng) -> Vec<u32> {
 }
 
 /// Distributes the messages, so that a few conversations have most of them.
-fn share_out(messages: u64, shapes: &mut [Shape], rng: &mut StdRng) {
+fn distribute_messages(messages: u64, shapes: &mut [Shape], rng: &mut StdRng) {
     let weights: Vec<f64> = shapes
         .iter()
         .map(|shape| (if shape.group { GROUP_WEIGHT } else { 1.0 }) / (rng.random::<f64>() + 0.03))

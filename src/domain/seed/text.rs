@@ -3,13 +3,13 @@
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-const GIVEN: [&str; 48] = [
+const GIVEN_NAMES: [&str; 48] = [
     "Ada", "Amira", "Anna", "Aylin", "Ben", "Björn", "Chidi", "Chloé", "Clara", "Daan", "Diego", "Elif", "Emma",
     "Farid", "Fatou", "Grace", "Hana", "Hugo", "Ines", "Ivan", "Jonas", "Julia", "Kenji", "Kofi", "Lars", "Lena",
     "Lucía", "Malik", "Mateo", "Maya", "Mei", "Mila", "Nadia", "Noah", "Nora", "Olga", "Omar", "Paula", "Priya",
     "Rafael", "Samir", "Sofia", "Tariq", "Tomás", "Uma", "Wei", "Yuki", "Zoe",
 ];
-const FAMILY: [&str; 48] = [
+const FAMILY_NAMES: [&str; 48] = [
     "Adeyemi",
     "Andersson",
     "Bauer",
@@ -266,11 +266,11 @@ impl Language {
 
 /// A given name and a family name.
 pub(super) fn name(rng: &mut StdRng) -> (&'static str, &'static str) {
-    (any(&GIVEN, rng), any(&FAMILY, rng))
+    (any(&GIVEN_NAMES, rng), any(&FAMILY_NAMES, rng))
 }
 
 /// Converts a name to letters that a username may have.
-pub(super) fn plain(name: &str) -> String {
+pub(super) fn to_ascii(name: &str) -> String {
     let letter = |c: char| match c {
         'ö' => 'o',
         'ü' => 'u',
@@ -331,8 +331,8 @@ mod tests {
 
     #[test]
     fn all_names_give_usernames_and_all_placeholders_are_replaced() {
-        for name in GIVEN.iter().chain(&FAMILY) {
-            assert_eq!(plain(name).len(), name.chars().count(), "{name}");
+        for name in GIVEN_NAMES.iter().chain(&FAMILY_NAMES) {
+            assert_eq!(to_ascii(name).len(), name.chars().count(), "{name}");
         }
         let mut rng = StdRng::seed_from_u64(1);
         for pattern in ENGLISH.iter().chain(&TITLES) {

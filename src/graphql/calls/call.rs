@@ -60,14 +60,14 @@ pub enum CallEndReason {
 pub struct Call {
     row: Row,
     /// Whether the viewer is no longer a participant of the call's conversation.
-    reduced: bool,
+    details_hidden: bool,
     /// The user who is in the call, if it was found by that user.
     of: Option<UserId>,
 }
 
 impl From<Row> for Call {
     fn from(row: Row) -> Self {
-        Self { row, reduced: false, of: None }
+        Self { row, details_hidden: false, of: None }
     }
 }
 
@@ -82,8 +82,8 @@ impl Call {
     }
 
     /// Hides the conversation and the devices of the call, for a viewer who is no longer a participant.
-    pub(super) fn reduce(&mut self) {
-        self.reduced = true;
+    pub(super) fn hide_details(&mut self) {
+        self.details_hidden = true;
     }
 }
 
@@ -100,7 +100,7 @@ impl Call {
     /// removed user gets.
     async fn conversation(&self) -> Option<Conversation> {
         let id = self.row.conversation_id;
-        (!self.reduced).then(|| self.of.map_or_else(|| id.into(), |user| Conversation::for_participant(id, user)))
+        (!self.details_hidden).then(|| self.of.map_or_else(|| id.into(), |user| Conversation::for_participant(id, user)))
     }
 
     /// Media with which the call was started.
@@ -121,7 +121,7 @@ impl Call {
     /// The devices that are in the call now, in the order in which they joined. A device that joins sends a WebRTC
     /// offer to each of the others. Empty if the viewer is no longer a participant of the conversation.
     async fn participants(&self, ctx: &Context<'_>) -> Result<Vec<CallParticipant>> {
-        if self.reduced {
+        if self.details_hidden {
             return Ok(Vec::new());
         }
         let rows = ctx.loaders().load(PresentKey(self.row.id)).await?.unwrap_or_default();

@@ -144,7 +144,7 @@ impl CallEvent {
         | Self::Ended(CallEnded { call }) = &mut loaded
             && loaders.load(VisibleCallKey(viewer, call.call_id())).await?.is_none()
         {
-            call.reduce();
+            call.hide_details();
         }
         Ok(Some(loaded))
     }
@@ -164,7 +164,7 @@ impl CallEvent {
 
 /// Whether to deliver a call event that is addressed to one user. False for a ring of a call that no longer rings for
 /// the user, and for other events of a call that the user can no longer see.
-pub(in crate::graphql) async fn concerns(lookups: &Lookups, user: UserId, change: &Change) -> bool {
+pub(in crate::graphql) async fn should_deliver(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
             return lookups.rings().get(RingKey(user, call)).await.is_ok_and(|it| it.is_some());

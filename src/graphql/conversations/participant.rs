@@ -7,7 +7,7 @@ use crate::domain::Error as Domain;
 use crate::domain::messaging::receipts;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
-use crate::graphql::loaders::HidingKey;
+use crate::graphql::loaders::ReceiptsOffKey;
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::{DateTime, parse_id, parse_ids};
 use crate::store::conversations::participants::{Participant as Row, ParticipantRole as RoleRow};
@@ -62,12 +62,12 @@ impl Participant {
     /// Number of the newest message that this participant has read; 0 for none. It is also 0 if this participant or the
     /// viewer has read receipts off, unless the participant is the viewer.
     async fn last_read_number(&self, ctx: &Context<'_>) -> Result<i32> {
-        let hiding = ctx.loaders().load(HidingKey(self.0.conversation_id)).await?.unwrap_or_default();
-        if hiding.is_empty() {
+        let receipts_off = ctx.loaders().load(ReceiptsOffKey(self.0.conversation_id)).await?.unwrap_or_default();
+        if receipts_off.is_empty() {
             // The value is the same for all viewers, so that the rendering can be shared.
             return Ok(self.0.last_read_number);
         }
-        Ok(receipts::shown_read_number(ctx.viewer()?, &self.0, &hiding))
+        Ok(receipts::shown_read_number(ctx.viewer()?, &self.0, &receipts_off))
     }
 }
 

@@ -69,7 +69,7 @@ impl RoomSubscription {
         Ok(try_stream! {
             let mut events = Box::pin(events);
             while let Some(event) = events.next().await {
-                if let Some(event) = shown(&loaders, conversation, event?).await? {
+                if let Some(event) = load_event(&loaders, conversation, event?).await? {
                     yield event;
                 }
             }
@@ -78,7 +78,7 @@ impl RoomSubscription {
 }
 
 /// Loads the users of an event. None if the account no longer exists.
-async fn shown(loaders: &Loaders, id: ConversationId, event: Event) -> Result<Option<RoomEvent>> {
+async fn load_event(loaders: &Loaders, id: ConversationId, event: Event) -> Result<Option<RoomEvent>> {
     let conversation = id.into();
     Ok(match event {
         Event::Snapshot(users) => {

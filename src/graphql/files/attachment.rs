@@ -108,7 +108,7 @@ impl Attachment {
     /// Signed URL to download the file. Null until the file is READY. The URL is the same for up to 30 minutes, and is
     /// valid for at least 30 minutes after the answer.
     async fn url(&self, ctx: &Context<'_>) -> Option<Result<String>> {
-        shown(ctx, ctx.app().attachments().address(&self.0).await.transpose()?)
+        url_of(ctx, ctx.app().attachments().address(&self.0).await.transpose()?)
     }
 
     /// Signed URL of a scaled-down copy of a picture as WebP, valid for as long as `url`. Null until the file is READY,
@@ -118,7 +118,7 @@ impl Attachment {
         ctx: &Context<'_>,
         #[graphql(desc = "Size of the thumbnail.", default_with = "ThumbnailSize::Small")] size: ThumbnailSize,
     ) -> Option<Result<String>> {
-        shown(ctx, ctx.app().attachments().thumbnail_address(&self.0, size.into()).await.transpose()?)
+        url_of(ctx, ctx.app().attachments().thumbnail_address(&self.0, size.into()).await.transpose()?)
     }
 
     /// When the upload was started.
@@ -129,7 +129,7 @@ impl Attachment {
 
 /// Returns the URL. A cached rendering that contains it is used only until the server signs a new one.
 #[expect(clippy::unnecessary_wraps, reason = "a field that may be null, and may fail")]
-fn shown(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
+fn url_of(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
     Some(address.map_err(Error::from).map(|address| {
         ctx.limit_cache_time(address.fresh_until);
         address.url.to_string()
@@ -156,7 +156,7 @@ impl Loader<AvatarKey> for Rows {
     async fn load(&self, keys: &[AvatarKey]) -> Result<HashMap<AvatarKey, Row>> {
         let ids: Vec<_> = keys.iter().map(|&AvatarKey(id)| id).collect();
         let rows = self.app.attachments().avatars(&ids).await?;
-        self.keep_avatars(&rows);
+        self.cache_avatars(&rows);
         Ok(rows.into_iter().map(|row| (AvatarKey(row.id), row)).collect())
     }
 }

@@ -128,7 +128,9 @@ impl ContactMutation {
     ) -> Result<SendContactRequestPayload> {
         let viewer = ctx.viewer()?;
         Ok(match ctx.app().contacts().request(viewer, parse_id(&input.user_id, "userId")?).await? {
-            RequestOutcome::Waiting(row) => SendContactRequestPayload { request: Some(ContactRequest(row)), contact: None },
+            RequestOutcome::Waiting(row) => {
+                SendContactRequestPayload { request: Some(ContactRequest(row)), contact: None }
+            }
             RequestOutcome::Contact(row) => SendContactRequestPayload { request: None, contact: Some(User(row)) },
         })
     }

@@ -178,7 +178,7 @@ pub async fn promote_successor(conn: &mut Connection, conversation: Conversation
 }
 
 /// The conversations out of `conversations` whose earlier messages are hidden from the user.
-pub async fn hiding_from(
+pub async fn with_hidden_history(
     conn: &mut Connection,
     user: UserId,
     conversations: &[ConversationId],

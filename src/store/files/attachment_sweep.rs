@@ -88,7 +88,12 @@ pub async fn mark_deleting(
 }
 
 /// Makes the candidates due after `time`, which must be shorter than `grace`.
-pub async fn postpone_candidates(conn: &mut Connection, ids: &[i64], time: Duration, grace: Duration) -> QueryResult<()> {
+pub async fn postpone_candidates(
+    conn: &mut Connection,
+    ids: &[i64],
+    time: Duration,
+    grace: Duration,
+) -> QueryResult<()> {
     diesel::sql_query("UPDATE attachment_looks SET since = now() - $2 * interval '1 second' WHERE id = ANY($1)")
         .bind::<Array<BigInt>, _>(ids)
         .bind::<BigInt, _>(seconds(grace.saturating_sub(time)))

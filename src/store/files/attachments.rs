@@ -80,7 +80,12 @@ pub async fn add_sweep_candidate(conn: &mut Connection, id: AttachmentId) -> Que
 }
 
 /// Makes the sweep check the attachment after `soon` instead of after the whole `grace`.
-pub async fn add_early_sweep_candidate(conn: &mut Connection, id: AttachmentId, soon: Duration, grace: Duration) -> QueryResult<()> {
+pub async fn add_early_sweep_candidate(
+    conn: &mut Connection,
+    id: AttachmentId,
+    soon: Duration,
+    grace: Duration,
+) -> QueryResult<()> {
     diesel::sql_query(
         "INSERT INTO attachment_looks (attachment_id, since) VALUES ($1, now() - $2 * interval '1 second')",
     )

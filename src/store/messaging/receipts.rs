@@ -155,7 +155,7 @@ pub async fn progress(
 }
 
 /// The participants of the conversations who have read receipts off.
-pub async fn hiding(
+pub async fn receipts_off(
     conn: &mut Connection,
     conversations: &[ConversationId],
 ) -> QueryResult<Vec<(ConversationId, UserId)>> {

@@ -29,7 +29,7 @@ pub async fn between(conn: &mut Connection, first: UserId, second: UserId) -> Qu
 }
 
 /// The users out of `others` whom the user blocks, or who block the user.
-pub async fn apart(conn: &mut Connection, user: UserId, others: &[UserId]) -> QueryResult<Vec<UserId>> {
+pub async fn blocked_either_way(conn: &mut Connection, user: UserId, others: &[UserId]) -> QueryResult<Vec<UserId>> {
     let pairs: Vec<(UserId, UserId)> = blocks::table
         .filter(blocks::blocker_id.eq(user).and(blocks::blocked_id.eq_any(others)))
         .or_filter(blocks::blocked_id.eq(user).and(blocks::blocker_id.eq_any(others)))

@@ -33,7 +33,7 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges)
 
 /// Returns the pairs in which the setting of the second user admits the first. A block by either user overrides every
 /// setting.
-pub async fn letting(
+pub async fn permitted_pairs(
     mut conn: &Connection,
     setting: Setting,
     pairs: &[(UserId, UserId)],

@@ -49,12 +49,12 @@ pub async fn is_usable(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -
 
 /// Takes one use and returns whether there was one. The row stays locked until the transaction ends, so concurrent
 /// registrations take their uses one by one.
-pub async fn take_use(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -> QueryResult<bool> {
+pub async fn count_use(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -> QueryResult<bool> {
     let usable =
         registration_invites::expires_at.gt(now).and(registration_invites::uses.lt(registration_invites::max_uses));
     diesel::update(registration_invites::table.find(hash).filter(usable))
         .set(registration_invites::uses.eq(registration_invites::uses + 1))
         .execute(conn)
         .await
-        .map(|taken| taken == 1)
+        .map(|rows| rows == 1)
 }

@@ -96,7 +96,7 @@ pub enum Revoke {
 }
 
 /// Records that the session was used, until when it now lasts, and from which address.
-pub async fn touch(
+pub async fn record_use(
     conn: &mut Connection,
     id: SessionId,
     now: DateTime<Utc>,
