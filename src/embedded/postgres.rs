@@ -55,10 +55,10 @@ impl Postgres {
             // A copied data directory names the same home: it must be locked too.
             locks.push(lock::acquire(location.home(), holder)?);
         }
-        let made_by = location.cluster_major()?;
-        let password = location::password(&data_dir, made_by.map(|_| location.cluster()))?;
-        let binaries = Binaries::find(&location, made_by).await?;
-        if made_by.is_none() {
+        let cluster_major = location.cluster_major()?;
+        let password = location::password(&data_dir, cluster_major.map(|_| location.cluster()))?;
+        let binaries = Binaries::find(&location, cluster_major).await?;
+        if cluster_major.is_none() {
             cluster::create(&location, &binaries, &password).await?;
         }
         let server = postmaster::ensure(&location, &binaries).await?;

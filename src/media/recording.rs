@@ -64,7 +64,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
         Ok(reader) => reader,
         // The file is complete, and browsers may support formats that symphonia does not.
         Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
-            return Ok(unread(container, movie.video));
+            return Ok(undecoded(container, movie.video));
         }
         // Fonts and covers before the first packet can spend the budget.
         Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
@@ -96,7 +96,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
 }
 
 /// The result for a recording that symphonia cannot read. Only its boxes are known.
-fn unread(container: Container, video: Option<(u32, u32)>) -> Inspected {
+fn undecoded(container: Container, video: Option<(u32, u32)>) -> Inspected {
     of_kind(container, if video.is_some() { Kind::Video } else { Kind::Audio }, video)
 }
 

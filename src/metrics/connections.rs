@@ -47,7 +47,7 @@ impl Refusal {
 
 impl ConnectionMetrics {
     pub(super) fn new(builder: &mut Builder) -> Self {
-        Self(Arc::builder(Inner {
+        Self(Arc::new(Inner {
             open: builder.gauge("parlance_connections_open", "TCP connections."),
             refused: builder.counters_of(
                 "parlance_connections_refused_total",
@@ -75,7 +75,7 @@ impl ConnectionMetrics {
     }
 
     pub fn connection(&self) -> Open {
-        Open::builder(&self.0.open)
+        Open::new(&self.0.open)
     }
 
     pub fn refused(&self, refusal: Refusal) {

@@ -70,7 +70,7 @@ impl Bulk {
     }
 
     /// Updates the planner's statistics, and merges the pending list of the search index.
-    pub async fn optimise(&self) -> Result<()> {
+    pub async fn vacuum(&self) -> Result<()> {
         Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
     }
 }

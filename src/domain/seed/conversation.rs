@@ -87,16 +87,16 @@ impl ConversationWriter<'_> {
         let gaps: Vec<f64> = (0..messages)
             .map(|_| if rng.random_bool(FOLLOW_UP_PROBABILITY) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
             .collect();
-        let talk: f64 = gaps.iter().filter(|gap| **gap > 0.0).sum();
-        let silence: f64 = -gaps.iter().filter(|gap| **gap < 0.0).sum::<f64>();
+        let short_total: f64 = gaps.iter().filter(|gap| **gap > 0.0).sum();
+        let long_total: f64 = -gaps.iter().filter(|gap| **gap < 0.0).sum::<f64>();
         #[expect(clippy::cast_precision_loss, reason = "seconds of some months")]
         let last = last as f64;
-        let squeeze = (last * 0.5 / talk.max(1.0)).min(1.0);
-        let stretch = (last - talk * squeeze) / silence.max(1.0);
+        let short_scale = (last * 0.5 / short_total.max(1.0)).min(1.0);
+        let long_scale = (last - short_total * short_scale) / long_total.max(1.0);
         let mut at = 0.0;
         gaps.into_iter()
             .map(|gap| {
-                at = (at + if gap > 0.0 { gap * squeeze } else { -gap * stretch }).min(last);
+                at = (at + if gap > 0.0 { gap * short_scale } else { -gap * long_scale }).min(last);
                 #[expect(clippy::cast_possible_truncation, reason = "microseconds of some months")]
                 let micros = (at * 1_000_000.0) as i64;
                 created_at + TimeDelta::microseconds(micros)

@@ -96,31 +96,31 @@ pub async fn fill(
     progress: impl Fn(u64),
 ) -> Result<Seeded, SeedError> {
     let mut first = Bulk::connect(url).await?;
-    let there = first.users().await?;
-    if there > 0 && !plan.append {
-        return Err(SeedError::NotEmpty(there));
+    let existing = first.users().await?;
+    if existing > 0 && !plan.append {
+        return Err(SeedError::NotEmpty(existing));
     }
     let now = clock.now();
     let passwords = Passwords::new(auth, random).await?;
     let hash = passwords.hash(plan.password.clone(), &Client::default()).await.map_err(SeedError::Password)?;
-    let users = Users::make(plan, now, there, &hash);
+    let users = Users::make(plan, now, existing, &hash);
     let first_user = users.first.clone();
     first.write_users(users.lines).await?;
 
     let begun = Instant::now();
-    let shapes = shape::shapes(plan, &mut rng(plan.seed, Stream::Shapes, there));
+    let shapes = shape::shapes(plan, &mut rng(plan.seed, Stream::Shapes, existing));
     if shapes.is_empty() && plan.messages > 0 {
         return Err(SeedError::NoConversation);
     }
     let chunks = chunks(&shapes);
-    let seeded = conversation::ConversationWriter { plan, now, users: &users.ids, offset: there };
+    let writer = conversation::ConversationWriter { plan, now, users: &users.ids, offset: existing };
     let write = async |turn: usize| {
         let mut connection = Bulk::connect(url).await?;
         for range in chunks.iter().skip(turn).step_by(WRITERS) {
             let mut chunk = Chunk::default();
             let mut messages = 0;
             for index in range.clone() {
-                seeded.write(&mut chunk, index, &shapes[index]);
+                writer.write(&mut chunk, index, &shapes[index]);
                 messages += u64::from(shapes[index].messages);
             }
             connection.write(chunk).await?;
@@ -130,7 +130,7 @@ pub async fn fill(
     };
     try_join_all((0..WRITERS).map(write)).await?;
     let writing = begun.elapsed();
-    first.optimise().await?;
+    first.vacuum().await?;
     let messages = shapes.iter().map(|shape| u64::from(shape.messages)).sum();
     Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
 }
@@ -159,9 +159,9 @@ struct Users {
 }
 
 impl Users {
-    fn make(plan: &Plan, now: DateTime<Utc>, there: i64, hash: &str) -> Self {
-        let mut rng = rng(plan.seed, Stream::Users, there);
-        let mut seeded =
+    fn make(plan: &Plan, now: DateTime<Utc>, existing: i64, hash: &str) -> Self {
+        let mut rng = rng(plan.seed, Stream::Users, existing);
+        let mut users =
             Self { ids: Vec::with_capacity(plan.users as usize), first: String::new(), lines: Lines::default() };
         let mut names = HashSet::new();
         for index in 0..plan.users {
@@ -169,22 +169,22 @@ impl Users {
             let (given, family) = text::name(&mut rng);
             let mut username = format!("{}.{}", text::to_ascii(given), text::to_ascii(family));
             // The first user with a name gets no number, unless an earlier run may have used the name.
-            if there > 0 || !names.insert(username.clone()) {
-                username = format!("{username}{}", i64::from(index) + there);
+            if existing > 0 || !names.insert(username.clone()) {
+                username = format!("{username}{}", i64::from(index) + existing);
             }
             let id = id(created_at, &mut rng);
-            seeded.lines.id(id).text(&username).text(&format!("{given} {family}"));
+            users.lines.id(id).text(&username).text(&format!("{given} {family}"));
             match text::about(&mut rng) {
-                Some(about) => seeded.lines.text(about),
-                None => seeded.lines.null(),
+                Some(about) => users.lines.text(about),
+                None => users.lines.null(),
             };
-            seeded.lines.text(hash).time(created_at).end();
-            seeded.ids.push(id);
+            users.lines.text(hash).time(created_at).end();
+            users.ids.push(id);
             if index == 0 {
-                seeded.first = username;
+                users.first = username;
             }
         }
-        seeded
+        users
     }
 }
 

@@ -62,7 +62,7 @@ impl Account {
     }
 
     /// Makes the account the owner of `path`.
-    pub(super) fn give(&self, path: &Path) -> Result<(), Error> {
+    pub(super) fn make_owner(&self, path: &Path) -> Result<(), Error> {
         let Some(Owner { uid, gid }) = self.other else {
             return Ok(());
         };

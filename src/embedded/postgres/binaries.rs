@@ -55,20 +55,20 @@ pub(super) struct Binaries {
 impl Binaries {
     /// Finds the machine's own programs, or else earlier downloads, or else downloads programs. A cluster can only be
     /// served by the major version that created it.
-    pub(super) async fn find(location: &Location, made_by: Option<u32>) -> Result<Self, Error> {
-        let wanted = |major| made_by.map_or(major >= OLDEST_MAJOR, |made_by| major == made_by);
+    pub(super) async fn find(location: &Location, cluster_major: Option<u32>) -> Result<Self, Error> {
+        let wanted = |major| cluster_major.map_or(major >= OLDEST_MAJOR, |cluster_major| major == cluster_major);
         let downloads = download::directory(location.home());
         let mut others = Vec::new();
         let installed = installed().into_iter().map(Origin::Installed);
         let downloaded = versions(&downloads, "", "bin").into_iter().map(Origin::Downloaded);
         for origin in installed.chain(downloaded) {
-            match Self::try_out(origin, location.account()).await {
+            match Self::read_version(origin, location.account()).await {
                 Ok((major, binaries)) if wanted(major) => return Ok(binaries),
                 Ok((_, binaries)) => others.push(binaries.version),
                 Err(reason) => tracing::debug!(reason, "skipped a PostgreSQL"),
             }
         }
-        Self::download(location, made_by).await.map_err(|reason| match made_by {
+        Self::download(location, cluster_major).await.map_err(|reason| match cluster_major {
             Some(wanted) if !others.is_empty() => {
                 Error::OtherMajor { directory: location.cluster().to_owned(), wanted, found: others.join(", "), reason }
             }
@@ -76,17 +76,17 @@ impl Binaries {
         })
     }
 
-    async fn download(location: &Location, made_by: Option<u32>) -> Result<Self, String> {
-        let major = made_by.unwrap_or(download::MAJOR);
+    async fn download(location: &Location, cluster_major: Option<u32>) -> Result<Self, String> {
+        let major = cluster_major.unwrap_or(download::MAJOR);
         let directory = download::download(location.home(), major).await?;
         let origin = Origin::Downloaded(directory);
-        let (_, binaries) = Self::try_out(origin, location.account()).await?;
+        let (_, binaries) = Self::read_version(origin, location.account()).await?;
         Ok(binaries)
     }
 
     /// Reads the version of the programs by running one of them as the account that will run them. Fails if the account
     /// cannot read them, or if a library is missing.
-    async fn try_out(origin: Origin, account: &Account) -> Result<(u32, Self), String> {
+    async fn read_version(origin: Origin, account: &Account) -> Result<(u32, Self), String> {
         let (Origin::Installed(directory) | Origin::Downloaded(directory)) = &origin;
         let directory = directory.clone();
         let named = |reason: &dyn fmt::Display| format!("{}: {reason}", directory.display());

@@ -26,7 +26,7 @@ pub(super) async fn create(location: &Location, binaries: &Binaries, password: &
     location::create_private(&unfinished, location.account())?;
     let written = location::private_file(&password_file).and_then(|mut file| writeln!(file, "{password}"));
     written.map_err(Error::at(&password_file))?;
-    location.account().give(&password_file)?;
+    location.account().make_owner(&password_file)?;
 
     let initialised = initialise(location, binaries, &unfinished, &password_file).await;
     fs::remove_file(&password_file).map_err(Error::at(&password_file))?;

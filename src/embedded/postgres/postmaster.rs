@@ -59,7 +59,7 @@ enum Attempt {
     /// Another process took the port before PostgreSQL could use it.
     PortTaken,
     /// Another PostgreSQL of this cluster is still stopping, or started first.
-    Occupied(String),
+    Conflict(String),
     Failed(String),
 }
 
@@ -99,7 +99,7 @@ async fn try_until_up(location: &Location, binaries: &Binaries, last: &mut Strin
                 return Ok(Server { port, adopted: false });
             }
             Attempt::PortTaken => {}
-            Attempt::Occupied(output) => {
+            Attempt::Conflict(output) => {
                 tracing::info!(output, "waiting for another PostgreSQL of this database to end");
                 *last = output;
                 sleep(RETRY_INTERVAL).await;
@@ -125,7 +125,7 @@ async fn attempt(location: &Location, binaries: &Binaries) -> Result<Attempt, Er
     Ok(if logged.contains("could not create any TCP/IP sockets") {
         Attempt::PortTaken
     } else if logged.contains("already exists") || logged.contains("is still in use") {
-        Attempt::Occupied(logged)
+        Attempt::Conflict(logged)
     } else {
         Attempt::Failed(format!("{} {logged}", account::text(&ended)))
     })

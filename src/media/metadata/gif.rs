@@ -14,7 +14,7 @@ pub fn strip(bytes: &[u8]) -> Option<Stripped> {
     // Signature and version, then the screen, whose flags describe the colour table.
     let screen: [u8; 13] = reader.array()?;
     (screen.starts_with(b"GIF87a") || screen.starts_with(b"GIF89a")).then_some(())?;
-    reader.take(colours(screen[10]))?;
+    reader.bytes(colours(screen[10]))?;
     stripped.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
     // The complete frames of a truncated file are kept.
     while let Some((block, keeps)) = block(&mut reader, &mut stripped) {
@@ -32,7 +32,7 @@ fn block<'a>(reader: &mut Reader<'a>, stripped: &mut Stripped) -> Option<(&'a [u
     let keeps = match reader.byte()? {
         IMAGE => {
             let [_, _, _, _, width, width2, height, height2, flags] = reader.array()?;
-            reader.take(colours(flags))?;
+            reader.bytes(colours(flags))?;
             // The minimum code size.
             reader.byte()?;
             sub_blocks(reader)?;
@@ -67,7 +67,7 @@ fn sub_blocks(reader: &mut Reader<'_>) -> Option<()> {
     loop {
         match reader.byte()? {
             0 => return Some(()),
-            length => reader.take(usize::from(length))?,
+            length => reader.bytes(usize::from(length))?,
         };
     }
 }

@@ -23,7 +23,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
             break;
         }
         let length = usize::from(u16::from_be_bytes(reader.array()?));
-        let content = reader.take(length.checked_sub(2)?)?;
+        let content = reader.bytes(length.checked_sub(2)?)?;
         let stripped = strip_segment(marker, content);
         // A JFIF segment must be the first segment.
         if marker != JFIF

@@ -15,15 +15,15 @@ const KEPT_CHUNKS: [&[u8; 4]; 19] = [
 pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     let mut reader = Reader(bytes);
     let mut stripped = Stripped { cleaned: Vec::with_capacity(bytes.len()), ..Stripped::default() };
-    (reader.take(8)? == SIGNATURE).then(|| stripped.cleaned.extend(SIGNATURE))?;
+    (reader.bytes(8)? == SIGNATURE).then(|| stripped.cleaned.extend(SIGNATURE))?;
     let mut exif = exif(orientation);
     let mut canvas = None;
     loop {
         let whole = reader.0;
         let length = u32::from_be_bytes(reader.array()?) as usize;
         let kind: [u8; 4] = reader.array()?;
-        let content = reader.take(length)?;
-        reader.take(4)?;
+        let content = reader.bytes(length)?;
+        reader.bytes(4)?;
         if &kind == b"IDAT"
             && let Some(exif) = exif.take()
         {

@@ -22,9 +22,9 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     let mut body = b"WEBP".to_vec();
     while let Some(kind) = reader.array::<4>() {
         let length = u32::from_le_bytes(reader.array()?) as usize;
-        let content = reader.take(length)?;
+        let content = reader.bytes(length)?;
         // Padding to an even length. The last chunk may lack it.
-        reader.take(length % 2);
+        reader.bytes(length % 2);
         if &kind == b"ANMF" {
             let size = |at: usize| {
                 Some(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use parlance::live::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, To};
+use parlance::live::{Exchange, Incoming, MemoryExchange, NodeId, NodeMessage, Target};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ struct DeafExchange {
 }
 
 impl Exchange for DeafExchange {
-    fn publish<'a>(&'a self, to: To, message: &'a NodeMessage) -> BoxFuture<'a, parlance::error::Result<()>> {
+    fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, parlance::error::Result<()>> {
         if self.deaf.load(Ordering::SeqCst) {
             return Box::pin(async { Ok(()) });
         }
