@@ -73,8 +73,8 @@ impl Histogram {
 
 fn bucket(units: u64) -> usize {
     let power = units.max(1).ilog2().saturating_sub(PER_POWER.ilog2());
-    let place = u64::from(power) * PER_POWER + (units >> power);
-    usize::try_from(place).unwrap_or(usize::MAX)
+    let index = u64::from(power) * PER_POWER + (units >> power);
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 /// The middle of a bucket in milliseconds.

@@ -8,7 +8,7 @@ pub struct Label {
     pub room: u32,
     pub sender: u32,
     /// Number of the message among those of its sender, from 0.
-    pub place: u32,
+    pub index: u32,
     /// Time at which the request began or was due, since the start of the load's stopwatch.
     pub begun: Duration,
 }
@@ -19,7 +19,7 @@ impl Label {
         let label = Self {
             room: parts.next()?.parse().ok()?,
             sender: parts.next()?.parse().ok()?,
-            place: parts.next()?.parse().ok()?,
+            index: parts.next()?.parse().ok()?,
             begun: Duration::from_nanos(parts.next()?.parse().ok()?),
         };
         parts.next().is_none().then_some(label)
@@ -28,7 +28,7 @@ impl Label {
 
 impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}-{}-{}", self.room, self.sender, self.place, self.begun.as_nanos())
+        write!(f, "{}-{}-{}-{}", self.room, self.sender, self.index, self.begun.as_nanos())
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_label_is_parsed_from_its_own_text() {
-        let label = Label { room: 7, sender: 3, place: 41, begun: Duration::new(5, 123_456_789) };
+        let label = Label { room: 7, sender: 3, index: 41, begun: Duration::new(5, 123_456_789) };
         assert_eq!(label.to_string(), "7-3-41-5123456789");
         assert_eq!(Label::parse("7-3-41-5123456789"), Some(label));
         for text in ["", "7-3-41", "7-3-41-5-1", "7-3-x-5", "another client's"] {

@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::label::Label;
 
 /// Number of violations whose text is stored. Further violations are only counted.
-const KEPT: usize = 200;
+const MAX_DESCRIPTIONS: usize = 200;
 /// A number that is further than this from the room's first number is a violation: it would make the ledger too large.
-const FAR: i64 = 10_000_000;
+const MAX_DISTANCE: i64 = 10_000_000;
 
 pub struct Ledger {
     rooms: Vec<Mutex<Room>>,
@@ -23,11 +23,11 @@ pub struct Ledger {
     messages: AtomicU64,
 }
 
-/// Number of the violations, and descriptions of at most `KEPT` of them.
+/// Number of the violations, and descriptions of at most `MAX_DESCRIPTIONS` of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations {
     pub count: usize,
-    pub words: Vec<String>,
+    pub descriptions: Vec<String>,
 }
 
 /// The messages of one conversation that were acknowledged or delivered.
@@ -37,7 +37,7 @@ struct Room {
     first: i32,
     entries: VecDeque<Option<Entry>>,
     /// Messages whose requests got no acknowledgement. The server may have stored them or not.
-    unsure: Vec<Label>,
+    unacknowledged: Vec<Label>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,12 +45,12 @@ struct Entry {
     /// None for a system message, which has no sender.
     label: Option<Label>,
     acknowledged: bool,
-    heard: u32,
+    deliveries: u32,
 }
 
 /// The first and the last message number that a listener received in a room. Both are 0 before the first message.
 #[derive(Clone, Copy, Debug)]
-pub struct Hearing {
+pub struct ReceivedRange {
     pub first: i32,
     pub last: i32,
 }
@@ -58,7 +58,7 @@ pub struct Hearing {
 impl Ledger {
     /// Makes a ledger from the number of listeners in each room.
     pub fn new(listeners: impl IntoIterator<Item = u32>) -> Self {
-        let room = |listeners| Room { listeners, first: 0, entries: VecDeque::new(), unsure: Vec::new() };
+        let room = |listeners| Room { listeners, first: 0, entries: VecDeque::new(), unacknowledged: Vec::new() };
         Self {
             rooms: listeners.into_iter().map(|listeners| Mutex::new(room(listeners))).collect(),
             violations: Mutex::default(),
@@ -84,48 +84,55 @@ impl Ledger {
             return listeners;
         }
         entry.acknowledged = true;
-        if entry.heard < listeners {
+        if entry.deliveries < listeners {
             self.outstanding.fetch_add(1, Ordering::Relaxed);
         }
         let other = entry.label;
         drop(room);
         if other != Some(label) {
-            self.disagree(number, other, Some(label));
+            self.report_mismatch(number, other, Some(label));
         }
         listeners
     }
 
     /// Records that a request got no acknowledgement.
-    pub fn unsure(&self, label: Label) {
+    pub fn unacknowledged(&self, label: Label) {
         if let Some(mut room) = self.room(label.room) {
-            room.unsure.push(label);
+            room.unacknowledged.push(label);
         }
     }
 
     /// Records a delivery; `label` is None for a system message. Returns true if all listeners of the room now have
     /// the message.
-    pub fn heard(&self, listener: usize, room: u32, hearing: &mut Hearing, label: Option<Label>, number: i32) -> bool {
+    pub fn delivered(
+        &self,
+        listener: usize,
+        room: u32,
+        range: &mut ReceivedRange,
+        label: Option<Label>,
+        number: i32,
+    ) -> bool {
         self.deliveries.fetch_add(1, Ordering::Relaxed);
-        if hearing.last == 0 {
-            hearing.first = number;
-        } else if number != hearing.last + 1 {
-            let last = hearing.last;
+        if range.last == 0 {
+            range.first = number;
+        } else if number != range.last + 1 {
+            let last = range.last;
             self.violation(format!("listener {listener}, room {room}: number {number} came after number {last}"));
         }
-        hearing.last = number;
+        range.last = number;
         let Some(mut room) = self.room(room) else { return false };
         let listeners = room.listeners;
         let Some(entry) = room.entry(number, label) else { return false };
-        entry.heard += 1;
-        let (heard, other) = (entry.heard, entry.label);
-        if heard == listeners && entry.acknowledged {
+        entry.deliveries += 1;
+        let (deliveries, other) = (entry.deliveries, entry.label);
+        if deliveries == listeners && entry.acknowledged {
             self.outstanding.fetch_sub(1, Ordering::Relaxed);
         }
         drop(room);
         if other != label {
-            self.disagree(number, other, label);
+            self.report_mismatch(number, other, label);
         }
-        heard == listeners
+        deliveries == listeners
     }
 
     /// Returns true if every acknowledged message has reached all listeners of its room.
@@ -142,49 +149,49 @@ impl Ledger {
     }
 
     /// Records a violation, also one that the ledger does not find itself.
-    pub fn violation(&self, words: String) {
+    pub fn violation(&self, description: String) {
         let mut violations = lock(&self.violations);
         violations.count += 1;
-        if violations.words.len() < KEPT {
-            violations.words.push(words);
+        if violations.descriptions.len() < MAX_DESCRIPTIONS {
+            violations.descriptions.push(description);
         }
     }
 
     /// Finds the messages that were lost, doubled or never acknowledged, and returns all violations. Call it when all
-    /// senders and listeners have stopped. Each item of `hearings` has the listener, the room and its `Hearing`.
-    pub fn close(&self, hearings: impl IntoIterator<Item = (usize, u32, Hearing)>) -> Violations {
-        for (listener, place, hearing) in hearings {
-            let Some(room) = self.room(place) else { continue };
-            let missing = room.missing(hearing);
+    /// senders and listeners have stopped. Each item of `ranges` has the listener, the room and its `ReceivedRange`.
+    pub fn close(&self, ranges: impl IntoIterator<Item = (usize, u32, ReceivedRange)>) -> Violations {
+        for (listener, index, range) in ranges {
+            let Some(room) = self.room(index) else { continue };
+            let missing = room.missing(range);
             drop(room);
             if let Some((count, number)) = missing {
                 self.violation(format!(
-                    "listener {listener}, room {place}: {count} acknowledged messages are lost, the first of them is \
+                    "listener {listener}, room {index}: {count} acknowledged messages are lost, the first of them is \
                      number {number}"
                 ));
             }
         }
-        for place in 0..self.rooms.len() {
-            let Some(room) = u32::try_from(place).ok().and_then(|place| self.room(place)) else { continue };
-            let strangers = room.strangers();
+        for index in 0..self.rooms.len() {
+            let Some(room) = u32::try_from(index).ok().and_then(|index| self.room(index)) else { continue };
+            let unmatched_messages = room.unmatched_messages();
             drop(room);
-            for words in strangers {
-                self.violation(format!("room {place}: {words}"));
+            for description in unmatched_messages {
+                self.violation(format!("room {index}: {description}"));
             }
         }
         lock(&self.violations).clone()
     }
 
-    fn disagree(&self, number: i32, one: Option<Label>, other: Option<Label>) {
+    fn report_mismatch(&self, number: i32, one: Option<Label>, other: Option<Label>) {
         let name =
             |label: Option<Label>| label.map_or_else(|| "a message without a label".to_owned(), |l| l.to_string());
         self.violation(format!("number {number} is both {} and {}", name(one), name(other)));
     }
 
-    fn room(&self, place: u32) -> Option<MutexGuard<'_, Room>> {
-        let room = usize::try_from(place).ok().and_then(|place| self.rooms.get(place));
+    fn room(&self, index: u32) -> Option<MutexGuard<'_, Room>> {
+        let room = usize::try_from(index).ok().and_then(|index| self.rooms.get(index));
         if room.is_none() {
-            self.violation(format!("a message is of room {place}, which does not exist"));
+            self.violation(format!("a message is of room {index}, which does not exist"));
         }
         room.map(lock)
     }
@@ -197,46 +204,48 @@ impl Room {
         if self.entries.is_empty() {
             self.first = number;
         }
-        let place = i64::from(number) - i64::from(self.first);
-        if number < 1 || place.abs() > FAR {
+        let index = i64::from(number) - i64::from(self.first);
+        if number < 1 || index.abs() > MAX_DISTANCE {
             return None;
         }
-        for _ in place..0 {
+        for _ in index..0 {
             self.entries.push_front(None);
             self.first -= 1;
         }
-        let place = usize::try_from(place.max(0)).ok()?;
-        if place >= self.entries.len() {
-            self.entries.resize(place + 1, None);
+        let index = usize::try_from(index.max(0)).ok()?;
+        if index >= self.entries.len() {
+            self.entries.resize(index + 1, None);
         }
-        Some(self.entries.get_mut(place)?.get_or_insert(Entry { label, acknowledged: false, heard: 0 }))
+        Some(self.entries.get_mut(index)?.get_or_insert(Entry { label, acknowledged: false, deliveries: 0 }))
     }
 
     fn numbered(&self) -> impl Iterator<Item = (i32, &Entry)> {
         (self.first..).zip(&self.entries).filter_map(|(number, entry)| Some((number, entry.as_ref()?)))
     }
 
-    /// Counts the acknowledged messages outside of `hearing`. Returns their count and the number of the first one.
-    fn missing(&self, hearing: Hearing) -> Option<(usize, i32)> {
-        let heard = |number| hearing.last != 0 && (hearing.first..=hearing.last).contains(&number);
-        let mut missing =
-            self.numbered().filter(|&(number, entry)| entry.acknowledged && !heard(number)).map(|(number, _)| number);
+    /// Counts the acknowledged messages outside of `range`. Returns their count and the number of the first one.
+    fn missing(&self, range: ReceivedRange) -> Option<(usize, i32)> {
+        let was_received = |number| range.last != 0 && (range.first..=range.last).contains(&number);
+        let mut missing = self
+            .numbered()
+            .filter(|&(number, entry)| entry.acknowledged && !was_received(number))
+            .map(|(number, _)| number);
         let first = missing.next()?;
         Some((missing.count() + 1, first))
     }
 
-    fn strangers(&self) -> Vec<String> {
+    fn unmatched_messages(&self) -> Vec<String> {
         let mut numbers: HashMap<Label, i32> = HashMap::new();
-        let mut found = Vec::new();
+        let mut violations = Vec::new();
         for (number, entry) in self.numbered() {
             let Some(label) = entry.label else { continue };
             if let Some(other) = numbers.insert(label, number) {
-                found.push(format!("message {label} has both the numbers {other} and {number}"));
-            } else if !entry.acknowledged && !self.unsure.contains(&label) {
-                found.push(format!("message {label}, number {number}, was delivered but not acknowledged"));
+                violations.push(format!("message {label} has both the numbers {other} and {number}"));
+            } else if !entry.acknowledged && !self.unacknowledged.contains(&label) {
+                violations.push(format!("message {label}, number {number}, was delivered but not acknowledged"));
             }
         }
-        found
+        violations
     }
 }
 
@@ -244,7 +253,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Hearing {
+impl ReceivedRange {
     /// Nothing received yet.
     pub const NONE: Self = Self { first: 0, last: 0 };
 }
@@ -253,32 +262,32 @@ impl Hearing {
 mod tests {
     use std::time::Duration;
 
-    use super::{Hearing, Ledger, Violations};
+    use super::{Ledger, ReceivedRange, Violations};
     use crate::label::Label;
 
-    fn label(place: u32) -> Label {
-        Label { room: 0, sender: 0, place, begun: Duration::ZERO }
+    fn label(index: u32) -> Label {
+        Label { room: 0, sender: 0, index, begun: Duration::ZERO }
     }
 
     /// Runs a ledger with one listener. Each pair is the place of a message in its label, and its number.
-    fn run(acknowledged: &[(u32, i32)], heard: &[(u32, i32)], unsure: &[u32]) -> Violations {
+    fn run(acknowledged: &[(u32, i32)], deliveries: &[(u32, i32)], unacknowledged: &[u32]) -> Violations {
         let ledger = Ledger::new([1]);
-        let mut hearing = Hearing::NONE;
+        let mut range = ReceivedRange::NONE;
         // Half of the acknowledgements come before the deliveries.
         let (before, after) = acknowledged.split_at(acknowledged.len() / 2);
-        for &(place, number) in before {
-            ledger.acknowledged(label(place), number);
+        for &(index, number) in before {
+            ledger.acknowledged(label(index), number);
         }
-        for &(place, number) in heard {
-            ledger.heard(0, 0, &mut hearing, Some(label(place)), number);
+        for &(index, number) in deliveries {
+            ledger.delivered(0, 0, &mut range, Some(label(index)), number);
         }
-        for &(place, number) in after {
-            ledger.acknowledged(label(place), number);
+        for &(index, number) in after {
+            ledger.acknowledged(label(index), number);
         }
-        for &place in unsure {
-            ledger.unsure(label(place));
+        for &index in unacknowledged {
+            ledger.unacknowledged(label(index));
         }
-        ledger.close([(0, 0, hearing)])
+        ledger.close([(0, 0, range)])
     }
 
     #[test]
@@ -303,15 +312,18 @@ mod tests {
             (&[(1, 1), (3, 2), (2, 3)], "number 2 is both"),
             (&[(1, 1), (2, 2), (3, 3), (4, 4)], "number 4, was delivered but not acknowledged"),
         ];
-        for (heard, words) in cases {
-            let violations = run(&sent, heard, &[]);
-            assert!(violations.words.iter().any(|found| found.contains(words)), "{heard:?}: {violations:?}");
+        for (deliveries, expected) in cases {
+            let violations = run(&sent, deliveries, &[]);
+            assert!(
+                violations.descriptions.iter().any(|text| text.contains(expected)),
+                "{deliveries:?}: {violations:?}"
+            );
         }
         let twice = run(&[(1, 1), (1, 2)], &[(1, 1), (1, 2)], &[]);
-        assert!(twice.words.iter().any(|found| found.contains("both the numbers 1 and 2")), "{twice:?}");
+        assert!(twice.descriptions.iter().any(|text| text.contains("both the numbers 1 and 2")), "{twice:?}");
         let same = run(&[(1, 1), (2, 1)], &[(1, 1)], &[]);
         assert!(
-            same.words.iter().any(|found| found.contains("two messages were acknowledged as number 1")),
+            same.descriptions.iter().any(|text| text.contains("two messages were acknowledged as number 1")),
             "{same:?}"
         );
     }
@@ -325,21 +337,21 @@ mod tests {
     #[test]
     fn system_messages_need_no_acknowledgement() {
         let ledger = Ledger::new([1]);
-        let mut hearing = Hearing::NONE;
-        ledger.heard(0, 0, &mut hearing, None, 1);
-        ledger.heard(0, 0, &mut hearing, Some(label(1)), 2);
+        let mut range = ReceivedRange::NONE;
+        ledger.delivered(0, 0, &mut range, None, 1);
+        ledger.delivered(0, 0, &mut range, Some(label(1)), 2);
         ledger.acknowledged(label(1), 2);
-        assert_eq!(ledger.close([(0, 0, hearing)]), Violations::default());
+        assert_eq!(ledger.close([(0, 0, range)]), Violations::default());
     }
 
     #[test]
     fn the_ledger_is_complete_when_all_listeners_have_each_message() {
         let ledger = Ledger::new([2]);
-        let (mut one, mut other) = (Hearing::NONE, Hearing::NONE);
-        assert!(!ledger.heard(0, 0, &mut one, Some(label(1)), 1));
+        let (mut one, mut other) = (ReceivedRange::NONE, ReceivedRange::NONE);
+        assert!(!ledger.delivered(0, 0, &mut one, Some(label(1)), 1));
         ledger.acknowledged(label(1), 1);
         assert!(!ledger.is_complete());
-        assert!(ledger.heard(1, 0, &mut other, Some(label(1)), 1));
+        assert!(ledger.delivered(1, 0, &mut other, Some(label(1)), 1));
         assert!(ledger.is_complete());
         assert_eq!((ledger.messages(), ledger.deliveries()), (1, 2));
     }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Account;
 use crate::label::Label;
-use crate::ledger::Hearing;
-use crate::load::{Ear, Shared};
+use crate::ledger::ReceivedRange;
+use crate::load::{ListenerPlan, Shared};
 use crate::scan;
 use crate::socket::Socket;
 
@@ -34,12 +34,12 @@ const PROTOCOL: &str = "graphql-transport-ws";
 const PONG: &str = r#"{"type":"pong"}"#;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before the next attempt to reconnect.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// One in this many events is parsed completely and compared with the fields that were searched for.
 const SAMPLED: u64 = 64;
 
 pub struct Listener {
-    place: usize,
+    index: usize,
     account: Account,
     /// Text of the subscription.
     document: &'static str,
@@ -49,21 +49,21 @@ pub struct Listener {
 
 /// The state of a listener, which outlives its connections.
 struct State {
-    hearings: HashMap<u32, Hearing>,
+    ranges: HashMap<u32, ReceivedRange>,
     /// Cursor of the newest event.
     cursor: String,
     events: u64,
     /// Whether a ping of the server waits for its pong.
-    pinged: bool,
+    pong_is_due: bool,
 }
 
 impl Listener {
     /// Connects and returns when the server has sent `CaughtUp`.
-    pub async fn connect(place: usize, address: SocketAddr, ear: &Ear) -> Result<Self> {
-        let hearings = ear.rooms.iter().map(|&room| (room, Hearing::NONE)).collect();
-        let mut state = State { hearings, cursor: String::new(), events: 0, pinged: false };
-        let document = if ear.personal { PERSONAL_INBOX } else { INBOX };
-        let mut socket = open(address, &ear.account, document, None).await?;
+    pub async fn connect(index: usize, address: SocketAddr, plan: &ListenerPlan) -> Result<Self> {
+        let ranges = plan.rooms.iter().map(|&room| (room, ReceivedRange::NONE)).collect();
+        let mut state = State { ranges, cursor: String::new(), events: 0, pong_is_due: false };
+        let document = if plan.personal { PERSONAL_INBOX } else { INBOX };
+        let mut socket = open(address, &plan.account, document, None).await?;
         let caught_up = async {
             while state.cursor.is_empty() {
                 socket.receive(|event| state.first(event)).await?;
@@ -71,12 +71,12 @@ impl Listener {
             anyhow::Ok(())
         };
         timeout(START_TIMEOUT, caught_up).await.context("subscribing to the inbox")??;
-        Ok(Self { place, account: ear.account.clone(), document, socket, state })
+        Ok(Self { index, account: plan.account.clone(), document, socket, state })
     }
 
-    /// Listens until the load stops, and returns a `Hearing` for each room. It reconnects each time `churn` notifies
+    /// Listens until the load stops, and returns a `ReceivedRange` for each room. It reconnects each time `churn` notifies
     /// it.
-    pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, Hearing)> {
+    pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, ReceivedRange)> {
         let stop = shared.stop.clone();
         let mut stopped = pin!(stop.cancelled());
         let mut churned = pin!(churn.notified());
@@ -88,25 +88,25 @@ impl Listener {
                     churned.set(churn.notified());
                     None
                 }
-                error = self.hear(&shared) => Some(error),
+                error = self.receive(&shared) => Some(error),
             };
             if let Some(error) = ended
                 && !shared.persistent
             {
-                let place = self.place;
-                shared.ledger.violation(format!("listener {place} stopped listening: {error:#}"));
+                let index = self.index;
+                shared.ledger.violation(format!("listener {index} stopped listening: {error:#}"));
                 break;
             }
-            let back = tokio::select! {
+            let reconnected = tokio::select! {
                 () = &mut stopped => break,
-                back = self.come_back(&shared) => back,
+                reconnected = self.reconnect(&shared) => reconnected,
             };
-            if let Err(error) = back {
-                shared.ledger.violation(format!("listener {} could not reconnect: {error:#}", self.place));
+            if let Err(error) = reconnected {
+                shared.ledger.violation(format!("listener {} could not reconnect: {error:#}", self.index));
                 break;
             }
         }
-        self.state.hearings.into_iter().map(|(room, hearing)| (self.place, room, hearing)).collect()
+        self.state.ranges.into_iter().map(|(room, range)| (self.index, room, range)).collect()
     }
 
     /// Answers pings and ignores all messages until `stop` is cancelled.
@@ -114,9 +114,11 @@ impl Listener {
         let listening = async {
             loop {
                 self.socket
-                    .receive(|event| if scan::is_message(event) { Ok(()) } else { self.state.rare(event) })
+                    .receive(
+                        |event| if scan::is_message(event) { Ok(()) } else { self.state.handle_other_frame(event) },
+                    )
                     .await?;
-                if std::mem::take(&mut self.state.pinged) {
+                if std::mem::take(&mut self.state.pong_is_due) {
                     self.socket.send(PONG).await?;
                 }
             }
@@ -125,18 +127,18 @@ impl Listener {
     }
 
     /// Receives events until the connection fails, and returns the error.
-    async fn hear(&mut self, shared: &Shared) -> anyhow::Error {
-        let Self { place, socket, state, .. } = self;
+    async fn receive(&mut self, shared: &Shared) -> anyhow::Error {
+        let Self { index, socket, state, .. } = self;
         loop {
             let mut at = None;
             let received = socket
                 .receive(|event| {
                     let at = *at.get_or_insert_with(|| shared.watch.now());
-                    state.event(shared, *place, event, at)
+                    state.event(shared, *index, event, at)
                 })
                 .await;
             let answered = match received {
-                Ok(()) if std::mem::take(&mut state.pinged) => socket.send(PONG).await,
+                Ok(()) if std::mem::take(&mut state.pong_is_due) => socket.send(PONG).await,
                 received => received,
             };
             if let Err(error) = answered {
@@ -146,17 +148,17 @@ impl Listener {
     }
 
     /// Reconnects and resumes from the cursor. If the load is persistent it retries until it succeeds.
-    async fn come_back(&mut self, shared: &Shared) -> Result<()> {
+    async fn reconnect(&mut self, shared: &Shared) -> Result<()> {
         for tried in 0.. {
             shared.reconnects.fetch_add(1, Ordering::Relaxed);
-            let address = shared.node(self.place, tried);
+            let address = shared.node(self.index, tried);
             match open(address, &self.account, self.document, Some(&self.state.cursor)).await {
                 Ok(socket) => {
                     self.socket = socket;
                     return Ok(());
                 }
                 Err(error) if !shared.persistent => return Err(error),
-                Err(_) => sleep(AFTER_ERROR).await,
+                Err(_) => sleep(ERROR_PAUSE).await,
             }
         }
         Ok(())
@@ -196,7 +198,7 @@ impl State {
 
     fn event(&mut self, shared: &Shared, listener: usize, event: &[u8], at: Duration) -> Result<()> {
         if !scan::is_message(event) {
-            return self.rare(event);
+            return self.handle_other_frame(event);
         }
         let malformed = || String::from_utf8_lossy(event).into_owned();
         let number = scan::number(event, "\"number\":").with_context(malformed)?;
@@ -205,7 +207,7 @@ impl State {
         let Some(client_id) = scan::text(event, "\"clientId\":") else {
             // A system message has no label, so its conversation says which room it belongs to.
             let (room, _) = room_of(shared, event)?;
-            return self.heard(shared, listener, room, None, number);
+            return self.record(shared, listener, room, None, number);
         };
         let label = Label::parse(client_id).with_context(malformed)?;
         shared.timeline.received(label.begun, at, event.len());
@@ -213,22 +215,22 @@ impl State {
             let (room, in_full) = room_of(shared, event)?;
             ensure!(room == label.room && in_full == number, "a message in the wrong place: {}", malformed());
         }
-        self.heard(shared, listener, label.room, Some(label), number)
+        self.record(shared, listener, label.room, Some(label), number)
     }
 
-    fn heard(&mut self, shared: &Shared, listener: usize, room: u32, label: Option<Label>, number: i32) -> Result<()> {
-        let hearing = self.hearings.get_mut(&room).with_context(|| format!("a message of room {room}"))?;
-        if shared.ledger.heard(listener, room, hearing, label, number) {
-            shared.slots.add_permits(1);
+    fn record(&mut self, shared: &Shared, listener: usize, room: u32, label: Option<Label>, number: i32) -> Result<()> {
+        let range = self.ranges.get_mut(&room).with_context(|| format!("a message of room {room}"))?;
+        if shared.ledger.delivered(listener, room, range, label, number) {
+            shared.permits.add_permits(1);
         }
         Ok(())
     }
 
     /// Handles all frames that carry no message.
-    fn rare(&mut self, text: &[u8]) -> Result<()> {
+    fn handle_other_frame(&mut self, text: &[u8]) -> Result<()> {
         let frame: Value = serde_json::from_slice(text)?;
         match frame["type"].as_str() {
-            Some("ping") => self.pinged = true,
+            Some("ping") => self.pong_is_due = true,
             Some("next") => {
                 let event = &frame["payload"]["data"]["inbox"];
                 let kind = event["__typename"].as_str().with_context(|| frame.to_string())?;
@@ -248,7 +250,7 @@ fn room_of(shared: &Shared, event: &[u8]) -> Result<(u32, i32)> {
     let event: Value = serde_json::from_slice(event)?;
     let message = &event["payload"]["data"]["inbox"]["message"];
     let conversation = message["conversation"]["id"].as_str().with_context(|| event.to_string())?;
-    let room = *shared.places.get(conversation).context("a message of an unknown conversation")?;
+    let room = *shared.room_indexes.get(conversation).context("a message of an unknown conversation")?;
     let number = message["number"].as_i64().with_context(|| event.to_string())?;
     Ok((room, i32::try_from(number)?))
 }

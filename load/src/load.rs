@@ -16,7 +16,7 @@ use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Account, Client};
-use crate::ledger::{Hearing, Ledger, Violations};
+use crate::ledger::{Ledger, ReceivedRange, Violations};
 use crate::listener::Listener;
 use crate::numbers::{float, length};
 use crate::process::{Sample, Usage};
@@ -25,13 +25,13 @@ use crate::stopwatch::{Stopwatch, Window};
 use crate::timeline::{Span, Timeline};
 
 /// If no message is delivered for this long, the outstanding messages count as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The listeners stay connected for this long after the last message, to find messages that are delivered twice. Longer
 /// than TAIL_POLL_INTERVAL, 1 s by default.
-const AFTERMATH: Duration = Duration::from_millis(1500);
-const LOOK: Duration = Duration::from_millis(20);
+const DUPLICATE_WAIT: Duration = Duration::from_millis(1500);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of clients that connect at the same time.
-const CONNECTING: usize = 64;
+const MAX_CONNECTING: usize = 64;
 
 /// The plan of a load. Senders and listeners name a room by its index in `rooms`.
 pub struct Plan {
@@ -42,7 +42,7 @@ pub struct Plan {
     /// Ids of conversations.
     pub rooms: Vec<String>,
     pub senders: Vec<Sender>,
-    pub listeners: Vec<Ear>,
+    pub listeners: Vec<ListenerPlan>,
     pub pace: Pace,
     /// Time before the measurement, in which caches, connections and query plans become warm.
     pub warm_up: Duration,
@@ -60,7 +60,7 @@ pub struct Sender {
 }
 
 /// One socket with an `inbox` subscription, and the rooms whose messages are delivered to it.
-pub struct Ear {
+pub struct ListenerPlan {
     pub account: Account,
     pub rooms: Vec<u32>,
     /// Whether the subscription has fields that depend on the viewer.
@@ -72,7 +72,7 @@ pub enum Pace {
     /// Each sender's next message begins when its last one is acknowledged.
     Acknowledged,
     /// This many messages are in flight. The next one begins when all listeners have received one of them.
-    Heard(usize),
+    InFlight(usize),
     /// Messages per second of all senders together. A sender that is still waiting for an acknowledgement sends later.
     Rate(f64),
 }
@@ -99,12 +99,12 @@ pub(crate) struct Shared {
     pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) rooms: Vec<String>,
     /// Index of each room by the id of its conversation.
-    pub(crate) places: HashMap<String, u32>,
+    pub(crate) room_indexes: HashMap<String, u32>,
     pub(crate) watch: Stopwatch,
     pub(crate) ledger: Ledger,
     pub(crate) timeline: Timeline,
-    /// Permits for new messages, used by `Pace::Heard`.
-    pub(crate) slots: Semaphore,
+    /// Permits for new messages, used by `Pace::InFlight`.
+    pub(crate) permits: Semaphore,
     pub(crate) persistent: bool,
     pub(crate) retries: AtomicU64,
     pub(crate) reconnects: AtomicU64,
@@ -112,27 +112,27 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
-type Hearings = Vec<(usize, u32, Hearing)>;
+type ReceivedRanges = Vec<(usize, u32, ReceivedRange)>;
 
-/// Connects all clients, runs the load, and waits until all messages are delivered or `PATIENCE` has passed.
+/// Connects all clients, runs the load, and waits until all messages are delivered or `DELIVERY_TIMEOUT` has passed.
 pub async fn run(plan: Plan) -> Result<Outcome> {
-    let audience = Audience::gather(&plan).await?;
-    let clients: Vec<Client> = stream::iter((0..plan.senders.len()).map(|place| plan.nodes[place % plan.nodes.len()]))
+    let connected = ConnectedListeners::connect(&plan).await?;
+    let clients: Vec<Client> = stream::iter((0..plan.senders.len()).map(|index| plan.nodes[index % plan.nodes.len()]))
         .map(Client::connect)
-        .buffered(CONNECTING)
+        .buffered(MAX_CONNECTING)
         .try_collect()
         .await?;
     let watch = Stopwatch::new();
     let window = Window { start: plan.warm_up, end: plan.warm_up + plan.length };
     let shared = Arc::new(Shared::new(&plan, watch, window));
-    let listeners = audience.listeners.len();
-    let (hearing, churns) = audience.listen(&shared);
+    let listeners = connected.listeners.len();
+    let (listening, churns) = connected.listen(&shared);
     let churning = (plan.churn > 0.0).then(|| tokio::spawn(churn(churns, plan.churn)));
     let usage = tokio::spawn(measure(plan.pids, watch, window));
     let count = plan.senders.len();
-    let sending = plan.senders.into_iter().zip(clients).enumerate().map(|(place, (sender, client))| {
-        let pacer = Pacer::new(plan.pace, place, count);
-        tokio::spawn(sender::run(Arc::clone(&shared), place, sender, client, pacer))
+    let sending = plan.senders.into_iter().zip(clients).enumerate().map(|(index, (sender, client))| {
+        let pacer = Pacer::new(plan.pace, index, count);
+        tokio::spawn(sender::run(Arc::clone(&shared), index, sender, client, pacer))
     });
     let sending: Vec<JoinHandle<()>> = sending.collect();
     for sender in sending {
@@ -141,37 +141,37 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     if let Some(churning) = churning {
         churning.abort();
     }
-    until_heard(&shared).await;
-    sleep(AFTERMATH).await;
+    wait_for_deliveries(&shared).await;
+    sleep(DUPLICATE_WAIT).await;
     shared.stop.cancel();
-    let mut hearings = Hearings::new();
-    for heard in join_all(hearing).await {
-        hearings.extend(heard?);
+    let mut ranges = ReceivedRanges::new();
+    for received in join_all(listening).await {
+        ranges.extend(received?);
     }
-    let violations = shared.ledger.close(hearings);
+    let violations = shared.ledger.close(ranges);
     Ok(shared.outcome(listeners, usage.await?, violations))
 }
 
 impl Shared {
     fn new(plan: &Plan, watch: Stopwatch, window: Window) -> Self {
         let mut listeners = vec![0; plan.rooms.len()];
-        for room in plan.listeners.iter().flat_map(|ear| &ear.rooms) {
+        for room in plan.listeners.iter().flat_map(|listener| &listener.rooms) {
             if let Some(count) = usize::try_from(*room).ok().and_then(|room| listeners.get_mut(room)) {
                 *count += 1;
             }
         }
-        let slots = match plan.pace {
-            Pace::Heard(slots) => slots,
+        let permits = match plan.pace {
+            Pace::InFlight(permits) => permits,
             Pace::Acknowledged | Pace::Rate(_) => 0,
         };
         Self {
             nodes: plan.nodes.clone(),
             rooms: plan.rooms.clone(),
-            places: plan.rooms.iter().cloned().zip(0..).collect(),
+            room_indexes: plan.rooms.iter().cloned().zip(0..).collect(),
             watch,
             ledger: Ledger::new(listeners),
             timeline: Timeline::new(window),
-            slots: Semaphore::new(slots),
+            permits: Semaphore::new(permits),
             persistent: plan.persistent,
             retries: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -179,9 +179,9 @@ impl Shared {
         }
     }
 
-    /// The server that client number `place` uses after `tried` failed attempts.
-    pub(crate) fn node(&self, place: usize, tried: usize) -> SocketAddr {
-        self.nodes[(place + tried) % self.nodes.len()]
+    /// The server that client number `index` uses after `tried` failed attempts.
+    pub(crate) fn node(&self, index: usize, tried: usize) -> SocketAddr {
+        self.nodes[(index + tried) % self.nodes.len()]
     }
 
     fn outcome(&self, listeners: usize, usage: Usage, violations: Violations) -> Outcome {
@@ -196,7 +196,7 @@ impl Shared {
             checked_messages: self.ledger.messages(),
             checked_deliveries: self.ledger.deliveries(),
             violation_count: violations.count,
-            violations: violations.words,
+            violations: violations.descriptions,
         }
     }
 }
@@ -207,27 +207,27 @@ impl Outcome {
         Some(self.usage.server_seconds? / (self.total.deliveries_per_second * self.seconds) * 1e6)
     }
 
-    pub fn found(&self) -> Violations {
-        Violations { count: self.violation_count, words: self.violations.clone() }
+    pub fn violations(&self) -> Violations {
+        Violations { count: self.violation_count, descriptions: self.violations.clone() }
     }
 }
 
 /// All listeners, connected.
-struct Audience {
+struct ConnectedListeners {
     listeners: Vec<Listener>,
 }
 
-impl Audience {
-    async fn gather(plan: &Plan) -> Result<Self> {
-        let connect = async |(place, ear): (usize, &Ear)| {
-            Listener::connect(place, plan.nodes[place % plan.nodes.len()], ear).await
+impl ConnectedListeners {
+    async fn connect(plan: &Plan) -> Result<Self> {
+        let connect = async |(index, listener): (usize, &ListenerPlan)| {
+            Listener::connect(index, plan.nodes[index % plan.nodes.len()], listener).await
         };
-        let listeners = stream::iter(plan.listeners.iter().enumerate().map(connect)).buffered(CONNECTING);
+        let listeners = stream::iter(plan.listeners.iter().enumerate().map(connect)).buffered(MAX_CONNECTING);
         Ok(Self { listeners: listeners.try_collect().await.context("connecting the listeners")? })
     }
 
     /// Starts a task for each listener. Returns the tasks, and a `Notify` for each of them that makes it reconnect.
-    fn listen(self, shared: &Arc<Shared>) -> (Vec<JoinHandle<Hearings>>, Vec<Arc<Notify>>) {
+    fn listen(self, shared: &Arc<Shared>) -> (Vec<JoinHandle<ReceivedRanges>>, Vec<Arc<Notify>>) {
         let listen = |listener: Listener| {
             let churn = Arc::new(Notify::new());
             (tokio::spawn(listener.listen(Arc::clone(shared), Arc::clone(&churn))), churn)
@@ -245,30 +245,30 @@ async fn churn(listeners: Vec<Arc<Notify>>, share: f64) {
     let pause = Duration::from_secs_f64(1.0 / per_second);
     let begin = tokio::time::Instant::now();
     // The stride is a prime, so that neighbours in the list do not reconnect one after the other.
-    for (turn, place) in (1_u64..).zip((0..).map(|turn: usize| turn.wrapping_mul(7919) % listeners.len())) {
+    for (turn, index) in (1_u64..).zip((0..).map(|turn: usize| turn.wrapping_mul(7919) % listeners.len())) {
         sleep_until(begin + pause.mul_f64(float(turn))).await;
-        listeners[place].notify_one();
+        listeners[index].notify_one();
     }
 }
 
 async fn measure(pids: Vec<u32>, watch: Stopwatch, window: Window) -> Usage {
     sleep_until(watch.at(window.start)).await;
-    let (before, begin) = (Sample::take(&pids), watch.now());
+    let (before, begin) = (Sample::measure(&pids), watch.now());
     sleep_until(watch.at(window.end)).await;
-    Sample::take(&pids).since(&before, watch.now().saturating_sub(begin))
+    Sample::measure(&pids).since(&before, watch.now().saturating_sub(begin))
 }
 
-/// Waits until every listener has all acknowledged messages, or until no message was delivered for `PATIENCE`.
-async fn until_heard(shared: &Shared) {
+/// Waits until every listener has all acknowledged messages, or until no message was delivered for `DELIVERY_TIMEOUT`.
+async fn wait_for_deliveries(shared: &Shared) {
     let (mut total, mut since) = (0, shared.watch.now());
     while !shared.ledger.is_complete() {
         let now = shared.ledger.deliveries();
         if now > total {
             (total, since) = (now, shared.watch.now());
         }
-        if shared.watch.now().saturating_sub(since) > PATIENCE {
+        if shared.watch.now().saturating_sub(since) > DELIVERY_TIMEOUT {
             return;
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -67,7 +67,7 @@ impl Plot {
         let longest = all().map(|&(x, _)| x).fold(0.0, f64::max).max(1.0);
         self.title(title);
         let (left, width, top) = (AXIS, WIDTH - AXIS - MARGIN, self.height);
-        let place =
+        let location =
             |&(x, y): &(f64, f64)| format!("{:.1},{:.1}", left + x / longest * width, top + LINES * (1.0 - y / most));
         for quarter in 0..=4 {
             let share = f64::from(quarter) / 4.0;
@@ -80,7 +80,7 @@ impl Plot {
         }
         for (kind, (name, points)) in lines.iter().enumerate() {
             let colour = COLOURS[kind % COLOURS.len()];
-            let points: Vec<String> = points.iter().map(place).collect();
+            let points: Vec<String> = points.iter().map(location).collect();
             let _ = writeln!(
                 self.body,
                 r#"<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{}"/>"#,

@@ -32,7 +32,7 @@ pub struct Usage {
 }
 
 impl Sample {
-    pub fn take(servers: &[u32]) -> Self {
+    pub fn measure(servers: &[u32]) -> Self {
         let resident_kib = resident_kib(servers);
         let servers = if servers.is_empty() { None } else { servers.iter().map(|&pid| processor_time(pid)).sum() };
         Self { servers, resident_kib, clients: processor_time(std::process::id()), machine: machine_time() }
@@ -94,7 +94,7 @@ fn machine_time() -> Option<Duration> {
     const IDLE: [usize; 2] = [3, 4];
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let fields = stat.lines().next()?.split_whitespace().skip(1).take(8).enumerate();
-    let busy = fields.filter(|(place, _)| !IDLE.contains(place));
+    let busy = fields.filter(|(index, _)| !IDLE.contains(index));
     Some(of_ticks(busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum()))
 }
 
@@ -119,15 +119,15 @@ mod tests {
     #[test]
     fn the_usage_of_this_process_is_measured() {
         let own = std::process::id();
-        let (before, begin) = (Sample::take(&[own]), Instant::now());
+        let (before, begin) = (Sample::measure(&[own]), Instant::now());
         let spent = processor_time(own).unwrap();
         // Linux counts in hundredths of a second.
         while processor_time(own).unwrap() < spent + Duration::from_millis(50) {}
-        let usage = Sample::take(&[own]).since(&before, begin.elapsed());
+        let usage = Sample::measure(&[own]).since(&before, begin.elapsed());
         assert!(usage.server_seconds.unwrap() > 0.01, "{usage:?}");
         // Both are the time of this process, but they are read one after the other.
         assert!(usage.servers.unwrap() > 0.0 && usage.clients.unwrap() > 0.0, "{usage:?}");
         assert!(resident_kib(&[own]).unwrap() > 100);
-        assert_eq!(Sample::take(&[]).since(&before, begin.elapsed()).servers, None);
+        assert_eq!(Sample::measure(&[]).since(&before, begin.elapsed()).servers, None);
     }
 }

@@ -7,10 +7,10 @@ use serde::Serialize;
 use crate::histogram::Histogram;
 use crate::ledger::Violations;
 
-pub const ALL_WELL: &str =
+pub const NO_VIOLATIONS: &str =
     "Checked: every acknowledged message reached every listener, once and in the order of its number.";
 /// Number of violations that are printed. The JSON has more.
-const SHOWN: usize = 20;
+const MAX_PRINTED: usize = 20;
 
 /// Latencies in milliseconds. NaN, which JSON shows as null, if nothing was measured.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -53,12 +53,12 @@ pub fn percent(share: Option<f64>) -> String {
 }
 
 /// Prints the first violations.
-pub fn print_violations(place: &str, violations: &Violations) {
-    for words in violations.words.iter().take(SHOWN) {
-        println!("VIOLATION, {place}: {words}");
+pub fn print_violations(scenario: &str, violations: &Violations) {
+    for description in violations.descriptions.iter().take(MAX_PRINTED) {
+        println!("VIOLATION, {scenario}: {description}");
     }
-    if violations.count > SHOWN {
-        println!("… and {} more", violations.count - SHOWN);
+    if violations.count > MAX_PRINTED {
+        println!("… and {} more", violations.count - MAX_PRINTED);
     }
 }
 

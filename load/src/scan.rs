@@ -25,7 +25,7 @@ pub fn number(event: &[u8], member: &str) -> Option<i32> {
 }
 
 fn after<'a>(event: &'a [u8], member: &str) -> Option<&'a [u8]> {
-    memmem::find(event, member.as_bytes()).map(|place| &event[place + member.len()..])
+    memmem::find(event, member.as_bytes()).map(|index| &event[index + member.len()..])
 }
 
 #[cfg(test)]

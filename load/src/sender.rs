@@ -14,17 +14,17 @@ use crate::numbers::length;
 
 pub const BODY: &str = "Shall we meet at the station at half past six? I'll bring the tickets.";
 /// Pause after an error, so that a server that refuses all requests is not flooded.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Tolerance for late timers. A message that begins later than this had to wait for the one before it, so its latency
 /// counts from the time at which it was due.
-const TIMER: Duration = Duration::from_millis(2);
+const TIMER_TOLERANCE: Duration = Duration::from_millis(2);
 /// Requests are retried until this long after the end of the measurement.
-const PATIENCE: Duration = Duration::from_mins(1);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Decides when the next message begins.
 pub(crate) enum Pacer {
     Acknowledged,
-    Heard,
+    InFlight,
     Rate { next: Duration, interval: Duration },
 }
 
@@ -33,7 +33,7 @@ impl Pacer {
     pub(crate) fn new(pace: Pace, sender: usize, count: usize) -> Self {
         match pace {
             Pace::Acknowledged => Self::Acknowledged,
-            Pace::Heard(_) => Self::Heard,
+            Pace::InFlight(_) => Self::InFlight,
             Pace::Rate(rate) => {
                 let interval = Duration::from_secs_f64(length(count) / rate);
                 Self::Rate { next: interval.mul_f64(length(sender) / length(count)), interval }
@@ -46,8 +46,8 @@ impl Pacer {
         let end = shared.timeline.window().end;
         let begun = match self {
             Self::Acknowledged => shared.watch.now(),
-            Self::Heard => {
-                timeout_at(shared.watch.at(end), shared.slots.acquire()).await.ok()?.ok()?.forget();
+            Self::InFlight => {
+                timeout_at(shared.watch.at(end), shared.permits.acquire()).await.ok()?.ok()?.forget();
                 shared.watch.now()
             }
             Self::Rate { next, interval } => {
@@ -58,7 +58,7 @@ impl Pacer {
                 }
                 sleep_until(shared.watch.at(due)).await;
                 let now = shared.watch.now();
-                if now.saturating_sub(due) < TIMER { now } else { due }
+                if now.saturating_sub(due) < TIMER_TOLERANCE { now } else { due }
             }
         };
         (begun < end).then_some(begun)
@@ -66,16 +66,16 @@ impl Pacer {
 }
 
 /// Sends messages until the load is over.
-pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, client: Client, mut pacer: Pacer) {
+pub(crate) async fn run(shared: Arc<Shared>, index: usize, sender: Sender, client: Client, mut pacer: Pacer) {
     let mut connection = Some(client);
-    let number = u32::try_from(place).unwrap_or(u32::MAX);
+    let number = u32::try_from(index).unwrap_or(u32::MAX);
     for (count, (room, account)) in (0..).zip(sender.turns.iter().cycle()) {
         let Some(begun) = pacer.next(&shared).await else { return };
-        let label = Label { room: *room, sender: number, place: count, begun };
+        let label = Label { room: *room, sender: number, index: count, begun };
         let Some(conversation) = usize::try_from(*room).ok().and_then(|room| shared.rooms.get(room)) else { return };
         let mut tried = 0;
         loop {
-            let sent = send(&shared, &mut connection, place + tried, async |client: &mut Client| {
+            let sent = send(&shared, &mut connection, index + tried, async |client: &mut Client| {
                 client.send_message(account, conversation, &label.to_string(), BODY).await
             });
             match sent.await {
@@ -84,18 +84,18 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, clien
                     shared.timeline.sent(begun, shared.watch.now(), listeners);
                     break;
                 }
-                Err(_) if shared.persistent && shared.watch.now() < shared.timeline.window().end + PATIENCE => {
+                Err(_) if shared.persistent && shared.watch.now() < shared.timeline.window().end + RETRY_TIMEOUT => {
                     shared.retries.fetch_add(1, Ordering::Relaxed);
                     tried += 1;
                 }
                 Err(error) => {
-                    shared.ledger.unsure(label);
+                    shared.ledger.unacknowledged(label);
                     shared.ledger.violation(format!("message {label} was not acknowledged: {error:#}"));
-                    shared.slots.add_permits(1);
+                    shared.permits.add_permits(1);
                     break;
                 }
             }
-            sleep(AFTER_ERROR).await;
+            sleep(ERROR_PAUSE).await;
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     /// Collects the log, which has only warnings and errors.
-    complaints: JoinHandle<Vec<String>>,
+    log_lines: JoinHandle<Vec<String>>,
     _banner: JoinHandle<()>,
 }
 
@@ -88,7 +88,7 @@ impl Server {
         let program = command.as_std().get_program().to_owned();
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let stderr = child.stderr.take().context("the server has no stderr")?;
-        let complaints = tokio::spawn(collect(BufReader::new(stderr).lines()));
+        let log_lines = tokio::spawn(collect(BufReader::new(stderr).lines()));
         let mut banner = BufReader::new(child.stdout.take().context("the server has no stdout")?).lines();
         let Ok(Some(address)) = timeout(START_TIMEOUT, address(&mut banner)).await.context("the server's start")?
         else {
@@ -97,7 +97,7 @@ impl Server {
         };
         // Keep reading stdout: if it were closed, the server's next line would fail.
         let banner = tokio::spawn(async move { while let Ok(Some(_)) = banner.next_line().await {} });
-        Ok(Self { child, address, complaints, _banner: banner })
+        Ok(Self { child, address, log_lines, _banner: banner })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -114,9 +114,9 @@ impl Server {
             kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?;
         }
         let status = timeout(STOP_TIMEOUT, self.child.wait()).await.context("the server's end")??;
-        let complaints = self.complaints.await?;
+        let log_lines = self.log_lines.await?;
         ensure!(status.success(), "the server ended with {status}:\n{}", complaints.join("\n"));
-        Ok(complaints)
+        Ok(log_lines)
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Window {
 }
 
 impl Window {
-    pub fn holds(self, time: Duration) -> bool {
+    pub fn contains(self, time: Duration) -> bool {
         (self.start..self.end).contains(&time)
     }
 

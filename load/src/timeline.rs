@@ -90,20 +90,20 @@ impl Timeline {
     pub fn spans(&self) -> Vec<Span> {
         let places = self.slots.iter().enumerate();
         places
-            .map(|(place, slot)| {
-                let begin = self.slot * u32::try_from(place).unwrap_or_default();
+            .map(|(index, slot)| {
+                let begin = self.slot * u32::try_from(index).unwrap_or_default();
                 let rest = self.window.length().saturating_sub(begin);
-                slot.span(length(place) * self.slot.as_secs_f64(), self.slot.min(rest))
+                slot.span(length(index) * self.slot.as_secs_f64(), self.slot.min(rest))
             })
             .collect()
     }
 
     fn slot(&self, time: Duration) -> Option<&Slot> {
-        if !self.window.holds(time) {
+        if !self.window.contains(time) {
             return None;
         }
-        let place = time.saturating_sub(self.window.start).as_nanos() / self.slot.as_nanos();
-        self.slots.get(usize::try_from(place).ok()?)
+        let index = time.saturating_sub(self.window.start).as_nanos() / self.slot.as_nanos();
+        self.slots.get(usize::try_from(index).ok()?)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const PIECE: usize = 64 * 1024;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Timeout of one read or write.
-const STALL: Duration = Duration::from_mins(1);
+const IO_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Uploads `bytes` bytes that do not compress. They are the same for every upload.
 pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<()> {
@@ -24,11 +24,13 @@ pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<
     }
     let _ = write!(head, "content-length: {bytes}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
-    let piece = noise();
+    let piece = random_bytes();
     let mut left = bytes;
     while left > 0 {
         let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        timeout(STALL, stream.write_all(&piece[..length])).await.map_err(|_| anyhow!("{host} takes no more"))??;
+        timeout(IO_TIMEOUT, stream.write_all(&piece[..length]))
+            .await
+            .map_err(|_| anyhow!("{host} takes no more"))??;
         left -= length as u64;
     }
     answer(&mut stream).await.map(|_| ())
@@ -42,7 +44,8 @@ pub async fn get(url: &str) -> Result<u64> {
     let mut bytes = answer(&mut stream).await?;
     let mut piece = vec![0; PIECE];
     loop {
-        let read = timeout(STALL, stream.read(&mut piece)).await.map_err(|_| anyhow!("{host} sends no more"))??;
+        let read =
+            timeout(IO_TIMEOUT, stream.read(&mut piece)).await.map_err(|_| anyhow!("{host} sends no more"))??;
         if read == 0 {
             return Ok(bytes);
         }
@@ -69,13 +72,13 @@ async fn answer(stream: &mut TcpStream) -> Result<u64> {
             bail!("{}", String::from_utf8_lossy(&read));
         }
         ensure!(read.len() < MAX_HEAD_BYTES, "an answer whose head does not end");
-        let more = timeout(STALL, stream.read_buf(&mut read)).await.map_err(|_| anyhow!("no answer"))??;
+        let more = timeout(IO_TIMEOUT, stream.read_buf(&mut read)).await.map_err(|_| anyhow!("no answer"))??;
         ensure!(more > 0, "the connection ended before the answer");
     }
 }
 
 /// Random bytes by Marsaglia's xorshift.
-fn noise() -> Vec<u8> {
+fn random_bytes() -> Vec<u8> {
     let mut state: u32 = 2_463_534_242;
     let mut next = || {
         state ^= state << 13;

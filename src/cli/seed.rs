@@ -40,7 +40,8 @@ impl Seed {
             "{bar:40} {human_pos} of {human_len} messages, {per_sec}, {eta} left",
         )?);
         let begun = Instant::now();
-        let seeded = seed::fill(url, &self.plan, &auth, Clock::system(), Random::system(), |messages| bar.inc(messages));
+        let seeded =
+            seed::fill(url, &self.plan, &auth, Clock::system(), Random::system(), |messages| bar.inc(messages));
         let seeded = seeded.await?;
         let seconds = begun.elapsed().as_secs_f64();
         bar.finish_and_clear();

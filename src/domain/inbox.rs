@@ -81,7 +81,8 @@ impl Stream for Inbox {
             }
             match ready!(self.watch.poll_changed(cx)) {
                 (Subject::Typing(conversation, user), stamp) => {
-                    self.pending_check = Some(read_typing(self.app.clone(), self.user, conversation, user, stamp).boxed());
+                    self.pending_check =
+                        Some(read_typing(self.app.clone(), self.user, conversation, user, stamp).boxed());
                 }
                 (Subject::Presence(user), stamp) => {
                     let status = self.app.live().status(user);

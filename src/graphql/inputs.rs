@@ -50,7 +50,11 @@ impl Inputs {
 
     /// Whether the variables match their definitions, by section 6.1.2 of the specification. False also for values that
     /// need coercion, such as a single value for a list: the validation decides about those.
-    pub(super) fn variables_match(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
+    pub(super) fn variables_match(
+        &self,
+        definitions: &[Positioned<VariableDefinition>],
+        variables: &Variables,
+    ) -> bool {
         definitions.iter().all(|definition| {
             let definition = &definition.node;
             let kind = &definition.var_type.node;

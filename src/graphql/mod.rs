@@ -168,7 +168,10 @@ impl Schemas {
 
     /// Fails if a required variable is missing. The library would fail only after it has executed a part of the
     /// operation.
-    pub fn check_required_variables(definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> Result<()> {
+    pub fn check_required_variables(
+        definitions: &[Positioned<VariableDefinition>],
+        variables: &Variables,
+    ) -> Result<()> {
         match Inputs::missing(definitions, variables) {
             None => Ok(()),
             Some(definition) => {

@@ -65,7 +65,12 @@ impl Typings<'_> {
     }
 
     /// Whether the user is typing and the viewer may see it. Waits while Postgres is unavailable.
-    pub(in crate::domain) async fn is_visible(&self, viewer: UserId, conversation: ConversationId, user: UserId) -> bool {
+    pub(in crate::domain) async fn is_visible(
+        &self,
+        viewer: UserId,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> bool {
         user != viewer
             && self.core.live.is_typing(conversation, user)
             && Privacy { core: &self.core.people }.blocked_either_way_with_retry(viewer, &[user]).await.is_empty()

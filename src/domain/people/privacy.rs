@@ -55,11 +55,18 @@ impl Privacy<'_> {
     /// The others whom the user blocks or who block the user. Neither sees the other's presence or typing. This does
     /// not apply to calls: direct calls check the block themselves, and calls in groups ignore it.
     pub async fn blocked_either_way(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
-        Ok(blocks::blocked_either_way(&mut *self.core.base.connection().await?, user, others).await?.into_iter().collect())
+        Ok(blocks::blocked_either_way(&mut *self.core.base.connection().await?, user, others)
+            .await?
+            .into_iter()
+            .collect())
     }
 
     /// Same as `blocked_either_way`, for streams: retries in a task of its own until Postgres answers.
-    pub(in crate::domain) async fn blocked_either_way_with_retry(&self, user: UserId, others: &[UserId]) -> HashSet<UserId> {
+    pub(in crate::domain) async fn blocked_either_way_with_retry(
+        &self,
+        user: UserId,
+        others: &[UserId],
+    ) -> HashSet<UserId> {
         retry("reading the blocks of users failed", || {
             let (core, others) = (self.core.clone(), others.to_vec());
             async move { Privacy { core: &core }.blocked_either_way(user, &others).await }

@@ -85,7 +85,13 @@ impl ConversationWriter<'_> {
         let last = age - rng.random_range(0..3 * 24 * 3600).min(age / 2);
         // The gap before each message: a positive number is in seconds, a negative one is a share of the total silence.
         let gaps: Vec<f64> = (0..messages)
-            .map(|_| if rng.random_bool(FOLLOW_UP_PROBABILITY) { rng.random_range(3.0..120.0) } else { -rng.random_range(0.1..3.0) })
+            .map(|_| {
+                if rng.random_bool(FOLLOW_UP_PROBABILITY) {
+                    rng.random_range(3.0..120.0)
+                } else {
+                    -rng.random_range(0.1..3.0)
+                }
+            })
             .collect();
         let short_total: f64 = gaps.iter().filter(|gap| **gap > 0.0).sum();
         let long_total: f64 = -gaps.iter().filter(|gap| **gap < 0.0).sum::<f64>();

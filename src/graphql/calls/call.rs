@@ -100,7 +100,8 @@ impl Call {
     /// removed user gets.
     async fn conversation(&self) -> Option<Conversation> {
         let id = self.row.conversation_id;
-        (!self.details_hidden).then(|| self.of.map_or_else(|| id.into(), |user| Conversation::for_participant(id, user)))
+        (!self.details_hidden)
+            .then(|| self.of.map_or_else(|| id.into(), |user| Conversation::for_participant(id, user)))
     }
 
     /// Media with which the call was started.

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::database;
 
 /// Lifetime of the access tokens, longer than any measurement.
-const LIFE: Duration = Duration::from_hours(24);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 #[derive(QueryableByName)]
 struct Row {
@@ -55,7 +55,7 @@ fn account(row: &Row) -> Result<Account> {
         "sub": row.user_id.to_string(),
         "sid": row.session_id.to_string(),
         "iat": now.timestamp(),
-        "exp": (now + LIFE).timestamp(),
+        "exp": (now + TOKEN_LIFETIME).timestamp(),
     });
     let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(JWT_SECRET.as_bytes()))?;
     Ok(Account { id: row.user_id.to_string().into(), token: token.into() })

@@ -73,9 +73,9 @@ pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection> {
 
 /// Replaces the database in a URL.
 fn with_database(url: &str, name: &str) -> String {
-    let (place, options) = url.split_once('?').map_or((url, None), |(place, options)| (place, Some(options)));
-    let host_starts = place.find("://").map_or(0, |scheme| scheme + 3);
-    let host_ends = place[host_starts..].find('/').map_or(place.len(), |slash| host_starts + slash);
+    let (location, options) = url.split_once('?').map_or((url, None), |(location, options)| (location, Some(options)));
+    let host_starts = location.find("://").map_or(0, |scheme| scheme + 3);
+    let host_ends = location[host_starts..].find('/').map_or(location.len(), |slash| host_starts + slash);
     let options = options.map(|options| format!("?{options}")).unwrap_or_default();
-    format!("{}/{name}{options}", &place[..host_ends])
+    format!("{}/{name}{options}", &location[..host_ends])
 }

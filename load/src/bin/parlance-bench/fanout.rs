@@ -64,10 +64,10 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> 
 
 async fn measure(rooms: &Rooms, serving: Serving, server: &Server, options: &Options) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for place in 0..rooms.len() {
+    for index in 0..rooms.len() {
         for &in_flight in &options.in_flight {
-            let (listeners, room) = rooms.with_senders(place, in_flight)?;
-            let pace = Pace::Heard(in_flight.into());
+            let (listeners, room) = rooms.with_senders(index, in_flight)?;
+            let pace = Pace::InFlight(in_flight.into());
             let outcome = stage::measure(server, &[room], pace, options).await;
             let outcome = outcome.with_context(|| format!("{}, {listeners} listeners", serving.name()))?;
             let server_micros = outcome.server_micros();
@@ -124,7 +124,7 @@ impl Fanout {
             let (rate, micros) = self.ratios(row);
             let name = |what: &str| format!("{what} compared with {}", row.name());
             goals.push(Goal::at_least(name("deliveries/s"), rate.unwrap_or(f64::NAN), wanted));
-            goals.push(Goal::told(name("server time"), micros.unwrap_or(f64::NAN)));
+            goals.push(Goal::without_bound(name("server time"), micros.unwrap_or(f64::NAN)));
         }
         goals
     }
@@ -137,8 +137,8 @@ impl Fanout {
         self.in_order().iter().map(|row| (row.name(), row.server_micros.unwrap_or(f64::NAN), row.kind())).collect()
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        self.rows.iter().map(|row| (row.name(), row.outcome.violations())).collect()
     }
 
     /// The rows in an order that puts rows to compare next to each other.

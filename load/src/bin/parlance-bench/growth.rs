@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl as _;
 use parlance::ids::{ConversationId, UserId};
 use parlance_load::client::{Account, Client};
 use parlance_load::ledger::Violations;
-use parlance_load::load::{Ear, Outcome, Pace, Plan, Sender, run as run_plan};
+use parlance_load::load::{ListenerPlan, Outcome, Pace, Plan, Sender, run as run_plan};
 use parlance_load::report::{aligned, decimal, percent};
 use serde::Serialize;
 
@@ -18,9 +18,9 @@ use super::options::Options;
 use super::report::Goal;
 use super::stage::{Scratch, Stage, plan};
 
-const FEW: u32 = 1000;
+const SMALL_COUNT: u32 = 1000;
 /// Maximum number of messages that one statement inserts.
-const AT_ONCE: u32 = 250_000;
+const ROWS_PER_STATEMENT: u32 = 250_000;
 /// A large database must not be slower. Two runs of the same measurement differ by about a tenth.
 const GOAL: f64 = 0.9;
 
@@ -48,10 +48,10 @@ struct World {
 pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Growth> {
     let mut rows = Vec::new();
     let stage = Stage::open(options, scratch, "growth_messages", None, &[]).await?;
-    let world = World::make(&stage, options, FEW).await?;
-    rows.push(Row { conversations: FEW, messages: 0, outcome: world.measure(&stage, options).await? });
+    let world = World::make(&stage, options, SMALL_COUNT).await?;
+    rows.push(Row { conversations: SMALL_COUNT, messages: 0, outcome: world.measure(&stage, options).await? });
     let messages = world.store_messages(&stage, options.growth_messages).await?;
-    rows.push(Row { conversations: FEW, messages, outcome: world.measure(&stage, options).await? });
+    rows.push(Row { conversations: SMALL_COUNT, messages, outcome: world.measure(&stage, options).await? });
     stage.close().await?;
 
     let conversations = options.growth_conversations;
@@ -99,7 +99,7 @@ impl World {
              SELECT conversation_id FROM ids ORDER BY place"
         );
         let rows: Vec<Conversation> = diesel::sql_query(statement).load(&mut database::connect(url).await?).await?;
-        settle(url).await?;
+        vacuum(url).await?;
         Ok(Self { conversations: rows.into_iter().map(|row| row.conversation_id).collect(), senders, listeners })
     }
 
@@ -109,7 +109,7 @@ impl World {
         let url = stage.database.url();
         let conversations = u32::try_from(self.conversations.len())?;
         let each = count.div_ceil(conversations);
-        let at_once = (AT_ONCE / conversations).max(1);
+        let at_once = (ROWS_PER_STATEMENT / conversations).max(1);
         let message = "jsonb_build_object('id', places.message_id,
             'conversation_id', places.conversation_id, 'sender_id', places.sender, 'number', places.number,
             'revision', places.number, 'client_id', left(places.conversation_id::text, 20) || '-' || places.number)";
@@ -147,24 +147,24 @@ impl World {
             .await?;
             stored += more;
         }
-        settle(url).await?;
+        vacuum(url).await?;
         Ok(stored * conversations)
     }
 
     async fn measure(&self, stage: &Stage, options: &Options) -> Result<Outcome> {
         let people = self.senders.len();
-        let rooms = |place: usize| (0..).zip(&self.conversations).skip(place).step_by(people).map(|(room, _)| room);
+        let rooms = |index: usize| (0..).zip(&self.conversations).skip(index).step_by(people).map(|(room, _)| room);
         let senders = self.senders.iter().enumerate();
         let listeners = self.listeners.iter().enumerate();
         run_plan(Plan {
             rooms: self.conversations.iter().map(ToString::to_string).collect(),
             senders: senders
-                .map(|(place, account)| Sender { turns: rooms(place).map(|room| (room, account.clone())).collect() })
+                .map(|(index, account)| Sender { turns: rooms(index).map(|room| (room, account.clone())).collect() })
                 .collect(),
             listeners: listeners
-                .map(|(place, account)| Ear {
+                .map(|(index, account)| ListenerPlan {
                     account: account.clone(),
-                    rooms: rooms(place).collect(),
+                    rooms: rooms(index).collect(),
                     personal: false,
                 })
                 .collect(),
@@ -183,7 +183,7 @@ struct Conversation {
 }
 
 /// Vacuums and analyses the tables, as autovacuum does after a while.
-async fn settle(url: &str) -> Result<()> {
+async fn vacuum(url: &str) -> Result<()> {
     for table in ["users", "sessions", "conversations", "participants", "messages"] {
         execute(url, &format!("VACUUM (ANALYZE) {table}")).await?;
     }
@@ -232,7 +232,8 @@ impl Growth {
         let others = self.rows.iter().skip(1);
         others
             .map(|row| {
-                let name = format!("sends/s with {}, compared with {FEW} conversations and no messages", row.name());
+                let name =
+                    format!("sends/s with {}, compared with {SMALL_COUNT} conversations and no messages", row.name());
                 Goal::at_least(name, self.ratio(row), GOAL)
             })
             .collect()
@@ -242,8 +243,8 @@ impl Growth {
         self.rows.iter().map(|row| (row.name(), row.outcome.total.sends_per_second, 0)).collect()
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        self.rows.iter().map(|row| (row.name(), row.outcome.found())).collect()
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        self.rows.iter().map(|row| (row.name(), row.outcome.violations())).collect()
     }
 
     fn ratio(&self, row: &Row) -> f64 {

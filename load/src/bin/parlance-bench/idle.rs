@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use parlance_load::client::Account;
 use parlance_load::ledger::Violations;
 use parlance_load::listener::Listener;
-use parlance_load::load::{Ear, Outcome, Pace};
+use parlance_load::load::{ListenerPlan, Outcome, Pace};
 use parlance_load::numbers::float;
 use parlance_load::process::resident_kib;
 use parlance_load::report::{aligned, decimal, percent};
@@ -22,7 +22,7 @@ use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure, pairs};
 
 /// Sockets that connect at the same time.
-const CONNECTING: usize = 64;
+const MAX_CONNECTING: usize = 64;
 /// Time in which the server frees memory that connecting needed.
 const SETTLING: Duration = Duration::from_secs(3);
 const GOAL_KIB: f64 = 12.0;
@@ -59,7 +59,7 @@ async fn compare(stage: &Stage, options: &Options) -> Result<Idle> {
     let resident = || resident_kib(stage.server.pid().as_slice());
     let before_kib = resident();
     let stop = CancellationToken::new();
-    let crowd = gather(stage, &accounts, &stop).await?;
+    let crowd = open_inboxes(stage, &accounts, &stop).await?;
     sleep(SETTLING).await;
     let with_kib = resident();
     let with = one(stage, &rooms, options).await?;
@@ -74,17 +74,21 @@ async fn compare(stage: &Stage, options: &Options) -> Result<Idle> {
 }
 
 async fn one(stage: &Stage, rooms: &[Room], options: &Options) -> Result<Outcome> {
-    measure(&stage.server, rooms, Pace::Heard(1), options).await
+    measure(&stage.server, rooms, Pace::InFlight(1), options).await
 }
 
 /// Opens an inbox for each account, with a task that answers pings.
-async fn gather(stage: &Stage, accounts: &[Account], stop: &CancellationToken) -> Result<Vec<JoinHandle<Result<()>>>> {
+async fn open_inboxes(
+    stage: &Stage,
+    accounts: &[Account],
+    stop: &CancellationToken,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
     let connect = async |account: &Account| {
-        let ear = Ear { account: account.clone(), rooms: Vec::new(), personal: false };
-        let listener = Listener::connect(0, stage.address(), &ear).await?;
+        let plan = ListenerPlan { account: account.clone(), rooms: Vec::new(), personal: false };
+        let listener = Listener::connect(0, stage.address(), &plan).await?;
         anyhow::Ok(tokio::spawn(listener.idle(stop.clone())))
     };
-    let crowd = stream::iter(accounts.iter().map(connect)).buffer_unordered(CONNECTING);
+    let crowd = stream::iter(accounts.iter().map(connect)).buffer_unordered(MAX_CONNECTING);
     crowd.try_collect().await.context("connecting idle sockets")
 }
 
@@ -145,12 +149,12 @@ impl Idle {
         rows.map(|(name, outcome)| (name, outcome.total.receipt.p50, 0)).into()
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        let ended = Violations { count: self.ended.len(), words: self.ended.clone() };
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        let ended = Violations { count: self.ended.len(), descriptions: self.ended.clone() };
         vec![
-            ("no idle sockets".to_owned(), self.before.found()),
-            ("idle sockets".to_owned(), self.with.found()),
-            ("no idle sockets again".to_owned(), self.after.found()),
+            ("no idle sockets".to_owned(), self.before.violations()),
+            ("idle sockets".to_owned(), self.with.violations()),
+            ("no idle sockets again".to_owned(), self.after.violations()),
             ("idle sockets".to_owned(), ended),
         ]
     }

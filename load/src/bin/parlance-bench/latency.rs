@@ -53,9 +53,9 @@ async fn at_rates(stage: &Stage, options: &Options, redis: bool) -> Result<Laten
 
 impl Latencies {
     pub(super) fn table(&self) -> String {
-        let place = if self.redis { "with Redis" } else { "without Redis" };
+        let redis_label = if self.redis { "with Redis" } else { "without Redis" };
         let head = [
-            format!("{} senders {place}", self.senders),
+            format!("{} senders {redis_label}", self.senders),
             "target/s".to_owned(),
             "sends/s".to_owned(),
             "ack p50".to_owned(),
@@ -104,9 +104,9 @@ impl Latencies {
         self.rows.iter().map(|row| (row.name(), row.outcome.total.receipt.p99, 0)).collect()
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        let rows = self.rows.iter().map(|row| (row.name(), row.outcome.found()));
-        rows.chain([("the maximum rate".to_owned(), self.greatest.found())]).collect()
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        let rows = self.rows.iter().map(|row| (row.name(), row.outcome.violations()));
+        rows.chain([("the maximum rate".to_owned(), self.greatest.violations())]).collect()
     }
 }
 

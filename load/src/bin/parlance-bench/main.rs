@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use parlance_load::process::raise_file_limit;
-use parlance_load::report::ALL_WELL;
+use parlance_load::report::NO_VIOLATIONS;
 
 use options::{Options, Part};
 use pgbench::Pgbench;
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
         Some("serve-stock") => stock::serve(stock::Options::parse_from(std::env::args_os().skip(1))).await.map(|()| 0),
         _ => bench(&Options::parse()).await.inspect(|&violations| {
             if violations == 0 {
-                println!("{ALL_WELL}");
+                println!("{NO_VIOLATIONS}");
             }
         }),
     };
@@ -65,11 +65,11 @@ async fn main() -> ExitCode {
 /// Runs the parts and returns the number of violations.
 async fn bench(options: &Options) -> Result<usize> {
     // A missing pgbench is an error at once, not after minutes.
-    let pgbench = if options.wants(Part::Sends) { Some(Pgbench::find()?) } else { None };
+    let pgbench = if options.includes(Part::Sends) { Some(Pgbench::find()?) } else { None };
     let scratch = Scratch::new()?;
     let mut report = Report::new(options, database::describe(&options.database_url).await?);
     println!("{}", report.heading());
-    if options.wants(Part::Refusals) {
+    if options.includes(Part::Refusals) {
         report.refusals = refuse(options, &scratch).await.context("refusals")?;
         println!("{}", report.refusals_table());
     }
@@ -80,37 +80,37 @@ async fn bench(options: &Options) -> Result<usize> {
             report.sends.push(sends);
         }
     }
-    if options.wants(Part::Fanout) {
+    if options.includes(Part::Fanout) {
         let fanout = fanout::run(options, &scratch).await.context("fanout")?;
         println!("{}", fanout.table());
         report.fanout = Some(fanout);
     }
-    if options.wants(Part::Personal) {
+    if options.includes(Part::Personal) {
         let personal = personal::run(options, &scratch).await.context("personal")?;
         println!("{}", personal.table());
         report.personal = Some(personal);
     }
-    if options.wants(Part::Latency) {
+    if options.includes(Part::Latency) {
         let latency = latency::run(options, &scratch).await.context("latency")?;
         println!("{}", latency.table());
         report.latency = Some(latency);
     }
-    if options.wants(Part::Idle) {
+    if options.includes(Part::Idle) {
         let idle = idle::run(options, &scratch).await.context("idle")?;
         println!("{}", idle.table());
         report.idle = Some(idle);
     }
-    if options.wants(Part::Stalled) {
+    if options.includes(Part::Stalled) {
         let stalled = stalled::run(options, &scratch).await.context("stalled")?;
         println!("{}", stalled.table());
         report.stalled = Some(stalled);
     }
-    if options.wants(Part::Growth) {
+    if options.includes(Part::Growth) {
         let growth = growth::run(options, &scratch).await.context("growth")?;
         println!("{}", growth.table());
         report.growth = Some(growth);
     }
-    if options.wants(Part::Files) {
+    if options.includes(Part::Files) {
         let s3 = options.s3()?;
         let files = files::run(options, &s3, &scratch).await.context("files")?;
         println!("{}", files.table());

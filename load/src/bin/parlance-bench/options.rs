@@ -101,7 +101,7 @@ pub(super) enum Part {
 }
 
 impl Options {
-    pub(super) fn wants(&self, part: Part) -> bool {
+    pub(super) fn includes(&self, part: Part) -> bool {
         self.parts.is_empty() || self.parts.contains(&part)
     }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// Number of requests of each kind. They are sent one after the other.
 const REPEATS: usize = 50;
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum median time of a refusal.
 const MAX_MEDIAN_MS: f64 = 50.0;
 /// Maximum growth of the server's memory by all requests of a kind.
@@ -110,8 +110,8 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     server.pid().and_then(clear_peak);
     let latencies = Histogram::default();
     for _ in 0..REPEATS {
-        let asking = ask(server.address(), &hostile.body);
-        let (status, latency) = timeout(PATIENCE, asking).await.context("an answer")?.context(hostile.name)?;
+        let sending = send_request(server.address(), &hostile.body);
+        let (status, latency) = timeout(ANSWER_TIMEOUT, sending).await.context("an answer")?.context(hostile.name)?;
         ensure!(status == hostile.status, "{} got the status {status}, expected {}", hostile.name, hostile.status);
         latencies.record(latency);
     }
@@ -127,7 +127,7 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
 
 /// Sends a request on a new connection. It writes and waits for the answer at the same time, because the server may
 /// answer before it has read the whole body.
-async fn ask(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
+async fn send_request(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
          accept: application/graphql-response+json\r\ncontent-length: {}\r\n\r\n",

@@ -65,7 +65,7 @@ impl Goal {
         Self { name, value, bound: Bound::AtMost(wanted), met: Some(value <= wanted) }
     }
 
-    pub(super) fn told(name: String, value: f64) -> Self {
+    pub(super) fn without_bound(name: String, value: f64) -> Self {
         Self { name, value, bound: Bound::None, met: None }
     }
 
@@ -146,18 +146,18 @@ impl Report {
 
     /// Prints the violations of all parts and returns their number.
     pub(super) fn print_violations(&self) -> usize {
-        let sends = self.sends.iter().flat_map(Sends::found);
-        let fanout = self.fanout.iter().flat_map(Fanout::found);
-        let personal = self.personal.iter().flat_map(Personal::found);
-        let latency = self.latency.iter().flat_map(Latencies::found);
-        let idle = self.idle.iter().flat_map(Idle::found);
-        let stalled = self.stalled.iter().flat_map(Stalled::found);
-        let growth = self.growth.iter().flat_map(Growth::found);
+        let sends = self.sends.iter().flat_map(Sends::violations);
+        let fanout = self.fanout.iter().flat_map(Fanout::violations);
+        let personal = self.personal.iter().flat_map(Personal::violations);
+        let latency = self.latency.iter().flat_map(Latencies::violations);
+        let idle = self.idle.iter().flat_map(Idle::violations);
+        let stalled = self.stalled.iter().flat_map(Stalled::violations);
+        let growth = self.growth.iter().flat_map(Growth::violations);
         let connections = idle.chain(stalled);
         let all: Vec<(String, Violations)> =
             sends.chain(fanout).chain(personal).chain(latency).chain(connections).chain(growth).collect();
-        for (place, violations) in &all {
-            print_violations(place, violations);
+        for (scenario, violations) in &all {
+            print_violations(scenario, violations);
         }
         all.iter().map(|(_, violations)| violations.count).sum()
     }

@@ -29,8 +29,8 @@ impl Rooms {
 
     /// The number of listeners of the conversation at this place, and the conversation with one connection of its owner
     /// for each message in flight.
-    pub(super) fn with_senders(&self, place: usize, in_flight: u16) -> Result<(u32, Room)> {
-        let (size, room) = self.0.get(place).context("no such room")?;
+    pub(super) fn with_senders(&self, index: usize, in_flight: u16) -> Result<(u32, Room)> {
+        let (size, room) = self.0.get(index).context("no such room")?;
         let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();
         let (conversation, listeners) = (room.conversation.clone(), room.listeners.clone());
         Ok((*size, Room { conversation, senders, listeners }))

@@ -79,7 +79,7 @@ async fn group(stage: &Stage, single: &[Account], senders: &[Account], all_liste
 impl Sends {
     pub(super) fn table(&self) -> String {
         let head = [
-            self.place(),
+            self.redis_label(),
             "sends/s",
             "pgbench/s",
             "ratio",
@@ -124,7 +124,11 @@ impl Sends {
         let many = self.rows.iter().filter(|row| row.senders > 1).take(1);
         many.map(|row| {
             let ratio = row.outcome.total.sends_per_second / self.inserts(row);
-            Goal::at_least(format!("sends/s {}, {}, compared with pgbench", self.place(), row.scenario), ratio, 1.2)
+            Goal::at_least(
+                format!("sends/s {}, {}, compared with pgbench", self.redis_label(), row.scenario),
+                ratio,
+                1.2,
+            )
         })
         .collect()
     }
@@ -134,7 +138,7 @@ impl Sends {
         let rows = self
             .rows
             .iter()
-            .map(|row| (format!("{}, {}", row.scenario, self.place()), row.outcome.total.sends_per_second, 0));
+            .map(|row| (format!("{}, {}", row.scenario, self.redis_label()), row.outcome.total.sends_per_second, 0));
         let baselines = self
             .pgbench
             .iter()
@@ -142,9 +146,9 @@ impl Sends {
         rows.chain(baselines).collect()
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        let place = |row: &Row| format!("{} ({})", row.scenario, self.place());
-        self.rows.iter().map(|row| (place(row), row.outcome.found())).collect()
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        let name = |row: &Row| format!("{} ({})", row.scenario, self.redis_label());
+        self.rows.iter().map(|row| (name(row), row.outcome.violations())).collect()
     }
 
     fn inserts(&self, row: &Row) -> f64 {
@@ -152,7 +156,7 @@ impl Sends {
         baseline.map_or(f64::NAN, |baseline| baseline.inserts_per_second)
     }
 
-    fn place(&self) -> &'static str {
+    fn redis_label(&self) -> &'static str {
         if self.redis { "with Redis" } else { "without Redis" }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use parlance_load::client::{Account, Client};
-use parlance_load::load::{Ear, Outcome, Pace, Plan, Sender, run};
+use parlance_load::load::{ListenerPlan, Outcome, Pace, Plan, Sender, run};
 use parlance_load::server::{Server, Settings};
 use tokio::process::Command;
 
@@ -123,15 +123,15 @@ pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<V
 /// A plan with one connection for each sender and each listener of each room.
 pub(super) fn plan(server: &Server, rooms: &[Room], pace: Pace, options: &Options) -> Plan {
     let numbered = || (0..).zip(rooms);
-    let senders = numbered().flat_map(|(place, room)| room.senders.iter().map(move |account| (place, account)));
-    let listeners = numbered().flat_map(|(place, room)| room.listeners.iter().map(move |account| (place, account)));
+    let senders = numbered().flat_map(|(index, room)| room.senders.iter().map(move |account| (index, account)));
+    let listeners = numbered().flat_map(|(index, room)| room.listeners.iter().map(move |account| (index, account)));
     Plan {
         nodes: vec![server.address()],
         pids: server.pid().into_iter().collect(),
         rooms: rooms.iter().map(|room| room.conversation.clone()).collect(),
-        senders: senders.map(|(place, account)| Sender { turns: vec![(place, account.clone())] }).collect(),
+        senders: senders.map(|(index, account)| Sender { turns: vec![(index, account.clone())] }).collect(),
         listeners: listeners
-            .map(|(place, account)| Ear { account: account.clone(), rooms: vec![place], personal: false })
+            .map(|(index, account)| ListenerPlan { account: account.clone(), rooms: vec![index], personal: false })
             .collect(),
         pace,
         warm_up: WARM_UP,

@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use parlance_load::client::{Account, Client};
 use parlance_load::ledger::Violations;
 use parlance_load::listener::Listener;
-use parlance_load::load::{Ear, Outcome, Pace};
+use parlance_load::load::{ListenerPlan, Outcome, Pace};
 use parlance_load::numbers::float;
 use parlance_load::process::resident_kib;
 use parlance_load::report::{aligned, decimal};
@@ -16,7 +16,7 @@ use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure};
 
 /// Sockets that connect at the same time.
-const CONNECTING: usize = 64;
+const MAX_CONNECTING: usize = 64;
 /// Number of active clients: half of them send, and all of them listen.
 const OTHERS: u32 = 16;
 /// Number of measurements, which follow each other.
@@ -42,12 +42,12 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Stalled>
         ("SOCKET_PONG_TIMEOUT", "3600".to_owned()),
     ];
     let stage = Stage::open(options, scratch, "stalled", None, &named).await?;
-    let measured = go_on(&stage, options, sockets).await;
+    let measured = measure_rounds(&stage, options, sockets).await;
     stage.close().await?;
     measured
 }
 
-async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled> {
+async fn measure_rounds(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled> {
     let stalled = stage.accounts("stalled", sockets).await?;
     let others = stage.accounts("others", OTHERS).await?;
     let owner = others.first().context("no active clients")?;
@@ -57,12 +57,16 @@ async fn go_on(stage: &Stage, options: &Options, sockets: u32) -> Result<Stalled
     let rooms = [Room { conversation, senders, listeners: others }];
 
     let connect = async |account: &Account| {
-        Listener::connect(0, stage.address(), &Ear { account: account.clone(), rooms: Vec::new(), personal: false })
-            .await
+        Listener::connect(
+            0,
+            stage.address(),
+            &ListenerPlan { account: account.clone(), rooms: Vec::new(), personal: false },
+        )
+        .await
     };
     // These sockets are open, but no task reads from them.
     let crowd: Vec<Listener> =
-        stream::iter(stalled.iter().map(connect)).buffer_unordered(CONNECTING).try_collect().await?;
+        stream::iter(stalled.iter().map(connect)).buffer_unordered(MAX_CONNECTING).try_collect().await?;
     let resident = || resident_kib(stage.server.pid().as_slice());
     let mut measured = Stalled { sockets, resident_kib: vec![resident()], rounds: Vec::new() };
     for _ in 0..ROUNDS {
@@ -97,16 +101,16 @@ impl Stalled {
         vec![Goal::at_most(name, grown, GOAL_MIB)]
     }
 
-    pub(super) fn found(&self) -> Vec<(String, Violations)> {
-        self.rounds.iter().map(|outcome| ("with sockets that do not read".to_owned(), outcome.found())).collect()
+    pub(super) fn violations(&self) -> Vec<(String, Violations)> {
+        self.rounds.iter().map(|outcome| ("with sockets that do not read".to_owned(), outcome.violations())).collect()
     }
 
-    fn kib(&self, place: usize) -> String {
-        decimal(self.memory(place).unwrap_or(f64::NAN), 0)
+    fn kib(&self, index: usize) -> String {
+        decimal(self.memory(index).unwrap_or(f64::NAN), 0)
     }
 
-    fn memory(&self, place: usize) -> Option<f64> {
-        let kib = (*self.resident_kib.get(place)?)?;
+    fn memory(&self, index: usize) -> Option<f64> {
+        let kib = (*self.resident_kib.get(index)?)?;
         Some(float(u64::try_from(kib).unwrap_or_default()))
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use parlance_load::load::{Pace, Plan, run};
 use parlance_load::process::{raise_file_limit, resident_kib};
-use parlance_load::report::{ALL_WELL, print_violations};
+use parlance_load::report::{NO_VIOLATIONS, print_violations};
 use parlance_load::server::{Server, Settings};
 use tokio::time::sleep;
 
@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
     raise_file_limit();
     match load(&Options::parse()).await {
         Ok(0) => {
-            println!("{ALL_WELL}");
+            println!("{NO_VIOLATIONS}");
             ExitCode::SUCCESS
         }
         Ok(_) => ExitCode::FAILURE,
@@ -91,9 +91,9 @@ async fn drive(options: &Options, started: &Started) -> Result<usize> {
     if let Some(file) = &options.svg {
         std::fs::write(file, results.svg()).with_context(|| format!("{} cannot be written", file.display()))?;
     }
-    let found = results.outcome.found();
-    print_violations("load", &found);
-    Ok(found.count)
+    let violations = results.outcome.violations();
+    print_violations("load", &violations);
+    Ok(violations.count)
 }
 
 /// Servers that this program has started.
@@ -122,8 +122,8 @@ impl Started {
 
 /// The address of a URL such as `http://host:port`. A path after it is ignored.
 fn address(url: &str) -> Result<SocketAddr> {
-    let place = url.strip_prefix("http://").with_context(|| format!("{url} does not begin with http://"))?;
-    let host = place.split_once('/').map_or(place, |(host, _)| host);
+    let authority = url.strip_prefix("http://").with_context(|| format!("{url} does not begin with http://"))?;
+    let host = authority.split_once('/').map_or(authority, |(host, _)| host);
     let mut addresses = host.to_socket_addrs().with_context(|| format!("{host} is not HOST:PORT"))?;
     addresses.next().with_context(|| format!("{host} has no address"))
 }

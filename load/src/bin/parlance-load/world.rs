@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use parlance::random::Random;
 use parlance_load::client::{Account, Client};
-use parlance_load::load::{Ear, Sender};
+use parlance_load::load::{ListenerPlan, Sender};
 
 use super::options::{Options, Size};
 
@@ -31,18 +31,18 @@ impl World {
         let places = memberships(&options.conversations, count)?;
         // User names must differ between runs.
         let run = u32::from_be_bytes(Random::system().bytes());
-        let register = async |place: usize| {
-            let mut client = Client::connect(nodes[place % nodes.len()]).await?;
-            client.register(&format!("load{run}n{place}")).await.context("registering")
+        let register = async |index: usize| {
+            let mut client = Client::connect(nodes[index % nodes.len()]).await?;
+            client.register(&format!("load{run}n{index}")).await.context("registering")
         };
         let users: Vec<Account> = stream::iter((0..count).map(register)).buffered(REGISTERING).try_collect().await?;
-        let open = async |(place, members): (usize, Vec<usize>)| {
-            let mut client = Client::connect(nodes[place % nodes.len()]).await?;
+        let open = async |(index, members): (usize, Vec<usize>)| {
+            let mut client = Client::connect(nodes[index % nodes.len()]).await?;
             let conversation = match members.as_slice() {
                 &[one, other] => client.open_direct(&users[one], &users[other]).await,
                 members => {
                     let others: Vec<Account> = members[1..].iter().map(|&user| users[user].clone()).collect();
-                    client.create_group(&users[members[0]], &format!("Group {place}"), &others).await
+                    client.create_group(&users[members[0]], &format!("Group {index}"), &others).await
                 }
             };
             anyhow::Ok(Room { conversation: conversation.context("opening a conversation")?, members })
@@ -59,14 +59,14 @@ impl World {
     /// are more, several senders share a room. Their accounts are members of the room, chosen in turn.
     pub(super) fn senders(&self, count: u16) -> Vec<Sender> {
         let (count, rooms) = (usize::from(count), self.rooms.len());
-        let turn = |place: usize, round: usize| {
-            let members = &self.rooms[place].members;
-            (u32::try_from(place).unwrap_or(u32::MAX), self.users[members[round % members.len()]].clone())
+        let turn = |index: usize, round: usize| {
+            let members = &self.rooms[index].members;
+            (u32::try_from(index).unwrap_or(u32::MAX), self.users[members[round % members.len()]].clone())
         };
-        let sender = |place: usize| {
-            let turns = match place {
-                place if place < rooms => (place..rooms).step_by(count).map(|room| turn(room, room)).collect(),
-                place => vec![turn(place % rooms, place / rooms + place)],
+        let sender = |index: usize| {
+            let turns = match index {
+                index if index < rooms => (index..rooms).step_by(count).map(|room| turn(room, room)).collect(),
+                index => vec![turn(index % rooms, index / rooms + index)],
             };
             Sender { turns }
         };
@@ -74,19 +74,19 @@ impl World {
     }
 
     /// An inbox for each user, or for the first `count` users.
-    pub(super) fn listeners(&self, count: Option<usize>) -> Vec<Ear> {
-        let mut ears: Vec<Ear> = self
+    pub(super) fn listeners(&self, count: Option<usize>) -> Vec<ListenerPlan> {
+        let mut listeners: Vec<ListenerPlan> = self
             .users
             .iter()
-            .map(|account| Ear { account: account.clone(), rooms: Vec::new(), personal: false })
+            .map(|account| ListenerPlan { account: account.clone(), rooms: Vec::new(), personal: false })
             .collect();
-        for (place, room) in (0..).zip(&self.rooms) {
+        for (index, room) in (0..).zip(&self.rooms) {
             for &member in &room.members {
-                ears[member].rooms.push(place);
+                listeners[member].rooms.push(index);
             }
         }
-        ears.truncate(count.unwrap_or(usize::MAX));
-        ears
+        listeners.truncate(count.unwrap_or(usize::MAX));
+        listeners
     }
 }
 
@@ -98,9 +98,9 @@ fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> 
     for &Size { size, count } in conversations {
         let pairs = users * users.saturating_sub(1) / 2;
         ensure!(size > 2 || count <= pairs, "{users} users have at most {pairs} direct conversations");
-        for place in 0..count {
+        for index in 0..count {
             // Pairs: first all users who are neighbours, then all who are two places apart, and so on.
-            let (first, stride) = if size == 2 { (place % users, 1 + place / users) } else { (next, 1) };
+            let (first, stride) = if size == 2 { (index % users, 1 + index / users) } else { (next, 1) };
             rooms.push((0..size).map(|member| (first + member * stride) % users).collect());
             next = (next + size) % users;
         }
