@@ -1,6 +1,7 @@
 //! The metrics of a node, in the text format of Prometheus.
 
 mod connections;
+mod labels;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 pub use connections::{ConnectionMetrics, Refusal};
+pub use labels::{LiveKind, OperationKind, S3Outcome, Source, Transport};
 
 /// Buckets for the number of messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
@@ -65,46 +67,6 @@ struct Entry {
     kind: &'static str,
     labels: String,
     help: &'static str,
-}
-
-/// How the tail got an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    Published,
-    Read,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperationKind {
-    Query,
-    Mutation,
-    Subscription,
-}
-
-/// The transport of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Http,
-    /// Server-Sent Events or multipart, over HTTP.
-    EventStream,
-    WebSocket,
-}
-
-/// The kinds of live state that a node publishes to the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LiveKind {
-    Presence,
-    Typing,
-    Room,
-}
-
-/// The outcome of a request to S3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum S3Outcome {
-    Done,
-    /// S3 refused the request, or the object does not exist.
-    Refused,
-    Unavailable,
 }
 
 /// Counts something that is open, until it is dropped.
@@ -377,25 +339,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-impl OperationKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Mutation => "mutation",
-            Self::Subscription => "subscription",
-        }
-    }
-}
-
-impl Transport {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::EventStream => "event_stream",
-            Self::WebSocket => "websocket",
-        }
     }
 }

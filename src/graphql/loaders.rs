@@ -18,8 +18,7 @@ use crate::ids::{AttachmentId, ConversationId, MessageId, ParticipantId, UserId}
 use crate::store::conversations::conversations::Conversation;
 use crate::store::conversations::participants::Participant;
 use crate::store::files::attachments::Attachment;
-use crate::store::messaging::messages::{Message, Range, Seen, Visibility};
-use crate::store::messaging::receipts::Progress;
+use crate::store::messaging::messages::Message;
 use crate::store::people::contacts::{Related, Relation};
 use crate::store::people::users::User;
 
@@ -65,10 +64,6 @@ pub struct ConversationKey(pub Reader, pub ConversationId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventMessageKey(pub ConversationId, pub MessageId);
 
-/// The conversation of a message that is hidden from the user. No value if it is not hidden.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HiddenMessageKey(pub UserId, pub MessageId);
-
 /// A user's own state in a conversation, with the number of its newest message at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
@@ -79,30 +74,6 @@ pub struct RelationKey {
     pub viewer: UserId,
     pub other: UserId,
 }
-
-/// The message with this number in the conversation. No value if the user may not see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NumberKey(pub UserId, pub ConversationId, pub i32);
-
-/// A message. No value if the user may not see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct VisibleKey(pub UserId, pub MessageId);
-
-/// Whether a message is visible to a user. No value if the user is not a participant of its conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct VisibilityKey(pub UserId, pub MessageId);
-
-/// The users mentioned in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MentionsKey(pub MessageId);
-
-/// The delivery and read positions of a conversation's participants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProgressKey(pub ConversationId);
-
-/// The participants of a conversation who have read receipts off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReceiptsOffKey(pub ConversationId);
 
 /// A user's presence, as the viewer may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,14 +88,6 @@ pub struct ParticipantPage {
     pub conversation: ConversationId,
     pub after: Option<(DateTime<Utc>, ParticipantId)>,
     pub limit: i64,
-}
-
-/// A page of a conversation's messages that are visible to the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MessagePage {
-    pub user: UserId,
-    pub conversation: ConversationId,
-    pub range: Range,
 }
 
 impl Loaders {
@@ -252,51 +215,6 @@ impl Loader<EventMessageKey> for Rows {
     }
 }
 
-impl Loader<HiddenMessageKey> for Rows {
-    type Value = ConversationId;
-    type Error = Error;
-
-    async fn load(&self, keys: &[HiddenMessageKey]) -> Result<HashMap<HiddenMessageKey, ConversationId>> {
-        let pairs: Vec<_> = keys.iter().map(|&HiddenMessageKey(user, id)| (user, id)).collect();
-        let rows = self.app.messages().hidden(&pairs).await?;
-        Ok(rows.into_iter().map(|(user, id, conversation)| (HiddenMessageKey(user, id), conversation)).collect())
-    }
-}
-
-impl Loader<NumberKey> for Rows {
-    type Value = Message;
-    type Error = Error;
-
-    async fn load(&self, keys: &[NumberKey]) -> Result<HashMap<NumberKey, Message>> {
-        let wanted: Vec<_> = keys.iter().map(|&NumberKey(user, id, number)| (user, id, number)).collect();
-        let rows = self.app.messages().by_numbers(&wanted).await?;
-        let key = |row: &Seen| NumberKey(row.viewer_id, row.message.conversation_id, row.message.number);
-        Ok(rows.into_iter().map(|row| (key(&row), row.message)).collect())
-    }
-}
-
-impl Loader<VisibleKey> for Rows {
-    type Value = Message;
-    type Error = Error;
-
-    async fn load(&self, keys: &[VisibleKey]) -> Result<HashMap<VisibleKey, Message>> {
-        let pairs: Vec<_> = keys.iter().map(|&VisibleKey(user, id)| (user, id)).collect();
-        let rows = self.app.messages().visible(&pairs).await?;
-        Ok(rows.into_iter().map(|row| (VisibleKey(row.viewer_id, row.message.id), row.message)).collect())
-    }
-}
-
-impl Loader<VisibilityKey> for Rows {
-    type Value = Visibility;
-    type Error = Error;
-
-    async fn load(&self, keys: &[VisibilityKey]) -> Result<HashMap<VisibilityKey, Visibility>> {
-        let pairs: Vec<_> = keys.iter().map(|&VisibilityKey(user, id)| (user, id)).collect();
-        let rows = self.app.messages().visibilities(&pairs).await?;
-        Ok(rows.into_iter().map(|row| (VisibilityKey(row.user_id, row.message_id), row)).collect())
-    }
-}
-
 impl Loader<MembershipKey> for Rows {
     type Value = (Participant, i32);
     type Error = Error;
@@ -332,39 +250,6 @@ impl Loader<RelationKey> for Rows {
     }
 }
 
-impl Loader<MentionsKey> for Rows {
-    type Value = Vec<User>;
-    type Error = Error;
-
-    async fn load(&self, keys: &[MentionsKey]) -> Result<HashMap<MentionsKey, Vec<User>>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let rows = self.app.messages().mentioned_users(&ids).await?;
-        Ok(grouped(rows.into_iter().map(|(id, user)| (MentionsKey(id), user))))
-    }
-}
-
-impl Loader<ProgressKey> for Rows {
-    type Value = Progress;
-    type Error = Error;
-
-    async fn load(&self, keys: &[ProgressKey]) -> Result<HashMap<ProgressKey, Progress>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let rows = self.app.receipts().progress(&ids).await?;
-        Ok(rows.into_iter().map(|(id, progress)| (ProgressKey(id), progress)).collect())
-    }
-}
-
-impl Loader<ReceiptsOffKey> for Rows {
-    type Value = Vec<UserId>;
-    type Error = Error;
-
-    async fn load(&self, keys: &[ReceiptsOffKey]) -> Result<HashMap<ReceiptsOffKey, Vec<UserId>>> {
-        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let rows = self.app.receipts().receipts_off(&ids).await?;
-        Ok(grouped(rows.into_iter().map(|(id, user)| (ReceiptsOffKey(id), user))))
-    }
-}
-
 impl Loader<ParticipantPage> for Rows {
     type Value = Vec<Participant>;
     type Error = Error;
@@ -377,22 +262,6 @@ impl Loader<ParticipantPage> for Rows {
             for row in self.app.participants().pages(&conversations, after, limit).await? {
                 let key = ParticipantPage { conversation: row.conversation_id, after, limit };
                 loaded.entry(key).or_default().push(row);
-            }
-        }
-        Ok(loaded)
-    }
-}
-
-impl Loader<MessagePage> for Rows {
-    type Value = Vec<Message>;
-    type Error = Error;
-
-    async fn load(&self, keys: &[MessagePage]) -> Result<HashMap<MessagePage, Vec<Message>>> {
-        let mut loaded: HashMap<_, Vec<_>> = keys.iter().map(|&key| (key, Vec::new())).collect();
-        for (range, wanted) in grouped(keys.iter().map(|key| (key.range, (key.user, key.conversation)))) {
-            for row in self.app.messages().pages(&wanted, range).await? {
-                let key = MessagePage { user: row.viewer_id, conversation: row.message.conversation_id, range };
-                loaded.entry(key).or_default().push(row.message);
             }
         }
         Ok(loaded)

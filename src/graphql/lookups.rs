@@ -13,7 +13,8 @@ use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::calls::call::{RingKey, VisibleCallKey};
 use super::error::{Error, ErrorCode};
-use super::loaders::{Rows, VisibilityKey};
+use super::loaders::Rows;
+use super::message_loaders::VisibilityKey;
 use crate::domain::App;
 use crate::error::RETRY_DELAY;
 use crate::ids::CallParticipantId;

@@ -12,6 +12,7 @@ mod inputs;
 mod loaders;
 mod log_request;
 mod lookups;
+mod message_loaders;
 mod messaging;
 mod node;
 mod page;
@@ -78,7 +79,7 @@ pub struct Query(
 pub struct Mutation(
     people::account::AccountMutation,
     people::session::SessionMutation,
-    conversations::conversation::ConversationMutation,
+    conversations::conversation_change::ConversationMutation,
     messaging::message::MessageMutation,
     messaging::message_change::MessageChangeMutation,
     messaging::reaction::ReactionMutation,

@@ -18,7 +18,8 @@ use crate::log::Change;
 use crate::store::conversations::conversations::{self, ConversationKind};
 use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::files::attachment_uses;
-use crate::store::messaging::messages::{self, Edit, Message, MessageKind, Range, Seen, Visibility};
+use crate::store::messaging::message_edits::{self, Edit};
+use crate::store::messaging::messages::{self, Message, MessageKind, Range, Seen, Visibility};
 use crate::store::messaging::{mentions as store_mentions, unread};
 use crate::store::people::users::User;
 
@@ -142,7 +143,7 @@ impl Messages<'_> {
             let now = base.now();
             let (revision, before) = (locked.next_revision(), std::mem::replace(&mut locked.message.body, body));
             let edit = Edit { message_id: id, revision, body: before.as_deref(), until: now };
-            messages::keep_edit(tx.conn(), &edit, base.limits.max_kept_edits).await?;
+            message_edits::insert(tx.conn(), &edit, base.limits.max_kept_edits).await?;
             locked.message.edited_at = Some(now);
             locked.hide_from_blocker(tx).await?;
             locked.write(tx).await?;

@@ -6,7 +6,7 @@ use super::conversation::Conversation;
 use super::participant::ParticipantRole;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
-use crate::graphql::loaders::NumberKey;
+use crate::graphql::message_loaders::NumberKey;
 use crate::graphql::messaging::message::Message;
 use crate::graphql::scalars::{DateTime, parse_id};
 use crate::ids::MembershipId;

@@ -2,6 +2,7 @@
 
 pub(super) mod ban;
 pub(super) mod conversation;
+pub(super) mod conversation_change;
 pub(super) mod invite;
 pub(super) mod membership;
 pub(super) mod participant;

@@ -7,7 +7,7 @@ use crate::domain::Error as Domain;
 use crate::domain::messaging::receipts;
 use crate::graphql::context::ContextExt as _;
 use crate::graphql::error::Result;
-use crate::graphql::loaders::ReceiptsOffKey;
+use crate::graphql::message_loaders::ReceiptsOffKey;
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::{DateTime, parse_id, parse_ids};
 use crate::store::conversations::participants::{Participant as Row, ParticipantRole as RoleRow};

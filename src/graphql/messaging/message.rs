@@ -11,7 +11,7 @@ use crate::graphql::context::ContextExt as _;
 use crate::graphql::conversations::conversation::Conversation;
 use crate::graphql::error::{Error, Result};
 use crate::graphql::files::attachment::{Attachment, AttachmentsKey};
-use crate::graphql::loaders::{MentionsKey, ProgressKey, VisibleKey};
+use crate::graphql::message_loaders::{MentionsKey, ProgressKey, VisibleKey};
 use crate::graphql::people::user::User;
 use crate::graphql::scalars::{DateTime, parse_id, parse_ids};
 use crate::store::messaging::messages::{

@@ -373,39 +373,6 @@ pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()>
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// A former body of an edited message.
-#[derive(Debug)]
-pub struct Edit<'a> {
-    pub message_id: MessageId,
-    /// The revision of the message that replaced this body.
-    pub revision: i32,
-    pub body: Option<&'a str>,
-    pub until: DateTime<Utc>,
-}
-
-/// Stores the edit for the audit. Of each message at most `max` edits are kept: the first one, which has the original
-/// body, and the newest ones. `max` is at least 2. The conversation must be locked.
-pub async fn keep_edit(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> QueryResult<()> {
-    // The statement does not see the row that it inserts, so it leaves room for one.
-    let query = diesel::sql_query(
-        "WITH kept AS (
-             SELECT revision, row_number() OVER (ORDER BY revision) AS place, count(*) OVER () AS total
-             FROM message_edits WHERE message_id = $1
-         ), dropped AS (
-             DELETE FROM message_edits WHERE message_id = $1 AND revision IN (
-                 SELECT revision FROM kept WHERE place BETWEEN 2 AND total + 2 - $5
-             )
-         )
-         INSERT INTO message_edits (message_id, revision, body, until) VALUES ($1, $2, $3, $4)",
-    )
-    .bind::<SqlUuid, _>(edit.message_id)
-    .bind::<Integer, _>(edit.revision)
-    .bind::<Nullable<Text>, _>(edit.body)
-    .bind::<Timestamptz, _>(edit.until)
-    .bind::<Integer, _>(max);
-    Prepared(query).execute(conn).await.map(drop)
-}
-
 /// Hides a message from one user. Returns whether it was not hidden before.
 pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
     diesel::insert_into(message_hidden::table)

@@ -1,6 +1,7 @@
 //! Rows of messages and what belongs to them.
 
 pub mod mentions;
+pub mod message_edits;
 pub mod messages;
 pub mod pins;
 pub mod reactions;
