@@ -143,6 +143,6 @@ async fn last_seen_decides_who_can_see_when_a_user_was_online() {
     assert_eq!(seen(&bob).await, HashSet::from([id(&bob)]));
     assert_eq!(seen(&eve).await, HashSet::from([id(&eve)]));
     for (user, apart) in [(&eve, id(&bob)), (&bob, id(&eve))] {
-        assert_eq!(node.app.privacy().kept_apart(id(user), &all).await.ok().unwrap(), HashSet::from([apart]));
+        assert_eq!(node.app.privacy().blocked_either_way(id(user), &all).await.ok().unwrap(), HashSet::from([apart]));
     }
 }
