@@ -85,9 +85,11 @@ async fn allow_browsers(bucket: &Bucket) -> Result<()> {
         Err(failure) => return Err(failure.into()),
     };
     let origins = bucket.origins.clone();
-    if existing.iter().any(|rule| !is_ours(rule)) {
-        let blocked: Vec<_> =
-            origins.iter().filter(|origin| !ALLOWED_METHODS.iter().all(|it| allow(&existing, origin, it))).collect();
+    if existing.iter().any(|rule| !is_own_rule(rule)) {
+        let blocked: Vec<_> = origins
+            .iter()
+            .filter(|origin| !ALLOWED_METHODS.iter().all(|method| allow(&existing, origin, method)))
+            .collect();
         if !blocked.is_empty() {
             tracing::warn!(?blocked, "the bucket has CORS rules of the operator, which block pages of CORS_ORIGINS");
         }
@@ -109,8 +111,8 @@ async fn allow_browsers(bucket: &Bucket) -> Result<()> {
 }
 
 /// Whether the server wrote a rule. Some S3 servers store no ids, so a rule with the server's content counts as well.
-fn is_ours(found: &CorsRule) -> bool {
-    found.id() == Some(RULE_ID) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|ours| ours == *found)
+fn is_own_rule(found: &CorsRule) -> bool {
+    found.id() == Some(RULE_ID) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|own| own == *found)
 }
 
 fn rule(id: Option<&str>, origins: Vec<String>) -> Result<CorsRule> {

@@ -118,8 +118,8 @@ impl App {
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
         let keeper = CallKeeper::new(&database, &log, &live_sessions, &signals, &random, &config.calls, tail_look);
         tasks.spawn(keeper.run());
-        let heard = log.clone();
-        let listeners = Arc::new(move |conversation| heard.listeners(conversation));
+        let listener_log = log.clone();
+        let listeners = Arc::new(move |conversation| listener_log.listeners(conversation));
         let (live, departed) = Live::open(exchange, clock, &random, &config.live, metrics.clone(), listeners, &stop);
         tasks.spawn(last_seen::write_all(database.clone(), departed));
         tasks.spawn(presence::refresh_presences(signals.updated_users(), live.clone()));

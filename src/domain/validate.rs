@@ -96,13 +96,13 @@ impl Check {
 
     pub(super) fn email(&mut self, text: &str) -> String {
         let email = text.trim().to_lowercase();
-        let plausible = email.split_once('@').is_some_and(|(local, domain)| {
+        let is_valid = email.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
                 && domain.split('.').count() > 1
                 && domain.split('.').all(|label| !label.is_empty())
                 && !domain.contains('@')
         });
-        if !plausible || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if !is_valid || email.len() > MAX_EMAIL || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.fail("email", "This is not an e-mail address.");
         }
         email
@@ -111,10 +111,10 @@ impl Check {
     pub(super) fn phone(&mut self, text: &str) -> String {
         let phone = phone_digits(text);
         let digits = phone.strip_prefix('+').unwrap_or_default();
-        let plausible = PHONE_DIGITS.contains(&digits.len())
+        let is_valid = PHONE_DIGITS.contains(&digits.len())
             && digits.chars().all(|c| c.is_ascii_digit())
             && !digits.starts_with('0');
-        if !plausible {
+        if !is_valid {
             self.fail("phone", "A phone number must begin with + and its country code, such as +4915112345678.");
         }
         phone
@@ -179,13 +179,13 @@ impl Check {
     pub(super) fn file_name(&mut self, text: &str) -> String {
         let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
         // Characters that change the direction of text can hide the real end of a name, such as `.exe`.
-        let turns = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-        let hides = |c: char| c.is_control() || turns(c);
+        let changes_direction = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let is_hidden = |c: char| c.is_control() || changes_direction(c);
         if name.is_empty() || name == "." || name == ".." {
             self.fail("fileName", "A file needs a name.");
         } else if name.len() > MAX_FILE_NAME {
             self.fail("fileName", format!("A file name can have at most {MAX_FILE_NAME} bytes."));
-        } else if text.contains(hides) {
+        } else if text.contains(is_hidden) {
             self.fail("fileName", "A file name cannot contain control characters.");
         }
         name.to_owned()

@@ -51,21 +51,21 @@ impl Caller {
 pub struct Sharing(Arc<Shared>);
 
 struct Shared {
-    asked: AtomicBool,
+    viewer_asked: AtomicBool,
     /// When the result expires, in seconds since the epoch.
     expires_at: AtomicI64,
 }
 
 impl Default for Sharing {
     fn default() -> Self {
-        Self(Arc::new(Shared { asked: AtomicBool::new(false), expires_at: AtomicI64::new(i64::MAX) }))
+        Self(Arc::new(Shared { viewer_asked: AtomicBool::new(false), expires_at: AtomicI64::new(i64::MAX) }))
     }
 }
 
 impl Sharing {
     /// Whether a resolver asked for the viewer, so that the result must not be shared.
     pub fn failed(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
+        self.0.viewer_asked.load(Ordering::SeqCst)
     }
 
     /// When the cached result expires. None if it never does.
@@ -128,7 +128,7 @@ impl ContextExt for Context<'_> {
 
     fn viewer(&self) -> Result<Viewer> {
         if let Some(Sharing(shared)) = self.data_opt() {
-            shared.asked.store(true, Ordering::SeqCst);
+            shared.viewer_asked.store(true, Ordering::SeqCst);
             return Err(Error::unauthenticated("This field depends on the viewer."));
         }
         if self.data_opt().is_some_and(|Deadline(deadline)| Instant::now() >= *deadline) {

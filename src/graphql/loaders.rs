@@ -234,7 +234,7 @@ impl Loader<PresenceKey> for Rows {
     async fn load(&self, keys: &[PresenceKey]) -> Result<HashMap<PresenceKey, Presence>> {
         let pairs: Vec<_> = keys.iter().map(|key| (key.viewer, key.user)).collect();
         let presences = self.app.presences().of_pairs(&pairs).await?;
-        Ok(presences.into_iter().map(|((viewer, user), it)| (PresenceKey { viewer, user }, it)).collect())
+        Ok(presences.into_iter().map(|((viewer, user), presence)| (PresenceKey { viewer, user }, presence)).collect())
     }
 }
 

@@ -124,7 +124,8 @@ impl Arguments<'_> {
     fn variable(&self, name: &str) -> Option<Value> {
         let default = || {
             let definitions = self.operation.variable_definitions.iter();
-            let definition = definitions.map(|it| &it.node).find(|it| it.name.node == name)?;
+            let definition =
+                definitions.map(|definition| &definition.node).find(|definition| definition.name.node == name)?;
             definition.default_value.as_ref().map(|value| value.node.clone())
         };
         self.variables.get(name).cloned().or_else(default)

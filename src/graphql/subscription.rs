@@ -42,10 +42,10 @@ impl LogSubscription {
                 let event = match item {
                     InboxItem::Logged(item) => InboxEvent::load(&log, &loaders, item).await,
                     InboxItem::Typing(typing, _) => {
-                        TypingChanged::new(&loaders, typing).await.map(|it| it.map(Into::into))
+                        TypingChanged::new(&loaders, typing).await.map(|event| event.map(Into::into))
                     }
                     InboxItem::Presence(user, status, _) => {
-                        PresenceChanged::of_viewer(&loaders, user, status).await.map(|it| it.map(Into::into))
+                        PresenceChanged::of_viewer(&loaders, user, status).await.map(|event| event.map(Into::into))
                     }
                 };
                 event.transpose()

@@ -330,7 +330,8 @@ impl<'a> Counter<'a> {
 
     fn default(&self, variable: &Name) -> Option<&'a Value> {
         let definitions = self.operation.variable_definitions.iter();
-        let definition = definitions.map(|definition| &definition.node).find(|it| it.name.node == *variable)?;
+        let definition =
+            definitions.map(|definition| &definition.node).find(|definition| definition.name.node == *variable)?;
         Some(&definition.default_value.as_ref()?.node)
     }
 }

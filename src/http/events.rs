@@ -51,8 +51,8 @@ pub(super) async fn respond(
         _ => None,
     };
     server.count_operation(parsed.kind, Transport::EventStream);
-    let endless = parsed.kind == OperationType::Subscription;
-    let events = if endless {
+    let is_subscription = parsed.kind == OperationType::Subscription;
+    let events = if is_subscription {
         parsed.subscribe(server, caller)?.boxed()
     } else {
         stream::once(parsed.execute(server, caller).map(Rendered::new)).boxed()
@@ -62,7 +62,7 @@ pub(super) async fn respond(
         format,
         events,
         // A query or mutation is finished even if the session ends or the server drains meanwhile.
-        endings: endless.then(|| (lifetime, server.drain.clone())),
+        endings: is_subscription.then(|| (lifetime, server.drain.clone())),
         heartbeat: settings.socket_ping_interval,
         write_timeout: settings.socket_write_timeout,
         permit,

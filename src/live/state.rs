@@ -175,7 +175,7 @@ impl State {
 
     pub(super) fn typing_in(&self, conversation: ConversationId) -> Vec<UserId> {
         let from = self.typing.range((conversation, UserId(uuid::Uuid::nil()))..);
-        from.take_while(|((there, _), _)| *there == conversation).map(|((_, user), _)| *user).collect()
+        from.take_while(|((id, _), _)| *id == conversation).map(|((_, user), _)| *user).collect()
     }
 
     pub(super) fn seen(&self, user: UserId) -> Option<DateTime<Utc>> {

@@ -40,8 +40,8 @@ pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
         let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
         // symphonia continues to read inside a box without a size. Only the media data of a movie without fragments
         // may therefore have no size.
-        let played = kind == *b"mdat" && has_type && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
-        if size.is_none() && !played {
+        let may_lack_size = kind == *b"mdat" && has_type && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
+        if size.is_none() && !may_lack_size {
             return Err(Rejection::Unreadable.into());
         }
         let size = size.unwrap_or(end - at);

@@ -132,10 +132,10 @@ fn thumbnails(
     sides: &[(Size, u32)],
     deadline: Deadline,
 ) -> Result<Vec<(Size, DynamicImage)>, Rejection> {
-    let mut made: Vec<(Size, DynamicImage)> = Vec::with_capacity(sides.len());
+    let mut thumbnails: Vec<(Size, DynamicImage)> = Vec::with_capacity(sides.len());
     let mut whole = Some(image);
     for (size, longest) in sides.iter().rev() {
-        let smaller = match (made.last(), whole.take()) {
+        let smaller = match (thumbnails.last(), whole.take()) {
             (Some((_, above)), _) => shrink(above, *longest),
             (None, Some(whole)) => {
                 let mut smaller = shrink(&whole, *longest);
@@ -144,11 +144,11 @@ fn thumbnails(
             }
             (None, None) => return Err(Rejection::Unreadable),
         };
-        made.push((*size, smaller));
+        thumbnails.push((*size, smaller));
         deadline.check()?;
     }
-    made.reverse();
-    Ok(made)
+    thumbnails.reverse();
+    Ok(thumbnails)
 }
 
 fn shrink(image: &DynamicImage, longest: u32) -> DynamicImage {
@@ -160,8 +160,8 @@ fn shrink(image: &DynamicImage, longest: u32) -> DynamicImage {
     // Averages first, which is fast, and then a better filter, which takes four times the memory. One side is enough
     // for this, because the other side of a long and thin picture may not shrink.
     if width / 2 > new_width || height / 2 > new_height {
-        let rough = image.thumbnail_exact((new_width * 2).min(width), (new_height * 2).min(height));
-        return rough.resize_exact(new_width, new_height, FilterType::CatmullRom);
+        let half_scaled = image.thumbnail_exact((new_width * 2).min(width), (new_height * 2).min(height));
+        return half_scaled.resize_exact(new_width, new_height, FilterType::CatmullRom);
     }
     image.resize_exact(new_width, new_height, FilterType::CatmullRom)
 }

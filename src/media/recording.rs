@@ -283,8 +283,8 @@ impl Sound {
         let Ok(sound) = self.decoder.decode(packet) else { return };
         let rate = f64::from(sound.spec().rate().max(1));
         #[expect(clippy::cast_precision_loss, reason = "a packet has fewer samples than a float counts")]
-        let lasts = sound.frames() as f64 / rate;
-        self.decoded += Duration::from_secs_f64(lasts);
+        let seconds_of_packet = sound.frames() as f64 / rate;
+        self.decoded += Duration::from_secs_f64(seconds_of_packet);
         sound.copy_to_vec_interleaved(&mut self.samples);
         self.waveform.push(&self.samples);
     }

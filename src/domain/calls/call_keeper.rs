@@ -74,20 +74,21 @@ impl CallKeeper {
     /// connected devices: after a start, devices still have to reconnect, and while Postgres is unavailable, no device
     /// is marked as seen.
     pub(in crate::domain) async fn run(self) {
-        let mut steady_from = Instant::now() + self.settings.call_absence_timeout;
+        let mut may_remove_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
-            let polled = self.poll(Instant::now() >= steady_from).await;
+            let polled = self.poll(Instant::now() >= may_remove_from).await;
             if polled.is_err() {
-                steady_from = steady_from.max(Instant::now() + self.mark_interval + RETRY_DELAY + POLL_INTERVAL);
+                may_remove_from =
+                    may_remove_from.max(Instant::now() + self.mark_interval + RETRY_DELAY + POLL_INTERVAL);
             }
             tasks::wait_for_next_poll(polled, self.idle_interval, self.signals.call_started(), "polling calls failed")
                 .await;
         }
     }
 
-    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `steady` says whether
+    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `may_remove_absent` says whether
     /// devices that were not seen recently count as gone.
-    async fn poll(&self, steady: bool) -> Result<Option<Duration>> {
+    async fn poll(&self, may_remove_absent: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
         // Marks the connected devices as seen first, so that none is gone only because this node did not poll.
@@ -96,7 +97,7 @@ impl CallKeeper {
             call_participants::mark_seen(&mut connection, &connected, self.mark_interval.as_secs_f64()).await?;
         }
         call_signals::delete_old(&mut connection, self.settings.call_signal_ttl.as_secs_f64()).await?;
-        let absence = steady.then(|| self.absence());
+        let absence = may_remove_absent.then(|| self.absence());
         let mut due: HashMap<ConversationId, HashSet<CallParticipantId>> = HashMap::new();
         for lost in call_participants::lost(&mut connection, absence.map(|time| time.as_secs_f64()), BATCH_SIZE).await?
         {

@@ -200,13 +200,13 @@ impl Conversations<'_> {
             avatars::show_square(tx, avatar).await?;
         }
         group.updated(tx);
-        let told = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
+        let system_event = |kind, text| SystemEvent { kind, actor: viewer.user, subject: None, text };
         if renamed {
-            let event = told(SystemEventKind::TitleChanged, group.conversation.title.clone());
+            let event = system_event(SystemEventKind::TitleChanged, group.conversation.title.clone());
             system::add(&self.core.base, tx, &mut group.conversation, event).await?;
         }
         if pictured {
-            let event = told(SystemEventKind::AvatarChanged, None);
+            let event = system_event(SystemEventKind::AvatarChanged, None);
             system::add(&self.core.base, tx, &mut group.conversation, event).await?;
         }
         Ok(group.conversation)
@@ -298,7 +298,7 @@ impl Conversations<'_> {
             return Err(BLOCKING);
         }
         let both = [(opener, ParticipantRole::Member), (other, ParticipantRole::Member)];
-        if !blocks.theirs {
+        if !blocks.reverse {
             return self.insert(tx, direct, &both).await;
         }
         let Some(conversation) = self.insert_rows(tx, direct, &both).await? else { return Ok(None) };

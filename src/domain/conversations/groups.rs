@@ -85,8 +85,8 @@ impl Group {
 
     /// Whether `more` users can join without exceeding the maximum size of a group.
     pub(super) fn has_space(&self, base: &Base, more: usize) -> bool {
-        let there = usize::try_from(self.conversation.participant_count).unwrap_or_default();
-        there.saturating_add(more) <= base.limits.max_group_size
+        let count = usize::try_from(self.conversation.participant_count).unwrap_or_default();
+        count.saturating_add(more) <= base.limits.max_group_size
     }
 
     /// Records a change of the group that all participants can see.

@@ -43,16 +43,16 @@ impl Rooms<'_> {
         Ok(try_stream! {
             let _entered = entered;
             let mut users = core.live.room(conversation);
-            let apart = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &users).await;
-            users.retain(|user| !apart.contains(user));
+            let blocked = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &users).await;
+            users.retain(|user| !blocked.contains(user));
             let mut shown: HashSet<UserId> = users.iter().copied().collect();
             yield RoomEvent::Snapshot(users);
             loop {
                 for subject in watch.changed().await? {
                     let Subject::Room(_, user) = subject else { continue };
                     if core.live.is_in_room(conversation, user) {
-                        let apart = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &[user]).await;
-                        if apart.is_empty() && shown.insert(user) {
+                        let blocked = Privacy { core: &core.people }.blocked_either_way_with_retry(viewer.user, &[user]).await;
+                        if blocked.is_empty() && shown.insert(user) {
                             yield RoomEvent::Entered(user);
                         }
                     } else if shown.remove(&user) {

@@ -55,7 +55,7 @@ impl LockedMessage {
     pub(super) async fn blocked_by(&self, tx: &mut Transaction<'_>) -> Result<Option<UserId>> {
         let viewer = self.participant.user_id;
         let Some(other) = self.conversation.other_than(viewer) else { return Ok(None) };
-        Ok(blocks::between(tx.conn(), viewer, other).await?.theirs.then_some(other))
+        Ok(blocks::between(tx.conn(), viewer, other).await?.reverse.then_some(other))
     }
 
     /// Hides the message from a user who blocks the viewer, before it gets a new body.

@@ -135,11 +135,11 @@ impl Contacts<'_> {
             return Ok(RequestOutcome::Contact(user));
         }
         let requests = contacts::requests_between(tx.conn(), requester, other).await?;
-        if let Some(theirs) = requests.iter().find(|request| request.from_id == other) {
-            self.make_contacts(tx, theirs).await?;
+        if let Some(reverse) = requests.iter().find(|request| request.from_id == other) {
+            self.make_contacts(tx, reverse).await?;
             return Ok(RequestOutcome::Contact(user));
         }
-        let withheld_from = blocks.theirs.then_some(other);
+        let withheld_from = blocks.reverse.then_some(other);
         if let Some(mut own) = requests.into_iter().next() {
             // The request was hidden from a user who blocked the other. The block has ended, so it is shown now.
             if let Some(hidden_from) = own.withheld_from

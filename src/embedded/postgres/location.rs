@@ -80,9 +80,9 @@ impl Location {
             }
         };
         let account = Account::choose(owner)?;
-        let ours = nix::unistd::Uid::effective().as_raw();
+        let own_uid = nix::unistd::Uid::effective().as_raw();
         match owner {
-            Some(Owner { uid, .. }) if !account.is_other() && uid != ours => {
+            Some(Owner { uid, .. }) if !account.is_other() && uid != own_uid => {
                 Err(Error::Owner { directory: cluster, owner: uid })
             }
             _ => Ok(Self { home, cluster, account }),

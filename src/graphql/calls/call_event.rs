@@ -167,7 +167,7 @@ impl CallEvent {
 pub(in crate::graphql) async fn should_deliver(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
-            return lookups.rings().get(RingKey(user, call)).await.is_ok_and(|it| it.is_some());
+            return lookups.rings().get(RingKey(user, call)).await.is_ok_and(|row| row.is_some());
         }
         Change::CallEnded { call, .. } => Some(call),
         Change::CallLeft { participant, .. } => {
@@ -177,7 +177,7 @@ pub(in crate::graphql) async fn should_deliver(lookups: &Lookups, user: UserId, 
         _ => return true,
     };
     let Some(call) = call else { return false };
-    lookups.calls().get(VisibleCallKey(user, call)).await.is_ok_and(|it| it.is_some())
+    lookups.calls().get(VisibleCallKey(user, call)).await.is_ok_and(|row| row.is_some())
 }
 
 /// A device that is or was in a call.

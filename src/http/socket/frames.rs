@@ -158,11 +158,11 @@ mod tests {
         for (name, bytes, unfinished, expected_bytes) in table {
             let mut whole = Frames::default();
             whole.advance(&bytes);
-            let mut dripped = Frames::default();
+            let mut byte_by_byte = Frames::default();
             for &byte in &bytes {
-                dripped.advance(&[byte]);
+                byte_by_byte.advance(&[byte]);
             }
-            for frames in [whole, dripped] {
+            for frames in [whole, byte_by_byte] {
                 assert_eq!((frames.is_unfinished(), frames.unfinished_bytes()), (unfinished, expected_bytes), "{name}");
             }
         }

@@ -258,7 +258,7 @@ fn set(set: &SelectionSet) -> Size {
 }
 
 fn directives(directives: &[Positioned<Directive>]) -> Size {
-    Size::sum(directives.iter().map(|it| Size::tokens(2).and(arguments(&it.node.arguments))))
+    Size::sum(directives.iter().map(|directive| Size::tokens(2).and(arguments(&directive.node.arguments))))
 }
 
 fn arguments(arguments: &[(Positioned<Name>, Positioned<Literal>)]) -> Size {

@@ -17,8 +17,8 @@ pub fn strip(bytes: &[u8]) -> Option<Stripped> {
     reader.bytes(colours(screen[10]))?;
     stripped.cleaned.extend(&bytes[..bytes.len() - reader.0.len()]);
     // The complete frames of a truncated file are kept.
-    while let Some((block, keeps)) = block(&mut reader, &mut stripped) {
-        if keeps {
+    while let Some((block, is_needed)) = block(&mut reader, &mut stripped) {
+        if is_needed {
             stripped.cleaned.extend(block);
         }
     }
@@ -29,7 +29,7 @@ pub fn strip(bytes: &[u8]) -> Option<Stripped> {
 /// The next block, and whether it is needed to show the picture. None at the end, or if the block is incomplete.
 fn block<'a>(reader: &mut Reader<'a>, stripped: &mut Stripped) -> Option<(&'a [u8], bool)> {
     let whole = reader.0;
-    let keeps = match reader.byte()? {
+    let is_needed = match reader.byte()? {
         IMAGE => {
             let [_, _, _, _, width, width2, height, height2, flags] = reader.array()?;
             reader.bytes(colours(flags))?;
@@ -54,7 +54,7 @@ fn block<'a>(reader: &mut Reader<'a>, stripped: &mut Stripped) -> Option<(&'a [u
         }
         _ => return None,
     };
-    Some((&whole[..whole.len() - reader.0.len()], keeps))
+    Some((&whole[..whole.len() - reader.0.len()], is_needed))
 }
 
 /// Bytes of the colour table that these flags describe.

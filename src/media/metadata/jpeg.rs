@@ -67,7 +67,7 @@ fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
 /// The part of a segment that is needed to show the picture: tables, frames, colours, and the density in JFIF. None if
 /// the segment is not needed.
 fn strip_segment(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let shows = match marker {
+    let is_needed = match marker {
         0xc0..=0xcf | 0xda..=0xdf => true,
         // The thumbnail may show what was cropped from the picture. It is replaced by one of 0 by 0 pixels.
         JFIF if content.starts_with(b"JFIF\0") => {
@@ -77,7 +77,7 @@ fn strip_segment(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
         0xee => content.starts_with(b"Adobe"),
         _ => false,
     };
-    shows.then_some(content.into())
+    is_needed.then_some(content.into())
 }
 
 /// The compressed pixels after the header of a scan, up to the next marker that is not a restart.

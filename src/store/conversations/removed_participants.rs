@@ -72,9 +72,8 @@ pub async fn of_user(
 
 /// Deletes the removals of users who are participants again.
 pub async fn forget(conn: &mut Connection, conversation: ConversationId, users: &[UserId]) -> QueryResult<()> {
-    let theirs =
-        removed_participants::conversation_id.eq(conversation).and(removed_participants::user_id.eq_any(users));
-    diesel::delete(removed_participants::table.filter(theirs)).execute(conn).await.map(drop)
+    let rows = removed_participants::conversation_id.eq(conversation).and(removed_participants::user_id.eq_any(users));
+    diesel::delete(removed_participants::table.filter(rows)).execute(conn).await.map(drop)
 }
 
 /// Lifts a ban and returns whether there was one. The user stays removed.

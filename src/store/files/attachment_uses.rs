@@ -22,9 +22,9 @@ pub async fn insert(conn: &mut Connection, new: &[Use<MessageId>]) -> QueryResul
     let query = diesel::sql_query(
         "INSERT INTO message_attachments (message_id, position, attachment_id) SELECT * FROM unnest($1, $2, $3)",
     )
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|it| it.of).collect::<Vec<_>>())
-    .bind::<Array<SmallInt>, _>(new.iter().map(|it| it.position).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|it| it.attachment).collect::<Vec<_>>());
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|new| new.of).collect::<Vec<_>>())
+    .bind::<Array<SmallInt>, _>(new.iter().map(|new| new.position).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|new| new.attachment).collect::<Vec<_>>());
     Prepared(query).execute(conn).await.map(drop)
 }
 
@@ -34,9 +34,9 @@ pub async fn insert_scheduled(conn: &mut Connection, new: &[Use<ScheduledMessage
         "INSERT INTO scheduled_message_attachments (scheduled_message_id, position, attachment_id)
          SELECT * FROM unnest($1, $2, $3)",
     )
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|it| it.of).collect::<Vec<_>>())
-    .bind::<Array<SmallInt>, _>(new.iter().map(|it| it.position).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(new.iter().map(|it| it.attachment).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|new| new.of).collect::<Vec<_>>())
+    .bind::<Array<SmallInt>, _>(new.iter().map(|new| new.position).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(new.iter().map(|new| new.attachment).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(drop)

@@ -15,7 +15,7 @@ pub struct Between {
     /// Whether the first user blocks the second.
     pub own: bool,
     /// Whether the second user blocks the first.
-    pub theirs: bool,
+    pub reverse: bool,
 }
 
 pub async fn between(conn: &mut Connection, first: UserId, second: UserId) -> QueryResult<Between> {
@@ -25,7 +25,7 @@ pub async fn between(conn: &mut Connection, first: UserId, second: UserId) -> Qu
         .select(blocks::blocker_id)
         .load(conn)
         .await?;
-    Ok(Between { own: blockers.contains(&first), theirs: blockers.contains(&second) })
+    Ok(Between { own: blockers.contains(&first), reverse: blockers.contains(&second) })
 }
 
 /// The users out of `others` whom the user blocks, or who block the user.

@@ -180,7 +180,7 @@ pub async fn delete_requests_between(conn: &mut Connection, one: UserId, other: 
 
 #[diesel::dsl::auto_type]
 fn between(one: UserId, other: UserId) -> _ {
-    let there = contact_requests::from_id.eq(one).and(contact_requests::to_id.eq(other));
-    let back = contact_requests::from_id.eq(other).and(contact_requests::to_id.eq(one));
-    there.or(back)
+    let sent = contact_requests::from_id.eq(one).and(contact_requests::to_id.eq(other));
+    let received = contact_requests::from_id.eq(other).and(contact_requests::to_id.eq(one));
+    sent.or(received)
 }

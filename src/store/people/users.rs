@@ -66,12 +66,12 @@ pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
 pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) -> QueryResult<User> {
     // The right side of SET reads the row before the update.
     let email_verified_at = changes.email.as_ref().map(|new| {
-        let kept = case_when(users::email.is_not_distinct_from(new.as_deref()), users::email_verified_at);
-        users::email_verified_at.eq(kept)
+        let still_verified = case_when(users::email.is_not_distinct_from(new.as_deref()), users::email_verified_at);
+        users::email_verified_at.eq(still_verified)
     });
     let phone_verified_at = changes.phone.as_ref().map(|new| {
-        let kept = case_when(users::phone.is_not_distinct_from(new.as_deref()), users::phone_verified_at);
-        users::phone_verified_at.eq(kept)
+        let still_verified = case_when(users::phone.is_not_distinct_from(new.as_deref()), users::phone_verified_at);
+        users::phone_verified_at.eq(still_verified)
     });
     diesel::update(users::table.find(id))
         .set((changes, email_verified_at, phone_verified_at))
