@@ -269,7 +269,7 @@ mod tests {
         Label { room: 0, sender: 0, index, begun: Duration::ZERO }
     }
 
-    /// Runs a ledger with one listener. Each pair is the place of a message in its label, and its number.
+    /// Runs a ledger with one listener. Each pair is the index of a message in its label, and its number.
     fn run(acknowledged: &[(u32, i32)], deliveries: &[(u32, i32)], unacknowledged: &[u32]) -> Violations {
         let ledger = Ledger::new([1]);
         let mut range = ReceivedRange::NONE;

@@ -129,9 +129,9 @@ mod tests {
         }
         queue.push(100, user(2), 10, "one");
         queue.push(100, user(3), 10, "other");
-        let taken = drain(&mut queue, 1000);
-        assert_eq!(taken[..2], [vec!["many"], vec!["one", "other"]]);
-        assert_eq!(taken.len(), 51);
+        let batches = drain(&mut queue, 1000);
+        assert_eq!(batches[..2], [vec!["many"], vec!["one", "other"]]);
+        assert_eq!(batches.len(), 51);
     }
 
     #[test]

@@ -385,9 +385,9 @@ impl Media {
 }
 
 fn not_acceptable() -> Response {
-    let takes = "This address answers with application/graphql-response+json or application/json, and subscriptions \
+    let message = "This address answers with application/graphql-response+json or application/json, and subscriptions \
         with text/event-stream or multipart/mixed.\n";
-    (StatusCode::NOT_ACCEPTABLE, takes).into_response()
+    (StatusCode::NOT_ACCEPTABLE, message).into_response()
 }
 
 /// Whether the body is JSON. JSON is always UTF-8 (RFC 8259, section 8.1), so another charset is refused.

@@ -228,7 +228,7 @@ impl State {
         let _ = self.departures.send((user, seen));
     }
 
-    /// Applies a change of this node, and queues it for publication to the other nodes.
+    /// Applies a change of this node, and queues it for the other nodes.
     fn apply_and_broadcast(&mut self, change: LiveChange) {
         self.apply(self.own_id, change);
         self.metrics.live_published(match change {

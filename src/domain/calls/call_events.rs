@@ -98,8 +98,8 @@ impl Calls<'_> {
                         delivery.may_have_more = true;
                     }
                     Some(Item::Event(Event { change: Change::CallRinging { user, call }, .. })) => {
-                        let rings = retry(&core, move |core| async move { Calls { core: &core }.is_ringing(call, user).await }).await;
-                        if rings && ringing_calls.insert(call) {
+                        let is_ringing = retry(&core, move |core| async move { Calls { core: &core }.is_ringing(call, user).await }).await;
+                        if is_ringing && ringing_calls.insert(call) {
                             yield CallEvent::Ringing(call);
                         }
                     }

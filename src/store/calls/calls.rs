@@ -250,10 +250,10 @@ pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) ->
 
 /// At most `limit` conversations whose calls still ring after `rings_until`.
 pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
-    let rings = exists(call_rings::table.filter(call_rings::call_id.eq(calls::id)));
+    let has_rings = exists(call_rings::table.filter(call_rings::call_id.eq(calls::id)));
     calls::table
         .filter(calls::state.ne(CallState::Ended).and(calls::rings_until.le(diesel::dsl::now)))
-        .filter(calls::state.eq(CallState::Ringing).or(rings))
+        .filter(calls::state.eq(CallState::Ringing).or(has_rings))
         .order(calls::rings_until)
         .limit(limit)
         .select(calls::conversation_id)
