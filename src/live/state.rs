@@ -293,11 +293,11 @@ impl State {
         &mut self,
         users: &[UserId],
         rooms: &[(ConversationId, UserId)],
-        change: impl FnOnce(&mut Facts),
+        action: impl FnOnce(&mut Facts),
     ) {
         let statuses: Vec<_> = users.iter().map(|user| self.facts.status(*user)).collect();
         let were_in_room: Vec<_> = rooms.iter().map(|(room, user)| self.facts.is_in_room(*room, *user)).collect();
-        change(&mut self.facts);
+        action(&mut self.facts);
         for (&user, before) in users.iter().zip(statuses) {
             if self.facts.status(user) != before {
                 self.notify(Subject::Presence(user));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::change;
+use super::locked_message;
 use crate::clock::Clock;
 use crate::domain::tasks;
 use crate::error::Result;
@@ -74,7 +74,7 @@ impl Reaper {
         let now = self.clock.now();
         for message in &mut due {
             if let Some(conversation) = locked.get_mut(&message.conversation_id) {
-                change::tombstone(tx, conversation, message, now);
+                locked_message::tombstone(tx, conversation, message, now);
             }
         }
         // Leaves out messages whose conversation was deleted before it could be locked.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::{self, Outgoing};
-use super::change::{self, LockedMessage};
 use super::core::MessagingCore;
+use super::locked_message::{self, LockedMessage};
 use super::mentions;
 use super::new_message::NewMessage;
 use crate::domain::error::{Error, NO_MESSAGE, Result, Violation};
@@ -127,7 +127,7 @@ impl Messages<'_> {
         let base = &self.core.base;
         let log = &base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, id).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, id).await?;
             if locked.message.sender_id != Some(viewer.user) {
                 return Err(Error::Forbidden("Only the sender of a message may edit it."));
             }
@@ -158,7 +158,7 @@ impl Messages<'_> {
         self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, id).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, id).await?;
             if !may_delete(&locked) {
                 return Err(Error::Forbidden(
                     "Only the sender of a message, or the group's owner or admins, may delete it for everyone.",

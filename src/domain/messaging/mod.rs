@@ -1,9 +1,9 @@
 //! Messages: sending and changing them, and the reactions, pins, receipts and mentions on them.
 
 pub(super) mod batch;
-pub(super) mod change;
 pub(super) mod core;
 pub(super) mod expiry;
+pub(super) mod locked_message;
 pub mod mentions;
 pub mod messages;
 pub mod new_message;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::change;
 use super::core::MessagingCore;
+use super::locked_message;
 use super::system::{self, SystemEvent};
 use crate::domain::error::{Error, Result};
 use crate::domain::permissions::{self, Action};
@@ -29,7 +29,7 @@ impl Pins<'_> {
         let base = &self.core.base;
         let log = &base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, message).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, message).await?;
             permissions::check(locked.conversation.kind, locked.participant.role, Action::Pin)?;
             locked.refuse_deleted()?;
             if locked.message.pinned_at.is_some() {
@@ -57,7 +57,7 @@ impl Pins<'_> {
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, message).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, message).await?;
             permissions::check(locked.conversation.kind, locked.participant.role, Action::Pin)?;
             if locked.message.pinned_at.take().is_some() {
                 locked.write(tx).await?;

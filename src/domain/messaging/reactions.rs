@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::change;
 use super::core::MessagingCore;
+use super::locked_message;
 use crate::domain::error::{Error, Result};
 use crate::domain::viewer::Viewer;
 use crate::ids::{MessageId, UserId};
@@ -25,7 +25,7 @@ impl Reactions<'_> {
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, message).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, message).await?;
             locked.refuse_deleted()?;
             let kinds = reactions::groups(tx.conn(), &[message]).await?;
             if kinds.len() >= MAX_KINDS.into() && kinds.iter().all(|kind| kind.emoji != emoji) {
@@ -46,7 +46,7 @@ impl Reactions<'_> {
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
-            let mut locked = change::lock(tx, viewer.user, message).await?;
+            let mut locked = locked_message::lock(tx, viewer.user, message).await?;
             if reactions::delete(tx.conn(), message, viewer.user, emoji).await? {
                 locked.write(tx).await?;
             }
