@@ -123,8 +123,8 @@ impl Live {
     }
 
     /// When the user was last seen, if they disconnected within the last minute. Else None; Postgres has the time then.
-    pub fn seen(&self, user: UserId) -> Option<DateTime<Utc>> {
-        self.lock().seen(user)
+    pub fn last_seen(&self, user: UserId) -> Option<DateTime<Utc>> {
+        self.lock().last_seen(user)
     }
 
     /// Notifies the watches of the user's presence on this node, because who may see the presence has changed.

@@ -178,7 +178,7 @@ impl State {
         from.take_while(|((id, _), _)| *id == conversation).map(|((_, user), _)| *user).collect()
     }
 
-    pub(super) fn seen(&self, user: UserId) -> Option<DateTime<Utc>> {
+    pub(super) fn last_seen(&self, user: UserId) -> Option<DateTime<Utc>> {
         self.seen.get(&user).map(|(at, _)| *at)
     }
 
@@ -282,7 +282,7 @@ impl State {
     /// Remembers when the user was last seen on one node. The user may still be connected to another node.
     pub(super) fn remember_seen(&mut self, user: UserId, at: DateTime<Utc>) {
         let until = Instant::now() + SEEN_TTL;
-        let at = self.seen(user).map_or(at, |known| known.max(at));
+        let at = self.last_seen(user).map_or(at, |known| known.max(at));
         self.seen.insert(user, (at, until));
         self.timers.insert((until, Timer::Seen(user)));
     }

@@ -1,5 +1,5 @@
 //! Calls: starting, answering, declining, leaving and finding them. `call_state` changes the state of a call, and
-//! `call_keeper` ends calls that no device ends. docs/decisions/0014-calls-in-the-log.md explains the design.
+//! `call_timeouts` ends calls that no device ends. docs/decisions/0014-calls-in-the-log.md explains the design.
 
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ const TAIL_POLLS: u32 = 10;
 /// Maximum number of messages that one transaction deletes.
 const BATCH_SIZE: i64 = 100;
 
-pub(in crate::domain) struct Reaper {
+pub(in crate::domain) struct MessageExpiry {
     database: Database,
     log: Log,
     signals: Signals,
@@ -29,7 +29,7 @@ pub(in crate::domain) struct Reaper {
     idle_interval: Duration,
 }
 
-impl Reaper {
+impl MessageExpiry {
     /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
@@ -45,18 +45,18 @@ impl Reaper {
     /// Deletes what is already due, and then polls.
     pub(in crate::domain) async fn run(self) {
         loop {
-            let polled = self.reap().await;
+            let polled = self.delete_due().await;
             let wake = self.signals.expiring_message();
             tasks::wait_for_next_poll(polled, self.idle_interval, wake, "deleting expired messages failed").await;
         }
     }
 
     /// Deletes what is due. Returns the time until the next poll, or None if no message is waiting to expire.
-    async fn reap(&self) -> Result<Option<Duration>> {
+    async fn delete_due(&self) -> Result<Option<Duration>> {
         loop {
             match tombstones::until_next(&mut *self.database.connection().await?).await? {
                 Some(Duration::ZERO) => {
-                    self.log.transaction(async |tx| self.reap_batch(tx).await).await?;
+                    self.log.transaction(async |tx| self.delete_batch(tx).await).await?;
                 }
                 wait => return Ok(wait.map(|wait| wait.min(POLL_INTERVAL))),
             }
@@ -65,7 +65,7 @@ impl Reaper {
 
     /// Deletes one batch. If two nodes do this at the same time, the second one waits for the locks and then finds
     /// nothing to do.
-    async fn reap_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
+    async fn delete_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
         let ids = tombstones::due_in(tx.conn(), BATCH_SIZE).await?;
         let locked = conversations::lock_many(tx.conn(), &ids).await?;
         let mut locked: HashMap<_, _> =

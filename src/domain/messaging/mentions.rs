@@ -20,7 +20,7 @@ pub(super) type ParticipantsByName = HashMap<(ConversationId, String), UserId>;
 /// The names in these bodies that may be usernames, each once per conversation.
 pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str)>) -> Vec<(ConversationId, String)> {
     let names = bodies.flat_map(|(conversation, body)| {
-        names(body).into_iter().flat_map(spellings).map(move |name| (conversation, name))
+        names(body).into_iter().flat_map(possible_usernames).map(move |name| (conversation, name))
     });
     names.collect::<HashSet<_>>().into_iter().collect()
 }
@@ -30,7 +30,7 @@ pub(super) fn of(message: &Message, named: &ParticipantsByName) -> Option<Mentio
     let body = message.body.as_deref()?;
     let mut users = HashSet::new();
     for name in names(body) {
-        let mut found = spellings(name).filter_map(|name| named.get(&(message.conversation_id, name)));
+        let mut found = possible_usernames(name).filter_map(|name| named.get(&(message.conversation_id, name)));
         users.extend(found.next());
     }
     let all = mentions_all(body);
@@ -74,7 +74,7 @@ fn names(body: &str) -> Vec<&str> {
 
 /// The usernames that a word may mean. A full stop at its end may belong to the username or end the sentence, so the
 /// longer username comes first.
-fn spellings(word: &str) -> impl Iterator<Item = String> {
+fn possible_usernames(word: &str) -> impl Iterator<Item = String> {
     let name = word.to_ascii_lowercase();
     let short = name.trim_end_matches('.').to_owned();
     let both = if short == name { [None, Some(short)] } else { [Some(name), Some(short)] };
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_full_stop_counts_as_part_of_the_username_first() {
-        assert_eq!(spellings("Ada.").collect::<Vec<_>>(), ["ada.", "ada"]);
-        assert_eq!(spellings("ada").collect::<Vec<_>>(), ["ada"]);
-        assert_eq!(spellings("ab.").collect::<Vec<_>>(), ["ab."], "a username has at least three characters");
-        assert_eq!(spellings(&"x".repeat(33)).count(), 0);
+        assert_eq!(possible_usernames("Ada.").collect::<Vec<_>>(), ["ada.", "ada"]);
+        assert_eq!(possible_usernames("ada").collect::<Vec<_>>(), ["ada"]);
+        assert_eq!(possible_usernames("ab.").collect::<Vec<_>>(), ["ab."], "a username has at least three characters");
+        assert_eq!(possible_usernames(&"x".repeat(33)).count(), 0);
     }
 }

@@ -75,7 +75,7 @@ impl Presences<'_> {
             let (&(_, user), is_visible) = (pair, visible.contains(pair));
             let status = if is_visible { self.core.live.status(user) } else { Status::Offline };
             let gone = status == Status::Offline && is_visible;
-            let last_seen_at = if gone { self.core.live.seen(user) } else { None };
+            let last_seen_at = if gone { self.core.live.last_seen(user) } else { None };
             if gone && last_seen_at.is_none() {
                 unknown.insert(user);
             }

@@ -59,13 +59,13 @@ async fn compare(stage: &Stage, options: &Options) -> Result<Idle> {
     let resident = || resident_kib(stage.server.pid().as_slice());
     let before_kib = resident();
     let stop = CancellationToken::new();
-    let crowd = open_inboxes(stage, &accounts, &stop).await?;
+    let idle_sockets = open_inboxes(stage, &accounts, &stop).await?;
     sleep(SETTLING).await;
     let with_kib = resident();
     let with = one(stage, &rooms, options).await?;
     stop.cancel();
     let mut ended = Vec::new();
-    for socket in join_all(crowd).await {
+    for socket in join_all(idle_sockets).await {
         ended.extend(socket?.err().map(|error| format!("an idle socket ended: {error:#}")));
     }
     sleep(SETTLING).await;
@@ -88,8 +88,8 @@ async fn open_inboxes(
         let listener = Listener::connect(0, stage.address(), &plan).await?;
         anyhow::Ok(tokio::spawn(listener.idle(stop.clone())))
     };
-    let crowd = stream::iter(accounts.iter().map(connect)).buffer_unordered(MAX_CONNECTING);
-    crowd.try_collect().await.context("connecting idle sockets")
+    let idle_sockets = stream::iter(accounts.iter().map(connect)).buffer_unordered(MAX_CONNECTING);
+    idle_sockets.try_collect().await.context("connecting idle sockets")
 }
 
 impl Idle {

@@ -25,7 +25,7 @@ use crate::store::conversations::conversations;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two polls. What is due may be locked by another node that handles it.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Number of polls of the tail in one poll interval of the keeper while there is no call. The log reports new calls,
+/// Number of polls of the tail in one poll interval while there is no call. The log reports new calls,
 /// but not if the publication is lost or the call rings for no user. The interval is limited, so that devices are
 /// marked as seen in time and calls stop ringing in time.
 const TAIL_POLLS: u32 = 10;
@@ -34,7 +34,7 @@ const MARKS_PER_TIMEOUT: u32 = 6;
 /// Maximum number of calls that one poll handles.
 const BATCH_SIZE: i64 = 100;
 
-pub(in crate::domain) struct CallKeeper {
+pub(in crate::domain) struct CallTimeouts {
     database: Database,
     log: Log,
     live_sessions: LiveSessions,
@@ -46,7 +46,7 @@ pub(in crate::domain) struct CallKeeper {
     mark_interval: Duration,
 }
 
-impl CallKeeper {
+impl CallTimeouts {
     /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
