@@ -74,8 +74,8 @@ impl Listener {
         Ok(Self { index, account: plan.account.clone(), document, socket, state })
     }
 
-    /// Listens until the load stops, and returns a `ReceivedRange` for each room. It reconnects each time `churn` notifies
-    /// it.
+    /// Listens until the load stops, and returns a `ReceivedRange` for each room. It reconnects each time `churn`
+    /// notifies it.
     pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, ReceivedRange)> {
         let stop = shared.stop.clone();
         let mut stopped = pin!(stop.cancelled());

@@ -1,5 +1,5 @@
-//! Requests for the subscriptions to the log. They are opened without an execution: `http` gets the stream of items, and
-//! the schema renders each item.
+//! Requests for the subscriptions to the log. They are opened without an execution: `http` gets the stream of items,
+//! and the schema renders each item.
 
 use async_graphql::parser::types::{Field, OperationDefinition};
 use async_graphql::{

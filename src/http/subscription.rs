@@ -22,8 +22,8 @@ use crate::task::Spawned;
 
 /// Maximum number of events of one stream that are rendered together, if so many wait.
 const MAX_BATCH: u64 = 16;
-/// Maximum cost of the events of one stream that are rendered together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the
-/// memory of the results that wait for a client. One event is always rendered.
+/// Maximum cost of the events of one stream that are rendered together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds
+/// the memory of the results that wait for a client. One event is always rendered.
 const MAX_BATCH_COST: u64 = 1_600;
 
 /// The responses of a subscription. The caller drops it after `Rendered::Failed`.

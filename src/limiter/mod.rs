@@ -102,7 +102,8 @@ impl Limiter {
         match shared {
             Some(Err(exceeded)) => Err(exceeded),
             Some(Ok(())) => {
-                // The node counts the attempt itself too, for times when Redis is unavailable. Its own wait does not matter now.
+                // The node counts the attempt itself too, for times when Redis is unavailable. Its own wait does not
+                // matter now.
                 let _ = guards.attempt(guard, key);
                 Ok(())
             }

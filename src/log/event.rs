@@ -39,8 +39,8 @@ pub(super) enum Category {
     Nodes,
 }
 
-/// The kind of `Change::MessageAddedForSender`. Its row does not contain the conversation, so `read.rs` takes it from the
-/// message.
+/// The kind of `Change::MessageAddedForSender`. Its row does not contain the conversation, so `read.rs` takes it from
+/// the message.
 pub(super) const ADDED_FOR_SENDER: &str = "message_withheld";
 
 /// Defines `Change` and how a change is stored in `events`. Each line has the variant, the column `kind`, the audience,
@@ -102,8 +102,8 @@ macro_rules! changes {
                 }
             }
 
-            /// None if this version does not know the kind, or the kind cannot have this audience. `conversation` is the
-            /// conversation of the subject, for the kinds whose row does not contain it.
+            /// None if this version does not know the kind, or the kind cannot have this audience. `conversation` is
+            /// the conversation of the subject, for the kinds whose row does not contain it.
             fn decode(
                 kind: &str,
                 audience: Audience,
@@ -196,8 +196,8 @@ impl Change {
         self.category() == Category::Calls && matches!(self.audience(), Audience::User(_))
     }
 
-    /// The change that a row of `events` records. `conversation` is the conversation of the subject, for the kinds whose
-    /// row does not contain it.
+    /// The change that a row of `events` records. `conversation` is the conversation of the subject, for the kinds
+    /// whose row does not contain it.
     pub(super) fn from_row(
         kind: &str,
         audience: Audience,

@@ -46,7 +46,8 @@ struct EventRow {
 }
 
 impl EventRow {
-    /// `conversations` has the conversation of each `MessageAddedForSender`, which the row of its event does not contain.
+    /// `conversations` has the conversation of each `MessageAddedForSender`, which the row of its event does not
+    /// contain.
     fn into_event(self, conversations: &HashMap<MessageId, ConversationId>) -> Result<Event> {
         let audience = match (self.conversation_id, self.user_id) {
             (Some(conversation), None) => Audience::Conversation(conversation),

@@ -86,8 +86,8 @@ impl CallTimeouts {
         }
     }
 
-    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `may_remove_absent` says whether
-    /// devices that were not seen recently count as gone.
+    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `may_remove_absent` says
+    /// whether devices that were not seen recently count as gone.
     async fn poll(&self, may_remove_absent: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };

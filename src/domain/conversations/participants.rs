@@ -53,8 +53,8 @@ impl Participants<'_> {
         log.transaction(async |tx| self.add_missing(tx, viewer, conversation, users, wanted).await).await
     }
 
-    /// Adds the users out of `wanted` who are not participants yet. `requested` are the users as the client named them, for
-    /// the paths of errors.
+    /// Adds the users out of `wanted` who are not participants yet. `requested` are the users as the client named them,
+    /// for the paths of errors.
     async fn add_missing(
         &self,
         tx: &mut Transaction<'_>,

@@ -107,7 +107,8 @@ impl Sweep {
     }
 
     /// Deletes the objects of one attachment after another, so that a failure does not stop the others. Returns the
-    /// attachments without failure; the others are retried after `CLAIM_DURATION`. Returns `error` if S3 is unavailable.
+    /// attachments without failure; the others are retried after `CLAIM_DURATION`. Returns `error` if S3 is
+    /// unavailable.
     async fn remove_individually(&self, to_remove: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
         let mut removed = Vec::new();
         let mut failures = 0;
@@ -126,7 +127,8 @@ impl Sweep {
     }
 }
 
-/// Decides which attachments are removed and which are kept. Attachments that a transaction has locked are left for the next sweep.
+/// Decides which attachments are removed and which are kept. Attachments that a transaction has locked are left for the
+/// next sweep.
 async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
     let candidates = sweep::claim_candidates(conn, grace, BATCH_SIZE).await?;
     if candidates.is_empty() {

@@ -33,8 +33,8 @@ const MAX_PENDING: i64 = 100;
 /// Time for which a node claims an upload to examine it. If the node dies, the client cannot complete the upload before
 /// that time is over.
 const CLAIM_DURATION: Duration = Duration::from_mins(5);
-/// Maximum time for an examination. It is less than `CLAIM_DURATION`, so that two nodes never examine an upload at the same
-/// time.
+/// Maximum time for an examination. It is less than `CLAIM_DURATION`, so that two nodes never examine an upload at the
+/// same time.
 pub(super) const EXAMINATION_TIMEOUT: Duration = Duration::from_secs(MAX_EXAMINATION);
 /// Time for which a request to complete an upload waits while another request examines it.
 const MAX_COMPLETION_WAIT: Duration = Duration::from_secs(20);
@@ -313,7 +313,8 @@ async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Att
 }
 
 /// Stores the result of an examination, unless the claim is lost. The sweeper then checks the attachment twice: after
-/// `CLEANUP_DELAY`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses it.
+/// `CLEANUP_DELAY`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses
+/// it.
 async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {

@@ -55,8 +55,8 @@ pub(super) struct ConnectionPermit {
 /// Counts a connection among all of the node until it is dropped.
 struct TotalPermit(Arc<AtomicUsize>);
 
-/// Counts a request that a trusted proxy forwards among those of the client's address. It is an extension of the request,
-/// so that a socket can keep it for as long as it is open.
+/// Counts a request that a trusted proxy forwards among those of the client's address. It is an extension of the
+/// request, so that a socket can keep it for as long as it is open.
 #[derive(Clone)]
 pub(super) struct ForwardedPermit {
     _permit: Arc<Permit<ClientNetwork>>,

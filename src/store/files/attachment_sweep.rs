@@ -56,8 +56,8 @@ pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResul
 }
 
 /// Marks the attachments that nothing refers to as being deleted, and reserves them for the caller for `time`. They
-/// must have been locked by `lock_unclaimed` in an earlier statement. Skips attachments that have a candidate younger than
-/// `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
+/// must have been locked by `lock_unclaimed` in an earlier statement. Skips attachments that have a candidate younger
+/// than `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
 pub async fn mark_deleting(
     conn: &mut Connection,
     ids: &[AttachmentId],

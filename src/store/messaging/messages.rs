@@ -145,8 +145,8 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     Ok(())
 }
 
-/// LATERAL makes it one index lookup for each pair. Otherwise Postgres would look up every sender with every clientId, or
-/// scan a table that has grown since it was last analysed.
+/// LATERAL makes it one index lookup for each pair. Otherwise Postgres would look up every sender with every clientId,
+/// or scan a table that has grown since it was last analysed.
 static BY_CLIENT_IDS: LazyLock<String> = LazyLock::new(|| {
     let inserted = INSERTED_COLUMNS.join(", ");
     // The columns are named because a prepared statement fails after a migration that adds one.
