@@ -227,17 +227,17 @@ impl Inner {
     async fn flush(&self, last: Option<Body>) {
         let mut number = self.number.lock().await;
         let outbox = std::mem::take(&mut self.lock().outbox);
-        if outbox.lost {
+        if outbox.changes_dropped {
             *number += 1;
         }
         for changes in outbox.changes.chunks(MAX_CHANGES_PER_MESSAGE) {
             *number += 1;
             self.publish(Target::AllNodes, *number, Body::Changes(changes.to_vec())).await;
         }
-        for to in outbox.asks {
+        for to in outbox.fact_requests {
             self.publish(to, *number, Body::Ask).await;
         }
-        for node in outbox.answers {
+        for node in outbox.fact_responses {
             let facts = self.lock().facts.of(self.own_id);
             self.publish(Target::Node(node), *number, Body::All(facts)).await;
         }

@@ -10,5 +10,5 @@ pub(super) struct Peer {
     /// Own heartbeats that were received since the last message of this node.
     pub(super) missed_heartbeats: u32,
     /// When the node is removed, because it shuts down.
-    pub(super) leaving: Option<Instant>,
+    pub(super) remove_at: Option<Instant>,
 }

@@ -33,18 +33,18 @@ impl State {
             Body::Alive | Body::Ask | Body::Leaving => number != known,
         };
         if missed {
-            self.outbox.asks.push(Target::Node(from));
+            self.outbox.fact_requests.push(Target::Node(from));
         }
         match body {
             Body::Alive => {}
             Body::Ask => {
-                self.outbox.answers.insert(from);
+                self.outbox.fact_responses.insert(from);
             }
             Body::Changes(changes) => changes.into_iter().for_each(|change| self.apply(from, change)),
             Body::All(facts) => drop(self.replace_facts(from, &facts)),
             Body::Leaving => {
                 let until = Instant::now() + self.settings.presence_grace;
-                peer.leaving = Some(until);
+                peer.remove_at = Some(until);
                 self.timers.insert((until, Timer::Peer(from)));
             }
         }
@@ -53,7 +53,7 @@ impl State {
     /// The subscription is established, for the first time or again: asks all nodes for their facts.
     pub(super) fn subscribed(&mut self) {
         self.peers.values_mut().for_each(|peer| peer.missed_heartbeats = 0);
-        self.outbox.asks.push(Target::AllNodes);
+        self.outbox.fact_requests.push(Target::AllNodes);
     }
 
     /// Replaces the facts of a node. Returns the users who were connected to it before.
@@ -81,10 +81,10 @@ impl State {
         }
     }
 
-    /// Removes a node and its users. `ago` is how long ago they were last seen.
-    pub(super) fn remove_peer(&mut self, node: NodeId, ago: Duration) {
+    /// Removes a node and its users. `elapsed` is how long ago they were last seen.
+    pub(super) fn remove_peer(&mut self, node: NodeId, elapsed: Duration) {
         self.peers.remove(&node);
-        let seen = self.clock.now() - ago;
+        let seen = self.clock.now() - elapsed;
         // The remaining node with the lowest id stores when the users were last seen.
         let first = self.peers.keys().all(|peer| self.own_id < *peer);
         for user in self.replace_facts(node, &NodeFacts::default()) {

@@ -72,14 +72,17 @@ pub(super) enum Timer {
 pub(super) struct Outbox {
     pub(super) changes: Vec<LiveChange>,
     /// Whether changes were dropped because there were too many.
-    pub(super) lost: bool,
-    pub(super) asks: Vec<Target>,
-    pub(super) answers: BTreeSet<NodeId>,
+    pub(super) changes_dropped: bool,
+    pub(super) fact_requests: Vec<Target>,
+    pub(super) fact_responses: BTreeSet<NodeId>,
 }
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.lost && self.asks.is_empty() && self.answers.is_empty()
+        self.changes.is_empty()
+            && !self.changes_dropped
+            && self.fact_requests.is_empty()
+            && self.fact_responses.is_empty()
     }
 }
 
@@ -215,7 +218,7 @@ impl State {
         match timer {
             Timer::Typing(conversation, user) => self.typing.get(&(conversation, user)).copied(),
             Timer::Absent(user) => self.connections.get(&user)?.closed.map(|(_, until)| until),
-            Timer::Peer(node) => self.peers.get(&node)?.leaving,
+            Timer::Peer(node) => self.peers.get(&node)?.remove_at,
             Timer::Seen(user) => self.seen.get(&user).map(|(_, until)| *until),
         }
     }
@@ -238,7 +241,7 @@ impl State {
         });
         if self.outbox.changes.len() >= MAX_OUTBOX {
             self.outbox.changes.clear();
-            self.outbox.lost = true;
+            self.outbox.changes_dropped = true;
         }
         self.outbox.changes.push(change);
     }
