@@ -196,9 +196,9 @@ impl LockedCall {
 
     /// Ends the call and adds a SYSTEM message about it.
     pub(super) async fn end(&mut self, tx: &mut Transaction<'_>, random: &Random, reason: CallEndReason) -> Result<()> {
-        let gone: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
-        call_participants::leave(tx.conn(), &gone, self.now).await?;
-        call_signals::delete_of(tx.conn(), &gone).await?;
+        let participants: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
+        call_participants::leave(tx.conn(), &participants, self.now).await?;
+        call_signals::delete_of(tx.conn(), &participants).await?;
         calls::stop_all_ringing(tx.conn(), self.call.id).await?;
         tx.record(Change::CallEnded { to: self.audience(), call: self.call.id });
         (self.call.state, self.call.ended_at, self.call.end_reason) = (CallState::Ended, Some(self.now), Some(reason));

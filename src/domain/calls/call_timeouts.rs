@@ -147,7 +147,7 @@ impl CallTimeouts {
         let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
         let mut locked = LockedCall::of(tx, conversation, call).await?;
         let absence = absence.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or(TimeDelta::MAX);
-        let gone: Vec<_> = locked
+        let to_remove: Vec<_> = locked
             .present
             .iter()
             .filter_map(|present| {
@@ -157,7 +157,7 @@ impl CallTimeouts {
                 (locked.now - present.seen_at > absence).then_some((present.id, CallEndReason::Failed))
             })
             .collect();
-        for (id, reason) in gone {
+        for (id, reason) in to_remove {
             if locked.call.state != CallState::Ended {
                 locked.leave(tx, &self.random, id, reason).await?;
             }

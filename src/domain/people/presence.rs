@@ -74,9 +74,9 @@ impl Presences<'_> {
         for pair in pairs {
             let (&(_, user), is_visible) = (pair, visible.contains(pair));
             let status = if is_visible { self.core.live.status(user) } else { Status::Offline };
-            let gone = status == Status::Offline && is_visible;
-            let last_seen_at = if gone { self.core.live.last_seen(user) } else { None };
-            if gone && last_seen_at.is_none() {
+            let is_offline = status == Status::Offline && is_visible;
+            let last_seen_at = if is_offline { self.core.live.last_seen(user) } else { None };
+            if is_offline && last_seen_at.is_none() {
                 unknown.insert(user);
             }
             presences.insert(*pair, Presence { status, last_seen_at });

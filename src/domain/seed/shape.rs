@@ -25,8 +25,8 @@ const GROUP_WEIGHT: f64 = 4.0;
 pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     let pairs = u64::from(plan.users) * u64::from(plan.users - 1) / 2;
     // At most half of all pairs, so that a random pair is mostly new.
-    let most = u32::try_from(pairs.div_ceil(2)).unwrap_or(u32::MAX);
-    let directs = plan.directs.unwrap_or_else(|| plan.users.saturating_mul(4)).min(most);
+    let max_directs = u32::try_from(pairs.div_ceil(2)).unwrap_or(u32::MAX);
+    let directs = plan.directs.unwrap_or_else(|| plan.users.saturating_mul(4)).min(max_directs);
     let groups = plan.groups.unwrap_or(plan.users);
     let mut shapes = Vec::with_capacity(groups as usize + directs as usize);
     for index in 0..groups {

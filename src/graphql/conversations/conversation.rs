@@ -158,17 +158,17 @@ impl Conversation {
         // The query reads one row more than the page has, to see whether there are more.
         let key = MessagePage { user, conversation: self.id, range: Range { limit: range.limit + 1, ..range } };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
-        let more = i64::try_from(rows.len()).is_ok_and(|rows| rows > range.limit);
-        if more {
+        let has_more = i64::try_from(rows.len()).is_ok_and(|rows| rows > range.limit);
+        if has_more {
             rows.pop();
         }
         let before_newest = range.before < i32::MAX && range.before <= self.row(ctx).await?.last_message_number;
         let (mut has_previous, mut has_next) = (range.after > 0, before_newest);
         if range.newest_first {
             rows.reverse();
-            has_previous |= more;
+            has_previous |= has_more;
         } else {
-            has_next |= more;
+            has_next |= has_more;
         }
         let mut connection = Connection::new(has_previous, has_next);
         connection.edges.extend(rows.into_iter().map(|row| Edge::new(encode_cursor(&row.number), Message(row))));
