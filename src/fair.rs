@@ -39,9 +39,9 @@ pub struct Bounds {
 /// Why a pool does not run a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The queue has no place left.
+    /// The queue is full.
     QueueFull,
-    /// The key has no place left in its share of the queue.
+    /// The share of the key in the queue is full.
     ShareFull,
     /// The client disconnected before the job began.
     Gone,
@@ -215,7 +215,7 @@ impl<K: Hash + Eq + Clone> State<K> {
             }
             let Some(job) = job else { continue };
             self.waiting -= 1;
-            // A job that no longer listens releases the permit when its place is dropped.
+            // A job that no longer listens releases the permit when its entry is dropped.
             let _ = job.start.send(());
             return;
         }
@@ -223,13 +223,13 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 }
 
-/// A place in the queue. Dropping it gives up the place, or the permit that has just been granted.
+/// An entry of the queue. Dropping it removes the entry, or releases the permit that has just been granted.
 struct Waiting<K: Hash + Eq + Clone> {
     /// The pool, until the permit is taken.
     shared: Option<Arc<Shared<K>>>,
     key: Option<K>,
     number: u64,
-    /// Lives as long as the place, so that starting the job never fails.
+    /// Lives as long as the entry, so that starting the job never fails.
     started: oneshot::Receiver<()>,
 }
 

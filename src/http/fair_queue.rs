@@ -11,7 +11,7 @@ use crate::ids::UserId;
 /// Number of users whose virtual times are stored before the outdated ones are removed.
 const MIN_USERS: usize = 1024;
 
-/// The virtual time of a job, and its place among the jobs with the same virtual time.
+/// The virtual time of a job, and its position among the jobs with the same virtual time.
 type Tag = (u64, u64);
 
 pub(super) struct FairQueue<J> {

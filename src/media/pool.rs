@@ -55,7 +55,7 @@ impl MediaPool {
         let permit = self.pool.permit(user, gone).await.map_err(Error::Refused)?;
         let limits = Arc::clone(&self.limits);
         let result = tokio::task::spawn_blocking(move || {
-            // The thread holds the permit, so work that exceeds its time limit keeps its place in the pool.
+            // The thread holds the permit, so work that exceeds its time limit still occupies a worker of the pool.
             let _permit = permit;
             catch_unwind(AssertUnwindSafe(|| work(&limits)))
         });

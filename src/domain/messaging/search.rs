@@ -23,7 +23,7 @@ pub struct Searches<'a> {
 }
 
 impl Searches<'_> {
-    /// The matching messages after the place `after`, newest first. A query without words matches no message.
+    /// The matching messages after the position `after`, newest first. A query without words matches no message.
     pub async fn messages(
         &self,
         viewer: Viewer,

@@ -3,7 +3,7 @@
 /// The longest header: two bytes, a length of eight and a mask of four.
 const MAX_HEADER: usize = 14;
 
-/// A place in the byte stream that a client sends. The default is the beginning.
+/// A position in the byte stream that a client sends. The default is the beginning.
 ///
 /// It validates nothing. tungstenite ends a connection whose bytes break the protocol.
 #[derive(Debug, Default)]

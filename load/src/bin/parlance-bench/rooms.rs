@@ -27,8 +27,8 @@ impl Rooms {
         self.0.len()
     }
 
-    /// The number of listeners of the conversation at this place, and the conversation with one connection of its owner
-    /// for each message in flight.
+    /// The number of listeners of the conversation with this index, and the conversation with one connection of its
+    /// owner for each message in flight.
     pub(super) fn with_senders(&self, index: usize, in_flight: u16) -> Result<(u32, Room)> {
         let (size, room) = self.0.get(index).context("no such room")?;
         let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();
