@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl as _;
 use parlance::clock::Clock;
 use parlance::config::Auth;
-use parlance::domain::seed::{self, Made, Plan, SeedError};
+use parlance::domain::seed::{self, Seeded, Plan, SeedError};
 use parlance::random::Random;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ struct Flags {
     auth: Auth,
 }
 
-async fn fill(database: &TestDatabase, flags: &[&str]) -> Result<Made, SeedError> {
+async fn fill(database: &TestDatabase, flags: &[&str]) -> Result<Seeded, SeedError> {
     let mut flags = Flags::parse_from(["parlance"].iter().chain(flags));
     // All users share one hash. Its cost does not matter for these tests.
     (flags.auth.password_memory_kib, flags.auth.password_passes) = (64, 1);
