@@ -22,8 +22,8 @@ ALTER TABLE messages
     ADD COLUMN reply_to_id uuid REFERENCES messages (id) ON DELETE SET NULL,
     ADD COLUMN forwarded boolean NOT NULL DEFAULT false,
     ADD COLUMN pinned_at timestamptz,
-    -- A SYSTEM message describes a change: its kind, the user who made it, the user whom it concerns, and a text such as
-    -- the new title.
+    -- A SYSTEM message describes a change: its kind, the user who made it, the user whom it concerns, and a text such
+    -- as the new title.
     ADD COLUMN system_kind text CHECK (system_kind IN (
         'CONVERSATION_CREATED', 'TITLE_CHANGED', 'AVATAR_CHANGED', 'PARTICIPANT_JOINED', 'PARTICIPANT_LEFT',
         'PARTICIPANT_REMOVED', 'ROLE_CHANGED', 'MESSAGE_PINNED', 'CALL_ENDED'

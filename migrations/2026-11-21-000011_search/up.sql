@@ -36,8 +36,8 @@ BEGIN
 END
 $$;
 
--- The prefix of all index entries of a conversation. Two conversations may have the same prefix, so a search also filters
--- by conversation.
+-- The prefix of all index entries of a conversation. Two conversations may have the same prefix, so a search also
+-- filters by conversation.
 CREATE FUNCTION search_scope(conversation uuid) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT right(conversation::text, 8) || ' ' $$;
 
