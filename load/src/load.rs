@@ -25,7 +25,7 @@ use crate::stopwatch::{Stopwatch, Window};
 use crate::timeline::{Span, Timeline};
 
 /// If no message is delivered for this long, the outstanding messages count as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The listeners stay connected for this long after the last message, to find messages that are delivered twice. Longer
 /// than TAIL_POLL_INTERVAL, 1 s by default.
 const AFTERMATH: Duration = Duration::from_millis(1500);
@@ -114,7 +114,7 @@ pub(crate) struct Shared {
 
 type Hearings = Vec<(usize, u32, Hearing)>;
 
-/// Connects all clients, runs the load, and waits until all messages are delivered or `PATIENCE` has passed.
+/// Connects all clients, runs the load, and waits until all messages are delivered or `DELIVERY_TIMEOUT` has passed.
 pub async fn run(plan: Plan) -> Result<Outcome> {
     let audience = Audience::gather(&plan).await?;
     let clients: Vec<Client> = stream::iter((0..plan.senders.len()).map(|place| plan.nodes[place % plan.nodes.len()]))
@@ -258,7 +258,7 @@ async fn measure(pids: Vec<u32>, watch: Stopwatch, window: Window) -> Usage {
     Sample::take(&pids).since(&before, watch.now().saturating_sub(begin))
 }
 
-/// Waits until every listener has all acknowledged messages, or until no message was delivered for `PATIENCE`.
+/// Waits until every listener has all acknowledged messages, or until no message was delivered for `DELIVERY_TIMEOUT`.
 async fn until_heard(shared: &Shared) {
     let (mut total, mut since) = (0, shared.watch.now());
     while !shared.ledger.is_complete() {
@@ -266,7 +266,7 @@ async fn until_heard(shared: &Shared) {
         if now > total {
             (total, since) = (now, shared.watch.now());
         }
-        if shared.watch.now().saturating_sub(since) > PATIENCE {
+        if shared.watch.now().saturating_sub(since) > DELIVERY_TIMEOUT {
             return;
         }
         sleep(LOOK).await;

@@ -19,7 +19,7 @@ const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// counts from the time at which it was due.
 const TIMER: Duration = Duration::from_millis(2);
 /// Requests are retried until this long after the end of the measurement.
-const PATIENCE: Duration = Duration::from_mins(1);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Decides when the next message begins.
 pub(crate) enum Pacer {
@@ -84,7 +84,7 @@ pub(crate) async fn run(shared: Arc<Shared>, place: usize, sender: Sender, clien
                     shared.timeline.sent(begun, shared.watch.now(), listeners);
                     break;
                 }
-                Err(_) if shared.persistent && shared.watch.now() < shared.timeline.window().end + PATIENCE => {
+                Err(_) if shared.persistent && shared.watch.now() < shared.timeline.window().end + RETRY_TIMEOUT => {
                     shared.retries.fetch_add(1, Ordering::Relaxed);
                     tried += 1;
                 }

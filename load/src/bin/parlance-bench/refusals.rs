@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// Number of requests of each kind. They are sent one after the other.
 const REPEATS: usize = 50;
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum median time of a refusal.
 const MAX_MEDIAN_MS: f64 = 50.0;
 /// Maximum growth of the server's memory by all requests of a kind.
@@ -111,7 +111,7 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     let latencies = Histogram::default();
     for _ in 0..REPEATS {
         let asking = ask(server.address(), &hostile.body);
-        let (status, latency) = timeout(PATIENCE, asking).await.context("an answer")?.context(hostile.name)?;
+        let (status, latency) = timeout(ANSWER_TIMEOUT, asking).await.context("an answer")?.context(hostile.name)?;
         ensure!(status == hostile.status, "{} got the status {status}, expected {}", hostile.name, hostile.status);
         latencies.record(latency);
     }
