@@ -19,7 +19,7 @@ COPY --from=explorer /src/web/explorer/dist web/explorer/dist
 # The cache mounts exist only in this step, so it also copies the binary out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --release --locked --bin parlance \
+    CARGO_TARGET_DIR=/target cargo build --release --locked --package parlance \
     && install /target/release/parlance /usr/local/bin/parlance
 
 FROM debian:bookworm-slim

@@ -56,7 +56,7 @@ test: lint ## check format and lints, and run all tests; every change must pass 
 test-with-services:
 	@$(MAKE) --no-print-directory --keep-going test-rust test-generated test-js test-fuzz
 
-# All but the first need the built server: they start it.
+# Each of these targets except the first starts the built server.
 test-rust:
 	cargo nextest run --workspace --locked
 

@@ -223,7 +223,7 @@ async fn postgres_recovers_when_it_and_the_server_are_killed_during_a_query() {
     let url = server.url();
     write(&url, "a").await;
     let busy = connect(&url).await;
-    // The query computes without a check for its postmaster, and outlives it by seconds.
+    // While the query computes, its process does not notice that the postmaster has ended, and runs on for seconds.
     let query = "SELECT sum(length(md5(n::text))) FROM generate_series(1, 4000000) n";
     let busy = tokio::spawn(async move { busy.query(query, &[]).await.is_ok() });
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,9 +1,9 @@
--- Substring search over names; pg_trgm is a trusted extension, so the database's owner may create it.
+-- For substring search in names. pg_trgm is a trusted extension, so the database's owner may create it.
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
 CREATE TABLE users (
     id uuid PRIMARY KEY,
-    -- Lower case, so that two names never differ by case alone.
+    -- In lower case, so that two names never differ only by case.
     username text NOT NULL UNIQUE,
     display_name text NOT NULL,
     about text,
@@ -23,13 +23,13 @@ CREATE TABLE sessions (
     ip_address text,
     created_at timestamptz NOT NULL,
     last_used_at timestamptz NOT NULL,
-    -- When its newest refresh token runs out.
+    -- When the session's newest refresh token expires.
     expires_at timestamptz NOT NULL,
     revoked_at timestamptz
 );
 CREATE INDEX sessions_live_by_user ON sessions (user_id) WHERE revoked_at IS NULL;
 
--- Spent tokens stay until they expire: one that comes back shows that it was stolen.
+-- Spent tokens are stored until they expire: a spent token that is used again was stolen.
 CREATE TABLE refresh_tokens (
     -- SHA-256 of the token.
     hash bytea PRIMARY KEY,

@@ -7,12 +7,12 @@ CREATE TABLE conversations (
     created_at timestamptz NOT NULL,
     last_activity_at timestamptz NOT NULL,
     last_message_id uuid,
-    -- The number of the newest message; 0 before the first.
+    -- Number of the newest message. 0 before the first message.
     last_message_number integer NOT NULL DEFAULT 0,
-    -- Grows with every change of any message.
+    -- Increases with each change of any message of the conversation.
     revision integer NOT NULL DEFAULT 0,
     participant_count integer NOT NULL,
-    -- The two users of a direct conversation, the smaller id first: there is one for each pair.
+    -- The two users of a direct conversation, the smaller id first. Each pair has at most one direct conversation.
     direct_low uuid,
     direct_high uuid,
     UNIQUE (direct_low, direct_high),
@@ -29,7 +29,7 @@ CREATE TABLE participants (
     joined_at timestamptz NOT NULL,
     last_delivered_number integer NOT NULL DEFAULT 0,
     last_read_number integer NOT NULL DEFAULT 0,
-    -- How many of the messages after last_read_number are the participant's own: they do not count as unread.
+    -- Number of the participant's own messages after last_read_number. They do not count as unread.
     own_unread integer NOT NULL DEFAULT 0,
     PRIMARY KEY (conversation_id, user_id)
 );

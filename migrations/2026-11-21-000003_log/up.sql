@@ -1,8 +1,8 @@
--- The counter of the log. Whoever updates it holds the row until the commit, so seq has no holes
--- and follows commit order; a SEQUENCE gives neither.
+-- The counter of the log. A transaction that updates it locks the row until the commit, so seq has no holes and follows
+-- commit order. A SEQUENCE guarantees neither.
 CREATE TABLE log_head (
     lane smallint PRIMARY KEY,
-    -- Tells one life of the database from another, for instance after a restore from a backup.
+    -- Random id of this log. It changes after a restore from a backup, so that older cursors are refused.
     epoch bigint NOT NULL,
     seq bigint NOT NULL
 );
@@ -13,10 +13,10 @@ CREATE TABLE events (
     lane smallint NOT NULL,
     seq bigint NOT NULL,
     kind text NOT NULL,
-    -- Whom it concerns: all who take part in a conversation, or one user.
+    -- Recipients: the participants of a conversation, or one user.
     conversation_id uuid,
     user_id uuid,
-    -- What it is about: a message, a user, a conversation or a session, as the kind says.
+    -- The changed object. The kind decides whether it is a message, a user, a conversation or a session.
     subject_id uuid NOT NULL,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (lane, seq),

@@ -21,6 +21,7 @@ DROP TABLE events_in_parts;
 CREATE INDEX events_by_conversation ON events (conversation_id, seq) WHERE conversation_id IS NOT NULL;
 CREATE INDEX events_by_user ON events (user_id, seq) WHERE user_id IS NOT NULL;
 
--- Nothing would tell an old cursor any more that events after it are gone: a new epoch does.
+-- A new epoch invalidates all cursors: without `forgotten`, the server cannot detect that events after a cursor were
+-- dropped.
 UPDATE log_head SET epoch = ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::bigint WHERE forgotten > 0;
 ALTER TABLE log_head DROP COLUMN forgotten;

@@ -1,9 +1,9 @@
 ALTER TABLE log_head
-    -- The highest seq that was ever dropped with a partition of events; a cursor from before it has missed some.
+    -- The highest seq of all dropped partitions. A cursor below it has missed events.
     ADD COLUMN forgotten bigint NOT NULL DEFAULT 0;
 
--- A partition for each day (UTC), so that old events are dropped whole. The server makes those of the next days,
--- and created_at is Postgres's own time at the append.
+-- One partition for each day (UTC), so that old events are dropped as a whole. The server creates the partitions of the
+-- next days. created_at is the time of Postgres' clock at the append.
 ALTER TABLE events RENAME TO events_in_one;
 ALTER TABLE events_in_one DROP CONSTRAINT events_pkey;
 DROP INDEX events_by_conversation, events_by_user;
@@ -12,17 +12,17 @@ CREATE TABLE events (
     lane smallint NOT NULL,
     seq bigint NOT NULL,
     kind text NOT NULL,
-    -- Whom it concerns: all who take part in a conversation, or one user.
+    -- Recipients: the participants of a conversation, or one user.
     conversation_id uuid,
     user_id uuid,
-    -- What it is about: a message, a user, a conversation or a session, as the kind says.
+    -- The changed object. The kind decides whether it is a message, a user, a conversation or a session.
     subject_id uuid NOT NULL,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (lane, seq, created_at),
     CHECK (num_nonnulls(conversation_id, user_id) = 1)
 ) PARTITION BY RANGE (created_at);
 
--- Of the days that have events, and of yesterday to the third day from now.
+-- Creates the partitions of all days that have events, and of yesterday to the third day from now.
 DO $$
 DECLARE
     day date;
@@ -46,6 +46,6 @@ DROP TABLE events_in_one;
 CREATE INDEX events_by_conversation ON events (conversation_id, seq) WHERE conversation_id IS NOT NULL;
 CREATE INDEX events_by_user ON events (user_id, seq) WHERE user_id IS NOT NULL;
 
--- For the sweep of what has expired.
+-- The deletion of expired sessions and tokens uses these indexes.
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at);

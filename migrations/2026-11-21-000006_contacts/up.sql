@@ -1,15 +1,15 @@
 ALTER TABLE users
-    -- Who may see when the user was last online.
+    -- Users who may see when this user was last online.
     ADD COLUMN last_seen text NOT NULL DEFAULT 'EVERYONE' CHECK (last_seen IN ('EVERYONE', 'CONTACTS', 'NOBODY')),
-    -- Off hides both ways.
+    -- If false, the user neither shows read receipts to others nor sees theirs.
     ADD COLUMN read_receipts boolean NOT NULL DEFAULT true,
-    -- Who may add the user to a group.
+    -- Users who may add this user to a group.
     ADD COLUMN group_adds text NOT NULL DEFAULT 'EVERYONE' CHECK (group_adds IN ('EVERYONE', 'CONTACTS', 'NOBODY')),
-    -- Who may find the user by e-mail or phone.
+    -- Users who may find this user by e-mail address or phone number.
     ADD COLUMN discoverable_by_contact_point text NOT NULL DEFAULT 'EVERYONE'
         CHECK (discoverable_by_contact_point IN ('EVERYONE', 'CONTACTS', 'NOBODY'));
 
--- A row for each side: a block takes the blocker's and leaves the other's as it is.
+-- A contact has one row for each side. A block deletes the blocker's row and keeps the other one.
 CREATE TABLE contacts (
     user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     contact_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -25,7 +25,7 @@ CREATE TABLE contact_requests (
     from_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     to_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     created_at timestamptz NOT NULL,
-    -- The one of the two who has blocked the other, and sees nothing of it.
+    -- The user who blocks the other one and does not see this request.
     withheld_from uuid,
     UNIQUE (from_id, to_id),
     CHECK (from_id <> to_id),
@@ -44,7 +44,7 @@ CREATE TABLE blocks (
 CREATE INDEX blocks_by_age ON blocks (blocker_id, created_at, blocked_id);
 CREATE INDEX blocks_by_blocked ON blocks (blocked_id);
 
--- Messages that one participant does not see: they have deleted them for themselves, or block the sender.
+-- Messages that are hidden from one participant, who has deleted them for themselves or blocks the sender.
 CREATE TABLE message_hidden (
     user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     message_id uuid NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
@@ -53,5 +53,5 @@ CREATE TABLE message_hidden (
 CREATE INDEX message_hidden_by_message ON message_hidden (message_id);
 
 ALTER TABLE participants
-    -- The conversation was opened by somebody whom the user blocks: the user knows nothing of it yet.
+    -- True if a user whom this participant blocks has opened the conversation: it is hidden from the participant.
     ADD COLUMN unannounced boolean NOT NULL DEFAULT false;

@@ -1,23 +1,23 @@
 CREATE TABLE message_reactions (
     message_id uuid NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
     user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-    -- As Unicode writes it in full.
+    -- In the fully qualified form of Unicode.
     emoji text NOT NULL,
-    -- The message's revision that it came with: it tells which was first.
+    -- Revision of the message at which the reaction was added. Reactions are sorted by it.
     revision integer NOT NULL,
     PRIMARY KEY (message_id, user_id, emoji)
 );
 CREATE INDEX message_reactions_by_emoji ON message_reactions (message_id, emoji, revision);
 CREATE INDEX message_reactions_by_user ON message_reactions (user_id);
 
--- What messages said before they were edited, for the audit.
+-- Former bodies of edited messages, for audits.
 CREATE TABLE message_edits (
     message_id uuid NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
-    -- The message's revision that replaced the body.
+    -- Revision of the message at which this body was replaced.
     revision integer NOT NULL,
-    -- Null once the message is deleted.
+    -- Null after the message was deleted.
     body text,
-    -- When it was replaced.
+    -- When this body was replaced.
     until timestamptz NOT NULL,
     PRIMARY KEY (message_id, revision)
 );

@@ -7,4 +7,4 @@ WHERE conversation_id IN (SELECT conversation_id FROM messages WHERE kind = 'SYS
 DROP TABLE scheduled_messages, mentions;
 DROP INDEX messages_uncounted, messages_mentioning_all, users_hiding_receipts;
 ALTER TABLE messages DROP COLUMN mentions_all;
--- users.read_receipts is left: it may be an earlier migration's.
+-- users.read_receipts is not dropped, because an earlier migration may have created it.

@@ -1,21 +1,21 @@
--- The words of a text, in their order, by which it is searched. Language-neutral: case, accents and width make no
--- difference, and what is neither letter nor digit separates. Scripts that put no spaces between words are cut into
--- pairs of characters, the last one alone after them.
+-- Returns the words of a text in their order, for search in any language. Case, accents and width are ignored.
+-- Characters other than letters and digits separate words. Text in scripts without spaces between words is split into
+-- overlapping pairs of characters, followed by its last character alone.
 CREATE FUNCTION search_words(body text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
     separators text := E' .,\n\'!?-:/"()\t\r#$%&*+;<=>@[\\]^_`{|}~';
-    -- Han, kana, bopomofo and Hangul.
+    -- Characters of scripts without spaces: Han, kana, bopomofo and Hangul.
     unspaced CONSTANT text := '[\u1100-\u11FF\u2E80-\u2FDF\u3005-\u3007\u3041-\u318F\u31A0-\u31FF\u3400-\u4DBF'
         '\u4E00-\u9FFF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\U00020000-\U0003FFFF]';
-    -- Characters of a body that are searched.
+    -- Maximum number of characters of a body that are indexed.
     searched CONSTANT integer := 20000;
     words text := lower(left(body, searched));
 BEGIN
     IF octet_length(words) > length(words) THEN
         separators := separators || E'\v\f¡¦§«¬¶·»¿÷×،؛؟।॥‐‑‒–—―‘’‚“”„†‡•‹›⁄→←⇒、。〈〉《》「」『』【】〔〕〜・'
             '\u0085\u200B\u200E\u200F\u2028\u2029\u2060\uFEFF\uFE0F';
-        -- Letters without their accents, which NFKD puts apart.
+        -- NFKD separates accents from their letters, and the expression removes the accents.
         words := lower(normalize(regexp_replace(normalize(words, NFKD), '[\u0300-\u036F]', '', 'g'), NFKC));
         IF words ~ unspaced THEN
             words := regexp_replace(words, '(' || unspaced || '+)', ' \1 ', 'g');
@@ -28,7 +28,7 @@ BEGIN
         END IF;
     END IF;
     words := translate(words, separators, repeat(' ', length(separators)));
-    -- No word is longer than 64 characters.
+    -- Longer words are cut to 64 characters.
     IF length(words) > 64 AND words ~ '[^ ]{65}' THEN
         words := regexp_replace(words, '([^ ]{64})[^ ]+', '\1', 'g');
     END IF;
@@ -36,12 +36,13 @@ BEGIN
 END
 $$;
 
--- What each word in a conversation begins with. Two conversations may share it: it narrows a search, no more.
+-- The prefix of all index entries of a conversation. Two conversations may have the same prefix, so a search also
+-- filters by conversation.
 CREATE FUNCTION search_scope(conversation uuid) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT right(conversation::text, 8) || ' ' $$;
 
--- Each word under the scope of its conversation, so that a search reads no word of any other. Its cost is set so high
--- that no plan computes it for stored messages.
+-- The index entries of a message: each word with the prefix of its conversation, so that a search reads no entries of
+-- other conversations. The declared cost is so high that no query plan computes the entries of stored messages.
 CREATE FUNCTION message_terms(conversation uuid, body text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 10000 AS $$
 DECLARE
@@ -55,12 +56,13 @@ BEGIN
 END
 $$;
 
--- All words of the query in any one of the conversations, the last as a prefix. A single character of a script
--- without spaces is one too: pairs begin with it. Null where there is no word. Words hold no quotes: they separate.
+-- A query for messages of any of the conversations that have all words of `query`. The last word is a prefix. A single
+-- character of a script without spaces is also a prefix, because pairs begin with it. Null if `query` has no word. Words
+-- need no escaping, because quotes are separators.
 CREATE FUNCTION message_query(conversations uuid[], query text) RETURNS tsquery
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    -- Words of a query that count.
+    -- Maximum number of words of a query. Further words are ignored.
     most CONSTANT integer := 16;
     words CONSTANT text[] := (search_words(query))[1:most];
     pattern text;
@@ -77,13 +79,14 @@ BEGIN
 END
 $$;
 
--- An insert appends to a list that is searched as well, and that is merged into the index when it has so many KiB.
+-- An insert appends to a pending list, which every search also reads. Postgres merges the list into the index when it
+-- exceeds gin_pending_list_limit, in KiB.
 CREATE INDEX messages_search ON messages USING gin (message_terms(conversation_id, body))
     WITH (fastupdate = on, gin_pending_list_limit = 512)
     WHERE body IS NOT NULL;
 
--- A deleted account's row goes, and all that is its own with it. What it wrote stays and names nobody: its messages
--- are not touched, which would take a change of each.
+-- The deletion of an account deletes its row and everything that belongs to it. Its messages stay, and show no sender.
+-- Without these foreign keys the deletion does not have to update each message.
 ALTER TABLE messages
     DROP CONSTRAINT messages_sender_id_fkey,
     DROP CONSTRAINT messages_actor_id_fkey,

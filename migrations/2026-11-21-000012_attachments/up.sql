@@ -1,32 +1,33 @@
 CREATE TABLE attachments (
     id uuid PRIMARY KEY,
-    -- Null once the account is gone: what was sent stays.
+    -- Null after the account was deleted. Attachments that were sent stay.
     uploader_id uuid REFERENCES users (id) ON DELETE SET NULL,
     state text NOT NULL CHECK (state IN ('PENDING', 'READY', 'REJECTED')),
     kind text NOT NULL CHECK (kind IN ('IMAGE', 'VIDEO', 'AUDIO', 'FILE')),
     file_name text NOT NULL,
-    -- As declared, and once READY as it is.
+    -- The type that the client declared. After READY, the type that the server detected.
     content_type text NOT NULL,
     byte_size bigint NOT NULL CHECK (byte_size > 0),
-    -- Of the upload, where the client has said it.
+    -- SHA-256 of the uploaded file. Null if the client declared none.
     sha256 bytea CHECK (octet_length(sha256) = 32),
-    -- S3's name of an upload in parts.
+    -- S3's id of a multipart upload.
     upload_id text,
     width integer,
     height integer,
     duration_ms integer,
     blurhash text,
-    -- Peaks from 0 to 100.
+    -- One byte for each peak, from 0 to 100.
     waveform bytea,
     has_thumbnails boolean NOT NULL DEFAULT false,
-    -- Its thumbnails are squares: it has been made an avatar.
+    -- True if the attachment became an avatar: its thumbnails are square.
     squared boolean NOT NULL DEFAULT false,
-    -- Why it is REJECTED.
+    -- The reason for REJECTED.
     rejection text,
     created_at timestamptz NOT NULL,
-    -- Until when a node has it to itself, to look at what was uploaded. A node that dies has it no longer.
+    -- End of the lease of the node that inspects the file. If the node dies, the lease expires.
     claimed_until timestamptz,
-    -- It goes: nothing may refer to it any more. Until when a node has it to itself, to delete its objects.
+    -- Not null if the attachment is being deleted, so no new reference is allowed. End of the lease of the node that
+    -- deletes its objects.
     going_until timestamptz,
     CHECK ((state = 'REJECTED') = (rejection IS NOT NULL))
 );
@@ -34,7 +35,7 @@ CREATE INDEX attachments_by_uploader ON attachments (uploader_id, id);
 CREATE INDEX attachments_pending ON attachments (uploader_id) WHERE state = 'PENDING';
 CREATE INDEX attachments_going ON attachments (going_until) WHERE going_until IS NOT NULL;
 
--- Without ON DELETE, here and below: an attachment that is still referred to cannot be deleted.
+-- Foreign keys to attachments have no ON DELETE, so an attachment with references cannot be deleted.
 CREATE TABLE message_attachments (
     message_id uuid NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
     position smallint NOT NULL,
@@ -51,7 +52,7 @@ CREATE TABLE scheduled_message_attachments (
 );
 CREATE INDEX scheduled_message_attachments_by_attachment ON scheduled_message_attachments (attachment_id);
 
--- Null where only attachments are to be sent.
+-- Null if the message has only attachments.
 ALTER TABLE scheduled_messages ALTER COLUMN body DROP NOT NULL;
 
 ALTER TABLE users ADD COLUMN avatar_id uuid REFERENCES attachments (id);
@@ -59,8 +60,8 @@ CREATE INDEX users_by_avatar ON users (avatar_id) WHERE avatar_id IS NOT NULL;
 ALTER TABLE conversations ADD COLUMN avatar_id uuid REFERENCES attachments (id);
 CREATE INDEX conversations_by_avatar ON conversations (avatar_id) WHERE avatar_id IS NOT NULL;
 
--- Attachments that something stopped referring to, and when: to be looked at later, whether anything else does. Rows of
--- its own, so that whoever deletes messages waits for nobody who deletes others with the same attachments.
+-- Attachments that lost a reference, and when. The sweeper checks later whether they have other references. This is a
+-- separate table, so that two transactions that delete messages with the same attachment do not wait for each other.
 CREATE TABLE attachment_looks (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     attachment_id uuid NOT NULL,
@@ -69,7 +70,7 @@ CREATE TABLE attachment_looks (
 CREATE INDEX attachment_looks_by_time ON attachment_looks (since, id);
 CREATE INDEX attachment_looks_by_attachment ON attachment_looks (attachment_id, since);
 
--- However a reference goes, by hand, with its message or with a whole conversation.
+-- Triggers record every lost reference, also if its message or its conversation is deleted.
 CREATE FUNCTION look_at_attachment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO attachment_looks (attachment_id) VALUES (OLD.attachment_id);

@@ -11,6 +11,6 @@ CREATE TABLE removed_participants (
 CREATE INDEX removed_participants_by_user ON removed_participants (user_id);
 CREATE INDEX removed_participants_banned ON removed_participants (conversation_id, removed_at, user_id) WHERE banned;
 
--- In the order in which they are listed.
+-- Invites are listed in this order.
 CREATE INDEX invites_by_age ON invites (conversation_id, created_at, id);
 DROP INDEX invites_by_conversation;

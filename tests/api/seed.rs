@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl as _;
 use parlance::clock::Clock;
 use parlance::config::Auth;
-use parlance::domain::seed::{self, Seeded, Plan, SeedError};
+use parlance::domain::seed::{self, Plan, SeedError, Seeded};
 use parlance::random::Random;
 use serde_json::json;
 

@@ -8,10 +8,10 @@ import { startBrowser, serveFiles } from './browsers.mjs';
 import { directory } from './clients.mjs';
 import { startCoturn } from './coturn.mjs';
 import { startNodes } from './servers.mjs';
-import { gate, inTime, pair, Person } from './support.mjs';
+import { gate, pair, Person, withTimeout } from './support.mjs';
 
 /** How long a test waits for something in a browser. Long enough for a machine under load. */
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 /** Milliseconds between two polls of a page. */
 const POLL_MS = 100;
 /** Number of decoded frames that show that the video is moving. */
@@ -37,7 +37,7 @@ class Device {
   static async open(browser, person, rtc = {}) {
     const context = await browser.newContext();
     const page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE_MS);
+    page.setDefaultTimeout(TIMEOUT_MS);
     const device = new Device(page, context, person, rtc);
     await device.load();
     return device;
@@ -108,8 +108,8 @@ class Device {
     return this.page.evaluate((id) => window.phone.calls.leave(id), call?.id);
   }
 
-  look() {
-    return this.page.evaluate(() => window.phone.look());
+  connectionStates() {
+    return this.page.evaluate(() => window.phone.connectionStates());
   }
 
   /**
@@ -118,7 +118,7 @@ class Device {
    */
   async watch(relayed, others = 1) {
     const moves = async ([expected, frames, many]) => {
-      const seen = await window.phone.look();
+      const seen = await window.phone.connectionStates();
       const fits = (way) => way?.every((type) => (type === 'relay') === expected);
       const shown = seen.filter(
         ({ state, width, time, frames: decoded, way }) =>
@@ -132,8 +132,9 @@ class Device {
 
   /** Waits until the video of the only other device has moved on. */
   async watchOn() {
-    const [{ frames }] = await this.look();
-    await this.#until(async (before) => (await window.phone.look())[0].frames > before, frames + FRAMES, 'new frames');
+    const [{ frames }] = await this.connectionStates();
+    const moved = async (before) => (await window.phone.connectionStates())[0].frames > before;
+    await this.#until(moved, frames + FRAMES, 'new frames');
   }
 
   /** Applies each hindrance to one request that sends a signal, in order. Further requests get through. */
@@ -163,7 +164,7 @@ class Device {
   /** Waits until the connection has finished another negotiation and the video moves again. */
   async renewed({ ice }) {
     const over = async (former) => {
-      const [seen] = await window.phone.look();
+      const [seen] = await window.phone.connectionStates();
       return seen.ice !== former && seen.settled && seen.state === 'connected';
     };
     await this.#until(over, ice, 'a new negotiation');
@@ -181,9 +182,9 @@ class Device {
 
   /** Polls a condition in the page, because a page sends no event when its state changes. */
   async #until(condition, argument, what) {
-    for (const end = Date.now() + PATIENCE_MS; !(await this.page.evaluate(condition, argument)); await later(POLL_MS)) {
+    for (const end = Date.now() + TIMEOUT_MS; !(await this.page.evaluate(condition, argument)); await later(POLL_MS)) {
       if (Date.now() < end) continue;
-      const [seen, problems] = [await this.look(), await this.page.evaluate(() => window.phone.problems)];
+      const [seen, problems] = [await this.connectionStates(), await this.page.evaluate(() => window.phone.problems)];
       assert.fail(`${this.person.username} did not get ${what} in time: ${JSON.stringify({ problems, seen })}`);
     }
   }
@@ -203,7 +204,7 @@ async function crossOffers(devices) {
   let held = 0;
   await Promise.all(devices.map((device) => device.holdOffer(() => ++held === devices.length && open(), opened)));
   await Promise.all(devices.map((device) => device.restart()));
-  await inTime(opened, 'an offer from both', PATIENCE_MS);
+  await withTimeout(opened, 'an offer from both', TIMEOUT_MS);
 }
 
 /** The server receives the request, but the browser does not receive the response. */
@@ -245,14 +246,14 @@ describe('a call between browsers', { concurrency: 1 }, () => {
     assert.equal((await ringing.last('quiet')).id, ring.id);
     await Promise.all([alice, answering].map((device) => device.watch(false)));
 
-    const former = await Promise.all([alice, answering].map((device) => device.look()));
+    const former = await Promise.all([alice, answering].map((device) => device.connectionStates()));
     await crossOffers([alice, answering]);
     await Promise.all([alice.renewed(former[0][0]), answering.renewed(former[1][0])]);
     await Promise.all([alice, answering].map((device) => device.check()));
 
     await alice.leave();
     assert.equal((await answering.last('ended')).endReason, 'HUNG_UP');
-    assert.deepEqual(await Promise.all(others.map((device) => device.look())), [[], []]);
+    assert.deepEqual(await Promise.all(others.map((device) => device.connectionStates())), [[], []]);
     assert.deepEqual(await Promise.all([alice, ...others].map((device) => device.count('rings'))), [0, 1, 1]);
     const [told] = await systemMessages(alice.person, conversation);
     assert.equal(told.kind, 'CALL_ENDED');

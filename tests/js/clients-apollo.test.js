@@ -15,7 +15,7 @@ import {
   watchSockets,
 } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, INBOX, Mailbox, pair, Person, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, INBOX, Mailbox, pair, Person, upTo } from './support.mjs';
 
 const { connect } = await documented('apollo.mjs');
 const multipart = await documented('apollo-multipart.mjs');
@@ -134,7 +134,7 @@ describe('Apollo Client', () => {
     await alice.sendAll(conversation, bodies('after', 3));
     await inbox.until((event) => event.message?.number === 6);
     assert.deepEqual(inbox.messages().map((message) => message.number), upTo(6));
-    assertNothingTwice(inbox);
+    assertNoDuplicates(inbox);
   });
 
   test('automatic persisted queries send only the hash, by GET', async () => {
@@ -175,7 +175,7 @@ describe('Apollo Client', () => {
       await inbox.until((event) => event.__typename === 'MessageAdded');
     }
     assert.deepEqual(inbox.messages().map((message) => message.number), upTo(4));
-    assertNothingTwice(inbox);
+    assertNoDuplicates(inbox);
     assert.equal(sockets.length, before, 'no socket was opened');
   });
 });

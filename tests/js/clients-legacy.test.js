@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { SubscriptionClient } from 'subscriptions-transport-ws';
 import { SEND, watchSockets } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { INBOX, inTime, Mailbox, pair, RawSocket } from './support.mjs';
+import { INBOX, Mailbox, pair, RawSocket, withTimeout } from './support.mjs';
 
 const { sockets } = watchSockets();
 
@@ -87,11 +87,11 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
     const refused = new Promise((resolve) => {
       connect(server, { token: 'no token' }, { connectionCallback: resolve });
     });
-    assert.deepEqual(await inTime(refused, 'the rejection'), { message: 'Forbidden' });
+    assert.deepEqual(await withTimeout(refused, 'the rejection'), { message: 'Forbidden' });
     const accepted = new Promise((resolve) => {
       connect(server, undefined, { connectionCallback: (error) => resolve(error ?? 'accepted') });
     });
-    assert.equal(await inTime(accepted, 'the acknowledgement'), 'accepted');
+    assert.equal(await withTimeout(accepted, 'the acknowledgement'), 'accepted');
   });
 
   test('keep-alive messages keep a client with a short timeout connected', async () => {
@@ -119,6 +119,6 @@ describe('subscriptions-transport-ws', { concurrency: true }, () => {
       { type: 'complete', id: '1' },
     ]);
     raw.send({ type: 'connection_terminate' });
-    await inTime(raw.closed, 'the close');
+    await withTimeout(raw.closed, 'the close');
   });
 });

@@ -11,7 +11,7 @@ import compiler from 'relay-compiler';
 import relay from 'relay-runtime';
 import { directory, documented, numbers, place, SCHEMA_FILE, text, watchFetch, watchSockets } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, Mailbox, pair, Person, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, Mailbox, pair, Person, upTo } from './support.mjs';
 
 const { commitMutation, createOperationDescriptor, fetchQuery, requestSubscription } = relay;
 const { connect } = await documented('relay.mjs');
@@ -130,7 +130,7 @@ describe('Relay', () => {
     await alice.sendAll(conversation, bodies('meanwhile', 3));
     await inbox.until((event) => event.message?.number === 4);
     assert.deepEqual(inbox.messages().map((message) => message.number), upTo(4));
-    assertNothingTwice(inbox);
+    assertNoDuplicates(inbox);
     await assert.rejects(send(ofAlice, mutation, { conversationId: alice.id, body: 'to nobody' }));
   });
 

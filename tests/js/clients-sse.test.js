@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { createClient } from 'graphql-sse';
 import { documented, SEND, tokensOf } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, INBOX, Mailbox, pair, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, INBOX, Mailbox, pair, upTo } from './support.mjs';
 
 const { follow } = await documented('sse.mjs');
 
@@ -77,7 +77,7 @@ describe('graphql-sse', () => {
       await inbox.until((event) => event.message?.number === number + 1);
     }
     assert.deepEqual(inbox.messages().map((message) => message.number), upTo(6));
-    assertNothingTwice(inbox);
+    assertNoDuplicates(inbox);
   });
 
   test('a rejected token is replaced', async () => {

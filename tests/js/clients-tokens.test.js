@@ -8,7 +8,7 @@ import { startNodes } from './servers.mjs';
 import { INBOX, Mailbox, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
 
 const TTL_SECONDS = 10;
-const PATIENCE_MS = 2 * TTL_SECONDS * 1000;
+const TIMEOUT_MS = 2 * TTL_SECONDS * 1000;
 
 const { connect } = await documented('apollo.mjs');
 const { openSocket } = await documented('socket.mjs');
@@ -103,7 +103,7 @@ describe('tokens', { concurrency: true }, () => {
     // A socket with the same token whose client sends no fresh token.
     const other = await RawSocket.init(server, bob.token);
     other.subscribe('inbox', 'subscription { inbox { __typename } }');
-    await other.assertCloses(4403, 'Forbidden', PATIENCE_MS);
+    await other.assertCloses(4403, 'Forbidden', TIMEOUT_MS);
 
     assert.deepEqual(closes, []);
     const pings = mine.sent.filter(({ type, payload }) => type === 'ping' && payload?.Authorization);
@@ -130,7 +130,7 @@ describe('tokens', { concurrency: true }, () => {
       refuse: (headers) => tokens.refuse(headers),
     };
     const { inbox, codes } = listen(flaky);
-    assert.equal(await codes.next(PATIENCE_MS), 4408);
+    assert.equal(await codes.next(TIMEOUT_MS), 4408);
     await inbox.next();
     await alice.send(conversation, 'at the second try');
     assert.equal((await inbox.next()).message.body, 'at the second try');
@@ -145,7 +145,7 @@ describe('tokens', { concurrency: true }, () => {
     await inbox.next();
     await alice.send(conversation, 'by the first token');
     await inbox.next();
-    assert.equal(await codes.next(PATIENCE_MS), 4403);
+    assert.equal(await codes.next(TIMEOUT_MS), 4403);
     await alice.refresh();
     await alice.send(conversation, 'by the second token');
     await inbox.until((event) => event.message?.number === 2);

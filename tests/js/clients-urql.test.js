@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import { introspectionFromSchema } from 'graphql';
 import { CONVERSATIONS, documented, MESSAGES, numbers, place, schema, SEND, watchFetch, watchSockets } from './clients.mjs';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, INBOX, Mailbox, pair, Person, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, INBOX, Mailbox, pair, Person, upTo } from './support.mjs';
 
 const { connect } = await documented('urql.mjs');
 const { persisted } = await documented('persisted.mjs');
@@ -67,7 +67,7 @@ describe('urql', () => {
     await alice.sendAll(conversation, bodies('meanwhile', 3));
     await inbox.until((event) => event.message?.number === 4);
     assert.deepEqual(inbox.messages().map((message) => message.number), upTo(4));
-    assertNothingTwice(inbox);
+    assertNoDuplicates(inbox);
     const nowhere = { ...input, conversationId: alice.id };
     await assert.rejects(ask(ofAlice.client.mutation(SEND, { input: nowhere })), ({ graphQLErrors: [error] }) => {
       assert.match(error.extensions.code, /^(BAD_USER_INPUT|NOT_FOUND)$/);

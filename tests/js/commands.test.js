@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { launch, startUnconfigured } from './servers.mjs';
-import { ask, inTime, Person } from './support.mjs';
+import { ask, Person, withTimeout } from './support.mjs';
 
 test('export, seed and reset-cursors use the private Postgres of a running or stopped server', async () => {
   const server = await startUnconfigured();
   const alice = await Person.register(server, 'ada');
   const run = async (...args) => {
     const child = launch(args, { dir: server.dir });
-    const { code } = await inTime(child.exited, args[0], 60_000);
+    const { code } = await withTimeout(child.exited, args[0], 60_000);
     assert.equal(code, 0, child.stderr.join('\n'));
     return child.stdout.join('\n');
   };
@@ -32,7 +32,7 @@ test('invites can be created, listed and revoked while the server runs', async (
   const server = await startUnconfigured({ REGISTRATION: 'invite' });
   const run = async (...args) => {
     const child = launch(['invite', ...args], { dir: server.dir });
-    const { code } = await inTime(child.exited, args[0], 60_000);
+    const { code } = await withTimeout(child.exited, args[0], 60_000);
     return { code, text: child.stdout.join('\n').trim(), problem: child.stderr.join('\n') };
   };
   const register = (invite) =>

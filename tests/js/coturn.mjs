@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
 import { freePort } from './servers.mjs';
-import { inTime } from './support.mjs';
+import { withTimeout } from './support.mjs';
 
 const SECRET = 'a secret of the tests that the TURN server shares';
 
@@ -32,7 +32,7 @@ export async function startCoturn() {
     lines.on('close', () => reject(new Error('turnserver exited')));
     child.on('error', reject);
   });
-  await inTime(listening, 'turnserver to listen');
+  await withTimeout(listening, 'turnserver to listen');
   assert.equal(child.exitCode, null);
   const address = `127.0.0.1:${port}`;
   return { STUN_URLS: `stun:${address}`, TURN_URLS: `turn:${address}?transport=udp`, TURN_SECRET: SECRET };

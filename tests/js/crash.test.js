@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { startUnconfigured } from './servers.mjs';
-import { assertNothingTwice, inTime, listen, pair, upTo } from './support.mjs';
+import { assertNoDuplicates, listen, pair, upTo, withTimeout } from './support.mjs';
 
 const COUNT = 60;
 
@@ -38,7 +38,7 @@ test('a server that is killed during sends loses no acknowledged message', async
 
   await server.start();
   assert.equal(await server.postgresPid(), postgres, 'the server must use the running Postgres again');
-  await inTime(server.child.seen(/picked up again/), 'the message about the running Postgres');
+  await withTimeout(server.child.seen(/picked up again/), 'the message about the running Postgres');
   const stored = await readAll(alice, conversation);
   for (const message of acknowledged.values()) assert.deepEqual(stored.get(message.id), message);
 
@@ -53,7 +53,7 @@ test('a server that is killed during sends loses no acknowledged message', async
     new Map([...acknowledged].sort(byNumber)),
     'each message must be delivered once, as it was acknowledged',
   );
-  assertNothingTwice(listener.inbox);
+  assertNoDuplicates(listener.inbox);
 
   const family = (await processes()).filter(({ pid, parent }) => pid === postgres || parent === postgres);
   assert.ok(family.length > 1);

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import WebSocket from 'ws';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, inTime, listen, pair, RawSocket, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, listen, pair, RawSocket, upTo, withTimeout } from './support.mjs';
 
 const RESTART = [1012, 'Service Restart'];
 
@@ -19,7 +19,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
 
     const begin = Date.now();
     server.signal('SIGTERM');
-    await inTime(untilNotReady(server), 'the server to become not ready');
+    await withTimeout(untilNotReady(server), 'the server to become not ready');
     // During DRAIN_DELAY, in which load balancers notice the change, the server still works.
     assert.equal((await fetch(`${server.url}/health/live`)).status, 200);
     await alice.send(conversation, 'still here');
@@ -30,7 +30,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
 
     await Promise.all(sockets.map((socket) => socket.assertCloses(...RESTART)));
     assert.ok(Date.now() - begin >= 3000, 'sockets were closed before DRAIN_DELAY had passed');
-    const { code } = await inTime(server.child.exited, 'the exit');
+    const { code } = await withTimeout(server.child.exited, 'the exit');
     assert.equal(code, 0);
     assert.ok(Date.now() - begin < 3000 + 10_000, 'the exit took longer than DRAIN_DELAY and DRAIN_TIMEOUT');
   });
@@ -41,7 +41,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     const begin = Date.now();
     server.signal('SIGTERM');
     await socket.assertCloses(...RESTART);
-    assert.equal((await inTime(server.child.exited, 'the exit')).code, 0);
+    assert.equal((await withTimeout(server.child.exited, 'the exit')).code, 0);
     assert.ok(Date.now() - begin < 10_000, `it took ${Date.now() - begin} ms`);
   });
 
@@ -54,7 +54,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     await listener.inbox.take(3);
 
     const stopped = server.stop();
-    await inTime(untilNotReady(server), 'the server to become not ready');
+    await withTimeout(untilNotReady(server), 'the server to become not ready');
     await alice.send(conversation, 'while it drains');
     await stopped;
     const close = await listener.closes.next();
@@ -64,7 +64,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     await alice.sendAll(conversation, bodies('after', 3));
     await listener.inbox.until((event) => event.message?.body === 'after 3');
     assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(7));
-    assertNothingTwice(listener.inbox);
+    assertNoDuplicates(listener.inbox);
   });
 
   test('loses no events of clients that move to another node during sends', async () => {
@@ -81,7 +81,7 @@ describe('a server that gets SIGTERM', { concurrency: true }, () => {
     await listener.inbox.until((event) => event.message?.number === 60);
     assert.equal((await listener.closes.next()).code, 1012);
     assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(60));
-    assertNothingTwice(listener.inbox);
+    assertNoDuplicates(listener.inbox);
   });
 });
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { startUnconfigured } from './servers.mjs';
-import { assertNothingTwice, bodies, gate, listen, pair, Person, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, gate, listen, pair, Person, upTo } from './support.mjs';
 
 let server;
 before(async () => {
@@ -93,7 +93,7 @@ describe('a server with no configuration', { concurrency: true }, () => {
       await alice.send(conversation, `live in round ${round}`);
       assert.equal((await listener.inbox.next()).message.number, round * 3);
     }
-    assertNothingTwice(listener.inbox);
+    assertNoDuplicates(listener.inbox);
   });
 
   test('a message sent again with the same clientId is stored once', async () => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, bodies, listen, pair, Person, upTo } from './support.mjs';
+import { assertNoDuplicates, bodies, listen, pair, Person, upTo } from './support.mjs';
 
 let nodes;
 before(async () => {
@@ -78,7 +78,7 @@ describe('two nodes', { concurrency: true }, () => {
     }
     await sending;
     assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(200));
-    assertNothingTwice(listener.inbox);
+    assertNoDuplicates(listener.inbox);
     assert.ok(attempts >= 10, `${attempts} connections`);
   });
 

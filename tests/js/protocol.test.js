@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { inTime, pair, Person, RawSocket } from './support.mjs';
+import { pair, Person, RawSocket, withTimeout } from './support.mjs';
 
 const MESSAGES = 'subscription { messageAdded { message { number body } } }';
 const VERSION = '{ serverInfo { version } }';
@@ -154,7 +154,7 @@ describe('an acknowledged connection', { concurrency: true }, () => {
     const [answering, silent] = [await RawSocket.init(impatient), await RawSocket.init(impatient)];
     answering.socket.on('message', (data) => JSON.parse(data).type === 'ping' && answering.send({ type: 'pong' }));
     assert.deepEqual(await answering.next(), { type: 'ping' });
-    const { code } = await inTime(silent.closed, 'the end of a silent client');
+    const { code } = await withTimeout(silent.closed, 'the end of a silent client');
     assert.equal(code, 1006, 'the server must not wait for a close handshake');
     await answering.assertAlive();
     answering.close();
@@ -238,10 +238,12 @@ async function closeAfterUpgrade(protocol) {
       'Sec-WebSocket-Protocol': protocol,
     },
   }).end();
-  const [response, socket, head] = await inTime(once(upgrade, 'upgrade'), 'the upgrade');
+  const [response, socket, head] = await withTimeout(once(upgrade, 'upgrade'), 'the upgrade');
   let frame = head;
   // RFC 6455, section 5.2: two bytes of header, then the code.
-  while (frame.length < 4) frame = Buffer.concat([frame, ...(await inTime(once(socket, 'data'), 'the close frame'))]);
+  while (frame.length < 4) {
+    frame = Buffer.concat([frame, ...(await withTimeout(once(socket, 'data'), 'the close frame'))]);
+  }
   socket.destroy();
   assert.equal(frame[0], 0x88, 'the first frame must be a close frame');
   return { protocol: response.headers['sec-websocket-protocol'], code: frame.readUInt16BE(2) };

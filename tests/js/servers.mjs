@@ -10,13 +10,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
 import { promisify } from 'node:util';
-import { inTime } from './support.mjs';
+import { withTimeout } from './support.mjs';
 
 const run = promisify(execFile);
 
 /** How long a start may take. The first start creates a database cluster. */
-const START_MS = 60_000;
-const STOP_MS = 30_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 
 const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'parlance');
 export const BINARY =
@@ -66,27 +66,27 @@ export class Server {
   async start() {
     const child = launch(['serve'], { dir: this.dir, env: { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` } });
     this.child = child;
-    await inTime(
+    await withTimeout(
       Promise.race([
         child.seen(/is ready/),
         child.exited.then(({ code }) => assert.fail(`the server ended with ${code}: ${child.stderr.join('\n')}`)),
       ]),
       'the server to be ready',
-      START_MS,
+      START_TIMEOUT_MS,
     );
   }
 
   /** Sends SIGTERM and asserts that the server exits with code 0. */
   async stop() {
     this.signal('SIGTERM');
-    const { code } = await inTime(this.child.exited, 'the server to end after SIGTERM', STOP_MS);
+    const { code } = await withTimeout(this.child.exited, 'the server to end after SIGTERM', STOP_TIMEOUT_MS);
     assert.equal(code, 0, this.child.stderr.join('\n'));
   }
 
   /** Sends SIGKILL. */
   async kill() {
     this.signal('SIGKILL');
-    await inTime(this.child.exited, 'the server to end after SIGKILL');
+    await withTimeout(this.child.exited, 'the server to end after SIGKILL');
   }
 
   signal(name) {
@@ -127,9 +127,9 @@ export function launch(args, { dir, env = {} }) {
   /** Resolves when a line of stdout matches. */
   launched.seen = (pattern) =>
     new Promise((resolve) => {
-      const look = (line) => pattern.test(line) && resolve();
-      launched.stdout.forEach(look);
-      readers.stdout.on('line', look);
+      const check = (line) => pattern.test(line) && resolve();
+      launched.stdout.forEach(check);
+      readers.stdout.on('line', check);
     });
   launched.exited = once(child, 'close').then(([code, signal]) => {
     launched.ended = true;
@@ -191,7 +191,7 @@ after(async () => {
     [...servers].map(async (server) => {
       if (server.running) await attempt(server.stop());
       if (server.errors.length > 0) problems.push(new Error(`a server's log has errors:\n${server.errors.join('\n')}`));
-      endAtOnce(server, await server.postgresPid());
+      killIfRunning(server, await server.postgresPid());
     }),
   );
   await Promise.all([...databases].map((name) => attempt(psql(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))));
@@ -199,7 +199,7 @@ after(async () => {
   if (problems.length > 0) throw new AggregateError(problems, problems.map(String).join('\n'));
 });
 
-function endAtOnce(server, postgresPid) {
+function killIfRunning(server, postgresPid) {
   if (server.running) server.signal('SIGKILL');
   if (postgresPid) {
     try {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import { startNodes } from './servers.mjs';
-import { assertNothingTwice, listen, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
+import { assertNoDuplicates, listen, pair, PASSWORD, Person, RawSocket, upTo } from './support.mjs';
 
 const FORBIDDEN = [4403, 'Forbidden'];
 const TTL_SECONDS = 10;
@@ -107,6 +107,6 @@ describe('sessions', { concurrency: true }, () => {
     await alice.send(conversation, 'by the second token');
     await listener.inbox.until((event) => event.message?.number === 2);
     assert.deepEqual(listener.inbox.messages().map((message) => message.number), upTo(2));
-    assertNothingTwice(listener.inbox);
+    assertNoDuplicates(listener.inbox);
   });
 });

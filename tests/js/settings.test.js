@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { freshDirectory, launch, Server, startNodes } from './servers.mjs';
-import { inTime } from './support.mjs';
+import { withTimeout } from './support.mjs';
 
 let server;
 before(async () => {
@@ -15,7 +15,7 @@ before(async () => {
 /** Starts a server that must fail because of a setting. Returns the line that it prints. */
 async function refusal({ env, args = [], dir }) {
   const child = launch(['serve', ...args], { dir: dir ?? (await freshDirectory()), env });
-  const { code } = await inTime(child.exited, 'the exit');
+  const { code } = await withTimeout(child.exited, 'the exit');
   const output = child.stderr.join('\n');
   assert.equal(code, 2, output);
   assert.equal(child.stderr.length, 1, `expected one line, but got\n${output}`);
@@ -87,7 +87,7 @@ describe('an invalid setting', { concurrency: 2 }, () => {
       [['export'], 2, /<USER>/],
     ]) {
       const child = launch(args, { dir: await freshDirectory() });
-      assert.equal((await inTime(child.exited, 'the exit')).code, code);
+      assert.equal((await withTimeout(child.exited, 'the exit')).code, code);
       assert.match(child.stderr.join('\n'), message);
     }
   });
@@ -99,7 +99,7 @@ describe('a start with valid settings', { concurrency: 2 }, () => {
       dir: await freshDirectory(),
       env: { LISTEN_ADDR: `127.0.0.1:${server.port}` },
     });
-    const { code } = await inTime(exited, 'the exit');
+    const { code } = await withTimeout(exited, 'the exit');
     assert.ok(code > 0);
     assert.equal(stderr.length, 1);
     assert.ok(stderr[0].includes(`LISTEN_ADDR (127.0.0.1:${server.port})`), stderr[0]);
@@ -108,7 +108,7 @@ describe('a start with valid settings', { concurrency: 2 }, () => {
   test('fails if the database is not migrated, and names the command', async () => {
     const env = { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL: process.env.TEST_DATABASE_URL };
     const { exited, stderr } = launch(['serve'], { dir: await freshDirectory(), env });
-    const { code } = await inTime(exited, 'the exit');
+    const { code } = await withTimeout(exited, 'the exit');
     assert.ok(code > 0);
     assert.match(stderr.at(-1), /parlance migrate/);
   });
@@ -126,7 +126,7 @@ describe('a start with valid settings', { concurrency: 2 }, () => {
       const { DATABASE_URL, JWT_SECRET } = server.env;
       const env = { LISTEN_ADDR: '127.0.0.1:0', DATABASE_URL, JWT_SECRET, PERSISTED_MANIFEST: file };
       const { exited, stdout, stderr } = launch(['serve'], { dir, env });
-      const { code } = await inTime(exited, 'the exit');
+      const { code } = await withTimeout(exited, 'the exit');
       assert.equal(code, 1);
       assert.deepEqual(stdout, []);
       assert.match(stderr.at(-1), reason);

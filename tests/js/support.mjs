@@ -9,7 +9,7 @@ import { createClient, GRAPHQL_TRANSPORT_WS_PROTOCOL } from 'graphql-ws';
 import WebSocket from 'ws';
 
 /** How long a test waits for something before it fails. Long enough for a machine under load. */
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 /** Pause between two connection attempts. A real app should use the default of graphql-ws, which is exponential. */
 const BACKOFF_MS = 50;
 export const PASSWORD = 'seven quiet herons at dusk';
@@ -97,7 +97,7 @@ export function listen(person, { url = person.server.socketUrl, token = () => pe
     async cut() {
       const closed = once(socket, 'close');
       socket.terminate();
-      await inTime(closed, 'the end of a cut socket');
+      await withTimeout(closed, 'the end of a cut socket');
     },
   };
 }
@@ -128,10 +128,10 @@ export class Mailbox {
     this.#wake();
   }
 
-  async next(patience = PATIENCE_MS) {
+  async next(timeout = TIMEOUT_MS) {
     while (this.#read === this.all.length) {
       assert.ok(!this.#ended, `${this.name} ended: ${JSON.stringify(this.#ended)}`);
-      await inTime(new Promise((wake) => (this.#wake = wake)), `the next item of ${this.name}`, patience);
+      await withTimeout(new Promise((wake) => (this.#wake = wake)), `the next item of ${this.name}`, timeout);
     }
     return this.all[this.#read++];
   }
@@ -161,10 +161,10 @@ export class Mailbox {
   }
 }
 
-export async function inTime(promise, what, patience = PATIENCE_MS) {
+export async function withTimeout(promise, what, timeout = TIMEOUT_MS) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`timeout after ${patience} ms: ${what}`)), patience);
+    timer = setTimeout(() => reject(new Error(`timeout after ${timeout} ms: ${what}`)), timeout);
   });
   try {
     return await Promise.race([promise, late]);
@@ -188,7 +188,7 @@ export async function ask(server, query, variables = {}, token) {
     headers,
     body: JSON.stringify({ query, variables }),
   });
-  const response = await inTime(request, `the answer to ${query}`);
+  const response = await withTimeout(request, `the answer to ${query}`);
   const { data, errors } = await response.json();
   if (errors) throw Object.assign(new Error(errors[0].message), { code: errors[0].extensions?.code, errors });
   return data;
@@ -283,7 +283,7 @@ export async function pair(server) {
 export class RawSocket {
   static async open(server, { protocols = GRAPHQL_TRANSPORT_WS_PROTOCOL, headers } = {}) {
     const raw = new RawSocket(new WebSocket(server.socketUrl, protocols, { headers }));
-    await inTime(once(raw.socket, 'open'), 'a socket to open');
+    await withTimeout(once(raw.socket, 'open'), 'a socket to open');
     return raw;
   }
 
@@ -321,8 +321,8 @@ export class RawSocket {
     this.socket.close(1000);
   }
 
-  async assertCloses(code, reason, patience) {
-    const closed = await inTime(this.closed, `the close with ${code}`, patience);
+  async assertCloses(code, reason, timeout) {
+    const closed = await withTimeout(this.closed, `the close with ${code}`, timeout);
     assert.deepEqual(closed, { code, reason: reason ?? closed.reason });
   }
 
@@ -341,7 +341,7 @@ export const bodies = (prefix, n) => Array.from({ length: n }, (_, i) => `${pref
 export const upTo = (n) => Array.from({ length: n }, (_, i) => i + 1);
 
 /** Asserts that no durable event was delivered twice. Each event has a unique cursor. */
-export function assertNothingTwice(inbox) {
+export function assertNoDuplicates(inbox) {
   const cursors = inbox.all.filter((event) => event.__typename !== 'CaughtUp').map((event) => event.cursor);
   assert.equal(new Set(cursors).size, cursors.length, 'an event was delivered twice');
 }

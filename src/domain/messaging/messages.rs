@@ -280,13 +280,8 @@ pub(super) fn check_content(check: &mut Check, body: &mut String, attachments: &
 
 fn copy(viewer: Viewer, conversation: ConversationId, content: &Content) -> Outgoing {
     let message = NewMessage {
-        conversation,
-        client_id: None,
-        body: content.body.clone(),
-        attachments: content.attachments.clone(),
-        reply_to: None,
-        expires_in: None,
         forwarded: true,
+        ..NewMessage::with_content(conversation, content.body.clone(), content.attachments.clone())
     };
     Outgoing { sender: viewer.user, message }
 }

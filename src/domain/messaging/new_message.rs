@@ -17,3 +17,10 @@ pub struct NewMessage {
     pub expires_in: Option<i32>,
     pub forwarded: bool,
 }
+
+impl NewMessage {
+    /// A message with only a content: it replies to nothing, does not expire and has no clientId.
+    pub fn with_content(conversation: ConversationId, body: String, attachments: Vec<AttachmentId>) -> Self {
+        Self { conversation, client_id: None, body, attachments, reply_to: None, expires_in: None, forwarded: false }
+    }
+}

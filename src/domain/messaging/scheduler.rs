@@ -177,14 +177,11 @@ impl Sender {
 /// The message to send. Its clientId is the id of the scheduled message, by which clients recognise it.
 fn outgoing(row: &ScheduledMessage, attachments: &[(ScheduledMessageId, AttachmentId)]) -> Outgoing {
     let own = attachments.iter().filter(|(of, _)| *of == row.id);
+    let body = row.body.clone().unwrap_or_default();
+    let attachments = own.map(|(_, attachment)| *attachment).collect();
     let message = NewMessage {
-        conversation: row.conversation_id,
         client_id: Some(row.id.to_string()),
-        body: row.body.clone().unwrap_or_default(),
-        attachments: own.map(|(_, attachment)| *attachment).collect(),
-        reply_to: None,
-        expires_in: None,
-        forwarded: false,
+        ..NewMessage::with_content(row.conversation_id, body, attachments)
     };
     Outgoing { sender: row.sender_id, message }
 }

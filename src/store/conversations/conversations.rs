@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use super::participants::Participant;
 use crate::ids::{AttachmentId, ConversationId, MessageId, UserId};
-use crate::store::messaging::messages::{Message, MessageKind};
+use crate::store::messaging::messages::Message;
 use crate::store::schema::{conversations, participants};
 use crate::store::{Connection, escape_like, text_enum};
 
@@ -44,25 +44,9 @@ impl Conversation {
     /// conversation must be locked.
     pub fn next_message(&self, id: MessageId, now: DateTime<Utc>) -> Message {
         Message {
-            id,
-            conversation_id: self.id,
             number: self.last_message_number + 1,
             revision: self.revision + 1,
-            sender_id: None,
-            kind: MessageKind::Text,
-            body: None,
-            client_id: None,
-            created_at: now,
-            edited_at: None,
-            deleted_at: None,
-            expires_at: None,
-            reply_to_id: None,
-            forwarded: false,
-            pinned_at: None,
-            system_kind: None,
-            actor_id: None,
-            subject_id: None,
-            system_text: None,
+            ..Message::empty(id, self.id, now)
         }
     }
 

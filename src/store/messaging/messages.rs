@@ -67,6 +67,31 @@ pub struct Message {
 }
 
 impl Message {
+    /// A text without a sender and a body. Its number and revision are 0.
+    pub fn empty(id: MessageId, conversation: ConversationId, created_at: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            conversation_id: conversation,
+            number: 0,
+            revision: 0,
+            sender_id: None,
+            kind: MessageKind::Text,
+            body: None,
+            client_id: None,
+            created_at,
+            edited_at: None,
+            deleted_at: None,
+            expires_at: None,
+            reply_to_id: None,
+            forwarded: false,
+            pinned_at: None,
+            system_kind: None,
+            actor_id: None,
+            subject_id: None,
+            system_text: None,
+        }
+    }
+
     /// Whether the message was sent with attachments and is not deleted.
     pub fn has_attachments(&self) -> bool {
         !matches!(self.kind, MessageKind::Text | MessageKind::System) && self.deleted_at.is_none()

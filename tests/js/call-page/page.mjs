@@ -56,7 +56,7 @@ function show(sessionId, stream) {
 }
 
 /** The state of each connection: whether it is connected, decoded frames, video size, and types of its candidates. */
-phone.look = async () => {
+phone.connectionStates = async () => {
   const seen = [];
   for (const [sessionId, connection] of phone.calls.connections) {
     const stats = await connection.getStats();

@@ -20,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 /// Memory for answers, connections and the allocator's rounding.
 const GOAL_MIB: f64 = 16.0;
 /// Maximum time until the server has inspected all files.
-const COMPLETION_TIMEOUT: Duration = Duration::from_mins(5);
+const INSPECTION_TIMEOUT: Duration = Duration::from_mins(5);
 /// Pause between two tries of a client to complete its upload.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -82,7 +82,7 @@ async fn complete(stage: &Stage, account: &Account, id: &str) -> Result<String> 
     let begin = Instant::now();
     loop {
         match stage.client().await?.complete_upload(account, id).await {
-            Err(error) if begin.elapsed() < COMPLETION_TIMEOUT && is_unavailable(&error) => sleep(RETRY_PAUSE).await,
+            Err(error) if begin.elapsed() < INSPECTION_TIMEOUT && is_unavailable(&error) => sleep(RETRY_PAUSE).await,
             completed => return completed,
         }
     }

@@ -118,7 +118,7 @@ impl Personal {
             let name = format!("deliveries/s for each viewer, compared with {}", other.name());
             match other.kind {
                 Kind::Stock => goals.push(Goal::at_least(name, rate, 1.0)),
-                Kind::Shared => goals.push(Goal::without_bound(name, rate)),
+                Kind::Shared => goals.push(Goal::shown(name, rate)),
                 Kind::Personal => {}
             }
         }

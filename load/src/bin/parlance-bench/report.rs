@@ -65,7 +65,7 @@ impl Goal {
         Self { name, value, bound: Bound::AtMost(wanted), met: Some(value <= wanted) }
     }
 
-    pub(super) fn without_bound(name: String, value: f64) -> Self {
+    pub(super) fn shown(name: String, value: f64) -> Self {
         Self { name, value, bound: Bound::None, met: None }
     }
 
