@@ -17,6 +17,7 @@ use crate::store::conversations::conversations::{self, Conversation};
 use crate::store::conversations::participants::{self, MembershipCheck};
 use crate::store::files::attachment_uses::{self, Use};
 use crate::store::files::attachments;
+use crate::store::messaging::hidden_messages;
 use crate::store::messaging::mentions as mention_rows;
 use crate::store::messaging::messages::{self, Message};
 use crate::store::messaging::receipts::{self, Advanced, Watermarks};
@@ -73,7 +74,7 @@ pub(super) async fn store(
                 .iter()
                 .filter_map(|message| Some((*batch.blockers.get(&message.id)?, message.conversation_id, message.id)))
                 .collect();
-            messages::hide_new(tx.conn(), &hidden).await?;
+            hidden_messages::hide_new(tx.conn(), &hidden).await?;
         }
         for message in &batch.new {
             match message.sender_id {

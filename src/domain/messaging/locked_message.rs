@@ -8,7 +8,7 @@ use crate::log::{Change, Transaction};
 use crate::store::conversations::conversations::{self, Conversation};
 use crate::store::conversations::participants::{self, Participant};
 use crate::store::messaging::messages::{self, Message};
-use crate::store::messaging::{tombstones, unread};
+use crate::store::messaging::{hidden_messages, tombstones, unread};
 use crate::store::people::blocks;
 
 /// A message that only this transaction can change, because it has locked the conversation.
@@ -61,7 +61,7 @@ impl LockedMessage {
     /// Hides the message from a user who blocks the viewer, before it gets a new body.
     pub(super) async fn hide_from_blocker(&self, tx: &mut Transaction<'_>) -> Result<()> {
         if let Some(blocker) = self.blocked_by(tx).await?
-            && messages::hide(tx.conn(), blocker, self.message.id).await?
+            && hidden_messages::hide(tx.conn(), blocker, self.message.id).await?
         {
             unread::uncount_for(tx.conn(), blocker, self.message.id).await?;
             tx.record(Change::MessageRemoved { user: blocker, message: self.message.id });

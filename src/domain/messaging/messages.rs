@@ -20,7 +20,7 @@ use crate::store::conversations::participants::{self, ParticipantRole};
 use crate::store::files::attachment_uses;
 use crate::store::messaging::message_edits::{self, Edit};
 use crate::store::messaging::messages::{self, Message, MessageKind, Range, Seen, Visibility};
-use crate::store::messaging::{mentions as store_mentions, unread};
+use crate::store::messaging::{hidden_messages, mentions as store_mentions, unread};
 use crate::store::people::users::User;
 
 /// Maximum number of messages in one forward.
@@ -108,7 +108,7 @@ impl Messages<'_> {
 
     /// The conversations of messages that are hidden from users, for pairs of a user and a message.
     pub async fn hidden(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<(UserId, MessageId, ConversationId)>> {
-        Ok(messages::hidden(&*self.core.base.connection().await?, pairs).await?)
+        Ok(hidden_messages::find(&*self.core.base.connection().await?, pairs).await?)
     }
 
     /// The users whom each message mentions by username, in the order of their usernames.
@@ -185,7 +185,7 @@ impl Messages<'_> {
             if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
                 return Err(NO_MESSAGE);
             }
-            if messages::hide(tx.conn(), viewer.user, id).await? {
+            if hidden_messages::hide(tx.conn(), viewer.user, id).await? {
                 unread::uncount_for(tx.conn(), viewer.user, id).await?;
                 tx.record(Change::MessageRemoved { user: viewer.user, message: id });
             }

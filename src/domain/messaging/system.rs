@@ -8,6 +8,7 @@ use crate::ids::{MessageId, UserId};
 use crate::log::Transaction;
 use crate::random::Random;
 use crate::store::conversations::conversations::Conversation;
+use crate::store::messaging::hidden_messages;
 use crate::store::messaging::messages::{self, Message, MessageKind, SystemEventKind};
 
 /// The content of a SYSTEM message.
@@ -58,7 +59,7 @@ pub(in crate::domain) async fn add_at(
     match blocker {
         None => tx.record_message(&message),
         Some(blocker) => {
-            messages::hide(tx.conn(), blocker, message.id).await?;
+            hidden_messages::hide(tx.conn(), blocker, message.id).await?;
             tx.record_message_for_sender(actor, &message);
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::unread;
 use crate::ids::{ConversationId, MessageId, UserId};
-use crate::store::schema::{message_hidden, messages};
+use crate::store::schema::messages;
 use crate::store::visibility::VISIBLE;
 use crate::store::{Connection, Prepared, text_enum};
 
@@ -216,28 +216,6 @@ pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> Q
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.message).collect())
 }
 
-/// Hides messages that were just inserted, each from one participant. They do not count as unread for that participant.
-pub async fn hide_new(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
-    diesel::sql_query(
-        "WITH hidden AS (
-             SELECT * FROM unnest($1, $2, $3) AS hidden (user_id, conversation_id, message_id)
-         ), inserted AS (
-             INSERT INTO message_hidden (user_id, message_id) SELECT user_id, message_id FROM hidden
-         ), counted AS (
-             SELECT user_id, conversation_id, count(*) AS messages FROM hidden GROUP BY user_id, conversation_id
-         )
-         UPDATE participants SET uncounted = uncounted + counted.messages
-         FROM counted
-         WHERE participants.conversation_id = counted.conversation_id AND participants.user_id = counted.user_id",
-    )
-    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(user, _, _)| user).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, conversation, _)| conversation).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(hidden.iter().map(|(_, _, message)| message).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
-}
-
 /// Whether a user may see a message of a conversation in which they are a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Visibility {
@@ -305,35 +283,6 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Qu
     .await
 }
 
-/// Reads the conversations of hidden messages, for pairs of a user and a message. Leaves out messages that are not
-/// hidden from the user.
-pub async fn hidden(
-    mut conn: &Connection,
-    pairs: &[(UserId, MessageId)],
-) -> QueryResult<Vec<(UserId, MessageId, ConversationId)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = SqlUuid)]
-        user: UserId,
-        #[diesel(sql_type = SqlUuid)]
-        message: MessageId,
-        #[diesel(sql_type = SqlUuid)]
-        conversation: ConversationId,
-    }
-    let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-    let rows: Vec<Row> = diesel::sql_query(
-        "SELECT user_id AS \"user\", message_id AS message, messages.conversation_id AS conversation
-         FROM unnest($1, $2) AS wanted (user_id, message_id)
-         JOIN message_hidden USING (user_id, message_id)
-         JOIN messages ON messages.id = message_id",
-    )
-    .bind::<Array<SqlUuid>, _>(users)
-    .bind::<Array<SqlUuid>, _>(ids)
-    .load(&mut conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.user, row.message, row.conversation)).collect())
-}
-
 /// Reads the messages with these numbers, each for one user. Leaves out messages that the user may not see.
 pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
     diesel::sql_query(format!(
@@ -396,14 +345,4 @@ pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()>
     .bind::<Nullable<Timestamptz>, _>(message.edited_at)
     .bind::<Nullable<Timestamptz>, _>(message.pinned_at);
     Prepared(query).execute(conn).await.map(drop)
-}
-
-/// Hides a message from one user. Returns whether it was not hidden before.
-pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
-    diesel::insert_into(message_hidden::table)
-        .values((message_hidden::user_id.eq(user), message_hidden::message_id.eq(message)))
-        .on_conflict_do_nothing()
-        .execute(conn)
-        .await
-        .map(|inserted| inserted == 1)
 }

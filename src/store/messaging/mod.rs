@@ -1,5 +1,6 @@
 //! Rows of messages and what belongs to them.
 
+pub mod hidden_messages;
 pub mod mentions;
 pub mod message_edits;
 pub mod messages;
