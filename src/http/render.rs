@@ -39,7 +39,7 @@ pub(super) struct Plans {
     pub(super) personal: Personal,
     row_cache: RowCache,
     metrics: Metrics,
-    plans: Mutex<HashMap<PlanKey, Weak<Plan>>>,
+    by_key: Mutex<HashMap<PlanKey, Weak<Plan>>>,
     next_id: AtomicU64,
     clock: Clock,
     max_answer_bytes: u64,
@@ -104,7 +104,7 @@ impl Plans {
             loaders,
             row_cache: app.row_cache().clone(),
             metrics,
-            plans: Mutex::default(),
+            by_key: Mutex::default(),
             next_id: AtomicU64::new(0),
             clock: app.clock(),
             max_answer_bytes: config.operations.operation_max_answer_bytes,
@@ -145,7 +145,7 @@ impl Plans {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PlanKey, Weak<Plan>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn store(
         for message in &batch.new {
             match message.sender_id {
                 Some(sender) if batch.blockers.contains_key(&message.id) => {
-                    tx.record_message_for_sender(sender, message)
+                    tx.record_message_for_sender(sender, message);
                 }
                 _ => tx.record_message(message),
             }

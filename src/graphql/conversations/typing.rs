@@ -25,7 +25,7 @@ pub struct TypingChanged {
 
 impl TypingChanged {
     /// None if the account no longer exists.
-    pub(in crate::graphql) async fn new(loaders: &Loaders, change: Typing) -> Result<Option<Self>> {
+    pub(in crate::graphql) async fn new(loaders: &Loaders, typing_change: Typing) -> Result<Option<Self>> {
         let Typing { conversation, user, typing } = typing_change;
         let user = loaders.user(user).await?;
         Ok(user.map(|user| Self { conversation: conversation.into(), user: User(user), typing }))
