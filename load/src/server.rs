@@ -93,7 +93,7 @@ impl Server {
         let Ok(Some(address)) = timeout(START_TIMEOUT, address(&mut banner)).await.context("the server's start")?
         else {
             drop(child);
-            bail!("the server did not start:\n{}", complaints.await?.join("\n"));
+            bail!("the server did not start:\n{}", log_lines.await?.join("\n"));
         };
         // Keep reading stdout: if it were closed, the server's next line would fail.
         let banner = tokio::spawn(async move { while let Ok(Some(_)) = banner.next_line().await {} });
@@ -115,7 +115,7 @@ impl Server {
         }
         let status = timeout(STOP_TIMEOUT, self.child.wait()).await.context("the server's end")??;
         let log_lines = self.log_lines.await?;
-        ensure!(status.success(), "the server ended with {status}:\n{}", complaints.join("\n"));
+        ensure!(status.success(), "the server ended with {status}:\n{}", log_lines.join("\n"));
         Ok(log_lines)
     }
 }
