@@ -115,9 +115,9 @@ const SUGGESTIONS_UP_TO: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server, in three variants. One suggests similar names in errors: that compares each unknown
-/// name with all names of the schema, which takes too long for a long document. The terse one makes no suggestions. The
-/// trusting one skips the validation, for documents that were validated before.
+/// The schema of a running server, in three variants. One suggests similar names in errors, if introspection is allowed:
+/// that compares each unknown name with all names of the schema, which takes too long for a long document. The terse one
+/// makes no suggestions. The trusting one skips the validation, for documents that were validated before.
 #[derive(Clone)]
 pub struct Schemas {
     helpful: Schema,
@@ -147,7 +147,7 @@ impl Schemas {
             builder.validation_mode(validation).finish()
         };
         Self {
-            helpful: build(settings.suggestions, ValidationMode::Strict),
+            helpful: build(settings.introspection, ValidationMode::Strict),
             terse: build(false, ValidationMode::Strict),
             trusting: build(false, ValidationMode::Fast),
             inputs: Arc::new(Inputs::new()),

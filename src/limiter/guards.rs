@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 
 use super::{Exceeded, Key};
-use crate::config::Rates;
+use crate::config::{PASSWORD_MAX_DELAY, Rates};
 
 /// The wait after the first failure that is not free.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ struct Tries {
 
 impl Guards {
     pub(super) fn new(settings: &Rates) -> Self {
-        let max_delay = settings.password_max_delay;
+        let max_delay = PASSWORD_MAX_DELAY;
         Self {
             account: Rule { free: settings.password_tries_per_account, max_delay },
             network: Rule { free: settings.password_tries_per_address, max_delay },

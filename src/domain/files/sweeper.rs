@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::files::Files;
 use super::objects::Object;
 use super::uploads::REMNANTS;
+use crate::config::ATTACHMENT_GRACE;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
 use crate::store::files::attachment_sweep as sweep;
@@ -67,9 +68,8 @@ impl Sweep {
             self.remove(&left).await?;
         }
         loop {
-            let grace = self.files.settings.attachment_grace;
             let mut connection = self.database.connection().await?;
-            let decided = connection.transaction(async |conn| decide(conn, grace).await).await?;
+            let decided = connection.transaction(async |conn| decide(conn).await).await?;
             drop(connection);
             let cleared = self.clear(&decided.staying).await;
             self.remove(&decided.going).await?;
@@ -126,8 +126,8 @@ impl Sweep {
 }
 
 /// Decides which attachments go and which stay. Attachments that a transaction has locked are left for the next sweep.
-async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
-    let looks = sweep::claim_candidates(conn, grace, BATCH).await?;
+async fn decide(conn: &mut Connection) -> Result<Decided> {
+    let looks = sweep::claim_candidates(conn, ATTACHMENT_GRACE, BATCH).await?;
     if looks.is_empty() {
         return Ok(Decided::default());
     }
@@ -135,7 +135,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
     let taken = sweep::take(conn, &ids).await?;
     // Checked after the rows are locked, because no transaction can add a reference to them now.
     let taken_ids: Vec<_> = taken.iter().map(|row| row.id).collect();
-    let going = sweep::mark_deleting(conn, &taken_ids, grace, REMNANTS, CLAIM).await?;
+    let going = sweep::mark_deleting(conn, &taken_ids, ATTACHMENT_GRACE, REMNANTS, CLAIM).await?;
     let there = sweep::existing(conn, &ids).await?;
     let stays = |row: &&Attachment| {
         row.state != AttachmentState::Pending && row.going_until.is_none() && going.iter().all(|gone| gone.id != row.id)
@@ -152,6 +152,6 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decided> {
         }
     }
     sweep::delete_looks(conn, &done).await?;
-    sweep::postpone_looks(conn, &staying.looks, CLAIM, grace).await?;
+    sweep::postpone_looks(conn, &staying.looks, CLAIM, ATTACHMENT_GRACE).await?;
     Ok(Decided { looks: done.len() + staying.looks.len(), going, staying })
 }
