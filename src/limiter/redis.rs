@@ -79,7 +79,8 @@ static FORGIVE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The connection to the other nodes.
+/// The connection to the other nodes, and the counts on their way to Redis.
+#[derive(Clone)]
 pub(super) struct Shared {
     redis: ConnectionManager,
     prefix: Arc<str>,
@@ -123,14 +124,6 @@ impl Health {
     }
 }
 
-/// Counts on their way to Redis.
-pub(super) struct Outbox {
-    redis: ConnectionManager,
-    prefix: Arc<str>,
-    waiting: Arc<Waiting>,
-    health: Arc<Health>,
-}
-
 #[derive(Default)]
 struct Waiting {
     counts: Mutex<HashMap<(Rate, Key), u64>>,
@@ -145,21 +138,13 @@ impl Waiting {
 
 impl Shared {
     /// Connects to Redis on first use.
-    pub(super) fn open(url: &str, prefix: &str) -> Result<(Self, Outbox)> {
+    pub(super) fn open(url: &str, prefix: &str) -> Result<Self> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        let (prefix, waiting): (Arc<str>, _) = (prefix.into(), Arc::<Waiting>::default());
-        let health = Arc::<Health>::default();
-        let outbox = Outbox {
-            redis: redis.clone(),
-            prefix: Arc::clone(&prefix),
-            waiting: Arc::clone(&waiting),
-            health: Arc::clone(&health),
-        };
-        Ok((Self { redis, prefix, waiting, health }, outbox))
+        Ok(Self { redis, prefix: prefix.into(), waiting: Arc::default(), health: Arc::default() })
     }
 
     /// Queues a count for the next exchange.
@@ -208,9 +193,7 @@ impl Shared {
         let done: RedisResult<u64> = FORGIVE.key(name).invoke_async(&mut self.redis.clone()).await;
         self.health.heard(done);
     }
-}
 
-impl Outbox {
     /// Repeats exchanges: each sends the waiting counts and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {

@@ -239,6 +239,11 @@ pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     Ok(picture::square(&bytes, format, limits, deadline)?)
 }
 
+/// The big-endian number at an offset. None if it is not complete.
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
 /// Opens a file. Returns it at its beginning, with the bytes from which its type is detected.
 fn open(path: &Path) -> Result<(File, Vec<u8>), Error> {
     let mut file = File::open(path)?;
