@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::label::Label;
 
@@ -143,7 +144,7 @@ impl Ledger {
 
     /// Records a violation, also one that the ledger does not find itself.
     pub fn violation(&self, words: String) {
-        let mut violations = lock(&self.violations);
+        let mut violations = self.violations.lock();
         violations.count += 1;
         if violations.words.len() < KEPT {
             violations.words.push(words);
@@ -172,7 +173,7 @@ impl Ledger {
                 self.violation(format!("room {place}: {words}"));
             }
         }
-        lock(&self.violations).clone()
+        self.violations.lock().clone()
     }
 
     fn disagree(&self, number: i32, one: Option<Label>, other: Option<Label>) {
@@ -186,7 +187,7 @@ impl Ledger {
         if room.is_none() {
             self.violation(format!("a message is of room {place}, which does not exist"));
         }
-        room.map(lock)
+        room.map(Mutex::lock)
     }
 }
 
@@ -238,10 +239,6 @@ impl Room {
         }
         found
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hearing {

@@ -1,8 +1,9 @@
 //! Guards against guessing: waits that grow with each failure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::{Exceeded, Key};
@@ -85,7 +86,7 @@ impl Guards {
 
     pub(super) fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
         let tries = self.of(guard, key);
-        let (mut tries, now) = (lock(&tries), Instant::now());
+        let (mut tries, now) = (tries.lock(), Instant::now());
         match tries.times {
             Some((_, last)) if now.duration_since(last) >= FORGOTTEN_AFTER => *tries = Tries::default(),
             Some((next, _)) if now < next => {
@@ -104,7 +105,7 @@ impl Guards {
 
     pub(super) fn forgive(&self, guard: Guard, key: Key) {
         let tries = self.of(guard, key);
-        let mut tries = lock(&tries);
+        let mut tries = tries.lock();
         tries.failures = tries.failures.saturating_sub(1);
         let now = Instant::now();
         tries.times = Some((now, now));
@@ -115,10 +116,6 @@ impl Guards {
         let made = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
         made.unwrap_or_default()
     }
-}
-
-fn lock(tries: &Mutex<Tries>) -> MutexGuard<'_, Tries> {
-    tries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

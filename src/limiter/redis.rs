@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 use tokio::sync::Notify;
@@ -97,12 +98,12 @@ struct Health {
 
 impl Health {
     fn is_worth_trying(&self) -> bool {
-        self.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
+        self.retry_at.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
     }
 
     /// Value of the answer, or None if Redis is unavailable. The log reports the change and not each failure.
     fn heard<T>(&self, answer: RedisResult<T>) -> Option<T> {
-        let mut retry_at = self.lock();
+        let mut retry_at = self.retry_at.lock();
         match answer {
             Ok(value) => {
                 if retry_at.take().is_some() {
@@ -118,22 +119,12 @@ impl Health {
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[derive(Default)]
 struct Waiting {
     counts: Mutex<HashMap<(Rate, Key), u64>>,
     some: Notify,
-}
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Rate, Key), u64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Shared {
@@ -149,7 +140,7 @@ impl Shared {
 
     /// Queues a count for the next exchange.
     pub(super) fn tell(&self, rate: Rate, key: Key, count: NonZeroU32) {
-        let mut counts = self.waiting.lock();
+        let mut counts = self.waiting.counts.lock();
         let room = counts.len() < MAX_WAITING;
         match counts.get_mut(&(rate, key)) {
             Some(waiting) => *waiting += u64::from(count.get()),
@@ -198,7 +189,7 @@ impl Shared {
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
             self.waiting.some.notified().await;
-            let counts: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+            let counts: Vec<_> = std::mem::take(&mut *self.waiting.counts.lock()).into_iter().collect();
             let exchanged = self.exchange(&limiter, &counts).await;
             let pause = if self.health.heard(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;
