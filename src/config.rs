@@ -21,20 +21,27 @@ use std::time::Duration;
 
 use crate::address::TrustedProxies;
 pub use calls::CallSettings;
-pub use connections::ConnectionSettings;
+pub use connections::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT};
 pub use docs::{env_example, settings_table, start_error};
-pub use files::Files;
+pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
-pub use media::{MAX_EXAMINATION, Media};
+pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_PIXELS, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
 pub use process::{LogFormat, Process};
-pub use rates::{Allowance, Rates};
+pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
 pub use registration::{Registration, RegistrationMode};
 pub use rendering::Rendering;
 pub use s3::S3Settings;
 pub use web::Web;
 pub use webrtc::{LiveKit, Webrtc};
 
-/// The settings of a server. Each has a flag, and an environment variable of the same name in capitals.
+/// Maximum number of large requests and costly operations that wait for a thread. A further one gets UNAVAILABLE.
+pub const OPERATION_QUEUE: usize = 1000;
+/// Maximum number of large requests of one address, or of costly operations of one user, that wait for a thread. A
+/// further one gets RATE_LIMITED.
+pub const OPERATION_QUEUE_SHARE: usize = 100;
+
+/// The settings of a server. Each has a flag, and an environment variable of the same name in capitals. A flag that is
+/// hidden and has no variable is a constant, which only tests change.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
     #[command(flatten)]
@@ -119,7 +126,7 @@ pub struct Postgres {
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub database_statement_timeout: Duration,
     /// Maximum seconds that a transaction may be idle. Postgres then ends it, because a node that stops in a transaction would block the other nodes
-    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, hide = true, default_value = "10", value_parser = seconds(1..=3600))]
     pub database_idle_timeout: Duration,
 }
 
@@ -149,10 +156,10 @@ pub struct Auth {
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub password_threads: usize,
     /// Maximum number of passwords that wait for a thread. A further one gets UNAVAILABLE
-    #[arg(long, env, default_value = "200", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "200")]
     pub password_queue: usize,
     /// Maximum number of passwords from one address that wait for a thread. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "60", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "60")]
     pub password_queue_share: usize,
 }
 
@@ -167,13 +174,13 @@ pub struct Limits {
     #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
     pub max_group_size: usize,
     /// Maximum number of former bodies that are stored for an edited message: the first one and the newest ones. The ones between are deleted
-    #[arg(long, env, default_value = "50", value_name = "2..10000", value_parser = within::<i32>(2..=10_000))]
+    #[arg(long, hide = true, default_value = "50")]
     pub max_kept_edits: i32,
     /// Maximum bytes in the body of an HTTP request. A larger one gets 413
-    #[arg(long, env, default_value = "1048576", value_name = "BYTES", value_parser = within::<usize>(1024..=67_108_864))]
+    #[arg(long, hide = true, default_value = "1048576")]
     pub max_request_bytes: usize,
     /// Maximum seconds without a byte while the body of an HTTP request is read
-    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=3600))]
     pub request_read_timeout: Duration,
 }
 
@@ -182,52 +189,40 @@ pub struct Limits {
 #[command(next_help_heading = "Operations")]
 pub struct Operations {
     /// Maximum number of names, numbers, strings and punctuators in a document. The introspection query of explorers has about 400
-    #[arg(long, env, default_value = "5000", value_name = "100..100000", value_parser = within::<usize>(100..=100_000))]
+    #[arg(long, hide = true, default_value = "5000")]
     pub operation_max_tokens: usize,
     /// Maximum levels of open brackets, and of nested selections with fragments expanded. Bounds the recursion of the server
-    #[arg(long, env, default_value = "64", value_name = "16..100", value_parser = within::<usize>(16..=100))]
+    #[arg(long, hide = true, default_value = "64")]
     pub operation_max_nesting: usize,
     /// Maximum levels of nested fields. The introspection query of explorers has 14
-    #[arg(long, env, default_value = "20", value_name = "1..100", value_parser = within::<usize>(1..=100))]
+    #[arg(long, hide = true, default_value = "20")]
     pub operation_max_depth: usize,
     /// Maximum number of aliases in a document with its fragments expanded
-    #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<u64>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "100")]
     pub operation_max_aliases: u64,
     /// Maximum number of directives in a document with its fragments expanded
-    #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<u64>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "100")]
     pub operation_max_directives: u64,
     /// Maximum number of fields in a document with its fragments expanded. Fields of a list count once for each item of its page
     #[arg(long, env, default_value = "25000", value_name = "100..1000000", value_parser = within::<u64>(100..=1_000_000))]
     pub operation_max_complexity: u64,
     /// Maximum number of operations in one HTTP request with a list of operations. A longer list gets 413
-    #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<usize>(1..=1000))]
+    #[arg(long, hide = true, default_value = "10")]
     pub operation_max_batch: usize,
     /// Maximum bytes of texts in one answer, such as bodies of messages. A field that exceeds it gets OPERATION_TOO_COMPLEX
-    #[arg(long, env, default_value = "8388608", value_name = "BYTES", value_parser = within::<u64>(1_048_576..=1_073_741_824))]
+    #[arg(long, hide = true, default_value = "8388608")]
     pub operation_max_answer_bytes: u64,
     /// Maximum seconds of a query or mutation. A query is then stopped. A mutation gets UNAVAILABLE and is still finished
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub operation_timeout: Duration,
-    /// Number of threads for large requests and costly operations. The default is the number of processors, and at least 2
-    #[arg(long, env, value_name = "1..256", value_parser = within::<usize>(1..=256))]
-    pub operation_threads: Option<usize>,
-    /// Maximum number of large requests and costly operations that wait for a thread. A further one gets UNAVAILABLE
-    #[arg(long, env, default_value = "1000", value_name = "0..100000", value_parser = within::<usize>(0..=100_000))]
-    pub operation_queue: usize,
-    /// Maximum number of large requests of one address, or of costly operations of one user, that wait for a thread. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "100", value_name = "0..100000", value_parser = within::<usize>(0..=100_000))]
-    pub operation_queue_share: usize,
-    /// Allow introspection of the schema, which explorers and code generators need
+    /// Allow introspection of the schema, which explorers and code generators need, and suggest similar fields in the error about an unknown one
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub introspection: bool,
-    /// Suggest similar fields in the error about an unknown field
-    #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
-    pub suggestions: bool,
     /// JSON file of registered documents, in the format of @graphql-codegen, Relay or Apollo. If set, no other documents are executed
     #[arg(long, env, value_name = "FILE")]
     pub persisted_manifest: Option<PathBuf>,
     /// Maximum bytes of the cache of parsed and validated documents, which also serves clients that send only a hash. The least used documents are evicted
-    #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
+    #[arg(long, hide = true, default_value = "67108864")]
     pub document_cache_bytes: u64,
 }
 
@@ -236,16 +231,16 @@ pub struct Operations {
 #[command(next_help_heading = "Writing")]
 pub struct Writing {
     /// Maximum number of messages and receipts in one transaction
-    #[arg(long, env, default_value = "200", value_name = "1..5000", value_parser = within::<usize>(1..=5000))]
+    #[arg(long, hide = true, default_value = "200")]
     pub write_batch: usize,
     /// Maximum number of messages and receipts that wait at each writer. A further one gets UNAVAILABLE
-    #[arg(long, env, default_value = "10000", value_name = "1..1000000", value_parser = within::<usize>(1..=1_000_000))]
+    #[arg(long, hide = true, default_value = "10000")]
     pub write_queue: usize,
     /// Number of writers that commit concurrently, each with a connection to Postgres. All of them wait for the lock of the log's head
-    #[arg(long, env, default_value = "1", value_name = "1..16", value_parser = within::<usize>(1..=16))]
+    #[arg(long, hide = true, default_value = "1")]
     pub writers: usize,
     /// Milliseconds between two polls of Postgres for scheduled messages. Messages that a node already knows are sent on time
-    #[arg(long, env, default_value = "500", value_name = "MS", value_parser = milliseconds(10..=60_000))]
+    #[arg(long, hide = true, default_value = "500", value_parser = milliseconds(10..=60_000))]
     pub schedule_poll_interval: Duration,
 }
 
@@ -254,19 +249,19 @@ pub struct Writing {
 #[command(next_help_heading = "Event log")]
 pub struct LogSettings {
     /// Milliseconds for which the tail waits for a missing event before it reads the event from Postgres
-    #[arg(long, env, default_value = "50", value_name = "MS", value_parser = milliseconds(1..=10_000))]
+    #[arg(long, hide = true, default_value = "50", value_parser = milliseconds(1..=10_000))]
     pub tail_hole_wait: Duration,
     /// Milliseconds between two polls of Postgres for events whose publication was lost
-    #[arg(long, env, default_value = "1000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
+    #[arg(long, hide = true, default_value = "1000", value_parser = milliseconds(50..=60_000))]
     pub tail_poll_interval: Duration,
     /// Number of recent events that a node caches, for streams that join slightly behind the tail
-    #[arg(long, env, default_value = "4096", value_name = "EVENTS", value_parser = within::<usize>(16..=1_000_000))]
+    #[arg(long, hide = true, default_value = "4096")]
     pub tail_memory: usize,
     /// Maximum number of events in the queue of a stream. A stream that lags further behind drops its queue and reads the log instead
-    #[arg(long, env, default_value = "256", value_name = "EVENTS", value_parser = within::<usize>(1..=100_000))]
+    #[arg(long, hide = true, default_value = "256")]
     pub stream_queue: usize,
     /// Number of events that a stream reads from Postgres at once while it catches up
-    #[arg(long, env, default_value = "500", value_name = "EVENTS", value_parser = within::<i64>(1..=10_000))]
+    #[arg(long, hide = true, default_value = "500")]
     pub catch_up_page: i64,
 }
 
@@ -275,13 +270,13 @@ pub struct LogSettings {
 #[command(next_help_heading = "Typing and presence")]
 pub struct LiveSettings {
     /// Seconds after which typing expires, unless the client renews it
-    #[arg(long, env, default_value = "8", value_name = "SECONDS", value_parser = seconds(1..=300))]
+    #[arg(long, hide = true, default_value = "8", value_parser = seconds(1..=300))]
     pub typing_timeout: Duration,
     /// Seconds from the end of a user's last connection until the user is OFFLINE, so that a reconnect does not change the presence
-    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(0..=300))]
+    #[arg(long, hide = true, default_value = "10", value_parser = seconds(0..=300))]
     pub presence_grace: Duration,
     /// Seconds without a message after which a node counts as dead, and its users as OFFLINE. Detection can take a quarter longer
-    #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=300))]
+    #[arg(long, hide = true, default_value = "20", value_parser = seconds(1..=300))]
     pub presence_node_ttl: Duration,
 }
 
@@ -296,7 +291,7 @@ pub struct Housekeeping {
     #[arg(long, env, default_value = "30", value_name = "DAYS", value_parser = within::<i32>(0..=3650))]
     pub session_retention: i32,
     /// Seconds between two deletions of old rows. Each run also creates missing partitions of the event log
-    #[arg(long, env, default_value = "3600", value_name = "SECONDS", value_parser = seconds(1..=86_400))]
+    #[arg(long, hide = true, default_value = "3600", value_parser = seconds(1..=86_400))]
     pub housekeeping_interval: Duration,
 }
 
@@ -305,28 +300,28 @@ pub struct Housekeeping {
 #[command(next_help_heading = "WebSocket")]
 pub struct Socket {
     /// Maximum seconds until a client sends connection_init. The socket is then closed with 4408
-    #[arg(long, env, default_value = "3", value_name = "SECONDS", value_parser = seconds(1..=60))]
+    #[arg(long, hide = true, default_value = "3", value_parser = seconds(1..=60))]
     pub socket_init_timeout: Duration,
     /// Seconds between two pings of the server, or keep-alive messages if the protocol has no ping. Applies to event streams too
     #[arg(long, env, default_value = "25", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub socket_ping_interval: Duration,
     /// Maximum seconds until a client answers a ping. The client is then disconnected
-    #[arg(long, env, default_value = "10", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, hide = true, default_value = "10", value_parser = seconds(1..=3600))]
     pub socket_pong_timeout: Duration,
     /// Maximum number of operations that run on one socket at the same time. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "100", value_name = "1..10000", value_parser = within::<usize>(1..=10_000))]
+    #[arg(long, hide = true, default_value = "100")]
     pub socket_max_operations: usize,
     /// Maximum number of operations that start on one socket per second. A further one gets RATE_LIMITED. A client may send four times as many messages of any kind; a further one closes the socket with 1013
-    #[arg(long, env, default_value = "50", value_name = "1..100000", value_parser = within::<u32>(1..=100_000))]
+    #[arg(long, hide = true, default_value = "50")]
     pub socket_operations_per_second: u32,
     /// Maximum number of open sockets and event streams of one user on this node. A further socket is closed with 4410, and a further event stream gets 429
     #[arg(long, env, default_value = "100", value_name = "1..100000", value_parser = within::<usize>(1..=100_000))]
     pub socket_max_per_user: usize,
     /// Maximum bytes of one message from a client. A larger one closes the socket with 1009
-    #[arg(long, env, default_value = "262144", value_name = "BYTES", value_parser = within::<usize>(1024..=16_777_216))]
+    #[arg(long, hide = true, default_value = "262144")]
     pub socket_max_message_bytes: usize,
     /// Maximum seconds for which a client may leave a frame of a socket or a piece of an answer unread. Its connection is then closed
-    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=3600))]
     pub socket_write_timeout: Duration,
 }
 

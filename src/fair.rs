@@ -4,8 +4,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -119,7 +120,7 @@ impl<K: Hash + Eq + Clone> Pool<K> {
 
     /// Numbers of running and of waiting jobs.
     pub fn load(&self) -> (usize, usize) {
-        let state = self.0.state();
+        let state = self.0.state.lock();
         (state.running, state.waiting)
     }
 }
@@ -130,15 +131,11 @@ enum Outcome<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> Shared<K> {
-    fn state(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn submit(self: &Arc<Self>, key: Option<K>, gone: &Gone) -> Result<Outcome<K>, Refusal> {
         if gone.is_gone() {
             return Err(Refusal::Gone);
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(permit) = self.start(&mut state) {
             return Ok(Outcome::Started(permit));
         }
@@ -152,7 +149,7 @@ impl<K: Hash + Eq + Clone> Shared<K> {
     }
 
     fn submit_unbounded(self: &Arc<Self>, key: Option<K>) -> Outcome<K> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match self.start(&mut state) {
             Some(permit) => Outcome::Started(permit),
             None => self.queue(&mut state, key),
@@ -243,7 +240,7 @@ impl<K: Hash + Eq + Clone> Waiting<K> {
 impl<K: Hash + Eq + Clone> Drop for Waiting<K> {
     fn drop(&mut self) {
         let Some(shared) = self.shared.take() else { return };
-        let mut state = shared.state();
+        let mut state = shared.state.lock();
         if !state.remove(self.key.as_ref(), self.number) {
             state.release();
         }
@@ -252,6 +249,6 @@ impl<K: Hash + Eq + Clone> Drop for Waiting<K> {
 
 impl<K: Hash + Eq + Clone> Drop for Permit<K> {
     fn drop(&mut self) {
-        self.0.state().release();
+        self.0.state.lock().release();
     }
 }

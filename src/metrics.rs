@@ -4,9 +4,10 @@ mod connections;
 mod labels;
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -202,7 +203,7 @@ impl Default for Metrics {
 impl Metrics {
     /// The text format, version 0.0.4.
     pub fn text(&self) -> String {
-        let at_head = *self.inner.at_head.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_head = *self.inner.at_head.lock();
         self.inner.log_lag.set(at_head.elapsed().as_secs_f64());
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -255,7 +256,7 @@ impl Metrics {
 
     /// Records that the tail was at the head of the log at this instant.
     pub fn set_at_head(&self, at: Instant) {
-        *self.inner.at_head.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *self.inner.at_head.lock() = at;
     }
 
     pub fn hole_filled(&self) {

@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::label::Label;
 
@@ -150,7 +151,7 @@ impl Ledger {
 
     /// Records a violation, also one that the ledger does not find itself.
     pub fn violation(&self, description: String) {
-        let mut violations = lock(&self.violations);
+        let mut violations = self.violations.lock();
         violations.count += 1;
         if violations.descriptions.len() < MAX_DESCRIPTIONS {
             violations.descriptions.push(description);
@@ -179,7 +180,7 @@ impl Ledger {
                 self.violation(format!("room {index}: {description}"));
             }
         }
-        lock(&self.violations).clone()
+        self.violations.lock().clone()
     }
 
     fn report_mismatch(&self, number: i32, one: Option<Label>, other: Option<Label>) {
@@ -193,7 +194,7 @@ impl Ledger {
         if room.is_none() {
             self.violation(format!("a message is of room {index}, which does not exist"));
         }
-        room.map(lock)
+        room.map(Mutex::lock)
     }
 }
 
@@ -247,10 +248,6 @@ impl Room {
         }
         violations
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ReceivedRange {

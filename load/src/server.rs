@@ -1,5 +1,6 @@
 //! A server as a child process: the `parlance` binary beside this program, or another program with the same banner.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,9 +57,12 @@ impl Server {
         Self::spawn(command, settings).await
     }
 
-    /// Starts a program. Its environment has only these settings, so that the server's defaults are measured.
+    /// Starts a program with only these settings, so that the server's defaults are measured.
     pub async fn spawn(mut command: Command, settings: &Settings<'_>) -> Result<Self> {
         std::fs::create_dir(settings.directory)?;
+        // Flags, because the constants that a measurement changes have no variables. The last of a name wins.
+        let named: BTreeMap<_, _> = settings.named.iter().map(|(name, value)| (name, value)).collect();
+        let flags = named.iter().map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
         command
             .env_clear()
             // Another directory could have a .env file.
@@ -77,7 +81,7 @@ impl Server {
             // Cheap password hashes: registration is not measured.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
-            .envs(settings.named.iter().map(|(name, value)| (name, value)))
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

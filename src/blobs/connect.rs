@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 const ATTEMPTS: u32 = 2;
 /// Maximum delay before the retry.
 const BACKOFF: Duration = Duration::from_millis(200);
+/// Maximum time to open a connection to S3.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Clients for the server's endpoint and for the public endpoint of S3.
 pub(super) struct Clients {
@@ -31,7 +33,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
         return Err(Error::S3("S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is missing".to_owned()));
     };
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(settings.s3_connect_timeout)
+        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(settings.s3_timeout)
         .operation_timeout(settings.s3_timeout)
         .build();

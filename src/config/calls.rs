@@ -12,10 +12,10 @@ pub struct CallSettings {
     #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=600))]
     pub call_ring_timeout: Duration,
     /// Seconds without a connection after which a device has left its call. A device that reconnects earlier stays in the call
-    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=600))]
+    #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=600))]
     pub call_absence_timeout: Duration,
     /// Maximum number of devices in one call without LiveKit. Each device sends to all others, so with more devices phones run out of bandwidth
-    #[arg(long, env, default_value = "8", value_name = "2..32", value_parser = within::<usize>(2..=32))]
+    #[arg(long, hide = true, default_value = "8")]
     pub call_max_mesh: usize,
     /// Maximum number of participants of a group that can be called. All their phones ring at the same time
     #[arg(long, env, default_value = "32", value_name = "2..1000", value_parser = within::<usize>(2..=1000))]
@@ -27,15 +27,15 @@ pub struct CallSettings {
     #[arg(long, env, default_value = "30", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
     pub call_joins_per_minute: i64,
     /// Maximum number of signals that one device sends per second, and four times as many at once. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
+    #[arg(long, hide = true, default_value = "50")]
     pub call_signals_per_second: u32,
     /// Maximum number of signals that are stored for one device, including those of about the last minute that it already has. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "512", value_name = "1..10000", value_parser = within::<i64>(1..=10_000))]
+    #[arg(long, hide = true, default_value = "512")]
     pub call_max_pending_signals: i64,
     /// Maximum bytes of descriptions and candidates that are stored for one device. A reconnect reads all of them. A further signal gets RATE_LIMITED
-    #[arg(long, env, default_value = "1048576", value_name = "131072..67108864", value_parser = within::<usize>(131_072..=67_108_864))]
+    #[arg(long, hide = true, default_value = "1048576")]
     pub call_max_pending_bytes: usize,
     /// Seconds for which a signal is stored for a device that does not subscribe to callEvents. Must be more than twice SOCKET_PING_INTERVAL plus SOCKET_PONG_TIMEOUT, so that a signal that was sent to a dead socket is delivered again
-    #[arg(long, env, default_value = "90", value_name = "SECONDS", value_parser = seconds(1..=3600))]
+    #[arg(long, hide = true, default_value = "90", value_parser = seconds(1..=3600))]
     pub call_signal_ttl: Duration,
 }

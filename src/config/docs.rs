@@ -112,31 +112,45 @@ fn all_args(command: &Command) -> impl Iterator<Item = &Arg> {
 
 /// Every setting in the order of the help. The first setting under a heading has the heading.
 fn settings() -> Vec<(Option<String>, Arg)> {
-    let command = Config::augment_args(Command::new("parlance"));
     let mut last = None;
-    command
-        .get_arguments()
+    arguments()
+        .into_iter()
         .filter(|arg| arg.get_env().is_some())
         .map(|arg| {
             let heading = arg.get_help_heading().map(str::to_owned);
             let new = (heading != last).then(|| heading.clone()).flatten();
             last = heading;
-            (new, arg.clone())
+            (new, arg)
         })
         .collect()
 }
 
-/// The default of the setting with this name, empty if it has none. None if the setting does not exist.
-pub(super) fn default_of(name: &str) -> Option<String> {
-    let (_, arg) = settings().into_iter().find(|(_, arg)| env_name(arg) == name)?;
+/// The settings, and the hidden arguments for tests.
+fn arguments() -> Vec<Arg> {
+    Config::augment_args(Command::new("parlance")).get_arguments().cloned().collect()
+}
+
+/// Whether operators can set the value with this name.
+pub(super) fn is_setting(setting: &str) -> bool {
+    settings().iter().any(|(_, arg)| name(arg) == setting)
+}
+
+/// The default of the argument with this name, empty if it has none. None if the argument does not exist.
+pub(super) fn default_of(limit: &str) -> Option<String> {
+    let arg = arguments().into_iter().find(|arg| name(arg) == limit)?;
     Some(default(&arg).unwrap_or_default())
 }
 
-/// The names of the settings whose default is a number, or a rate.
+/// The names of the arguments whose default is a number, or a rate.
 #[cfg(test)]
-pub(super) fn numeric_settings() -> Vec<String> {
+pub(super) fn numbers() -> Vec<String> {
     let numeric = |arg: &Arg| default(arg).is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
-    settings().into_iter().filter(|(_, arg)| numeric(arg)).map(|(_, arg)| env_name(&arg)).collect()
+    arguments().iter().filter(|arg| numeric(arg)).map(name).collect()
+}
+
+/// The name of the setting, or of the constant if the argument is hidden.
+fn name(arg: &Arg) -> String {
+    arg.get_id().as_str().to_uppercase()
 }
 
 fn env_name(arg: &Arg) -> String {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{milliseconds, seconds, within};
+use super::{milliseconds, within};
+
+/// Time for which a file without a reference is kept: it was not completed, was not sent, or its last message was deleted.
+pub const ATTACHMENT_GRACE: Duration = Duration::from_hours(24);
 
 /// Limits of uploads, and the removal of files that are not used.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,10 +26,7 @@ pub struct Files {
     /// Maximum bytes of all files of one user together, including unfinished uploads; 0 means no limit
     #[arg(long, env, default_value = "10737418240", value_name = "BYTES", value_parser = within::<i64>(0..=1_099_511_627_776_000))]
     pub storage_quota_bytes: i64,
-    /// Seconds for which a file without a reference is kept: it was not completed, was not sent, or its last message was deleted
-    #[arg(long, env, default_value = "86400", value_name = "SECONDS", value_parser = seconds(3600..=31_536_000))]
-    pub attachment_grace: Duration,
     /// Milliseconds between two searches for files to remove
-    #[arg(long, env, default_value = "60000", value_name = "MS", value_parser = milliseconds(20..=3_600_000))]
+    #[arg(long, hide = true, default_value = "60000", value_parser = milliseconds(20..=3_600_000))]
     pub attachment_sweep_interval: Duration,
 }

@@ -2,9 +2,17 @@
 
 use std::fmt::Write as _;
 
-/// A setting that bounds what clients may do or keep.
+use super::docs::{default_of, is_setting};
+use super::{
+    HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_PIXELS, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT,
+    OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
+};
+
+/// A setting or a constant that bounds what clients may do or keep.
 struct Limit {
-    setting: &'static str,
+    name: &'static str,
+    /// Value of a limit that is no argument. None for an argument, whose default is the value.
+    value: Option<u64>,
     unit: &'static str,
     /// The part of the service that suffers without the limit.
     protects: &'static str,
@@ -12,8 +20,14 @@ struct Limit {
     answer: &'static str,
 }
 
-const fn limit(setting: &'static str, unit: &'static str, protects: &'static str, answer: &'static str) -> Limit {
-    Limit { setting, unit, protects, answer }
+const fn limit(name: &'static str, unit: &'static str, protects: &'static str, answer: &'static str) -> Limit {
+    Limit { name, value: None, unit, protects, answer }
+}
+
+impl Limit {
+    const fn fixed(self, value: u64) -> Self {
+        Self { value: Some(value), ..self }
+    }
 }
 
 const RATE_LIMITED: &str = "RATE_LIMITED, 429";
@@ -68,7 +82,8 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("RATE_CHANGES", "changes by a user", "the log", RATE_LIMITED),
             limit("PASSWORD_TRIES_PER_ACCOUNT", "wrong passwords", "passwords from guessing", RATE_LIMITED),
             limit("PASSWORD_TRIES_PER_ADDRESS", "wrong passwords", "passwords from guessing", RATE_LIMITED),
-            limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED),
+            limit("PASSWORD_MAX_DELAY", "seconds", "owners from being locked out", RATE_LIMITED)
+                .fixed(PASSWORD_MAX_DELAY.as_secs()),
             limit("CALL_STARTS_PER_MINUTE", "calls by a user", "people from ringing phones", RATE_LIMITED),
             limit("CALL_JOINS_PER_MINUTE", "calls entered by a user", "the log", RATE_LIMITED),
             limit("CALL_SIGNALS_PER_SECOND", "signals of a device", "Postgres", RATE_LIMITED),
@@ -106,13 +121,15 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "connections to Postgres",
                 "OPERATION_TOO_COMPLEX for a query, UNAVAILABLE for a mutation",
             ),
-            limit("OPERATION_QUEUE", "costly operations that wait", "memory", UNAVAILABLE),
+            limit("OPERATION_QUEUE", "costly operations that wait", "memory", UNAVAILABLE)
+                .fixed(OPERATION_QUEUE as u64),
             limit(
                 "OPERATION_QUEUE_SHARE",
                 "costly operations of a user or address that wait",
                 "other addresses",
                 RATE_LIMITED,
-            ),
+            )
+            .fixed(OPERATION_QUEUE_SHARE as u64),
             limit("DOCUMENT_CACHE_BYTES", "bytes", "memory", "the document is parsed again"),
         ],
     ),
@@ -161,11 +178,12 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MEDIA_WORKERS", "files", "processors and memory", "the request waits"),
             limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
             limit("MEDIA_QUEUE_SHARE", "files of a user that wait", "other users", RATE_LIMITED),
-            limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED),
-            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED),
-            limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED),
+            limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED).fixed(MEDIA_TIMEOUT.as_secs()),
+            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED).fixed(MEDIA_MAX_PIXELS),
+            limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED).fixed(MEDIA_MAX_FRAMES as u64),
             limit("MEDIA_MAX_MEMORY", "bytes", "memory", REJECTED),
-            limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform"),
+            limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform")
+                .fixed(MEDIA_MAX_WAVEFORM.as_secs()),
         ],
     ),
     (
@@ -194,8 +212,10 @@ const GROUPS: [(&str, &[Limit]); 9] = [
                 "other addresses",
                 "503 with UNAVAILABLE, or close code 1013",
             ),
-            limit("HTTP2_MAX_STREAMS", "requests of a connection in flight", "memory", "the client waits"),
-            limit("HTTP2_PING_TIMEOUT", "seconds", "connections from clients that are gone", CLOSED),
+            limit("HTTP2_MAX_STREAMS", "requests of a connection in flight", "memory", "the client waits")
+                .fixed(HTTP2_MAX_STREAMS as u64),
+            limit("HTTP2_PING_TIMEOUT", "seconds", "connections from clients that are gone", CLOSED)
+                .fixed(HTTP2_PING_TIMEOUT.as_secs()),
             limit("SOCKET_MESSAGE_TIMEOUT", "seconds", "memory from messages that never end", "close code 4412"),
             limit("SOCKET_ANONYMOUS_TIMEOUT", "seconds", "memory from sockets that do nothing", "close code 4411"),
             limit("SOCKET_MAX_ANONYMOUS_PER_ADDRESS", "anonymous sockets of an address", "other addresses", "429"),
@@ -224,7 +244,7 @@ pub fn limits_table() -> String {
     let mut text = String::from(
         "# Limits\n\n\
          Limits on what clients may do, and the answer to a client that exceeds one. Each limit is a setting, which\n\
-         docs/configuration.md describes. RATE_LIMITED has `extensions.limit`, the name of the setting, and\n\
+         docs/configuration.md describes, or fixed. RATE_LIMITED has `extensions.limit`, the name of the limit, and\n\
          `extensions.retryAfter` in seconds. Over HTTP its status is 429 with `Retry-After` if nothing was executed.\n\
          A rate such as `300/1m` allows 300 at once and then one every 200 ms, by the generic cell rate algorithm.\n\
          Nodes share rates through Redis: each node decides by itself, and they exchange their counts every 20 ms.\n\
@@ -236,9 +256,10 @@ pub fn limits_table() -> String {
             text,
             "\n## {heading}\n\n| limit | default | unit | what it protects | beyond it |\n|---|---|---|---|---|\n"
         );
-        for Limit { setting, unit, protects, answer } in limits {
-            let default = super::docs::default_of(setting).unwrap_or_default();
-            let _ = writeln!(text, "| `{setting}` | `{default}` | {unit} | {protects} | {answer} |");
+        for Limit { name, value, unit, protects, answer } in limits {
+            let value = value.map(|value| value.to_string()).or_else(|| default_of(name)).unwrap_or_default();
+            let fixed = if is_setting(name) { "" } else { ", fixed" };
+            let _ = writeln!(text, "| `{name}` | `{value}`{fixed} | {unit} | {protects} | {answer} |");
         }
     }
     text
@@ -246,15 +267,14 @@ pub fn limits_table() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::docs::{default_of, numeric_settings};
+    use super::super::docs::numbers;
     use super::*;
 
-    /// Settings with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
-    const NO_LIMITS: [&str; 34] = [
+    /// Arguments with a number that does not limit clients: addresses, intervals, lifetimes and the work of a node.
+    const NO_LIMITS: [&str; 32] = [
         "LISTEN_ADDR",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
-        "S3_CONNECT_TIMEOUT",
         "S3_TIMEOUT",
         "S3_TRANSFER_TIMEOUT",
         "ACCESS_TOKEN_TTL",
@@ -278,7 +298,6 @@ mod tests {
         "EVENT_RETENTION",
         "SESSION_RETENTION",
         "HOUSEKEEPING_INTERVAL",
-        "ATTACHMENT_GRACE",
         "ATTACHMENT_SWEEP_INTERVAL",
         "CLAMD_TIMEOUT",
         "SOCKET_PING_INTERVAL",
@@ -287,21 +306,21 @@ mod tests {
         "WATCHDOG_TIMEOUT",
     ];
 
-    fn names() -> impl Iterator<Item = &'static str> {
-        GROUPS.iter().flat_map(|(_, limits)| limits.iter().map(|limit| limit.setting))
+    fn limits() -> impl Iterator<Item = &'static Limit> {
+        GROUPS.iter().flat_map(|(_, limits)| limits.iter())
     }
 
     #[test]
-    fn each_limit_is_a_setting() {
-        for name in names() {
-            assert!(default_of(name).is_some(), "{name} is not a setting");
+    fn each_limit_is_an_argument_or_has_a_value() {
+        for Limit { name, value, .. } in limits() {
+            assert_ne!(default_of(name).is_some(), value.is_some(), "{name} has no value, or two");
         }
     }
 
     #[test]
-    fn each_numeric_setting_is_in_groups_or_in_no_limits() {
-        for name in numeric_settings() {
-            let limit = names().filter(|other| *other == name).count();
+    fn each_number_is_in_groups_or_in_no_limits() {
+        for name in numbers() {
+            let limit = limits().filter(|other| other.name == name).count();
             let other = usize::from(NO_LIMITS.contains(&name.as_str()));
             assert_eq!(limit + other, 1, "{name} belongs either to GROUPS or to NO_LIMITS");
         }

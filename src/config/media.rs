@@ -8,6 +8,15 @@ use super::{seconds, within};
 /// longer timeout.
 pub const MAX_EXAMINATION: u64 = 240;
 
+/// Maximum time for the inspection of one file.
+pub const MEDIA_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum pixels of a picture, for pictures of phones with 50 megapixels.
+pub const MEDIA_MAX_PIXELS: u64 = 50_000_000;
+/// Maximum frames of an animated picture. Together they may have ten times `MEDIA_MAX_PIXELS`.
+pub const MEDIA_MAX_FRAMES: u32 = 2000;
+/// Maximum duration of a recording that gets a waveform. A longer recording has none.
+pub const MEDIA_MAX_WAVEFORM: Duration = Duration::from_mins(15);
+
 /// Limits for the inspection of each file that was sent, whatever its content.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Inspection of files")]
@@ -16,26 +25,14 @@ pub struct Media {
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub media_workers: usize,
     /// Maximum number of files that wait for inspection. A further one gets UNAVAILABLE
-    #[arg(long, env, default_value = "100", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "100")]
     pub media_queue: usize,
     /// Maximum number of files of one user that wait for inspection. A further one gets RATE_LIMITED
-    #[arg(long, env, default_value = "25", value_name = "0..10000", value_parser = within::<usize>(0..=10_000))]
+    #[arg(long, hide = true, default_value = "25")]
     pub media_queue_share: usize,
-    /// Maximum seconds for the inspection of one file
-    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
-    pub media_timeout: Duration,
-    /// Maximum pixels of a picture. The default is for pictures of phones with 50 megapixels
-    #[arg(long, env, default_value = "50000000", value_name = "PIXELS", value_parser = within::<u64>(1..=1_000_000_000))]
-    pub media_max_pixels: u64,
-    /// Maximum frames of an animated picture. Together they may have ten times MEDIA_MAX_PIXELS
-    #[arg(long, env, default_value = "2000", value_name = "1..100000", value_parser = within::<u32>(1..=100_000))]
-    pub media_max_frames: u32,
     /// Maximum bytes of memory for a decoded picture
     #[arg(long, env, default_value = "536870912", value_name = "BYTES", value_parser = within::<u64>(1_048_576..=17_179_869_184))]
     pub media_max_memory: u64,
-    /// Maximum seconds of a recording that gets a waveform. A longer recording has none
-    #[arg(long, env, default_value = "900", value_name = "SECONDS", value_parser = seconds(0..=86_400))]
-    pub media_max_waveform: Duration,
     /// Address of ClamAV's clamd, which scans each file, as host:port or the path of its socket. If not set, files are not scanned
     #[arg(long, env, value_name = "ADDRESS", value_parser = clamd_address)]
     pub clamd_address: Option<String>,

@@ -4,7 +4,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{seconds, within};
+use super::within;
+
+/// Longest wait after wrong passwords. The first one is 1 second.
+pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Rates of the actions of one user or one address. The nodes share the counts through Redis. An action that exceeds a
 /// rate gets RATE_LIMITED with the name of the setting and the seconds to wait.
@@ -74,9 +77,6 @@ pub struct Rates {
     /// Wrong passwords from one address before each further try has to wait, twice as long each time
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
-    /// Longest wait in seconds after wrong passwords; the first is 1 second
-    #[arg(long, env, default_value = "900", value_name = "SECONDS", value_parser = seconds(1..=86_400))]
-    pub password_max_delay: Duration,
 }
 
 /// Number of actions within a time: `300/1m` allows 300 at once, and then one every 200 ms.

@@ -30,9 +30,6 @@ pub struct S3Settings {
     /// Put the bucket into the path of URLs, http://host/bucket/key. If false, it is in the host, http://bucket.host/key, as AWS requires
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub s3_path_style: bool,
-    /// Maximum milliseconds to open a connection to S3
-    #[arg(long, env, default_value = "1000", value_name = "MS", value_parser = milliseconds(10..=60_000))]
-    pub s3_connect_timeout: Duration,
     /// Maximum milliseconds until S3 answers, including one retry. The client then gets UNAVAILABLE
     #[arg(long, env, default_value = "5000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
     pub s3_timeout: Duration,

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{self, FuturesUnordered, Stream};
 use futures_util::task::{ArcWake, AtomicWaker, FutureObj, Spawn, SpawnError, waker_ref};
 use futures_util::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
 
 /// Queue of the loads that an execution has requested and that have not started.
 #[derive(Clone)]
@@ -95,7 +96,7 @@ impl Batches {
             }
             // Starts the next level only after the current one, so that its loads run as one batch.
             if running.is_empty() && waiting.is_empty() {
-                waiting.extend(self.queued().drain(..));
+                waiting.extend(self.queued.lock().drain(..));
             }
             let mut loaded = false;
             loop {
@@ -112,15 +113,11 @@ impl Batches {
             }
         }
     }
-
-    fn queued(&self) -> MutexGuard<'_, Vec<FutureObj<'static, ()>>> {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Spawn for Batches {
     fn spawn_obj(&self, load: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        self.queued().push(load);
+        self.queued.lock().push(load);
         Ok(())
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
+use parking_lot::Mutex;
 use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::calls::call::{RingKey, VisibleCallKey};
@@ -99,7 +100,7 @@ where
 
     fn enqueue(self: &Arc<Self>, key: K) -> oneshot::Receiver<Option<<Rows as Loader<K>>::Value>> {
         let (answer, answered) = oneshot::channel();
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.waiting.push((key, answer));
         if !queue.is_running {
             queue.is_running = true;
@@ -124,7 +125,7 @@ where
 
     /// Takes the questions for the next statement. Returns None if nothing waits; the task ends then.
     fn next(&self) -> Option<PendingKeys<K, <Rows as Loader<K>>::Value>> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.waiting.retain(|(_, answer)| !answer.is_closed());
         let count = queue.waiting.len().min(MAX_KEYS);
         queue.is_running = count > 0;
@@ -143,15 +144,6 @@ where
     }
 }
 
-impl<K: Key> Lookup<K>
-where
-    Rows: Loader<K>,
-{
-    fn lock(&self) -> MutexGuard<'_, Queue<K, <Rows as Loader<K>>::Value>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Resets the queue after a panic: the waiting questions fail, and the next question starts a new task.
 struct Guard<K: Key>(Arc<Lookup<K>>)
 where
@@ -163,7 +155,7 @@ where
 {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut queue = self.0.lock();
+            let mut queue = self.0.queue.lock();
             queue.is_running = false;
             queue.waiting.clear();
         }

@@ -116,9 +116,9 @@ const MAX_BYTES_FOR_SUGGESTIONS: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server, in three variants. `suggesting` suggests similar names in errors: that compares each
-/// unknown name with all names of the schema, which takes too long for a long document. `validating` makes no
-/// suggestions. `not_validating` skips the validation, for documents that were validated before.
+/// The schema of a running server, in three variants. `suggesting` suggests similar names in errors, if introspection is
+/// allowed: that compares each unknown name with all names of the schema, which takes too long for a long document.
+/// `validating` makes no suggestions. `not_validating` skips the validation, for documents that were validated before.
 #[derive(Clone)]
 pub struct Schemas {
     suggesting: Schema,
@@ -148,7 +148,7 @@ impl Schemas {
             builder.validation_mode(validation).finish()
         };
         Self {
-            suggesting: build(settings.suggestions, ValidationMode::Strict),
+            suggesting: build(settings.introspection, ValidationMode::Strict),
             validating: build(false, ValidationMode::Strict),
             not_validating: build(false, ValidationMode::Fast),
             inputs: Arc::new(Inputs::new()),

@@ -1,8 +1,10 @@
 //! The budget of one user for all open subscriptions on this node.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::address::ClientNetwork;
 use crate::graphql::{Caller, Error, Identity};
@@ -46,7 +48,7 @@ impl SubscriptionBudget {
             Identity::Anonymous | Identity::Rejected(_) => caller.network.map(Owner::Network),
         };
         let Some(owner) = owner else { return Ok(None) };
-        let mut spent = self.lock();
+        let mut spent = self.spent.lock();
         let sum = spent.get(&owner).copied().unwrap_or_default().saturating_add(cost);
         if sum > self.limit {
             let message = format!(
@@ -60,15 +62,11 @@ impl SubscriptionBudget {
         drop(spent);
         Ok(Some(Share { budget: self.clone(), owner, cost }))
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, u64>> {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut spent = self.budget.lock();
+        let mut spent = self.budget.spent.lock();
         if let Some(sum) = spent.get_mut(&self.owner) {
             *sum = sum.saturating_sub(self.cost);
             if *sum == 0 {
@@ -98,6 +96,6 @@ mod tests {
         drop(first);
         assert!(budget.reserve(&caller("192.0.2.1"), 60).is_ok());
         drop(second);
-        assert!(budget.lock().is_empty());
+        assert!(budget.spent.lock().is_empty());
     }
 }

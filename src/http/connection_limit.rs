@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Counts of open connections by key. Keys without connections take no memory.
 pub(super) struct ConnectionLimit<K>(Arc<Mutex<HashMap<K, usize>>>);
@@ -16,7 +18,7 @@ pub(super) struct Permit<K: Eq + Hash> {
 impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
     /// Returns None if the key has `max` connections already.
     pub(super) fn try_acquire(&self, key: K, max: usize) -> Option<Permit<K>> {
-        let mut counts = self.lock();
+        let mut counts = self.0.lock();
         let count = counts.entry(key).or_default();
         if *count >= max {
             return None;
@@ -24,12 +26,6 @@ impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
         *count += 1;
         drop(counts);
         Some(Permit { connection_limit: self.clone(), key })
-    }
-}
-
-impl<K> ConnectionLimit<K> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,7 +43,7 @@ impl<K> Default for ConnectionLimit<K> {
 
 impl<K: Eq + Hash> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut counts = self.connection_limit.lock();
+        let mut counts = self.connection_limit.0.lock();
         if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {

@@ -123,7 +123,7 @@ impl Server {
             schemas,
             documents: Arc::new(Documents::open(&config.operations)?),
             costs: Costs::new(config.operations.clone()),
-            threads: Threads::new(&config.operations),
+            threads: Threads::new(),
             connection_limit: ConnectionLimit::default(),
             connections: Connections::new(&config, app.metrics()),
             subscription_budget: SubscriptionBudget::new(config.rendering.subscription_budget),

@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, ready};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
@@ -170,7 +171,7 @@ impl Personal {
             return Either::Left(Some(Rendered::new(Body::refused(error))));
         };
         let (key, position) = (Key { plan: execution.id, user: viewer.user, item }, self.0.log.position());
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         if let Some(recent) = self.0.recent.get(&key)
             && recent.position == position
             && recent.at.elapsed() < REUSE
@@ -179,7 +180,7 @@ impl Personal {
         }
         let (answer, answered) = oneshot::channel();
         if let Some(running) = state.running.get(&key).filter(|running| running.position == position) {
-            lock(&running.answers).push(answer);
+            running.answers.lock().push(answer);
         } else if let Some(waiting) = state.waiting.get_mut(&key) {
             waiting.answers.push(answer);
         } else {
@@ -203,11 +204,11 @@ impl Personal {
 
     async fn work(self) {
         tokio::task::yield_now().await;
-        self.lock().is_starting = false;
+        self.0.state.lock().is_starting = false;
         while let Some((plan, jobs)) = self.next_chunk() {
             // After a panic the jobs are dropped, and their streams get an error. The panic itself is in the log.
             let _ = AssertUnwindSafe(self.run(jobs)).catch_unwind().await;
-            let mut state = self.lock();
+            let mut state = self.0.state.lock();
             if let Some(chunks) = state.busy.get_mut(&plan) {
                 *chunks -= 1;
                 if *chunks == 0 {
@@ -221,7 +222,7 @@ impl Personal {
     fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
         // A plan never uses all chunks, so that another plan need not wait for it.
         let max = (self.0.max_chunks - 1).max(1);
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         let State { queue, busy, .. } = &mut *state;
         let Some((plan, keys)) =
             queue.next_jobs(|plan| busy.get(&plan).is_some_and(|chunks| *chunks >= max), CHUNK_COST)
@@ -268,12 +269,12 @@ impl Personal {
 
     /// Whether all streams that wait for a rendering have ended. No other stream can join it from then on.
     fn abandon(&self, key: &Key, answers: &Answers) -> bool {
-        let ended = || lock(answers).iter().all(oneshot::Sender::is_closed);
+        let ended = || answers.lock().iter().all(oneshot::Sender::is_closed);
         if !ended() {
             return false;
         }
         // A stream may have joined meanwhile.
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         if !ended() {
             return false;
         }
@@ -281,10 +282,6 @@ impl Personal {
             state.running.remove(key);
         }
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.0.state)
     }
 }
 
@@ -312,7 +309,7 @@ impl Job {
             inner.recent.insert(self.key, Recent { position, at, rendered: rendered.clone() });
         }
         self.close();
-        for answer in lock(&self.answers).drain(..) {
+        for answer in self.answers.lock().drain(..) {
             // Its stream may have ended meanwhile.
             let _ = answer.send(rendered.clone());
         }
@@ -320,7 +317,7 @@ impl Job {
 
     /// No other stream can join from here on.
     fn close(&self) {
-        let mut state = self.personal.lock();
+        let mut state = self.personal.0.state.lock();
         if state.running.get(&self.key).is_some_and(|running| Arc::ptr_eq(&running.answers, &self.answers)) {
             state.running.remove(&self.key);
         }
@@ -331,8 +328,4 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all, ready};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio_util::task::AbortOnDropHandle;
@@ -121,7 +122,7 @@ impl Plans {
     /// successfully: all subscribers use the variables of the first one, so they must be valid.
     pub(super) fn get_or_create(self: &Arc<Self>, plan_request: PlanRequest) -> Arc<Plan> {
         let PlanRequest { key, document, variables, cost, .. } = plan_request;
-        let mut plans = self.lock();
+        let mut plans = self.by_key.lock();
         if let Some(plan) = plans.get(&key).and_then(Weak::upgrade) {
             return plan;
         }
@@ -142,10 +143,6 @@ impl Plans {
         });
         plans.insert(key, Arc::downgrade(&plan));
         plan
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<PlanKey, Weak<Plan>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +242,7 @@ impl Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        let mut plans = self.plans.lock();
+        let mut plans = self.plans.by_key.lock();
         // A new plan may have replaced this one already.
         if plans.get(&self.key).is_some_and(|plan| plan.strong_count() == 0) {
             plans.remove(&self.key);

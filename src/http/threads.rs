@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::task::{ArcWake, AtomicWaker, waker};
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::config::Operations;
+use crate::config::{OPERATION_QUEUE, OPERATION_QUEUE_SHARE};
 use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
 use crate::limiter::Key;
@@ -47,13 +47,13 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn new(settings: &Operations) -> Self {
+    pub(super) fn new() -> Self {
         let processors = available_parallelism().map_or(MIN_THREADS, NonZeroUsize::get);
         Self {
             pool: Pool::new(Bounds {
-                workers: settings.operation_threads.unwrap_or_else(|| processors.max(MIN_THREADS)),
-                queue: settings.operation_queue,
-                share: settings.operation_queue_share,
+                workers: processors.max(MIN_THREADS),
+                queue: OPERATION_QUEUE,
+                share: OPERATION_QUEUE_SHARE,
             }),
         }
     }

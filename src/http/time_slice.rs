@@ -3,12 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use futures_util::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
@@ -47,7 +48,7 @@ impl TimeSlice {
         let mut work = pin!(work);
         poll_fn(|cx| {
             gate.poll(cx, |cx| {
-                *self.lock() = Some(Instant::now());
+                *self.0.lock() = Some(Instant::now());
                 work.as_mut().poll(cx)
             })
         })
@@ -72,10 +73,6 @@ impl TimeSlice {
     }
 
     fn is_over(&self) -> bool {
-        self.lock().is_some_and(|began| began.elapsed() >= SLICE)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().is_some_and(|began| began.elapsed() >= SLICE)
     }
 }

@@ -1,12 +1,13 @@
 //! Guards against guessing: waits that grow with each failure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use super::{Exceeded, Key};
-use crate::config::Rates;
+use crate::config::{PASSWORD_MAX_DELAY, Rates};
 
 /// The wait after the first failure that is not free.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ struct Tries {
 
 impl Guards {
     pub(super) fn new(settings: &Rates) -> Self {
-        let max_delay = settings.password_max_delay;
+        let max_delay = PASSWORD_MAX_DELAY;
         Self {
             account: Rule { free: settings.password_tries_per_account, max_delay },
             network: Rule { free: settings.password_tries_per_address, max_delay },
@@ -85,7 +86,7 @@ impl Guards {
 
     pub(super) fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
         let tries = self.of(guard, key);
-        let (mut tries, now) = (lock(&tries), Instant::now());
+        let (mut tries, now) = (tries.lock(), Instant::now());
         match tries.times {
             Some((_, last)) if now.duration_since(last) >= RESET_AFTER => *tries = Tries::default(),
             Some((next, _)) if now < next => {
@@ -104,7 +105,7 @@ impl Guards {
 
     pub(super) fn undo_attempt(&self, guard: Guard, key: Key) {
         let tries = self.of(guard, key);
-        let mut tries = lock(&tries);
+        let mut tries = tries.lock();
         tries.failures = tries.failures.saturating_sub(1);
         let now = Instant::now();
         tries.times = Some((now, now));
@@ -115,10 +116,6 @@ impl Guards {
         let state = self.tries.get_or_insert_with(&(guard, key), || Ok::<_, std::convert::Infallible>(Arc::default()));
         state.unwrap_or_default()
     }
-}
-
-fn lock(tries: &Mutex<Tries>) -> MutexGuard<'_, Tries> {
-    tries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -71,9 +71,9 @@ impl Limiter {
     /// Creates a limiter that shares its counts with the other nodes through Redis, until `stop` is cancelled. Each key
     /// in Redis starts with `prefix`. Redis may be unavailable, also at the start.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
-        let (shared, outbox) = Shared::open(url, prefix)?;
-        let limiter = Self(Arc::new(Inner::new(settings, Some(shared))));
-        tokio::spawn(stop.run_until_cancelled_owned(outbox.run(limiter.clone())));
+        let shared = Shared::open(url, prefix)?;
+        let limiter = Self(Arc::new(Inner::new(settings, Some(shared.clone()))));
+        tokio::spawn(stop.run_until_cancelled_owned(shared.run(limiter.clone())));
         Ok(limiter)
     }
 

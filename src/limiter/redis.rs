@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisResult, Script};
 use tokio::sync::Notify;
@@ -79,7 +80,8 @@ static UNDO_ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The connection to the other nodes.
+/// The connection to the other nodes, and the counts on their way to Redis.
+#[derive(Clone)]
 pub(super) struct Shared {
     redis: ConnectionManager,
     prefix: Arc<str>,
@@ -96,12 +98,12 @@ struct Health {
 
 impl Health {
     fn may_try(&self) -> bool {
-        self.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
+        self.retry_at.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
     }
 
     /// Value of the answer, or None if Redis is unavailable. The log reports the change and not each failure.
     fn record_result<T>(&self, answer: RedisResult<T>) -> Option<T> {
-        let mut retry_at = self.lock();
+        let mut retry_at = self.retry_at.lock();
         match answer {
             Ok(value) => {
                 if retry_at.take().is_some() {
@@ -117,18 +119,6 @@ impl Health {
             }
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.retry_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Counts on their way to Redis.
-pub(super) struct Outbox {
-    redis: ConnectionManager,
-    prefix: Arc<str>,
-    pending: Arc<PendingCounts>,
-    health: Arc<Health>,
 }
 
 #[derive(Default)]
@@ -137,34 +127,20 @@ struct PendingCounts {
     not_empty: Notify,
 }
 
-impl PendingCounts {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Rate, Key), u64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Shared {
     /// Connects to Redis on first use.
-    pub(super) fn open(url: &str, prefix: &str) -> Result<(Self, Outbox)> {
+    pub(super) fn open(url: &str, prefix: &str) -> Result<Self> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         let redis = ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?;
-        let (prefix, pending): (Arc<str>, _) = (prefix.into(), Arc::<PendingCounts>::default());
-        let health = Arc::<Health>::default();
-        let outbox = Outbox {
-            redis: redis.clone(),
-            prefix: Arc::clone(&prefix),
-            pending: Arc::clone(&pending),
-            health: Arc::clone(&health),
-        };
-        Ok((Self { redis, prefix, pending, health }, outbox))
+        Ok(Self { redis, prefix: prefix.into(), pending: Arc::default(), health: Arc::default() })
     }
 
     /// Queues a count for the next exchange.
     pub(super) fn enqueue(&self, rate: Rate, key: Key, count: NonZeroU32) {
-        let mut counts = self.pending.lock();
+        let mut counts = self.pending.counts.lock();
         let has_space = counts.len() < MAX_PENDING;
         match counts.get_mut(&(rate, key)) {
             Some(pending) => *pending += u64::from(count.get()),
@@ -208,14 +184,12 @@ impl Shared {
         let done: RedisResult<u64> = UNDO_ATTEMPT.key(name).invoke_async(&mut self.redis.clone()).await;
         self.health.record_result(done);
     }
-}
 
-impl Outbox {
     /// Repeats exchanges: each sends the pending counts and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
             self.pending.not_empty.notified().await;
-            let counts: Vec<_> = std::mem::take(&mut *self.pending.lock()).into_iter().collect();
+            let counts: Vec<_> = std::mem::take(&mut *self.pending.counts.lock()).into_iter().collect();
             let exchanged = self.exchange(&limiter, &counts).await;
             let pause = if self.health.record_result(exchanged).is_some() { SYNC_INTERVAL } else { BACKOFF };
             sleep(pause).await;

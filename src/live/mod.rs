@@ -12,10 +12,11 @@ mod redis;
 mod state;
 mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -169,18 +170,14 @@ impl Live {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.inner.lock()
+        self.inner.state.lock()
     }
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Applies a change to the state, and wakes the tasks that have to publish it or to run its timers.
     fn update(&self, action: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let due = state.next_timer();
         action(&mut state);
         let (publish, sooner) =
@@ -197,7 +194,7 @@ impl Inner {
     /// Handles the messages of other nodes, and runs the timers that are due.
     async fn receive_all(&self, mut incoming: mpsc::Receiver<Incoming>) {
         loop {
-            let due = self.lock().next_timer();
+            let due = self.state.lock().next_timer();
             tokio::select! {
                 next = incoming.recv() => match next {
                     Some(Incoming::Message(message)) => self.update(|state| state.receive(message)),
@@ -226,7 +223,7 @@ impl Inner {
     /// Publishes everything in the outbox, and then `last`.
     async fn flush(&self, last: Option<Body>) {
         let mut number = self.number.lock().await;
-        let outbox = std::mem::take(&mut self.lock().outbox);
+        let outbox = std::mem::take(&mut self.state.lock().outbox);
         if outbox.changes_dropped {
             *number += 1;
         }
@@ -238,7 +235,7 @@ impl Inner {
             self.publish(to, *number, Body::Ask).await;
         }
         for node in outbox.fact_responses {
-            let facts = self.lock().facts.of(self.own_id);
+            let facts = self.state.lock().facts.of(self.own_id);
             self.publish(Target::Node(node), *number, Body::All(facts)).await;
         }
         if let Some(last) = last {

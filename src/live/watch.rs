@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use super::Live;
 use crate::ids::{ConversationId, UserId};
@@ -40,12 +41,12 @@ struct Mailbox {
 
 impl Mailbox {
     fn push(&self, subject: Subject, stamp: Stamp) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(subject, stamp);
+        self.changed.lock().insert(subject, stamp);
         self.waker.wake();
     }
 
     fn pop(&self) -> Option<(Subject, Stamp)> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+        self.changed.lock().pop_first()
     }
 }
 

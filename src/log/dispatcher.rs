@@ -1,9 +1,10 @@
 //! Dispatches the events of the tail to the streams of this node that have joined it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::event::{Change, Event, Seq};
@@ -59,11 +60,11 @@ impl Dispatcher {
 
     /// The participants of the conversation who have a stream on this node.
     pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
-        self.lock().listeners(conversation)
+        self.index.lock().listeners(conversation)
     }
 
     pub(super) fn is_listener(&self, user: UserId, conversation: ConversationId) -> bool {
-        self.lock().is_listener(user, conversation)
+        self.index.lock().is_listener(user, conversation)
     }
 
     /// Waits until the tail has dispatched all events up to `seq`.
@@ -78,7 +79,7 @@ impl Dispatcher {
             self.access_losses.fetch_add(1, Ordering::SeqCst);
         }
         self.observers.observe(&event);
-        self.lock().dispatch(event);
+        self.index.lock().dispatch(event);
         self.position.send_replace(event.seq);
     }
 
@@ -87,7 +88,7 @@ impl Dispatcher {
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.access_losses.fetch_add(1, Ordering::SeqCst);
         self.observers.skip_to(seq, ended);
-        self.lock().skip_to(seq);
+        self.index.lock().skip_to(seq);
         self.position.send_replace(seq);
     }
 
@@ -101,12 +102,8 @@ impl Dispatcher {
     ) -> Result<Joined, Behind> {
         let (sender, queue) = bounded(self.stream_queue);
         let end = Arc::new(StreamEnd::default());
-        let id = self.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
+        let id = self.index.lock().join(user, snapshot, interest, sender, Arc::clone(&end))?;
         Ok(Joined { dispatcher: Arc::clone(self), user, id, queue, end })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,6 +119,6 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.dispatcher.lock().leave(self.user, self.id);
+        self.dispatcher.index.lock().leave(self.user, self.id);
     }
 }

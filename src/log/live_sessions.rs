@@ -1,8 +1,9 @@
 //! The sessions that this node knows to be live, and the ones that it watches for their revocation.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,7 @@ impl LiveSessions {
     /// Watches for the revocation of the session on any node. Start the watch before you read the session from
     /// Postgres, so that no revocation is missed between the two.
     pub fn watch(&self, session: SessionId) -> SessionWatch {
-        let mut sessions = self.lock();
+        let mut sessions = self.registry.watched.lock();
         let watched =
             sessions.entry(session).or_insert_with(|| Watched { revoked: CancellationToken::new(), watchers: 0 });
         watched.watchers += 1;
@@ -53,7 +54,7 @@ impl LiveSessions {
 
     /// The sessions out of `sessions` that have a connection open on this node.
     pub fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
-        let watched = self.lock();
+        let watched = self.registry.watched.lock();
         sessions.iter().copied().filter(|session| watched.contains_key(session)).collect()
     }
 
@@ -65,7 +66,7 @@ impl LiveSessions {
 
     /// Ends a session whose revocation is committed.
     pub(super) fn end(&self, session: SessionId) {
-        let mut sessions = self.lock();
+        let mut sessions = self.registry.watched.lock();
         self.registry.cached.remove(&session);
         if let Some(watched) = sessions.remove(&session) {
             watched.revoked.cancel();
@@ -74,13 +75,9 @@ impl LiveSessions {
 
     /// Clears the cache, because the tail has missed events. Returns the watched sessions.
     pub(super) fn clear(&self) -> Vec<SessionId> {
-        let sessions = self.lock();
+        let sessions = self.registry.watched.lock();
         self.registry.cached.clear();
         sessions.keys().copied().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Watched>> {
-        self.registry.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,7 +97,7 @@ impl SessionWatch {
     /// began.
     pub fn confirm(&self) {
         // While this lock is held, no session ends.
-        let _sessions = self.sessions.lock();
+        let _sessions = self.sessions.registry.watched.lock();
         if !self.revoked.is_cancelled() {
             self.sessions.registry.cached.insert(self.session, ());
         }
@@ -109,7 +106,7 @@ impl SessionWatch {
 
 impl Drop for SessionWatch {
     fn drop(&mut self) {
-        let mut sessions = self.sessions.lock();
+        let mut sessions = self.sessions.registry.watched.lock();
         // A revocation has removed this watch's entry. An entry of the same session then belongs to a later watch.
         if self.revoked.is_cancelled() {
             return;

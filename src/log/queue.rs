@@ -2,10 +2,11 @@
 //! streams are idle most of the time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use super::event::Event;
 
@@ -45,15 +46,9 @@ pub(super) fn bounded(limit: usize) -> (Sender, Receiver) {
     (Sender { shared: Arc::clone(&shared), limit }, Receiver { shared })
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Sender {
     pub(super) fn send(&self, event: Event) -> Result<(), Full> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         if state.events.len() == self.limit {
             return Err(Full);
         }
@@ -66,7 +61,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        self.shared.state.lock().ended = true;
         self.shared.reader.wake();
     }
 }
@@ -84,7 +79,7 @@ impl Receiver {
     }
 
     fn next(&self) -> Poll<Option<Event>> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         match state.events.pop_front() {
             Some(event) => {
                 if state.events.is_empty() && state.events.capacity() > KEPT_CAPACITY {

@@ -1,8 +1,9 @@
 //! A node's cache of messages and users. The events of the log invalidate it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -101,13 +102,13 @@ impl RowCache {
 
     /// The current generation of the cached users, for [`RowCache::cache_users`].
     pub fn generation(&self) -> Generation {
-        *self.lock_generation()
+        *self.rows.generation.lock()
     }
 
     /// Caches users that were read from Postgres after `generation` was taken. Does nothing if the generation has
     /// changed since.
     pub fn cache_users(&self, generation: Generation, users: &[User]) {
-        let now = self.lock_generation();
+        let now = self.rows.generation.lock();
         if *now == generation {
             for user in users {
                 self.rows.users.insert(user.id, Arc::new(user.clone()));
@@ -146,7 +147,7 @@ impl RowCache {
         let rows = &self.rows;
         match event.change {
             Change::UserUpdated { user } => {
-                self.lock_generation().0 += 1;
+                self.rows.generation.lock().0 += 1;
                 rows.users.remove(&user);
             }
             Change::ReadReceiptsOff { .. } => rows.newest_receipts_off.store(event.seq, Ordering::SeqCst),
@@ -168,7 +169,7 @@ impl RowCache {
     /// Clears the cache, because the tail has missed events.
     pub(super) fn clear(&self) {
         self.rows.messages.clear();
-        self.lock_generation().0 += 1;
+        self.rows.generation.lock().0 += 1;
         self.rows.users.clear();
     }
 
@@ -178,9 +179,5 @@ impl RowCache {
         self.rows.newest_change.store(seq, Ordering::SeqCst);
         self.rows.newest_receipts_off.store(seq, Ordering::SeqCst);
         self.clear();
-    }
-
-    fn lock_generation(&self) -> MutexGuard<'_, Generation> {
-        self.rows.generation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

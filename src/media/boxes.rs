@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::{Deadline, Error, Rejection};
+use super::{Deadline, Error, Rejection, number};
 
 /// Maximum number of tracks of a movie. Each track costs memory in each fragment.
 const MAX_TRACKS: usize = 16;
@@ -173,10 +173,6 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         bytes = bytes.get(size..)?;
         Some((kind, content))
     })
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// The contents of the boxes of one kind.

@@ -64,11 +64,11 @@ impl Limits {
     pub fn new(settings: &config::Media, max_picture_bytes: u64) -> Self {
         Self {
             max_picture_bytes,
-            max_pixels: settings.media_max_pixels,
-            max_frames: settings.media_max_frames,
+            max_pixels: config::MEDIA_MAX_PIXELS,
+            max_frames: config::MEDIA_MAX_FRAMES,
             max_memory: settings.media_max_memory,
-            max_waveform: settings.media_max_waveform,
-            max_work: settings.media_timeout,
+            max_waveform: config::MEDIA_MAX_WAVEFORM,
+            max_work: config::MEDIA_TIMEOUT,
         }
     }
 }
@@ -237,6 +237,11 @@ pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     let format = content_type::picture_format(&head).ok_or(Rejection::NotAPicture)?;
     let bytes = read_picture(&mut file, limits)?;
     Ok(picture::square(&bytes, format, limits, deadline)?)
+}
+
+/// The big-endian number at an offset. None if it is not complete.
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// Opens a file. Returns it at its beginning, with the bytes from which its type is detected.

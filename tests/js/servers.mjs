@@ -64,7 +64,10 @@ export class Server {
   }
 
   async start() {
-    const child = launch(['serve'], { dir: this.dir, env: { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` } });
+    const settings = { ...this.env, LISTEN_ADDR: `127.0.0.1:${this.port}` };
+    // Flags, because the constants that tests change have no variables.
+    const flags = Object.entries(settings).map(([name, value]) => `${flagOf(name)}=${value}`);
+    const child = launch(['serve', ...flags], { dir: this.dir });
     this.child = child;
     await withTimeout(
       Promise.race([
@@ -108,6 +111,9 @@ export class Server {
     return Number(file.split('\n')[0]) || undefined;
   }
 }
+
+/** The flag of a setting: `--listen-addr` for LISTEN_ADDR. */
+export const flagOf = (name) => `--${name.toLowerCase().replaceAll('_', '-')}`;
 
 /**
  * Starts the binary in a directory, with these settings and without those of the environment.

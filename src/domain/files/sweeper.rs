@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::files::Files;
 use super::objects::Object;
 use super::uploads::CLEANUP_DELAY;
+use crate::config::ATTACHMENT_GRACE;
 use crate::error::{Error, Result};
 use crate::ids::AttachmentId;
 use crate::store::files::attachment_sweep as sweep;
@@ -68,9 +69,8 @@ impl Sweep {
             self.remove(&abandoned).await?;
         }
         loop {
-            let grace = self.files.settings.attachment_grace;
             let mut connection = self.database.connection().await?;
-            let decisions = connection.transaction(async |conn| decide(conn, grace).await).await?;
+            let decisions = connection.transaction(async |conn| decide(conn).await).await?;
             drop(connection);
             let deleted = self.delete_uploads(&decisions.to_keep).await;
             self.remove(&decisions.to_remove).await?;
@@ -129,8 +129,8 @@ impl Sweep {
 
 /// Decides which attachments are removed and which are kept. Attachments that a transaction has locked are left for the
 /// next sweep.
-async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
-    let candidates = sweep::claim_candidates(conn, grace, BATCH_SIZE).await?;
+async fn decide(conn: &mut Connection) -> Result<Decisions> {
+    let candidates = sweep::claim_candidates(conn, ATTACHMENT_GRACE, BATCH_SIZE).await?;
     if candidates.is_empty() {
         return Ok(Decisions::default());
     }
@@ -138,7 +138,7 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
     let locked = sweep::lock_unclaimed(conn, &ids).await?;
     // Checked after the rows are locked, because no transaction can add a reference to them now.
     let locked_ids: Vec<_> = locked.iter().map(|row| row.id).collect();
-    let to_remove = sweep::mark_deleting(conn, &locked_ids, grace, CLEANUP_DELAY, CLAIM_DURATION).await?;
+    let to_remove = sweep::mark_deleting(conn, &locked_ids, ATTACHMENT_GRACE, CLEANUP_DELAY, CLAIM_DURATION).await?;
     let existing = sweep::existing(conn, &ids).await?;
     let is_kept = |row: &&Attachment| {
         row.state != AttachmentState::Pending
@@ -159,6 +159,6 @@ async fn decide(conn: &mut Connection, grace: Duration) -> Result<Decisions> {
         }
     }
     sweep::delete_candidates(conn, &done).await?;
-    sweep::postpone_candidates(conn, &to_keep.candidates, CLAIM_DURATION, grace).await?;
+    sweep::postpone_candidates(conn, &to_keep.candidates, CLAIM_DURATION, ATTACHMENT_GRACE).await?;
     Ok(Decisions { decided: done.len() + to_keep.candidates.len(), to_remove, to_keep })
 }

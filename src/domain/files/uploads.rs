@@ -11,7 +11,7 @@ use super::files;
 use super::objects::Object;
 use super::parts::{is_stored, part_sizes};
 use crate::blobs::{Presigned, Upload};
-use crate::config::MAX_EXAMINATION;
+use crate::config::{ATTACHMENT_GRACE, MAX_EXAMINATION};
 use crate::domain::error::{Error, Result};
 use crate::domain::validate::Check;
 use crate::domain::viewer::Viewer;
@@ -189,8 +189,8 @@ impl Uploads<'_> {
                 return Err(error);
             }
         };
-        let (log, grace) = (&self.core.base.log, files.settings.attachment_grace);
-        if !log.transaction(async |tx| store_examined(tx, &done, grace).await).await? {
+        let log = &self.core.base.log;
+        if !log.transaction(async |tx| store_examined(tx, &done).await).await? {
             let row = attachments::own(&mut *self.core.base.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
@@ -289,9 +289,8 @@ impl Uploads<'_> {
 /// Protects an attachment of the viewer from the sweeper for at least half of the grace period, and returns it. None if
 /// the viewer has no such attachment or it is being removed.
 pub(super) async fn protect(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
-    let grace = core.files.settings.attachment_grace;
     let log = &core.base.log;
-    log.transaction(async |tx| Ok(attachments::protect(tx.conn(), viewer.user, id, grace).await?)).await
+    log.transaction(async |tx| Ok(attachments::protect(tx.conn(), viewer.user, id, ATTACHMENT_GRACE).await?)).await
 }
 
 async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
@@ -315,11 +314,11 @@ async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Att
 /// Stores the result of an examination, unless the claim is lost. The sweeper then checks the attachment twice: after
 /// `CLEANUP_DELAY`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses
 /// it.
-async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment, grace: Duration) -> Result<bool> {
+async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {
         attachments::add_sweep_candidate(tx.conn(), done.id).await?;
-        attachments::add_early_sweep_candidate(tx.conn(), done.id, CLEANUP_DELAY, grace).await?;
+        attachments::add_early_sweep_candidate(tx.conn(), done.id, CLEANUP_DELAY, ATTACHMENT_GRACE).await?;
     }
     Ok(written)
 }

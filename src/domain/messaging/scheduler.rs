@@ -9,14 +9,12 @@ use tracing::warn;
 
 use super::batch::{self, Outgoing};
 use super::new_message::NewMessage;
-use crate::clock::Clock;
+use super::writer::Committer;
 use crate::config::Writing;
 use crate::domain::error::{Error, Result};
 use crate::domain::tasks::Tasks;
 use crate::ids::{AttachmentId, ScheduledMessageId};
-use crate::log::{Change, Log, Transaction};
-use crate::metrics::Metrics;
-use crate::random::Random;
+use crate::log::{Change, Transaction};
 use crate::store::Database;
 use crate::store::files::attachment_uses;
 use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
@@ -32,10 +30,7 @@ pub(in crate::domain) struct Scheduler {
 
 struct Sender {
     database: Database,
-    log: Log,
-    clock: Clock,
-    random: Random,
-    metrics: Metrics,
+    committer: Committer,
     interval: Duration,
 }
 
@@ -50,20 +45,10 @@ impl Scheduler {
     pub(in crate::domain) fn start(
         tasks: &mut Tasks,
         database: &Database,
-        log: &Log,
-        clock: Clock,
-        random: &Random,
-        metrics: &Metrics,
+        committer: Committer,
         settings: &Writing,
     ) -> Self {
-        let sender = Sender {
-            database: database.clone(),
-            log: log.clone(),
-            clock,
-            random: random.clone(),
-            metrics: metrics.clone(),
-            interval: settings.schedule_poll_interval,
-        };
+        let sender = Sender { database: database.clone(), committer, interval: settings.schedule_poll_interval };
         let wake = Arc::<Notify>::default();
         tasks.spawn(sender.run(wake.clone()));
         Self { wake }
@@ -135,9 +120,9 @@ impl Sender {
     /// messages that the transaction had claimed.
     async fn send(&self, which: Which) -> Result<Vec<ScheduledMessageId>, (Vec<ScheduledMessageId>, Error)> {
         let mut claimed = Vec::new();
-        match self.log.transaction(async |tx| self.claim_and_send(tx, which, &mut claimed).await).await {
+        match self.committer.log.transaction(async |tx| self.claim_and_send(tx, which, &mut claimed).await).await {
             Ok(stored) => {
-                self.metrics.messages_stored(stored);
+                self.committer.metrics.messages_stored(stored);
                 Ok(claimed)
             }
             Err(error) => Err((claimed, error)),
@@ -163,7 +148,7 @@ impl Sender {
         claimed.extend(rows.iter().map(|row| row.id));
         let attachments = attachment_uses::ids_of_scheduled(tx.conn(), claimed).await?;
         let sends: Vec<_> = rows.iter().map(|row| outgoing(row, &attachments)).collect();
-        let results = batch::store(tx, &sends, &[], self.clock, &self.random).await?;
+        let results = batch::store(tx, &sends, &[], self.committer.clock, &self.committer.random).await?;
         scheduled_messages::delete(tx.conn(), claimed).await?;
         for (row, result) in rows.iter().zip(results.sends) {
             if !matches!(result, Err(Error::NotFound(_))) {

@@ -47,22 +47,13 @@ pub(in crate::domain) struct Writers {
 }
 
 impl Writers {
-    pub(in crate::domain) fn start(
-        tasks: &mut Tasks,
-        log: &Log,
-        clock: Clock,
-        random: &Random,
-        metrics: &Metrics,
-        settings: &Writing,
-    ) -> Self {
+    pub(in crate::domain) fn start(tasks: &mut Tasks, committer: &Committer, settings: &Writing) -> Self {
         let start = |_| {
             let (queue, jobs) = mpsc::channel(settings.write_queue);
-            let (log, random, metrics) = (log.clone(), random.clone(), metrics.clone());
-            let committer = Committer { log, clock, random, metrics };
-            tasks.spawn(write(committer, jobs, settings.write_batch));
+            tasks.spawn(write(committer.clone(), jobs, settings.write_batch));
             queue
         };
-        Self { queues: (0..settings.writers).map(start).collect(), metrics: metrics.clone() }
+        Self { queues: (0..settings.writers).map(start).collect(), metrics: committer.metrics.clone() }
     }
 
     /// Queues the message and returns it when it is stored. Returns UNAVAILABLE if the queue is full. All messages of a
@@ -184,11 +175,13 @@ fn answer<T>(reply: Reply<T>, result: Result<T>) {
     let _ = reply.send(result);
 }
 
-struct Committer {
-    log: Log,
-    clock: Clock,
-    random: Random,
-    metrics: Metrics,
+/// What a transaction that stores messages needs.
+#[derive(Clone)]
+pub(in crate::domain) struct Committer {
+    pub(in crate::domain) log: Log,
+    pub(in crate::domain) clock: Clock,
+    pub(in crate::domain) random: Random,
+    pub(in crate::domain) metrics: Metrics,
 }
 
 impl Committer {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
-use tracing::warn;
 
-use crate::error::{RETRY_DELAY, Result};
+use crate::error::Result;
 use crate::live::Departure;
 use crate::store::Database;
 use crate::store::people::users;
+use crate::task::retry;
 
 /// Maximum number of users in one statement.
 const MAX_BATCH: usize = 1000;
@@ -16,11 +16,12 @@ const MAX_BATCH: usize = 1000;
 pub(in crate::domain) async fn write_all(database: Database, mut departed: mpsc::UnboundedReceiver<Departure>) {
     let mut batch = Vec::new();
     while departed.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        while let Err(error) = write(&database, batch.clone()).await {
-            warn!(%error, "could not store when users were last seen; trying again");
-            tokio::time::sleep(RETRY_DELAY).await;
-        }
-        batch.clear();
+        let departures = std::mem::take(&mut batch);
+        retry("storing when users were last seen failed", || {
+            let (database, departures) = (database.clone(), departures.clone());
+            async move { write(&database, departures).await }
+        })
+        .await;
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::Version;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::stream::{ClientStream, Observer};
@@ -78,13 +79,13 @@ impl Activity {
 
     /// Time of the next call of `has_timed_out`.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let state = self.lock();
+        let state = self.state.lock();
         state.deadline.into_iter().chain(state.check_at).min()
     }
 
     /// Whether the client has sent or read nothing for too long.
     pub(super) fn has_timed_out(&self, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.check_at = state.unread.values().min().map(|&since| since + self.write_timeout);
         state.deadline.into_iter().chain(state.check_at).any(|deadline| deadline <= now)
     }
@@ -92,7 +93,7 @@ impl Activity {
     /// The client has sent something.
     fn bytes_read(&self) {
         if self.between_requests.load(Ordering::Relaxed) && self.between_requests.swap(false, Ordering::Relaxed) {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.requests == 0 && !state.closing {
                 state.deadline = Some(Instant::now() + self.header_timeout);
             }
@@ -101,16 +102,12 @@ impl Activity {
 
     /// The node shuts down. A connection without a request ends soon.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closing = true;
         if state.requests == 0 {
             let soon = Instant::now() + CLOSING_TIMEOUT;
             state.deadline = Some(state.deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +134,7 @@ pub(super) struct InFlight {
 impl InFlight {
     pub(super) fn begin(activity: &Arc<Activity>, version: Version) -> Self {
         activity.between_requests.store(false, Ordering::Relaxed);
-        let mut state = activity.lock();
+        let mut state = activity.state.lock();
         state.requests += 1;
         state.begun += 1;
         let key = state.begun;
@@ -149,7 +146,7 @@ impl InFlight {
     /// hyper has the head or a piece of the answer, and asks for more once the client has read enough.
     pub(super) fn piece_sent(&self) {
         let now = Instant::now();
-        let mut state = self.activity.lock();
+        let mut state = self.activity.state.lock();
         state.unread.insert(self.key, now);
         if state.check_at.is_none() {
             state.check_at = Some(now + self.activity.write_timeout);
@@ -163,13 +160,13 @@ impl InFlight {
 
     /// hyper asks for more. An answer that has nothing more to send yet does not wait for its client.
     pub(super) fn piece_requested(&self) {
-        self.activity.lock().unread.remove(&self.key);
+        self.activity.state.lock().unread.remove(&self.key);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.activity.lock();
+        let mut state = self.activity.state.lock();
         state.requests -= 1;
         state.unread.remove(&self.key);
         if state.requests > 0 {

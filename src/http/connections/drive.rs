@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use super::activity::{Activity, HttpStream};
 use super::service::Service;
 use super::{ClientStream, ConnectionPermit, Connections};
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT};
 use crate::http::drain::Drain;
 
 /// Bytes that hyper reads or writes at once on an HTTP/1 connection. They also bound the memory of its buffers.
@@ -49,9 +49,9 @@ impl Builders {
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(settings.http2_ping_interval)
-            .keep_alive_timeout(settings.http2_ping_timeout)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .max_send_buf_size(HTTP2_SEND_BUFFER)
-            .max_concurrent_streams(settings.http2_max_streams)
+            .max_concurrent_streams(HTTP2_MAX_STREAMS)
             .max_header_list_size(settings.max_header_bytes);
         Self { http1, http2 }
     }

@@ -1,7 +1,9 @@
 //! The memory of unfinished request bodies and WebSocket messages.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::address::ClientNetwork;
 use crate::metrics::ConnectionMetrics;
@@ -47,10 +49,6 @@ impl Unfinished {
     pub(in crate::http) fn reservation(&self, network: Option<ClientNetwork>) -> Reservation {
         Reservation { unfinished: self.clone(), network, bytes: 0 }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Reserved> {
-        self.0.reserved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Reservation {
@@ -61,7 +59,7 @@ impl Reservation {
         }
         let more = (bytes - self.bytes).next_multiple_of(STEP);
         let inner = &self.unfinished.0;
-        let mut reserved = self.unfinished.lock();
+        let mut reserved = self.unfinished.0.reserved.lock();
         let total = reserved.total + more;
         let mut fits = total <= inner.max;
         if let Some(network) = self.network.filter(|_| fits) {
@@ -87,7 +85,7 @@ impl Drop for Reservation {
         if self.bytes == 0 {
             return;
         }
-        let mut reserved = self.unfinished.lock();
+        let mut reserved = self.unfinished.0.reserved.lock();
         reserved.total -= self.bytes;
         self.unfinished.0.metrics.unfinished_bytes(reserved.total);
         let Some(network) = self.network else { return };
@@ -132,7 +130,7 @@ mod tests {
         drop(one);
         assert_eq!(unfinished.reservation(None).grow_to(STEP), Ok(()));
         drop((other, third));
-        let reserved = unfinished.lock();
+        let reserved = unfinished.0.reserved.lock();
         assert_eq!((reserved.total, reserved.by_network.len()), (0, 0));
     }
 }

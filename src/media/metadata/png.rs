@@ -3,6 +3,7 @@
 use image::metadata::Orientation;
 
 use super::{Reader, Stripped, exif};
+use crate::media::number;
 
 const SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 
@@ -47,10 +48,6 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
             return Some(stripped);
         }
     }
-}
-
-fn number(content: &[u8], at: usize) -> Option<u32> {
-    content.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 fn chunk(cleaned: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {

@@ -1,5 +1,6 @@
 //! Parts that one test owns and can kill or pause: Redis, Postgres and node processes. `HeldLog` holds the log's lock.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -160,6 +161,9 @@ impl Launch {
 
     /// Starts the process and waits until the server is ready.
     async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
+        // Flags, because the constants that tests change have no variables.
+        let settings: BTreeMap<_, _> = self.settings.iter().copied().collect();
+        let flags = settings.iter().map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
         command
             .arg("serve")
@@ -173,11 +177,11 @@ impl Launch {
             .env("LOG_LEVEL", "warn")
             .env("RATE_LIMITS", "off")
             // The minimum, because a paused node with an open transaction blocks the others for this time.
-            .env("DATABASE_IDLE_TIMEOUT", "1")
+            .arg("--database-idle-timeout=1")
             // The cheapest hashes that the settings allow.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
-            .envs(self.settings.iter().copied())
+            .args(flags)
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         if self.settings.iter().any(|(name, _)| *name == "LOG_LEVEL") {

@@ -2,7 +2,7 @@
 //! the socket options and the buffers of Parlance, and flushes each frame separately.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use clap::Parser;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -55,7 +56,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
 async fn send(State(bare): State<Arc<Bare>>, Json(request): Json<Value>) -> Json<Value> {
     let input = &request["variables"]["input"];
     // The lock is held while the frame is sent, so that the frames are in the order of their numbers.
-    let mut number = bare.number.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut number = bare.number.lock();
     *number += 1;
     // An error means that no socket is open.
     let _ = bare.frames.send(frame(*number, input, bare.frame_bytes).into());

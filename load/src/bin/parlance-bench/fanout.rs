@@ -44,10 +44,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> 
     let mut rows = measure(&rooms, Serving::Parlance, &stage.server, options).await?;
     let (database, _) = stage.stop().await?;
 
-    let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let named: Vec<_> = named.into_iter().chain(options.settings.iter().cloned()).collect();
-    let directory = scratch.path().join("stock");
-    let server = start_other(&["serve-stock".to_owned()], database.url(), &named, &directory).await?;
+    let server = stage::start_stock(options, scratch, &database, &named).await?;
     rows.extend(measure(&rooms, Serving::Stock, &server, options).await?);
     server.stop().await?;
 

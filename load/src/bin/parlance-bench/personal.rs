@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::options::Options;
 use super::report::Goal;
 use super::rooms::Rooms;
-use super::stage::{Scratch, Stage, plan, start_other};
+use super::stage::{Scratch, Stage, plan, start_stock};
 
 /// Maximum ratio of the server time of a delivery in the largest group to that in the smallest. Two runs of the same
 /// measurement differ by about as much.
@@ -59,10 +59,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Personal
     // Only the smallest group: with stock async-graphql, one message to a larger group takes a large part of the
     // measured time.
     let smallest = (0..sizes.len()).min_by_key(|index| sizes[*index]).context("--personal-listeners is empty")?;
-    let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let named: Vec<_> = named.into_iter().chain(options.settings.iter().cloned()).collect();
-    let directory = scratch.path().join("stock");
-    let server = start_other(&["serve-stock".to_owned()], database.url(), &named, &directory).await?;
+    let server = start_stock(options, scratch, &database, &named).await?;
     rows.push(measure(Kind::Stock, &rooms, smallest, &server, options).await?);
     server.stop().await?;
     database.remove().await?;

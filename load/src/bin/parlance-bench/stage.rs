@@ -63,8 +63,7 @@ impl Stage {
         named: &[(&str, String)],
     ) -> Result<Self> {
         let database = Database::create(&options.database_url, name).await?;
-        let own = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-        let named: Vec<_> = own.chain(options.settings.iter().cloned()).collect();
+        let named = with_options(named, options);
         let directory = scratch.path().join(name);
         let settings = Settings { database_url: database.url(), redis_url, named: &named, directory: &directory };
         let server = Server::start(&settings).await?;
@@ -97,6 +96,23 @@ impl Stage {
         database.remove().await?;
         Ok(complaints)
     }
+}
+
+/// The settings of a part, and then those of the command line, which override them.
+fn with_options(named: &[(&str, String)], options: &Options) -> Vec<(String, String)> {
+    let own = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    own.chain(options.settings.iter().cloned()).collect()
+}
+
+/// Starts stock async-graphql on the database, with the same settings as `Stage::open`.
+pub(super) async fn start_stock(
+    options: &Options,
+    scratch: &Scratch,
+    database: &Database,
+    named: &[(&str, String)],
+) -> Result<Server> {
+    let directory = scratch.path().join("stock");
+    start_other(&["serve-stock".to_owned()], database.url(), &with_options(named, options), &directory).await
 }
 
 /// Starts a baseline server: this program with `arguments`.
