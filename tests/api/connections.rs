@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Node, Socket, User};
+use crate::support::{Node, PATIENCE, Socket, User, within};
 
 /// `viewerMembership` depends on the viewer, so each rendering of an event queries Postgres.
 const UNREAD: &str = "subscription ($after: String) { inbox(after: $after) {
@@ -18,15 +18,18 @@ async fn resumed(user: &User, cursor: Option<&str>) -> Socket {
 
 /// The numbers of the messages up to `CaughtUp`.
 async fn missed(mut socket: Socket) -> Vec<i64> {
-    let mut numbers = Vec::new();
-    loop {
-        let event = socket.receive().await["payload"]["data"]["inbox"].clone();
-        match event["__typename"].as_str().unwrap() {
-            "MessageAdded" => numbers.push(event["message"]["number"].as_i64().unwrap()),
-            "CaughtUp" => return numbers,
-            _ => {}
+    within(2 * PATIENCE, "the event CaughtUp", async {
+        let mut numbers = Vec::new();
+        loop {
+            let event = socket.receive().await["payload"]["data"]["inbox"].clone();
+            match event["__typename"].as_str().unwrap() {
+                "MessageAdded" => numbers.push(event["message"]["number"].as_i64().unwrap()),
+                "CaughtUp" => return numbers,
+                _ => {}
+            }
         }
-    }
+    })
+    .await
 }
 
 /// A stream renders one page of events while it reads the next page.
@@ -36,7 +39,7 @@ async fn streams_that_catch_up_leave_connections_for_their_renderings() {
     let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let cursor = bob.cursor_after_message(&ada, &conversation).await;
     for n in 0..MISSED {
         ada.send(&conversation, &format!("missed {n}")).await;
     }
@@ -56,7 +59,7 @@ async fn a_client_that_does_not_read_holds_no_postgres_connection() {
     let node = Node::build().flag("--database-pool-size=2").flag("--catch-up-page=1").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let cursor = bob.cursor_after_message(&ada, &conversation).await;
     let long = "long ".repeat(1600);
     for _ in 0..100 {
         ada.send(&conversation, &long).await;

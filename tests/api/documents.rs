@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::http::{VERSION, asked, by_hash, code, get, header, post, send};
+use crate::support::http::{VERSION, by_hash, code, get, header, post, send, with_preflight_header};
 use crate::support::{Node, Socket};
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_persisted_document_runs_by_its_hash() {
     let (_, body) = send(post(&node, &json!({"extensions": extensions, "operationName": "Remembered"}))).await;
     assert!(body["data"]["serverInfo"]["version"].is_string());
     let text = extensions.to_string();
-    let answer = asked(get(&node, &[("extensions", &text), ("variables", "{}")])).send().await.unwrap();
+    let answer = with_preflight_header(get(&node, &[("extensions", &text), ("variables", "{}")])).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), header(&answer, "cache-control")), (200, "public, max-age=60"));
     let mut socket = Socket::raw(&node.url("/graphql")).await;
     socket.send(json!({"type": "connection_init"})).await;
@@ -111,7 +111,7 @@ async fn with_a_manifest_only_listed_documents_run() {
             assert_eq!(send(post(&node, &allowed)).await.0, 200, "{allowed}");
         }
         let parameters = [("documentId", "v1")];
-        assert_eq!(send(asked(get(&node, &parameters))).await.0, 200);
+        assert_eq!(send(with_preflight_header(get(&node, &parameters))).await.0, 200);
         for (other, expected) in [
             (json!({"query": VERSION}), "FORBIDDEN"),
             (json!({"query": VERSION, "extensions": by_hash(VERSION)}), "FORBIDDEN"),

@@ -2,9 +2,8 @@
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::support::{Node, PATIENCE, User};
+use crate::support::{Node, PATIENCE, User, eventually, within};
 
 const INBOX: &str = "subscription { inbox { __typename ... on MessageAdded { message { body } } } }";
 const MULTIPART: &str = "multipart/mixed;boundary=\"graphql\";subscriptionSpec=1.0,application/json";
@@ -24,23 +23,24 @@ impl Stream {
 
     /// Reads up to and including the mark.
     async fn until(&mut self, mark: &str) -> String {
-        loop {
-            if let Some(place) = self.read.find(mark) {
-                let rest = self.read.split_off(place + mark.len());
-                return std::mem::replace(&mut self.read, rest);
+        within(PATIENCE, mark, async {
+            loop {
+                if let Some(place) = self.read.find(mark) {
+                    let rest = self.read.split_off(place + mark.len());
+                    return std::mem::replace(&mut self.read, rest);
+                }
+                let chunk = self.response.chunk().await.unwrap();
+                let chunk = chunk.unwrap_or_else(|| panic!("the stream ended after {:?}", self.read));
+                self.read.push_str(std::str::from_utf8(&chunk).unwrap());
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("nothing came in time").unwrap();
-            let chunk = chunk.unwrap_or_else(|| panic!("the stream ended after {:?}", self.read));
-            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
+        })
+        .await
     }
 
     /// Reads the rest of the body until the server ends the stream.
-    async fn rest(mut self) -> String {
-        while let Some(chunk) = timeout(PATIENCE, self.response.chunk()).await.expect("an end in time").unwrap() {
-            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
-        self.read
+    async fn rest(self) -> String {
+        let rest = within(PATIENCE, "the end of the stream", self.response.text()).await.unwrap();
+        self.read + &rest
     }
 }
 
@@ -151,14 +151,10 @@ async fn event_streams_and_sockets_share_one_limit_per_user() {
     bob.socket().await;
     drop(stream);
     drop(socket);
-    for _ in 0..100 {
-        let answer = ask(&node, &ada, "text/event-stream", INBOX).send().await.unwrap();
-        if answer.status() == 200 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the place of a closed connection does not become free");
+    eventually("the place of a closed connection becomes free", async || {
+        ask(&node, &ada, "text/event-stream", INBOX).send().await.unwrap().status() == 200
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -191,7 +187,7 @@ async fn a_stream_whose_client_does_not_read_ends() {
             }
         }
     };
-    timeout(4 * PATIENCE, filled).await.expect("the place does not become free");
+    within(4 * PATIENCE, "the place becomes free", filled).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use parlance::fair::{Bounds, Gone, Permit, Pool, Refusal};
 use tokio::task::JoinHandle;
 
+use crate::support::eventually;
+
 fn pool(workers: usize, queue: usize, share: usize) -> Pool<&'static str> {
     Pool::new(Bounds { workers, queue, share })
 }
@@ -27,9 +29,7 @@ async fn wait(pool: &Pool<&'static str>, key: &'static str, gone: &Gone, done: &
         drop(permit);
         None
     });
-    while pool.load().1 == before && !job.is_finished() {
-        tokio::task::yield_now().await;
-    }
+    eventually("the job is in the queue", async || pool.load().1 != before || job.is_finished()).await;
     job
 }
 

@@ -39,6 +39,7 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
         let begun = Instant::now();
         user.send(conversation, "hello").await;
         longest = longest.max(begun.elapsed());
+        // Spreads the messages over a second of the flood.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     longest

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::http::{VERSION, asked, by_hash, code, get, header, post, send};
+use crate::support::http::{VERSION, by_hash, code, get, header, post, send, with_preflight_header};
 use crate::support::{Node, Socket};
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn requests_that_browsers_send_without_a_preflight_are_refused() {
         assert_eq!((status, code(&body)), (400, "FORBIDDEN"));
     }
     for taken in [
-        asked(bare()),
+        with_preflight_header(bare()),
         bare().header("x-apollo-operation-name", "Version"),
         bare().header("content-type", "application/json"),
         bare().bearer_auth(&ada.access_token),
@@ -30,7 +30,7 @@ async fn requests_that_browsers_send_without_a_preflight_are_refused() {
     }
     for simple in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         let body = json!({"query": VERSION}).to_string();
-        let request = asked(node.http.post(node.url("/graphql")));
+        let request = with_preflight_header(node.http.post(node.url("/graphql")));
         assert_eq!(send(request.header("content-type", simple).body(body)).await.0, 415, "{simple}");
     }
 }
@@ -155,7 +155,7 @@ async fn only_successful_anonymous_queries_are_cacheable() {
         (get(&node, &[("extensions", &by_hash("{ unknown }").to_string())]), "no-store"),
         (get(&node, &[("query", "mutation { logout { sessionId } }")]), "no-store"),
     ] {
-        let answer = asked(request).send().await.unwrap();
+        let answer = with_preflight_header(request).send().await.unwrap();
         assert_eq!(header(&answer, "cache-control"), expected, "{}", answer.url());
         let vary: Vec<_> = answer.headers().get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();
         assert!(vary.join(",").contains("authorization"), "{vary:?}");

@@ -141,7 +141,7 @@ fn nearest(mut path: Module, files: &BTreeMap<Module, PathBuf>) -> Module {
     path
 }
 
-fn shown(module: &Module) -> String {
+fn path_of(module: &Module) -> String {
     module.join("::")
 }
 
@@ -157,7 +157,7 @@ fn layers_import_only_from_lower_layers() {
         }
         let own = row(module).unwrap_or_else(|| panic!("src/{} has no row in this test", module[0]));
         let theirs = row(other).unwrap_or_else(|| panic!("src/{} has no row in this test", other[0]));
-        assert!(module[0] == other[0] || theirs > own, "{} imports {}", shown(module), shown(other));
+        assert!(module[0] == other[0] || theirs > own, "{} imports {}", path_of(module), path_of(other));
         seen += 1;
     }
     assert!(seen > 500, "only {seen} imports were seen");
@@ -175,13 +175,13 @@ fn rooms_import_only_from_lower_rooms() {
         }
         let is_above = |module: &Module| module.get(1).is_some_and(|name| ABOVE_ROOMS.contains(&name.as_str()));
         match (room(module), room(other)) {
-            (Some(own), Some(theirs)) => assert!(own <= theirs, "{} imports {}", shown(module), shown(other)),
-            (Some(_), None) => assert!(!is_above(other), "{} imports {}", shown(module), shown(other)),
+            (Some(own), Some(theirs)) => assert!(own <= theirs, "{} imports {}", path_of(module), path_of(other)),
+            (Some(_), None) => assert!(!is_above(other), "{} imports {}", path_of(module), path_of(other)),
             (None, Some(_)) => assert!(
-                is_above(module) || module.len() == 1 || shown(module) == "store::export",
+                is_above(module) || module.len() == 1 || path_of(module) == "store::export",
                 "{} imports {}",
-                shown(module),
-                shown(other)
+                path_of(module),
+                path_of(other)
             ),
             (None, None) => {}
         }
@@ -206,7 +206,7 @@ fn files_do_not_import_each_other_in_circles() {
     let imports = Imports::read();
     for module in imports.0.keys().filter(|module| !module.is_empty() && module[0] != "graphql") {
         let circle = imports.reachable(module);
-        assert!(!circle.contains(module), "{} imports itself through others: {circle:?}", shown(module));
+        assert!(!circle.contains(module), "{} imports itself through others: {circle:?}", path_of(module));
     }
 }
 

@@ -31,7 +31,6 @@ mod imports;
 mod legacy_socket;
 mod limits;
 mod live;
-mod load;
 mod log;
 mod log_model;
 mod metrics;

@@ -2,14 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use parlance::log::MemoryBroker;
 use parlance::metrics::Metrics;
 use serde_json::json;
 
-use crate::support::{DroppingBroker, Node, PATIENCE};
+use crate::support::{DroppingBroker, Node, PATIENCE, eventually_some};
 
 /// The samples of one scrape. The key is the name with its labels.
 struct Scrape(HashMap<String, f64>);
@@ -77,16 +76,11 @@ impl Scrape {
 
 /// Scrapes the node repeatedly until `what` returns true.
 async fn wait_for(node: &Node, what: impl Fn(&Scrape) -> bool) -> Scrape {
-    let waiting = async {
-        loop {
-            let scrape = Scrape::of(node).await;
-            if what(&scrape) {
-                return scrape;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the metrics did not reach the expected values in time")
+    eventually_some("the metrics reach the expected values", async || {
+        let scrape = Scrape::of(node).await;
+        what(&scrape).then_some(scrape)
+    })
+    .await
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn a_stream_resumed_on_another_node_delivers_exactly_the_missed_events() {
     let [one, two] = two_nodes(&database).await;
     let (ada, bob) = (one.register("ada").await, one.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let cursor = bob.cursor_after_message(&ada, &conversation).await;
     for i in 0..10 {
         ada.on(if i % 2 == 0 { &one } else { &two }).send(&conversation, &format!("missed {i}")).await;
     }

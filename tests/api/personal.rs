@@ -49,6 +49,7 @@ impl Bystanders {
         let (sender, other) = (register(api, "eve").await, register(api, "mallory").await);
         let conversation = sender.open_direct(&other).await;
         let bystanders = Self { sender, conversation };
+        // Fills the caches of the node, so that later times show only the delay.
         bystanders.send_until(async { tokio::time::sleep(Duration::from_secs(1)).await }).await;
         bystanders
     }
@@ -69,6 +70,7 @@ impl Bystanders {
                 }
             }
             longest = longest.max(begin.elapsed());
+            // The pace of a user who types.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         longest
@@ -142,7 +144,7 @@ async fn attack(user: &User, subscriptions: usize, alike: bool) -> (Socket, usiz
     (socket, granted)
 }
 
-async fn shown(socket: &mut Socket, id: &str) -> usize {
+async fn messages_in_event(socket: &mut Socket, id: &str) -> usize {
     let event: Value = socket.receive_of(id).await;
     event["payload"]["data"]["inbox"]["message"]["conversation"]["messages"]["nodes"].as_array().unwrap().len()
 }
@@ -169,7 +171,7 @@ async fn costly_subscriptions_neither_delay_other_users_nor_the_shutdown() {
         .send_until(async {
             ada.send(&group, "one event").await;
             for number in 0..granted {
-                assert_eq!(shown(&mut socket, &number.to_string()).await, 100);
+                assert_eq!(messages_in_event(&mut socket, &number.to_string()).await, 100);
             }
         })
         .await;

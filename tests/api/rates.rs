@@ -1,10 +1,14 @@
 //! Rate limits of users and addresses, on one node and on several nodes.
 
+mod passwords;
+
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+
+use passwords::try_login;
 
 use crate::support::{Node, NodeBuilder, PASSWORD, Redis, TestDatabase, User, http};
 
@@ -284,7 +288,7 @@ async fn nodes_share_their_counts() {
     for _ in 0..7 {
         ada.send(&conversation, "hello").await;
     }
-    // Nodes exchange their counts every 20 ms.
+    // Nodes exchange their counts every 20 ms, and nothing shows that they have.
     sleep(Duration::from_millis(300)).await;
     let on_other = ada.on(&other);
     on_other.send(&conversation, "hello").await;
@@ -318,161 +322,4 @@ async fn a_node_limits_by_its_own_counts_while_redis_is_unavailable() {
     // Messages sent while Redis was unavailable still count on this node.
     assert_eq!(ada.try_send(&conversation, "hello", None).await.status, 429);
     bob.send(&conversation, "hello").await;
-}
-
-/// Returns the code of the error, or `OK`, and the seconds to wait.
-async fn try_login(node: &Node, username: &str, password: &str) -> (String, u64) {
-    try_login_from(node, username, password, None).await
-}
-
-/// Like `try_login`, from an address where the user has no session.
-async fn try_login_elsewhere(node: &Node, username: &str, password: &str) -> (String, u64) {
-    try_login_from(node, username, password, Some("203.0.113.7")).await
-}
-
-async fn try_login_from(node: &Node, username: &str, password: &str, address: Option<&str>) -> (String, u64) {
-    let query = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
-    let variables = json!({"input": {"identifier": username, "password": password}});
-    let mut request = http::post(node, &json!({"query": query, "variables": variables}));
-    if let Some(address) = address {
-        request = request.header("x-forwarded-for", address);
-    }
-    let (_, body) = http::send(request).await;
-    let extensions = &body["errors"][0]["extensions"];
-    let code = extensions["code"].as_str().unwrap_or("OK").to_owned();
-    (code, extensions["retryAfter"].as_u64().unwrap_or_default())
-}
-
-#[tokio::test]
-async fn each_wrong_password_doubles_the_wait() {
-    let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
-    let ada = node.register("ada").await;
-    for name in [ada.username.as_str(), "nobody_has_this_name"] {
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 1), "{name}");
-        sleep(Duration::from_millis(1050)).await;
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 2), "{name}");
-        sleep(Duration::from_millis(2050)).await;
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login_elsewhere(&node, name, "wrong").await, ("RATE_LIMITED".to_owned(), 4), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn a_correct_password_resets_the_count_of_wrong_ones() {
-    let node = limited(&["--password-tries-per-account=3"]).start_alone().await;
-    let ada = node.register("ada").await;
-    for _ in 0..3 {
-        for _ in 0..2 {
-            assert_eq!(try_login(&node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
-        }
-        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK");
-    }
-}
-
-#[tokio::test]
-async fn concurrent_password_tries_do_not_exceed_the_limit() {
-    let node = limited(&["--password-tries-per-account=5", "--trusted-proxies=loopback"]).start_alone().await;
-    let ada = node.register("ada").await;
-    let tries = (0..30).map(|_| try_login_elsewhere(&node, &ada.username, "wrong"));
-    let answers = futures_util::future::join_all(tries).await;
-    assert_eq!(answers.iter().filter(|(code, _)| code == "UNAUTHENTICATED").count(), 5);
-    assert_eq!(answers.iter().filter(|(code, _)| code == "RATE_LIMITED").count(), 25);
-}
-
-/// An attacker makes other networks wait, but not the network where the owner is signed in.
-#[tokio::test]
-async fn the_owner_can_sign_in_from_their_network_while_others_guess() {
-    let node = limited(&["--password-tries-per-account=2", "--trusted-proxies=loopback"]).start_alone().await;
-    let query = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
-    let variables = json!({"input": {"username": "ada", "password": PASSWORD}});
-    let request = http::post(&node, &json!({"query": query, "variables": variables}));
-    http::send(request.header("x-forwarded-for", "2001:db8::1")).await;
-    for _ in 0..2 {
-        try_login_from(&node, "ada", "wrong", Some("203.0.113.7")).await;
-    }
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("203.0.113.7")).await.0, "RATE_LIMITED");
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("198.51.100.1")).await.0, "RATE_LIMITED");
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "OK");
-    // Wrong passwords from the owner's network count too.
-    for _ in 0..2 {
-        assert_eq!(try_login_from(&node, "ada", "wrong", Some("2001:db8::2")).await.0, "UNAUTHENTICATED");
-    }
-    assert_eq!(try_login_from(&node, "ada", PASSWORD, Some("2001:db8::2")).await.0, "RATE_LIMITED");
-}
-
-/// An attacker tries many accounts, and signs in to an account of its own in between.
-#[tokio::test]
-async fn guesses_from_one_network_at_many_accounts_are_limited() {
-    let node = limited(&["--password-tries-per-address=4"]).start_alone().await;
-    let ada = node.register("ada").await;
-    for name in ["first", "second", "third"] {
-        assert_eq!(try_login(&node, name, "wrong").await.0, "UNAUTHENTICATED");
-        assert_eq!(try_login(&node, &ada.username, PASSWORD).await.0, "OK", "{name}");
-    }
-    assert_eq!(try_login(&node, "fourth", "wrong").await.0, "UNAUTHENTICATED");
-    assert_eq!(try_login(&node, "fifth", "wrong").await.0, "RATE_LIMITED");
-}
-
-#[tokio::test]
-async fn nodes_share_the_count_of_wrong_passwords() {
-    let database = TestDatabase::new().await;
-    let flags = ["--password-tries-per-account=4", "--trusted-proxies=loopback"];
-    let start = async || limited(&flags).redis(&database.name).await.start_on(&database).await;
-    let (one, other) = (start().await, start().await);
-    let ada = one.register("ada").await;
-    for node in [&one, &other, &one, &other] {
-        assert_eq!(try_login_elsewhere(node, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
-    }
-    assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "RATE_LIMITED");
-    assert_eq!(try_login_elsewhere(&other, &ada.username, "wrong").await.0, "RATE_LIMITED");
-    sleep(Duration::from_millis(1100)).await;
-    assert_eq!(try_login_elsewhere(&other, &ada.username, PASSWORD).await.0, "OK");
-    assert_eq!(try_login_elsewhere(&one, &ada.username, "wrong").await.0, "UNAUTHENTICATED");
-}
-
-#[tokio::test]
-async fn all_mutations_that_check_a_password_are_limited() {
-    let node = limited(&["--password-tries-per-account=2"]).start_alone().await;
-    let ada = node.register("ada").await;
-    let change = "mutation ($new: String!) {
-        changePassword(input: {currentPassword: \"wrong\", newPassword: $new}) { viewer { user { id } } }
-    }";
-    let new = json!({"new": "another loom of one's own"});
-    // The account allows two tries, and two more from this address, because the user is signed in here.
-    for _ in 0..2 {
-        assert_eq!(ada.call(change, new.clone()).await.code(), "BAD_USER_INPUT");
-        assert_eq!(ada.delete_account(Some("wrong")).await.code(), "BAD_USER_INPUT");
-    }
-    assert_eq!(ada.call(change, new).await.code(), "RATE_LIMITED");
-    assert_eq!(ada.delete_account(Some("wrong")).await.code(), "RATE_LIMITED");
-}
-
-#[tokio::test]
-async fn a_request_checks_at_most_one_password() {
-    let node = Node::start().await;
-    let ada = node.register("ada").await;
-    let login = format!("login(input: {{identifier: \"{}\", password: \"wrong\"}}) {{ accessToken }}", ada.username);
-    let register = "register(input: {username: \"bob_1\", password: \"a loom of one's own\"}) { accessToken }";
-    for document in [
-        format!("mutation {{ a: {login} b: {login} }}"),
-        format!("mutation {{ {login} {register} }}"),
-        format!(
-            "mutation {{ ...F ...G }} fragment F on Mutation {{ a: {login} }} fragment G on Mutation {{ b: {login} }}"
-        ),
-        format!("mutation {{ ... on Mutation {{ a: {login} }} b: {login} }}"),
-    ] {
-        let answer = node.call(None, &document, json!({})).await;
-        assert_eq!(answer.code(), "OPERATION_TOO_COMPLEX", "{document}");
-    }
-    let one = json!({"query": format!("mutation {{ {login} }}")});
-    let (_, body) = http::send(http::post(&node, &json!([one, one]))).await;
-    for answer in body.as_array().unwrap() {
-        assert_eq!(answer["errors"][0]["extensions"]["code"], "OPERATION_TOO_COMPLEX", "{body:#}");
-    }
-    let harmless = json!({"query": "{ serverInfo { version } }"});
-    let (_, body) = http::send(http::post(&node, &json!([harmless, one]))).await;
-    assert_eq!(body[1]["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{body:#}");
 }

@@ -2,7 +2,6 @@
 //! deleted accounts.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
@@ -15,7 +14,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Node, PASSWORD, PATIENCE, TestDatabase, User};
+use crate::support::{Node, PASSWORD, TestDatabase, User, eventually};
 
 /// Starts a node that runs housekeeping every second.
 async fn tidy_node(database: &TestDatabase) -> Node {
@@ -38,13 +37,8 @@ async fn number(database: &TestDatabase, sql: &str) -> i64 {
 }
 
 /// Waits until the query returns the expected number.
-async fn becomes(database: &TestDatabase, sql: &str, expected: i64) {
-    let look = async {
-        while number(database, sql).await != expected {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{sql} does not become {expected}"));
+async fn eventually_equals(database: &TestDatabase, sql: &str, expected: i64) {
+    eventually(&format!("{sql} is {expected}"), async || number(database, sql).await == expected).await;
 }
 
 async fn partitions(database: &TestDatabase) -> Vec<String> {
@@ -81,7 +75,7 @@ async fn age_events(database: &TestDatabase, days: i32) {
 async fn forget_events(database: &TestDatabase) {
     age_events(database, 8).await;
     let head = number(database, "SELECT max(seq) FROM events").await;
-    becomes(database, "SELECT forgotten FROM log_head", head).await;
+    eventually_equals(database, "SELECT forgotten FROM log_head", head).await;
     assert_eq!(number(database, "SELECT count(*) FROM events").await, 0);
 }
 
@@ -95,7 +89,7 @@ async fn a_cursor_before_dropped_events_requires_a_resync_and_continues_live() {
     let node = tidy_node(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let old = bob.hear_and_leave(&ada, &conversation).await;
+    let old = bob.cursor_after_message(&ada, &conversation).await;
     ada.send(&conversation, "dropped before it was read").await;
     forget_events(&database).await;
     assert!(partitions(&database).await.len() <= 5, "{:?}", partitions(&database).await);
@@ -122,8 +116,8 @@ async fn the_cursor_of_the_last_dropped_event_is_still_valid() {
     let node = tidy_node(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let before = bob.hear_and_leave(&ada, &conversation).await;
-    let last = bob.hear_and_leave(&ada, &conversation).await;
+    let before = bob.cursor_after_message(&ada, &conversation).await;
+    let last = bob.cursor_after_message(&ada, &conversation).await;
     forget_events(&database).await;
     for body in ["a week ago", "almost"] {
         ada.send(&conversation, body).await;
@@ -146,7 +140,7 @@ async fn a_slow_reader_overtaken_by_a_drop_gets_resync_required() {
     let node = Node::build().flag("--housekeeping-interval=1").flag("--catch-up-page=2").start_on(&database).await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let start = bob.hear_and_leave(&ada, &conversation).await;
+    let start = bob.cursor_after_message(&ada, &conversation).await;
     for _ in 0..5 {
         ada.send(&conversation, "too old before it is read").await;
     }
@@ -208,7 +202,7 @@ struct DeafBroker {
 }
 
 impl DeafBroker {
-    fn tell(&self) {
+    fn report_gap(&self) {
         self.subscriber.lock().unwrap().as_ref().unwrap().try_send(Incoming::Gap).unwrap();
     }
 }
@@ -243,7 +237,7 @@ async fn streams_resync_after_their_node_missed_dropped_events() {
     phone.query("mutation { revokeOtherSessions { sessionIds } }", json!({})).await;
     let new = phone.create_group("Meanwhile", &[]).await;
     forget_events(&database).await;
-    broker.tell();
+    broker.report_gap();
     assert_eq!(kept.next().await["__typename"], "ResyncRequired");
     // `callEvents` has no cursor, so the subscription ends and the client must subscribe again.
     let over = calls.socket.receive_of("calls").await;
@@ -254,7 +248,7 @@ async fn streams_resync_after_their_node_missed_dropped_events() {
     phone.on(&away).query(viewer, json!({})).await;
 
     phone.send(&new, "live").await;
-    broker.tell();
+    broker.report_gap();
     assert_eq!(kept.message().await["body"], "live");
 }
 
@@ -299,7 +293,7 @@ async fn housekeeping_on_several_nodes_does_not_disturb_senders() {
         }
     };
     // 21 events: the creation of the group and the 20 old messages.
-    tokio::join!(sends, becomes(&database, "SELECT forgotten FROM log_head", 21));
+    tokio::join!(sends, eventually_equals(&database, "SELECT forgotten FROM log_head", 21));
     for number in 1..=70 {
         assert_eq!(inbox.message().await["number"], number);
     }
@@ -322,13 +316,13 @@ async fn a_drop_waits_for_long_readers_without_blocking_senders() {
     let waiting = "SELECT count(*) FROM pg_locks
         WHERE relation = 'events'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
     for expected in 1..=2 {
-        becomes(&database, waiting, 1).await;
+        eventually_equals(&database, waiting, 1).await;
         assert_eq!(ada.on(&tidy).send(&group, "not held up").await["number"], expected);
-        becomes(&database, waiting, 0).await;
+        eventually_equals(&database, waiting, 0).await;
     }
     assert_eq!(number(&database, "SELECT forgotten FROM log_head").await, 0);
     backup.batch_execute("COMMIT").await.unwrap();
-    becomes(&database, "SELECT forgotten FROM log_head", 1).await;
+    eventually_equals(&database, "SELECT forgotten FROM log_head", 1).await;
 }
 
 #[tokio::test]
@@ -361,8 +355,8 @@ async fn only_expired_sessions_and_tokens_are_deleted() {
 
     let tidy = tidy_node(&database).await;
     // The remaining tokens are two of the phone, one of them used, and one that outlives its session.
-    becomes(&database, "SELECT count(*) FROM refresh_tokens", 3).await;
-    becomes(&database, "SELECT count(*) FROM sessions", 3).await;
+    eventually_equals(&database, "SELECT count(*) FROM refresh_tokens", 3).await;
+    eventually_equals(&database, "SELECT count(*) FROM sessions", 3).await;
     for (user, count) in [(&phone, 1), (&long_gone, 0), (&lately_gone, 1), (&outlived, 1), (&many, 0)] {
         let there = format!("SELECT count(*) FROM sessions WHERE id = '{}'", id(user));
         assert_eq!(number(&database, &there).await, count);
@@ -378,7 +372,8 @@ async fn call_participants_of_deleted_accounts_are_deleted_with_the_events() {
     let database = TestDatabase::new().await;
     let node = tidy_node(&database).await;
     let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let group = ada.create_group("Three", &[&bob, &eve]).await;
+    let max = node.register("max").await;
+    let group = ada.create_group("Four", &[&bob, &eve, &max]).await;
     let call = ada.start_call(&group).await.call_id();
     eve.accept_call(&call).await.data();
     bob.accept_call(&call).await.data();
@@ -388,9 +383,13 @@ async fn call_participants_of_deleted_accounts_are_deleted_with_the_events() {
     let places = "SELECT count(*) FROM call_participants";
     let old = |days: i32| format!("UPDATE call_participants SET left_at = now() - interval '{days} days'");
     execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(6))).await;
-    // Housekeeping runs at least once in this time.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // Housekeeping deletes the row of another deleted account, and not the rows above.
+    max.accept_call(&call).await.data();
+    max.delete_account(Some(PASSWORD)).await.data();
+    let is_recent = "left_at > now() - interval '1 day'";
+    execute(&database, &format!("{} WHERE {is_recent}", old(8))).await;
+    eventually_equals(&database, &format!("{places} WHERE left_at < now() - interval '7 days'"), 0).await;
     assert_eq!(number(&database, places).await, 3);
     execute(&database, &format!("{} WHERE left_at IS NOT NULL", old(8))).await;
-    becomes(&database, places, 2).await;
+    eventually_equals(&database, places, 2).await;
 }

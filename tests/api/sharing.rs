@@ -57,7 +57,7 @@ async fn variables_that_change_the_selection_separate_renderings() {
     let query = "subscription ($after: String, $body: Boolean!) { inbox(after: $after) {
         __typename ... on MessageAdded { message { number body @include(if: $body) } }
     } }";
-    let cursor = bob.hear_and_leave(&ada, &group).await;
+    let cursor = bob.cursor_after_message(&ada, &group).await;
     let mut with = subscribed(&ada, query, json!({"body": true})).await;
     let mut without = subscribed(&bob, query, json!({"body": false})).await;
     let mut resumed = subscribed(&bob, query, json!({"body": true, "after": cursor})).await;
@@ -83,8 +83,7 @@ async fn a_shared_document_gives_strangers_no_access() {
     stranger.subscribe("all", query, json!({})).await;
     let theirs = eve.create_group("Hers", &[]).await;
     // The pong shows that the subscription is live.
-    socket.send(json!({"type": "ping"})).await;
-    while socket.receive().await["type"] != "pong" {}
+    socket.ping().await;
     ada.send(&group, "for ada alone").await;
     eve.send(&theirs, "for eve alone").await;
     let body = |message: Value| message["payload"]["data"]["messageAdded"]["message"]["body"].clone();

@@ -1,13 +1,12 @@
 //! Sessions over graphql-transport-ws: messages, close codes, limits and the drain.
 
 use chrono::TimeDelta;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::SimpleAsyncConnection as _;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
-use crate::support::{Answer, Node, PASSWORD, PATIENCE, Socket, TestDatabase, User};
+use crate::support::{Answer, Node, PASSWORD, PATIENCE, Socket, TestDatabase, User, within};
 
 const VERSION: &str = "{ serverInfo { maxPageSize } }";
 const INBOX: &str = "subscription { inbox { __typename } }";
@@ -218,6 +217,7 @@ async fn operations_per_second_on_one_socket_are_limited() {
     let mut other = anonymous(&node).await;
     other.subscribe("1", VERSION, json!({})).await;
     assert_eq!(other.receive().await["type"], "next");
+    // The limit counts operations per second.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     socket.subscribe("5", VERSION, json!({})).await;
     assert_eq!(socket.receive_of("5").await["type"], "next");
@@ -329,7 +329,7 @@ struct Held {
     lock: diesel_async::AsyncPgConnection,
 }
 
-async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
+async fn sends_in_flight(database: &TestDatabase, flags: &[&str]) -> Held {
     let node = flags.iter().fold(Node::build(), |node, flag| node.flag(flag)).start_on(database).await;
     let ada = node.register("ada").await;
     let group = ada.create_group("Held", &[]).await;
@@ -339,9 +339,7 @@ async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
     let id = group.clone();
     let http = tokio::spawn(async move { ada.try_send(&group, "over HTTP", None).await });
     // The first send is in flight when the writer waits for the lock, the second when a later ping is answered.
-    let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    let mut watching = database.connection().await;
-    while diesel::sql_query(waiting).execute(&mut watching).await.unwrap() == 0 {}
+    database.statement_waits_for_lock().await;
     let send = "mutation ($id: ID!) { sendMessage(input: {conversationId: $id, body: \"x\"}) { message { number } } }";
     socket.subscribe("send", send, json!({"id": id})).await;
     socket.send(json!({"type": "ping"})).await;
@@ -352,7 +350,7 @@ async fn held(database: &TestDatabase, flags: &[&str]) -> Held {
 #[tokio::test]
 async fn a_drain_finishes_operations_in_flight() {
     let database = TestDatabase::new().await;
-    let Held { node, http, mut socket, mut lock } = held(&database, &["--drain-delay=0"]).await;
+    let Held { node, http, mut socket, mut lock } = sends_in_flight(&database, &["--drain-delay=0"]).await;
     node.stop();
     lock.batch_execute("COMMIT").await.unwrap();
     assert_eq!(socket.receive_of("send").await["type"], "next");
@@ -366,7 +364,7 @@ async fn a_drain_finishes_operations_in_flight() {
 async fn a_drain_ends_in_time_despite_blocked_operations() {
     let database = TestDatabase::new().await;
     let flags = ["--drain-delay=0", "--drain-timeout=3"];
-    let Held { node, socket, http, lock } = held(&database, &flags).await;
+    let Held { node, socket, http, lock } = sends_in_flight(&database, &flags).await;
     node.stop();
     assert_eq!(socket.closed().await, 1012);
     node.stopped().await;
@@ -395,5 +393,5 @@ async fn a_socket_whose_client_does_not_read_is_closed_without_delaying_others()
             }
         }
     };
-    timeout(4 * PATIENCE, stuck).await.expect("the socket was not closed in time");
+    within(4 * PATIENCE, "the server closes the socket", stuck).await;
 }

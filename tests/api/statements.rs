@@ -1,14 +1,15 @@
 //! Number of SQL statements per operation. It must not grow with the number of rows.
 
+mod events;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, set_default_instrumentation};
 use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{Node, NodeBuilder, Socket, TestDatabase, User};
+use crate::support::{Node, NodeBuilder, TestDatabase, User, eventually};
 
 static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -246,21 +247,17 @@ async fn waiting_requests_are_stored_in_one_batch_of_few_statements() {
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
     let before = STATEMENTS.load(Ordering::SeqCst);
-    let until = async |what: &dyn Fn() -> bool| {
-        while !what() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     let first = ada.query(SEND, json!({"id": group}));
     let others = async {
-        until(&|| STATEMENTS.load(Ordering::SeqCst) == before + 3).await;
+        eventually("the writer waits", async || STATEMENTS.load(Ordering::SeqCst) == before + 3).await;
         let requests = join_all((0..99).map(|i| match i / users.len() % 3 {
             0 => users[i % users.len()].query(READ, id.clone()),
             1 => users[i % users.len()].query(DELIVERED, id.clone()),
             _ => users[i % users.len()].query(SEND, json!({"id": group})),
         }));
         let release = async {
-            until(&|| node.app.metrics().text().contains("parlance_writer_queue_length 99\n")).await;
+            let queued = async || node.app.metrics().text().contains("parlance_writer_queue_length 99\n");
+            eventually("the other requests are queued", queued).await;
             lock.batch_execute("COMMIT").await.unwrap();
         };
         tokio::join!(requests, release)
@@ -398,64 +395,4 @@ async fn statements_for_invites_and_bans_do_not_depend_on_the_number_of_groups()
     // One statement each for: the viewer, the list, roles and rows of invites, roles and rows of bans, and the creators
     // of the invites.
     assert_eq!(one, 7);
-}
-
-/// Subscribes each user to the inbox with a selection of fields for added and updated messages.
-async fn listening(users: &[User], selection: &str) -> Vec<Socket> {
-    let query = format!(
-        "subscription {{ inbox {{ __typename ... on MessageAdded {{ message {{ body {selection} }} }}
-            ... on MessageUpdated {{ message {{ body {selection} }} }} }} }}"
-    );
-    let mut sockets = join_all(users.iter().map(User::socket)).await;
-    for socket in &mut sockets {
-        socket.subscribe("it", &query, json!({})).await;
-        assert_eq!(socket.receive().await["payload"]["data"]["inbox"]["__typename"], "CaughtUp");
-    }
-    sockets
-}
-
-async fn all_receive(sockets: &mut [Socket], body: &str) {
-    for socket in sockets {
-        let event = socket.receive().await["payload"]["data"]["inbox"].clone();
-        assert_eq!(event["message"]["body"], body, "{event}");
-    }
-}
-
-/// One statement loads the rows that depend on the viewer for all viewers of an event. The check whether they may see
-/// the event is one statement too.
-#[tokio::test]
-async fn statements_of_an_event_do_not_depend_on_the_number_of_viewers() {
-    const PERSONAL: &str = "sender { username viewerIsContact presence { status } } replyTo { body }
-        reactions { emoji viewerHasReacted }
-        conversation { title viewerMembership { unreadCount lastReadMessage { body } } call { id }
-            pinnedMessages { nodes { body } } messages(last: 3) { nodes { number } } }";
-    count_statements();
-    let node = quiet().start_alone().await;
-    let ada = node.register("ada").await;
-    let mut costs = Vec::new();
-    for viewers in [2, 25] {
-        let users = join_all((0..viewers).map(|_| node.register("user"))).await;
-        let group = ada.create_group("Viewers", &users.iter().collect::<Vec<_>>()).await;
-        let first = ada.send(&group, "first").await;
-        let mut sockets = listening(&users, PERSONAL).await;
-        // After this message the node knows that the document depends on the viewer.
-        ada.send(&group, "second").await;
-        all_receive(&mut sockets, "second").await;
-        let send = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
-        let input = json!({"input": {"conversationId": group, "body": "third", "replyToId": first["id"]}});
-        let (added, ()) = statements_while(async {
-            ada.query(send, input).await;
-            all_receive(&mut sockets, "third").await;
-        })
-        .await;
-        let edit = "mutation ($id: ID!) { editMessage(input: {messageId: $id, body: \"edited\"}) { message { id } } }";
-        let (updated, ()) = statements_while(async {
-            ada.query(edit, json!({"id": first["id"]})).await;
-            all_receive(&mut sockets, "edited").await;
-        })
-        .await;
-        costs.push((added, updated));
-    }
-    assert_eq!(costs[0], costs[1]);
-    assert!(costs[0].0 < 25 && costs[0].1 < 25, "{costs:?}");
 }

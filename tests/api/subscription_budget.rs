@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Socket, User};
+use crate::support::{Node, Socket, User, eventually};
 
 /// A document that costs a little more than 200: 2 for each of 100 messages.
 const DEAR: &str = "subscription { inbox { ... on MessageAdded { message {
@@ -109,10 +109,12 @@ async fn a_subscription_returns_its_share_of_the_budget_when_it_ends() {
         let stream = stream(&node, &ada, DEAR, "text/event-stream").await;
         assert_eq!(stream.status(), 200);
         drop(stream);
-        while node.metric("parlance_subscriptions_open").await > 0 {
+        eventually("all subscriptions end", async || {
             // The server notices the disconnect at the latest when it writes an event.
             ada.send(&group, "hello").await;
-        }
+            node.metric("parlance_subscriptions_open").await == 0
+        })
+        .await;
     }
 }
 
@@ -129,6 +131,30 @@ async fn rejected_subscriptions_of_anonymous_callers_return_their_share() {
             let answer = socket.receive().await;
             assert_eq!(answer["payload"][0]["extensions"]["code"], "UNAUTHENTICATED", "{number} {query}: {answer}");
         }
+    }
+}
+
+/// The budget of callers who are not signed in belongs to their network. Their subscriptions fail without a user, so one
+/// that costs more than the budget shows that the budget applies.
+#[tokio::test]
+async fn the_budget_also_applies_to_the_network_of_anonymous_callers() {
+    let node = Node::build().flag("--subscription-budget=150").keep_shares().start_alone().await;
+    let subscribe = async |query: &str, token: Option<&str>| {
+        let mut request = node.http.post(node.url("/graphql")).header("accept", "text/event-stream");
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.json(&json!({"query": query})).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for token in [None, Some("no token")] {
+        for query in [DEAR, DEAR_ALONE] {
+            let (status, answer) = subscribe(query, token).await;
+            assert!(status == 429 && answer.contains("SUBSCRIPTION_BUDGET"), "{status} {answer}");
+        }
+        // The refused subscriptions have taken nothing from the budget.
+        let (_, answer) = subscribe(CHEAP, token).await;
+        assert!(answer.contains("UNAUTHENTICATED"), "{answer}");
     }
 }
 

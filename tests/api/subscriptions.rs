@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Socket};
+use crate::support::{Node, PATIENCE, Socket, within};
 
 const MESSAGES: &str = "subscription ($id: ID, $after: String) { messageAdded(conversationId: $id, after: $after) {
     cursor message { body number }
@@ -51,7 +51,7 @@ async fn a_resumed_stream_delivers_exactly_the_missed_events() {
     let node = Node::build().flag("--catch-up-page=7").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let conversation = ada.open_direct(&bob).await;
-    let cursor = bob.hear_and_leave(&ada, &conversation).await;
+    let cursor = bob.cursor_after_message(&ada, &conversation).await;
 
     for i in 0..30 {
         ada.send(&conversation, &format!("missed {i}")).await;
@@ -106,7 +106,7 @@ async fn streams_opened_during_sends_lose_and_duplicate_nothing() {
             cursor = inbox.cursor;
         }
     };
-    tokio::join!(sending, listening);
+    tokio::join!(sending, within(4 * PATIENCE, "all messages arrive", listening));
 }
 
 /// If a client reads too slowly, the node drops the queue of its stream, and the stream reads the log.

@@ -97,7 +97,7 @@ async fn no_change_is_lost_between_the_initial_state_and_live_events() {
             continue;
         }
         shown += 1;
-        while events.next().await["__typename"] != "CallEnded" {}
+        events.up_to("CallEnded").await;
     }
     assert!((1..50).contains(&shown), "{shown} of 50 subscriptions began before the end");
 }

@@ -39,16 +39,10 @@ async fn when_two_devices_accept_at_once_only_one_joins() {
         wins[winner] += 1;
         ada.leave_call(&call).await.data();
         // There is one CallAnswered, with the session of the winner.
-        let mut answers = Vec::new();
-        loop {
-            let event = heard.next().await;
-            match event["__typename"].as_str().unwrap() {
-                "CallAnswered" => answers.push(event["participant"]["sessionId"].clone()),
-                "CallEnded" => break,
-                _ => {}
-            }
-        }
-        assert_eq!(answers, [json!(device.session)]);
+        let events = heard.up_to("CallEnded").await;
+        let answers = events.iter().filter(|event| event["__typename"] == "CallAnswered");
+        let sessions: Vec<_> = answers.map(|event| &event["participant"]["sessionId"]).collect();
+        assert_eq!(sessions, [&json!(device.session)]);
     }
     println!("the first node won {} times, the second {}", wins[0], wins[1]);
 }
@@ -66,7 +60,7 @@ async fn a_concurrent_answer_and_cancel_have_the_same_outcome_for_both_sides() {
         let (accepted, left) = join(bob.accept_call(&call), ada.leave_call(&call)).await;
         let (state, reason) = left.call_state();
         assert_eq!(state, "ENDED");
-        let told = [heard(&mut hers).await, heard(&mut his).await];
+        let told = [events_until_end(&mut hers).await, events_until_end(&mut his).await];
         assert_eq!(told[0], told[1], "both receive the same events");
         let kinds: Vec<_> = told[0].iter().map(|(kind, ..)| kind.as_str()).collect();
         assert_eq!(told[0].last().unwrap().2, reason);
@@ -87,20 +81,14 @@ async fn a_concurrent_answer_and_cancel_have_the_same_outcome_for_both_sides() {
 }
 
 /// The events of a call up to its end, without CallRinging: type, session and end reason of each.
-async fn heard(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
-    let mut heard = Vec::new();
-    loop {
-        let event = events.next().await;
+async fn events_until_end(events: &mut CallEvents) -> Vec<(String, Value, Value)> {
+    let received = events.up_to("CallEnded").await;
+    let without_rings = received.iter().filter(|event| event["__typename"] != "CallRinging");
+    let parts = without_rings.map(|event| {
         let kind = event["__typename"].as_str().unwrap().to_owned();
-        if kind == "CallRinging" {
-            continue;
-        }
-        let is_over = kind == "CallEnded";
-        heard.push((kind, event["participant"]["sessionId"].clone(), event["call"]["endReason"].clone()));
-        if is_over {
-            return heard;
-        }
-    }
+        (kind, event["participant"]["sessionId"].clone(), event["call"]["endReason"].clone())
+    });
+    parts.collect()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Inbox, Node, PASSWORD, User, call_sessions as sessions};
 
 /// A node with limits on call starts and joins that are too high for a test to reach.
-async fn patient_node() -> Node {
+pub(super) async fn patient_node() -> Node {
     Node::build().flag("--call-starts-per-minute=1000").flag("--call-joins-per-minute=1000").start_alone().await
 }
 
@@ -29,94 +29,10 @@ async fn kinds(inbox: &mut Inbox, count: usize) -> Vec<String> {
 }
 
 /// Checks that the next event is a message that is sent now.
-async fn hears_nothing_but(inbox: &mut Inbox, sender: &User, conversation: &str) {
+async fn expect_no_event_before_message(inbox: &mut Inbox, sender: &User, conversation: &str) {
     sender.send(conversation, "the next").await;
     let event = inbox.next().await;
     assert_eq!(event["message"]["body"], "the next", "{event:#}");
-}
-
-/// The result of a step: a call state with its end reason, or an error code.
-#[derive(Clone, Copy, Debug)]
-enum Outcome {
-    Is(&'static str, Option<&'static str>),
-    Fails(&'static str),
-    /// The error code is CONFLICT, with this reason.
-    Conflicts(&'static str),
-}
-
-use Outcome::{Conflicts, Fails, Is};
-
-const RINGING: Outcome = Is("RINGING", None);
-const ONGOING: Outcome = Is("ONGOING", None);
-const ELSEWHERE: Outcome = Conflicts("ON_ANOTHER_DEVICE");
-const OVER: Outcome = Conflicts("CALL_OVER");
-const INSIDE: Outcome = Conflicts("IN_THIS_CALL");
-const OUTSIDE: Outcome = Conflicts("NOT_IN_THIS_CALL");
-const UNKNOWN: [Outcome; 4] = [Fails("NOT_FOUND"); 4];
-
-fn ended(reason: &'static str) -> Outcome {
-    Is("ENDED", Some(reason))
-}
-
-/// A table of results: each device starts, accepts, declines and leaves a direct call in each state.
-#[tokio::test]
-async fn call_mutations_have_the_expected_result_in_each_state_for_each_device() {
-    let node = patient_node().await;
-    let (ada, bob, eve) = (node.register("ada").await, node.register("bob").await, node.register("eve").await);
-    let (ada_too, bob_too) =
-        (User::login(&node, &ada.username, PASSWORD).await, User::login(&node, &bob.username, PASSWORD).await);
-    let direct = ada.open_direct(&bob).await;
-    let devices = [&ada, &ada_too, &bob, &bob_too, &eve];
-    let called = [ONGOING, ONGOING, ended("DECLINED"), OUTSIDE];
-    let over = [RINGING, OVER, OVER, ended("HUNG_UP")];
-    let too = [ELSEWHERE, ELSEWHERE, INSIDE, OUTSIDE];
-    let table: [(&str, [[Outcome; 4]; 5]); 3] = [
-        // Rows: the caller, the caller's other device, both devices of the callee, and a stranger.
-        ("RINGING", [[RINGING, RINGING, INSIDE, ended("MISSED")], too, called, called, UNKNOWN]),
-        (
-            "ONGOING",
-            [
-                [ONGOING, ONGOING, INSIDE, ended("HUNG_UP")],
-                too,
-                [ONGOING, ONGOING, INSIDE, ended("HUNG_UP")],
-                too,
-                UNKNOWN,
-            ],
-        ),
-        ("ENDED", [over, over, over, over, UNKNOWN]),
-    ];
-    for (state, rows) in table {
-        for (device, row) in devices.iter().zip(rows) {
-            for (step, outcome) in ["start", "accept", "decline", "leave"].into_iter().zip(row) {
-                let call = ada.start_call(&direct).await.call_id();
-                if state != "RINGING" {
-                    bob.accept_call(&call).await.data();
-                }
-                if state == "ENDED" {
-                    bob.leave_call(&call).await.data();
-                }
-                let place = format!("{step} while {state} by device {}", device.session);
-                let answer = match step {
-                    "start" => device.start_call(&direct).await,
-                    "accept" => device.accept_call(&call).await,
-                    "decline" => device.decline_call(&call).await,
-                    _ => device.leave_call(&call).await,
-                };
-                match outcome {
-                    Is(state, reason) => assert_eq!(answer.call_state(), (state.to_owned(), json!(reason)), "{place}"),
-                    Fails(code) => assert_eq!(answer.code(), code, "{place}"),
-                    Conflicts(reason) => assert_eq!(answer.conflict(), reason, "{place}"),
-                }
-                // Ends the call, so that the next step begins without one.
-                for device in devices {
-                    if let Some(id) = device.call_in(&direct).await["id"].as_str() {
-                        device.leave_call(id).await;
-                    }
-                }
-                assert_eq!(ada.call_in(&direct).await, Value::Null, "{place}");
-            }
-        }
-    }
 }
 
 #[tokio::test]
@@ -232,7 +148,7 @@ async fn a_user_in_a_call_is_busy() {
     assert_eq!(refused.clone().call_state(), ("ENDED".to_owned(), json!("BUSY")));
     // The call ends without a ring.
     hers.expect("CallEnded").await;
-    assert_eq!(bob.told(&other).await.last().unwrap()[3], "Missed video call, busy");
+    assert_eq!(bob.system_events(&other).await.last().unwrap()[3], "Missed video call, busy");
     // A user in a call cannot start another one.
     let answer = bob.start_call(&other).await;
     assert_eq!((answer.conflict(), answer.violations()), ("IN_ANOTHER_CALL", vec!["conversationId"]));
@@ -323,7 +239,7 @@ async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
     for answer in [ada.accept_call(&call).await, ada.decline_call(&call).await, ada.leave_call(&call).await] {
         assert_eq!(answer.code(), "NOT_FOUND");
     }
-    hears_nothing_but(&mut inbox, &bob, &group).await;
+    expect_no_event_before_message(&mut inbox, &bob, &group).await;
     // The blocked caller does not learn whether the blocker is in another call.
     let eve = node.register("eve").await;
     let other = eve.open_direct(&ada).await;
@@ -334,10 +250,10 @@ async fn a_blocked_caller_sees_a_ringing_call_that_rings_for_no_user() {
     bob.leave_call(&again.call_id()).await.data();
     ada.leave_call(&second).await.data();
     let told = ["CALL_ENDED", bob.id.as_str(), "Missed video call"];
-    let his = bob.told(&direct).await;
+    let his = bob.system_events(&direct).await;
     assert_eq!(his.len(), 2);
     assert_eq!([&his[0][0], &his[0][1], &his[0][3]].map(|text| text.as_str().unwrap()), told);
-    assert_eq!(ada.told(&direct).await, Vec::<Value>::new());
+    assert_eq!(ada.system_events(&direct).await, Vec::<Value>::new());
 
     // A call back after the end of the block joins the call that still rings.
     let third = bob.start_call(&direct).await.call_id();
@@ -384,10 +300,10 @@ async fn a_block_ends_the_call_with_an_ordinary_end_reason() {
         if answered {
             callee.accept_call(&call).await.data();
         }
-        let before = bob.told(&direct).await.len();
+        let before = bob.system_events(&direct).await.len();
         block(&ada, &bob).await;
         assert_eq!(bob.find_call(&call).await["endReason"], reason);
-        assert_eq!(bob.told(&direct).await.len(), before + 1);
+        assert_eq!(bob.system_events(&direct).await.len(), before + 1);
         unblock(&ada, &bob).await;
     }
 }
@@ -406,10 +322,10 @@ async fn users_outside_the_conversation_learn_nothing_of_a_call() {
     let theirs = eve.accept_call(&call).await;
     assert_eq!((theirs.code(), &theirs.body), ("NOT_FOUND", &nowhere.body));
     assert_eq!(eve.send_candidate(&call, &ada, "").await.code(), "NOT_FOUND");
-    let message = ada.told(&direct).await;
+    let message = ada.system_events(&direct).await;
     assert_eq!(message, Vec::<Value>::new());
     bob.leave_call(&call).await.data();
-    hears_nothing_but(&mut inbox, &ada, &other).await;
+    expect_no_event_before_message(&mut inbox, &ada, &other).await;
     let mine = ada.start_call(&other).await.call_id();
     assert_eq!(events.expect("CallRinging").await["call"]["id"], mine.as_str(), "no event comes before it");
     let anonymous = "mutation ($id: ID!) { acceptCall(input: {callId: $id}) { call { id } } }";

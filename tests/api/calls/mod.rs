@@ -6,6 +6,7 @@ mod call_events;
 mod call_groups;
 mod call_races;
 mod call_signals;
+mod call_states;
 mod call_timeouts;
 #[expect(clippy::module_inception, reason = "the file is named after its noun, as all are")]
 mod calls;

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::raw::{Raw, post_head};
-use crate::support::Node;
+use crate::support::{Node, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,28 +85,30 @@ async fn read(raw: Raw, step: u32) -> Read {
         }
     });
     let (mut bytes, mut whole) = (0, false);
-    while !whole {
-        assert!(begin.elapsed() < LATE, "the connection is still open after {bytes} bytes");
-        let mut head = [0; 9];
-        if reading.read_exact(&mut head).await.is_err() {
-            break;
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        if reading.read_exact(&mut payload).await.is_err() {
-            break;
-        }
-        match head[3] {
-            DATA => {
-                bytes += payload.len();
-                whole = head[4] & END_STREAM != 0;
+    let reading = async {
+        while !whole {
+            let mut head = [0; 9];
+            if reading.read_exact(&mut head).await.is_err() {
+                break;
             }
-            PING if head[4] & ACK == 0 => {
-                let _ = sender.send(frame(PING, ACK, 0, &payload));
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            if reading.read_exact(&mut payload).await.is_err() {
+                break;
             }
-            _ => {}
+            match head[3] {
+                DATA => {
+                    bytes += payload.len();
+                    whole = head[4] & END_STREAM != 0;
+                }
+                PING if head[4] & ACK == 0 => {
+                    let _ = sender.send(frame(PING, ACK, 0, &payload));
+                }
+                _ => {}
+            }
         }
-    }
+    };
+    within(LATE, "the answer or the connection ends", reading).await;
     writer.abort();
     Read { bytes, whole, took: begin.elapsed() }
 }
@@ -152,10 +154,12 @@ async fn an_http1_client_that_reads_byte_by_byte_is_disconnected() {
     raw.send(post_head(question().len()) + &question()).await;
     let begin = Instant::now();
     let timed_out = async || node.metric("parlance_connections_timed_out_total").await >= 1;
-    while !timed_out().await {
-        assert!(begin.elapsed() < LATE, "the connection is still open");
-        let _ = raw.0.read_u8().await;
-        sleep(SECOND / 5).await;
-    }
+    let reading = async {
+        while !timed_out().await {
+            let _ = raw.0.read_u8().await;
+            sleep(SECOND / 5).await;
+        }
+    };
+    within(LATE, "the connection times out", reading).await;
     assert!(begin.elapsed() > WRITE_TIMEOUT / 2, "it ended after {:?}", begin.elapsed());
 }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::raw::{Raw, post_head, query};
-use crate::support::Node;
+use crate::support::{Node, eventually};
 
 const KIB: usize = 1024;
 
@@ -45,7 +45,8 @@ async fn unfinished_bodies_hold_no_more_memory_than_the_settings_allow() {
     let flags = ["--max-unfinished-bytes=1048576", "--max-unfinished-bytes-per-address=524288"];
     let node = Node::build().flags(&flags).limited().start_alone().await;
     let held = join_all([hold(2, &node, 400), hold(3, &node, 400)]).await;
-    held_at_least(&node, 800 * KIB as u64).await;
+    eventually("both bodies are read", async || node.metric("parlance_unfinished_bytes").await >= 800 * KIB as u64)
+        .await;
 
     // More than the share of the address.
     let answer = hold(2, &node, 200).await.rest().await;
@@ -61,16 +62,8 @@ async fn unfinished_bodies_hold_no_more_memory_than_the_settings_allow() {
         assert!(raw.head().await.starts_with("HTTP/1.1 200 "));
     }
     drop(held);
-    while node.metric("parlance_unfinished_bytes").await > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the memory is released", async || node.metric("parlance_unfinished_bytes").await == 0).await;
     assert!(node.metric("parlance_unfinished_refused_total").await >= 2);
-}
-
-async fn held_at_least(node: &Node, bytes: u64) {
-    while node.metric("parlance_unfinished_bytes").await < bytes {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -81,6 +74,7 @@ async fn a_body_in_pieces_is_read_completely() {
     raw.send(post_head(body.len())).await;
     for piece in body.as_bytes().chunks(50_000) {
         raw.send(piece).await;
+        // The pieces arrive one by one.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(raw.head().await.starts_with("HTTP/1.1 200 "));

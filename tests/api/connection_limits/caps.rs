@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::raw::{Raw, UPGRADE, query};
-use crate::support::{Node, PATIENCE};
+use crate::support::{Node, eventually};
 
 /// Whether a request on a new connection from this address is served.
 async fn is_served(host: u8, node: &Node) -> bool {
@@ -26,14 +26,6 @@ async fn open(count: usize, host: u8, node: &Node) -> Vec<Raw> {
     connections
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds().await {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test]
 async fn connections_per_address_are_limited() {
     let node = Node::build().flag("--max-connections-per-address=5").limited().start_alone().await;
@@ -46,12 +38,12 @@ async fn connections_per_address_are_limited() {
     assert_eq!(node.metric("parlance_connections_refused_total{limit=\"MAX_CONNECTIONS_PER_ADDRESS\"}").await, 1);
 
     connections.pop();
-    until("a closed connection makes room", async || is_served(2, &node).await).await;
+    eventually("a closed connection makes room", async || is_served(2, &node).await).await;
     // A WebSocket counts for as long as it is open.
     let socket = Raw::socket(2, node.address).await;
     assert!(!is_served(2, &node).await);
     drop(socket);
-    until("a closed socket makes room", async || is_served(2, &node).await).await;
+    eventually("a closed socket makes room", async || is_served(2, &node).await).await;
 }
 
 #[tokio::test]
@@ -69,7 +61,7 @@ async fn connections_per_node_are_limited() {
     first.send(query()).await;
     assert!(first.head().await.starts_with("HTTP/1.1 200 "), "an open connection is served");
     connections.truncate(8);
-    until("closed connections make room", async || is_served(3, &node).await).await;
+    eventually("closed connections make room", async || is_served(3, &node).await).await;
 }
 
 #[tokio::test]

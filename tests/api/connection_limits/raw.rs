@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, within};
 
 /// A request for a WebSocket, without the empty line at its end.
 pub const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -69,12 +69,15 @@ impl Raw {
     /// A response up to the end of its headers.
     pub async fn head(&mut self) -> String {
         let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            match timeout(PATIENCE, self.0.read_u8()).await.expect("an answer in time") {
-                Ok(byte) => head.push(byte),
-                Err(_) => break,
+        within(PATIENCE, "the headers of an answer", async {
+            while !head.ends_with(b"\r\n\r\n") {
+                match self.0.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => break,
+                }
             }
-        }
+        })
+        .await;
         String::from_utf8(head).unwrap()
     }
 
@@ -82,7 +85,7 @@ impl Raw {
     pub async fn rest(&mut self) -> String {
         let mut text = Vec::new();
         // A reset ends the connection too.
-        let _ = timeout(PATIENCE, self.0.read_to_end(&mut text)).await.expect("an end in time");
+        let _ = within(PATIENCE, "the end of the connection", self.0.read_to_end(&mut text)).await;
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -112,7 +115,7 @@ impl Raw {
 
     /// The next message of a WebSocket, or its close code. Answers and skips pings of the server.
     pub async fn message(&mut self) -> Result<String, u16> {
-        timeout(PATIENCE, self.frames()).await.expect("a message in time")
+        within(PATIENCE, "a message on the socket", self.frames()).await
     }
 
     async fn frames(&mut self) -> Result<String, u16> {
@@ -162,7 +165,7 @@ impl Raw {
             }
         };
         let code = tokio::select! {
-            code = timeout(PATIENCE, reading) => code.expect("a close in time"),
+            code = within(PATIENCE, "the close of the socket", reading) => code,
             () = writing => unreachable!(),
         };
         (code, begin.elapsed())

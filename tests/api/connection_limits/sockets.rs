@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::raw::{CONTINUATION, FIN, PONG, Raw, TEXT, UPGRADE, frame};
-use crate::support::Node;
+use crate::support::{Node, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(8);
@@ -65,6 +65,7 @@ async fn a_long_message_in_fragments_arrives() {
     for _ in 0..3 {
         let (first, rest) = text.as_bytes().split_at(9000);
         socket.send(frame(TEXT, first)).await;
+        // Together the fragments of two messages take as long as the message timeout.
         sleep(SECOND / 2).await;
         socket.send([frame(FIN | PONG, b"x"), frame(FIN | CONTINUATION, rest)].concat()).await;
         assert!(socket.message().await.unwrap().contains("version"));
@@ -78,15 +79,15 @@ async fn unfinished_messages_are_limited_in_bytes_per_address() {
     let ada = node.register("ada").await;
     let mut first = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
     first.send(frame(TEXT, &vec![b' '; 60_000])).await;
-    while node.metric("parlance_unfinished_bytes").await == 0 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    let unfinished = async || node.metric("parlance_unfinished_bytes").await;
+    eventually("the first message is read", async || unfinished().await > 0).await;
+    let held = unfinished().await;
     let mut second = Raw::open_socket(2, node.address, Some(&ada.access_token)).await;
     second.send(frame(TEXT, &[b' '; 10_000])).await;
     assert_eq!(second.message().await, Err(1013));
     let mut other = Raw::open_socket(3, node.address, Some(&ada.access_token)).await;
     other.send(frame(TEXT, b"{\"id\": \"1\", \"type\": \"subscribe\", ")).await;
-    sleep(SECOND / 5).await;
+    eventually("the fragment is read", async || unfinished().await > held).await;
     other.send(frame(FIN | CONTINUATION, br#""payload": {"query": "{ serverInfo { version } }"}}"#)).await;
     assert!(other.message().await.unwrap().contains("version"));
 }
@@ -124,6 +125,7 @@ async fn an_anonymous_socket_without_operations_is_closed() {
         busy.send(subscribe(id)).await;
         assert!(busy.message().await.unwrap().contains("version"));
         assert!(busy.message().await.unwrap().contains("complete"));
+        // Longer than the anonymous timeout after two operations.
         sleep(SECOND / 2).await;
     }
     signed_in.send(subscribe("1")).await;

@@ -68,7 +68,7 @@ async fn a_banned_user_cannot_rejoin_until_the_ban_is_lifted() {
         assert_no_way_in(&bob, code).await;
     }
     assert_eq!(banned_ids(&ada, &group).await, [bob.id.as_str()]);
-    assert_eq!(ada.told(&group).await.last().unwrap(), &json!(["PARTICIPANT_REMOVED", ada.id, bob.id, null]));
+    assert_eq!(ada.system_events(&group).await.last().unwrap(), &json!(["PARTICIPANT_REMOVED", ada.id, bob.id, null]));
 
     ada.unban(&group, &bob).await.data();
     assert_eq!(banned_ids(&ada, &group).await, [""; 0]);

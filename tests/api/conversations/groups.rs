@@ -21,7 +21,7 @@ async fn a_new_title_sends_events_and_adds_a_system_message() {
         assert_eq!(inbox.next().await["__typename"], "ConversationUpdated");
         assert_eq!(inbox.next().await["message"]["number"], 1);
     }
-    assert_eq!(bob.told(&group).await, [json!(["TITLE_CHANGED", ada.id, null, "Looms"])]);
+    assert_eq!(bob.system_events(&group).await, [json!(["TITLE_CHANGED", ada.id, null, "Looms"])]);
 
     // Unchanged values cause no event. A changed topic adds no SYSTEM message.
     ada.update_group(&group, json!({"title": "Looms", "topic": "and engines", "historyVisible": true})).await.data();
@@ -64,13 +64,13 @@ async fn a_new_participant_gets_the_group_on_all_devices_and_no_unread_history()
         (&json!("ConversationUpdated"), &json!(3))
     );
     assert_eq!(others.message().await["number"], 2);
-    assert_eq!(cem.told(&group).await, [json!(["PARTICIPANT_JOINED", ada.id, cem.id, null])]);
+    assert_eq!(cem.system_events(&group).await, [json!(["PARTICIPANT_JOINED", ada.id, cem.id, null])]);
     let unread = cem.unread(&group).await;
     assert!(unread <= 1, "at most the SYSTEM message of the join is unread");
     ada.send(&group, "after").await;
     assert_eq!(cem.unread(&group).await, unread + 1);
     ada.add_participants(&group, &[&bob, &cem]).await.data();
-    assert_eq!(cem.told(&group).await.len(), 1);
+    assert_eq!(cem.system_events(&group).await.len(), 1);
     assert_eq!(ada.roles(&group).await.len(), 3);
 }
 
@@ -85,9 +85,9 @@ async fn adding_more_than_ten_participants_adds_one_system_message() {
     let users: Vec<_> = users.iter().collect();
     let group = ada.create_group("Crowd", &[]).await;
     ada.add_participants(&group, &users[..10]).await.data();
-    assert_eq!(ada.told(&group).await.len(), 10);
+    assert_eq!(ada.system_events(&group).await.len(), 10);
     ada.add_participants(&group, &users).await.data();
-    let told = ada.told(&group).await;
+    let told = ada.system_events(&group).await;
     assert_eq!(told[10..], [json!(["PARTICIPANT_JOINED", ada.id, null, "11"])]);
 }
 
@@ -109,7 +109,7 @@ async fn adding_participants_respects_the_maximum_size_and_refuses_unknown_users
     assert_eq!(ada.add_ids(&group, json!([cem.id, "cem"])).await.violations(), ["userIds.1"]);
     assert_eq!(ada.roles(&group).await.len(), 2);
     ada.add_ids(&group, json!([])).await.data();
-    assert_eq!(ada.told(&group).await, [""; 0]);
+    assert_eq!(ada.system_events(&group).await, [""; 0]);
     // Concurrent additions do not exceed the maximum size.
     let answers = join_all([&cem, &dora].map(async |user| ada.add_participants(&group, &[user]).await)).await;
     assert_eq!(answers.iter().filter(|answer| answer.body.get("errors").is_some()).count(), 1);
@@ -153,7 +153,7 @@ async fn role_changes_add_system_messages_and_an_owner_can_hand_over() {
     assert_eq!(sorted().await, roles(["MEMBER", "OWNER", "MEMBER"]));
     let told = [("ADMIN", &ada, &bob), ("OWNER", &ada, &bob), ("MEMBER", &bob, &ada)];
     let told = told.map(|(role, actor, subject)| json!(["ROLE_CHANGED", actor.id, subject.id, role]));
-    assert_eq!(cem.told(&group).await, told);
+    assert_eq!(cem.system_events(&group).await, told);
 }
 
 #[tokio::test]
@@ -195,11 +195,42 @@ async fn an_admin_becomes_the_owner_when_the_owner_leaves() {
     for kind in ["ConversationUpdated", "MembershipUpdated", "MessageAdded", "MessageAdded"] {
         assert_eq!(inbox.next().await["__typename"], kind);
     }
-    let told = bob.told(&group).await;
+    let told = bob.system_events(&group).await;
     assert_eq!(told[2], json!(["PARTICIPANT_LEFT", ada.id, null, null]));
     assert_eq!(told[3], json!(["ROLE_CHANGED", ada.id, cem.id, "OWNER"]));
     let owner = |roles: Vec<(String, String)>| roles.into_iter().find(|(_, role)| role == "OWNER").unwrap().0;
     assert_eq!(owner(bob.roles(&group).await), cem.id);
+}
+
+/// Neither the order of promotions nor the order of registrations decides, but the order of joining.
+#[tokio::test]
+async fn the_longest_standing_admin_becomes_the_owner_and_then_the_longest_standing_member() {
+    let node = Node::start().await;
+    let (ada, bob, cem) = (node.register("ada").await, node.register("bob").await, node.register("cem").await);
+    let (dora, eve) = (node.register("dora").await, node.register("eve").await);
+    let group = ada.create_group("Handing over", &[]).await;
+    for user in [&eve, &dora, &cem, &bob] {
+        ada.add_participants(&group, &[user]).await.data();
+    }
+    // Eve has been in the group for longest, but is no admin.
+    for admin in [&bob, &cem, &dora] {
+        ada.set_role(&group, admin, "ADMIN").await.data();
+    }
+    let owner = async || {
+        let owners = eve.roles(&group).await.into_iter().filter(|(_, role)| role == "OWNER");
+        owners.map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    for (leaving, successor) in [(&ada, &dora), (&dora, &cem), (&cem, &bob), (&bob, &eve)] {
+        leaving.leave(&group).await.data();
+        assert_eq!(owner().await, [successor.id.as_str()], "after {} left", leaving.username);
+    }
+    // Without an admin, the member who has been in the group for longest becomes the owner.
+    for user in [&cem, &ada, &bob] {
+        eve.add_participants(&group, &[user]).await.data();
+    }
+    eve.leave(&group).await.data();
+    let roles = ada.roles(&group).await;
+    assert_eq!(roles.iter().find(|(_, role)| role == "OWNER").unwrap().0, cem.id);
 }
 
 async fn rows(database: &TestDatabase, table: &str) -> i64 {

@@ -179,7 +179,7 @@ async fn a_participant_who_rejoins_catches_up_without_hidden_messages() {
     for visible in [false, true] {
         let group = ada.create_group("Coming back", &[&bob]).await;
         ada.update_group(&group, json!({"historyVisible": visible})).await.data();
-        let cursor = bob.hear_and_leave(&ada, &group).await;
+        let cursor = bob.cursor_after_message(&ada, &group).await;
         let missed = ada.send(&group, "missed").await;
         bob.leave(&group).await.data();
         ada.send(&group, "behind the back").await;

@@ -1,13 +1,11 @@
 //! Invites: joining a group by a code.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, User};
+use crate::support::{Answer, Node, User, eventually};
 
 async fn invite(by: &User, group: &str, limits: Value) -> Value {
     by.create_invite(group, limits).await.data()["createInvite"]["invite"].clone()
@@ -60,13 +58,13 @@ async fn an_invite_code_shows_a_preview_and_lets_users_join() {
     for kind in ["ConversationUpdated", "ConversationUpdated", "ConversationUpdated", "MessageAdded"] {
         assert_eq!(others.next().await["__typename"], kind);
     }
-    assert_eq!(bob.told(&group).await, [json!(["PARTICIPANT_JOINED", cem.id, null, null])]);
+    assert_eq!(bob.system_events(&group).await, [json!(["PARTICIPANT_JOINED", cem.id, null, null])]);
     // A join of a participant does not use the invite.
     cem.join(&made["code"]).await.data();
     ada.join(&made["code"]).await.data();
     assert_eq!(uses(&ada, &made).await, 1);
     assert_eq!(ada.roles(&group).await.len(), 3);
-    assert_eq!(ada.told(&group).await.len(), 1);
+    assert_eq!(ada.system_events(&group).await.len(), 1);
 }
 
 #[tokio::test]
@@ -106,7 +104,7 @@ async fn expired_used_up_revoked_and_unknown_codes_are_refused() {
     bob.join(&once["code"]).await.data();
     // A repeated join succeeds, because the answer to the first one may be lost.
     bob.join(&once["code"]).await.data();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually("the invite expires", async || preview(&cem, &soon["code"]).await.body.get("errors").is_some()).await;
     let codes = [&soon["code"], &once["code"], &revoked["code"]];
     let made_up =
         [json!("AAAAAAAAAAAAAAAAAAAAAAAA"), json!(""), json!("\0"), json!("no code"), json!("x".repeat(5000))];

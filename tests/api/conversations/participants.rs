@@ -66,7 +66,7 @@ async fn a_stream_resumed_after_a_removal_delivers_only_the_removal() {
     let node = Node::build().flag("--catch-up-page=2").start_alone().await;
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let group = ada.create_group("Meanwhile", &[&bob]).await;
-    let cursor = bob.hear_and_leave(&ada, &group).await;
+    let cursor = bob.cursor_after_message(&ada, &group).await;
     ada.send(&group, "one").await;
     ada.send(&group, "two").await;
     remove(&ada, &group, &bob).await.data();

@@ -151,7 +151,7 @@ async fn a_cached_rendering_expires_before_its_presigned_urls() {
     let (ada, bob) = (uploading.register("ada").await, uploading.register("bob").await.on(&node));
     let group = ada.create_group("Files", &[&bob]).await;
     let memo = ada.upload_note("kept").await;
-    let cursor = bob.hear_and_leave(&ada, &group).await;
+    let cursor = bob.cursor_after_message(&ada, &group).await;
     ada.send_with(&group, None, &[&memo]).await;
     let shown = async || {
         let query = "subscription ($after: String) { inbox(after: $after) {
@@ -167,6 +167,7 @@ async fn a_cached_rendering_expires_before_its_presigned_urls() {
     assert!(clock.now() < change, "this machine is too slow for this test");
     assert_eq!(shown().await, first, "the rendering is cached");
     let again = renders().await;
+    // URLs are the same until this time.
     tokio::time::sleep((change - clock.now()).to_std().unwrap_or_default() + Duration::from_millis(50)).await;
     let later = shown().await;
     assert_ne!(later, first);

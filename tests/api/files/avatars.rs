@@ -45,8 +45,7 @@ async fn a_user_avatar_is_visible_to_every_user() {
     let mut socket = eve.socket().await;
     let query = "subscription { messageAdded { message { sender { avatar { id } } } } }";
     socket.subscribe("it", query, json!({})).await;
-    socket.send(json!({"type": "ping"})).await;
-    while socket.receive().await["type"] != "pong" {}
+    socket.ping().await;
     for expected in [picture.clone(), Value::Null] {
         if expected.is_null() {
             update_profile(&ada, &Value::Null).await.data();
@@ -137,7 +136,7 @@ async fn only_admins_and_the_owner_change_a_group_avatar() {
 
     ada.update_group(id, json!({"avatarId": null})).await.data();
     assert_eq!(avatar(&bob).await, Value::Null);
-    let told = ada.told(id).await;
+    let told = ada.system_events(id).await;
     let told: Vec<_> = told.iter().filter(|event| event[0] == "AVATAR_CHANGED").cloned().collect();
     let event = |actor: &User| json!(["AVATAR_CHANGED", actor.id, null, null]);
     assert_eq!(told, [event(&bob), event(&ada)]);

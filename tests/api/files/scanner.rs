@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{Child, Command};
 
+use crate::support::within;
+
 /// The EICAR test string, in two parts so that virus scanners do not report this source file.
 pub const EICAR: [&str; 2] = [r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-", "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"];
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,7 +68,7 @@ impl Clamd {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(TIMEOUT, ready).await.expect("clamd did not start in time");
+        within(TIMEOUT, "clamd starts", ready).await;
     }
 
     pub fn socket(&self) -> String {
@@ -141,7 +143,7 @@ fn answering(place: &Path, answer: &'static [u8]) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
         while !asked.ends_with(&[0; 4]) {
-            stream.read_buf(&mut asked).await.unwrap();
+            assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0, "the stream has no end");
         }
         stream.write_all(answer).await.unwrap();
     });

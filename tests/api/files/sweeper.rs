@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use parlance::domain::people::export::export;
 use serde_json::{Value, json};
 
-use crate::support::{Node, NodeBuilder, PASSWORD, PATIENCE, TestDatabase, get, picture, put};
+use crate::support::{Node, NodeBuilder, PASSWORD, TestDatabase, eventually, get, picture, put};
 
 fn sweeping() -> NodeBuilder {
     Node::build().flag("--attachment-sweep-interval=20")
@@ -34,15 +34,10 @@ async fn count(connection: &mut AsyncPgConnection, of: &str) -> i64 {
 }
 
 /// Waits until no check is due and no attachment is being removed.
-async fn swept(connection: &mut AsyncPgConnection) {
+async fn wait_for_sweep(connection: &mut AsyncPgConnection) {
     let left = "(SELECT id FROM attachment_looks WHERE since < now() - interval '1 day'
         UNION ALL SELECT 0 FROM attachments WHERE going_until IS NOT NULL) AS left_over";
-    let all = async {
-        while count(connection, left).await > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all).await.expect("attachments were not removed in time");
+    eventually("all attachments that are due are removed", async || count(connection, left).await == 0).await;
 }
 
 /// Number of objects of the attachment in the node's own S3.
@@ -75,11 +70,17 @@ async fn unreferenced_attachments_are_removed_and_referenced_ones_stay() {
     let input = json!({"conversationId": group, "attachmentIds": [scheduled], "sendAt": at});
     let later = ada.query(query, json!({"input": input})).await["scheduleMessage"]["scheduledMessage"]["id"].clone();
 
-    // Nothing is removed during the grace period of one day.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Nothing is removed during the grace period of one day. Another attachment is older and is removed, so the sweeper
+    // has run.
+    connection.batch_execute("UPDATE attachment_looks SET since = since - interval '23 hours'").await.unwrap();
+    let older = upload().await;
+    let due = "UPDATE attachment_looks SET since = since - interval '25 hours' WHERE attachment_id =
+        (SELECT id FROM attachments ORDER BY id DESC LIMIT 1)";
+    connection.batch_execute(due).await.unwrap();
+    eventually("the older attachment is removed", async || ada.attachment(&older).await.is_null()).await;
     assert_eq!(objects(&node, &unsent), 4);
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     for gone in [&pending["attachment"]["id"], &rejected, &unsent] {
         assert_eq!(ada.attachment(gone).await, Value::Null);
         assert!(!node.files().iter().any(|path| path.contains(gone.as_str().unwrap())), "{:?}", node.files());
@@ -101,7 +102,7 @@ async fn unreferenced_attachments_are_removed_and_referenced_ones_stay() {
     bob.leave(&group).await.data();
     ada.leave(&group).await.data();
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     for gone in [&sent, &avatar, &scheduled] {
         assert_eq!((objects(&node, gone), ada.attachment(gone).await), (0, Value::Null));
     }
@@ -121,18 +122,18 @@ async fn forwarded_attachments_outlive_the_original_message() {
     let copy = bob.forward(&message, &other).await.data()["forwardMessages"]["messages"][0].clone();
     ada.delete_message(&message, "EVERYONE").await.data();
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
     // Deleting the account of the sender keeps attachments that were sent, and removes others.
     let unsent = ada.upload_note("unsent").await;
     ada.delete_account(Some(PASSWORD)).await.data();
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(get(&bob.attachment(&memo).await["url"]).await.text().await.unwrap(), "note");
     assert_eq!(objects(&node, &unsent), 0);
     bob.delete_message(&copy, "EVERYONE").await.data();
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(objects(&node, &memo), 0);
     assert_eq!(count(&mut connection, "attachments").await, 0);
 }
@@ -149,9 +150,9 @@ async fn attachments_of_expired_messages_are_removed() {
     let query = "mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
     let input = json!({"conversationId": group, "attachmentIds": [memo], "expiresIn": 1});
     ada.query(query, json!({"input": input})).await;
-    while inbox.next().await["__typename"] != "MessageUpdated" {}
+    inbox.skip_to("MessageUpdated").await;
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(objects(&node, &memo), 0);
 }
 
@@ -170,7 +171,7 @@ async fn another_node_finishes_the_removal_of_a_node_that_died() {
     assert_eq!(ada.attachment(&memo).await, Value::Null, "an attachment that is being removed is not visible");
     assert_eq!(ada.try_send_with(&group, None, &[&memo]).await.violations(), ["attachmentIds.0"]);
     let _other = sweeping().s3(&node.s3).start_on(&database).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!((objects(&node, &memo), count(&mut connection, "attachments").await), (0, 0));
 }
 
@@ -212,6 +213,7 @@ async fn concurrent_sweeps_never_remove_referenced_attachments() {
             }
             let message = sent.data()["sendMessage"]["message"].clone();
             let (forwarded, deleted) = tokio::join!(bob.forward(&message, &other), async {
+                // The message is deleted at another moment of the forward in each of four cases.
                 tokio::time::sleep(Duration::from_millis(place as u64 % 4)).await;
                 ada.delete_message(&message, "EVERYONE").await
             });
@@ -234,7 +236,7 @@ async fn concurrent_sweeps_never_remove_referenced_attachments() {
     let (lost, ()) = tokio::join!(lives, aging);
     let mut connection = database.connection().await;
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
 
     let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes {
         kind deletedAt attachments { url }

@@ -28,7 +28,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-async fn whole_way(node: &Node) {
+async fn upload_send_and_download(node: &Node) {
     let (ada, bob) = (node.register("ada").await, node.register("bob").await);
     let direct = ada.open_direct(&bob).await;
     let mut inbox = bob.inbox().await;
@@ -72,12 +72,12 @@ async fn whole_way(node: &Node) {
 
 #[tokio::test]
 async fn a_picture_is_uploaded_sent_and_downloaded() {
-    whole_way(&Node::start().await).await;
+    upload_send_and_download(&Node::start().await).await;
 }
 
 #[tokio::test]
 async fn a_picture_is_uploaded_sent_and_downloaded_with_garage() {
-    whole_way(&second_s3().start_alone().await).await;
+    upload_send_and_download(&second_s3().start_alone().await).await;
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Listener, Nodes, Way};
-use crate::support::{Node, Socket, User};
+use super::{Listener, Nodes, Way, set_presence};
+use crate::support::{Node, Socket, User, eventually};
 
 /// A user who connects is one publication. A user who reconnects within PRESENCE_GRACE is no publication.
 #[tokio::test]
@@ -41,7 +41,9 @@ async fn presence_is_published_once_per_user_that_changed() {
     // The other node publishes once per user that they are connected to it.
     let _moved = sockets_of(&users.iter().map(|user| user.on(&two)).collect::<Vec<_>>()).await;
     assert_eq!(published(&two).await - before[1], USERS as u64);
-    watching.is_quiet().await;
+    // The subscriber receives this change next, and no other before it.
+    set_presence(&users[0].on(&two), "AWAY").await.data();
+    assert_eq!(watching.status().await, "AWAY");
 }
 
 async fn sockets_of(users: &[User]) -> Vec<Socket> {
@@ -80,20 +82,19 @@ async fn nodes_recover_publications_that_were_lost() {
     let mut of_ada = Listener::presence(&cem, &[&ada]).await;
     let mut of_bob = Listener::presence(&cem, &[&bob]).await;
     assert_eq!(of_ada.status().await, "OFFLINE");
-    if of_bob.status().await == "OFFLINE" {
-        assert_eq!(of_bob.status().await, "ONLINE");
-    }
+    of_bob.expect_online().await;
     let mut room = Listener::room(&cem, &conversation).await;
     room.snapshot().await;
     exchange.deaf.store(true, Ordering::SeqCst);
     let _adas = Listener::room(&ada, &conversation).await;
+    // Longer than PRESENCE_NODE_TTL.
     sleep(Duration::from_secs(2)).await;
-    of_bob.is_quiet().await;
-    of_ada.is_quiet().await;
+    of_bob.expect_no_event().await;
+    of_ada.expect_no_event().await;
     drop(bobs);
-    sleep(Duration::from_millis(200)).await;
+    eventually("one socket is left", async || one.metric("parlance_sockets_open").await == 1).await;
     exchange.deaf.store(false, Ordering::SeqCst);
     assert_eq!(of_ada.status().await, "ONLINE");
     assert_eq!(of_bob.status().await, "OFFLINE");
-    room.hears("RoomEntered", &ada).await;
+    room.expect_change("RoomEntered", &ada).await;
 }

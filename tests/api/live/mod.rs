@@ -5,19 +5,15 @@ mod refusals;
 mod scenarios;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parlance::live::{Exchange, MemoryExchange};
 use parlance::log::MemoryBroker;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
 
-use crate::support::{Answer, Node, NodeBuilder, PATIENCE, Socket, TestDatabase, User};
+use crate::support::{Answer, Node, NodeBuilder, Socket, TestDatabase, User, eventually};
 
 /// The settings of most tests, in seconds: TYPING_TIMEOUT, PRESENCE_GRACE and PRESENCE_NODE_TTL.
 const SECONDS: [u64; 3] = [2, 1, 2];
-/// How long a test waits to be sure that no event arrives.
-const QUIET: Duration = Duration::from_millis(300);
 
 /// Two nodes, and the parts that are needed to start more.
 struct Nodes {
@@ -117,10 +113,20 @@ impl Listener {
         message["payload"][0]["extensions"]["code"].as_str().unwrap().to_owned()
     }
 
-    /// Fails if an event arrives within `QUIET`.
-    async fn is_quiet(&mut self) {
-        if let Ok(event) = timeout(QUIET, self.next()).await {
-            panic!("{event:#}");
+    /// Fails if an event has arrived before the answer to a ping.
+    async fn expect_no_event(&mut self) {
+        self.socket.send(json!({"type": "ping"})).await;
+        let message = self.socket.receive().await;
+        assert_eq!(message["type"], "pong", "{message:#}");
+    }
+
+    /// The next status must be ONLINE, perhaps after the first status OFFLINE of a new subscription.
+    async fn expect_online(&mut self) {
+        let first = self.status().await;
+        if first == "OFFLINE" {
+            assert_eq!(self.status().await, "ONLINE");
+        } else {
+            assert_eq!(first, "ONLINE");
         }
     }
 
@@ -136,7 +142,8 @@ impl Listener {
         event["users"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn hears(&mut self, kind: &str, user: &User) {
+    /// The next event must be of this type and about this user.
+    async fn expect_change(&mut self, kind: &str, user: &User) {
         let event = self.next().await;
         assert_eq!((&event["__typename"], &event["user"]["id"]), (&json!(kind), &json!(user.id)));
     }
@@ -160,21 +167,12 @@ async fn presence(of: &User, to: &User) -> Value {
 }
 
 /// Waits until `last_seen_at` of the user is stored in Postgres.
-async fn written_down(database: &TestDatabase, user: &User) {
+async fn wait_for_last_seen(database: &TestDatabase, user: &User) {
     use diesel_async::RunQueryDsl as _;
-    let written = async {
-        let mut connection = database.connection().await;
-        let query =
-            format!("SELECT count(*) FROM users WHERE username = '{}' AND last_seen_at IS NOT NULL", user.username);
-        while diesel::sql_query(&query).get_result::<Count>(&mut connection).await.unwrap().count == 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, written).await.expect("last_seen_at was not stored in time");
-}
-
-#[derive(diesel::QueryableByName)]
-struct Count {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    count: i64,
+    let mut connection = database.connection().await;
+    let query = format!("SELECT 1 FROM users WHERE username = '{}' AND last_seen_at IS NOT NULL", user.username);
+    eventually("last_seen_at is stored", async || {
+        diesel::sql_query(&query).execute(&mut connection).await.unwrap() > 0
+    })
+    .await;
 }

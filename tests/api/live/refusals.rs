@@ -66,9 +66,14 @@ async fn a_refused_event_stream_does_not_make_its_user_online() {
     for _ in 0..2 {
         ada.query("{ serverInfo { version } }", json!({})).await;
     }
+    let published = "parlance_live_published_total{kind=\"presence\"}";
+    let before = node.metric(published).await;
     let request = node.http.post(node.url("/graphql")).header("accept", "text/event-stream");
     let body = json!({"query": "subscription { inbox { __typename } }"});
     let refused = request.bearer_auth(&ada.access_token).json(&body).send().await.unwrap();
     assert_eq!(refused.status(), 429);
-    watching.is_quiet().await;
+    // The user's socket is the only change.
+    let _socket = ada.socket().await;
+    assert_eq!(watching.status().await, "ONLINE");
+    assert_eq!(node.metric(published).await, before + 1);
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, written_down};
-use crate::support::{PASSWORD, PATIENCE, User};
+use super::{Listener, Nodes, SECONDS, Way, presence, set_presence, set_typing, wait_for_last_seen};
+use crate::support::{ALLOWANCE, PASSWORD, PATIENCE, User, eventually, within};
 
 /// Defines each scenario as two tests: `over_memory` and `over_redis`.
 macro_rules! over_each_way {
@@ -61,9 +61,13 @@ async fn typing_reaches_other_participants_and_expires(way: Way) {
     set_typing(&ada, &conversation, false).await.data();
     assert_eq!(heard.next().await, event(false));
     assert!(stopped.elapsed() < Duration::from_secs(2));
+    // A repeated stop sends no event, so the next one is of the next start.
     set_typing(&ada, &conversation, false).await.data();
-    heard.is_quiet().await;
-    own.is_quiet().await;
+    set_typing(&ada, &conversation, true).await.data();
+    assert_eq!(heard.next().await, event(true));
+    // Users do not receive their own events. The first one is of the other user.
+    set_typing(&bob, &conversation, true).await.data();
+    assert_eq!(own.next().await["user"]["id"], bob.id.as_str());
 }
 
 async fn presence_changes_reach_subscribers(way: Way) {
@@ -85,27 +89,33 @@ async fn presence_changes_reach_subscribers(way: Way) {
     assert_eq!(answer["setPresence"]["presence"], json!({"status": "AWAY", "lastSeenAt": null}));
     assert_eq!(watching.status().await, "AWAY");
     assert_eq!(laptop_inbox.next().await["presence"]["status"], "AWAY");
-    // Connecting another device does not change the status.
+    // Connecting another device does not change the status, so the next status is the one that is set.
     let tablet = ada.on(&two).socket().await;
-    watching.is_quiet().await;
     set_presence(&laptop, "ONLINE").await.data();
     assert_eq!(watching.status().await, "ONLINE");
     set_presence(&laptop, "AWAY").await.data();
     assert_eq!(watching.status().await, "AWAY");
 
     drop((phone, laptop_inbox));
-    watching.is_quiet().await;
+    // Longer than PRESENCE_GRACE. While one device is connected, the user stays AWAY.
+    sleep(Duration::from_millis(1500)).await;
+    set_presence(&laptop, "ONLINE").await.data();
+    assert_eq!(watching.status().await, "ONLINE");
+    set_presence(&laptop, "AWAY").await.data();
+    assert_eq!(watching.status().await, "AWAY");
     drop(tablet);
     let gone = watching.next().await;
     assert_eq!(gone["presence"]["status"], "OFFLINE");
     let seen = &gone["presence"]["lastSeenAt"];
     assert!(seen.is_string(), "{gone:#}");
     assert_eq!(presence(&ada, &bob).await["lastSeenAt"], *seen);
-    written_down(&database, &ada).await;
+    wait_for_last_seen(&database, &ada).await;
     // The status that was set is cleared when the last connection closes.
     let _phone = ada.socket().await;
     assert_eq!(watching.status().await, "ONLINE");
-    another.is_quiet().await;
+    // The subscription to another user has received nothing else.
+    set_presence(&bob, "AWAY").await.data();
+    assert_eq!(another.status().await, "AWAY");
 }
 
 async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
@@ -113,7 +123,8 @@ async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let _phone = ada.socket().await;
     let mut watching = Listener::presence(&bob, &[&ada]).await;
-    while watching.status().await != "ONLINE" {}
+    watching.expect_online().await;
+    let mut delays = Vec::new();
     for (hide, show) in [
         ("blockUser(input: {userId: $bob}) { user { id } }", "unblockUser(input: {userId: $bob}) { user { id } }"),
         (
@@ -124,17 +135,24 @@ async fn users_who_may_no_longer_see_presence_see_offline_at_once(way: Way) {
         for (change, status) in [(hide, "OFFLINE"), (show, "ONLINE")] {
             let variable = if change.contains("$bob") { "($bob: ID!)" } else { "" };
             ada.query(&format!("mutation {variable} {{ {change} }}"), json!({"bob": bob.id})).await;
+            let changed = Instant::now();
             assert_eq!(watching.next().await["presence"], json!({"status": status, "lastSeenAt": null}));
+            delays.push(changed.elapsed());
         }
     }
+    // At once: no timeout or poll has to pass first.
+    delays.sort();
+    assert!(delays[0] < Duration::from_millis(500) && delays[3] < ALLOWANCE, "{delays:?}");
     // A room does not show users who block each other to each other.
-    let group = ada.create_group("Both", &[&bob]).await;
+    let cem = two.register("cem").await;
+    let group = ada.create_group("Three", &[&bob, &cem]).await;
     ada.query("mutation ($id: ID!) { blockUser(input: {userId: $id}) { user { id } } }", json!({"id": bob.id})).await;
     let mut hers = Listener::room(&ada, &group).await;
     assert_eq!(hers.snapshot().await, [ada.id.as_str()]);
     let mut his = Listener::room(&bob, &group).await;
     assert_eq!(his.snapshot().await, [bob.id.as_str()]);
-    hers.is_quiet().await;
+    let _third = Listener::room(&cem, &group).await;
+    hers.expect_change("RoomEntered", &cem).await;
 }
 
 async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) {
@@ -142,12 +160,11 @@ async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) 
     let (ada, bob) = (one.register("ada").await, two.register("bob").await);
     let socket = ada.socket().await;
     let mut watching = Listener::presence(&bob, &[&ada]).await;
-    if watching.status().await == "OFFLINE" {
-        assert_eq!(watching.status().await, "ONLINE");
-    }
+    watching.expect_online().await;
     set_presence(&ada, "AWAY").await.data();
     assert_eq!(watching.status().await, "AWAY");
     drop(socket);
+    // Shorter than PRESENCE_GRACE, and then longer.
     sleep(Duration::from_millis(500)).await;
     let socket = ada.socket().await;
     sleep(Duration::from_millis(2200)).await;
@@ -155,8 +172,9 @@ async fn a_reconnect_within_the_grace_period_does_not_change_presence(way: Way) 
     // A reconnect through the other node keeps the status AWAY.
     let _socket = ada.on(&two).socket().await;
     sleep(Duration::from_millis(2500)).await;
-    watching.is_quiet().await;
     assert_eq!(presence(&ada, &bob.on(&one)).await["status"], "AWAY");
+    set_presence(&ada.on(&two), "ONLINE").await.data();
+    assert_eq!(watching.status().await, "ONLINE", "nothing changed before");
 }
 
 async fn a_room_reports_who_enters_and_leaves(way: Way) {
@@ -166,10 +184,10 @@ async fn a_room_reports_who_enters_and_leaves(way: Way) {
     let mut first = Listener::room(&ada, &group).await;
     assert_eq!(first.snapshot().await, std::slice::from_ref(&ada.id));
     let mut second = Listener::room(&bob, &group).await;
-    first.hears("RoomEntered", &bob).await;
+    first.expect_change("RoomEntered", &bob).await;
     let mut users = second.snapshot().await;
     if users.len() == 1 {
-        second.hears("RoomEntered", &ada).await;
+        second.expect_change("RoomEntered", &ada).await;
         users.push(ada.id.clone());
     }
     users.sort();
@@ -180,16 +198,16 @@ async fn a_room_reports_who_enters_and_leaves(way: Way) {
     // A second device of a user sends no event, on any node.
     let mut device = Listener::room(&bob.on(&one), &group).await;
     assert_eq!(device.snapshot().await.len(), 2);
-    let tablet = Listener::room(&bob, &group).await;
-    first.is_quiet().await;
+    let mut tablet = Listener::room(&bob, &group).await;
+    assert_eq!(tablet.snapshot().await.len(), 2);
     drop(second);
     drop(tablet);
-    first.is_quiet().await;
+    eventually("the sockets are closed", async || two.metric("parlance_sockets_open").await == 0).await;
+    let _third = Listener::room(&cem, &group).await;
+    first.expect_change("RoomEntered", &cem).await;
     // Completing the subscription leaves the room, although the socket stays open.
     device.socket.send(json!({"type": "complete", "id": "it"})).await;
-    first.hears("RoomLeft", &bob).await;
-    let _third = Listener::room(&cem, &group).await;
-    first.hears("RoomEntered", &cem).await;
+    first.expect_change("RoomLeft", &bob).await;
 }
 
 async fn users_of_a_node_that_dies_go_offline(way: Way) {
@@ -202,14 +220,17 @@ async fn users_of_a_node_that_dies_go_offline(way: Way) {
     room.snapshot().await;
     let _there = Listener::room(&ada, &conversation).await;
     assert_eq!(watching.status().await, "ONLINE");
-    room.hears("RoomEntered", &ada).await;
+    room.expect_change("RoomEntered", &ada).await;
     let killed = Instant::now();
     one.kill();
     assert_eq!(watching.status().await, "OFFLINE");
-    room.hears("RoomLeft", &ada).await;
-    assert!(killed.elapsed() >= Duration::from_secs(1), "a node was treated as dead too early");
+    room.expect_change("RoomLeft", &ada).await;
+    let took = killed.elapsed();
+    assert!(took >= Duration::from_secs(1), "a node was treated as dead too early");
+    // PRESENCE_NODE_TTL and a quarter of it.
+    assert!(took < Duration::from_millis(2500) + ALLOWANCE, "{took:?}");
     // A surviving node stores it.
-    written_down(&database, &ada).await;
+    wait_for_last_seen(&database, &ada).await;
 }
 
 async fn users_of_a_node_that_shuts_down_can_reconnect_elsewhere(way: Way) {
@@ -219,16 +240,15 @@ async fn users_of_a_node_that_shuts_down_can_reconnect_elsewhere(way: Way) {
     let mut of_ada = Listener::presence(&cem, &[&ada]).await;
     let mut of_bob = Listener::presence(&cem, &[&bob]).await;
     for watching in [&mut of_ada, &mut of_bob] {
-        if watching.status().await == "OFFLINE" {
-            assert_eq!(watching.status().await, "ONLINE");
-        }
+        watching.expect_online().await;
     }
     one.app.close().await;
     let _back = ada.on(&two).socket().await;
     let gone = of_bob.next().await;
     assert_eq!(gone["presence"]["status"], "OFFLINE");
-    written_down(&database, &bob).await;
-    of_ada.is_quiet().await;
+    wait_for_last_seen(&database, &bob).await;
+    set_presence(&ada.on(&two), "AWAY").await.data();
+    assert_eq!(of_ada.status().await, "AWAY", "nothing changed before");
 }
 
 async fn a_new_node_learns_who_is_online(way: Way) {
@@ -238,12 +258,8 @@ async fn a_new_node_learns_who_is_online(way: Way) {
     let _there = Listener::room(&ada, &conversation).await;
     let _also = bob.socket().await;
     let three = way.build(&database, SECONDS).await.start_on(&database).await;
-    let known = async {
-        while presence(&ada, &bob.on(&three)).await["status"] != "ONLINE" {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, known).await.unwrap();
+    let status = async || presence(&ada, &bob.on(&three)).await["status"].clone();
+    eventually("the new node knows who is online", async || status().await == "ONLINE").await;
     let mut room = Listener::room(&bob.on(&three), &conversation).await;
     assert_eq!(room.snapshot().await.len(), 2);
 }
@@ -256,20 +272,22 @@ async fn a_user_who_is_removed_from_the_conversation_leaves_its_room(way: Way) {
     there.snapshot().await;
     let mut room = Listener::room(&bob, &group).await;
     room.snapshot().await;
-    there.hears("RoomEntered", &bob).await;
+    there.expect_change("RoomEntered", &bob).await;
     let typing = Listener::typing(&bob, &group).await;
     let query = "mutation ($id: ID!, $user: ID!) {
         removeParticipant(input: {conversationId: $id, userId: $user}) { conversation { id } }
     }";
     ada.query(query, json!({"id": group, "user": bob.id})).await;
     assert_eq!(typing.refused().await, "NOT_FOUND");
-    there.hears("RoomLeft", &bob).await;
-    loop {
-        let message = room.socket.receive_of("it").await;
-        if message["type"] == "error" {
-            assert_eq!(message["payload"][0]["extensions"]["code"], "NOT_FOUND");
-            break;
+    there.expect_change("RoomLeft", &bob).await;
+    let end = within(PATIENCE, "the end of the subscription", async {
+        loop {
+            let message = room.socket.receive_of("it").await;
+            if message["type"] == "error" {
+                return message;
+            }
         }
-    }
+    });
+    assert_eq!(end.await["payload"][0]["extensions"]["code"], "NOT_FOUND");
     assert_eq!(set_typing(&bob, &group, true).await.code(), "NOT_FOUND");
 }

@@ -163,13 +163,13 @@ impl Reader<'_> {
         ensure(self.position.is_none_or(|position| event.seq > position), || "duplicate or out of order".to_owned())?;
         ensure(self.wants(event), || "not part of the subscription".to_owned())?;
         ensure(self.sees(event), || "not visible to the user".to_owned())?;
-        let left = matter(event).is_some_and(|conversation| {
+        let left = conversation_of(event).is_some_and(|conversation| {
             !matches!(event.change, Change::ConversationRemoved { .. })
                 && !model.takes_part_between(user, conversation, heard.tail.max(event.seq), heard.head)
         });
         ensure(!left, || "the node knew that the user had left".to_owned())?;
         let mut known = heard.tail.max(event.seq)..=heard.head;
-        let hidden = tells_of_reading(user, event) && known.all(|seq| model.has_receipts_off(user, seq));
+        let hidden = shows_reading_position(user, event) && known.all(|seq| model.has_receipts_off(user, seq));
         ensure(!hidden, || "the node knew that the user had read receipts off".to_owned())
     }
 
@@ -188,7 +188,7 @@ impl Reader<'_> {
     /// missing, except for `ConversationRemoved`. Read receipts of others may be missing if the user has turned read
     /// receipts off by `head`.
     fn must_come(&self, event: &Event, head: Seq) -> bool {
-        let stays = || match (event.change, matter(event)) {
+        let stays = || match (event.change, conversation_of(event)) {
             (Change::ConversationRemoved { .. }, _) | (_, None) => true,
             (_, Some(conversation)) => {
                 self.model.takes_part_throughout(self.listening.user, conversation, event.seq, head)
@@ -196,7 +196,7 @@ impl Reader<'_> {
         };
         let user = self.listening.user;
         let hides = || (event.seq..=head).any(|seq| self.model.has_receipts_off(user, seq));
-        self.wants(event) && self.sees(event) && stays() && !(tells_of_reading(user, event) && hides())
+        self.wants(event) && self.sees(event) && stays() && !(shows_reading_position(user, event) && hides())
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -225,12 +225,12 @@ impl Reader<'_> {
 }
 
 /// Whether the event shows how far another user has read.
-fn tells_of_reading(user: UserId, event: &Event) -> bool {
+fn shows_reading_position(user: UserId, event: &Event) -> bool {
     matches!(event.change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
 /// The conversation that an event is about.
-fn matter(event: &Event) -> Option<ConversationId> {
+fn conversation_of(event: &Event) -> Option<ConversationId> {
     match event.change {
         Change::ConversationAdded { conversation, .. } | Change::ConversationRemoved { conversation, .. } => {
             Some(conversation)

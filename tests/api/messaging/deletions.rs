@@ -190,8 +190,7 @@ async fn events_for_many_viewers_leave_out_messages_that_each_has_hidden() {
     let mut sockets = [ada.socket().await, bob.socket().await, cem.socket().await];
     for socket in &mut sockets {
         socket.subscribe("it", query, json!({"id": group})).await;
-        socket.send(json!({"type": "ping"})).await;
-        while socket.receive().await["type"] != "pong" {}
+        socket.ping().await;
     }
     ada.send(&group, "second").await;
     for (socket, first) in sockets.iter_mut().zip(["first", "second", "first"]) {

@@ -72,7 +72,7 @@ async fn each_message_counts_as_one_unread_mention_on_every_device() {
 
     bob.mark_read(&first).await.data();
     assert_eq!(unread_mentions(&phone, &group).await, 1);
-    while inbox.next().await["__typename"] != "ReceiptAdvanced" {}
+    inbox.skip_to("ReceiptAdvanced").await;
     bob.mark_read(&second).await.data();
     assert_eq!(unread_mentions(&phone, &group).await, 0);
     cem.mark_read(&second).await.data();

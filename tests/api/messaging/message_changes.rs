@@ -108,8 +108,7 @@ async fn message_updated_delivers_visible_changes_of_one_conversation() {
     bob.hide(&hidden).await.data();
     let mut socket = bob.socket().await;
     socket.subscribe("it", UPDATES, json!({"id": group})).await;
-    socket.send(json!({"type": "ping"})).await;
-    while socket.receive().await["type"] != "pong" {}
+    socket.ping().await;
     ada.edit(&elsewhere, "there!").await.data();
     ada.edit(&hidden, "hidden!").await.data();
     ada.send(&group, "new").await;

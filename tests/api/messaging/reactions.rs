@@ -44,8 +44,7 @@ async fn each_user_can_react_once_with_each_emoji() {
         revision reactions { emoji count viewerHasReacted }
     } } }";
     socket.subscribe("it", updates, json!({"id": group})).await;
-    socket.send(json!({"type": "ping"})).await;
-    while socket.receive().await["type"] != "pong" {}
+    socket.ping().await;
 
     add(&users[1], &message, "❤️").await;
     add(&users[0], &message, "👍🏽").await;

@@ -15,7 +15,7 @@ async fn deliver(user: &User, message: &Value) {
 }
 
 /// The status of the newest message and all participants' positions as the viewer sees them, sorted.
-async fn seen(viewer: &User, group: &str) -> (Value, Vec<(i64, i64)>) {
+async fn status_and_positions(viewer: &User, group: &str) -> (Value, Vec<(i64, i64)>) {
     let query = "query ($id: ID!) { conversation(id: $id) {
         messages(last: 1) { nodes { status } }
         participants { nodes { lastDeliveredNumber lastReadNumber } }
@@ -69,7 +69,7 @@ async fn a_viewer_with_read_receipts_off_sees_deliveries_but_not_reads() {
         // The first event may be rendered after the second step.
         assert!(read.is_none_or(|read| participant["lastReadNumber"] == read), "{participant}");
     }
-    let (status, marks) = seen(&ada, &group).await;
+    let (status, marks) = status_and_positions(&ada, &group).await;
     assert_eq!((status, marks), (json!("SENT"), vec![(0, 0), (1, 0), (1, 0)]));
 }
 
@@ -83,9 +83,9 @@ async fn turning_read_receipts_on_again_shows_current_positions() {
     let message = ada.send(&direct, "hello").await;
     deliver(&bob, &message).await;
     bob.mark_read(&message).await.data();
-    assert_eq!(seen(&ada, &direct).await, (json!("DELIVERED"), vec![(0, 0), (1, 0)]));
+    assert_eq!(status_and_positions(&ada, &direct).await, (json!("DELIVERED"), vec![(0, 0), (1, 0)]));
     set(&ada, true).await;
-    assert_eq!(seen(&ada, &direct).await, (json!("READ"), vec![(0, 0), (1, 1)]));
+    assert_eq!(status_and_positions(&ada, &direct).await, (json!("READ"), vec![(0, 0), (1, 1)]));
     // The open stream sends read positions again.
     let next = ada.send(&direct, "and now?").await;
     deliver(&bob, &next).await;

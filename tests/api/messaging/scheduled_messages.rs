@@ -1,14 +1,17 @@
 //! Scheduled messages are sent on time and once, even if nodes die. Only their sender sees them.
 
-use std::time::Duration;
-
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use diesel_async::SimpleAsyncConnection as _;
 use futures_util::future::join_all;
 use parlance::clock::Clock;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Node, PASSWORD, TestDatabase, User};
+use crate::support::{Answer, Node, PASSWORD, TestDatabase, User, eventually};
+
+/// A scheduled message is sent within this time.
+const PROMISED: TimeDelta = TimeDelta::seconds(1);
+/// Time that a loaded machine may add.
+const ALLOWANCE: TimeDelta = TimeDelta::seconds(2);
 
 fn now() -> DateTime<Utc> {
     Clock::system().now()
@@ -63,7 +66,7 @@ async fn a_scheduled_message_is_sent_on_time_and_all_devices_are_notified() {
 
     let message = other.message().await;
     let late = now() - at;
-    assert!(late >= TimeDelta::zero() && late < TimeDelta::seconds(1), "{late}");
+    assert!(late >= TimeDelta::zero() && late < PROMISED + ALLOWANCE, "{late}");
     assert_eq!(message["body"], body.as_str());
     assert_eq!(own.message().await["clientId"], scheduled["id"]);
     assert_eq!(own.next().await["__typename"], "MembershipUpdated");
@@ -96,8 +99,10 @@ async fn only_the_sender_can_cancel_a_scheduled_message() {
     assert_eq!(inbox.next().await["__typename"], "MembershipUpdated");
     assert_eq!(cancel(&phone, &gone["id"]).await.code(), "NOT_FOUND");
     assert_eq!(pending(&ada).await, [json!({"id": kept["id"], "body": "kept"})]);
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(bodies(&bob, &conversation).await, [""; 0]);
+    // This message is sent later than the cancelled one would be.
+    schedule(&ada, &conversation, "later", TimeDelta::milliseconds(900)).await;
+    assert_eq!(inbox.message().await["body"], "later");
+    assert_eq!(bodies(&bob, &conversation).await, ["later"]);
     assert_eq!(cancel(&ada, &json!("sch_x")).await.violations(), ["scheduledMessageId"]);
 }
 
@@ -175,13 +180,12 @@ async fn several_nodes_send_each_message_once_even_if_some_stop() {
         answer.data();
     }
     // The nodes that scheduled the messages stop while messages are due.
-    tokio::time::sleep(Duration::from_millis(1800)).await;
+    let sent = async || bodies(&ada, &groups[0]).await.len() + bodies(&ada, &groups[1]).await.len();
+    eventually("some messages are sent", async || sent().await > 5).await;
     drop(nodes.remove(0));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("more messages are sent", async || sent().await > 20).await;
     drop(nodes.remove(0));
-    while !pending(&ada).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("all messages are sent", async || pending(&ada).await.is_empty()).await;
     let mut sent = [bodies(&ada, &groups[0]).await, bodies(&ada, &groups[1]).await].concat();
     sent.sort_by_key(|body| body.parse::<usize>().unwrap());
     assert_eq!(sent, (0..MESSAGES).map(|i| i.to_string()).collect::<Vec<_>>());
@@ -194,9 +198,11 @@ async fn several_nodes_send_each_message_once_even_if_some_stop() {
             at - (begin + TimeDelta::milliseconds(i * 20))
         })
     });
-    let late: Vec<_> = late.map(|late| late.num_milliseconds()).collect();
-    // No message is early. They are at most a second late on an idle machine, but more under the load of other tests.
-    assert!(late.iter().all(|late| (0..10_000).contains(late)), "{late:?}");
+    let mut late: Vec<_> = late.collect();
+    late.sort();
+    // By the times in Postgres, no message is early.
+    assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < PROMISED + ALLOWANCE, "{late:?}");
+    assert!(late[MESSAGES / 2] < PROMISED, "{late:?}");
 }
 
 /// A node dies in the transaction in which it sends a message. Another node sends the message.
@@ -210,16 +216,15 @@ async fn a_message_of_a_node_that_dies_is_sent_by_another() {
     // The node locks the scheduled message, and then waits for the lock of the conversation.
     let mut lock = database.connection().await;
     lock.batch_execute("BEGIN; SELECT 1 FROM conversations FOR UPDATE").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    database.statement_waits_for_lock().await;
     let other = Node::build().start_on(&database).await;
     drop(dying);
     lock.batch_execute("COMMIT").await.unwrap();
     let ada = ada.on(&other);
-    while !pending(&ada).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!(bodies(&ada, &group).await, ["once"]);
+    eventually("the message is sent", async || pending(&ada).await.is_empty()).await;
+    schedule(&ada, &group, "the next", TimeDelta::milliseconds(300)).await;
+    eventually("the next message is sent", async || pending(&ada).await.is_empty()).await;
+    assert_eq!(bodies(&ada, &group).await, ["once", "the next"]);
 }
 
 /// The id of a scheduled message is the `clientId` of the message that is sent, so a message with this `clientId`
@@ -231,8 +236,6 @@ async fn a_message_already_sent_with_its_client_id_is_not_sent_again() {
     let group = ada.create_group("Twice", &[]).await;
     let scheduled = schedule(&ada, &group, "once", TimeDelta::milliseconds(600)).await;
     ada.try_send(&group, "once", scheduled["id"].as_str()).await.data();
-    while !pending(&ada).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the scheduled message is gone", async || pending(&ada).await.is_empty()).await;
     assert_eq!(bodies(&ada, &group).await, ["once"]);
 }

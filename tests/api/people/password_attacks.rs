@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{Node, PASSWORD, PATIENCE, Socket, User};
+use crate::support::{Node, PASSWORD, Socket, User, eventually, within};
 
 const REGISTER: &str = "mutation ($input: RegisterInput!) { register(input: $input) { accessToken } }";
 const LOGIN: &str = "mutation ($input: LoginInput!) { login(input: $input) { accessToken } }";
@@ -57,21 +57,15 @@ async fn call_by(client: &reqwest::Client, node: &Node, query: &str, variables: 
 }
 
 /// Waits until the password pool has no running and no waiting jobs.
-async fn pool_is_idle(node: &Node, within: Duration) {
-    let begun = Instant::now();
-    while node.app.accounts().password_load() != (0, 0) {
-        assert!(begun.elapsed() < within, "{:?} jobs are left", node.app.accounts().password_load());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+async fn pool_is_idle(node: &Node, limit: Duration) {
+    let idle = eventually("the password jobs end", async || node.app.accounts().password_load() == (0, 0));
+    within(limit, "the password jobs end", idle).await;
 }
 
 /// Waits until at least `count` password jobs are in the queue.
 async fn jobs_wait(node: &Node, count: usize) {
-    let begun = Instant::now();
-    while node.app.accounts().password_load().1 < count {
-        assert!(begun.elapsed() < PATIENCE, "{:?} jobs only", node.app.accounts().password_load());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let what = format!("{count} password jobs are in the queue");
+    eventually(&what, async || node.app.accounts().password_load().1 >= count).await;
 }
 
 /// Sends 20 messages, and returns the longest time that one of them took.
@@ -81,6 +75,7 @@ async fn longest_send(user: &User, conversation: &str) -> Duration {
         let begun = Instant::now();
         user.send(conversation, "hello").await;
         longest = longest.max(begun.elapsed());
+        // Spreads the messages over the attack.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     longest

@@ -37,7 +37,7 @@ fn joined(count: usize, piece: impl Fn(usize) -> String) -> String {
 
 /// Fails if the operation was refused.
 #[track_caller]
-fn answered(answer: &Answer) {
+fn assert_not_refused(answer: &Answer) {
     assert!(answer.body.get("errors").is_none(), "{:.500}", answer.body.to_string());
 }
 
@@ -75,7 +75,7 @@ fn the_costliest_documents_block_no_thread_for_long() {
                         || answer.body.get("errors").is_none()
                 );
                 if name != "many lists by aliases" {
-                    answered(&answer);
+                    assert_not_refused(&answer);
                 }
             }
         }
@@ -174,7 +174,9 @@ fn the_largest_responses_block_no_thread_for_long() {
         // OPERATION_MAX_ANSWER_BYTES allows five pages.
         let query = asks(5);
         let variables = json!({"id": group});
-        answered(&probed.measure("5 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await);
+        assert_not_refused(
+            &probed.measure("5 times 100 long messages", &mut meter, ada.call(&query, variables.clone())).await,
+        );
         for encoding in ["br", "gzip", "zstd"] {
             let request = node.http.post(node.url("/graphql")).bearer_auth(&ada.access_token);
             let request =

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, User};
 use super::socket::Socket;
+use super::{PATIENCE, within};
 
 /// The fields of a call that the tests select.
 const CALL: &str = "id kind state endReason conversation { id } startedBy { id } answeredAt endedAt
@@ -119,14 +120,17 @@ impl User {
         } }";
         socket.subscribe("calls", query, json!({})).await;
         let mut events = CallEvents { socket, rung: VecDeque::new(), caught_up: Value::Null };
-        while events.caught_up.is_null() {
-            let event = events.receive().await;
-            match event["__typename"].as_str().unwrap() {
-                "CallRinging" => events.rung.push_back(event),
-                "CallsCaughtUp" => events.caught_up = event,
-                other => panic!("{other} before the subscription is live"),
+        within(PATIENCE, "the event CallsCaughtUp", async {
+            while events.caught_up.is_null() {
+                let event = events.receive().await;
+                match event["__typename"].as_str().unwrap() {
+                    "CallRinging" => events.rung.push_back(event),
+                    "CallsCaughtUp" => events.caught_up = event,
+                    other => panic!("{other} before the subscription is live"),
+                }
             }
-        }
+        })
+        .await;
         events
     }
 }
@@ -145,6 +149,22 @@ impl CallEvents {
             Some(event) => event,
             None => self.receive().await,
         }
+    }
+
+    /// The events up to and including the next one of this type.
+    pub async fn up_to(&mut self, kind: &str) -> Vec<Value> {
+        within(2 * PATIENCE, &format!("the event {kind}"), async {
+            let mut events = Vec::new();
+            loop {
+                let event = self.next().await;
+                let is_last = event["__typename"] == kind;
+                events.push(event);
+                if is_last {
+                    return events;
+                }
+            }
+        })
+        .await
     }
 
     async fn receive(&mut self) -> Value {

@@ -2,11 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::node::Node;
 use super::socket::{Inbox, Socket};
 
 /// With this media type the HTTP status says whether the operation was executed.
 const ACCEPT: &str = "application/graphql-response+json";
+
+/// A client whose requests, with their answers, have a deadline.
+pub fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(4 * PATIENCE)
+}
 
 /// The status and the body of an HTTP response.
 #[derive(Clone, Debug)]
@@ -55,13 +61,13 @@ impl From<&Node> for Api {
 
 impl Api {
     pub fn new(url: String) -> Self {
-        Self { url, http: reqwest::Client::new() }
+        Self { url, http: http_client().build().unwrap() }
     }
 
     /// A client whose requests come from 127.0.0.`last`, so that limits by address count it separately.
     pub fn from_address(node: &Node, last: u8) -> Self {
         let address = std::net::Ipv4Addr::new(127, 0, 0, last).into();
-        let http = reqwest::Client::builder().local_address(Some(address)).build().unwrap();
+        let http = http_client().local_address(Some(address)).build().unwrap();
         Self { url: node.url("/graphql"), http }
     }
 
@@ -204,7 +210,7 @@ impl User {
     }
 
     /// Subscribes, receives one message from the sender and disconnects. Returns the cursor to resume from.
-    pub async fn hear_and_leave(&self, sender: &Self, conversation: &str) -> Option<String> {
+    pub async fn cursor_after_message(&self, sender: &Self, conversation: &str) -> Option<String> {
         let mut inbox = self.inbox().await;
         sender.send(conversation, "seen").await;
         assert_eq!(inbox.message().await["body"], "seen");

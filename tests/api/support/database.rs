@@ -6,6 +6,8 @@ use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use parlance::random::Random;
 
+use super::eventually;
+
 /// Advisory lock that serializes the creation of the template. The number is arbitrary.
 const TEMPLATE_LOCK: i64 = 7_261_155;
 
@@ -41,6 +43,16 @@ impl TestDatabase {
              WHERE username = '{username}'"
         );
         self.connection().await.batch_execute(&statement).await.unwrap();
+    }
+
+    /// Waits until a statement waits for a lock that another transaction of this database holds.
+    pub async fn statement_waits_for_lock(&self) {
+        let mut connection = self.connection().await;
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        eventually("a statement waits for a lock", async || {
+            diesel::sql_query(waiting).execute(&mut connection).await.unwrap() > 0
+        })
+        .await;
     }
 
     pub fn unused_name() -> String {

@@ -3,7 +3,7 @@
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
 
-use super::client::{Answer, User};
+use super::client::{Answer, User, http_client};
 
 const CREATE: &str = "mutation ($input: CreateUploadInput!) { createUpload(input: $input) {
     attachment { id state fileName contentType byteSize url } url method headers { name value } expiresAt
@@ -91,7 +91,7 @@ impl User {
 /// Uploads bytes with the method, URL and headers of a `createUpload` payload. Returns the HTTP status.
 pub async fn put(begun: &Value, bytes: Vec<u8>) -> u16 {
     let method = begun["method"].as_str().unwrap().parse().unwrap();
-    let mut request = reqwest::Client::new().request(method, begun["url"].as_str().unwrap());
+    let mut request = http_client().build().unwrap().request(method, begun["url"].as_str().unwrap());
     for header in begun["headers"].as_array().unwrap() {
         let (name, value) = (header["name"].as_str().unwrap(), header["value"].as_str().unwrap());
         // reqwest sets Content-Length itself, as browsers do.
@@ -103,7 +103,8 @@ pub async fn put(begun: &Value, bytes: Vec<u8>) -> u16 {
 }
 
 pub async fn get(url: &Value) -> reqwest::Response {
-    reqwest::get(url.as_str().unwrap_or_else(|| panic!("no URL: {url}"))).await.unwrap()
+    let url = url.as_str().unwrap_or_else(|| panic!("no URL: {url}"));
+    http_client().build().unwrap().get(url).send().await.unwrap()
 }
 
 /// A JPEG with this width and height in pixels.

@@ -88,7 +88,7 @@ impl User {
     }
 
     /// The events of the SYSTEM messages, oldest first, as `[kind, actor, subject, text]`.
-    pub async fn told(&self, group: &str) -> Vec<Value> {
+    pub async fn system_events(&self, group: &str) -> Vec<Value> {
         let query = "query ($id: ID!) { conversation(id: $id) { messages(last: 100) { nodes {
             kind sender { id } body systemEvent { kind actor { id } subject { id } text }
         } } } }";

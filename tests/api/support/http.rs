@@ -12,7 +12,7 @@ pub fn get(node: &Node, parameters: &[(&str, &str)]) -> RequestBuilder {
     node.http.get(node.url("/graphql")).query(parameters)
 }
 
-pub fn asked(request: RequestBuilder) -> RequestBuilder {
+pub fn with_preflight_header(request: RequestBuilder) -> RequestBuilder {
     request.header("apollo-require-preflight", "true")
 }
 

@@ -12,6 +12,7 @@ mod node;
 mod parts;
 mod scale;
 mod socket;
+mod waiting;
 
 pub use brokers::{DroppingBroker, FaultyBroker, redis_url};
 pub use calls::{CallEvents, call_sessions};
@@ -20,12 +21,16 @@ pub use database::{TestDatabase, unique};
 pub use files::{get, picture, put};
 pub use node::{JWT_SECRET, Node, NodeBuilder};
 pub use parts::{HeldLog, NodeProcess, OwnPostgres, Redis, url_of_node};
-pub use scale::{LoadScale, scale};
+pub use scale::{ClientScale, scale};
 pub use socket::{Inbox, Socket};
+pub use waiting::{eventually, eventually_some, within};
 
 use std::time::Duration;
 
 /// How long a test waits for something before it fails. Long enough for a machine under load.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time that a loaded machine may add to a promised time.
+pub const ALLOWANCE: Duration = Duration::from_secs(2);
 
 pub const PASSWORD: &str = "correct horse battery staple";

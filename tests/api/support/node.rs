@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::brokers::redis_url;
-use super::client::User;
+use super::client::{User, http_client};
 use super::database::{TestDatabase, unique};
 use super::{PASSWORD, PATIENCE};
 
@@ -266,7 +266,7 @@ impl NodeBuilder {
         let server = Server::new(app.clone(), config, s3).unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(parlance::http::serve(server, listener, stop.clone()));
-        let http = reqwest::Client::new();
+        let http = http_client().build().unwrap();
         Node {
             address,
             app,

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use diesel::QueryableByName;
 use diesel::sql_types::{Integer, Text};
@@ -17,9 +16,9 @@ use parlance::embedded::postgres::{Holder, Postgres};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::{Api, JWT_SECRET, PATIENCE, TestDatabase, redis_url};
+use super::{Api, JWT_SECRET, PATIENCE, TestDatabase, eventually, eventually_some, redis_url};
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -49,9 +48,10 @@ impl Redis {
         let arguments = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let mut command = Command::new("redis-server");
         let process = command.args(arguments).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            sleep(Duration::from_millis(5)).await;
-        }
+        eventually("Redis accepts connections", async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
         process
     }
 
@@ -309,16 +309,10 @@ impl<'a> HeldLog<'a> {
         let query = "SELECT pid, application_name FROM pg_stat_activity
                      WHERE datname = current_database() AND wait_event_type = 'Lock' AND xact_start IS NOT NULL
                        AND query LIKE '%UPDATE log_head%'";
-        let found = async {
-            loop {
-                let mut waiting: Vec<Waiting> = diesel::sql_query(query).load(&mut observer).await.unwrap();
-                if let Some(backend) = waiting.pop() {
-                    return backend;
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, found).await.expect("no transaction waits for the log in time")
+        eventually_some("a transaction waits for the log", async || {
+            diesel::sql_query(query).load(&mut observer).await.unwrap().pop()
+        })
+        .await
     }
 
     pub async fn release(mut self) {

@@ -10,10 +10,10 @@ pub struct Scale {
     pub random: bool,
     /// Number of times that a test repeats its fault.
     pub rounds: usize,
-    /// Load during a fault.
-    pub load: LoadScale,
-    /// Load of the test in which all clients reconnect at the same time.
-    pub crowd: LoadScale,
+    /// Clients during a fault.
+    pub clients: ClientScale,
+    /// Clients of the test in which all clients reconnect at the same time.
+    pub crowd: ClientScale,
     /// How long a node is paused.
     pub node_pause: Duration,
     /// How long Redis is paused, and how long it is stopped.
@@ -25,8 +25,8 @@ pub struct Scale {
 }
 
 #[derive(Clone, Copy)]
-pub struct LoadScale {
-    /// Number of users; all of them send. Must be even, because pairs of users share direct conversations.
+pub struct ClientScale {
+    /// Number of users; all of them send.
     pub users: usize,
     /// Number of subscribed sockets, distributed over the users.
     pub listeners: usize,
@@ -43,14 +43,14 @@ const SMALL: Scale = Scale {
     model_cases: 60,
     random: false,
     rounds: 2,
-    load: LoadScale {
+    clients: ClientScale {
         users: 4,
         listeners: 8,
         pause: Duration::from_millis(10),
         messages: 5,
         patience: Duration::from_secs(2),
     },
-    crowd: LoadScale {
+    crowd: ClientScale {
         users: 4,
         listeners: 80,
         pause: Duration::from_millis(100),
@@ -67,14 +67,14 @@ const SOAK: Scale = Scale {
     model_cases: 3000,
     random: true,
     rounds: 5,
-    load: LoadScale {
+    clients: ClientScale {
         users: 10,
         listeners: 50,
         pause: Duration::from_millis(10),
         messages: 50,
         patience: Duration::from_secs(2),
     },
-    crowd: LoadScale {
+    crowd: ClientScale {
         users: 40,
         listeners: 2000,
         pause: Duration::from_secs(30),

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -15,7 +15,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::PATIENCE;
+use super::{PATIENCE, within};
+
+/// How long a test skips messages before it fails, if the one that it waits for does not arrive.
+const SKIPPING: Duration = Duration::from_mins(1);
 
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -106,22 +109,34 @@ impl Socket {
         if let Some(place) = self.early.iter().position(|message| message["id"] == id) {
             return self.early.remove(place).unwrap();
         }
-        loop {
-            let message = self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"));
-            if message["id"] == id {
-                return message;
+        within(SKIPPING, &format!("a message of the operation {id}"), async {
+            loop {
+                let message = self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}"));
+                if message["id"] == id {
+                    return message;
+                }
+                self.early.push_back(message);
             }
-            self.early.push_back(message);
-        }
+        })
+        .await
+    }
+
+    /// Sends a ping and waits for the pong. The messages before the pong are skipped.
+    pub async fn ping(&mut self) {
+        self.send(json!({"type": "ping"})).await;
+        within(SKIPPING, "a pong", async { while self.receive().await["type"] != "pong" {} }).await;
     }
 
     /// Waits until the server closes the connection, and returns the close code. Skips all messages before it.
     pub async fn closed(mut self) -> u16 {
-        loop {
-            if let Err(code) = self.read().await {
-                return code.expect("the server sent no close code");
+        let code = within(SKIPPING, "the server closes the connection", async {
+            loop {
+                if let Err(code) = self.read().await {
+                    return code;
+                }
             }
-        }
+        });
+        code.await.expect("the server sent no close code")
     }
 
     /// Closes the connection with this code, and returns the close code of the server.
@@ -133,21 +148,22 @@ impl Socket {
 
     /// Waits until the server ends the connection, with or without a code.
     pub async fn ended(mut self) {
-        while let Some(Ok(_)) = timeout(PATIENCE, self.stream.next()).await.expect("the connection did not end in time")
-        {
-        }
+        within(PATIENCE, "the connection ends", async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
     }
 
     /// Counts pings without answering them, until the server closes the connection.
     pub async fn ended_without_answering(&mut self) -> usize {
-        let mut pings = 0;
-        while let Some(Ok(frame)) = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time") {
-            match frame {
-                Message::Text(text) if text.contains("\"ping\"") => pings += 1,
-                other => panic!("{other:?}"),
+        within(PATIENCE, "the server ends the connection", async {
+            let mut pings = 0;
+            while let Some(Ok(frame)) = self.stream.next().await {
+                match frame {
+                    Message::Text(text) if text.contains("\"ping\"") => pings += 1,
+                    other => panic!("{other:?}"),
+                }
             }
-        }
-        pings
+            pings
+        })
+        .await
     }
 
     /// Headers of a WebSocket upgrade, for an HTTP client that does not support WebSocket.
@@ -163,13 +179,15 @@ impl Socket {
     }
 
     async fn read(&mut self) -> Result<Value, Option<u16>> {
-        loop {
-            let frame = timeout(PATIENCE, self.stream.next()).await.expect("no frame arrived in time");
-            match self.frame(frame).await {
-                ControlFlow::Break(result) => return result,
-                ControlFlow::Continue(()) => {}
+        within(PATIENCE, "a message on the socket", async {
+            loop {
+                let frame = self.stream.next().await;
+                if let ControlFlow::Break(result) = self.frame(frame).await {
+                    return result;
+                }
             }
-        }
+        })
+        .await
     }
 
     async fn frame(
@@ -246,23 +264,34 @@ impl Inbox {
 
     /// The message of the next `MessageAdded` event. Skips other events.
     pub async fn message(&mut self) -> Value {
-        loop {
-            let event = self.next().await;
-            if event["__typename"] == "MessageAdded" {
-                return event["message"].clone();
+        self.skip_to("MessageAdded").await["message"].clone()
+    }
+
+    /// The next event of this type. Skips other events.
+    pub async fn skip_to(&mut self, kind: &str) -> Value {
+        within(SKIPPING, &format!("the event {kind}"), async {
+            loop {
+                let event = self.next().await;
+                if event["__typename"] == kind {
+                    return event;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// All events before the next `CaughtUp`.
     pub async fn missed(&mut self) -> Vec<Value> {
-        let mut missed = Vec::new();
-        loop {
-            let event = self.next().await;
-            if event["__typename"] == "CaughtUp" {
-                return missed;
+        within(SKIPPING, "the event CaughtUp", async {
+            let mut missed = Vec::new();
+            loop {
+                let event = self.next().await;
+                if event["__typename"] == "CaughtUp" {
+                    return missed;
+                }
+                missed.push(event);
             }
-            missed.push(event);
-        }
+        })
+        .await
     }
 }

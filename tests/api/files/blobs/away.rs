@@ -7,10 +7,9 @@ use parlance::config::S3Settings;
 use tempfile::tempdir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
 
 use super::{EXPIRES, garage};
-use crate::support::{Node, PATIENCE};
+use crate::support::{Node, eventually};
 
 /// Upper bound for the start of a node, and for failing calls, while S3 is unavailable.
 const SOON: Duration = Duration::from_secs(5);
@@ -84,12 +83,7 @@ async fn the_bucket_is_created_when_s3_becomes_available() {
             tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
         }
     });
-    let made = async {
-        while !node.app.blobs().is_ready().await {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, made).await.expect("the bucket is created in time");
+    eventually("the bucket is created", async || node.app.blobs().is_ready().await).await;
     node.app.blobs().put("key", "text/plain", Body::Bytes(vec![1])).await.unwrap();
 }
 

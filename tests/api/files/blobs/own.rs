@@ -12,9 +12,11 @@ use parlance::embedded::s3::{Error, S3};
 use parlance::random::Random;
 use reqwest::{Method, StatusCode};
 use tempfile::tempdir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{EXPIRES, Place, upload};
-use crate::support::Node;
+use crate::support::{Node, PATIENCE, within};
 
 const TEXT: &[u8] = b"Into the valley of Death rode the six hundred.";
 
@@ -121,6 +123,26 @@ async fn forms_without_a_valid_signature_are_forbidden() {
     let forged = format!("{}?X-Amz-Signature=0", place.bare_url(""));
     let form = place.http.post(forged).header("content-type", "multipart/form-data; boundary=x").body(TEXT);
     assert_eq!(form.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+/// The client announces a form of 1 GB and sends nothing of it. If the server waited for the body, the answer would be a
+/// timeout.
+#[tokio::test]
+async fn forms_are_forbidden_before_their_bodies_are_read() {
+    let place = Place::own().await;
+    let bucket = &place.node.s3.s3_bucket;
+    for target in [format!("/{bucket}/"), format!("/{bucket}/key?X-Amz-Signature=0")] {
+        let mut stream = TcpStream::connect(place.node.address).await.unwrap();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: {}\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+             authorization: AWS4-HMAC-SHA256 x\r\ncontent-length: 1000000000\r\n\r\n",
+            place.node.address
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        within(PATIENCE, "the answer", stream.read_exact(&mut status)).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 403", "{target}");
+    }
 }
 
 #[tokio::test]

@@ -47,19 +47,19 @@ fn inspect_the_file_in_the_environment() {
     let limits = Limits::new(&Settings::parse_from(["test"]).media, 32 * MIB as u64);
     // Other tests check the time. Here a slow machine must not change the verdict.
     let limits = Limits { max_work: Duration::from_mins(5), ..limits };
-    let before = of_process("VmRSS:");
+    let before = process_status_kib("VmRSS:");
     let verdict = inspect(Path::new(&path), &declared, &limits).map(|found| found.duration);
-    println!("took {} KiB: {verdict:?}", of_process("VmHWM:").saturating_sub(before));
+    println!("took {} KiB: {verdict:?}", process_status_kib("VmHWM:").saturating_sub(before));
 }
 
 /// A field of /proc/self/status, in KiB.
-fn of_process(field: &str) -> usize {
+fn process_status_kib(field: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn seen(file: &NamedTempFile, declared: &str) -> Seen {
+fn inspect_in_process(file: &NamedTempFile, declared: &str) -> Seen {
     let mut process = Command::new(env::current_exe().unwrap());
     process.args(["files::media::memory::inspect_the_file_in_the_environment", "--exact", "--ignored", "--nocapture"]);
     let output = process.env(FILE, file.path()).env(TYPE, declared).output().unwrap();
@@ -70,16 +70,16 @@ fn seen(file: &NamedTempFile, declared: &str) -> Seen {
 }
 
 #[track_caller]
-fn is_refused(bytes: &[u8], declared: &str) {
-    let seen = seen(&file(bytes), declared);
+fn assert_unreadable(bytes: &[u8], declared: &str) {
+    let seen = inspect_in_process(&file(bytes), declared);
     assert!(seen.verdict.contains("Unreadable"), "{}", seen.verdict);
     assert!(seen.bytes < RECORDING, "{} bytes", seen.bytes);
 }
 
 /// Checks the memory use, with any verdict.
 #[track_caller]
-fn takes_little(bytes: &[u8], declared: &str) {
-    let seen = seen(&file(bytes), declared);
+fn assert_little_memory(bytes: &[u8], declared: &str) {
+    let seen = inspect_in_process(&file(bytes), declared);
     assert!(seen.bytes < RECORDING, "{} bytes: {}", seen.bytes, seen.verdict);
 }
 
@@ -124,11 +124,11 @@ fn empty_fragments_use_bounded_memory() {
     for tracks in [1, 16, 64] {
         let empty = fragment(&[]);
         let hostile = [in_fragments(tracks), empty.repeat(16 * MIB / empty.len())].concat();
-        is_refused(&hostile, "video/mp4");
+        assert_unreadable(&hostile, "video/mp4");
     }
     // About as many fragments as the limit allows.
-    takes_little(&[in_fragments(1), fragment(&[]).repeat(230_000)].concat(), "video/mp4");
-    takes_little(&[in_fragments(16), fragment(&[]).repeat(77_000)].concat(), "video/mp4");
+    assert_little_memory(&[in_fragments(1), fragment(&[]).repeat(230_000)].concat(), "video/mp4");
+    assert_little_memory(&[in_fragments(16), fragment(&[]).repeat(77_000)].concat(), "video/mp4");
 }
 
 #[test]
@@ -136,18 +136,18 @@ fn fragments_in_an_open_ended_box_count_towards_the_limit() {
     let fragments = fragment(&[]).repeat(300_000);
     for kind in [b"free", b"mdat", b"moof"] {
         let hostile = [in_fragments(16), b"\0\0\0\0".to_vec(), kind.to_vec(), fragments.clone()].concat();
-        is_refused(&hostile, "video/mp4");
+        assert_unreadable(&hostile, "video/mp4");
     }
 }
 
 #[test]
 fn sample_runs_count_towards_the_limit() {
     let hostile = [in_fragments(1), fragment(&run(0).repeat(MIB))].concat();
-    is_refused(&hostile, "video/mp4");
-    takes_little(&[in_fragments(1), fragment(&run(0).repeat(480_000))].concat(), "video/mp4");
+    assert_unreadable(&hostile, "video/mp4");
+    assert_little_memory(&[in_fragments(1), fragment(&run(0).repeat(480_000))].concat(), "video/mp4");
     // Runs that declare 2^32 - 1 samples each. A reader would iterate over all of them.
     let hostile = [in_fragments(1), fragment(&run(u32::MAX).repeat(100))].concat();
-    is_refused(&hostile, "video/mp4");
+    assert_unreadable(&hostile, "video/mp4");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn mp4_tags_use_bounded_memory() {
         let at = movie.windows(4).position(|bytes| bytes == b"moov").unwrap();
         [&movie[..at - 4], &sized_box(*b"moov", &[&movie[at + 4..], &meta].concat())].concat()
     };
-    takes_little(&with(15 * MIB / tag.len()), "video/mp4");
+    assert_little_memory(&with(15 * MIB / tag.len()), "video/mp4");
 }
 
 /// The content of an Ogg or FLAC comment block with `many` comments.
@@ -179,7 +179,7 @@ fn flac_comments_use_bounded_memory() {
         let comments = comments(many);
         let length = u32::try_from(comments.len()).unwrap().to_be_bytes();
         let hostile = [head, &[4], &length[1..], &comments, rest].concat();
-        takes_little(&hostile, "audio/flac");
+        assert_little_memory(&hostile, "audio/flac");
     }
 }
 
@@ -215,7 +215,7 @@ fn ogg_comments_use_bounded_memory() {
             .zip(1..)
             .map(|(piece, number)| page(number, number > 1, piece, usize::try_from(number).unwrap() == pieces.len()));
         let hostile = [first, &pages.flatten().collect::<Vec<_>>(), rest].concat();
-        takes_little(&hostile, "audio/ogg");
+        assert_little_memory(&hostile, "audio/ogg");
     }
 }
 
@@ -231,8 +231,8 @@ fn webm_tags_use_bounded_memory() {
         [&bytes[..segment + 12], &tags, &bytes[segment + 12..]].concat()
     };
     // A file with large headers, such as embedded fonts, is accepted without being read completely.
-    takes_little(&with(7 * MIB), "audio/webm");
-    takes_little(&with(600 * KIB), "audio/webm");
+    assert_little_memory(&with(7 * MIB), "audio/webm");
+    assert_little_memory(&with(600 * KIB), "audio/webm");
 }
 
 /// The file has INFO chunks of 8 bytes. A reader keeps each of them as a tag.
@@ -247,8 +247,8 @@ fn wav_tags_use_bounded_memory() {
         let info = chunk(b"LIST", &[b"INFO".to_vec(), chunk(b"INAM", b"").repeat(tags)].concat());
         chunk(b"RIFF", &[b"WAVE".to_vec(), format.clone(), info, chunk(b"data", &[0; 9600])].concat())
     };
-    is_refused(&with(2_000_000), "audio/wav");
-    takes_little(&with(200_000), "audio/wav");
+    assert_unreadable(&with(2_000_000), "audio/wav");
+    assert_little_memory(&with(200_000), "audio/wav");
 }
 
 /// A black PNG of this size. The decoded pixels fit into MEDIA_MAX_MEMORY.
@@ -266,7 +266,7 @@ fn a_picture_one_pixel_wide_or_high_stays_within_the_memory_limit() {
     let media = Settings::parse_from(["test"]).media;
     let most = u32::try_from(MEDIA_MAX_PIXELS).unwrap();
     for (width, height) in [(most, 1), (1, most)] {
-        let seen = seen(&black(width, height), "image/png");
+        let seen = inspect_in_process(&black(width, height), "image/png");
         assert!(seen.verdict.starts_with("Ok"), "{width} by {height}: {}", seen.verdict);
         assert!(seen.bytes as u64 <= media.media_max_memory, "{width} by {height}: {} bytes", seen.bytes);
     }

@@ -15,7 +15,7 @@ fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn shown(thumbnail: &Thumbnail) -> DynamicImage {
+fn decoded(thumbnail: &Thumbnail) -> DynamicImage {
     assert_eq!(thumbnail.content_type, "image/webp");
     let image = image::load_from_memory_with_format(&thumbnail.bytes, ImageFormat::WebP).unwrap();
     assert_eq!((image.width(), image.height()), (thumbnail.width, thumbnail.height));
@@ -45,7 +45,7 @@ fn a_picture_gets_type_size_blurhash_and_three_thumbnails() {
     let sizes: Vec<_> = found.thumbnails.iter().map(|one| (one.size, one.width, one.height)).collect();
     assert_eq!(sizes, [(Size::Small, 160, 40), (Size::Medium, 480, 120), (Size::Large, 1280, 320)]);
     for thumbnail in &found.thumbnails {
-        let image = shown(thumbnail).to_rgb8();
+        let image = decoded(thumbnail).to_rgb8();
         assert!(image.get_pixel(1, 1)[0] < 30 && image.get_pixel(thumbnail.width - 2, 1)[0] > 220);
     }
     assert!(found.waveform.is_none() && found.cleaned.is_none(), "the picture has no metadata to remove");
@@ -57,7 +57,7 @@ fn a_small_picture_is_not_scaled_up() {
         let found = inspected(&encoded(RgbImage::new(width, height), ImageFormat::Png), "image/png");
         for (thumbnail, (_, longest)) in found.thumbnails.iter().zip(THUMBNAIL_SIDES) {
             assert!(thumbnail.width <= width && thumbnail.height <= height.min(longest));
-            shown(thumbnail);
+            decoded(thumbnail);
         }
     }
 }
@@ -68,7 +68,7 @@ fn a_rotated_picture_has_upright_size_and_thumbnails() {
         let found = inspected(&bytes_of(name), content_type);
         // The stored pixels are 96 by 64 with red on the left. Red is at the top after the rotation.
         assert_eq!((found.width, found.height), (Some(64), Some(96)), "{name}");
-        let image = shown(&found.thumbnails[0]).to_rgba8();
+        let image = decoded(&found.thumbnails[0]).to_rgba8();
         assert_eq!(image.dimensions(), (64, 96), "{name}");
         assert!(is_red(*image.get_pixel(32, 2)) && is_blue(*image.get_pixel(32, 93)), "{name} is not upright");
     }
@@ -107,7 +107,7 @@ fn bytes_after_the_end_of_a_picture_are_removed() {
         let original = [bytes_of(name), b"ftypmp42 and where it was filmed".to_vec()].concat();
         let cleaned = inspected(&original, content_type).cleaned.unwrap();
         assert!(!contains(&cleaned, b"ftyp"), "{name}");
-        shown(&inspected(&cleaned, content_type).thumbnails[0]);
+        decoded(&inspected(&cleaned, content_type).thumbnails[0]);
     }
 }
 
@@ -139,7 +139,7 @@ fn thumbnails_keep_transparency_without_color_fringes() {
     let picture =
         RgbaImage::from_fn(400, 400, |x, _| if x < 201 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 255, 0, 0]) });
     let found = inspected(&encoded(picture, ImageFormat::Png), "image/png");
-    let image = shown(&found.thumbnails[0]).to_rgba8();
+    let image = decoded(&found.thumbnails[0]).to_rgba8();
     assert_eq!(image.get_pixel(159, 80)[3], 0);
     assert!(is_red(*image.get_pixel(10, 80)) && image.get_pixel(10, 80)[3] == 255);
     for pixel in image.pixels().filter(|pixel| pixel[3] > 0) {
@@ -163,7 +163,7 @@ fn animation(frames: u16, side: u32) -> Vec<u8> {
 fn an_animation_keeps_all_frames_and_its_thumbnails_show_the_first() {
     let bytes = animation(3, 20);
     let found = inspected(&bytes, "image/gif");
-    assert!(is_red(*shown(&found.thumbnails[0]).to_rgba8().get_pixel(10, 10)));
+    assert!(is_red(*decoded(&found.thumbnails[0]).to_rgba8().get_pixel(10, 10)));
     let comment = [&bytes[..bytes.len() - 1], b"\x21\xfe\x04Home\0\x3b"].concat();
     let cleaned = inspected(&comment, "image/gif").cleaned.unwrap();
     assert_eq!(cleaned, bytes, "only the comment must be removed");
@@ -204,7 +204,7 @@ fn squares_show_the_center_of_the_picture() {
     let sizes: Vec<_> = squares.iter().map(|one| (one.size, one.width, one.height)).collect();
     assert_eq!(sizes, [(Size::Small, 96, 96), (Size::Medium, 100, 100), (Size::Large, 100, 100)]);
     for thumbnail in &squares {
-        let image = shown(thumbnail).to_rgba8();
+        let image = decoded(thumbnail).to_rgba8();
         assert!(is_red(*image.get_pixel(3, 50)) && is_red(*image.get_pixel(92, 50)));
     }
     let large = square(file(&encoded(RgbImage::new(700, 900), ImageFormat::Jpeg)).path(), &limits()).unwrap();
@@ -215,7 +215,7 @@ fn squares_show_the_center_of_the_picture() {
             .all(|(one, (size, side))| (one.size, one.width, one.height) == (size, side, side))
     );
     let turned = square(&sample("portrait.jpg"), &limits()).unwrap();
-    let image = shown(&turned[2]).to_rgba8();
+    let image = decoded(&turned[2]).to_rgba8();
     assert!(image.get_pixel(32, 4)[0] > image.get_pixel(32, 60)[0], "red is not at the top");
 }
 

@@ -6,8 +6,8 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use parlance::config::S3Settings;
 use serde_json::{Value, json};
 
-use super::{Count, age, count, objects, sweeping, swept};
-use crate::support::{Node, PATIENCE, TestDatabase, get, picture, put};
+use super::{Count, age, count, objects, sweeping, wait_for_sweep};
+use crate::support::{Node, TestDatabase, eventually, get, picture, put};
 
 /// A client can still store bytes at an upload URL after the upload is completed. 30 minutes later these bytes are
 /// removed, and rejected uploads too. Other uploads stay.
@@ -35,17 +35,20 @@ async fn late_and_rejected_uploads_are_removed_after_30_minutes() {
     let (ready, rejected) = (&over[0], &over[1]);
     assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
 
-    // At 29 minutes nothing is removed. A check from before the rejection does not lead to an earlier removal.
+    // At 29 minutes nothing is removed. A check from before the rejection does not lead to an earlier removal. The last
+    // upload is older and is removed, so the sweeper has run.
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '29 minutes'").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let last = ada.try_upload("note", "image/png", b"note").await["id"].clone();
+    let due = "UPDATE attachment_looks SET since = since - interval '31 minutes' WHERE attachment_id =
+        (SELECT id FROM attachments ORDER BY id DESC LIMIT 1)";
+    connection.batch_execute(due).await.unwrap();
+    eventually("the last upload is removed", async || ada.attachment(&last).await.is_null()).await;
     assert!(upload(ready) > 0 && upload(rejected) > 0, "{:?}", node.files());
     connection.batch_execute("UPDATE attachment_looks SET since = since - interval '2 minutes'").await.unwrap();
-    let gone = async {
-        while upload(ready) + all(rejected) > 0 || count(&mut connection, "attachments").await > 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("uploads were not removed in time");
+    eventually("the uploads are removed", async || {
+        upload(ready) + all(rejected) == 0 && count(&mut connection, "attachments").await == 2
+    })
+    .await;
     assert_eq!(ada.attachment(rejected).await, Value::Null);
     assert_eq!(get(&ada.attachment(ready).await["url"]).await.text().await.unwrap(), "note");
     let done = ada.complete_upload(&pending["attachment"]["id"]).await.data();
@@ -74,12 +77,7 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     let away = S3Settings { s3_endpoint: Some("http://127.0.0.1:1".to_owned()), ..node.s3.clone() };
     let other = sweeping().s3(&away).start_on(&database).await;
     let again = "attachment_looks WHERE since > now() - interval '1 day'";
-    let noted = async {
-        while count(&mut connection, again).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, noted).await.expect("no further check was scheduled");
+    eventually("a further check is scheduled", async || count(&mut connection, again).await > 0).await;
     other.stop();
     other.stopped().await;
     let path = format!("uploads/{}", id.as_str().unwrap());
@@ -91,12 +89,7 @@ async fn late_uploads_are_removed_when_s3_is_available_again() {
     let over = "UPDATE attachments SET going_until = clock_timestamp() WHERE going_until IS NOT NULL";
     connection.batch_execute(over).await.unwrap();
     let _third = sweeping().s3(&node.s3).start_on(&database).await;
-    let gone = async {
-        while uploads() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the upload was not removed in time");
+    eventually("the upload is removed", async || uploads() == 0).await;
     assert_eq!(get(&ada.attachment(&id).await["url"]).await.text().await.unwrap(), "note");
 }
 
@@ -120,6 +113,7 @@ async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
         let last = last.get_result::<Count>(&mut connection).await.unwrap().count;
         let due = format!("UPDATE attachment_looks SET since = since - interval '12 hours' WHERE id <= {last}");
         let (answer, ()) = tokio::join!(ada.call(query, json!({"id": id})), async {
+            // The picture becomes due at another moment in each round.
             tokio::time::sleep(Duration::from_millis(round * 5)).await;
             connection.batch_execute(&due).await.unwrap();
         });
@@ -132,7 +126,7 @@ async fn a_picture_removed_while_it_becomes_the_avatar_leaves_no_objects() {
     }
     assert!(chosen > 0);
     age(&mut connection).await;
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(count(&mut connection, "attachments").await, 0);
     let left: Vec<_> = node.files().into_iter().filter(|path| path.contains("att_")).collect();
     assert_eq!(left, [""; 0]);
@@ -173,15 +167,10 @@ async fn an_attachment_that_cannot_be_removed_does_not_block_others() {
     connection.batch_execute(stuck).await.unwrap();
     age(&mut connection).await;
     let _other = sweeping().s3(&node.s3).start_on(&database).await;
-    let gone = async {
-        while count(&mut connection, "attachments").await > 1 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("attachments were not removed in time");
+    eventually("the other attachments are removed", async || count(&mut connection, "attachments").await == 1).await;
     let left: Vec<_> = notes.iter().map(|id| objects(&node, id)).collect();
     assert_eq!(left, [1, 0, 0]);
     connection.batch_execute("UPDATE attachments SET upload_id = NULL, going_until = clock_timestamp()").await.unwrap();
-    swept(&mut connection).await;
+    wait_for_sweep(&mut connection).await;
     assert_eq!(objects(&node, &notes[0]), 0);
 }

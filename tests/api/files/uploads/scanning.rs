@@ -1,11 +1,15 @@
 //! Uploads that a virus scanner checks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::files::scanner::{Clamd, EICAR};
-use crate::support::{Node, put};
+use crate::support::{Node, TestDatabase, picture, put};
 
 #[tokio::test]
 async fn an_upload_that_clamd_finds_infected_is_rejected_and_removed() {
@@ -21,6 +25,13 @@ async fn an_upload_that_clamd_finds_infected_is_rejected_and_removed() {
 
 /// Starts a scanner that answers every file with `line`. Returns the setting with its address.
 async fn clamd(line: &'static str) -> String {
+    counting_clamd(line).await.0
+}
+
+/// Like `clamd`, and also returns the number of scanned files.
+async fn counting_clamd(line: &'static str) -> (String, Arc<AtomicUsize>) {
+    let scans = Arc::new(AtomicUsize::default());
+    let count = Arc::clone(&scans);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -34,10 +45,36 @@ async fn clamd(line: &'static str) -> String {
                 }
                 stream.read_exact(&mut vec![0; length.try_into().unwrap()]).await.unwrap();
             }
+            count.fetch_add(1, Ordering::SeqCst);
             stream.write_all(line.as_bytes()).await.unwrap();
         }
     });
-    format!("--clamd-address={address}")
+    (format!("--clamd-address={address}"), scans)
+}
+
+/// Every inspection scans the file, so the number of scans is the number of inspections.
+#[tokio::test]
+async fn a_file_is_inspected_once_for_all_its_completions_on_all_nodes() {
+    let (scanner, scans) = counting_clamd("stream: OK\0").await;
+    let database = TestDatabase::new().await;
+    let one = Node::build().flag(&scanner).start_on(&database).await;
+    let other = Node::build().flag(&scanner).s3(&one.s3).start_on(&database).await;
+    let ada = one.register("ada").await;
+    let bytes = picture(900, 900);
+    let begun = ada.begin_upload("a.jpg", "image/jpeg", bytes.len()).await;
+    put(&begun, bytes).await;
+    let id = &begun["attachment"]["id"];
+    let devices = [ada.clone(), ada.on(&other)];
+    for answer in join_all((0..8).map(|n| devices[n % 2].complete_upload(id))).await {
+        assert_eq!(answer.data()["completeUpload"]["attachment"]["state"], "READY");
+    }
+    assert_eq!(scans.load(Ordering::SeqCst), 1);
+    // Later completions, and messages with the attachment, need no inspection.
+    devices[1].complete_upload(id).await.data();
+    let group = ada.create_group("Files", &[]).await;
+    let message = ada.send_with(&group, None, &[id]).await;
+    ada.forward(&message, &group).await.data();
+    assert_eq!(scans.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

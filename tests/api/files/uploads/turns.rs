@@ -1,12 +1,10 @@
 //! Files of different users are inspected in turn.
 
-use std::time::{Duration, Instant};
-
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 
-use crate::support::{Node, PATIENCE, User, picture, put};
+use crate::support::{Node, User, eventually, picture, put};
 
 /// Creates uploads whose files are in S3 and that are not completed yet. Returns their ids.
 async fn stored(user: &User, count: usize) -> Vec<Value> {
@@ -20,14 +18,6 @@ async fn stored(user: &User, count: usize) -> Vec<Value> {
     ids
 }
 
-async fn until(what: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !what() {
-        assert!(begun.elapsed() < PATIENCE, "it never happened");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_many_uploads_delays_another_by_one_turn() {
     const MANY: usize = 20;
@@ -38,7 +28,7 @@ async fn a_user_with_many_uploads_delays_another_by_one_turn() {
     let mut finished = 0;
     tokio::select! {
         () = async { while flood.next().await.is_some() {} } => panic!("all are inspected already"),
-        () = until(|| node.app.uploads().inspection_load().1 >= MANY / 2) => {}
+        () = eventually("half of them wait", async || node.app.uploads().inspection_load().1 >= MANY / 2) => {}
     }
     let answer = tokio::select! {
         () = async { while flood.next().await.is_some() { finished += 1 } } => panic!("the other user came last"),
@@ -49,7 +39,7 @@ async fn a_user_with_many_uploads_delays_another_by_one_turn() {
 
     // When the client disconnects, its waiting inspections are dropped and the uploads stay PENDING.
     drop(flood);
-    until(|| node.app.uploads().inspection_load() == (0, 0)).await;
+    eventually("the inspections end", async || node.app.uploads().inspection_load() == (0, 0)).await;
     let mut states = Vec::new();
     for id in &many {
         states.push(ada.attachment(id).await["state"].clone());
