@@ -25,7 +25,7 @@ pub use connections::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT}
 pub use docs::{env_example, settings_table, start_error};
 pub use files::{ATTACHMENT_GRACE, Files};
 pub use limits::limits_table;
-pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_PIXELS, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
+pub use media::{MAX_EXAMINATION, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, Media};
 pub use process::{LogFormat, Process};
 pub use rates::{Allowance, PASSWORD_MAX_DELAY, Rates};
 pub use registration::{Registration, RegistrationMode};
@@ -168,7 +168,7 @@ pub struct Auth {
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Maximum number of Unicode scalar values in the body of a message
-    #[arg(long, env, default_value = "8000", value_name = "1..100000", value_parser = within::<usize>(1..=100_000))]
+    #[arg(long, env, default_value = "8000", value_name = "1..20000", value_parser = within::<usize>(1..=20_000))]
     pub max_message_length: usize,
     /// Maximum number of participants of a group, including its owner
     #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
@@ -222,7 +222,7 @@ pub struct Operations {
     #[arg(long, env, value_name = "FILE")]
     pub persisted_manifest: Option<PathBuf>,
     /// Maximum bytes of the cache of parsed and validated documents, which also serves clients that send only a hash. The least used documents are evicted
-    #[arg(long, hide = true, default_value = "67108864")]
+    #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
     pub document_cache_bytes: u64,
 }
 

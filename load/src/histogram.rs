@@ -13,34 +13,47 @@ const LONGEST: u64 = 3_600_000_000_000;
 /// Significant digits of a latency.
 const DIGITS: u8 = 2;
 
-pub struct Histogram(Mutex<Counts<u64>>);
+pub struct Histogram(Mutex<Recorded>);
+
+struct Recorded {
+    counts: Counts<u64>,
+    /// The longest latency in nanoseconds, because the buckets are not exact.
+    max: u64,
+}
 
 impl Default for Histogram {
     #[expect(clippy::expect_used, reason = "the bounds are constants")]
     fn default() -> Self {
-        Self(Mutex::new(Counts::new_with_bounds(SHORTEST, LONGEST, DIGITS).expect("the bounds are valid")))
+        let counts = Counts::new_with_bounds(SHORTEST, LONGEST, DIGITS).expect("the bounds are valid");
+        Self(Mutex::new(Recorded { counts, max: 0 }))
     }
 }
 
 impl Histogram {
     pub fn record(&self, latency: Duration) {
-        self.0.lock().saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let mut recorded = self.0.lock();
+        recorded.counts.saturating_record(nanos);
+        recorded.max = recorded.max.max(nanos);
     }
 
     pub fn add(&self, other: &Self) {
+        let (mut recorded, other) = (self.0.lock(), other.0.lock());
         // All histograms have the same bounds, so this does not fail.
-        let _ = self.0.lock().add(&*other.0.lock());
+        let _ = recorded.counts.add(&other.counts);
+        recorded.max = recorded.max.max(other.max);
     }
 
     /// The longest latency in milliseconds. NaN, which JSON shows as null, if the histogram is empty.
     pub fn max(&self) -> f64 {
-        self.quantile(1000)
+        let recorded = self.0.lock();
+        if recorded.counts.is_empty() { f64::NAN } else { float(recorded.max) / 1e6 }
     }
 
     /// The latency in milliseconds that `thousandths` thousandths of all latencies do not exceed. NaN if the histogram
     /// is empty.
     pub fn quantile(&self, thousandths: u64) -> f64 {
-        let counts = self.0.lock();
+        let counts = &self.0.lock().counts;
         if counts.is_empty() {
             return f64::NAN;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{seconds, within};
+use super::{Socket, seconds, within};
 
 /// The size of calls, their timeouts, and their signals. These settings must be the same on every node.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,7 +35,17 @@ pub struct CallSettings {
     /// Maximum bytes of descriptions and candidates that are stored for one device. A reconnect reads all of them. A further signal gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "1048576")]
     pub call_max_pending_bytes: usize,
-    /// Seconds for which a signal is stored for a device that does not subscribe to callEvents. Must be more than twice SOCKET_PING_INTERVAL plus SOCKET_PONG_TIMEOUT, so that a signal that was sent to a dead socket is delivered again
+    /// Seconds for which a signal is stored for a device that does not subscribe to callEvents. At least twice the sum of SOCKET_PING_INTERVAL and SOCKET_PONG_TIMEOUT is used, so that a signal that was sent to a dead socket is delivered again
     #[arg(long, hide = true, default_value = "90", value_parser = seconds(1..=3600))]
     pub call_signal_ttl: Duration,
+}
+
+impl CallSettings {
+    /// The settings with a `call_signal_ttl` that is long enough to notice that a device's socket is dead, and to
+    /// deliver the signal to the next socket.
+    #[must_use]
+    pub fn with_signal_ttl_for(&self, socket: &Socket) -> Self {
+        let noticed = socket.socket_ping_interval + socket.socket_pong_timeout;
+        Self { call_signal_ttl: self.call_signal_ttl.max(2 * noticed), ..self.clone() }
+    }
 }

@@ -32,10 +32,10 @@ pub struct ConnectionSettings {
     #[arg(long, hide = true, default_value = "60", value_parser = seconds(1..=3600))]
     pub request_body_timeout: Duration,
     /// Bytes of request bodies and WebSocket messages that have begun and are not complete, on this node; beyond them a body is answered with 503 and UNAVAILABLE, and a socket is closed with 1013
-    #[arg(long, hide = true, default_value = "134217728")]
+    #[arg(long, env, default_value = "134217728", value_name = "BYTES", value_parser = within::<usize>(1_048_576..=68_719_476_736))]
     pub max_unfinished_bytes: usize,
     /// Bytes of MAX_UNFINISHED_BYTES that one address (IPv6: one /64 network) may hold; beyond them the same answers
-    #[arg(long, hide = true, default_value = "16777216")]
+    #[arg(long, env, default_value = "16777216", value_name = "BYTES", value_parser = within::<usize>(65_536..=68_719_476_736))]
     pub max_unfinished_bytes_per_address: usize,
     /// Seconds of silence after which the server pings an HTTP/2 connection
     #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=3600))]
@@ -47,6 +47,6 @@ pub struct ConnectionSettings {
     #[arg(long, hide = true, default_value = "60", value_parser = seconds(1..=86_400))]
     pub socket_anonymous_timeout: Duration,
     /// WebSockets of one address (IPv6: one /64 network) on which no user has signed in; one more gets 429 in place of the upgrade
-    #[arg(long, hide = true, default_value = "100")]
+    #[arg(long, env, default_value = "100", value_name = "1..10000000", value_parser = within::<usize>(1..=10_000_000))]
     pub socket_max_anonymous_per_address: usize,
 }

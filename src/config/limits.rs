@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::docs::{default_of, is_setting};
 use super::{
-    HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_PIXELS, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT,
-    OPERATION_QUEUE, OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
+    HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT, MEDIA_MAX_FRAMES, MEDIA_MAX_WAVEFORM, MEDIA_TIMEOUT, OPERATION_QUEUE,
+    OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
 };
 
 /// A setting or a constant that bounds what clients may do or keep.
@@ -179,7 +179,7 @@ const GROUPS: [(&str, &[Limit]); 9] = [
             limit("MEDIA_QUEUE", "files that wait", "disk", UNAVAILABLE),
             limit("MEDIA_QUEUE_SHARE", "files of a user that wait", "other users", RATE_LIMITED),
             limit("MEDIA_TIMEOUT", "seconds", "processors", REJECTED).fixed(MEDIA_TIMEOUT.as_secs()),
-            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED).fixed(MEDIA_MAX_PIXELS),
+            limit("MEDIA_MAX_PIXELS", "pixels", "memory", REJECTED),
             limit("MEDIA_MAX_FRAMES", "frames", "processors", REJECTED).fixed(MEDIA_MAX_FRAMES as u64),
             limit("MEDIA_MAX_MEMORY", "bytes", "memory", REJECTED),
             limit("MEDIA_MAX_WAVEFORM", "seconds", "processors", "the recording has no waveform")
@@ -243,8 +243,8 @@ const GROUPS: [(&str, &[Limit]); 9] = [
 pub fn limits_table() -> String {
     let mut text = String::from(
         "# Limits\n\n\
-         Limits on what clients may do, and the answer to a client that exceeds one. Each limit is a setting, which\n\
-         docs/configuration.md describes, or fixed. RATE_LIMITED has `extensions.limit`, the name of the limit, and\n\
+         Limits on what clients may do, and the answer to a client that exceeds one. Most limits are settings, which\n\
+         docs/configuration.md describes. The others are fixed. RATE_LIMITED has `extensions.limit`, the name of the limit, and\n\
          `extensions.retryAfter` in seconds. Over HTTP its status is 429 with `Retry-After` if nothing was executed.\n\
          A rate such as `300/1m` allows 300 at once and then one every 200 ms, by the generic cell rate algorithm.\n\
          Nodes share rates through Redis: each node decides by itself, and they exchange their counts every 20 ms.\n\

@@ -10,9 +10,7 @@ pub const MAX_EXAMINATION: u64 = 240;
 
 /// Maximum time for the inspection of one file.
 pub const MEDIA_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum pixels of a picture, for pictures of phones with 50 megapixels.
-pub const MEDIA_MAX_PIXELS: u64 = 50_000_000;
-/// Maximum frames of an animated picture. Together they may have ten times `MEDIA_MAX_PIXELS`.
+/// Maximum frames of an animated picture. Together they may have ten times `media_max_pixels`.
 pub const MEDIA_MAX_FRAMES: u32 = 2000;
 /// Maximum duration of a recording that gets a waveform. A longer recording has none.
 pub const MEDIA_MAX_WAVEFORM: Duration = Duration::from_mins(15);
@@ -30,6 +28,9 @@ pub struct Media {
     /// Maximum number of files of one user that wait for inspection. A further one gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "25")]
     pub media_queue_share: usize,
+    /// Maximum pixels of a picture. The default is for pictures of phones with 50 megapixels
+    #[arg(long, env, default_value = "50000000", value_name = "PIXELS", value_parser = within::<u64>(1..=1_000_000_000))]
+    pub media_max_pixels: u64,
     /// Maximum bytes of memory for a decoded picture
     #[arg(long, env, default_value = "536870912", value_name = "BYTES", value_parser = within::<u64>(1_048_576..=17_179_869_184))]
     pub media_max_memory: u64,

@@ -24,7 +24,7 @@ pub struct Process {
     #[arg(long, env, default_value = "20", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub drain_timeout: Duration,
     /// Seconds after which the process ends if its runtime does not answer, so that a supervisor starts it again; 0 turns this watchdog off
-    #[arg(long, hide = true, default_value = "30", value_parser = seconds(0..=3600))]
+    #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(0..=3600))]
     pub watchdog_timeout: Duration,
 }
 

@@ -117,8 +117,9 @@ impl App {
         tasks.spawn(MessageExpiry::new(&database, &log, &signals, clock, tail_poll_interval).run());
         let settings = config.housekeeping.clone();
         tasks.spawn(Housekeeper { database: database.clone(), log: log.clone(), settings }.run());
+        let call_settings = config.calls.with_signal_ttl_for(&config.socket);
         let call_timeouts =
-            CallTimeouts::new(&database, &log, &live_sessions, &signals, &random, &config.calls, tail_poll_interval);
+            CallTimeouts::new(&database, &log, &live_sessions, &signals, &random, &call_settings, tail_poll_interval);
         tasks.spawn(call_timeouts.run());
         let listener_log = log.clone();
         let listeners = Arc::new(move |conversation| listener_log.listeners(conversation));
@@ -144,7 +145,7 @@ impl App {
         let messaging = Arc::new(MessagingCore { base: base.clone(), writers, scheduler });
         let calls = Arc::new(CallsCore {
             base: base.clone(),
-            settings: config.calls.clone(),
+            settings: call_settings,
             webrtc: config.webrtc.clone(),
             delivery_timeout: call_events::delivery_timeout(&config.socket),
         });

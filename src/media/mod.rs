@@ -64,7 +64,7 @@ impl Limits {
     pub fn new(settings: &config::Media, max_picture_bytes: u64) -> Self {
         Self {
             max_picture_bytes,
-            max_pixels: config::MEDIA_MAX_PIXELS,
+            max_pixels: settings.media_max_pixels,
             max_frames: config::MEDIA_MAX_FRAMES,
             max_memory: settings.media_max_memory,
             max_waveform: config::MEDIA_MAX_WAVEFORM,

@@ -19,7 +19,7 @@ async fn frozen(settings: &[(&'static str, &'static str)]) -> NodeProcess {
     let freeze = async {
         let answers = async || {
             let call = api.try_call(None, "{ serverInfo { version } }", json!({}));
-            matches!(tokio::time::timeout(Duration::from_secs(1), call).await, Ok(Ok(_)))
+            matches!(tokio::time::timeout(Duration::from_secs(5), call).await, Ok(Ok(_)))
         };
         while answers().await {}
     };

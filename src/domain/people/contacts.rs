@@ -160,7 +160,7 @@ impl Contacts<'_> {
         Ok(RequestOutcome::Waiting(request))
     }
 
-    /// Makes the two users contacts. If the asker has blocked the other since the request, only the other gets a
+    /// Makes the two users contacts. If the requester has blocked the other since the request, only the other gets a
     /// contact.
     async fn make_contacts(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
         let (requester, other) = (request.from_id, request.to_id);

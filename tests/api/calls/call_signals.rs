@@ -166,9 +166,12 @@ async fn a_signal_sent_into_a_dead_socket_is_delivered_again() {
 
 #[tokio::test]
 async fn pending_signals_are_limited_in_number_and_expire() {
-    let node =
-        Node::build().flags(&["--call-max-pending-signals=3", "--call-signal-ttl=1", "--call-signals-per-second=1000"]);
-    let node = node.start_alone().await;
+    let node = Node::build()
+        .flags(&["--call-max-pending-signals=3", "--call-signal-ttl=1", "--call-signals-per-second=1000"])
+        // Signals are stored for at least twice the sum of these two, so here for four seconds.
+        .flags(&["--socket-ping-interval=1", "--socket-pong-timeout=1"])
+        .start_alone()
+        .await;
     let Scene { node, ada, bob, call } = scene(node).await;
     for number in 0..3 {
         ada.send_candidate(&call, &bob, &numbered(number)).await.data();

@@ -36,8 +36,7 @@ pub struct Clients {
 struct Shared {
     scale: ClientScale,
     apis: Vec<Api>,
-    /// Two groups. All users are participants of both.
-    groups: [String; 2],
+    conversations: Vec<Conversation>,
     stop: CancellationToken,
     /// In the order of the answers.
     acknowledged: Mutex<Vec<Message>>,
@@ -49,9 +48,17 @@ struct Shared {
     reconnect: watch::Sender<usize>,
 }
 
+struct Conversation {
+    id: String,
+    /// Indexes of the users.
+    participants: Vec<usize>,
+}
+
 /// What one listener has received, over all its connections.
 #[derive(Default)]
 struct Listener {
+    /// Index of the user.
+    user: usize,
     cursor: Option<String>,
     seq: Seq,
     received: Vec<(Seq, Message)>,
@@ -61,17 +68,17 @@ struct Listener {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Message {
-    group: String,
+    conversation: String,
     number: i64,
     id: String,
     body: String,
 }
 
 impl Message {
-    fn new(group: &str, message: &Value) -> Self {
+    fn new(conversation: &str, message: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (id, body) = (text(&message["id"]), text(&message["body"]));
-        Self { group: group.to_owned(), number: message["number"].as_i64().unwrap(), id, body }
+        Self { conversation: conversation.to_owned(), number: message["number"].as_i64().unwrap(), id, body }
     }
 }
 
@@ -82,15 +89,14 @@ impl Clients {
         for n in 0..scale.users {
             users.push(User::register(apis[n % apis.len()].clone(), &format!("user_{}", unique()), PASSWORD).await);
         }
-        let (first, others) = users.split_first().unwrap();
-        let others: Vec<_> = others.iter().collect();
+        let listener = |n: usize| Mutex::new(Listener { user: n % users.len(), ..Listener::default() });
         let shared = Arc::new(Shared {
-            groups: [first.create_group("One", &others).await, first.create_group("Two", &others).await],
+            conversations: conversations(&users).await,
             stop: CancellationToken::new(),
             acknowledged: Mutex::default(),
             sent: users.iter().map(|_| AtomicUsize::default()).collect(),
             retries: AtomicUsize::default(),
-            listeners: (0..scale.listeners).map(|_| Mutex::default()).collect(),
+            listeners: (0..scale.listeners).map(listener).collect(),
             reconnect: watch::Sender::new(0),
             scale,
             apis,
@@ -120,15 +126,17 @@ impl Clients {
     pub async fn all_delivered(&mut self) {
         let mut newest = HashMap::new();
         for message in self.shared.acknowledged.lock().unwrap().iter() {
-            let number = newest.entry(message.group.clone()).or_insert(0);
+            let number = newest.entry(message.conversation.clone()).or_insert(0);
             *number = message.number.max(*number);
         }
-        let has_received = |listener: &Listener, group: &str, number: i64| {
-            let last = listener.received.iter().rev().find(|(_, message)| message.group == group);
-            last.is_some_and(|(_, message)| message.number >= number)
+        let has_newest = |listener: &Listener, conversation: &str| {
+            let last = listener.received.iter().rev().find(|(_, message)| message.conversation == conversation);
+            let received = last.map_or(0, |(_, message)| message.number);
+            received >= newest.get(conversation).copied().unwrap_or(0)
         };
+        let shared = Arc::clone(&self.shared);
         self.each_listener("has all messages", |_, listener| {
-            newest.iter().all(|(group, number)| has_received(listener, group, *number))
+            shared.conversations_of(listener.user).all(|conversation| has_newest(listener, &conversation.id))
         })
         .await;
     }
@@ -178,42 +186,72 @@ impl Clients {
     }
 }
 
+/// Opens a group of all users, and a direct conversation for each pair.
+async fn conversations(users: &[User]) -> Vec<Conversation> {
+    let (first, others) = users.split_first().unwrap();
+    let group = first.create_group("All", &others.iter().collect::<Vec<_>>()).await;
+    let mut conversations = vec![Conversation { id: group, participants: (0..users.len()).collect() }];
+    for (n, pair) in users.chunks_exact(2).enumerate() {
+        let id = pair[0].open_direct(&pair[1]).await;
+        conversations.push(Conversation { id, participants: vec![2 * n, 2 * n + 1] });
+    }
+    conversations
+}
+
 impl Shared {
-    /// Each acknowledged message is stored once, and no other message is. Each listener has received each of them once,
-    /// in the order of their numbers, and all listeners have received them with the same cursors.
+    fn conversations_of(&self, user: usize) -> impl Iterator<Item = &Conversation> {
+        self.conversations.iter().filter(move |conversation| conversation.participants.contains(&user))
+    }
+
+    /// Each acknowledged message is stored once, and no other message is. Each listener has received each message of
+    /// its conversations once, in the order of their numbers, and no message of other conversations. All listeners have
+    /// received a message with the same cursor.
     async fn check(&self, database_url: &str) {
         use diesel::prelude::*;
         use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
-        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        let mut acknowledged = self.acknowledged.lock().unwrap().clone();
+        acknowledged.sort_by(|a, b| (&a.conversation, a.number).cmp(&(&b.conversation, b.number)));
         let mut connection = AsyncPgConnection::establish(database_url).await.unwrap();
         let stored: i64 = messages::table.count().get_result(&mut connection).await.unwrap();
         assert_eq!(usize::try_from(stored).unwrap(), acknowledged.len(), "stored and acknowledged messages");
-        let received: Vec<_> =
-            self.listeners.iter().map(|listener| listener.lock().unwrap().received.clone()).collect();
-        for group in &self.groups {
-            let mut expected: Vec<_> = acknowledged.iter().filter(|message| message.group == *group).collect();
-            expected.sort_by_key(|message| message.number);
-            let numbers: Vec<_> = expected.iter().map(|message| message.number).collect();
+        let in_conversation =
+            |id: &str| acknowledged.iter().filter(|message| message.conversation == id).cloned().collect::<Vec<_>>();
+        for conversation in &self.conversations {
+            let numbers: Vec<_> = in_conversation(&conversation.id).iter().map(|message| message.number).collect();
             assert_eq!(numbers, (1..).take(numbers.len()).collect::<Vec<_>>(), "numbers without holes and duplicates");
-            let messages = received[0].iter().map(|(_, message)| message);
-            assert_eq!(messages.filter(|message| message.group == *group).collect::<Vec<_>>(), expected);
         }
-        for (n, other) in received.iter().enumerate() {
-            assert!(*other == received[0], "listeners {n} and 0 differ: {other:#?}\n{:#?}", received[0]);
+        let mut seqs = HashMap::new();
+        for (n, listener) in self.listeners.iter().enumerate() {
+            let (user, mut received) = {
+                let listener = listener.lock().unwrap();
+                (listener.user, listener.received.clone())
+            };
+            for (seq, message) in &received {
+                let first = *seqs.entry(message.id.clone()).or_insert(*seq);
+                assert_eq!(first, *seq, "listener {n} has received {message:?} with another cursor");
+            }
+            // Stable, so the messages of one conversation stay in the order in which they were received.
+            received.sort_by(|(_, a), (_, b)| a.conversation.cmp(&b.conversation));
+            let received: Vec<_> = received.into_iter().map(|(_, message)| message).collect();
+            let mut own: Vec<_> = self.conversations_of(user).map(|conversation| conversation.id.as_str()).collect();
+            own.sort_unstable();
+            let expected: Vec<_> = own.into_iter().flat_map(in_conversation).collect();
+            assert!(received == expected, "listener {n} has received {received:#?}\ninstead of {expected:#?}");
         }
     }
 }
 
-/// Sends messages to the groups in turn. Changes the node when a request fails.
+/// Sends messages to the user's conversations in turn. Changes the node when a request fails.
 async fn send(shared: Arc<Shared>, sender: usize, user: User) {
     let devices: Vec<_> = shared.apis.iter().map(|api| user.on(api.clone())).collect();
+    let conversations: Vec<_> = shared.conversations_of(sender).map(|conversation| &conversation.id).collect();
     let mut node = sender;
     for n in 0.. {
-        let (group, body) = (&shared.groups[n % 2], format!("{sender}-{n}"));
-        let message = acknowledged(&shared, &devices, &mut node, group, &body).await;
+        let (conversation, body) = (conversations[n % conversations.len()], format!("{sender}-{n}"));
+        let message = acknowledged(&shared, &devices, &mut node, conversation, &body).await;
         assert_eq!(message["body"], body.as_str());
-        shared.acknowledged.lock().unwrap().push(Message::new(group, &message));
+        shared.acknowledged.lock().unwrap().push(Message::new(conversation, &message));
         shared.sent[sender].fetch_add(1, Ordering::SeqCst);
         if shared.stop.run_until_cancelled(sleep(shared.scale.pause)).await.is_none() {
             return;
@@ -222,11 +260,11 @@ async fn send(shared: Arc<Shared>, sender: usize, user: User) {
 }
 
 /// Sends one message, and repeats the request with the same `clientId` until it is acknowledged.
-async fn acknowledged(shared: &Shared, devices: &[User], node: &mut usize, group: &str, body: &str) -> Value {
+async fn acknowledged(shared: &Shared, devices: &[User], node: &mut usize, conversation: &str, body: &str) -> Value {
     within(RECOVERY, "a message is acknowledged", async {
         loop {
             let device = &devices[*node % devices.len()];
-            match timeout(shared.scale.patience, device.attempt_send(group, body, body)).await {
+            match timeout(shared.scale.patience, device.attempt_send(conversation, body, body)).await {
                 Ok(Ok(answer)) if answer.body.get("errors").is_none() => {
                     return answer.data()["sendMessage"]["message"].clone();
                 }
@@ -308,8 +346,8 @@ impl Listener {
             kind => {
                 assert!(seq > self.seq, "twice or out of order, after {}: {event:#}", self.seq);
                 if kind == "MessageAdded" {
-                    let group = event["message"]["conversation"]["id"].as_str().unwrap();
-                    self.received.push((seq, Message::new(group, &event["message"])));
+                    let conversation = event["message"]["conversation"]["id"].as_str().unwrap();
+                    self.received.push((seq, Message::new(conversation, &event["message"])));
                 }
             }
         }

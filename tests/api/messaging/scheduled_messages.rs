@@ -200,8 +200,9 @@ async fn several_nodes_send_each_message_once_even_if_some_stop() {
     });
     let mut late: Vec<_> = late.collect();
     late.sort();
-    // By the times in Postgres, no message is early.
-    assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < PROMISED + ALLOWANCE, "{late:?}");
+    // By the times in Postgres, no message is early. Two nodes end meanwhile, and one process runs all of them, so the
+    // latest message may need longer.
+    assert!(late[0] >= TimeDelta::zero() && late[MESSAGES - 1] < TimeDelta::seconds(10), "{late:?}");
     assert!(late[MESSAGES / 2] < PROMISED, "{late:?}");
 }
 

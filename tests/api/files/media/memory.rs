@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder as _};
-use parlance::config::{MEDIA_MAX_PIXELS, Media};
+use parlance::config::Media;
 use parlance::media::{Limits, inspect};
 use tempfile::NamedTempFile;
 
@@ -264,7 +264,7 @@ fn black(width: u32, height: u32) -> NamedTempFile {
 #[test]
 fn a_picture_one_pixel_wide_or_high_stays_within_the_memory_limit() {
     let media = Settings::parse_from(["test"]).media;
-    let most = u32::try_from(MEDIA_MAX_PIXELS).unwrap();
+    let most = u32::try_from(media.media_max_pixels).unwrap();
     for (width, height) in [(most, 1), (1, most)] {
         let seen = inspect_in_process(&black(width, height), "image/png");
         assert!(seen.verdict.starts_with("Ok"), "{width} by {height}: {}", seen.verdict);
