@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 
 use crate::numbers::float;
 
-/// Shortest and longest latency in nanoseconds that have a bucket of their own: 100 ns and an hour.
+/// Shortest and longest latency that the histogram distinguishes, in nanoseconds: 100 ns and one hour.
 const SHORTEST: u64 = 100;
 const LONGEST: u64 = 3_600_000_000_000;
-/// Significant digits of a latency.
+/// Number of significant digits of a latency.
 const DIGITS: u8 = 2;
 
 pub struct Histogram(Mutex<Counts<u64>>);
@@ -28,17 +28,17 @@ impl Histogram {
     }
 
     pub fn add(&self, other: &Self) {
-        // All histograms have the same bounds, so this does not fail.
+        // Adding does not fail, because all histograms have the same bounds.
         let _ = self.0.lock().add(&*other.0.lock());
     }
 
-    /// The longest latency in milliseconds. NaN, which JSON shows as null, if the histogram is empty.
+    /// Returns the longest latency in milliseconds. NaN if the histogram is empty; JSON shows NaN as null.
     pub fn max(&self) -> f64 {
         self.quantile(1000)
     }
 
-    /// The latency in milliseconds that `thousandths` thousandths of all latencies do not exceed. NaN if the histogram
-    /// is empty.
+    /// Returns a quantile of the latencies in milliseconds. For the 99th percentile, `thousandths` is 990. NaN if the
+    /// histogram is empty.
     pub fn quantile(&self, thousandths: u64) -> f64 {
         let counts = self.0.lock();
         if counts.is_empty() {
