@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Number of leading bits that the addresses of one IPv6 customer share. A provider assigns at least a /64 to each of
-/// them, so a single customer can use any of its addresses.
+/// Number of leading bits by which IPv6 clients are counted. A provider assigns at least a /64 to each customer, and
+/// the customer can use every address in this network.
 const IPV6_PREFIX: u32 = 64;
 
 /// Prefix length of `::ffff:0:0/96`, which holds the IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
@@ -17,7 +17,7 @@ const MAPPED_PREFIX: u8 = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientAddress(IpAddr);
 
-/// Key that limits count by: one IPv4 address, or one IPv6 network of 64 bits.
+/// Key by which limits count clients: one IPv4 address, or one IPv6 network with a prefix of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientNetwork(IpAddr);
 
@@ -26,7 +26,7 @@ impl ClientAddress {
         self.0
     }
 
-    /// The key to count this client by.
+    /// Returns the key by which limits count this client.
     pub fn network(self) -> ClientNetwork {
         ClientNetwork(match self.0 {
             IpAddr::V4(_) => self.0,
@@ -50,7 +50,7 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// Writes `203.0.113.7` or `2001:db8::/64`.
+/// Writes the address or the network, such as `203.0.113.7` or `2001:db8::/64`.
 impl fmt::Display for ClientNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -60,7 +60,8 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
-/// Networks of proxies whose headers about the client's address are believed. The default has none.
+/// Networks of the proxies in front of the server. Their headers about the client's address are believed. The default
+/// contains no network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -80,7 +81,7 @@ impl FromStr for TrustedProxies {
             match word {
                 "none" => {}
                 "loopback" => networks.extend(parsed(&["127.0.0.0/8", "::1/128"])),
-                // RFC 1918 and RFC 4193.
+                // Private networks of IPv4 (RFC 1918) and of IPv6 (RFC 4193).
                 "private" => networks.extend(parsed(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"])),
                 _ => networks.push(network(word).ok_or(
                     "allowed are none, loopback, private, addresses such as 10.0.0.7, and networks such as 10.0.0.0/8",
@@ -103,7 +104,8 @@ fn network(text: &str) -> Option<IpNet> {
     Some(canonical(network).trunc())
 }
 
-/// The IPv4 network that an IPv4-mapped one stands for, because client addresses are compared in that form.
+/// Converts an IPv4-mapped network to its IPv4 network, because client addresses are stored in this form. Returns other
+/// networks unchanged.
 fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(mapped) = network
         && let Some(address) = mapped.addr().to_ipv4_mapped()

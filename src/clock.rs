@@ -9,12 +9,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clock of the machine.
+    /// Returns the clock of the machine.
     pub const fn system() -> Self {
         Self { offset: TimeDelta::zero() }
     }
 
-    /// A clock that differs from the machine's by `offset`. It stands for a machine whose clock is wrong.
+    /// Returns a clock that differs from the machine's clock by `offset`, to simulate a machine whose clock is wrong.
     pub const fn off_by(offset: TimeDelta) -> Self {
         Self { offset }
     }

@@ -34,14 +34,15 @@ pub use s3::S3Settings;
 pub use web::Web;
 pub use webrtc::{LiveKit, Webrtc};
 
-/// Maximum number of large requests and costly operations that wait for a thread. A further one gets UNAVAILABLE.
+/// Maximum number of large requests and costly operations that wait for a thread. A further request or operation gets
+/// UNAVAILABLE.
 pub const OPERATION_QUEUE: usize = 1000;
 /// Maximum number of large requests of one address, or of costly operations of one user, that wait for a thread. A
-/// further one gets RATE_LIMITED.
+/// further request or operation gets RATE_LIMITED.
 pub const OPERATION_QUEUE_SHARE: usize = 100;
 
-/// The settings of a server. Each has a flag, and an environment variable of the same name in capitals. A flag that is
-/// hidden and has no variable is a constant, which only tests change.
+/// The settings of a server. Each setting has a flag, and an environment variable of the same name in capitals. A
+/// hidden flag without an environment variable is a constant that only tests change.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
     #[command(flatten)]
@@ -107,10 +108,10 @@ pub struct Places {
     /// Prefix of every Redis channel, so that several Parlances can share one Redis
     #[arg(long, env, default_value = "parlance", value_name = "NAME")]
     pub redis_prefix: String,
-    /// Proxies in front of the server: networks and addresses, separated by commas, such as 10.0.0.0/8. The words loopback and private stand for those networks. Only these proxies are believed when they name a client's address, in X-Forwarded-For or else in Forwarded
+    /// Proxies in front of the server: networks and addresses, separated by commas, such as 10.0.0.0/8. The word loopback stands for the loopback networks, and private for the private networks. The server reads a client's address from X-Forwarded-For, or else from Forwarded, only if one of these proxies sends the request
     #[arg(long, env, default_value = "none", value_name = "NETWORK,…")]
     pub trusted_proxies: TrustedProxies,
-    /// Run missing migrations at start. For the private Postgres they are always run
+    /// Run missing migrations at start. For the private Postgres, missing migrations are always run
     #[arg(long, env, default_value = "false", value_name = "true|false", action = clap::ArgAction::Set)]
     pub migrate_on_start: bool,
 }
@@ -122,22 +123,22 @@ pub struct Postgres {
     /// Maximum number of connections of this node to Postgres
     #[arg(long, env, default_value = "16", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub database_pool_size: u32,
-    /// Maximum seconds of a statement, including its wait for locks. Postgres then cancels it
+    /// Maximum seconds that a statement may take, including its wait for locks. Postgres cancels a longer statement
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub database_statement_timeout: Duration,
-    /// Maximum seconds that a transaction may be idle. Postgres then ends it, because a node that stops in a transaction would block the other nodes
+    /// Maximum seconds that a transaction may be idle. Postgres ends a transaction that is idle for longer, because a node that stops in a transaction would block the other nodes
     #[arg(long, hide = true, default_value = "10", value_parser = seconds(1..=3600))]
     pub database_idle_timeout: Duration,
 }
 
-/// Passwords and tokens.
+/// Settings of passwords and tokens.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accounts")]
 pub struct Auth {
     /// PEM file with the Ed25519 private key (PKCS #8) that signs access tokens. If not set, the server creates a key in the data directory
     #[arg(long, env, value_name = "FILE", conflicts_with = "jwt_secret")]
     pub jwt_private_key_file: Option<PathBuf>,
-    /// Secret of at least 32 bytes, which signs access tokens with HS256 instead of a key
+    /// Secret of at least 32 bytes, which signs access tokens with HS256 instead of the private key
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = jwt_secret)]
     pub jwt_secret: Option<String>,
     /// Lifetime of an access token in seconds
@@ -155,10 +156,10 @@ pub struct Auth {
     /// Maximum number of passwords that are hashed at the same time. Limits the memory and the processor time of logins
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub password_threads: usize,
-    /// Maximum number of passwords that wait for a thread. A further one gets UNAVAILABLE
+    /// Maximum number of passwords that wait for a thread. A further password gets UNAVAILABLE
     #[arg(long, hide = true, default_value = "200")]
     pub password_queue: usize,
-    /// Maximum number of passwords from one address that wait for a thread. A further one gets RATE_LIMITED
+    /// Maximum number of passwords from one address that wait for a thread. A further password gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "60")]
     pub password_queue_share: usize,
 }
@@ -173,28 +174,29 @@ pub struct Limits {
     /// Maximum number of participants of a group, including its owner
     #[arg(long, env, default_value = "1000", value_name = "2..100000", value_parser = within::<usize>(2..=100_000))]
     pub max_group_size: usize,
-    /// Maximum number of former bodies that are stored for an edited message: the first one and the newest ones. The ones between are deleted
+    /// Maximum number of former bodies that are stored for an edited message: the first body and the newest bodies. The bodies between these are deleted
     #[arg(long, hide = true, default_value = "50")]
     pub max_kept_edits: i32,
-    /// Maximum bytes in the body of an HTTP request. A larger one gets 413
+    /// Maximum size of the body of an HTTP request in bytes. A larger body gets 413
     #[arg(long, hide = true, default_value = "1048576")]
     pub max_request_bytes: usize,
-    /// Maximum seconds without a byte while the body of an HTTP request is read
+    /// Maximum seconds without a byte while the body of an HTTP request is read. A slower request gets 408, or its connection is closed
     #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=3600))]
     pub request_read_timeout: Duration,
 }
 
-/// Limits on the cost of operations. A document that exceeds one gets OPERATION_TOO_COMPLEX before it is executed.
+/// Limits on the cost of operations. A document that is too large or too complex gets OPERATION_TOO_COMPLEX before it
+/// is executed.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
 pub struct Operations {
     /// Maximum number of names, numbers, strings and punctuators in a document. The introspection query of explorers has about 400
     #[arg(long, hide = true, default_value = "5000")]
     pub operation_max_tokens: usize,
-    /// Maximum levels of open brackets, and of nested selections with fragments expanded. Bounds the recursion of the server
+    /// Maximum depth of nested brackets, and of nested selections with fragments expanded. Limits the recursion depth of the server
     #[arg(long, hide = true, default_value = "64")]
     pub operation_max_nesting: usize,
-    /// Maximum levels of nested fields. The introspection query of explorers has 14
+    /// Maximum depth of nested fields. The introspection query of explorers has a depth of 14
     #[arg(long, hide = true, default_value = "20")]
     pub operation_max_depth: usize,
     /// Maximum number of aliases in a document with its fragments expanded
@@ -209,34 +211,34 @@ pub struct Operations {
     /// Maximum number of operations in one HTTP request with a list of operations. A longer list gets 413
     #[arg(long, hide = true, default_value = "10")]
     pub operation_max_batch: usize,
-    /// Maximum bytes of texts in one answer, such as bodies of messages. A field that exceeds it gets OPERATION_TOO_COMPLEX
+    /// Maximum bytes of texts in one response, such as bodies of messages. A field that exceeds the limit gets OPERATION_TOO_COMPLEX
     #[arg(long, hide = true, default_value = "8388608")]
     pub operation_max_answer_bytes: u64,
-    /// Maximum seconds of a query or mutation. A query is then stopped. A mutation gets UNAVAILABLE and is still finished
+    /// Maximum seconds that a query or mutation may take. A longer query is stopped. A longer mutation gets UNAVAILABLE, but is still finished
     #[arg(long, env, default_value = "30", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub operation_timeout: Duration,
-    /// Allow introspection of the schema, which explorers and code generators need, and suggest similar fields in the error about an unknown one
+    /// Allow introspection of the schema, which explorers and code generators need, and suggest similar fields in the error about an unknown field
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub introspection: bool,
     /// JSON file of registered documents, in the format of @graphql-codegen, Relay or Apollo. If set, no other documents are executed
     #[arg(long, env, value_name = "FILE")]
     pub persisted_manifest: Option<PathBuf>,
-    /// Maximum bytes of the cache of parsed and validated documents, which also serves clients that send only a hash. The least used documents are evicted
+    /// Maximum size in bytes of the cache of parsed and validated documents, which also serves clients that send only a hash. The least used documents are evicted
     #[arg(long, env, default_value = "67108864", value_name = "BYTES", value_parser = within::<u64>(0..=4_294_967_296))]
     pub document_cache_bytes: u64,
 }
 
-/// The writers of messages and receipts.
+/// Settings of the writers of messages and receipts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Writing")]
 pub struct Writing {
     /// Maximum number of messages and receipts in one transaction
     #[arg(long, hide = true, default_value = "200")]
     pub write_batch: usize,
-    /// Maximum number of messages and receipts that wait at each writer. A further one gets UNAVAILABLE
+    /// Maximum number of messages and receipts that wait at each writer. A further message or receipt gets UNAVAILABLE
     #[arg(long, hide = true, default_value = "10000")]
     pub write_queue: usize,
-    /// Number of writers that commit concurrently, each with a connection to Postgres. All of them wait for the lock of the log's head
+    /// Number of writers that commit concurrently, each with a connection to Postgres. All writers wait for the lock of the log's head
     #[arg(long, hide = true, default_value = "1")]
     pub writers: usize,
     /// Milliseconds between two polls of Postgres for scheduled messages. Messages that a node already knows are sent on time
@@ -244,7 +246,7 @@ pub struct Writing {
     pub schedule_poll_interval: Duration,
 }
 
-/// The event log and its streams.
+/// Settings of the event log and its streams.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Event log")]
 pub struct LogSettings {
@@ -257,7 +259,7 @@ pub struct LogSettings {
     /// Number of recent events that a node caches, for streams that join slightly behind the tail
     #[arg(long, hide = true, default_value = "4096")]
     pub tail_memory: usize,
-    /// Maximum number of events in the queue of a stream. A stream that lags further behind drops its queue and reads the log instead
+    /// Maximum number of events in the queue of a stream. A stream that lags further behind drops its queue and reads the events from Postgres instead
     #[arg(long, hide = true, default_value = "256")]
     pub stream_queue: usize,
     /// Number of events that a stream reads from Postgres at once while it catches up
@@ -265,7 +267,7 @@ pub struct LogSettings {
     pub catch_up_page: i64,
 }
 
-/// Typing and presence, which are not stored. These settings must be the same on every node.
+/// Settings of typing and presence, which are not stored. These settings must be the same on every node.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Typing and presence")]
 pub struct LiveSettings {
@@ -275,16 +277,16 @@ pub struct LiveSettings {
     /// Seconds from the end of a user's last connection until the user is OFFLINE, so that a reconnect does not change the presence
     #[arg(long, hide = true, default_value = "10", value_parser = seconds(0..=300))]
     pub presence_grace: Duration,
-    /// Seconds without a message after which a node counts as dead, and its users as OFFLINE. Detection can take a quarter longer
+    /// Seconds without a message from a node after which the node counts as dead, and its users as OFFLINE. Detection can take a quarter longer
     #[arg(long, hide = true, default_value = "20", value_parser = seconds(1..=300))]
     pub presence_node_ttl: Duration,
 }
 
-/// The deletion of old rows, by one node at a time.
+/// Settings of the deletion of old rows, which one node at a time does.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Housekeeping")]
 pub struct Housekeeping {
-    /// Days for which events are stored. A client that was disconnected for less gets all events that it missed. Must be the same on every node
+    /// Days for which events are stored. A client that was disconnected for a shorter time gets all events that it missed. Must be the same on every node
     #[arg(long, env, default_value = "7", value_name = "DAYS", value_parser = within::<i32>(1..=365))]
     pub event_retention: i32,
     /// Days for which an expired session is stored, for the investigation of a break-in
@@ -295,32 +297,32 @@ pub struct Housekeeping {
     pub housekeeping_interval: Duration,
 }
 
-/// WebSocket connections. Some settings also apply to event streams over HTTP, which their texts say.
+/// Settings of WebSocket connections. Some settings also apply to event streams over HTTP, as their descriptions say.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "WebSocket")]
 pub struct Socket {
-    /// Maximum seconds until a client sends connection_init. The socket is then closed with 4408
+    /// Maximum seconds until a client sends connection_init. Otherwise the socket is closed with 4408
     #[arg(long, hide = true, default_value = "3", value_parser = seconds(1..=60))]
     pub socket_init_timeout: Duration,
-    /// Seconds between two pings of the server, or keep-alive messages if the protocol has no ping. Applies to event streams too
+    /// Seconds between two pings of the server, or between two keep-alive messages if the protocol has no ping. Applies to event streams too
     #[arg(long, env, default_value = "25", value_name = "SECONDS", value_parser = seconds(1..=3600))]
     pub socket_ping_interval: Duration,
-    /// Maximum seconds until a client answers a ping. The client is then disconnected
+    /// Maximum seconds until a client answers a ping. Otherwise the client is disconnected
     #[arg(long, hide = true, default_value = "10", value_parser = seconds(1..=3600))]
     pub socket_pong_timeout: Duration,
-    /// Maximum number of operations that run on one socket at the same time. A further one gets RATE_LIMITED
+    /// Maximum number of operations that run on one socket at the same time. A further operation gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "100")]
     pub socket_max_operations: usize,
-    /// Maximum number of operations that start on one socket per second. A further one gets RATE_LIMITED. A client may send four times as many messages of any kind; a further one closes the socket with 1013
+    /// Maximum number of operations that start on one socket per second. A further operation gets RATE_LIMITED. A client may send four times as many messages of any kind; a further message closes the socket with 1013
     #[arg(long, hide = true, default_value = "50")]
     pub socket_operations_per_second: u32,
     /// Maximum number of open sockets and event streams of one user on this node. A further socket is closed with 4410, and a further event stream gets 429
     #[arg(long, env, default_value = "100", value_name = "1..100000", value_parser = within::<usize>(1..=100_000))]
     pub socket_max_per_user: usize,
-    /// Maximum bytes of one message from a client. A larger one closes the socket with 1009
+    /// Maximum size in bytes of one message from a client. A larger message closes the socket with 1009
     #[arg(long, hide = true, default_value = "262144")]
     pub socket_max_message_bytes: usize,
-    /// Maximum seconds for which a client may leave a frame of a socket or a piece of an answer unread. Its connection is then closed
+    /// Maximum seconds for which a client may leave a frame of a socket or a chunk of a response unread. After this time, its connection is closed
     #[arg(long, hide = true, default_value = "30", value_parser = seconds(1..=3600))]
     pub socket_write_timeout: Duration,
 }
@@ -360,7 +362,7 @@ fn redis_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// RFC 7518, section 3.2: an HS256 key has at least the 256 bits of the hash.
+/// Checks the secret for HS256. By RFC 7518, section 3.2, the key must have at least the 256 bits of the hash.
 fn jwt_secret(text: &str) -> Result<String, String> {
     const MIN_BYTES: usize = 32;
     if (MIN_BYTES..).contains(&text.len()) {

@@ -1,6 +1,7 @@
-//! Errors of the services below the domain: Postgres, Redis, S3 and the machine.
+//! Errors of the layers below the domain: Postgres, Redis, S3 and the machine.
 
-/// A failure of Postgres, Redis, S3 or the machine. Operators read it in the log; clients never see it.
+/// An error of Postgres, Redis, S3 or the machine. Operators read the message in the log of the server; clients never
+/// receive it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Postgres: {0}")]
@@ -34,7 +35,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a service that the server needs is unavailable, so that a later retry may succeed.
+    /// Whether Postgres, Redis or S3 is unavailable, so that a later retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
         match self {
@@ -51,13 +52,13 @@ impl Error {
     }
 }
 
-/// The error with Postgres's own message, which the client library leaves out.
+/// Returns the text of an error with Postgres's own message, which the `Display` of the client library omits.
 fn with_server_message(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Whether Postgres itself ended the connection or the statement: SQLSTATE class 57, and 25P03. Diesel does not expose
-/// the code, so the message decides.
+/// Whether Postgres itself ended the connection or the statement (SQLSTATE class 57, or 25P03). Diesel does not expose
+/// the code, so the function compares the message.
 fn was_interrupted(message: &str) -> bool {
     ["terminating connection", "canceling statement", "the database system is"]
         .iter()

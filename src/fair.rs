@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Signals that the client of a request no longer waits for the answer. The default never signals.
+/// Signal that the client of a request no longer waits for the response. The default value is never signalled.
 #[derive(Clone, Debug, Default)]
 pub struct Gone(CancellationToken);
 
 impl Gone {
-    /// A signal that is sent when the guard is dropped.
+    /// Returns a signal and its guard. Dropping the guard sends the signal.
     pub fn on_drop() -> (Self, DropGuard) {
         let token = CancellationToken::new();
         (Self(token.clone()), token.drop_guard())
@@ -26,18 +26,18 @@ impl Gone {
     }
 }
 
-/// Limits on the running and the waiting jobs of a pool.
+/// Maximum numbers of running and of waiting jobs of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Jobs that run at the same time.
+    /// Maximum number of jobs that run at the same time.
     pub workers: usize,
-    /// Jobs that wait, of all keys together.
+    /// Maximum number of waiting jobs of all keys together.
     pub queue: usize,
-    /// Jobs of one key that wait.
+    /// Maximum number of waiting jobs of one key.
     pub share: usize,
 }
 
-/// Why a pool does not run a job.
+/// Reason why a pool does not run a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The queue is full.
@@ -48,7 +48,7 @@ pub enum Refusal {
     Gone,
 }
 
-/// Hands out permits to run a job. Clones share their permits.
+/// A worker pool. A job needs a permit of the pool to run. Clones share the same workers and queues.
 #[derive(Debug)]
 pub struct Pool<K: Hash + Eq + Clone>(Arc<Shared<K>>);
 
@@ -68,9 +68,9 @@ struct Shared<K> {
 struct State<K> {
     running: usize,
     waiting: usize,
-    /// The number of the next job that waits.
+    /// Number that the next queued job gets.
     next: u64,
-    /// The jobs that wait, by key. No queue is empty.
+    /// Queues of waiting jobs, by key. No queue is empty.
     queues: HashMap<Option<K>, VecDeque<Job>>,
     /// The keys of `queues`, in the order of their turns.
     turns: VecDeque<Option<K>>,
@@ -82,7 +82,7 @@ struct Job {
     start: oneshot::Sender<()>,
 }
 
-/// The right to run one job, until it is dropped.
+/// The right to run one job. Dropping the permit frees the worker.
 #[derive(Debug)]
 pub struct Permit<K: Hash + Eq + Clone>(Arc<Shared<K>>);
 
@@ -92,8 +92,8 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         Self(Arc::new(Shared { bounds, state: Mutex::new(state) }))
     }
 
-    /// Waits for the turn of a job of `key`. Jobs without a key have a turn together, and no bound on their share. The
-    /// job leaves the queue when `gone` signals or the future is dropped.
+    /// Waits until a job of `key` may run. All jobs without a key share one turn, and `Bounds::share` does not limit
+    /// their number. The job leaves the queue when `gone` is signalled or the future is dropped.
     pub async fn permit(&self, key: impl Into<Option<K>>, gone: &Gone) -> Result<Permit<K>, Refusal> {
         let mut waiting = match self.0.submit(key.into(), gone)? {
             Outcome::Started(permit) => return Ok(permit),
@@ -102,23 +102,23 @@ impl<K: Hash + Eq + Clone> Pool<K> {
         tokio::select! {
             biased;
             () = gone.0.cancelled() => Err(Refusal::Gone),
-            // The sender stays in the queue until it sends.
+            // The queue keeps the sender until the job is started, so receiving does not fail.
             _ = &mut waiting.started => waiting.permit().ok_or(Refusal::Gone),
         }
     }
 
-    /// Waits for the turn of a job that cannot be refused, because it is part of work that has begun.
+    /// Waits for the turn of a job that is never refused, because it is part of work that has begun.
     pub async fn turn(&self, key: Option<K>) -> Permit<K> {
         let mut waiting = match self.0.submit_unbounded(key) {
             Outcome::Started(permit) => return permit,
             Outcome::Queued(waiting) => waiting,
         };
-        // The sender stays in the queue until it sends.
+        // The queue keeps the sender until the job is started, so receiving does not fail.
         let _ = (&mut waiting.started).await;
         waiting.shared.take().map_or_else(|| Permit(Arc::clone(&self.0)), Permit)
     }
 
-    /// Numbers of running and of waiting jobs.
+    /// Returns the number of running jobs and the number of waiting jobs.
     pub fn load(&self) -> (usize, usize) {
         let state = self.0.state.lock();
         (state.running, state.waiting)
@@ -156,7 +156,7 @@ impl<K: Hash + Eq + Clone> Shared<K> {
         }
     }
 
-    /// Starts a job if a worker is free.
+    /// Returns a permit if a worker is free.
     fn start(self: &Arc<Self>, state: &mut State<K>) -> Option<Permit<K>> {
         let is_free = state.running < self.bounds.workers;
         state.running += usize::from(is_free);
@@ -186,7 +186,7 @@ impl<K: Hash + Eq + Clone> State<K> {
         number
     }
 
-    /// Takes a job that waits out of its queue. False if it has started.
+    /// Removes a waiting job from its queue. Returns false if the job has started.
     fn remove(&mut self, key: Option<&K>, number: u64) -> bool {
         let key = key.cloned();
         let Some(queue) = self.queues.get_mut(&key) else { return false };
@@ -200,7 +200,7 @@ impl<K: Hash + Eq + Clone> State<K> {
         true
     }
 
-    /// A worker is free: starts the first job of the key whose turn it is.
+    /// Gives a worker that became free to the first job of the key whose turn it is.
     fn release(&mut self) {
         while let Some(key) = self.turns.pop_front() {
             let Some(queue) = self.queues.get_mut(&key) else { continue };
@@ -212,7 +212,7 @@ impl<K: Hash + Eq + Clone> State<K> {
             }
             let Some(job) = job else { continue };
             self.waiting -= 1;
-            // A job that no longer listens releases the permit when its entry is dropped.
+            // If the job is cancelled at this moment, the drop of its `Waiting` releases the permit.
             let _ = job.start.send(());
             return;
         }
@@ -220,18 +220,19 @@ impl<K: Hash + Eq + Clone> State<K> {
     }
 }
 
-/// An entry of the queue. Dropping it removes the entry, or releases the permit that has just been granted.
+/// A job in the queue. Dropping this value removes the job from the queue, or releases the permit if the job was
+/// started and has not taken the permit yet.
 struct Waiting<K: Hash + Eq + Clone> {
-    /// The pool, until the permit is taken.
+    /// The pool. None after the permit was taken.
     shared: Option<Arc<Shared<K>>>,
     key: Option<K>,
     number: u64,
-    /// Lives as long as the entry, so that starting the job never fails.
+    /// Receives the start of the job. Exists as long as the job is in the queue, so that starting the job never fails.
     started: oneshot::Receiver<()>,
 }
 
 impl<K: Hash + Eq + Clone> Waiting<K> {
-    /// The permit, once the job has been started.
+    /// Takes the permit of a job that has been started. None if the permit was already taken.
     fn permit(&mut self) -> Option<Permit<K>> {
         self.shared.take().map(Permit)
     }

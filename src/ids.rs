@@ -13,17 +13,17 @@ use crate::random::Random;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ENCODED_LEN: usize = 26;
 
-/// The text is not a TypeID with the expected prefix.
+/// Error of parsing an id: the text is not a TypeID with the expected prefix.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id that starts with \"{expected}_\"")]
 pub struct InvalidId {
     pub expected: &'static str,
 }
 
-/// Splits a TypeID into its prefix and its UUID. None if it is malformed.
+/// Splits a TypeID into its prefix and its UUID. None if the text is malformed.
 pub fn decode(text: &str) -> Option<(&str, Uuid)> {
     let (prefix, suffix) = text.rsplit_once('_')?;
-    // 26 digits of 5 bits have 130 bits, so the first digit may only use its lower three.
+    // 26 digits of 5 bits have 130 bits, two more than a UUID, so the first digit uses only its lower three bits.
     if suffix.len() != ENCODED_LEN || suffix.as_bytes()[0] > b'7' {
         return None;
     }
@@ -35,7 +35,7 @@ pub fn decode(text: &str) -> Option<(&str, Uuid)> {
     Some((prefix, Uuid::from_u128(bits)))
 }
 
-/// Writes a TypeID.
+/// Writes a prefix and a UUID as a TypeID.
 pub fn encode(f: &mut impl fmt::Write, prefix: &str, uuid: Uuid) -> fmt::Result {
     f.write_str(prefix)?;
     f.write_char('_')?;
@@ -47,7 +47,7 @@ pub fn encode(f: &mut impl fmt::Write, prefix: &str, uuid: Uuid) -> fmt::Result 
     Ok(())
 }
 
-/// Creates a UUIDv7. These sort by their creation time.
+/// Creates a UUIDv7. UUIDv7s sort by their creation time.
 pub fn new_uuid(now: DateTime<Utc>, random: &Random) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &random.bytes()).into_uuid()
@@ -105,7 +105,7 @@ macro_rules! id {
 
 id!(UserId, "usr");
 id!(
-    /// The account as its owner sees it. It has the user's UUID and a different prefix.
+    /// Id of a user's account as only that user reads it. Has the UUID of the `UserId` with a different prefix.
     ViewerId,
     "vwr"
 );
@@ -113,7 +113,8 @@ id!(SessionId, "ses");
 id!(ConversationId, "cnv");
 id!(ParticipantId, "prt");
 id!(
-    /// A participant as the participant sees it. It has the participant's UUID and a different prefix.
+    /// Id of a participant as only that participant's user reads it. Has the UUID of the `ParticipantId` with a
+    /// different prefix.
     MembershipId,
     "mbr"
 );
@@ -124,13 +125,15 @@ id!(ScheduledMessageId, "sch");
 id!(AttachmentId, "att");
 id!(CallId, "cal");
 id!(
-    /// The time of one device in one call. Clients identify it by the session.
+    /// Id of a call participant: a device that is or was in a call. The API never shows this id; clients identify the
+    /// device by its session.
     CallParticipantId,
     "cpt"
 );
 
 impl MessageId {
-    /// Creation time in milliseconds. The Unix epoch if the id has no timestamp, because no server created it.
+    /// Returns the creation time, with a precision of milliseconds. Returns the Unix epoch if the id contains no
+    /// timestamp, which means that no server created the id.
     pub fn created_at(self) -> DateTime<Utc> {
         let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
         i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default()

@@ -1,8 +1,10 @@
-//! Parlance: a chat backend. One totally ordered log with a GraphQL API on top.
+//! Parlance: a chat backend, which stores all events in one totally ordered log and has a GraphQL API.
 //!
-//! Imports go one way, from `http` through `graphql` and `domain` to `log` and `store`: see docs/ARCHITECTURE.md.
+//! Modules import each other in one direction only: from `http` through `graphql` and `domain` to `log` and `store`.
+//! See docs/ARCHITECTURE.md.
 
-/// A build of another checkout compiles this crate again, even if none of its files is newer than the last build.
+/// Makes Cargo compile this crate again when another checkout is built in the same target directory, even if no file of
+/// that checkout is newer than the last build.
 const _: Option<&str> = option_env!("PARLANCE_CHECKOUT");
 
 pub mod address;

@@ -1,4 +1,4 @@
-//! The command line.
+//! Entry point of the program: reads `.env`, parses the command line and runs the command.
 
 mod cli;
 
@@ -11,7 +11,8 @@ use cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // This runs before a second thread starts. A missing file is not an error.
+    // The file is read before a second thread starts, because setting environment variables is not thread-safe. A
+    // missing file is not an error.
     if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {

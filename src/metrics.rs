@@ -18,9 +18,9 @@ use prometheus_client::registry::{Metric, Registry};
 pub use connections::{ConnectionMetrics, Refusal};
 pub use labels::{LiveKind, OperationKind, S3Outcome, Source, Transport};
 
-/// Buckets for the number of messages and receipts in one transaction.
+/// Upper bounds of the histogram buckets for the number of messages and receipts in one transaction.
 const BATCH_SIZES: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0];
-/// Buckets for the seconds from a message's creation to its dispatch.
+/// Upper bounds of the histogram buckets for the time from a message's creation to its dispatch, in seconds.
 const DELAYS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Names and values of a metric's labels.
@@ -28,7 +28,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
 
-/// One node's metrics. Cheap to clone.
+/// The metrics of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     inner: Arc<Inner>,
@@ -37,7 +37,7 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     catalogue: Vec<Entry>,
-    /// When the tail was last known to be at the head.
+    /// Time at which the tail was last known to be at the head of the log.
     at_head: Mutex<Instant>,
     log_position: Gauge,
     log_lag: Seconds,
@@ -54,7 +54,7 @@ struct Inner {
     subscriptions: Gauge,
     operations: Counters<2>,
     errors: Counters<1>,
-    /// Counters of shared and of personal renderings.
+    /// Two counters: of shared renderings, and of personal renderings.
     renders: [Counter; 2],
     /// One counter for each [`LiveKind`].
     live: [Counter; 3],
@@ -70,10 +70,10 @@ struct Entry {
     help: &'static str,
 }
 
-/// Counts something that is open, until it is dropped.
+/// Counts one open connection, socket or subscription in a gauge, until this value is dropped.
 pub struct Open(Gauge);
 
-/// Registers metrics, and collects them for the documentation.
+/// Registers metrics, and collects their descriptions for the documentation.
 struct Builder {
     registry: Registry,
     catalogue: Vec<Entry>,
@@ -100,7 +100,7 @@ impl Builder {
         self.add(Entry { name, kind: "counter", labels: labels.into(), help }, Counters::default())
     }
 
-    /// A counter for each value of its one label.
+    /// Registers a counter with one label. Returns one counter for each value of the label.
     fn counters_of<const N: usize>(
         &mut self,
         name: &'static str,
@@ -201,7 +201,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text format, version 0.0.4.
+    /// Returns all metrics in the text format of Prometheus, version 0.0.4.
     pub fn text(&self) -> String {
         let at_head = *self.inner.at_head.lock();
         self.inner.log_lag.set(at_head.elapsed().as_secs_f64());
@@ -211,7 +211,8 @@ impl Metrics {
         self.with_full_names(&text)
     }
 
-    /// The library writes OpenMetrics, in which the comments about a counter omit the `_total` of its name.
+    /// Adds `_total` to the names of counters in comment lines. The library writes OpenMetrics, which omits this suffix
+    /// in comments.
     fn with_full_names(&self, text: &str) -> String {
         let mut full = String::with_capacity(text.len() + 1024);
         for line in text.lines() {
@@ -226,7 +227,7 @@ impl Metrics {
         full
     }
 
-    /// The documentation of all metrics, with their labels and meanings.
+    /// Returns the documentation of all metrics, with their labels and meanings.
     pub fn table() -> String {
         let mut text = String::from(
             "# Metrics\n\n\
@@ -275,7 +276,7 @@ impl Metrics {
         self.inner.writer_queue.inc();
     }
 
-    /// Records that the writer has taken this number of requests, to commit them together.
+    /// Records that the writer has taken this number of requests from its queue, to commit them in one transaction.
     pub fn batch_started(&self, requests: usize) {
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
         self.inner.writer_queue.dec_by(i64::from(requests));
@@ -302,7 +303,8 @@ impl Metrics {
         self.inner.operations.get_or_create(&[("kind", kind.as_str()), ("transport", transport.as_str())]).inc();
     }
 
-    /// Shows the code from now on with the value 0, so that its first error is visible as an increase.
+    /// Creates the counter of an error code with the value 0, so that the first error with this code is visible as an
+    /// increase.
     pub fn expect_errors(&self, code: &'static str) {
         self.inner.errors.get_or_create_owned(&[("code", code)]);
     }
@@ -324,7 +326,8 @@ impl Metrics {
         self.inner.live[kind as usize].inc();
     }
 
-    /// Counts an event that was rendered for a subscription.
+    /// Counts an event that was rendered: if `shared`, once for all subscriptions with the same document, else for one
+    /// viewer.
     pub fn renders(&self, shared: bool) {
         self.inner.renders[usize::from(!shared)].inc();
     }

@@ -1,4 +1,4 @@
-//! Randomness, which is passed as a parameter to all code that needs it.
+//! The source of randomness, which is passed as a parameter to all code that needs it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// A cryptographically secure source of random bytes, shared by the whole server.
+/// A cryptographically secure source of random bytes. Clones share the same source.
 #[derive(Clone)]
 pub struct Random(Arc<Mutex<StdRng>>);
 
 impl Random {
-    /// Seeded by the operating system.
+    /// Creates a source that is seeded by the operating system.
     pub fn system() -> Self {
         Self(Arc::new(Mutex::new(rand::make_rng())))
     }
@@ -23,7 +23,7 @@ impl Random {
         bytes
     }
 
-    /// Returns a random duration between half of `backoff` and all of it, so that the nodes of a cluster do not retry
+    /// Returns a random duration between half of `backoff` and `backoff`, so that the nodes of a cluster do not retry
     /// at the same time.
     pub fn jittered(&self, backoff: Duration) -> Duration {
         let [byte] = self.bytes::<1>();

@@ -14,39 +14,40 @@ use tracing::{debug, info, warn};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// How long a message waits for a connection. It may fail after that, because the other nodes recover it: they read
-/// events from Postgres and ask for missing live state.
+/// Maximum time that a message waits for a connection. After this time, publishing fails. Other nodes recover missed
+/// messages: they read events from Postgres and request missing live state.
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);
-/// Backoff before a subscription is retried, doubled each time up to `LAST_BACKOFF`, so that all nodes together do not
-/// overload a Redis that has just restarted.
+/// Backoff before the first retry of a subscription. The backoff doubles with each retry, up to `LAST_BACKOFF`, so that
+/// all nodes together do not overload a Redis that has just restarted.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// A pool of connections for messages, and a client for subscriptions.
+/// Publishes messages through a pool of connections. Each subscription has a separate connection.
 pub struct PubSub {
     pool: bb8::Pool<RedisConnectionManager>,
     client: Client,
     random: Random,
 }
 
-/// An item of a subscription.
+/// An item that a subscription receives.
 #[derive(Debug)]
 pub enum Received<T> {
-    /// The subscription is established. Earlier messages may have been lost.
+    /// The subscription is established, for the first time or again. Messages that were published before may be lost.
     Subscribed,
     Published(T),
-    /// A message that cannot be decoded, perhaps of another version.
+    /// A message that cannot be decoded, perhaps because a node of another version published it.
     Malformed,
 }
 
 impl PubSub {
-    /// `connections` is the maximum number of messages in flight. Fails if Redis is unavailable now. If Redis
-    /// becomes unavailable later, subscriptions are retried.
+    /// Connects to Redis. `connections` is the maximum number of messages in flight. Fails if Redis is unavailable now.
+    /// If Redis becomes unavailable later, subscriptions are retried.
     pub async fn connect(url: &str, connections: u32, random: Random) -> Result<Self> {
         let pool = bb8::Pool::builder()
             .max_size(connections)
             .connection_timeout(CONNECTION_WAIT)
-            // The pool does not notice when Redis closes an idle connection.
+            // Each connection is tested before use, because the pool does not notice when Redis closes an idle
+            // connection.
             .test_on_check_out(true)
             .build(RedisConnectionManager::new(url)?)
             .await?;
@@ -62,8 +63,8 @@ impl PubSub {
         Ok(())
     }
 
-    /// Subscribes to the channels and sends each translated item to `sender`. Ends when `stop` is cancelled or the
-    /// receiver is dropped.
+    /// Starts a task that subscribes to the channels. It sends each item for which `translate` returns a value to
+    /// `sender`. The task ends when `stop` is cancelled or the receiver is dropped.
     pub fn subscribe<T, I>(
         &self,
         channels: Vec<String>,
@@ -92,7 +93,7 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let ended = self.listen(&mut backoff).await;
-            // The node stops.
+            // The receiver was dropped, because the node stops.
             if self.sender.is_closed() {
                 return;
             }
@@ -105,7 +106,7 @@ impl<T: DeserializeOwned, I> Subscription<T, I> {
         }
     }
 
-    /// Forwards messages until the connection ends or the receiver is dropped.
+    /// Subscribes, and forwards messages until the connection ends or the receiver is dropped.
     async fn listen(&self, backoff: &mut Duration) -> Result<()> {
         let mut pubsub = self.client.get_async_pubsub().await?;
         pubsub.subscribe(&self.channels).await?;

@@ -1,11 +1,11 @@
-//! Secrets that a server creates once and stores in files that only their owner can read.
+//! Secrets that a server creates once and stores in files that only the owner of the file can read.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Result, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Returns the content of the file. If it does not exist, creates it with the content of `create`.
+/// Returns the content of the file. If the file does not exist, first creates it with the text that `create` returns.
 pub fn load_or_create(path: &Path, create: impl FnOnce() -> Result<String>) -> Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -18,7 +18,8 @@ pub fn load_or_create(path: &Path, create: impl FnOnce() -> Result<String>) -> R
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     file.write_all(create()?.as_bytes())?;
     file.sync_all()?;
-    // A hard link never replaces a file. If two servers start at the same time, both use the first one's file.
+    // Creating a hard link never replaces a file. If two servers start at the same time, both use the file that was
+    // linked first.
     let linked = fs::hard_link(&partial, path);
     fs::remove_file(&partial)?;
     match linked {

@@ -1,5 +1,5 @@
-//! Runs work in a task of its own. A subscriber is not polled while its client does not read. Work in the subscriber's
-//! own task would meanwhile hold what others wait for, such as a connection to Postgres.
+//! Runs work in a separate task. The stream of a subscription is not polled while its client does not read. Work inside
+//! the stream would meanwhile hold resources that other tasks wait for, such as a connection to Postgres.
 
 use std::fmt::Debug;
 use std::panic::resume_unwind;
@@ -19,8 +19,8 @@ pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
     AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
-/// Runs work in a task and retries until it succeeds, so that a stream loses nothing while Postgres is unavailable.
-/// `failed` is the text of the log line.
+/// Runs work in a task, and retries until the work succeeds, so that a stream loses no event while Postgres is
+/// unavailable. `failed` is the text that is logged after each failure.
 pub async fn retry<T, E, F>(failed: &str, work: impl Fn() -> F) -> T
 where
     T: Send + 'static,
@@ -36,14 +36,16 @@ where
     }
 }
 
-/// A stream that runs in a task of its own, one or two items ahead. The task ends when this is dropped.
+/// A stream that runs in a separate task, which produces one or two items in advance. The task ends when this value is
+/// dropped.
 pub struct Spawned<T> {
     items: mpsc::Receiver<T>,
     task: AbortOnDropHandle<()>,
 }
 
 impl<T: Send + 'static> Spawned<T> {
-    /// The stream must not hold anything that others wait for when it yields an item.
+    /// Starts the task. When `stream` yields an item, it must not hold a resource that other tasks wait for, because
+    /// the task then waits until the item is taken.
     pub fn new(stream: impl Stream<Item = T> + Send + 'static) -> Self {
         let (sender, items) = mpsc::channel(1);
         let task = tokio::spawn(async move {
@@ -61,7 +63,7 @@ impl<T: Send + 'static> Spawned<T> {
 impl<T> Stream for Spawned<T> {
     type Item = T;
 
-    /// Panics if the stream panicked.
+    /// Returns the next item. Panics if the stream panicked.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         match ready!(self.items.poll_recv(cx)) {
             Some(item) => Poll::Ready(Some(item)),

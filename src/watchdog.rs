@@ -1,7 +1,7 @@
-//! Detects a runtime that no longer answers, because all of its threads are blocked.
+//! Detects a tokio runtime that no longer runs tasks, because all of its threads are blocked.
 //!
 //! Health checks are not enough: a plain process supervisor only restarts a process that ends. A process whose runtime
-//! is blocked never ends by itself, so a thread outside of the runtime has to end it.
+//! is blocked never ends by itself, so a thread outside the runtime has to end the process.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// The pause between an answer and the next question.
+/// Pause between a successful check of the runtime and the next check.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Number of steps that the timeout is divided into. A process that was stopped for a while, by a signal or with its
-/// machine, loses one step by that, so that the runtime has time to answer when the process continues.
+/// Number of steps into which the timeout is divided. If the process is suspended for a while, by a signal or together
+/// with its machine, only one step expires, so the runtime still has time to run the task when the process continues.
 const STEPS: u32 = 10;
 
-/// Starts a thread that asks the runtime repeatedly to run a task. Calls `on_timeout` if the runtime has not done so
-/// within `timeout`. The thread ends with the runtime.
+/// Starts a thread that repeatedly gives the runtime a small task. Calls `on_timeout` and ends if the runtime has not
+/// run the task within `timeout`. The thread also ends when the runtime is shut down.
 pub fn watch(runtime: Handle, timeout: Duration, on_timeout: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let watch = move || {
         loop {

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use crate::scan;
 
-/// Longer than OPERATION_TIMEOUT, 30 s by default, so that the server's own timeout comes first.
+/// Maximum time of a request. Longer than OPERATION_TIMEOUT, which is 30 s by default, so that the timeout of the
+/// server ends first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub const PASSWORD: &str = "seven quaint otters juggle";
@@ -31,7 +32,7 @@ pub struct Account {
 pub struct Client {
     stream: TcpStream,
     address: SocketAddr,
-    /// Bytes that are read and do not make a complete answer yet.
+    /// Bytes that were read and do not form a complete response yet.
     read: Vec<u8>,
 }
 
@@ -43,12 +44,12 @@ pub struct Upload {
     pub headers: Vec<(String, String)>,
 }
 
-/// The GraphQL errors of an answer.
+/// The GraphQL errors of a response.
 #[derive(Debug)]
 pub struct Refused(Vec<Value>);
 
 impl Refused {
-    /// Returns true if an error has the code UNAVAILABLE, so that a retry may succeed.
+    /// Whether an error has the code UNAVAILABLE, so that a retry may succeed.
     pub fn is_unavailable(&self) -> bool {
         self.0.iter().any(|error| error["extensions"]["code"] == "UNAVAILABLE")
     }
@@ -104,14 +105,14 @@ impl Client {
         Ok(Account { id: data.register.viewer.user.id.into(), token: data.register.access_token.into() })
     }
 
-    /// Returns the conversation's id.
+    /// Opens the direct conversation of two users, and returns its id.
     pub async fn open_direct(&mut self, viewer: &Account, other: &Account) -> Result<String> {
         let document = "mutation ($input: OpenDirectConversationInput!) {
             opened: openDirectConversation(input: $input) { conversation { id } } }";
         self.open(viewer, document, &json!({ "userId": *other.id })).await
     }
 
-    /// Returns the conversation's id.
+    /// Creates a group, and returns the id of its conversation.
     pub async fn create_group(&mut self, owner: &Account, title: &str, others: &[Account]) -> Result<String> {
         let document = "mutation ($input: CreateGroupInput!) {
             opened: createGroup(input: $input) { conversation { id } } }";
@@ -132,7 +133,7 @@ impl Client {
         Ok(data.opened.conversation.id)
     }
 
-    /// Creates an attachment of `bytes` bytes.
+    /// Creates an attachment with a size of `bytes` bytes, and returns the request that uploads its file.
     pub async fn create_upload(&mut self, viewer: &Account, name: &str, bytes: u64) -> Result<Upload> {
         #[derive(Deserialize)]
         struct Data {
@@ -157,7 +158,8 @@ impl Client {
         Ok(Upload { id: created.attachment.id, url: created.url, headers })
     }
 
-    /// Returns the download URL. The error is a `Refused` with UNAVAILABLE if the server cannot inspect the file now.
+    /// Completes an upload, and returns the download URL. If the server cannot inspect the file now, the error is a
+    /// `Refused` with the code UNAVAILABLE.
     pub async fn complete_upload(&mut self, viewer: &Account, id: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct Data {
@@ -179,7 +181,7 @@ impl Client {
         url.with_context(|| format!("the attachment is {state}"))
     }
 
-    /// Returns the message's number.
+    /// Sends a message, and returns its number.
     pub async fn send_message(
         &mut self,
         sender: &Account,
@@ -203,7 +205,7 @@ impl Client {
         }
     }
 
-    /// Returns the body of the answer and ignores its status.
+    /// Sends a request, and returns the body of the response. Ignores the HTTP status.
     async fn post(&mut self, viewer: Option<&Account>, document: &str, input: &Value) -> Result<Vec<u8>> {
         let body = json!({ "query": document, "variables": { "input": input } }).to_string();
         let authorization =
@@ -235,7 +237,7 @@ impl Client {
     }
 }
 
-/// Lengths in bytes of an answer's head and body. None if the answer is not complete yet.
+/// Returns the lengths of a response's head and body in bytes. None if the response is not complete yet.
 fn extent(read: &[u8]) -> Result<Option<(usize, usize)>> {
     let Some(end) = memchr::memmem::find(read, b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&read[..end])?;

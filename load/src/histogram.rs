@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 
 use crate::numbers::float;
 
-/// Shortest and longest latency in nanoseconds that have a bucket of their own: 100 ns and an hour.
+/// Shortest and longest latency that the histogram distinguishes, in nanoseconds: 100 ns and one hour.
 const SHORTEST: u64 = 100;
 const LONGEST: u64 = 3_600_000_000_000;
-/// Significant digits of a latency.
+/// Number of significant digits of a latency.
 const DIGITS: u8 = 2;
 
 pub struct Histogram(Mutex<Recorded>);
@@ -39,19 +39,19 @@ impl Histogram {
 
     pub fn add(&self, other: &Self) {
         let (mut recorded, other) = (self.0.lock(), other.0.lock());
-        // All histograms have the same bounds, so this does not fail.
+        // Adding does not fail, because all histograms have the same bounds.
         let _ = recorded.counts.add(&other.counts);
         recorded.max = recorded.max.max(other.max);
     }
 
-    /// The longest latency in milliseconds. NaN, which JSON shows as null, if the histogram is empty.
+    /// Returns the longest latency in milliseconds. NaN if the histogram is empty; JSON shows NaN as null.
     pub fn max(&self) -> f64 {
         let recorded = self.0.lock();
         if recorded.counts.is_empty() { f64::NAN } else { float(recorded.max) / 1e6 }
     }
 
-    /// The latency in milliseconds that `thousandths` thousandths of all latencies do not exceed. NaN if the histogram
-    /// is empty.
+    /// Returns a quantile of the latencies in milliseconds. For the 99th percentile, `thousandths` is 990. NaN if the
+    /// histogram is empty.
     pub fn quantile(&self, thousandths: u64) -> f64 {
         let counts = &self.0.lock().counts;
         if counts.is_empty() {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Sent as the `clientId` of the message. `room` and `sender` are indexes into the lists of the `Plan`.
+/// Label of a message, which is sent as its `clientId`. `room` and `sender` are indexes into the lists of the `Plan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
     pub room: u32,
     pub sender: u32,
-    /// Number of the message among those of its sender, from 0.
+    /// Number of the message among the messages of its sender, counted from 0.
     pub index: u32,
-    /// Time at which the request began or was due, since the start of the load's stopwatch.
+    /// Time at which the request began or was due, measured from the start of the load's stopwatch.
     pub begun: Duration,
 }
 

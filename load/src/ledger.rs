@@ -1,7 +1,8 @@
 //! Checks that each listener receives each acknowledged message once and in the order of the numbers.
 //!
-//! The ledger stores one entry for each message, and the first and last number for each listener in each room. It
-//! checks a delivery when it arrives and does not store it, so a run may have millions of deliveries.
+//! The ledger stores one entry for each message. Each listener stores the first and the last number that it received in
+//! each room. The ledger checks a delivery when it arrives and does not store it, so a run may have millions of
+//! deliveries.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,21 +11,22 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::label::Label;
 
-/// Number of violations whose text is stored. Further violations are only counted.
+/// Maximum number of violations whose text is stored. Further violations are only counted.
 const MAX_DESCRIPTIONS: usize = 200;
-/// A number that is further than this from the room's first number is a violation: it would make the ledger too large.
+/// Maximum distance of a message number from the first number of its room. A larger distance is a violation, because it
+/// would make the ledger too large.
 const MAX_DISTANCE: i64 = 10_000_000;
 
 pub struct Ledger {
     rooms: Vec<Mutex<Room>>,
     violations: Mutex<Violations>,
-    /// Acknowledged messages that have not reached all listeners of their room.
+    /// Number of acknowledged messages that have not reached all listeners of their room.
     outstanding: AtomicI64,
     deliveries: AtomicU64,
     messages: AtomicU64,
 }
 
-/// Number of the violations, and descriptions of at most `MAX_DESCRIPTIONS` of them.
+/// The number of violations, and the descriptions of at most `MAX_DESCRIPTIONS` violations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations {
     pub count: usize,
@@ -37,7 +39,7 @@ struct Room {
     /// Message number of the first entry.
     first: i32,
     entries: VecDeque<Option<Entry>>,
-    /// Messages whose requests got no acknowledgement. The server may have stored them or not.
+    /// Labels of messages whose requests got no acknowledgement. The server may or may not have stored these messages.
     unacknowledged: Vec<Label>,
 }
 
@@ -57,7 +59,7 @@ pub struct ReceivedRange {
 }
 
 impl Ledger {
-    /// Makes a ledger from the number of listeners in each room.
+    /// Creates a ledger. `listeners` contains the number of listeners of each room.
     pub fn new(listeners: impl IntoIterator<Item = u32>) -> Self {
         let room = |listeners| Room { listeners, first: 0, entries: VecDeque::new(), unacknowledged: Vec::new() };
         Self {
@@ -69,7 +71,7 @@ impl Ledger {
         }
     }
 
-    /// Records that the server acknowledged a message. Returns the number of listeners in its room.
+    /// Records that the server acknowledged a message. Returns the number of listeners of the message's room.
     pub fn acknowledged(&self, label: Label, number: i32) -> u32 {
         self.messages.fetch_add(1, Ordering::Relaxed);
         let Some(mut room) = self.room(label.room) else { return 0 };
@@ -136,7 +138,7 @@ impl Ledger {
         deliveries == listeners
     }
 
-    /// Returns true if every acknowledged message has reached all listeners of its room.
+    /// Whether every acknowledged message has reached all listeners of its room.
     pub fn is_complete(&self) -> bool {
         self.outstanding.load(Ordering::Relaxed) <= 0
     }
@@ -149,7 +151,7 @@ impl Ledger {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Records a violation, also one that the ledger does not find itself.
+    /// Records a violation that the ledger or other code has found.
     pub fn violation(&self, description: String) {
         let mut violations = self.violations.lock();
         violations.count += 1;
@@ -158,8 +160,9 @@ impl Ledger {
         }
     }
 
-    /// Finds the messages that were lost, doubled or never acknowledged, and returns all violations. Call it when all
-    /// senders and listeners have stopped. Each item of `ranges` has the listener, the room and its `ReceivedRange`.
+    /// Finds messages that were lost, that have two numbers, or that were delivered without an acknowledgement, and
+    /// returns all violations. Call this function after all senders and listeners have stopped. Each item of `ranges`
+    /// contains a listener, a room, and the range that the listener received in this room.
     pub fn close(&self, ranges: impl IntoIterator<Item = (usize, u32, ReceivedRange)>) -> Violations {
         for (listener, index, range) in ranges {
             let Some(room) = self.room(index) else { continue };
@@ -199,8 +202,8 @@ impl Ledger {
 }
 
 impl Room {
-    /// The entry of a message number, which is made if it does not exist. None if the number is below 1 or too far
-    /// from the others.
+    /// Returns the entry of a message number, and creates it if it does not exist. None if the number is below 1 or too
+    /// far from the first number.
     fn entry(&mut self, number: i32, label: Option<Label>) -> Option<&mut Entry> {
         if self.entries.is_empty() {
             self.first = number;
@@ -224,7 +227,8 @@ impl Room {
         (self.first..).zip(&self.entries).filter_map(|(number, entry)| Some((number, entry.as_ref()?)))
     }
 
-    /// Counts the acknowledged messages outside of `range`. Returns their count and the number of the first one.
+    /// Returns the count of the acknowledged messages outside `range`, and the number of the first such message. None
+    /// if all acknowledged messages are inside `range`.
     fn missing(&self, range: ReceivedRange) -> Option<(usize, i32)> {
         let was_received = |number| range.last != 0 && (range.first..=range.last).contains(&number);
         let mut missing = self
@@ -251,7 +255,7 @@ impl Room {
 }
 
 impl ReceivedRange {
-    /// Nothing received yet.
+    /// The range of a listener that has not received a message yet.
     pub const NONE: Self = Self { first: 0, last: 0 };
 }
 

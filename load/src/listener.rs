@@ -1,4 +1,4 @@
-//! A listener: one `inbox` subscription over graphql-transport-ws.
+//! A listener: a client with one `inbox` subscription over the protocol graphql-transport-ws.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::socket::Socket;
 const INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) { __typename ... on CaughtUp { cursor }
     ... on MessageAdded { cursor
         message { id number clientId body createdAt conversation { id } sender { id displayName } } } } }";
-/// Like INBOX, with fields that depend on the viewer: each event is rendered for each viewer.
+/// Like `INBOX`, but with fields that depend on the viewer, so that the server renders each event for each viewer.
 const PERSONAL_INBOX: &str = "subscription Inbox($after: String) { inbox(after: $after) {
     __typename ... on CaughtUp { cursor }
     ... on MessageAdded { cursor
@@ -35,7 +35,7 @@ const PONG: &str = r#"{"type":"pong"}"#;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause before the next attempt to reconnect.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-/// One in this many events is parsed completely and compared with the fields that were searched for.
+/// Number of events of which one is parsed completely, to check the fields that `scan` found.
 const SAMPLED: u64 = 64;
 
 pub struct Listener {
@@ -53,12 +53,12 @@ struct State {
     /// Cursor of the newest event.
     cursor: String,
     events: u64,
-    /// Whether a ping of the server waits for its pong.
+    /// Whether the listener must still answer a ping of the server.
     pong_is_due: bool,
 }
 
 impl Listener {
-    /// Connects and returns when the server has sent `CaughtUp`.
+    /// Connects, subscribes, and returns when the server has sent `CaughtUp`.
     pub async fn connect(index: usize, address: SocketAddr, plan: &ListenerPlan) -> Result<Self> {
         let ranges = plan.rooms.iter().map(|&room| (room, ReceivedRange::NONE)).collect();
         let mut state = State { ranges, cursor: String::new(), events: 0, pong_is_due: false };
@@ -74,8 +74,8 @@ impl Listener {
         Ok(Self { index, account: plan.account.clone(), document, socket, state })
     }
 
-    /// Listens until the load stops, and returns a `ReceivedRange` for each room. It reconnects each time `churn`
-    /// notifies it.
+    /// Listens until the load stops, and returns a `ReceivedRange` for each room. Reconnects each time `churn` sends a
+    /// notification.
     pub(crate) async fn listen(mut self, shared: Arc<Shared>, churn: Arc<Notify>) -> Vec<(usize, u32, ReceivedRange)> {
         let stop = shared.stop.clone();
         let mut stopped = pin!(stop.cancelled());
@@ -147,7 +147,7 @@ impl Listener {
         }
     }
 
-    /// Reconnects and resumes from the cursor. If the load is persistent it retries until it succeeds.
+    /// Reconnects and resumes from the cursor. If the load is persistent, retries until a connection succeeds.
     async fn reconnect(&mut self, shared: &Shared) -> Result<()> {
         for tried in 0.. {
             shared.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +205,7 @@ impl State {
         scan::text(event, "\"cursor\":").with_context(malformed)?.clone_into(&mut self.cursor);
         self.events += 1;
         let Some(client_id) = scan::text(event, "\"clientId\":") else {
-            // A system message has no label, so its conversation says which room it belongs to.
+            // A system message has no label, so its room is read from its conversation.
             let (room, _) = room_of(shared, event)?;
             return self.record(shared, listener, room, None, number);
         };
@@ -226,7 +226,7 @@ impl State {
         Ok(())
     }
 
-    /// Handles all frames that carry no message.
+    /// Handles all frames that do not contain a message.
     fn handle_other_frame(&mut self, text: &[u8]) -> Result<()> {
         let frame: Value = serde_json::from_slice(text)?;
         match frame["type"].as_str() {
@@ -245,7 +245,7 @@ impl State {
     }
 }
 
-/// The room and the number of a message, read by parsing the whole event.
+/// Returns the room and the number of a message. Parses the whole event.
 fn room_of(shared: &Shared, event: &[u8]) -> Result<(u32, i32)> {
     let event: Value = serde_json::from_slice(event)?;
     let message = &event["payload"]["data"]["inbox"]["message"];

@@ -24,22 +24,23 @@ use crate::sender::{self, Pacer};
 use crate::stopwatch::{Stopwatch, Window};
 use crate::timeline::{Span, Timeline};
 
-/// If no message is delivered for this long, the outstanding messages count as lost.
+/// Time without a delivery after which the outstanding messages count as lost.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The listeners stay connected for this long after the last message, to find messages that are delivered twice. Longer
-/// than TAIL_POLL_INTERVAL, 1 s by default.
+/// Time for which the listeners stay connected after the last message, to find messages that are delivered twice.
+/// Longer than TAIL_POLL_INTERVAL, which is 1 s by default.
 const DUPLICATE_WAIT: Duration = Duration::from_millis(1500);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Number of clients that connect at the same time.
+/// Maximum number of clients that connect at the same time.
 const MAX_CONNECTING: usize = 64;
 
-/// The plan of a load. Senders and listeners name a room by its index in `rooms`.
+/// The plan of a load. Senders and listeners refer to a room by its index in `rooms`.
 pub struct Plan {
-    /// Senders and listeners are spread over these servers.
+    /// Addresses of the servers. Senders and listeners are distributed over all servers.
     pub nodes: Vec<SocketAddr>,
-    /// Process ids of the servers, if they run on this machine: their processor time and memory are measured.
+    /// Process ids of the servers, whose processor time and memory are measured. Empty if the servers run on other
+    /// machines.
     pub pids: Vec<u32>,
-    /// Ids of conversations.
+    /// Ids of the conversations.
     pub rooms: Vec<String>,
     pub senders: Vec<Sender>,
     pub listeners: Vec<ListenerPlan>,
@@ -47,14 +48,14 @@ pub struct Plan {
     /// Time before the measurement, in which caches, connections and query plans become warm.
     pub warm_up: Duration,
     pub length: Duration,
-    /// Share of the listeners that reconnect each second.
+    /// Share of the listeners that reconnect in each second.
     pub churn: f64,
-    /// Whether failed requests are retried and disconnected listeners reconnect, as real clients do. If false, both
-    /// are violations.
+    /// Whether failed requests are retried and disconnected listeners reconnect, as real clients do. If false, a failed
+    /// request and a disconnection are violations.
     pub persistent: bool,
 }
 
-/// One connection that sends to its rooms in turn, with an account for each.
+/// One connection that sends to its rooms in turn, with one account for each room.
 pub struct Sender {
     pub turns: Vec<(u32, Account)>,
 }
@@ -69,11 +70,12 @@ pub struct ListenerPlan {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// Each sender's next message begins when its last one is acknowledged.
+    /// A sender begins its next message when its previous message is acknowledged.
     Acknowledged,
-    /// This many messages are in flight. The next one begins when all listeners have received one of them.
+    /// Number of messages in flight. A new message begins when all listeners have received one of these messages.
     InFlight(usize),
-    /// Messages per second of all senders together. A sender that is still waiting for an acknowledgement sends later.
+    /// Number of messages per second of all senders together. A sender that still waits for an acknowledgement sends
+    /// its next message later.
     Rate(f64),
 }
 
@@ -98,7 +100,7 @@ pub struct Outcome {
 pub(crate) struct Shared {
     pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) rooms: Vec<String>,
-    /// Index of each room by the id of its conversation.
+    /// Index of each room. The key is the id of its conversation.
     pub(crate) room_indexes: HashMap<String, u32>,
     pub(crate) watch: Stopwatch,
     pub(crate) ledger: Ledger,
@@ -108,7 +110,7 @@ pub(crate) struct Shared {
     pub(crate) persistent: bool,
     pub(crate) retries: AtomicU64,
     pub(crate) reconnects: AtomicU64,
-    /// Cancelled when the listeners shall stop.
+    /// Cancelled when the listeners must stop.
     pub(crate) stop: CancellationToken,
 }
 
@@ -179,7 +181,7 @@ impl Shared {
         }
     }
 
-    /// The server that client number `index` uses after `tried` failed attempts.
+    /// Returns the address of the server that client number `index` uses after `tried` failed attempts.
     pub(crate) fn node(&self, index: usize, tried: usize) -> SocketAddr {
         self.nodes[(index + tried) % self.nodes.len()]
     }
@@ -202,7 +204,8 @@ impl Shared {
 }
 
 impl Outcome {
-    /// Microseconds of the servers' processor time per delivery. None if it could not be measured.
+    /// Returns the servers' processor time for one delivery, in microseconds. None if the processor time could not be
+    /// measured.
     pub fn server_micros(&self) -> Option<f64> {
         Some(self.usage.server_seconds? / (self.total.deliveries_per_second * self.seconds) * 1e6)
     }
@@ -212,7 +215,7 @@ impl Outcome {
     }
 }
 
-/// All listeners, connected.
+/// All listeners of a load, after they have connected.
 struct ConnectedListeners {
     listeners: Vec<Listener>,
 }
@@ -226,7 +229,8 @@ impl ConnectedListeners {
         Ok(Self { listeners: listeners.try_collect().await.context("connecting the listeners")? })
     }
 
-    /// Starts a task for each listener. Returns the tasks, and a `Notify` for each of them that makes it reconnect.
+    /// Starts a task for each listener. Returns the tasks, and for each task a `Notify` that makes its listener
+    /// reconnect.
     fn listen(self, shared: &Arc<Shared>) -> (Vec<JoinHandle<ReceivedRanges>>, Vec<Arc<Notify>>) {
         let listen = |listener: Listener| {
             let churn = Arc::new(Notify::new());
@@ -236,7 +240,7 @@ impl ConnectedListeners {
     }
 }
 
-/// Makes a share of the listeners reconnect each second, one after the other and evenly over time.
+/// Makes this share of the listeners reconnect in each second, one listener after the other and evenly over time.
 async fn churn(listeners: Vec<Arc<Notify>>, share: f64) {
     let per_second = length(listeners.len()) * share;
     if per_second == 0.0 {
@@ -258,7 +262,8 @@ async fn measure(pids: Vec<u32>, watch: Stopwatch, window: Window) -> Usage {
     Sample::measure(&pids).since(&before, watch.now().saturating_sub(begin))
 }
 
-/// Waits until every listener has all acknowledged messages, or until no message was delivered for `DELIVERY_TIMEOUT`.
+/// Waits until every listener has received all acknowledged messages, or until no message was delivered for
+/// `DELIVERY_TIMEOUT`.
 async fn wait_for_deliveries(shared: &Shared) {
     let (mut total, mut since) = (0, shared.watch.now());
     while !shared.ledger.is_complete() {

@@ -15,7 +15,7 @@ const LINES: f64 = 220.0;
 const AXIS: f64 = 70.0;
 const COLOURS: [&str; 4] = ["#1769aa", "#c2571a", "#3b7d3b", "#7b4fa0"];
 
-/// A column of panels.
+/// A plot in SVG: a column of panels with bars or lines.
 #[derive(Default)]
 pub struct Plot {
     body: String,
@@ -25,7 +25,7 @@ pub struct Plot {
 pub struct Bar {
     pub name: String,
     pub value: f64,
-    /// Index of the colour. Bars of one kind have one colour.
+    /// Index of the colour. Bars of the same kind have the same colour.
     pub kind: usize,
 }
 
@@ -153,7 +153,8 @@ mod tests {
         let svg = plot.finish();
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("Sends &amp; receipts") && svg.contains("a &lt; b"));
-        // The largest value takes the full width, half of it takes half, and NaN takes none.
+        // The bar of the largest value has the full width, the bar of half this value has half the width, and the bar
+        // of NaN has the width 0.
         for width in ["394.0", "197.0", "0.0"] {
             assert!(svg.contains(&format!("width=\"{width}\"")), "{svg}");
         }

@@ -17,13 +17,13 @@ pub struct Sample {
     machine: Option<Duration>,
 }
 
-/// Processor time that was used between two samples, and the memory at the second.
+/// Processor time that was used between two samples, and the memory at the second sample.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Usage {
     /// Processor time of the servers, in seconds.
     pub server_seconds: Option<f64>,
-    /// Shares of all processors of the machine, from 0 to 1: of the servers, of this program, and of all other
-    /// processes.
+    /// Share of the machine's processor time that the servers used, from 0 to 1. `clients` is the share of this
+    /// program, and `others` is the share of all other processes.
     pub servers: Option<f64>,
     pub clients: Option<f64>,
     pub others: Option<f64>,
@@ -38,7 +38,7 @@ impl Sample {
         Self { servers, resident_kib, clients: processor_time(std::process::id()), machine: machine_time() }
     }
 
-    /// The usage since an earlier sample, which was taken `elapsed` before this one.
+    /// Returns the usage since an earlier sample, which was taken `elapsed` before this sample.
     pub fn since(&self, earlier: &Self, elapsed: Duration) -> Usage {
         let seconds =
             |now: Option<Duration>, before: Option<Duration>| Some(now?.saturating_sub(before?).as_secs_f64());
@@ -56,12 +56,12 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The load average: the mean number of processes that ran or waited for a processor in the last minute.
+/// Reads the load average: the mean number of processes that ran or waited for a processor in the last minute.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Processor time of a process since its start.
+/// Reads the processor time that a process has used since its start.
 pub fn processor_time(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The process name in parentheses may contain spaces and parentheses.
@@ -70,12 +70,13 @@ pub fn processor_time(pid: u32) -> Option<Duration> {
     Some(of_ticks(ticks))
 }
 
-/// Resident memory of processes in KiB. None if `pids` is empty or a process cannot be read.
+/// Reads the resident memory of all these processes together, in KiB. None if `pids` is empty or a process cannot be
+/// read.
 pub fn resident_kib(pids: &[u32]) -> Option<i64> {
     if pids.is_empty() { None } else { pids.iter().map(|&pid| status(pid, "VmRSS:")).sum() }
 }
 
-/// Peak of the resident memory of a process since `clear_peak`, in KiB.
+/// Reads the peak of the resident memory of a process since the last `clear_peak`, in KiB.
 pub fn peak_kib(pid: u32) -> Option<i64> {
     status(pid, "VmHWM:")
 }
@@ -89,7 +90,7 @@ fn status(pid: u32, field: &str) -> Option<i64> {
     status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Processor time of all processes since the machine's start.
+/// Reads the processor time that all processes have used since the machine's start.
 fn machine_time() -> Option<Duration> {
     const IDLE: [usize; 2] = [3, 4];
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
@@ -103,7 +104,7 @@ fn of_ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(float(ticks) / float(per_second.unwrap_or(100)))
 }
 
-/// Raises the limit of open files of this process and its children to the hard limit, and returns that limit.
+/// Raises the limit of open files of this process and its children to the hard limit, and returns the hard limit.
 pub fn raise_file_limit() -> Option<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).ok()?;
@@ -121,11 +122,12 @@ mod tests {
         let own = std::process::id();
         let (before, begin) = (Sample::measure(&[own]), Instant::now());
         let spent = processor_time(own).unwrap();
-        // Linux counts in hundredths of a second.
+        // Linux counts processor time in hundredths of a second.
         while processor_time(own).unwrap() < spent + Duration::from_millis(50) {}
         let usage = Sample::measure(&[own]).since(&before, begin.elapsed());
         assert!(usage.server_seconds.unwrap() > 0.01, "{usage:?}");
-        // Both are the time of this process, but they are read one after the other.
+        // Both values are the processor time of this process, but they may differ, because they are read one after the
+        // other.
         assert!(usage.servers.unwrap() > 0.0 && usage.clients.unwrap() > 0.0, "{usage:?}");
         assert!(resident_kib(&[own]).unwrap() > 100);
         assert_eq!(Sample::measure(&[]).since(&before, begin.elapsed()).servers, None);

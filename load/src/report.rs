@@ -9,10 +9,10 @@ use crate::ledger::Violations;
 
 pub const NO_VIOLATIONS: &str =
     "Checked: every acknowledged message reached every listener, once and in the order of its number.";
-/// Number of violations that are printed. The JSON has more.
+/// Maximum number of violations that are printed. The JSON contains more violations.
 const MAX_PRINTED: usize = 20;
 
-/// Latencies in milliseconds. NaN, which JSON shows as null, if nothing was measured.
+/// Latencies in milliseconds. NaN if nothing was measured; JSON shows NaN as null.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
     pub p50: f64,
@@ -26,7 +26,7 @@ impl Latency {
     }
 }
 
-/// Formats a table. The first column is aligned to the left, the others to the right.
+/// Formats a table. The first column is aligned to the left, and all other columns to the right.
 pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     let mut table = String::new();
     for line in lines {
@@ -39,7 +39,7 @@ pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
     table
 }
 
-/// Formats a number with `decimals` decimals, or as a question mark if it was not measured.
+/// Formats a number with `decimals` decimals. A number that was not measured is shown as a question mark.
 pub fn decimal(value: impl Into<Option<f64>>, decimals: usize) -> String {
     match value.into() {
         Some(value) if value.is_finite() => format!("{value:.decimals$}"),
@@ -47,7 +47,7 @@ pub fn decimal(value: impl Into<Option<f64>>, decimals: usize) -> String {
     }
 }
 
-/// Formats a share between 0 and 1 in percent.
+/// Formats a share between 0 and 1 in percent. A share that was not measured is shown as a question mark.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0))
 }

@@ -4,20 +4,20 @@
 
 use memchr::memmem;
 
-/// Returns true if the event is a `MessageAdded`.
+/// Whether the event is a `MessageAdded`.
 pub fn is_message(event: &[u8]) -> bool {
     memmem::find(event, br#""MessageAdded""#).is_some()
 }
 
-/// The value of the first member of a name, which is given as `"name":`. None if the value is not a string. Escapes are
-/// not decoded.
+/// Returns the string value of the first member with a name. The parameter `member` is the name in the form `"name":`.
+/// None if the value is not a string. Escapes are not decoded.
 pub fn text<'a>(event: &'a [u8], member: &str) -> Option<&'a str> {
     let value = after(event, member)?.strip_prefix(b"\"")?;
     std::str::from_utf8(&value[..memchr::memchr(b'"', value)?]).ok()
 }
 
-/// The integer value of the first member of a name, which is given as `"name":`. None if the value does not begin with
-/// a digit, or is too large.
+/// Returns the integer value of the first member with a name. The parameter `member` is the name in the form `"name":`.
+/// None if the value does not begin with a digit, or is too large.
 pub fn number(event: &[u8], member: &str) -> Option<i32> {
     let value = after(event, member)?;
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();

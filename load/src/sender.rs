@@ -15,13 +15,13 @@ use crate::numbers::length;
 pub const BODY: &str = "Shall we meet at the station at half past six? I'll bring the tickets.";
 /// Pause after an error, so that a server that refuses all requests is not flooded.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-/// Tolerance for late timers. A message that begins later than this had to wait for the one before it, so its latency
-/// counts from the time at which it was due.
+/// Maximum delay that a late timer can cause. A message with a longer delay had to wait for the previous message of its
+/// sender, so its latency counts from the time at which the message was due.
 const TIMER_TOLERANCE: Duration = Duration::from_millis(2);
-/// Requests are retried until this long after the end of the measurement.
+/// Time after the end of the measurement until which requests are retried.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Decides when the next message begins.
+/// Decides when the next message of a sender begins.
 pub(crate) enum Pacer {
     Acknowledged,
     InFlight,
@@ -29,7 +29,7 @@ pub(crate) enum Pacer {
 }
 
 impl Pacer {
-    /// The pacer of sender number `sender` of `count` senders.
+    /// Creates the pacer of sender number `sender` of `count` senders.
     pub(crate) fn new(pace: Pace, sender: usize, count: usize) -> Self {
         match pace {
             Pace::Acknowledged => Self::Acknowledged,
@@ -41,7 +41,7 @@ impl Pacer {
         }
     }
 
-    /// Waits until the next message begins and returns its start. None if the load is over.
+    /// Waits until the next message begins. Returns the time from which its latency counts. None if the load is over.
     async fn next(&mut self, shared: &Shared) -> Option<Duration> {
         let end = shared.timeline.window().end;
         let begun = match self {

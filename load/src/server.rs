@@ -1,4 +1,5 @@
-//! A server as a child process: the `parlance` binary beside this program, or another program with the same banner.
+//! Runs a server as a child process: the `parlance` binary in the directory of this program, or another program that
+//! prints the same banner.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,37 +16,37 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than the server's own drain, DRAIN_TIMEOUT, 20 s by default.
+/// Maximum time of a server's stop. Longer than DRAIN_TIMEOUT, which is 20 s by default.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The secret that signs access tokens. The bench uses it to make tokens for copied accounts.
+/// The secret that signs access tokens. The bench uses it to create tokens for accounts that it copies in SQL.
 pub const JWT_SECRET: &str = "measured on a machine of one's own";
 
-/// Settings that a server is started with.
+/// The settings with which a server is started.
 pub struct Settings<'a> {
     pub database_url: &'a str,
     pub redis_url: Option<&'a str>,
     /// Names and values of settings that differ from the server's defaults.
     pub named: &'a [(String, String)],
-    /// Working directory of the server. It must not exist yet; the caller deletes it with its parent.
+    /// Working directory of the server, which must not exist yet. The caller deletes its parent directory.
     pub directory: &'a Path,
 }
 
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    /// Collects the log, which has only warnings and errors.
+    /// Collects the log, which contains only warnings and errors.
     log_lines: JoinHandle<Vec<String>>,
     _banner: JoinHandle<()>,
 }
 
-/// Parses a setting from a command line.
+/// Parses a setting of the form NAME=VALUE from a command line.
 pub fn setting(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("allowed is NAME=VALUE, such as DATABASE_POOL_SIZE=32")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Path of the `parlance` binary in the directory of this program.
+/// Returns the path of the `parlance` binary in the directory of this program.
 pub fn binary() -> Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("parlance"))
 }
@@ -57,15 +58,17 @@ impl Server {
         Self::spawn(command, settings).await
     }
 
-    /// Starts a program with only these settings, so that the server's defaults are measured.
+    /// Starts a program with these settings and without the environment of this process, so that all other settings
+    /// have the server's defaults.
     pub async fn spawn(mut command: Command, settings: &Settings<'_>) -> Result<Self> {
         std::fs::create_dir(settings.directory)?;
-        // Flags, because the constants that a measurement changes have no variables. The last of a name wins.
+        // The settings are passed as flags, because the constants that a measurement changes have no environment
+        // variables. If a name occurs more than once, its last value applies.
         let named: BTreeMap<_, _> = settings.named.iter().map(|(name, value)| (name, value)).collect();
         let flags = named.iter().map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
         command
             .env_clear()
-            // Another directory could have a .env file.
+            // Another working directory could contain a .env file.
             .current_dir(settings.directory)
             .env("DATA_DIR", settings.directory.join("data"))
             .env("DATABASE_URL", settings.database_url)
@@ -76,9 +79,9 @@ impl Server {
             .env("JWT_SECRET", JWT_SECRET)
             // Access tokens must not expire during a measurement.
             .env("ACCESS_TOKEN_TTL", "86400")
-            // All clients share one address, whose limits they would exceed.
+            // All clients share one address, so they would exceed the limits of this address.
             .env("RATE_LIMITS", "off")
-            // Cheap password hashes: registration is not measured.
+            // Password hashes are cheap, because registration is not measured.
             .env("PASSWORD_MEMORY_KIB", "19456")
             .env("PASSWORD_PASSES", "2")
             .args(flags)
@@ -99,7 +102,7 @@ impl Server {
             drop(child);
             bail!("the server did not start:\n{}", log_lines.await?.join("\n"));
         };
-        // Keep reading stdout: if it were closed, the server's next line would fail.
+        // Reads stdout until the server ends. If stdout were closed, the server could not print its next line.
         let banner = tokio::spawn(async move { while let Ok(Some(_)) = banner.next_line().await {} });
         Ok(Self { child, address, log_lines, _banner: banner })
     }

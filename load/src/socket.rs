@@ -25,14 +25,14 @@ thread_local! {
 
 pub struct Socket {
     stream: TcpStream,
-    /// Bytes of a frame that is not complete yet.
+    /// Received bytes that were not handled yet, such as the beginning of a frame.
     begun: Vec<u8>,
 }
 
 struct Frame<'a> {
     opcode: u8,
     payload: &'a [u8],
-    /// Size of the frame in bytes, header included.
+    /// Size of the frame in bytes, including its header.
     length: usize,
 }
 
@@ -68,7 +68,7 @@ impl Socket {
     /// Waits for at least one message, and calls `message` for each complete message that has arrived. Answers pings of
     /// the WebSocket protocol.
     pub async fn receive(&mut self, mut message: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        // The answer to the upgrade may have brought complete frames already.
+        // Complete frames may have arrived together with the response to the upgrade.
         let mut received = 0;
         let mut pings = Vec::new();
         if !self.begun.is_empty() {
@@ -108,7 +108,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Writes a frame that is masked with zeros. Masks protect proxies from crafted payloads; there is no proxy here.
+    /// Writes a frame that is masked with zeros. Masks protect proxies from crafted payloads, and this connection uses
+    /// no proxy.
     async fn write(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         let mut frame = vec![FINAL | opcode];
         match u16::try_from(payload.len()) {
@@ -125,7 +126,7 @@ impl Socket {
     }
 }
 
-/// Calls `message` for the messages of all complete frames, and returns the size of these frames in bytes.
+/// Calls `message` for the payload of each complete text frame, and returns the size of all complete frames in bytes.
 fn each(
     bytes: &[u8],
     received: &mut usize,
@@ -154,7 +155,7 @@ fn each(
 }
 
 impl<'a> Frame<'a> {
-    /// Parses a frame at the start of `bytes`. None if it is not complete.
+    /// Parses a frame at the start of `bytes`. None if the frame is not complete.
     fn read(bytes: &'a [u8]) -> Result<Option<Self>> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         ensure!(first & FINAL != 0, "a fragment of a message");

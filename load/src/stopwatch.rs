@@ -16,13 +16,13 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
-    /// The instant at which `now` returns `time`.
+    /// Returns the instant at which `now` returns `time`.
     pub fn at(self, time: Duration) -> tokio::time::Instant {
         (self.0 + time).into()
     }
 }
 
-/// The time span that is measured.
+/// The time span that is measured, in times of the stopwatch.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub start: Duration,

@@ -36,11 +36,12 @@ pub struct Span {
     pub seconds: f64,
     pub sends_per_second: f64,
     pub deliveries_per_second: f64,
-    /// Deliveries that the acknowledged messages require: one for each listener of their rooms.
+    /// Deliveries per second that the acknowledged messages require: one delivery to each listener of the message's
+    /// room.
     pub due_per_second: f64,
-    /// From the start of the request to its answer.
+    /// Latency from the start of a request to its response.
     pub acknowledgement: Latency,
-    /// From the start of the request to the event at a listener.
+    /// Latency from the start of a request to the event at a listener.
     pub receipt: Latency,
     /// Mean size of an event in bytes.
     pub event_bytes: f64,
@@ -57,7 +58,7 @@ impl Timeline {
         self.window
     }
 
-    /// Records the acknowledgement of a message that `listeners` listeners shall receive.
+    /// Records the acknowledgement of a message that `listeners` listeners must receive.
     pub fn sent(&self, begun: Duration, acknowledged: Duration, listeners: u32) {
         if let Some(slot) = self.slot(acknowledged) {
             slot.sends.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +79,7 @@ impl Timeline {
         }
     }
 
-    /// Results of the whole window.
+    /// Returns the results of the whole window.
     pub fn total(&self) -> Span {
         let all = Slot::default();
         for slot in &self.slots {
@@ -148,7 +149,7 @@ mod tests {
     fn only_events_within_the_window_count() {
         let seconds = Duration::from_secs;
         let timeline = Timeline::new(Window { start: seconds(10), end: seconds(14) });
-        // Began before the window, so its latency does not count.
+        // This message began before the window, so its latency does not count.
         timeline.sent(seconds(9), seconds(10), 3);
         timeline.sent(seconds(11), seconds(13), 3);
         timeline.sent(seconds(13), seconds(14), 3);

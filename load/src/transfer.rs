@@ -1,4 +1,4 @@
-//! Uploads and downloads files of any size by signed URLs, in pieces.
+//! Uploads and downloads files of any size with signed URLs, chunk by chunk.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Number of bytes that are written or read at once.
+/// Maximum number of bytes that are written or read at once.
 const PIECE: usize = 64 * 1024;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Timeout of one read or write.
 const IO_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Uploads `bytes` bytes that do not compress. They are the same for every upload.
+/// Uploads `bytes` bytes that cannot be compressed. Every upload sends the same bytes.
 pub async fn put(url: &str, headers: &[(String, String)], bytes: u64) -> Result<()> {
     let (mut stream, host, path) = connect(url).await?;
     let mut head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
@@ -60,8 +60,8 @@ async fn connect(url: &str) -> Result<(TcpStream, &str, &str)> {
     Ok((stream, host, &rest[host.len()..]))
 }
 
-/// Reads the head of an answer, and returns how many bytes of the body were read with it. An error if the status is not
-/// 200.
+/// Reads the head of a response. Returns the number of bytes of the body that were read together with the head. Fails
+/// if the status is not 200.
 async fn answer(stream: &mut TcpStream) -> Result<u64> {
     let mut read = Vec::with_capacity(1024);
     loop {
@@ -77,7 +77,7 @@ async fn answer(stream: &mut TcpStream) -> Result<u64> {
     }
 }
 
-/// Random bytes by Marsaglia's xorshift.
+/// Generates `PIECE` pseudo-random bytes with Marsaglia's xorshift.
 fn random_bytes() -> Vec<u8> {
     let mut state: u32 = 2_463_534_242;
     let mut next = || {

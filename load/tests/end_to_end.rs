@@ -1,4 +1,5 @@
-//! Runs `parlance-load` against two nodes of the server in the same build directory. `make test` builds both.
+//! Runs `parlance-load`, which starts two nodes of the server from the same build directory. `make test` builds both
+//! programs.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 

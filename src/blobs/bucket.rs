@@ -1,4 +1,4 @@
-//! The bucket: created at start, with CORS rules for browsers.
+//! Creates the bucket at start, and sets its CORS rules for browsers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_REGION: &str = "us-east-1";
 /// Id of the server's CORS rule in the bucket.
 const RULE_ID: &str = "parlance";
-/// Methods that a page may use.
+/// Methods that a web page may use.
 const ALLOWED_METHODS: [&str; 3] = ["GET", "HEAD", "PUT"];
-/// Response headers that a page may read, in addition to the few that browsers always allow.
+/// Response headers that a web page may read, in addition to the few headers that browsers always allow.
 const EXPOSED_HEADERS: [&str; 3] = ["ETag", "Content-Disposition", "x-amz-checksum-sha256"];
-/// Seconds for which a browser caches the answer to a preflight.
+/// Time for which a browser caches the response to a preflight request, in seconds.
 const MAX_AGE_SECONDS: i32 = 7200;
 
 /// Prepares the bucket. If S3 is unavailable, retries in the background.
@@ -31,7 +31,7 @@ pub(super) async fn open(bucket: &Arc<Bucket>) {
     tokio::spawn(async move {
         loop {
             sleep(RETRY_INTERVAL).await;
-            // The server has stopped.
+            // The bucket is dropped when the server stops.
             let Some(bucket) = bucket.upgrade() else { return };
             if prepare(&bucket).await.is_ok() {
                 tracing::info!("S3 is ready");
@@ -46,7 +46,7 @@ async fn prepare(bucket: &Bucket) -> Result<()> {
         create(bucket).await?;
         tracing::info!(bucket = bucket.name, "created the bucket");
     }
-    // Clients other than browsers need no CORS rules.
+    // A failure to set CORS rules is only logged, because clients other than browsers need no CORS rules.
     if let Err(error) = allow_browsers(bucket).await {
         tracing::warn!(%error, "the bucket's CORS rules cannot be set: set them as docs/files.md says");
     }
@@ -70,14 +70,14 @@ async fn create(bucket: &Bucket) -> Result<()> {
         bucket.client.create_bucket().bucket(&bucket.name).set_create_bucket_configuration(configuration).send().await;
     match bucket.outcome(created) {
         Ok(_) => Ok(()),
-        // Another node has created it at the same time.
+        // Another node has created the bucket at the same time.
         Err(_) if exists(bucket).await? => Ok(()),
         Err(failure) => Err(failure.into()),
     }
 }
 
-/// Updates the server's CORS rule from the settings. If the bucket has other rules, they belong to the operator and
-/// nothing is changed.
+/// Sets or deletes the server's CORS rule according to the settings. If the bucket has other rules, the operator wrote
+/// them, and the function changes nothing.
 async fn allow_browsers(bucket: &Bucket) -> Result<()> {
     let existing = match bucket.outcome(bucket.client.get_bucket_cors().bucket(&bucket.name).send().await) {
         Ok(existing) => existing.cors_rules.unwrap_or_default(),
@@ -110,7 +110,8 @@ async fn allow_browsers(bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
-/// Whether the server wrote a rule. Some S3 servers store no ids, so a rule with the server's content counts as well.
+/// Whether the server wrote a rule. Some S3 servers do not store ids, so a rule without an id counts as well if it is
+/// equal to a rule that the server would write.
 fn is_own_rule(found: &CorsRule) -> bool {
     found.id() == Some(RULE_ID) || rule(None, found.allowed_origins().to_vec()).is_ok_and(|own| own == *found)
 }
@@ -128,7 +129,7 @@ fn rule(id: Option<&str>, origins: Vec<String>) -> Result<CorsRule> {
 }
 
 fn allow(rules: &[CorsRule], origin: &str, method: &str) -> bool {
-    // An origin in a rule may have one `*`, which stands for any text.
+    // An origin in a rule may contain one `*`, which stands for any text.
     let fits = |allowed: &String| match allowed.split_once('*') {
         Some((begin, end)) => {
             origin.len() >= begin.len() + end.len() && origin.starts_with(begin) && origin.ends_with(end)

@@ -1,4 +1,4 @@
-//! Creates the clients of S3 from the settings.
+//! Creates the S3 clients from the settings.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use aws_sdk_s3::config::{
 use crate::config::S3Settings;
 use crate::error::{Error, Result};
 
-/// Maximum attempts of a request. One retry only, because a user waits for the answer.
+/// Maximum number of attempts of a request. A request is retried only once, because a user waits for the response.
 const ATTEMPTS: u32 = 2;
 /// Maximum delay before the retry.
 const BACKOFF: Duration = Duration::from_millis(200);
 /// Maximum time to open a connection to S3.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Clients for the server's endpoint and for the public endpoint of S3.
+/// Clients for the endpoint of S3 that the server uses (`own`), and for the endpoint that its clients use (`public`).
 pub(super) struct Clients {
     pub(super) own: Client,
     pub(super) public: Client,
 }
 
-/// None if S3_ENDPOINT is not set.
+/// Creates the clients. None if S3_ENDPOINT is not set.
 pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
     let Some(endpoint) = &settings.s3_endpoint else { return Ok(None) };
     let (Some(id), Some(secret)) = (&settings.s3_access_key_id, &settings.s3_secret_access_key) else {
@@ -43,7 +43,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
         .region(Region::new(settings.s3_region.clone()))
         .credentials_provider(Credentials::new(id, secret, None, None, "settings"))
         .force_path_style(settings.s3_path_style)
-        // Many S3 servers do not support newer checksums. Requests that need one set it themselves.
+        // Many S3 servers do not support newer checksums, so only requests that need a checksum send it.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(timeouts)
@@ -53,7 +53,7 @@ pub(super) fn clients(settings: &S3Settings) -> Result<Option<Clients>> {
     Ok(Some(Clients { own: at(endpoint), public: at(public) }))
 }
 
-/// Timeouts for requests that transfer a whole file, which S3_TIMEOUT would be too short for.
+/// Returns a configuration with timeouts for requests that transfer a whole file. S3_TIMEOUT is too short for them.
 pub(super) fn transfer(time: Duration) -> Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(time).operation_timeout(time).build();
     Builder::new()

@@ -9,9 +9,9 @@ use super::Bucket;
 use crate::error::{Error, Result};
 use crate::metrics::S3Outcome;
 
-/// A failed request, in the classes that callers distinguish.
+/// The error of a request to S3, in the classes that callers distinguish.
 pub(super) enum Failure {
-    /// The object, the upload or the bucket does not exist. Has S3's error code if S3 sends one.
+    /// The object, the upload or the bucket does not exist. Contains S3's error code if S3 sent a code.
     Missing(Option<String>),
     Other(Error),
 }
@@ -20,7 +20,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Missing(code) => match code.as_deref() {
-                // At start the bucket may not exist yet. The server creates it when S3 allows that.
+                // At start the bucket might not exist yet. The server retries in the background to create it.
                 Some("NoSuchBucket") => Self::S3Unavailable("the bucket is missing".to_owned()),
                 code => Self::S3Missing(code.unwrap_or("not found").to_owned()),
             },
@@ -30,7 +30,7 @@ impl From<Failure> for Error {
 }
 
 impl Bucket {
-    /// Counts the outcome of a request, and converts its error.
+    /// Counts the outcome of a request in the metrics, and converts its error.
     pub(super) fn outcome<T, E>(&self, result: Result<T, SdkError<E>>) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// The error with its causes, which `Display` leaves out. `Debug` would show whole answers.
+/// Returns the text of an error with its causes, which `Display` leaves out. `Debug` would show whole responses.
 fn with_causes(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,5 +1,5 @@
-//! Stores the bytes of files in any S3, through aws-sdk-s3. Clients upload to S3 and download from it directly, with
-//! signed URLs.
+//! Stores the bytes of files in any S3, with the crate aws-sdk-s3. Clients upload files to S3 and download them from S3
+//! directly, with signed URLs.
 
 mod bucket;
 mod connect;
@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 /// The object storage of the server. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
-    /// None if no S3 is configured. All requests then fail as unavailable.
+    /// None if no S3 is configured. All requests then fail with [`Error::S3Unavailable`].
     bucket: Option<Arc<Bucket>>,
 }
 
@@ -34,7 +34,7 @@ struct Bucket {
     public: Client,
     name: String,
     region: String,
-    /// Origins of the pages that may use the bucket.
+    /// Origins of the web pages that may use the bucket.
     origins: Vec<String>,
     transfer_timeout: Duration,
     clock: Clock,
@@ -71,7 +71,7 @@ pub struct Download<'a> {
 /// A stored part of a multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The first part has the number 1.
+    /// Number of the part. The first part has the number 1.
     pub number: i32,
     pub etag: String,
     pub byte_size: u64,
@@ -94,8 +94,8 @@ pub enum Body {
 }
 
 impl Blobs {
-    /// Creates the bucket if it does not exist. An S3 that is unavailable is not an error: the server retries in the
-    /// background, and files are unavailable until then.
+    /// Connects to S3, and creates the bucket if it does not exist. If S3 is unavailable, this is not an error: the
+    /// server retries in the background, and files are unavailable until a retry succeeds.
     pub async fn open(settings: &S3Settings, web: &Web, clock: Clock, metrics: Metrics) -> Result<Self> {
         let Some(clients) = connect::clients(settings)? else { return Ok(Self { bucket: None }) };
         let bucket = Arc::new(Bucket {
@@ -114,7 +114,7 @@ impl Blobs {
         Ok(Self { bucket: Some(bucket) })
     }
 
-    /// Whether S3 answers and has the bucket.
+    /// Whether S3 is available and has the bucket.
     pub async fn is_ready(&self) -> bool {
         match self.bucket() {
             Ok(bucket) => bucket::exists(bucket).await.is_ok_and(|exists| exists),

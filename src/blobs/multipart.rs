@@ -16,14 +16,14 @@ impl Blobs {
         Ok(created.upload_id().unwrap_or_default().to_owned())
     }
 
-    /// The stored parts of an upload, sorted by number. None if the upload does not exist.
+    /// Reads the stored parts of an upload, sorted by number. None if the upload does not exist.
     pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Option<Vec<Part>>> {
         let bucket = self.bucket()?;
         let mut found = Vec::new();
         let mut after = None;
         loop {
             let list = bucket.client.list_parts().bucket(&bucket.name).key(key).upload_id(upload_id);
-            // The server's own S3 reads all parts for this, which can take long.
+            // The server's own S3 reads all parts to list them, which can take long.
             let list =
                 list.set_part_number_marker(after).customize().config_override(transfer(bucket.transfer_timeout));
             let page = match bucket.outcome(list.send().await) {
@@ -45,8 +45,8 @@ impl Blobs {
         Ok(Some(found))
     }
 
-    /// Joins the parts to one object, in this order. If the object already exists, this is no error: the answer to an
-    /// earlier request may have been lost.
+    /// Joins the parts to one object, in the order of `pieces`. If the upload does not exist but the object does, this
+    /// is not an error: an earlier request may have succeeded although its response was lost.
     pub async fn complete_multipart(&self, key: &str, upload_id: &str, pieces: &[Part]) -> Result<()> {
         let bucket = self.bucket()?;
         let named = |part: &Part| CompletedPart::builder().part_number(part.number).e_tag(&part.etag).build();
@@ -61,7 +61,7 @@ impl Blobs {
         }
     }
 
-    /// Deletes an upload and its parts. An upload that does not exist is no error.
+    /// Deletes an upload and its parts. An upload that does not exist is not an error.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<()> {
         let bucket = self.bucket()?;
         let abort = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(key).upload_id(upload_id);

@@ -1,4 +1,4 @@
-//! Requests for objects that the server itself sends.
+//! Requests with which the server itself reads, stores and deletes objects.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 const DELETED_AT_ONCE: usize = 1000;
 
 impl Blobs {
-    /// The metadata of an object. None if the object does not exist.
+    /// Reads the metadata of an object. None if the object does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<Head>> {
         let bucket = self.bucket()?;
         let head = bucket.client.head_object().bucket(&bucket.name).key(key).checksum_mode(ChecksumMode::Enabled);
@@ -27,14 +27,16 @@ impl Blobs {
                 content_type: head.content_type().map(str::to_owned),
                 sha256: head.checksum_sha256().and_then(digest),
             })),
-            // The answer to a HEAD has no body and so no error code. A missing bucket looks the same.
+            // The response to a HEAD request has no body and therefore no error code, so a missing bucket is not
+            // distinguished from a missing object.
             Err(Failure::Missing(_)) => Ok(None),
             Err(Failure::Other(error)) => Err(error),
         }
     }
 
-    /// Writes an object to a file in pieces, and returns its size in bytes. Fails with S3TooLarge if it has more than
-    /// `limit` bytes, and with S3Missing if it does not exist. After an error the file may have a part of the object.
+    /// Writes an object to a file chunk by chunk, and returns its size in bytes. Fails with S3TooLarge if the object
+    /// has more than `limit` bytes, and with S3Missing if the object does not exist. After an error, the file may
+    /// contain a part of the object.
     pub async fn download(&self, key: &str, to: &mut File, limit: u64) -> Result<u64> {
         let bucket = self.bucket()?;
         let got = bucket.client.get_object().bucket(&bucket.name).key(key).send().await;
@@ -56,7 +58,7 @@ impl Blobs {
         Ok(())
     }
 
-    /// Deletes objects. An object that does not exist is no error.
+    /// Deletes objects. An object that does not exist is not an error.
     pub async fn delete(&self, keys: &[String]) -> Result<()> {
         let bucket = self.bucket()?;
         for keys in keys.chunks(DELETED_AT_ONCE) {
@@ -87,7 +89,8 @@ async fn copy(mut body: ByteStream, to: &mut File, limit: u64) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Decodes a SHA-256. None for other values, such as the checksum of checksums of a multipart upload.
+/// Decodes a SHA-256 in base64. None for other values. For a multipart upload, for example, S3 returns a checksum of
+/// the checksums of the parts.
 fn digest(text: &str) -> Option<[u8; 32]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }

@@ -1,4 +1,5 @@
-//! Signed URLs for clients. A client with such a URL may send that one request until it expires.
+//! Signs URLs for clients. A client with a signed URL may send this request, and no other request, until the URL
+//! expires.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::{Blobs, Download, Presigned, Upload};
 use crate::error::{Error, Result};
 
 impl Blobs {
-    /// Signs an upload in one request. Key, length, type and checksum are fixed by headers that the signature covers.
+    /// Signs an upload in one request. The signature covers the key, the length, the content type and the checksum, so
+    /// that the client cannot change them.
     pub async fn presign_put(&self, upload: &Upload<'_>, expires: Duration) -> Result<Presigned> {
         let bucket = self.bucket()?;
         let request = bucket
@@ -26,7 +28,8 @@ impl Blobs {
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
-    /// Signs the upload of one part of a multipart upload. Its number and length are fixed.
+    /// Signs the upload of one part of a multipart upload. The client cannot change the number and the length of the
+    /// part.
     pub async fn presign_part(
         &self,
         key: &str,
@@ -48,9 +51,9 @@ impl Blobs {
         Ok(put(&signed.map_err(|error| Error::S3(error.to_string()))?))
     }
 
-    /// Signs a download whose response has this content type and disposition. The URL is signed at `at`, in whole
-    /// seconds, and expires after `expires`. The same `at` gives the same URL, so that browsers and CDNs can cache the
-    /// object.
+    /// Signs a download whose response has the content type and the disposition in `download`. The time of the
+    /// signature is `at`, in whole seconds, and the URL expires `expires` after this time. The same `at` gives the same
+    /// URL, so that browsers and CDNs can cache the object.
     pub async fn presign_get(&self, download: &Download<'_>, at: DateTime<Utc>, expires: Duration) -> Result<String> {
         let bucket = self.bucket()?;
         let request = bucket
@@ -60,7 +63,8 @@ impl Blobs {
             .key(download.key)
             .response_content_type(download.content_type)
             .response_content_disposition(download.disposition)
-            // Only the client's own cache may keep it, until the URL expires. The object of a key never changes.
+            // Only the client's own cache may store the response, until the URL expires. The object of a key never
+            // changes.
             .response_cache_control(format!("private, max-age={}, immutable", expires.as_secs()));
         let signed = request.presigned(since(at, expires)?).await;
         Ok(signed.map_err(|error| Error::S3(error.to_string()))?.uri().to_owned())
@@ -84,7 +88,7 @@ fn put(request: &PresignedRequest) -> Presigned {
     Presigned {
         url: request.uri().to_owned(),
         method: "PUT",
-        // Clients derive `host` from the URL.
+        // The header `host` is left out, because clients derive it from the URL.
         headers: request.headers().map(named).filter(|(name, _)| name != "host").collect(),
     }
 }

@@ -16,8 +16,9 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Calls `work` with the URL of the database. Starts the private Postgres for it, unless a server runs it. Never
-    /// creates a private Postgres, because the command is meant for an existing database.
+    /// Calls `work` with the URL of the database. If DATABASE_URL is not set, uses the private Postgres, and starts it
+    /// unless a server already runs it. Never creates a private Postgres, because commands work on an existing
+    /// database.
     pub(super) async fn with_url<T>(&self, work: impl AsyncFnOnce(&str) -> Result<T>) -> Result<T> {
         if let Some(url) = &self.database_url {
             return work(url).await;

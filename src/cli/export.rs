@@ -1,4 +1,4 @@
-//! `parlance export`: a user's own data, to a file or to standard output.
+//! `parlance export`: writes a user's own data to a file or to standard output.
 
 use std::fs::File;
 use std::io::{BufWriter, stdout};
@@ -35,7 +35,7 @@ impl Export {
                 let file = File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
                 let done = export(url, &self.user, now, &mut BufWriter::new(file)).await;
                 if done.is_err() {
-                    // An incomplete archive is of no use.
+                    // An incomplete archive is removed, so that it is not mistaken for a complete one.
                     std::fs::remove_file(path)?;
                 }
                 done?;

@@ -1,4 +1,4 @@
-//! A health check for containers, which have no curl.
+//! `parlance health`: a health check for containers that have no curl.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

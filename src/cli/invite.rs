@@ -1,4 +1,4 @@
-//! `parlance invite`: codes that `register` needs with `REGISTRATION=invite`.
+//! `parlance invite`: manages the codes that `register` needs if `REGISTRATION` is `invite`.
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
@@ -16,7 +16,7 @@ pub(super) struct Invite {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a code and print it; it is not shown again
+    /// Create a code and print it; the code is not shown again
     Create(Create),
     /// List the invites with their ids, uses and expiry; the codes themselves are not stored
     List(Database),

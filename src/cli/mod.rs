@@ -42,11 +42,12 @@ enum Command {
     Invite(invite::Invite),
     /// Print the GraphQL schema
     Schema,
-    /// Check whether a running server is ready; the exit code is 0 if it is
+    /// Check whether a running server is ready; the exit code is 0 if the server is ready
     Health(health::Health),
 }
 
-/// The server itself migrates a private Postgres at each start, so this command always needs a URL.
+/// Arguments of `parlance migrate`. The URL is required, because the server itself migrates a private Postgres at each
+/// start.
 #[derive(Debug, clap::Args)]
 struct Migrate {
     /// Postgres, as postgres://user:password@host:port/name
@@ -90,7 +91,7 @@ async fn migrate(url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ignores empty environment variables, because compose files and shells often set them.
+/// Makes a command ignore empty environment variables, because compose files and shells often set variables to empty.
 pub(crate) fn without_empty_env(command: clap::Command) -> clap::Command {
     let unset = |arg: clap::Arg| match arg.get_env() {
         Some(name) if std::env::var_os(name).is_some_and(|value| value.is_empty()) => arg.env(None),

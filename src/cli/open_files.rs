@@ -1,13 +1,13 @@
-//! The number of files that the process may have open. Each connection is one.
+//! The maximum number of files that the process may have open. Each connection counts as one open file.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parlance::config::Config;
 
-/// Files besides the connections of clients and of the pool of Postgres: those of Redis and S3, the listener, the
-/// runtime, and files under inspection.
+/// Estimated number of open files in addition to the connections of clients and of the pool of Postgres: the
+/// connections to Redis and S3, the listener, the runtime, and files under inspection.
 const OTHER_FILES: usize = 128;
 
-/// Raises the limit of open files to the most that the process may set, and lowers MAX_CONNECTIONS if that number of
+/// Raises the limit of open files to the maximum that the process may set. Lowers MAX_CONNECTIONS if that number of
 /// connections would leave no room for other files.
 pub(super) fn raise_file_limit(config: &mut Config) {
     let limit = match raise_to_hard_limit() {
@@ -26,8 +26,8 @@ pub(super) fn raise_file_limit(config: &mut Config) {
     }
 }
 
-/// A request to the server's own S3 opens a file besides its connection, so a quarter of the limit is left for these
-/// files.
+/// Returns the number of client connections that a limit of open files allows. A quarter of the remaining files is
+/// reserved, because each request to the server's own S3 opens a file in addition to its connection.
 fn connections_within(files: usize, config: &Config) -> usize {
     let postgres = usize::try_from(config.postgres.database_pool_size).unwrap_or(usize::MAX);
     let left = files.saturating_sub(postgres.saturating_add(OTHER_FILES));
@@ -36,7 +36,7 @@ fn connections_within(files: usize, config: &Config) -> usize {
 
 fn raise_to_hard_limit() -> nix::Result<u64> {
     let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // macOS refuses a limit that it shows as infinite.
+    // macOS may show the hard limit as infinite, and then refuses to set this value. The current limit then stays.
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most).map_or(now, |()| most))
 }
 

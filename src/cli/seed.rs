@@ -20,7 +20,7 @@ pub(super) struct Seed {
     plan: Plan,
 }
 
-/// The settings of password hashes, from the environment or with their defaults.
+/// The settings of password hashes, read from the environment. The command has no flags for them.
 #[derive(clap::Parser)]
 struct Costs {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `parlance serve`: starts the parts of a node, runs until a signal, and stops them.
+//! `parlance serve`: starts the parts of a node, runs until SIGTERM or SIGINT, and stops the parts.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use parlance::{store, watchdog};
 
 use super::{open_files, signals};
 
-/// Time limit for the private Postgres to stop, in addition to that of the drain.
+/// Maximum time for the private Postgres to stop, in addition to the time limit of the drain.
 const POSTGRES_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(config: Config) -> Result<()> {
@@ -45,7 +45,8 @@ pub(super) fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(mut config: Config, stop: CancellationToken) -> Result<()> {
-    // This comes first, because a first start may take minutes, and an address in use must be reported at once.
+    // The address is bound first, because a first start may take minutes, and an address in use must be reported at
+    // once.
     let listener = TcpListener::bind(config.places.listen_addr)
         .await
         .with_context(|| format!("cannot listen on LISTEN_ADDR ({})", config.places.listen_addr))?;
@@ -72,7 +73,7 @@ async fn serve_on(
         (None, Some(postgres)) => postgres.url(),
         (None, None) => bail!("there is no database"),
     };
-    // Streams continue after the signal until the drain ends them.
+    // The tail does not stop with the signal: streams continue until the drain ends them.
     let tail_stop = CancellationToken::new();
     let ends_tail = tail_stop.clone().drop_guard();
     let opened = async {
@@ -82,17 +83,18 @@ async fn serve_on(
     let Some(app) = stop.run_until_cancelled(opened).await else { return Ok(()) };
     let app = app?;
     let server = Server::new(app.clone(), config.clone(), s3.clone())?;
-    // A closed standard output is no reason to stop.
+    // The error is ignored, because a closed standard output is no reason to stop.
     let _ = print_banner(&config, postgres, s3.as_ref(), &listener);
     http::serve(server, listener, stop).await?;
     app.close().await;
-    // The tail ends before the runtime does. Otherwise a subscription to Redis would look as if Redis had closed it.
+    // The tail must end before the runtime ends. Otherwise it would seem that Redis has closed the subscription.
     drop(ends_tail);
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Opens the server's own S3 and changes the settings to use it. If it cannot be opened, the server runs without files.
+/// Opens the server's own S3 and changes the settings to use it. Returns None if S3_ENDPOINT is set. Also returns None
+/// if the server's own S3 cannot be opened: then the server runs without files.
 fn open_own_s3(config: &mut Config, listener: &TcpListener) -> Result<Option<S3>> {
     if config.s3.s3_endpoint.is_some() {
         return Ok(None);
@@ -131,7 +133,8 @@ async fn open(config: &Config, url: &str, stop: CancellationToken) -> Result<App
     Ok(App::open(config, url, cluster, Clock::system(), random, stop).await?)
 }
 
-/// Runs missing migrations if the database is private or MIGRATE_ON_START is set. Otherwise fails if any is missing.
+/// Runs missing migrations if the database is private or MIGRATE_ON_START is set. Otherwise returns an error if a
+/// migration is missing.
 async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()> {
     if private || config.places.migrate_on_start {
         for name in store::migrate(url).await.context("DATABASE_URL")? {
@@ -148,7 +151,8 @@ async fn prepare_schema(config: &Config, url: &str, private: bool) -> Result<()>
 }
 
 fn start_logging(config: &Config) -> Result<()> {
-    // s3s logs every request that it refuses as an error, with the whole request. LOG_LEVEL can turn this on again.
+    // The crate s3s logs every request that it refuses as an error, with the whole request. Its log is off by default,
+    // and LOG_LEVEL can turn it on again.
     let filter = format!("s3s=off,s3s_fs=off,{}", config.process.log_level);
     let filter = EnvFilter::try_new(filter).context("LOG_LEVEL")?;
     let terminal = std::io::stderr().is_terminal();
@@ -160,7 +164,7 @@ fn start_logging(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Prints the addresses of the server, the services that it uses, and how to change them.
+/// Prints the addresses of the server, the services that it uses, and the settings that change these services.
 fn print_banner(config: &Config, postgres: Option<&Postgres>, s3: Option<&S3>, listener: &TcpListener) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let base = format!("http://{}", listener.local_addr()?);

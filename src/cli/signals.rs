@@ -1,5 +1,5 @@
-//! Handles SIGTERM and SIGINT in threads that do not need the runtime, so that the process ends in time even if nothing
-//! else answers.
+//! Handles SIGTERM and SIGINT in threads that do not need the runtime, so that the process ends in time even if the
+//! runtime is blocked.
 
 use std::sync::mpsc;
 use std::thread;
@@ -12,11 +12,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-/// Time limit for writing the last line of the log, which blocks if the log is a full pipe.
+/// Maximum time for writing the last line of the log. Writing blocks if the log is a full pipe.
 const LOG_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after that, and at
-/// once with a second signal.
+/// Returns a token that the first SIGTERM or SIGINT cancels. The process ends at the latest `limit` after the first
+/// signal, and at once after a second signal.
 pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
     let stop = CancellationToken::new();
@@ -27,7 +27,7 @@ pub(super) fn listen(limit: Duration) -> Result<CancellationToken> {
             if token.is_cancelled() {
                 exit_process(|| tracing::warn!("second signal: exiting at once"));
             }
-            // The clock is started first, because cancelling runs code of the runtime.
+            // The time limit starts first, because cancelling the token runs code of the runtime.
             let _ = start_clock.send(());
             token.cancel();
         }

@@ -7,7 +7,7 @@ use clap::{Arg, Args as _, Command};
 
 use super::Config;
 
-/// A file that operators copy to `.env`. It has every setting with its default, commented out.
+/// Returns the text of `.env.example`, which operators copy to `.env`: every setting with its default, commented out.
 pub fn env_example() -> String {
     let mut text = String::from(
         "# Every setting of Parlance. Copy this file to .env and uncomment what you change.\n\
@@ -22,7 +22,7 @@ pub fn env_example() -> String {
     text
 }
 
-/// All settings as a Markdown table.
+/// Returns all settings as a Markdown table.
 pub fn settings_table() -> String {
     let mut text = String::from(
         "# Settings\n\n\
@@ -45,8 +45,8 @@ pub fn settings_table() -> String {
     text
 }
 
-/// One line that names the setting, its value, and the allowed values. None if clap's own message is better, such as
-/// for help or an unknown flag. The command must be built.
+/// Returns one line that names the setting, its wrong value, and the allowed values. If clap's own message is better,
+/// such as for help or an unknown flag, returns None. The command must be built.
 pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::ArgumentConflict {
         return exclusion(command, error);
@@ -72,7 +72,7 @@ pub fn start_error(command: &Command, error: &clap::Error) -> Option<String> {
     Some(format!("{} ({}) is \"{value}\": {allowed}", env_name(arg), flag_name(arg)))
 }
 
-/// The error for two settings of which only one may be set.
+/// Returns the error for two settings of which only one may be set.
 fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     let names = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| match error.get(kind)? {
         ContextValue::String(flag) => named(command, flag),
@@ -83,11 +83,11 @@ fn exclusion(command: &Command, error: &clap::Error) -> Option<String> {
     Some(format!("{} and {} exclude each other: set one of them", env_name(one?), env_name(other?)))
 }
 
-/// The error for missing settings, which are required always or by another setting. None if a missing argument is not
-/// a setting, because clap's own message is better.
+/// Returns the error for missing settings, which are always required or are required by another setting. If a missing
+/// argument is not a setting, returns None, because clap's own message is better.
 fn omission(command: &Command, error: &clap::Error) -> Option<String> {
     let Some(ContextValue::Strings(flags)) = error.get(ContextKind::InvalidArg) else { return None };
-    // clap names them with their values, such as `--turn-secret <SECRET>`.
+    // clap names the arguments together with their values, such as `--turn-secret <SECRET>`.
     let args: Vec<_> = flags.iter().map(|flag| named(command, flag)).collect::<Option<_>>()?;
     if args.iter().any(|arg| arg.get_env().is_none()) {
         return None;
@@ -101,7 +101,7 @@ fn omission(command: &Command, error: &clap::Error) -> Option<String> {
     })
 }
 
-/// The setting that clap's errors name by this flag.
+/// Finds the argument that clap's errors name by this flag.
 fn named<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
     all_args(command).find(|arg| arg.to_string() == flag)
 }
@@ -110,7 +110,7 @@ fn all_args(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
 }
 
-/// Every setting in the order of the help. The first setting under a heading has the heading.
+/// Returns every setting in the order of the help. Only the first setting under a heading has the heading.
 fn settings() -> Vec<(Option<String>, Arg)> {
     let mut last = None;
     arguments()
@@ -125,30 +125,30 @@ fn settings() -> Vec<(Option<String>, Arg)> {
         .collect()
 }
 
-/// The settings, and the hidden arguments for tests.
+/// Returns the settings, and the hidden arguments for tests.
 fn arguments() -> Vec<Arg> {
     Config::augment_args(Command::new("parlance")).get_arguments().cloned().collect()
 }
 
-/// Whether operators can set the value with this name.
+/// Whether this is the name of a setting that operators can change.
 pub(super) fn is_setting(setting: &str) -> bool {
     settings().iter().any(|(_, arg)| name(arg) == setting)
 }
 
-/// The default of the argument with this name, empty if it has none. None if the argument does not exist.
+/// Returns the default of the argument with this name, empty if it has no default. None if the argument does not exist.
 pub(super) fn default_of(limit: &str) -> Option<String> {
     let arg = arguments().into_iter().find(|arg| name(arg) == limit)?;
     Some(default(&arg).unwrap_or_default())
 }
 
-/// The names of the arguments whose default is a number, or a rate.
+/// Returns the names of the arguments whose default is a number or a rate.
 #[cfg(test)]
 pub(super) fn numbers() -> Vec<String> {
     let numeric = |arg: &Arg| default(arg).is_some_and(|value| value.starts_with(|c: char| c.is_ascii_digit()));
     arguments().iter().filter(|arg| numeric(arg)).map(name).collect()
 }
 
-/// The name of the setting, or of the constant if the argument is hidden.
+/// Returns the name of the setting, or of the constant if the argument is hidden.
 fn name(arg: &Arg) -> String {
     arg.get_id().as_str().to_uppercase()
 }

@@ -8,15 +8,15 @@ use super::{
     OPERATION_QUEUE_SHARE, PASSWORD_MAX_DELAY,
 };
 
-/// A setting or a constant that bounds what clients may do or keep.
+/// A setting or a constant that limits what clients may do or store.
 struct Limit {
     name: &'static str,
-    /// Value of a limit that is no argument. None for an argument, whose default is the value.
+    /// Value of a limit that is a constant. None for an argument, because its default is the value.
     value: Option<u64>,
     unit: &'static str,
     /// The part of the service that suffers without the limit.
     protects: &'static str,
-    /// Answer to a client that exceeds the limit.
+    /// Response to a client that exceeds the limit, or the other effect on the client.
     answer: &'static str,
 }
 
@@ -37,7 +37,7 @@ const UNAVAILABLE: &str = "UNAVAILABLE, 503";
 const REJECTED: &str = "the file becomes REJECTED";
 const CLOSED: &str = "the connection is closed";
 
-/// Headings of the table, each with its limits in the order of `.env.example`.
+/// The sections of the table: each has a heading and limits.
 const GROUPS: [(&str, &[Limit]); 9] = [
     (
         "How often",
@@ -239,7 +239,8 @@ const GROUPS: [(&str, &[Limit]); 9] = [
     ),
 ];
 
-/// Markdown table of every limit with its default, its unit, the part that it protects, and the answer beyond it.
+/// Returns a Markdown table of every limit with its default, its unit, the part that it protects, and the response to a
+/// client that exceeds the limit.
 pub fn limits_table() -> String {
     let mut text = String::from(
         "# Limits\n\n\

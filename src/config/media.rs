@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use super::{seconds, within};
 
-/// Maximum seconds for the whole inspection of one file, including its transfer from and to S3. No step may have a
-/// longer timeout.
+/// Maximum seconds for the whole inspection of one file, including its transfer from and to S3. The timeout of a single
+/// step must not be longer.
 pub const MAX_EXAMINATION: u64 = 240;
 
-/// Maximum time for the inspection of one file.
+/// Maximum time for the work on the content of one file, without its transfer from and to S3.
 pub const MEDIA_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum frames of an animated picture. Together they may have ten times `media_max_pixels`.
+/// Maximum number of frames of an animated picture. All frames together may have ten times `media_max_pixels`.
 pub const MEDIA_MAX_FRAMES: u32 = 2000;
-/// Maximum duration of a recording that gets a waveform. A longer recording has none.
+/// Maximum duration of a recording that gets a waveform. A longer recording gets no waveform.
 pub const MEDIA_MAX_WAVEFORM: Duration = Duration::from_mins(15);
 
-/// Limits for the inspection of each file that was sent, whatever its content.
+/// Limits for the inspection of files. Every uploaded file is inspected, whatever its content.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Inspection of files")]
 pub struct Media {
     /// Maximum number of files that are inspected at the same time. Limits the memory and the processor time of inspections
     #[arg(long, env, default_value = "2", value_name = "1..64", value_parser = within::<usize>(1..=64))]
     pub media_workers: usize,
-    /// Maximum number of files that wait for inspection. A further one gets UNAVAILABLE
+    /// Maximum number of files that wait for inspection. A further file gets UNAVAILABLE
     #[arg(long, hide = true, default_value = "100")]
     pub media_queue: usize,
-    /// Maximum number of files of one user that wait for inspection. A further one gets RATE_LIMITED
+    /// Maximum number of files of one user that wait for inspection. A further file gets RATE_LIMITED
     #[arg(long, hide = true, default_value = "25")]
     pub media_queue_share: usize,
     /// Maximum pixels of a picture. The default is for pictures of phones with 50 megapixels
@@ -37,12 +37,12 @@ pub struct Media {
     /// Address of ClamAV's clamd, which scans each file, as host:port or the path of its socket. If not set, files are not scanned
     #[arg(long, env, value_name = "ADDRESS", value_parser = clamd_address)]
     pub clamd_address: Option<String>,
-    /// Maximum seconds until clamd answers. It then counts as unavailable
+    /// Maximum seconds until clamd answers. Otherwise clamd counts as unavailable
     #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub clamd_timeout: Duration,
 }
 
-/// Parses an address for `Scanner::new`.
+/// Checks an address for `Scanner::new`.
 fn clamd_address(text: &str) -> Result<String, String> {
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
     if text.starts_with('/') || port.is_some_and(|port: u16| port > 0) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::within;
 
-/// Longest wait after wrong passwords. The first one is 1 second.
+/// Maximum wait after wrong passwords. The first wait is 1 second.
 pub const PASSWORD_MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Rates of the actions of one user or one address. The nodes share the counts through Redis. An action that exceeds a
@@ -17,7 +17,7 @@ pub struct Rates {
     /// Whether the rates below and the limits for each address apply; off is for tests and load programs
     #[arg(long, env, default_value = "on", value_name = "on|off", action = clap::ArgAction::Set, value_parser = switch)]
     pub rate_limits: bool,
-    /// Requests of one address: HTTP requests to /graphql, and operations on its sockets
+    /// Requests from one address: HTTP requests to /graphql, and operations on WebSockets
     #[arg(long, env, default_value = "12000/1m", value_name = "COUNT/TIME")]
     pub rate_requests: Allowance,
     /// Operations of one user, or of all anonymous clients of one address
@@ -26,7 +26,7 @@ pub struct Rates {
     /// Fields that one user requests, or all anonymous clients of one address, counted as for OPERATION_MAX_COMPLEXITY
     #[arg(long, env, default_value = "250000/15s", value_name = "COUNT/TIME")]
     pub rate_cost: Allowance,
-    /// Tries to register an account from one address
+    /// Attempts to register an account from one address
     #[arg(long, env, default_value = "50/1h", value_name = "COUNT/TIME")]
     pub rate_registrations: Allowance,
     /// Messages that one user sends or schedules
@@ -41,7 +41,7 @@ pub struct Rates {
     /// Reactions and pins that one user adds or removes
     #[arg(long, env, default_value = "300/1m", value_name = "COUNT/TIME")]
     pub rate_reactions: Allowance,
-    /// Changes of typing, presence and open conversations that one user announces
+    /// Changes of typing, presence and open conversations that one user makes
     #[arg(long, env, default_value = "240/1m", value_name = "COUNT/TIME")]
     pub rate_announcements: Allowance,
     /// Groups that one user creates
@@ -68,21 +68,21 @@ pub struct Rates {
     /// Searches of one user, for messages or for people
     #[arg(long, env, default_value = "120/1m", value_name = "COUNT/TIME")]
     pub rate_searches: Allowance,
-    /// Changes that one user makes to profile, privacy, groups and own memberships
+    /// Changes that one user makes to the profile, privacy settings, groups and own memberships
     #[arg(long, env, default_value = "1000/1h", value_name = "COUNT/TIME")]
     pub rate_changes: Allowance,
-    /// Wrong passwords for one account before each further try has to wait, twice as long each time
+    /// Number of wrong passwords for one account after which each further attempt must wait. The wait doubles with each wrong password
     #[arg(long, env, default_value = "10", value_name = "1..1000", value_parser = within::<u32>(1..=1000))]
     pub password_tries_per_account: u32,
-    /// Wrong passwords from one address before each further try has to wait, twice as long each time
+    /// Number of wrong passwords from one address after which each further attempt must wait. The wait doubles with each wrong password
     #[arg(long, env, default_value = "50", value_name = "1..10000", value_parser = within::<u32>(1..=10_000))]
     pub password_tries_per_address: u32,
 }
 
-/// Number of actions within a time: `300/1m` allows 300 at once, and then one every 200 ms.
+/// Allowed number of actions in a period: `300/1m` allows 300 at once, and then one every 200 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// Written `off`.
+    /// No limit, written as `off`.
     Unlimited,
     Limited {
         count: NonZeroU32,
@@ -91,11 +91,11 @@ pub enum Allowance {
 }
 
 impl Allowance {
-    /// Maximum time of an allowance.
+    /// Maximum value of `time`.
     const MAX_TIME: Duration = Duration::from_hours(24 * 30);
 }
 
-/// Units of time, in seconds.
+/// Units of time, each with its length in seconds.
 const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
 impl std::str::FromStr for Allowance {

@@ -1,6 +1,6 @@
 //! The setting of registration.
 
-/// Registration of new accounts.
+/// Settings of the registration of new accounts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accounts")]
 pub struct Registration {
@@ -9,13 +9,13 @@ pub struct Registration {
     pub registration: RegistrationMode,
 }
 
-/// How the server treats `register`.
+/// Which clients can register an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RegistrationMode {
     /// All clients can register.
     Open,
     /// Clients need a code that an operator has created.
     Invite,
-    /// Registration is refused.
+    /// No client can register.
     Closed,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::media::MAX_EXAMINATION;
 use super::{milliseconds, seconds};
 
-/// The S3 that stores the bytes of files.
+/// Settings of the S3 that stores the bytes of files.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
 pub struct S3Settings {
@@ -21,27 +21,29 @@ pub struct S3Settings {
     /// Region that requests are signed for
     #[arg(long, env, default_value = "us-east-1", value_name = "NAME")]
     pub s3_region: String,
-    /// Access key of S3_ENDPOINT. The server's own S3 creates one
+    /// Access key of S3_ENDPOINT. The server's own S3 creates its own key
     #[arg(long, env, value_name = "ID")]
     pub s3_access_key_id: Option<String>,
     /// Secret of S3_ACCESS_KEY_ID
     #[arg(long, env, hide_env_values = true, value_name = "SECRET")]
     pub s3_secret_access_key: Option<String>,
-    /// Put the bucket into the path of URLs, http://host/bucket/key. If false, it is in the host, http://bucket.host/key, as AWS requires
+    /// Put the bucket into the path of URLs, http://host/bucket/key. If false, the bucket is in the host, http://bucket.host/key, as AWS requires
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub s3_path_style: bool,
-    /// Maximum milliseconds until S3 answers, including one retry. The client then gets UNAVAILABLE
+    /// Maximum milliseconds until S3 answers, including one retry. Otherwise the client gets UNAVAILABLE
     #[arg(long, env, default_value = "5000", value_name = "MS", value_parser = milliseconds(50..=60_000))]
     pub s3_timeout: Duration,
     /// Maximum seconds to transfer a whole file between the server and S3, for an inspection or to store a thumbnail
     #[arg(long, env, default_value = "120", value_name = "SECONDS", value_parser = seconds(1..=MAX_EXAMINATION))]
     pub s3_transfer_timeout: Duration,
-    /// Whether this is the server's own S3. Its bucket exists, and it answers when the server does.
+    /// Whether the server runs its own S3, because S3_ENDPOINT is not set. Then the bucket always exists, and S3 is
+    /// available whenever the server is.
     #[arg(skip)]
     pub own: bool,
 }
 
-/// Parses a URL with only a scheme and a host. A path is not allowed, because signatures cover it.
+/// Parses a URL with only a scheme and a host. A path is not allowed, because the signatures of requests cover the
+/// path.
 fn endpoint(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('/');
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
@@ -52,7 +54,8 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses a name that every S3 accepts. Dots would break the certificates of hosts named after buckets.
+/// Parses the name of a bucket. Allows only names that every S3 accepts. A name must not have a dot, because the TLS
+/// certificate would not cover the host `bucket.host`.
 fn bucket(text: &str) -> Result<String, String> {
     let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let fits = (3..=63).contains(&text.len())

@@ -4,23 +4,23 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::within;
 
-/// Word for every origin of this machine.
+/// Word in CORS_ORIGINS that stands for every origin of this machine.
 const LOOPBACK: &str = "loopback";
-/// Patterns for the origins of this machine in the rules of an S3 bucket. A star matches any text.
+/// Patterns for the origins of this machine in the CORS rules of an S3 bucket. A star matches any text.
 const LOOPBACK_PATTERNS: [&str; 4] =
     ["http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"];
 
-/// Browsers and explorers.
+/// Settings of browsers and explorers.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Web")]
 pub struct Web {
-    /// Origins whose pages may call the server, in addition to its own origin, separated by commas, such as https://chat.example.org; loopback is every port of this machine, * is any origin, none is no other origin
+    /// Origins whose pages may call the server, in addition to its own origin, separated by commas, such as https://chat.example.org; loopback allows every port of this machine, * allows any origin, none allows no other origin
     #[arg(long, env, default_value = LOOPBACK, value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
     /// Serve the explorers at /graphiql and /playground
     #[arg(long, env, default_value = "true", value_name = "true|false", action = clap::ArgAction::Set)]
     pub explorers: bool,
-    /// Seconds that a CDN may cache the answer to an anonymous query by GET; 0 turns caching off
+    /// Seconds that a CDN may cache the response to an anonymous query by GET; 0 turns caching off
     #[arg(long, env, default_value = "60", value_name = "SECONDS", value_parser = within::<u32>(0..=86_400))]
     pub public_max_age: u32,
 }
@@ -39,7 +39,7 @@ impl Web {
         })
     }
 
-    /// The origins as the CORS rules of an S3 bucket name them.
+    /// Returns the origins in the form that the CORS rules of an S3 bucket need.
     pub fn bucket_origins(&self) -> Vec<String> {
         let patterns = |origin: &String| match origin.as_str() {
             "none" => Vec::new(),
@@ -50,12 +50,12 @@ impl Web {
     }
 }
 
-/// Whether an origin (RFC 6454, section 6.2) is a page that this machine serves.
+/// Whether the pages of an origin (RFC 6454, section 6.2) come from this machine.
 fn is_loopback(origin: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
         return false;
     };
-    // The colons of an IPv6 address are in brackets.
+    // The colons of an IPv6 address are in brackets, so only digits can follow the colon of a port.
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
@@ -69,9 +69,9 @@ fn is_loopback(origin: &str) -> bool {
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let (scheme, authority) = text.split_once("://").unwrap_or_default();
-    // The pages inside a phone's app have schemes of their own, such as capacitor://localhost.
+    // The pages inside a phone app have other schemes, such as capacitor://localhost.
     let fits = !scheme.is_empty() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '*', ' ']);
-    // No browser sends `none` as an origin, so it allows nothing.
+    // No browser sends `none` as an origin, so the word allows no origin.
     if matches!(text, "*" | "none" | LOOPBACK) || fits {
         Ok(text.to_ascii_lowercase())
     } else {

@@ -1,10 +1,10 @@
-//! The settings of servers for the media of calls, if devices cannot reach each other or are too many.
+//! The settings of servers for the media of calls, for devices that cannot reach each other and for large calls.
 
 use std::time::Duration;
 
 use super::seconds;
 
-/// The STUN, TURN and LiveKit servers of calls. Without any, calls connect within one network only.
+/// Settings of the STUN, TURN and LiveKit servers of calls. Without any server, calls connect only within one network.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Calls: STUN, TURN and LiveKit")]
 pub struct Webrtc {
@@ -17,16 +17,16 @@ pub struct Webrtc {
     /// Secret that is shared with the TURN servers (static-auth-secret of coturn) and from which credentials are derived
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = not_empty)]
     pub turn_secret: Option<String>,
-    /// Lifetime of TURN credentials in seconds. A client queries new ones for each call
+    /// Lifetime of TURN credentials in seconds. A client queries new credentials for each call
     #[arg(long, env, default_value = "3600", value_name = "SECONDS", value_parser = seconds(60..=86_400))]
     pub turn_ttl: Duration,
-    /// LiveKit server for calls of any size, as wss://host. If not set, a call is a mesh of few devices
+    /// LiveKit server for calls of any size, as wss://host. If not set, the devices of a call connect directly to each other, up to a small number of devices
     #[arg(long, env, value_name = "URL", value_parser = socket_url, requires_all = ["livekit_api_key", "livekit_api_secret"])]
     pub livekit_url: Option<String>,
     /// API key of the LiveKit server
     #[arg(long, env, value_name = "KEY", value_parser = not_empty)]
     pub livekit_api_key: Option<String>,
-    /// Secret of that API key, which signs the access tokens of clients for a room
+    /// Secret of LIVEKIT_API_KEY, which signs the access tokens of clients for a room
     #[arg(long, env, hide_env_values = true, value_name = "SECRET", value_parser = not_empty)]
     pub livekit_api_secret: Option<String>,
 }
@@ -40,7 +40,7 @@ pub struct LiveKit<'a> {
 }
 
 impl Webrtc {
-    /// The LiveKit server that forwards the media of calls, if one is configured.
+    /// Returns the LiveKit server that forwards the media of calls. None if no LiveKit server is configured.
     pub fn livekit(&self) -> Option<LiveKit<'_>> {
         Some(LiveKit {
             url: self.livekit_url.as_deref()?,
@@ -50,19 +50,19 @@ impl Webrtc {
     }
 }
 
-/// RFC 7064.
+/// Checks a STUN URL by RFC 7064.
 fn stun_url(text: &str) -> Result<String, String> {
     ice_url(text, &["stun", "stuns"], false)
         .ok_or_else(|| "allowed are addresses such as stun:turn.example.org:3478".to_owned())
 }
 
-/// RFC 7065.
+/// Checks a TURN URL by RFC 7065.
 fn turn_url(text: &str) -> Result<String, String> {
     ice_url(text, &["turn", "turns"], true)
         .ok_or_else(|| "allowed are addresses such as turn:turn.example.org:3478?transport=udp".to_owned())
 }
 
-/// Checks the form `scheme:host[:port][?transport=udp|tcp]`. A browser throws an error for other URLs, and no call
+/// Checks the form `scheme:host[:port][?transport=udp|tcp]`. For other URLs, a browser throws an error, and no call
 /// connects.
 fn ice_url(text: &str, schemes: &[&str], with_transport: bool) -> Option<String> {
     let text = text.trim();
@@ -72,7 +72,7 @@ fn ice_url(text: &str, schemes: &[&str], with_transport: bool) -> Option<String>
         None => true,
         Some(query) => with_transport && matches!(query, "transport=udp" | "transport=tcp"),
     };
-    // An IPv6 address contains colons, so it is in brackets.
+    // An IPv6 address contains colons, so it must be in brackets.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),

@@ -1,4 +1,4 @@
-//! Deleting an account, which concerns every room.
+//! Deletes an account. This concerns every room of the domain: calls, conversations, files, messaging and people.
 
 use super::app::App;
 use super::client::Client;
@@ -13,8 +13,8 @@ use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User};
 
 impl App {
-    /// Deletes the account and all personal data. The user leaves all conversations, and all sessions are revoked. The
-    /// user's messages stay, without a sender.
+    /// Deletes the viewer's account and all personal data, removes the user from all conversations, and revokes all
+    /// sessions. The user's messages stay, without a sender.
     pub async fn delete_account(&self, viewer: Viewer, password: String, client: &Client) -> Result<()> {
         check_connected(client)?;
         let user = self.users().get(viewer.user).await?.ok_or(WRONG_CREDENTIALS)?;
@@ -24,11 +24,11 @@ impl App {
         self.log().transaction(async |tx| self.delete_user(tx, &user).await).await
     }
 
-    /// Locks the conversations before the user, in the same order as all other transactions. Once the user is locked,
-    /// no other transaction can add them to a conversation or sign them in.
+    /// Deletes the user. Locks the conversations before the user, in the same order as all other transactions. After
+    /// the user is locked, no other transaction can add the user to a conversation or sign the user in.
     async fn delete_user(&self, tx: &mut Transaction<'_>, user: &User) -> Result<()> {
         tx.record(Change::UserUpdated { user: user.id });
-        // The scheduler, too, locks scheduled messages before conversations.
+        // Scheduled messages come first, because the scheduler also locks them before conversations.
         scheduled_messages::delete_of(tx.conn(), user.id).await?;
         self.participants().leave_all(tx, user.id).await?;
         let locked = users::lock_for_deletion(tx.conn(), user.id, &user.password_hash).await?;

@@ -1,4 +1,4 @@
-//! Puts a node together from its rooms.
+//! `App`: starts the domain of a node, and gives access to its services.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::Database;
 
-/// The parts of a node that the domain works with. Cheap to clone.
+/// The parts of a node that the domain uses. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
@@ -75,7 +75,7 @@ struct Inner {
     tasks: Tasks,
 }
 
-/// Why a node could not start.
+/// Reason why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -84,7 +84,7 @@ pub enum OpenError {
     Key(#[from] KeyError),
 }
 
-/// Connections of a node to the other nodes.
+/// The channels between a node and the other nodes: through Redis, or in memory for a single node.
 pub struct Cluster {
     pub broker: Arc<dyn Broker>,
     pub exchange: Arc<dyn Exchange>,
@@ -92,7 +92,8 @@ pub struct Cluster {
 }
 
 impl App {
-    /// Starts the parts of a node: database, log, background tasks, keys. The tasks run until `stop` is cancelled.
+    /// Opens the database, the log and the keys of a node, and starts its background tasks. The tasks run until `stop`
+    /// is cancelled.
     pub async fn open(
         config: &Config,
         database_url: &str,
@@ -160,8 +161,8 @@ impl App {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Closes the live state and stores the last-seen time of all users who are connected to this node. It is the last
-    /// step of a regular shutdown; the users may reconnect to another node.
+    /// Closes the live state, and stores the last-seen time of all users who are connected to this node. This is the
+    /// last step of a regular shutdown. The users may already have reconnected to another node.
     pub async fn close(&self) {
         let departed = self.inner.live.close().await;
         if let Err(error) = last_seen::write(&self.inner.base.database, departed).await {
@@ -320,7 +321,8 @@ impl App {
         &self.inner.base.limiter
     }
 
-    /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
+    /// Counts `count` actions of `key`. If the rate does not allow all of them now, counts no action and returns
+    /// RATE_LIMITED.
     pub fn check_rate_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
         self.inner.base.check_rate_for(rate, key, count)
     }

@@ -1,4 +1,4 @@
-//! The parts of a node that every room works with.
+//! The parts of a node that all rooms of the domain use.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::{Database, PooledConnection};
 
-/// Cheap to clone. Each room's core has one.
+/// The parts of a node that all rooms use. Cheap to clone: the core of each room has a copy.
 #[derive(Clone)]
 pub(super) struct Base {
     pub(super) database: Database,

@@ -1,5 +1,5 @@
-//! Blocks. A block is one-sided and silent: the blocked user notices no change. docs/decisions/0010-blocking.md says
-//! why.
+//! Blocks between users. A block is one-sided and silent: the blocked user notices no change.
+//! docs/decisions/0010-blocking.md explains why.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Blocks a user. After this returns, no message of theirs reaches the viewer in their direct conversation.
+    /// Blocks a user. After this function returns, no message of the blocked user reaches the viewer in their direct
+    /// conversation.
     pub async fn add(&self, viewer: Viewer, other: UserId) -> Result<User> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot block yourself."));
@@ -47,7 +48,7 @@ impl Blocks<'_> {
         .await
     }
 
-    /// Ends a block. Messages that the other user sent during the block stay hidden.
+    /// Ends a block. Messages that the other user sent during the block stay hidden from the viewer.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.conversations.base.check_rate(Rate::Changes, viewer, 1)?;
         let blocker = viewer.user;
@@ -66,7 +67,7 @@ impl Blocks<'_> {
         .await
     }
 
-    /// The users whom the viewer blocks, with the time of each block, newest first.
+    /// Lists the users whom the viewer blocks, with the time of each block, newest first.
     pub async fn list(
         &self,
         viewer: Viewer,

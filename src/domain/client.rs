@@ -1,12 +1,13 @@
-//! The client of a request, as far as the domain needs to know it.
+//! What the domain knows about the client of a request.
 
 use crate::address::ClientNetwork;
 use crate::fair::Gone;
 
-/// A client that waits for the answer to a request.
+/// The client that waits for the response to a request.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// Network of the client, the key of all limits that count by address. None if they do not apply to this client.
+    /// Network of the client, by which all limits for each address count. None if these limits do not apply to the
+    /// client.
     pub network: Option<ClientNetwork>,
     pub gone: Gone,
 }

@@ -6,29 +6,31 @@ use crate::error::Error as Internal;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the domain. It has no `Display`, so that only `graphql::error` can make a message for clients of it.
+/// An error of the domain. It has no `Display`, so that only `graphql::error` can turn it into a message for clients.
 #[derive(Debug)]
 pub enum Error {
     /// The input violates these rules.
     Invalid(Vec<Violation>),
     /// No user is signed in, or the credentials are wrong.
     Unauthenticated(&'static str),
-    /// The viewer may see the object, but may not do this with it.
+    /// The viewer may see the object, but has no permission for this action.
     Forbidden(&'static str),
-    /// The object does not exist, or the viewer may not know that it exists.
+    /// The object does not exist, or the viewer has no permission to know that it exists.
     NotFound(&'static str),
     /// The value is already taken, or another request has changed the object in the meantime.
     Conflict(Violation),
-    /// A conflict with the state of a call. Clients get its reason in `extensions.reason`.
+    /// The action is not possible in the current state of a call. Clients get the reason in `extensions.reason`.
     CallConflict(CallConflict, Violation),
-    /// A limit is exceeded: the name of its setting, the time until a retry makes sense, and the message.
+    /// A limit is exceeded. The fields are the name of its setting, the time after which a retry makes sense, and the
+    /// message.
     RateLimited(&'static str, Duration, &'static str),
-    /// The server cannot finish this now, for example because of its load. A later retry may succeed.
+    /// The server cannot finish the request now, for example because of its load. A later retry may succeed.
     Overloaded(&'static str),
     Internal(Internal),
 }
 
-/// Why an operation does not fit the state of a call or of its user. `graphql::error` documents the reasons.
+/// Reason why an action is not possible in the current state of a call or its users. `graphql::error` documents the
+/// reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallConflict {
     Over,
@@ -44,14 +46,14 @@ impl CallConflict {
         [Self::Over, Self::Full, Self::OnAnotherDevice, Self::InAnotherCall, Self::InThisCall, Self::NotInThisCall];
 }
 
-/// The conversation does not exist, or the viewer is not a participant. The answer is the same, so that nobody learns
-/// which conversations exist.
+/// Error if the conversation does not exist or the viewer is not a participant. The error is the same in both cases, so
+/// that users cannot learn which conversations exist.
 pub(super) const NO_CONVERSATION: Error = Error::NotFound("No such conversation.");
 
-/// The message does not exist, or the viewer may not see it.
+/// Error if the message does not exist or the viewer has no permission to see it.
 pub(super) const NO_MESSAGE: Error = Error::NotFound("No such message.");
 
-/// The viewer blocks the user that the action is for.
+/// Error if the viewer blocks the user at whom the action is directed.
 pub(super) const BLOCKING: Error = Error::Forbidden("You have blocked this user. Unblock them first.");
 
 /// A rule that one field of the input violates.

@@ -1,5 +1,5 @@
 //! Housekeeping: creates the partitions of the log for the next days, drops old events, and deletes expired tokens and
-//! sessions and the call participants of deleted accounts. Every node does this periodically, one node at a time.
+//! sessions and the call participants of deleted accounts. All nodes do this periodically, but only one node at a time.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::store::calls::call_participants;
 use crate::store::people::sessions;
 use crate::store::{Connection, Database, locks};
 
-/// Time until a retry after a failure, unless the interval is shorter.
+/// Time after which failed work is retried, unless HOUSEKEEPING_INTERVAL is shorter.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Maximum number of rows of a table that one transaction deletes.
 const SWEEP_BATCH: usize = 1000;
@@ -28,7 +28,7 @@ impl Housekeeper {
     pub(super) async fn run(self) {
         let interval = self.settings.housekeeping_interval;
         loop {
-            // A chore that fails does not stop the others.
+            // If one chore fails, the other chores still run.
             let chores = [
                 ("creating partitions of the log", self.log.create_partitions().await),
                 ("dropping old events", self.log.drop_partitions(self.settings.event_retention).await),
@@ -52,7 +52,8 @@ impl Housekeeper {
     }
 }
 
-/// Deletes one batch, unless another node does this now. Returns whether there may be more to delete.
+/// Deletes one batch of rows, unless another node is deleting rows now. Returns whether more rows may be left to
+/// delete.
 async fn sweep_batch(conn: &mut Connection, settings: &Settings) -> Result<bool> {
     if !locks::try_lock(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);

@@ -15,13 +15,13 @@ use crate::ids::{ConversationId, UserId};
 use crate::live::{Stamp, Subject, Topic, Watch};
 use crate::log::{Cursor, Interest, Item, LogStream};
 
-/// An item of a subscription before it is rendered. It is equal for all users who receive it.
+/// An item of an inbox before it is rendered for a subscription. The item is equal for all users who receive it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InboxItem {
     Logged(Item),
-    /// The stamp distinguishes two changes that are otherwise equal.
+    /// A user has started or stopped typing. The stamp distinguishes two changes that are otherwise equal.
     Typing(Typing, Stamp),
-    /// The user's own presence, for all their devices.
+    /// The user's own presence has changed. All devices of the user receive this item.
     Presence(UserId, Status, Stamp),
 }
 
@@ -31,23 +31,23 @@ impl From<Item> for InboxItem {
     }
 }
 
-/// The stream of a user's inbox. It never ends.
+/// The stream of a user's inbox. The stream never ends.
 pub struct Inbox {
     app: App,
     user: UserId,
     log: LogStream,
     watch: Watch,
-    /// The users who were last reported as typing.
+    /// The users whose last reported state is typing, with the conversation in which they type.
     typing: HashSet<(ConversationId, UserId)>,
-    /// The status that was last reported.
+    /// The presence of the user that was last reported.
     status: Status,
-    /// A pending check whether the user may see a change of typing.
+    /// A check in progress: whether the user may see a change of typing.
     pending_check: Option<BoxFuture<'static, Option<(Typing, Stamp)>>>,
 }
 
 impl App {
-    /// The viewer's inbox: the events since the cursor, then new ones. Without a cursor, only new ones. Live state has
-    /// no cursor, so its missed changes are not delivered later.
+    /// Returns the viewer's inbox: the events after the cursor, then new events. Without a cursor, the inbox has only
+    /// new events. Changes of live state have no cursor, so changes that the client missed are not delivered later.
     pub fn inbox(&self, viewer: Viewer, after: Option<Cursor>) -> Inbox {
         let user = viewer.user;
         Inbox {
@@ -96,7 +96,8 @@ impl Stream for Inbox {
     }
 }
 
-/// Reads whether the user is typing. None if the viewer is no longer a participant.
+/// Reads whether the user is typing, as far as the viewer may see it. None if the viewer is no longer a participant of
+/// the conversation.
 async fn read_typing(
     app: App,
     viewer: UserId,

@@ -6,12 +6,14 @@ use super::viewer::Viewer;
 use crate::limiter::{Exceeded, Key, Rate};
 
 impl Base {
-    /// Counts actions of the viewer. Returns RATE_LIMITED if the rate does not allow them now.
+    /// Counts `count` actions of the viewer. If the rate does not allow all of them now, counts no action and returns
+    /// RATE_LIMITED.
     pub(super) fn check_rate(&self, rate: Rate, viewer: Viewer, count: usize) -> Result<()> {
         self.check_rate_for(rate, Key::User(viewer.user), u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Counts actions of `key`. Returns RATE_LIMITED if the rate does not allow them now.
+    /// Counts `count` actions of `key`. If the rate does not allow all of them now, counts no action and returns
+    /// RATE_LIMITED.
     pub(super) fn check_rate_for(&self, rate: Rate, key: Key, count: u32) -> Result<()> {
         self.limiter.check(rate, key, count).map_err(|exceeded| limited(exceeded, message(rate)))
     }

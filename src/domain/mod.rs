@@ -1,4 +1,5 @@
-//! The rules of the chat: validation, permissions and transactions. They know neither GraphQL nor HTTP nor Redis.
+//! The rules of the chat: validation, permissions and transactions. This code does not depend on GraphQL, HTTP or
+//! Redis.
 
 mod account_deletion;
 mod app;

@@ -1,4 +1,5 @@
-//! What each role may do in a conversation. A test compares this table with `docs/permissions.md`.
+//! Permissions: which role allows which action in a conversation. A test compares this table with
+//! `docs/permissions.md`.
 
 use super::error::{Error, Result};
 use crate::store::conversations::conversations::ConversationKind;
@@ -33,7 +34,8 @@ impl Action {
         }
     }
 
-    /// Whether the owner, an admin and a member of a group may do this, and the message for those who may not.
+    /// Returns whether the owner, an admin and a member of a group have permission for the action, and the error
+    /// message for a participant without permission.
     const fn row(self) -> ([bool; 3], &'static str) {
         match self {
             Self::Rename => {
@@ -54,7 +56,8 @@ impl Action {
     }
 }
 
-/// Whether the role allows the action. In a direct conversation both participants may pin, and nothing else.
+/// Whether the role allows the action. In a direct conversation, both participants may pin messages, and every other
+/// action is forbidden.
 pub fn may(kind: ConversationKind, role: ParticipantRole, action: Action) -> bool {
     let ([owner, admin, member], _) = action.row();
     match (kind, role) {
@@ -70,7 +73,7 @@ pub fn check(kind: ConversationKind, role: ParticipantRole, action: Action) -> R
     if may(kind, role, action) { Ok(()) } else { Err(forbidden(action)) }
 }
 
-/// The error for a participant whose role does not allow the action.
+/// Returns the error for a participant whose role does not allow the action.
 pub fn forbidden(action: Action) -> Error {
     Error::Forbidden(action.row().1)
 }

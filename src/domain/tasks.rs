@@ -21,20 +21,20 @@ impl Tasks {
         Self { stop, running: Vec::new() }
     }
 
-    /// Starts the task. It is cancelled when the node stops.
+    /// Starts the task. The task is cancelled when the node stops.
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.running.push(tokio::spawn(self.stop.clone().run_until_cancelled_owned(task).map(drop)));
     }
 
-    /// Whether all tasks still run. A task that has ended because of a bug makes the node not ready.
+    /// Whether all tasks still run. If a bug has ended a task, the node is not ready.
     pub(super) fn are_running(&self) -> bool {
         self.running.iter().all(|task| !task.is_finished())
     }
 }
 
-/// Waits until the next poll for due work. `polled` is the result of the last poll: the time until something is due,
-/// or None if nothing is pending. In that case `wake` ends the wait, or else the timeout `idle`. After an error the
-/// wait is `RETRY_DELAY`, and `failed` is the text for the log.
+/// Waits until the next poll for due work. `polled` is the result of the last poll: the time until the next work is
+/// due, or None if no work is pending. If no work is pending, waits until `wake` completes, but at most for `idle`.
+/// After an error, logs `failed` and waits for `RETRY_DELAY`.
 pub(super) async fn wait_for_next_poll<E: Debug>(
     polled: Result<Option<Duration>, E>,
     idle: Duration,

@@ -11,25 +11,25 @@ const TOPIC: std::ops::RangeInclusive<usize> = 0..=500;
 const CLIENT_ID: std::ops::RangeInclusive<usize> = 1..=64;
 /// Maximum size of a file name in bytes, the limit of most file systems.
 const MAX_FILE_NAME: usize = 255;
-/// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 for each of its two parts.
+/// Maximum size of a content type in bytes. RFC 6838, section 4.2, allows 127 characters for each of its two parts.
 const MAX_CONTENT_TYPE: usize = 255;
-/// Size of a SHA-256 in bytes. As text, each byte has two hexadecimal digits.
+/// Size of a SHA-256 hash in bytes. As text, each byte has two hexadecimal digits.
 const SHA256: usize = 32;
-/// Seconds until a message expires: up to a year.
+/// Allowed number of seconds after which a message expires: at most 365 days.
 const EXPIRES_IN: std::ops::RangeInclusive<i32> = 1..=31_536_000;
 /// Maximum size of an e-mail address in bytes. RFC 5321, section 4.5.3.1.3, allows 256 including two angle brackets.
 const MAX_EMAIL: usize = 254;
-/// Number of digits of a phone number. ITU-T E.164 allows at most 15, including the country code.
+/// Allowed number of digits of a phone number. ITU-T E.164 allows at most 15, including the country code.
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
-/// Length of a password in characters. A longer one costs time and is not safer.
+/// Allowed length of a password in characters. A longer password takes longer to process and is not safer.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=128;
-/// Minimum strength of a password: at least about 10^6 guesses. zxcvbn calls it protection from unthrottled online
-/// attacks.
+/// Minimum strength of a password: an attacker needs at least about 10^6 guesses. zxcvbn describes this score as
+/// protection from unthrottled online attacks.
 const MIN_PASSWORD_SCORE: zxcvbn::Score = zxcvbn::Score::Two;
-/// Number of characters, from the start of a password, whose strength is estimated. The time grows fast with their
-/// number: the most hostile password takes 8 ms for 16 characters, 54 ms for 24, 99 ms for 32 and 1.1 s for 128. For
-/// comparison, an Argon2 hash takes about 100 ms. Most passwords take less than 1 ms. A password whose start is hard to
-/// guess is hard to guess.
+/// Number of characters at the start of a password from which its strength is estimated. The time of the estimate grows
+/// fast with this number: the slowest password takes 8 ms for 16 characters, 54 ms for 24, 99 ms for 32 and 1.1 s for
+/// 128. For comparison, an Argon2 hash takes about 100 ms. Most passwords take less than 1 ms. If the start of a
+/// password is hard to guess, the whole password is hard to guess.
 const ESTIMATED_CHARACTERS: usize = 24;
 
 pub(super) const NO_BODY: &str = "A message needs a body.";
@@ -39,7 +39,7 @@ pub(super) fn identifier(text: &str) -> String {
     if text.trim().starts_with('+') { phone_digits(text) } else { text.trim().to_lowercase() }
 }
 
-/// Same as `identifier`, for text that may be an e-mail address or a phone number. None for other text.
+/// Same as `identifier`, but returns None if the text is neither an e-mail address nor a phone number.
 pub(super) fn contact_point(text: &str) -> Option<String> {
     let text = identifier(text);
     (text.starts_with('+') || text.contains('@')).then_some(text)
@@ -51,13 +51,14 @@ pub(super) fn is_username(name: &str) -> bool {
     USERNAME.contains(&name.len()) && name.chars().all(allowed)
 }
 
-/// Removes spaces, hyphens and brackets. Phone numbers are stored in the form of E.164.
+/// Removes spaces, hyphens and brackets from a phone number. Phone numbers are stored in the form of E.164, without
+/// these characters.
 fn phone_digits(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')')).collect()
 }
 
-/// Whether a password takes an attacker many guesses. `known` are words that the attacker tries first. Takes tens of
-/// milliseconds, so it belongs on a thread that may block.
+/// Whether an attacker needs many guesses for the password. `known` are words that an attacker tries first. Takes tens
+/// of milliseconds, so the caller should use a thread on which blocking is allowed.
 pub(super) fn is_hard_to_guess(password: &str, known: &[&str]) -> bool {
     let end = password.char_indices().nth(ESTIMATED_CHARACTERS).map_or(password.len(), |(end, _)| end);
     zxcvbn::zxcvbn(&password[..end], known).score() >= MIN_PASSWORD_SCORE
@@ -78,7 +79,7 @@ impl Check {
         self.violations.push(Violation::new(path, message));
     }
 
-    /// Returns the username in lower case, so that two usernames never differ only in case.
+    /// Checks a username. Returns it in lower case, so that two usernames never differ only in case.
     pub(super) fn username(&mut self, text: &str) -> String {
         let name = text.trim().to_lowercase();
         if !is_username(&name) {
@@ -120,8 +121,8 @@ impl Check {
         phone
     }
 
-    /// Checks the length of a new password, in the field `path`. `Passwords::hash_new` checks its strength, on a thread
-    /// that may block.
+    /// Checks the length of a new password in the input field `path`. `Passwords::hash_new` checks its strength later,
+    /// on a thread on which blocking is allowed.
     pub(super) fn password(&mut self, path: &str, password: &str) {
         if !PASSWORD.contains(&password.chars().count()) {
             let (min, max) = PASSWORD.into_inner();
@@ -157,7 +158,8 @@ impl Check {
         }
     }
 
-    /// Checks a body, which is stored exactly as sent. It must not be blank, too long, or contain NUL.
+    /// Checks the body of a message, which is stored exactly as sent. The body must not be blank, have more than `max`
+    /// characters, or contain NUL.
     pub(super) fn body(&mut self, text: &str, max: usize) {
         if text.trim().is_empty() {
             self.fail("body", NO_BODY);
@@ -166,7 +168,7 @@ impl Check {
         }
     }
 
-    /// Same as `body`, for a message with attachments: it may be blank.
+    /// Same as `body`, but the text may be blank, because the message has attachments.
     pub(super) fn caption(&mut self, text: &str, max: usize) {
         if text.chars().count() > max {
             self.fail("body", format!("A message can have at most {max} characters."));
@@ -175,7 +177,7 @@ impl Check {
         }
     }
 
-    /// Removes the path before the file name, so that the name cannot refer to another directory.
+    /// Checks a file name. Removes a path before the name, so that the name cannot refer to another directory.
     pub(super) fn file_name(&mut self, text: &str) -> String {
         let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
         // Characters that change the direction of text can hide the real end of a name, such as `.exe`.
@@ -191,7 +193,7 @@ impl Check {
         name.to_owned()
     }
 
-    /// Returns the content type in lower case and without parameters.
+    /// Checks a content type. Returns it in lower case and without parameters.
     pub(super) fn content_type(&mut self, text: &str) -> String {
         let essence = match text.parse::<mime::Mime>() {
             Ok(parsed) if text.len() <= MAX_CONTENT_TYPE => parsed.essence_str().to_ascii_lowercase(),
@@ -230,14 +232,14 @@ impl Check {
         }
     }
 
-    /// Adds a violation if there are no items or more than `max`. `what` names the items.
+    /// Adds a violation unless the number of items is from 1 to `max`. `what` names the items.
     pub(super) fn count(&mut self, path: &str, what: &str, count: usize, max: usize) {
         if !(1..=max).contains(&count) {
             self.fail(path, format!("The number of {what} must be from 1 to {max}."));
         }
     }
 
-    /// Same as `text`, for text without line breaks.
+    /// Same as `text`, but the text must not contain line breaks or other control characters.
     fn line(&mut self, path: &str, what: &str, text: &str, length: std::ops::RangeInclusive<usize>) -> String {
         if text.trim().contains(char::is_control) {
             self.fail(path, format!("{what} cannot contain line breaks or control characters."));

@@ -4,20 +4,20 @@ use chrono::{DateTime, Utc};
 
 use crate::ids::{SessionId, UserId};
 
-/// The authenticated caller: a user with one session.
+/// The authenticated caller: a user, and the session of the device that sent the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Viewer {
     pub user: UserId,
     pub session: SessionId,
-    /// When the access token expires.
+    /// Time at which the access token expires.
     pub expires_at: DateTime<Utc>,
 }
 
-/// For whom a row is read.
+/// The users for whom a row is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reader {
-    /// The row is read for one user. The domain checks that the user may see it.
+    /// A single user. The domain checks that this user may see the row.
     User(UserId),
-    /// The row is read for the recipients of the event that is rendered. The log has checked them.
+    /// All recipients of the event that is being rendered. The log has already checked that they may get the event.
     Recipients,
 }

@@ -1,4 +1,4 @@
-//! Services that the server provides itself on one machine without configuration: a private Postgres and an S3.
+//! Services that the server runs itself if the operator configures none: a private Postgres and an S3, for one machine.
 
 pub mod postgres;
 pub mod s3;

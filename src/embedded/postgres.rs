@@ -1,8 +1,8 @@
 //! A private PostgreSQL, for a server without `DATABASE_URL`.
 //!
-//! It uses the PostgreSQL programs of the machine, and downloads programs only if the machine has none. The cluster
-//! belongs to one data directory and listens on 127.0.0.1 only. If the server is killed, the cluster keeps running, and
-//! the next server adopts it.
+//! Uses the PostgreSQL programs that are installed on the machine, and downloads programs only if no suitable programs
+//! are installed. The database cluster belongs to one data directory and listens on 127.0.0.1 only. If the server is
+//! killed, the cluster keeps running, and the next server adopts it.
 
 mod account;
 mod binaries;
@@ -35,24 +35,24 @@ pub struct Postgres {
     binaries: Binaries,
     url: String,
     adopted: bool,
-    /// Held while this value exists, so that only one server uses a data directory.
+    /// Locks that are held while this value exists, so that only one server uses a data directory.
     _locks: Vec<File>,
 }
 
 impl Postgres {
-    /// Starts, or adopts, the cluster of `data_dir`; creates it on first use.
+    /// Starts the cluster of `data_dir`, or adopts it if it is running. Creates the cluster if it does not exist.
     ///
-    /// The first start takes a few seconds, later ones a fraction of one, and
-    /// one after a crash as long as PostgreSQL needs to recover.
+    /// The first start takes a few seconds, and later starts take less than a second. A start after a crash takes as
+    /// long as PostgreSQL needs to recover.
     ///
     /// # Errors
-    /// Each error says what to do; see [`Error`].
+    /// The message of each error says what to do; see [`Error`].
     pub async fn start(data_dir: &Path, holder: Holder) -> Result<Self, Error> {
         let data_dir = location::prepare(data_dir)?;
         let mut locks = vec![lock::acquire(&data_dir, holder)?];
         let location = Location::find(&data_dir).await?;
         if location.home() != data_dir {
-            // A copied data directory names the same home: it must be locked too.
+            // A copy of a data directory contains the path of the same home, so the home must be locked too.
             locks.push(lock::acquire(location.home(), holder)?);
         }
         let cluster_major = location.cluster_major()?;
@@ -65,7 +65,7 @@ impl Postgres {
         Ok(Self { url: address(&password, server.port), adopted: server.adopted, location, binaries, _locks: locks })
     }
 
-    /// Whether `data_dir` has a cluster, so that a start does not create one.
+    /// Whether `data_dir` has a cluster. If not, a start creates a cluster.
     ///
     /// # Errors
     /// [`Error::Io`] if the directory cannot be read.
@@ -73,10 +73,10 @@ impl Postgres {
         location::has_cluster(data_dir)
     }
 
-    /// The URL of the cluster of `data_dir` while it runs. None if it accepts no connections.
+    /// Returns the URL of the cluster of `data_dir`. None if the cluster does not accept connections.
     ///
     /// # Errors
-    /// The same as of [`Postgres::start`].
+    /// The same errors as [`Postgres::start`].
     pub async fn url_of_running(data_dir: &Path) -> Result<Option<String>, Error> {
         let data_dir = location::prepare(data_dir)?;
         let location = Location::find(&data_dir).await?;
@@ -87,48 +87,48 @@ impl Postgres {
         })
     }
 
-    /// The URL to connect to, with role and password.
+    /// Returns the URL to connect to, with role and password.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The version of the programs, like `17.6`.
+    /// Returns the version of the PostgreSQL programs, such as `17.6`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.binaries.version
     }
 
-    /// The origin of the programs.
+    /// Returns the origin of the PostgreSQL programs.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.binaries.origin
     }
 
-    /// The directory of the cluster: `data_dir/postgres`, or another one if the account that runs PostgreSQL cannot
-    /// reach that.
+    /// Returns the directory of the cluster: `data_dir/postgres`, or a directory elsewhere if the account that runs
+    /// PostgreSQL cannot enter `data_dir`.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.location.cluster()
     }
 
-    /// The file PostgreSQL logs to.
+    /// Returns the path of the file that PostgreSQL logs to.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.location.log_file()
     }
 
-    /// Whether the cluster was already running, because an earlier server was killed.
+    /// Whether the cluster was already running at the start, because an earlier server was killed.
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Shuts the cluster down in fast mode (clients are disconnected, all data is written) and waits for its end. Then
-    /// the data directory can be used again.
+    /// Shuts the cluster down in fast mode (clients are disconnected, all data is written), and waits until PostgreSQL
+    /// has ended. After that the data directory can be used again.
     ///
     /// # Errors
-    /// [`Error::Stop`] if it has not ended in time.
+    /// [`Error::Stop`] if PostgreSQL has not ended in time.
     pub async fn stop(self) -> Result<(), Error> {
         postmaster::stop(&self.location, &self.binaries).await
     }

@@ -1,4 +1,5 @@
-//! An S3 in the server's own process, for one machine. s3s implements the protocol, and s3s-fs stores the files.
+//! An S3 service inside the server's process, for one machine. The crate s3s implements the protocol, and the crate
+//! s3s-fs stores the files.
 
 mod multipart;
 mod removal;
@@ -27,7 +28,7 @@ use storage::Storage;
 const DIRECTORY: &str = "s3";
 const LOCK: &str = "s3.lock";
 const CREDENTIALS: &str = "s3-credentials.json";
-/// The paths of the server. A bucket with such a name could not be reached.
+/// Names that a bucket must not have, because they are paths of the server.
 const RESERVED_NAMES: [&str; 5] = ["graphql", "graphiql", "playground", "health", "metrics"];
 
 /// The server's own S3. Cheap to clone.
@@ -38,7 +39,7 @@ pub struct S3 {
     endpoint: String,
     credentials: Credentials,
     directory: PathBuf,
-    /// Held while any clone exists, so that only one server uses the directory.
+    /// Lock that is held while any clone exists, so that only one server uses the directory.
     _lock: Arc<File>,
 }
 
@@ -48,7 +49,7 @@ struct Credentials {
     secret: String,
 }
 
-/// Why the server has no S3 of its own. The messages say what to do.
+/// Reason why the server cannot run its own S3. The messages are for operators and say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("another server stores its files in {}: set S3_ENDPOINT, or DATA_DIR to another directory", .0.display())]
@@ -62,7 +63,8 @@ pub enum Error {
 }
 
 impl S3 {
-    /// Opens the S3 in the data directory, for a server that listens on `address`.
+    /// Opens the S3 in the data directory, for a server that listens on `address`. Creates the bucket if it does not
+    /// exist.
     pub fn open(data_dir: &Path, settings: &S3Settings, address: SocketAddr, random: &Random) -> Result<Self, Error> {
         let bucket = settings.s3_bucket.clone();
         if RESERVED_NAMES.contains(&bucket.as_str()) {
@@ -70,8 +72,8 @@ impl S3 {
         }
         let directory = data_dir.join(DIRECTORY);
         let failed = |source| Error::File { directory: directory.clone(), source };
-        // Other accounts, such as that of the private Postgres, may enter the data directory, but not the directory of
-        // the bucket.
+        // Other accounts, such as the account of the private Postgres, may enter the data directory, but not the
+        // directory of the bucket.
         std::fs::create_dir_all(data_dir).map_err(failed)?;
         DirBuilder::new().recursive(true).mode(0o700).create(directory.join(&bucket)).map_err(failed)?;
         let lock = File::create(data_dir.join(LOCK)).map_err(failed)?;
@@ -88,7 +90,7 @@ impl S3 {
         Ok(Self { service: builder.build(), bucket, endpoint, credentials, directory, _lock: Arc::new(lock) })
     }
 
-    /// The settings with which the server calls this S3.
+    /// Returns `settings` with the endpoint and the credentials of this S3.
     pub fn settings(&self, settings: &S3Settings) -> S3Settings {
         S3Settings {
             s3_endpoint: Some(self.endpoint.clone()),
@@ -100,7 +102,7 @@ impl S3 {
         }
     }
 
-    /// Answers requests to `/bucket` and below.
+    /// Returns the HTTP service that handles requests to `/<bucket>` and to all paths below.
     pub fn service(&self) -> S3Service {
         self.service.clone()
     }
@@ -127,7 +129,8 @@ fn credentials(data_dir: &Path, random: &Random) -> Result<Credentials, Error> {
     serde_json::from_str(&text).map_err(|_| Error::Malformed(path))
 }
 
-/// s3s reads forms, XML documents and fields into memory. Forms are refused before they reach s3s.
+/// Limits the sizes of XML documents and forms, because s3s reads them into memory. Forms are already refused before
+/// they reach s3s.
 fn limits() -> S3Config {
     let mut config = S3Config::default();
     config.xml_max_body_size = 1024 * 1024;
@@ -138,7 +141,7 @@ fn limits() -> S3Config {
     config
 }
 
-/// The address at which the server itself and clients on its machine reach the S3.
+/// Returns the address at which the server itself and clients on its machine reach the S3.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

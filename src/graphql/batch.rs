@@ -1,8 +1,9 @@
-//! Decides when loaders run their queries: when the execution cannot continue without the results.
+//! Batches the queries of the loaders: they start when the execution cannot continue without their results.
 //!
 //! async-graphql waits a millisecond for more keys by default. That is too long for a single message, and too short for
 //! a list whose rows take longer to resolve. Here one task polls the execution together with its loads, and starts the
-//! queued loads when the execution is stalled. A list therefore takes one statement for each level of nesting.
+//! queued loads when the execution is stalled. Loading a list therefore takes one statement for each kind of row at
+//! each level of nesting.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 #[derive(Clone)]
 pub struct Batches {
     queued: Arc<Mutex<Vec<FutureObj<'static, ()>>>>,
-    /// Maximum number of loads in flight. Each of them takes a connection to Postgres.
+    /// Maximum number of loads in flight. Each load uses one connection to Postgres.
     at_once: usize,
 }
 
@@ -33,7 +34,7 @@ impl Default for Batches {
     }
 }
 
-/// State of the loads that were taken from the queue, and of the execution's wake-ups.
+/// State of one execution that is driven: the loads that were taken from the queue, and the wake-ups.
 #[derive(Default)]
 struct Driver {
     /// Loads of the current level that have not started.
@@ -42,8 +43,8 @@ struct Driver {
     wakes: Arc<Wakes>,
 }
 
-/// Passes wake-ups on and records them. An execution that wakes itself while it is polled has only yielded to other
-/// tasks: it is not stalled, and will request more loads.
+/// Waker of an execution: passes each wake-up on to the task, and records that it happened. An execution that wakes
+/// itself while it is polled has only yielded to other tasks. It is not stalled and will request more loads.
 #[derive(Default)]
 struct Wakes {
     woken: AtomicBool,
@@ -58,7 +59,7 @@ impl ArcWake for Wakes {
 }
 
 impl Batches {
-    /// Runs at most `at_once` loads at the same time.
+    /// Makes an empty queue. At most `at_once` of its loads run at the same time.
     pub fn at_most(at_once: usize) -> Self {
         Self { queued: Arc::default(), at_once }
     }
@@ -94,7 +95,8 @@ impl Batches {
             if wakes.woken.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
-            // Starts the next level only after the current one, so that its loads run as one batch.
+            // Takes the loads of the next level only when all loads of the current level are done, so that each level
+            // is one batch.
             if running.is_empty() && waiting.is_empty() {
                 waiting.extend(self.queued.lock().drain(..));
             }
@@ -122,7 +124,7 @@ impl Spawn for Batches {
     }
 }
 
-/// Timer without a delay: loads start when the execution is stalled, so no further waiting is needed.
+/// Timer without a delay, for the data loader. `Batches` decides when the loads start.
 #[derive(Clone, Copy, Default)]
 pub(super) struct NoDelay;
 

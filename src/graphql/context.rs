@@ -14,14 +14,14 @@ use crate::domain::client::Client;
 use crate::domain::{App, Reader, Viewer};
 use crate::fair::Gone;
 
-/// The client that sent the request, and its address.
+/// The client that sent the request: its identity and its address.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
-    /// Address of the client. An execution that renders events for several subscribers has none.
+    /// Address of the client. None for an execution that renders events for several subscribers.
     pub ip_address: Option<ClientAddress>,
-    /// Key under which limits for each address count. None if these limits are off, for a request that a trusted proxy
-    /// sends for itself, and for an execution without a request.
+    /// Key by which the limits for each address count this client. None if these limits are off, if a trusted proxy
+    /// sends the request for itself, and for an execution without a request.
     pub network: Option<ClientNetwork>,
 }
 
@@ -29,13 +29,13 @@ pub struct Caller {
 pub enum Identity {
     Anonymous,
     SignedIn(Viewer),
-    /// The request has an invalid token, for this reason. Fields that need no viewer still work, above all
+    /// The access token of the request is invalid. The text says why. Fields that need no viewer still work, such as
     /// `refreshSession`.
     Rejected(&'static str),
 }
 
 impl Caller {
-    /// UNAUTHENTICATED if no user is signed in.
+    /// Returns the viewer. Fails with UNAUTHENTICATED if no user is signed in.
     pub(super) fn viewer(&self) -> Result<Viewer> {
         match self.identity {
             Identity::SignedIn(viewer) => Ok(viewer),
@@ -45,14 +45,14 @@ impl Caller {
     }
 }
 
-/// Data of an execution without a viewer, whose result is shared by several viewers. It records whether a resolver
-/// asked for the viewer, and how long the result may be cached.
+/// Data of an execution without a viewer, whose result is shared by several viewers. Records whether a resolver asked
+/// for the viewer, and how long the result may be cached.
 #[derive(Clone)]
 pub struct Sharing(Arc<Shared>);
 
 struct Shared {
     viewer_asked: AtomicBool,
-    /// When the result expires, in seconds since the epoch.
+    /// Unix time in seconds at which the cached result expires. `i64::MAX` if it never expires.
     expires_at: AtomicI64,
 }
 
@@ -63,12 +63,12 @@ impl Default for Sharing {
 }
 
 impl Sharing {
-    /// Whether a resolver asked for the viewer, so that the result must not be shared.
+    /// Returns whether a resolver asked for the viewer. If so, the result must not be shared.
     pub fn failed(&self) -> bool {
         self.0.viewer_asked.load(Ordering::SeqCst)
     }
 
-    /// When the cached result expires. None if it never does.
+    /// Returns when the cached result expires. None if the result never expires.
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp(self.0.expires_at.load(Ordering::SeqCst), 0)
     }
@@ -78,14 +78,14 @@ impl Sharing {
 #[derive(Clone, Copy)]
 pub struct Deadline(pub Instant);
 
-/// Data of an execution: the bytes of long texts in the answer, and their limit.
+/// Data of an execution: counts the bytes of long texts in the response, up to a limit.
 pub struct AnswerBytes {
     limit: u64,
     used: AtomicU64,
 }
 
 impl AnswerBytes {
-    /// `limit` is OPERATION_MAX_ANSWER_BYTES.
+    /// Makes the counter of one response. `limit` is the setting OPERATION_MAX_ANSWER_BYTES.
     pub const fn new(limit: u64) -> Self {
         Self { limit, used: AtomicU64::new(0) }
     }
@@ -94,18 +94,21 @@ impl AnswerBytes {
 pub(super) trait ContextExt {
     fn app(&self) -> &App;
     fn caller(&self) -> &Caller;
-    /// The client that waits for the answer.
+    /// Returns the client that waits for the response.
     fn client(&self) -> Client;
     fn loaders(&self) -> &Loaders;
-    /// UNAUTHENTICATED if no user is signed in. UNAVAILABLE after the deadline of the operation.
+    /// Returns the viewer. Fails with UNAUTHENTICATED if no user is signed in, and with UNAVAILABLE after the deadline
+    /// of the operation.
     fn viewer(&self) -> Result<Viewer>;
-    /// For whom the rows of this answer are read: the viewer of a request, or the recipients of an event.
+    /// Returns for whom rows are read: for the viewer of a request, or for the recipients of an event.
     fn reader(&self) -> Result<Reader>;
-    /// UNAVAILABLE after the deadline of the operation. For root fields that need no viewer.
+    /// Checks the deadline of the operation, for root fields that do not call `viewer`. Fails with UNAVAILABLE after
+    /// the deadline.
     fn check_deadline(&self) -> Result<()>;
-    /// Returns a long text for the answer. OPERATION_TOO_COMPLEX if the answer has too many of them.
+    /// Returns the text, and counts its bytes. Fails with OPERATION_TOO_COMPLEX if the long texts of the response
+    /// exceed the limit.
     fn long_text<'a>(&self, text: &'a str) -> Result<&'a str>;
-    /// Limits how long a shared result may be cached, for a value that expires, such as a signed URL.
+    /// Limits how long a shared result may be cached: until `at`, when a value in it expires, such as a signed URL.
     fn limit_cache_time(&self, at: DateTime<Utc>);
 }
 

@@ -1,4 +1,4 @@
-//! The errors of the API. This is the only place that turns an error of the domain into a message and a code.
+//! Errors of the API. Only this module turns an error of the domain into a message and a code.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub enum ErrorCode {
     /// The document or its variables do not match the schema.
     GraphqlValidationFailed,
     /// The operation exceeds a limit of the server, for example its depth, its number of fields, its time or the size
-    /// of its answer. Query less at once.
+    /// of its response. Query less data at once.
     OperationTooComplex,
     /// The server knows no document with this hash or id. Send the document with the request.
     PersistedQueryNotFound,
@@ -25,7 +25,7 @@ pub enum ErrorCode {
     BadUserInput,
     /// No user is signed in, or the access token is invalid or expired. Refresh the tokens or sign in.
     Unauthenticated,
-    /// The viewer can see the object, but is not allowed to do this.
+    /// The viewer can see the object, but is not allowed to perform this operation.
     Forbidden,
     /// The object does not exist, or is not visible to the viewer.
     NotFound,
@@ -57,7 +57,7 @@ impl ErrorCode {
         Self::InternalServerError,
     ];
 
-    /// Text of docs/errors.md: all codes, their meaning, and what a client does about them.
+    /// Returns the text of docs/errors.md: all codes with their meanings, and the reasons of conflicts of calls.
     pub fn table() -> String {
         let mut text = String::from(
             "# Errors\n\n\
@@ -84,7 +84,7 @@ impl ErrorCode {
             Self::GraphqlValidationFailed => "The document or its variables do not match the schema.",
             Self::OperationTooComplex => {
                 "The operation exceeds a limit of the server, for example its depth, its number of fields, its time or \
-                 the size of its answer. Query less at once."
+                 the size of its response. Query less data at once."
             }
             Self::PersistedQueryNotFound => {
                 "The server knows no document with this hash or id. Send the document with the request."
@@ -93,7 +93,7 @@ impl ErrorCode {
             Self::Unauthenticated => {
                 "No user is signed in, or the access token is invalid or expired. Refresh the tokens or sign in."
             }
-            Self::Forbidden => "The viewer can see the object, but is not allowed to do this.",
+            Self::Forbidden => "The viewer can see the object, but is not allowed to perform this operation.",
             Self::NotFound => "The object does not exist, or is not visible to the viewer.",
             Self::Conflict => {
                 "The value is already taken, or the state has changed meanwhile. `violations` names the field."
@@ -126,7 +126,7 @@ impl ErrorCode {
     }
 }
 
-/// The value of `extensions.reason`, and its meaning.
+/// Returns the value of `extensions.reason` for a conflict, and its meaning.
 const fn reason(conflict: CallConflict) -> (&'static str, &'static str) {
     match conflict {
         CallConflict::Over => ("CALL_OVER", "The call has ended."),
@@ -144,8 +144,9 @@ const fn reason(conflict: CallConflict) -> (&'static str, &'static str) {
     }
 }
 
-/// Error of a field. It has no `Display`, because async-graphql shows every error with `Display` to the client. Without
-/// it, `?` on a foreign error does not compile in a resolver.
+/// Error of a field. Resolvers return this type and not `async_graphql::Error`: `?` converts every error with `Display`
+/// into the latter, and the client would see its text. This type therefore has no `Display`, and `?` on a foreign error
+/// does not compile in a resolver.
 #[derive(Clone, Debug)]
 pub struct Error {
     code: ErrorCode,
@@ -169,7 +170,8 @@ impl Error {
         Self { code, message: message.into(), violations: Vec::new(), limit: None, reason: None }
     }
 
-    /// RATE_LIMITED with the name of the setting in `extensions.limit` and the seconds in `extensions.retryAfter`.
+    /// Makes a RATE_LIMITED error, with the name of the setting in `extensions.limit` and the seconds to wait in
+    /// `extensions.retryAfter`.
     pub fn limited(name: &'static str, retry_after: Duration, message: impl Into<String>) -> Self {
         Self { limit: Some(Limit { name, retry_after }), ..Self::new(ErrorCode::RateLimited, message) }
     }
@@ -186,7 +188,7 @@ impl Error {
         self.code
     }
 
-    /// Seconds to wait before a retry, rounded up. None if the error is not RATE_LIMITED.
+    /// Returns the seconds to wait before a retry, rounded up. None if the error is not RATE_LIMITED.
     pub fn retry_after(&self) -> Option<u64> {
         let after = self.limit?.retry_after;
         Some(after.as_secs() + u64::from(after.subsec_nanos() > 0))

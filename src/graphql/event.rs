@@ -1,4 +1,4 @@
-//! Events of the log in the form that clients get.
+//! Events of the log, in the form in which clients receive them.
 
 use async_graphql::{ID, Interface, SimpleObject, Union};
 
@@ -103,7 +103,7 @@ pub struct ContactsChanged {
     user: User,
 }
 
-/// All missed events were sent. The events that follow are live.
+/// Reports that all missed events were sent. All later events are live.
 #[derive(SimpleObject)]
 pub struct CaughtUp {
     /// Place in the log up to which events were sent.
@@ -164,7 +164,8 @@ pub enum DurableEvent {
 }
 
 impl InboxEvent {
-    /// Loads the objects of a log item. None if one of them no longer exists. The log has checked the viewer.
+    /// Loads the objects of a log item and makes its event. None if an object no longer exists, or if clients do not
+    /// get the item. The log has checked that the viewer may get the item.
     pub(super) async fn load(log: &Log, loaders: &Loaders, item: Item) -> Result<Option<Self>> {
         let cursor = |seq| log.cursor(seq).to_string();
         let Event { seq, change } = match item {
@@ -173,7 +174,7 @@ impl InboxEvent {
             Item::ResyncRequired(seq) => {
                 return Ok(Some(Self::ResyncRequired(ResyncRequired { cursor: cursor(seq) })));
             }
-            // The log closes only streams of a single conversation.
+            // Not reached: the log closes only streams of a single conversation, which handle this item themselves.
             Item::Closed => return Ok(None),
         };
         let cursor = cursor(seq);
@@ -221,7 +222,7 @@ impl InboxEvent {
                     Self::ReceiptAdvanced(ReceiptAdvanced { cursor, conversation, participant })
                 })
             }
-            // All other changes are events of calls, or not shown to clients.
+            // All other changes are events of calls, or are not sent to clients.
             change => match DomainCallEvent::of(&change) {
                 Some(event) => CallEvent::load(loaders, event).await?.and_then(CallEvent::for_inbox),
                 None => None,

@@ -12,7 +12,7 @@ enum Input {
     Scalar,
     Enum(Vec<Name>),
     Object(InputObjectType),
-    /// Exactly one member, which is not null.
+    /// Input object of which exactly one member must be given, with a value that is not null.
     OneOf(InputObjectType),
 }
 
@@ -34,7 +34,7 @@ impl Inputs {
         Self(inputs.collect())
     }
 
-    /// Returns a required variable that is missing or null. None if all are given.
+    /// Returns the first required variable that is missing or null. None if all required variables are given.
     pub(super) fn missing<'a>(
         definitions: &'a [Positioned<VariableDefinition>],
         variables: &Variables,
@@ -48,8 +48,8 @@ impl Inputs {
         })
     }
 
-    /// Whether the variables match their definitions, by section 6.1.2 of the specification. False also for values that
-    /// need coercion, such as a single value for a list: the validation decides about those.
+    /// Returns whether the variables match their definitions, by section 6.1.2 of the GraphQL specification. Returns
+    /// false also for a value that needs coercion, such as a single value for a list. The validation then decides.
     pub(super) fn variables_match(
         &self,
         definitions: &[Positioned<VariableDefinition>],

@@ -1,4 +1,4 @@
-//! Loaders: rows that many objects of a response refer to are loaded with one statement for each kind.
+//! Loaders: load the rows that the objects of a response refer to, with one statement for each kind of row.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,23 +22,24 @@ use crate::store::messaging::messages::Message;
 use crate::store::people::contacts::{Related, Relation};
 use crate::store::people::users::User;
 
-/// A READY attachment. The viewer is not checked, because an avatar is visible to all users.
+/// Key of an attachment that is an avatar; not in the result if the attachment is not READY. The viewer is not checked,
+/// because an avatar is visible to all users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AvatarKey(pub AttachmentId);
 
-/// The loaders of one request, or of the events that one task renders. They cache no rows: each field shows the state
-/// at the time it is resolved.
+/// Loaders of one request, or of the events that one task renders. A request caches no rows: each of its fields shows
+/// the state at the time when the field is resolved.
 #[derive(Clone)]
 pub struct Loaders {
     rows: Arc<DataLoader<Rows>>,
-    /// Whether they serve streams. Loads then wait while Postgres is unavailable, and rows are read for the recipients
-    /// of events.
+    /// Whether these loaders serve streams. Loads then wait while Postgres is unavailable, and rows are read for the
+    /// recipients of events.
     for_streams: bool,
     /// Time after which loads fail. None for streams, which have no deadline.
     deadline: Option<Instant>,
 }
 
-/// Makes loaders for streams. They share the caches of the node, and no lock.
+/// Makes loaders for streams. All of these loaders share the caches of the node, but no lock.
 #[derive(Clone)]
 pub struct StreamLoaders {
     app: App,
@@ -47,42 +48,46 @@ pub struct StreamLoaders {
 
 pub struct Rows {
     pub(super) app: App,
-    /// Whether users are cached: a stream may render a user as of the tail's position, a request may not.
+    /// Whether users are read from the node's cache and added to it. A stream may show a user as of the tail's
+    /// position, but a request must show the current user.
     caches_users: bool,
-    /// Streams cache the avatars of the users that are cached. An avatar that is READY never changes.
+    /// Cache of the avatars that streams show. None for requests. Entries stay valid, because a READY attachment never
+    /// changes.
     avatars: Option<Arc<Cache<AttachmentId, Arc<Attachment>>>>,
 }
 
 /// Maximum number of cached avatars, of about 500 bytes each.
 const AVATARS: usize = 24_000;
 
-/// A conversation. No value if the reader may not see it.
+/// Key of a conversation; not in the result if the reader may not see the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConversationKey(pub Reader, pub ConversationId);
 
-/// The message of an event, and the conversation of the event. The log has checked the recipients.
+/// Key of the message of an event, with the event's conversation; not in the result if that conversation no longer has
+/// the message. The log has checked the recipients of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventMessageKey(pub ConversationId, pub MessageId);
 
-/// A user's own state in a conversation, with the number of its newest message at that moment.
+/// Key of a user's own state in a conversation and the number of the newest message at that moment; not in the result
+/// if the user is not a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MembershipKey(pub UserId, pub ConversationId);
 
-/// The relation of the viewer to another user: contact, block.
+/// Key of the relation of the viewer to another user: contact, block. Always in the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelationKey {
     pub viewer: UserId,
     pub other: UserId,
 }
 
-/// A user's presence, as the viewer may see it.
+/// Key of a user's presence as the viewer may see it. Always in the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PresenceKey {
     pub viewer: UserId,
     pub user: UserId,
 }
 
-/// A page of a conversation's participants.
+/// Key of a page of a conversation's participants; in the result even if the page is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParticipantPage {
     pub conversation: ConversationId,
@@ -91,7 +96,7 @@ pub struct ParticipantPage {
 }
 
 impl Loaders {
-    /// Makes the loaders of one request. `batches` must drive its execution.
+    /// Makes the loaders of one request. `batches` must drive the execution of the request.
     pub fn of_request(app: App, batches: Batches, deadline: Option<Instant>) -> Self {
         Self { rows: Arc::new(DataLoader::new(Rows::of_request(app), batches, NoDelay)), for_streams: false, deadline }
     }
@@ -118,7 +123,7 @@ impl Loaders {
         self.for_streams
     }
 
-    /// Returns an avatar from the node's cache, or loads it.
+    /// Returns an avatar from the node's cache, or loads the avatar.
     pub(super) async fn avatar(&self, id: AttachmentId) -> Result<Option<Attachment>> {
         match self.rows.loader().cached_avatar(id) {
             Some(row) => Ok(Some(Attachment::clone(&row))),
@@ -126,7 +131,7 @@ impl Loaders {
         }
     }
 
-    /// Returns a user from the node's cache, or loads it. Requests do not use the cache.
+    /// Returns a user from the node's cache, or loads the user. Requests do not use the cache.
     pub(super) async fn user(&self, id: UserId) -> Result<Option<User>> {
         let rows = self.rows.loader();
         match rows.app.row_cache().cached_user(id).filter(|_| rows.caches_users) {
@@ -135,7 +140,8 @@ impl Loaders {
         }
     }
 
-    /// Returns a message that was published with a recent event from the node's cache, or loads it.
+    /// Returns the message of an event: from the node's cache if the message was published with a recent event,
+    /// otherwise from Postgres.
     pub(super) async fn published_message(&self, key: EventMessageKey) -> Result<Option<Message>> {
         match self.rows.loader().app.row_cache().cached_message(key.1) {
             Some(message) => Ok(Some(Message::clone(&message))),
@@ -150,7 +156,7 @@ impl StreamLoaders {
     }
 
     /// Makes loaders for events that are rendered together, or for one stream. `batches` must drive the executions.
-    /// While Postgres is unavailable the loads wait, so that no event is lost.
+    /// While Postgres is unavailable, the loads wait, so that no event is lost.
     pub fn loaders(&self, batches: Batches) -> Loaders {
         let rows = Rows { app: self.app.clone(), caches_users: true, avatars: Some(Arc::clone(&self.avatars)) };
         Loaders { rows: Arc::new(DataLoader::new(rows, batches, NoDelay)), for_streams: true, deadline: None }
@@ -162,7 +168,7 @@ impl Rows {
         Self { app, caches_users: false, avatars: None }
     }
 
-    /// Returns the avatar if it is cached.
+    /// Returns the avatar from the cache. None if the avatar is not cached.
     pub(super) fn cached_avatar(&self, id: AttachmentId) -> Option<Arc<Attachment>> {
         self.avatars.as_ref()?.get(&id)
     }
@@ -268,7 +274,8 @@ impl Loader<ParticipantPage> for Rows {
     }
 }
 
-/// Groups values by key. Each group takes one statement, and most responses have one group.
+/// Groups values by key. A loader that groups its keys runs one statement for each group; most responses have one
+/// group.
 pub(super) fn grouped<K: Eq + Hash, V>(pairs: impl Iterator<Item = (K, V)>) -> HashMap<K, Vec<V>> {
     let mut groups: HashMap<K, Vec<V>> = HashMap::new();
     for (key, value) in pairs {

@@ -1,5 +1,5 @@
-//! Requests for the subscriptions to the log. They are opened without an execution: `http` gets the stream of items,
-//! and the schema renders each item.
+//! Requests for subscriptions to the log. The server opens such a subscription without executing its document: `http`
+//! gets the stream of items, and executes the document to render each item.
 
 use async_graphql::parser::types::{Field, OperationDefinition};
 use async_graphql::{
@@ -20,10 +20,10 @@ use crate::domain::{App, Viewer};
 use crate::ids::ConversationId;
 use crate::log::{Change, Cursor, Event, Interest, InvalidCursor, Item};
 
-/// The items of a subscription before they are rendered.
+/// Stream of the items of a subscription, which are not rendered yet.
 pub type Items = BoxStream<'static, InboxItem>;
 
-/// One of the subscriptions to the log, with its arguments.
+/// Field that subscribes to the log, with the values of its arguments.
 #[derive(Clone)]
 pub(super) enum LogField {
     Inbox { after: Option<String> },
@@ -31,7 +31,7 @@ pub(super) enum LogField {
     MessageUpdated { conversation_id: ID },
 }
 
-/// A field of the document that subscribes to the log.
+/// Subscription to the log that a document requests: the field with its arguments, or the error in the arguments.
 pub struct LogRequest {
     field: Result<LogField, ServerError>,
     /// Position of the field in the document.
@@ -40,7 +40,8 @@ pub struct LogRequest {
 }
 
 impl LogRequest {
-    /// Reads the arguments of a field. None if the field is another subscription, or the document skips it.
+    /// Reads the arguments of a field. None if the field does not subscribe to the log, or if `@skip` or `@include`
+    /// removes it.
     pub fn new(field: &Positioned<Field>, operation: &OperationDefinition, variables: &Variables) -> Option<Self> {
         let arguments = Arguments { field: &field.node, operation, variables };
         let read = match field.node.name.node.as_str() {
@@ -55,7 +56,7 @@ impl LogRequest {
         Some(Self { field: read(&arguments), pos: field.pos, response_key: field.node.response_key().node.clone() })
     }
 
-    /// Checks the caller and the arguments, and returns the stream of items. An error is the same as that of an
+    /// Checks the caller and the arguments, and returns the stream of items. On failure, returns the same error as an
     /// execution of the field.
     pub(super) async fn open(&self, app: &App, lookups: &Lookups, caller: &Caller) -> Result<Items, ServerError> {
         let opened = async {
@@ -91,7 +92,7 @@ impl LogField {
     }
 }
 
-/// The arguments of a field, which are read as the library reads them for a resolver.
+/// Arguments of a field. Reads them in the same way as async-graphql reads the arguments of a resolver.
 struct Arguments<'a> {
     field: &'a Field,
     operation: &'a OperationDefinition,
@@ -116,7 +117,7 @@ impl Arguments<'_> {
             return T::parse(None).map_err(|error| error.into_server_error(Pos::default()));
         };
         let unset = |error: InputValueError<T>| error.into_server_error(argument.pos);
-        // An omitted variable without a default omits the argument.
+        // If a variable is omitted and has no default, its argument counts as omitted.
         let value = argument.node.clone().into_const_with(|name| self.variable(&name).ok_or(())).ok();
         T::parse(value).map_err(unset)
     }
@@ -131,7 +132,8 @@ impl Arguments<'_> {
         self.variables.get(name).cloned().or_else(default)
     }
 
-    /// Whether `@skip` or `@include` removes the field. The library ignores the defaults of variables here.
+    /// Returns whether `@skip` or `@include` removes the field. Ignores the defaults of variables, as async-graphql
+    /// does in these directives.
     fn is_skipped(&self) -> bool {
         self.field.directives.iter().any(|directive| {
             let include = match directive.node.name.node.as_str() {
@@ -146,8 +148,8 @@ impl Arguments<'_> {
     }
 }
 
-/// Filters out changes of messages that are not visible to the viewer, and personal events of calls that do not concern
-/// the viewer. All streams that receive the same change share one query.
+/// Removes items that the viewer must not get: changes of messages that are not visible to the viewer, and events of
+/// calls for one user that `should_deliver` refuses. All streams that receive the same change share one query.
 fn filter_visible<T>(lookups: &Lookups, viewer: Viewer, items: impl Stream<Item = T> + Send + 'static) -> Items
 where
     T: Into<InboxItem> + 'static,
@@ -158,7 +160,7 @@ where
             let visibilities = lookups.visibilities().clone();
             let lookup = async move {
                 let visibility = visibilities.get(VisibilityKey(viewer.user, message)).await;
-                // After a failed lookup the message is not shown, because it may be hidden.
+                // If the lookup fails, the change is not delivered, because the message might be hidden.
                 visibility
                     .is_ok_and(|visibility| visibility.is_none_or(|visibility| visibility.visible))
                     .then_some(item)

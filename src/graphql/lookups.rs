@@ -1,8 +1,8 @@
-//! Lookups outside of any execution, by which the streams of a node decide whether a user may see an event.
+//! Lookups of rows outside of an execution. The streams of a node use them to decide whether a user may see an event.
 //!
-//! All streams that receive an event ask at nearly the same time. Their questions wait in a queue while one statement
-//! runs, and the next statement answers all of them. So the number of statements does not grow with the number of
-//! streams, and no stream waits for a lock.
+//! All streams that receive an event look up a row at nearly the same time. Their keys wait in a queue while one
+//! statement runs, and the next statement reads the rows of all waiting keys. So the number of statements hardly grows
+//! with the number of streams, and no stream waits for a lock.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -34,7 +34,7 @@ struct Inner {
     call_participants: Arc<Lookup<CallParticipantId>>,
 }
 
-/// The lookups of one kind.
+/// Lookups of one kind of row.
 pub(super) struct Lookup<K: Key>
 where
     Rows: Loader<K>,
@@ -45,7 +45,7 @@ where
 
 struct Queue<K, V> {
     waiting: PendingKeys<K, V>,
-    /// Whether a task answers the waiting questions.
+    /// Whether a task is reading the rows of the waiting keys.
     is_running: bool,
 }
 
@@ -93,7 +93,8 @@ where
         Arc::new(Self { rows: Arc::clone(rows), queue })
     }
 
-    /// Looks the key up. Waits while Postgres is unavailable. Fails if the statement fails for another reason.
+    /// Returns the row of a key. None if the row does not exist. Waits while Postgres is unavailable. Fails if the
+    /// statement fails for another reason.
     pub(super) async fn get(self: &Arc<Self>, key: K) -> Result<Option<<Rows as Loader<K>>::Value>, RecvError> {
         self.enqueue(key).await
     }
@@ -111,19 +112,19 @@ where
 
     async fn answer_all(self: Arc<Self>) {
         let _guard = Guard(Arc::clone(&self));
-        // Lets the other streams that the same event has woken add their questions first.
+        // Lets the other streams that the same event has woken add their keys first.
         tokio::task::yield_now().await;
         while let Some(batch) = self.next() {
             let keys: HashSet<_> = batch.iter().map(|(key, _)| *key).collect();
             let Some(values) = self.load(keys.into_iter().collect()).await else { continue };
             for (key, answer) in batch {
-                // The stream may have ended meanwhile.
+                // Sending fails if the stream has ended meanwhile.
                 let _ = answer.send(values.get(&key).cloned());
             }
         }
     }
 
-    /// Takes the questions for the next statement. Returns None if nothing waits; the task ends then.
+    /// Takes the keys for the next statement from the queue. None if no key waits; the task then ends.
     fn next(&self) -> Option<PendingKeys<K, <Rows as Loader<K>>::Value>> {
         let mut queue = self.queue.lock();
         queue.waiting.retain(|(_, answer)| !answer.is_closed());
@@ -132,7 +133,8 @@ where
         queue.is_running.then(|| queue.waiting.drain(..count).collect())
     }
 
-    /// Returns None if the statement fails for a reason that a retry does not help. The log has the reason.
+    /// Reads the rows of the keys, and retries while Postgres is unavailable. None if the statement fails for another
+    /// reason, which the server has logged.
     async fn load(&self, keys: Vec<K>) -> Option<HashMap<K, <Rows as Loader<K>>::Value>> {
         loop {
             match Loader::load(&*self.rows, &keys).await {
@@ -144,7 +146,7 @@ where
     }
 }
 
-/// Resets the queue after a panic: the waiting questions fail, and the next question starts a new task.
+/// Resets the queue if its task panics: the waiting lookups fail, and the next lookup starts a new task.
 struct Guard<K: Key>(Arc<Lookup<K>>)
 where
     Rows: Loader<K>;

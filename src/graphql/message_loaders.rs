@@ -1,4 +1,4 @@
-//! Loads messages, and what belongs to them: mentions, visibility and receipts.
+//! Loaders of messages, and of their mentions, visibility and receipts.
 
 use std::collections::HashMap;
 
@@ -11,35 +11,38 @@ use crate::store::messaging::messages::{Message, Range, Seen, Visibility};
 use crate::store::messaging::receipts::Progress;
 use crate::store::people::users::User;
 
-/// The conversation of a message that is hidden from the user. No value if it is not hidden.
+/// Key of the conversation of a message that is hidden from the user; not in the result if the message is not hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HiddenMessageKey(pub UserId, pub MessageId);
 
-/// The message with this number in the conversation. No value if the user may not see it.
+/// Key of the message with this number in the conversation; not in the result if the user may not see the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NumberKey(pub UserId, pub ConversationId, pub i32);
 
-/// A message. No value if the user may not see it.
+/// Key of a message; not in the result if the user may not see the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleKey(pub UserId, pub MessageId);
 
-/// Whether a message is visible to a user. No value if the user is not a participant of its conversation.
+/// Key of the visibility of a message to a user; not in the result if the user is not a participant of the message's
+/// conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibilityKey(pub UserId, pub MessageId);
 
-/// The users mentioned in a message.
+/// Key of the users whom a message mentions; not in the result if the message mentions no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MentionsKey(pub MessageId);
 
-/// The delivery and read positions of a conversation's participants.
+/// Key of the lowest delivery and read positions of a conversation's participants; not in the result if the
+/// conversation has no participants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProgressKey(pub ConversationId);
 
-/// The participants of a conversation who have read receipts off.
+/// Key of the participants of a conversation who have read receipts off; not in the result if all participants have
+/// them on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReceiptsOffKey(pub ConversationId);
 
-/// A page of a conversation's messages that are visible to the user.
+/// Key of a page of a conversation's messages that are visible to the user; in the result even if the page is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessagePage {
     pub user: UserId,

@@ -55,9 +55,9 @@ use people::contact::ContactRequest;
 use people::user::User;
 use validation::Validation;
 
-/// The fields that read data. All of them except `serverInfo` need a signed-in user and fail with UNAUTHENTICATED
-/// without one. Every field can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED, UNAVAILABLE or
-/// INTERNAL_SERVER_ERROR.
+/// The fields that read data. All fields except `serverInfo` need a signed-in user, and otherwise fail with
+/// UNAUTHENTICATED. Every field can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED,
+/// UNAVAILABLE or INTERNAL_SERVER_ERROR.
 #[derive(MergedObject, Default)]
 pub struct Query(
     node::NodeQuery,
@@ -71,10 +71,10 @@ pub struct Query(
     server_info::ServerInfoQuery,
 );
 
-/// The operations that change data. All of them except `register`, `login` and `refreshSession` need a signed-in user
-/// and fail with UNAUTHENTICATED without one. Every mutation can fail with BAD_USER_INPUT for an invalid input, such as
-/// a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the mutations list
-/// further errors.
+/// The operations that change data. All mutations except `register`, `login` and `refreshSession` need a signed-in
+/// user, and otherwise fail with UNAUTHENTICATED. Every mutation can fail with BAD_USER_INPUT for an invalid input,
+/// such as a malformed id, and with RATE_LIMITED, UNAVAILABLE or INTERNAL_SERVER_ERROR. The descriptions of the
+/// mutations list further errors.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     people::account::AccountMutation,
@@ -99,7 +99,7 @@ pub struct Mutation(
     calls::call_signal::CallSignalMutation,
 );
 
-/// The streams of events. All of them need a signed-in user and fail with UNAUTHENTICATED without one. Every
+/// The streams of events. All subscriptions need a signed-in user, and otherwise fail with UNAUTHENTICATED. Every
 /// subscription can fail with BAD_USER_INPUT for an invalid argument, and with RATE_LIMITED, UNAVAILABLE or
 /// INTERNAL_SERVER_ERROR.
 #[derive(MergedSubscription, Default)]
@@ -111,14 +111,15 @@ pub struct Subscription(
     conversations::typing::TypingSubscription,
 );
 
-/// Maximum bytes of a document whose errors suggest similar names.
+/// Maximum length in bytes of a document whose errors suggest similar names.
 const MAX_BYTES_FOR_SUGGESTIONS: usize = 8 * 1024;
 
 pub type Schema = GraphqlSchema<Query, Mutation, Subscription>;
 
-/// The schema of a running server, in three variants. `suggesting` suggests similar names in errors, if introspection is
-/// allowed: that compares each unknown name with all names of the schema, which takes too long for a long document.
-/// `validating` makes no suggestions. `not_validating` skips the validation, for documents that were validated before.
+/// The schema of a running server, in three variants. `suggesting` validates documents and, if introspection is
+/// allowed, suggests similar names in errors. A suggestion compares an unknown name with all names of the schema, which
+/// takes too long for a long document. `validating` validates documents without suggestions. `not_validating` skips the
+/// validation, for documents that were validated before.
 #[derive(Clone)]
 pub struct Schemas {
     suggesting: Schema,
@@ -133,7 +134,7 @@ impl Schemas {
     pub fn new(app: &App, settings: &Operations) -> Self {
         let lookups = Lookups::new(app.clone());
         let build = |suggestions: bool, validation: ValidationMode| {
-            // The library also counts the outermost selection.
+            // async-graphql counts the outermost selection set as a level too.
             let data = builder().data(app.clone()).data(lookups.clone());
             let mut builder = data.limit_recursive_depth(settings.operation_max_nesting + 1);
             if !settings.introspection {
@@ -157,17 +158,17 @@ impl Schemas {
         }
     }
 
-    /// Returns the schema for a document that is not validated.
+    /// Returns the schema that validates this document, with suggestions if the document is short.
     pub fn schema_for(&self, document: &str) -> &Schema {
         if document.len() <= MAX_BYTES_FOR_SUGGESTIONS { &self.suggesting } else { &self.validating }
     }
 
-    /// Returns the schema for a document that is validated and whose variables match.
+    /// Returns the schema for a document that was validated before and whose variables match their definitions.
     pub fn not_validating(&self) -> &Schema {
         &self.not_validating
     }
 
-    /// Fails if a required variable is missing. The library would fail only after it has executed a part of the
+    /// Checks that all required variables are given. async-graphql would fail only after it has executed a part of the
     /// operation.
     pub fn check_required_variables(
         definitions: &[Positioned<VariableDefinition>],
@@ -189,20 +190,20 @@ impl Schemas {
         request.open(&self.app, &self.lookups, caller).await
     }
 
-    /// Whether the variables match their definitions without coercion.
+    /// Returns whether the variables match their definitions without coercion.
     pub fn variables_match(&self, definitions: &[Positioned<VariableDefinition>], variables: &Variables) -> bool {
         self.inputs.variables_match(definitions, variables)
     }
 }
 
-/// The schema in the schema definition language, the content of `schema.graphql`.
+/// Returns the schema in the schema definition language (SDL): the content of `schema.graphql`.
 pub fn sdl() -> String {
     builder().finish().sdl_with_options(SDLExportOptions::new().sorted_fields().sorted_enum_items().sorted_arguments())
 }
 
-/// The types of the schema, parsed from its SDL.
+/// Returns the types of the schema, parsed from its SDL.
 fn type_definitions() -> impl Iterator<Item = TypeDefinition> {
-    // Text that the library has written always parses.
+    // The SDL that async-graphql writes always parses.
     let definitions = parse_schema(sdl()).map(|document| document.definitions).unwrap_or_default();
     definitions.into_iter().filter_map(|definition| match definition {
         TypeSystemDefinition::Type(definition) => Some(definition.node),
@@ -214,7 +215,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<node::Node>()
         .register_output_type::<event::DurableEvent>()
-        // The library describes the fields of connections, but not their types.
+        // async-graphql describes the fields of connection types, but not the types themselves.
         .override_output_type_description::<Connection<User>>("A page of users.")
         .override_output_type_description::<Connection<Conversation>>("A page of conversations.")
         .override_output_type_description::<Connection<Participant>>("A page of participants.")

@@ -46,7 +46,7 @@ const KINDS: [&str; 10] = [
 #[graphql(field(
     name = "id",
     ty = "ID",
-    desc = "A TypeID: prefix, underscore, base32 of a UUIDv7, such as msg_01kaf8z6v3e1s8x0q5w9y7m2nb."
+    desc = "A TypeID: a prefix, an underscore and a UUIDv7 in base32, such as msg_01kaf8z6v3e1s8x0q5w9y7m2nb."
 ))]
 pub enum Node {
     User(User),
@@ -66,8 +66,8 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The object with this id. Null if it does not exist or is not visible to the viewer. Errors: BAD_USER_INPUT for
-    /// text that is not the id of a node.
+    /// The object with this id. Null if it does not exist or is not visible to the viewer. Errors: BAD_USER_INPUT if
+    /// the text is not the id of a node.
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -80,7 +80,8 @@ impl NodeQuery {
     }
 
     /// The objects with these ids, in the same order. An object is null if it does not exist or is not visible to the
-    /// viewer. Errors: BAD_USER_INPUT for more than 100 ids, and at each text that is not the id of a node.
+    /// viewer. Errors: BAD_USER_INPUT for more than 100 ids, and in place of an object if the text is not the id of a
+    /// node.
     async fn nodes(
         &self,
         ctx: &Context<'_>,

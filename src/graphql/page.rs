@@ -1,4 +1,4 @@
-//! Connections, by the Relay cursor connections specification.
+//! Pages of lists, as connections of the Relay cursor connections specification.
 
 use std::collections::HashMap;
 
@@ -17,10 +17,10 @@ use crate::domain::messaging::reactions::MAX_KINDS;
 
 /// Maximum number of items on one page. It is part of the API's contract, so it is not a setting.
 pub const MAX_PAGE_SIZE: u16 = 100;
-/// Items on a page if the client gives no size and the schema has no other default.
+/// Number of items on a page if the client gives no size and the schema has no other default.
 pub const DEFAULT_PAGE_SIZE: u16 = 50;
 
-/// A page of a list. Its cursors are opaque to clients: base64url of the item's sort key as JSON.
+/// A page of a list. The cursor of an item is its sort key as JSON in base64url, and is opaque to clients.
 pub type Connection<T> = RelayConnection<String, T>;
 
 /// Checked arguments `first` and `after` of a connection.
@@ -30,15 +30,15 @@ pub struct Forward<K> {
     pub after: Option<K>,
 }
 
-/// Sort key in a cursor.
+/// Sort key of an item, which the cursor of the item contains.
 pub trait Key: DeserializeOwned {
-    /// Whether a row can have this key. A client may send a cursor that the server did not make.
+    /// Returns whether a row can have this key. A client can send a cursor that the server did not make.
     fn is_possible(&self) -> bool;
 }
 
 impl<Id: DeserializeOwned> Key for (DateTime<Utc>, Id) {
     fn is_possible(&self) -> bool {
-        // Postgres and chrono support different ranges of time.
+        // Postgres and chrono support different ranges of time. Both support these years.
         (1970..10_000).contains(&self.0.year())
     }
 }
@@ -61,7 +61,7 @@ impl<K: Key> Forward<K> {
         Ok(Self { first: check_size(first, "first")?, after })
     }
 
-    /// Number of rows to query: one more than the page size, to see whether there is a next page.
+    /// Returns the number of rows to query: one more than the page size, to find out whether a next page exists.
     pub fn limit(&self) -> i64 {
         i64::from(self.first) + 1
     }
@@ -87,8 +87,8 @@ impl<K: Key> Forward<K> {
     }
 }
 
-/// Default number of items of each list, by the name of its field; the larger one if several types have a field of that
-/// name. For lists of introspection, their average length.
+/// Returns the default number of items of each list, by the name of its field. If several types have a field of that
+/// name, the largest default counts. A list of introspection has its average length instead.
 pub fn page_sizes() -> HashMap<String, u16> {
     let mut sizes = HashMap::new();
     let mut lists = SchemaLists::default();
@@ -112,13 +112,13 @@ pub fn page_sizes() -> HashMap<String, u16> {
         }
     }
     sizes.extend(lists.average_lengths());
-    // Lists with a fixed maximum length, which are not connections.
+    // These lists are not connections, but have a fixed maximum length.
     sizes.insert("reactions".to_owned(), MAX_KINDS);
     sizes.insert("attachments".to_owned(), MAX_ATTACHMENTS);
     sizes
 }
 
-/// Total lengths of the lists that describe the schema's types.
+/// Total lengths of the lists by which introspection describes the types of the schema.
 #[derive(Default)]
 struct SchemaLists {
     types: usize,
@@ -169,7 +169,7 @@ pub fn check_size(size: i32, path: &str) -> Result<u16> {
 }
 
 pub fn encode_cursor(key: &impl Serialize) -> String {
-    // Keys are numbers, times, ids and texts, which can always be written as JSON.
+    // Serialization never fails, because keys consist of numbers, times, ids and texts.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).unwrap_or_default())
 }
 

@@ -11,7 +11,8 @@ use crate::ids::InvalidId;
 #[derive(Clone, Copy, Debug)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
-/// Date and time as in RFC 3339, such as 2026-11-20T09:30:00.123456Z. Answers are in UTC, with microseconds.
+/// Date and time as in RFC 3339, such as 2026-11-20T09:30:00.123456Z. Values in responses are in UTC and have
+/// microseconds.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -40,7 +41,7 @@ pub(super) fn parse_ids<T: FromStr<Err = InvalidId>>(ids: &[ID], path: &str) -> 
     ids.iter().enumerate().map(|(index, id)| parse_id(id, &format!("{path}.{index}"))).collect()
 }
 
-/// Parses the id in the field `path`, which can be omitted or null.
+/// Parses the id in the field `path`. None if the field is omitted, `Some(None)` if it is null.
 #[expect(clippy::option_option, reason = "None leaves the value unchanged, `Some(None)` removes it")]
 pub(super) fn parse_changed_id<T: FromStr<Err = InvalidId>>(
     id: MaybeUndefined<ID>,

@@ -1,4 +1,4 @@
-//! Facts about the server, for clients.
+//! Version, limits and settings of the server, for clients.
 
 use async_graphql::{Context, Enum, Object};
 
@@ -7,7 +7,7 @@ use super::error::ErrorCode;
 use super::page::MAX_PAGE_SIZE;
 use crate::config::RegistrationMode as ModeSetting;
 
-/// Who can create an account with the `register` mutation.
+/// Which clients can create an account with the `register` mutation.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "ModeSetting")]
 pub enum RegistrationMode {
@@ -49,7 +49,7 @@ impl ServerInfo {
         MAX_PAGE_SIZE.into()
     }
 
-    /// Who can create an account. A client can use it to choose the registration form.
+    /// Which clients can create an account. A client can choose its registration form by this value.
     async fn registration(&self, ctx: &Context<'_>) -> RegistrationMode {
         ctx.app().registration().into()
     }
@@ -69,7 +69,7 @@ pub struct ServerInfoQuery;
 
 #[Object]
 impl ServerInfoQuery {
-    /// Facts about the server. Needs no signed-in user.
+    /// Version, limits and settings of the server. This field needs no signed-in user.
     async fn server_info(&self) -> ServerInfo {
         ServerInfo
     }

@@ -1,4 +1,4 @@
-//! Subscriptions to the log: rendering each item of the stream.
+//! Subscriptions to the log, which render each item of a stream.
 
 use async_graphql::{Context, ID, Subscription as GraphqlSubscription};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -14,8 +14,8 @@ use super::people::presence::PresenceChanged;
 use crate::domain::inbox::InboxItem;
 use crate::log::{Item, Log};
 
-/// Data of a request: the item of a subscription to render, for viewers who were checked when they subscribed. Without
-/// it the document is executed for one viewer, and the field opens the subscription for that viewer.
+/// Data of a request: the item of a subscription that the execution renders, for viewers who were checked when they
+/// subscribed. Without this data, the field opens the subscription for the viewer of the request.
 pub struct Rendering(pub InboxItem);
 
 #[derive(Default)]
@@ -23,12 +23,13 @@ pub struct LogSubscription;
 
 #[GraphqlSubscription]
 impl LogSubscription {
-    /// All events of the viewer in one stream; a client opens it once. With `after` it first sends each DurableEvent
-    /// since that cursor exactly once, then CaughtUp, then live events. Without `after` it sends CaughtUp at once, then
-    /// live events. If events after the cursor are no longer stored, it sends ResyncRequired. Live events include
-    /// TypingChanged of other participants and PresenceChanged of the viewer. These and the events of calls have no
-    /// cursor; events of calls may be sent again after a reconnect, but CallRinging only while the call rings. Errors:
-    /// BAD_USER_INPUT if `after` is not a cursor.
+    /// All events of the viewer in one stream. A client opens this subscription once. With `after`, the stream first
+    /// sends each DurableEvent since that cursor exactly once, then CaughtUp, then live events. Without `after`, the
+    /// stream sends CaughtUp at once, then live events. If the cursor is unknown or events after it are no longer
+    /// stored, the stream sends ResyncRequired. Live events include TypingChanged of other participants and
+    /// PresenceChanged of the viewer. TypingChanged, PresenceChanged and the events of calls have no cursor. Events of
+    /// calls may be sent again after a reconnect, but CallRinging only while the call rings. Errors: BAD_USER_INPUT if
+    /// `after` is not a cursor.
     async fn inbox(
         &self,
         ctx: &Context<'_>,
@@ -53,13 +54,13 @@ impl LogSubscription {
         }))
     }
 
-    /// New messages of one conversation, or of all conversations of the viewer. With `after` it first sends the
-    /// messages since that cursor, then live ones. Errors: NOT_FOUND if the viewer is not a participant, or later
-    /// leaves or is removed. BAD_USER_INPUT if `after` is unknown, or events after it are no longer stored.
+    /// New messages of one conversation, or of all conversations of the viewer. With `after`, the stream first sends
+    /// the messages since that cursor, then live messages. Errors: NOT_FOUND if the viewer is not a participant, or
+    /// later leaves or is removed. BAD_USER_INPUT if `after` is unknown, or events after it are no longer stored.
     async fn message_added(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Id of the conversation. All of the viewer's if omitted.")] conversation_id: Option<ID>,
+        #[graphql(desc = "Id of the conversation. All conversations if omitted.")] conversation_id: Option<ID>,
         #[graphql(desc = "Cursor of the newest event that the client has received.")] after: Option<String>,
     ) -> Result<impl Stream<Item = Result<MessageAdded>> + use<>> {
         let items = items(ctx, LogField::MessageAdded { conversation_id, after }).await?;
@@ -88,7 +89,7 @@ impl LogSubscription {
     }
 }
 
-/// The items to render: the one of `Rendering`, or all that the viewer of this execution receives.
+/// Returns the items to render: the item of `Rendering`, or without it the stream of items of the viewer.
 async fn items(ctx: &Context<'_>, field: LogField) -> Result<Items> {
     match ctx.data_opt() {
         Some(Rendering(item)) => Ok(stream::iter([*item]).boxed()),
@@ -96,8 +97,8 @@ async fn items(ctx: &Context<'_>, field: LogField) -> Result<Items> {
     }
 }
 
-/// Picks the events of one kind. The stream ends with NOT_FOUND if the viewer is no longer a participant, and with the
-/// error `missed` if events were missed.
+/// Returns the events that `pick` selects. The stream ends with NOT_FOUND if the viewer is no longer a participant, and
+/// with the error `missed` if events were missed.
 fn events<T>(
     log: Log,
     loaders: Loaders,

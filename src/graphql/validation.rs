@@ -1,11 +1,11 @@
-//! Schema extension that calls an action of the request when its document has passed validation.
+//! Schema extension that runs an action of the request when the document of the request has passed validation.
 
 use std::sync::Arc;
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation};
 use async_graphql::{ServerError, ValidationResult};
 
-/// Data of a request: the action to run when its document is valid.
+/// Data of a request: the action to run when the document of the request is valid.
 pub struct OnValid(Box<dyn Fn() + Send + Sync>);
 
 impl OnValid {
@@ -14,7 +14,7 @@ impl OnValid {
     }
 }
 
-/// Extension of a schema that runs the action.
+/// Schema extension that runs the action of `OnValid`.
 pub(super) struct Validation;
 
 impl ExtensionFactory for Validation {

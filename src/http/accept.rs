@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, header};
 pub(super) enum Media {
     /// `application/graphql-response+json`: the status says whether the operation was executed.
     Response,
-    /// `application/json`: a well-formed operation that is refused gets 200, because a client cannot tell another
-    /// status of the server from one of a proxy.
+    /// `application/json`: the status is 200 even if a well-formed operation is refused, because a client cannot know
+    /// whether another status comes from the server or from a proxy.
     Json,
 }
 
@@ -30,11 +30,13 @@ pub(super) enum StreamFormat {
     Multipart,
 }
 
-/// What a client accepts (RFC 9110, section 12.5.1).
+/// The media type and the stream format that the server chooses by the client's `Accept` header (RFC 9110, section
+/// 12.5.1).
 pub(super) struct Accept {
-    /// None if the client accepts neither media type.
+    /// The media type of the response. None if the client accepts neither media type.
     pub(super) media: Option<Media>,
-    /// None if the client names neither format. A client that accepts any type expects no stream.
+    /// The format of a stream. None if the client names neither format, because a client that accepts any type expects
+    /// no stream.
     pub(super) stream: Option<StreamFormat>,
 }
 
@@ -50,13 +52,14 @@ impl Accept {
         Self { media: media(&ranges), stream: stream(&ranges) }
     }
 
-    /// The media type of an error that occurs before a stream begins.
+    /// Returns the media type of an error that occurs before a stream begins.
     pub(super) fn media_of_errors(&self) -> Media {
         self.media.unwrap_or(Media::Response)
     }
 }
 
-/// A client that sends no `Accept`, or accepts any type, is an older client and gets JSON.
+/// Chooses the media type of the response. A client that sends no `Accept`, or accepts any type, is an older client and
+/// gets `application/json`.
 fn media(ranges: &[Range]) -> Option<Media> {
     if ranges.is_empty() {
         return Some(Media::Json);
@@ -79,10 +82,10 @@ fn stream(ranges: &[Range]) -> Option<StreamFormat> {
     }
 }
 
-/// One media range of an Accept header.
+/// A media range of an `Accept` header, with its quality.
 struct Range {
     name: String,
-    /// In thousandths.
+    /// The quality in thousandths.
     quality: u32,
 }
 
@@ -95,7 +98,7 @@ impl Range {
     }
 }
 
-/// `0`, `0.5`, `1.000`: at most three digits after the point.
+/// Parses a quality, such as `0`, `0.5` or `1.000`. It has at most three digits after the point.
 fn thousandths(text: &str) -> Option<u32> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
     let fits = matches!(whole, "0" | "1") && rest.len() <= 3 && rest.bytes().all(|byte| byte.is_ascii_digit());
@@ -103,7 +106,8 @@ fn thousandths(text: &str) -> Option<u32> {
     value.filter(|_| fits)
 }
 
-/// The quality of a media type by the most specific range that covers it, and whether that range names the type.
+/// Returns the quality of a media type, by the most specific range that covers the type, and whether that range names
+/// the type.
 fn quality(ranges: &[Range], media: &str) -> (u32, bool) {
     [media, "application/*", "*/*"]
         .into_iter()

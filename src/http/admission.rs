@@ -1,4 +1,4 @@
-//! The rates of requests and operations, by address and by user.
+//! Limits the rates of requests and operations, by address and by user.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,8 @@ use crate::graphql::{Caller, Error, Identity};
 use crate::limiter::{Key, Rate};
 
 impl Caller {
-    /// Key that limits of operations count by: the user, or the network of an anonymous client. None if they do not
-    /// apply.
+    /// Returns the key by which the limits of operations count: the user, or the network of an anonymous client.
+    /// Returns None if these limits do not apply.
     pub(super) fn key(&self) -> Option<Key> {
         match self.identity {
             Identity::SignedIn(viewer) => Some(Key::User(viewer.user)),
@@ -32,8 +32,8 @@ impl Server {
         }
     }
 
-    /// Counts an operation and the fields that it asks for. They count for the user, or for the address of an anonymous
-    /// client. Returns RATE_LIMITED if a rate is exceeded.
+    /// Counts an operation and the fields that it asks for, by the user, or by the address of an anonymous client.
+    /// Returns RATE_LIMITED if a rate is exceeded.
     pub(super) fn admit_operation(&self, caller: &Caller, fields: u64) -> Result<(), Error> {
         let Some(key) = caller.key() else { return Ok(()) };
         self.app.check_rate_for(Rate::Operations, key, 1)?;
@@ -41,7 +41,7 @@ impl Server {
     }
 }
 
-/// Refuses requests of an address that sends too many, before their bodies are read.
+/// Refuses requests of an address that sends too many requests, before their bodies are read.
 pub(super) async fn limit_requests(
     State(server): State<Server>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -1,4 +1,4 @@
-//! Reads request bodies and limits their size, their time, and the memory of all unfinished bodies.
+//! Reads request bodies and limits their size, the time that they take, and the memory of all unfinished bodies.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub(super) enum BodyError {
     TooLarge,
     /// No bytes arrived for REQUEST_READ_TIMEOUT, or the body took longer than REQUEST_BODY_TIMEOUT.
     TimedOut,
-    /// The memory limit for unfinished bodies is reached, for the node or for the client's address.
+    /// The memory limit for unfinished bodies is reached, either of the node or of the client's address.
     OutOfMemory,
     /// The connection ended before the body was complete.
     BrokenOff,

@@ -10,10 +10,10 @@ use crate::address::ClientNetwork;
 use crate::graphql::{Caller, Error, Identity};
 use crate::ids::UserId;
 
-/// `retryAfter` of the refusal: another subscription of the user may have ended by then.
+/// Value of `retryAfter` if the budget is exceeded. Another subscription of the user may have ended by then.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Counts the cost of the open subscriptions, by the user.
+/// Counts the cost of all open subscriptions of each user or network. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SubscriptionBudget {
     limit: u64,
@@ -27,7 +27,7 @@ enum Owner {
     Network(ClientNetwork),
 }
 
-/// The share of one subscription. It returns to the budget when it is dropped.
+/// The share of one subscription. Its cost returns to the budget when the share is dropped.
 pub(super) struct Share {
     budget: SubscriptionBudget,
     owner: Owner,
@@ -35,13 +35,13 @@ pub(super) struct Share {
 }
 
 impl SubscriptionBudget {
-    /// `limit` is SUBSCRIPTION_BUDGET.
+    /// Creates a budget. `limit` is SUBSCRIPTION_BUDGET.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, spent: Arc::default() }
     }
 
-    /// Reserves the cost of one more subscription. None if no budget applies to the caller. Fails with
-    /// RATE_LIMITED if not enough is left.
+    /// Reserves the cost of one more subscription. Returns None if no budget applies to the caller, and RATE_LIMITED if
+    /// not enough of the budget is left.
     pub(super) fn reserve(&self, caller: &Caller, cost: u64) -> Result<Option<Share>, Error> {
         let owner = match caller.identity {
             Identity::SignedIn(viewer) => Some(Owner::User(viewer.user)),

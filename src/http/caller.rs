@@ -11,7 +11,7 @@ use crate::domain::Error;
 use crate::graphql::{Caller, Error as GraphqlError, Identity};
 
 impl Server {
-    /// The caller of a request. Fails only if the session cannot be queried from Postgres.
+    /// Returns the caller of a request. Fails only if the session cannot be queried from Postgres.
     pub(super) async fn caller(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, GraphqlError> {
         let identity = match bearer(headers) {
             Some(token) => self.identify(&token).await?,
@@ -21,8 +21,8 @@ impl Server {
         Ok(Caller { identity, ip_address: Some(address), network: self.connections.network(address) })
     }
 
-    /// The caller of a connection that stays open, and the connection's lifetime. The session is watched before it is
-    /// checked, so that no revocation is missed.
+    /// Returns the caller of a connection that stays open, and the connection's lifetime. The session is watched before
+    /// it is checked, so that no revocation is missed.
     pub(super) async fn watched_caller(
         &self,
         headers: &HeaderMap,
@@ -41,18 +41,19 @@ impl Server {
         }
     }
 
-    /// Key that limits by address count by for a request with these headers. None if they do not apply to it.
+    /// Returns the key by which the limits by address count a request with these headers. Returns None if these limits
+    /// do not apply to the request.
     pub(super) fn network(&self, headers: &HeaderMap, peer: SocketAddr) -> Option<ClientNetwork> {
         self.connections.network(self.address(headers, peer))
     }
 
-    /// Address of the client that sends a request with these headers over a connection from `peer`.
+    /// Returns the address of the client that sends a request with these headers over a connection from `peer`.
     pub(super) fn address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
         self.connections.client_address(headers, peer)
     }
 }
 
-/// The token of `Authorization: Bearer …` (RFC 6750).
+/// Returns the token of `Authorization: Bearer …` (RFC 6750).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     bearer_value(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Counts of open connections by key. Keys without connections take no memory.
+/// Counts the open connections of each key. Keys without connections take no memory.
 pub(super) struct ConnectionLimit<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-/// One connection, counted until it is dropped.
+/// Counts one connection until the permit is dropped.
 pub(super) struct Permit<K: Eq + Hash> {
     connection_limit: ConnectionLimit<K>,
     key: K,
 }
 
 impl<K: Eq + Hash + Copy> ConnectionLimit<K> {
-    /// Returns None if the key has `max` connections already.
+    /// Counts one more connection of the key. Returns None if the key already has `max` connections.
     pub(super) fn try_acquire(&self, key: K, max: usize) -> Option<Permit<K>> {
         let mut counts = self.0.lock();
         let count = counts.entry(key).or_default();

@@ -17,22 +17,22 @@ use crate::graphql::{Error, ErrorCode, MAX_PAGE_SIZE, page_sizes};
 /// The query of `getIntrospectionQuery` in graphql-js, the reference implementation, with all its options.
 const INTROSPECTION: &str = include_str!("introspection.graphql");
 
-/// Introspection lists that lead from one type to another. Fewer than MAX_SCHEMA_DEPTH of them may be nested: the rule
-/// MaxIntrospectionDepth of graphql-js.
+/// Introspection lists that lead from one type to another. Fewer than MAX_SCHEMA_DEPTH of them may be nested in each
+/// other. This is the rule MaxIntrospectionDepth of graphql-js.
 const SCHEMA_LISTS: [&str; 4] = ["fields", "interfaces", "possibleTypes", "inputFields"];
 const MAX_SCHEMA_DEPTH: usize = 3;
 
-/// The mutation that writes a row for each message in each conversation.
+/// The mutation that writes one row for each message in each conversation.
 const FORWARD_MESSAGES: &str = "forwardMessages";
 
 /// The arguments that set the number of items in a list.
 const SIZE_ARGUMENTS: [&str; 3] = ["first", "last", "ids"];
 
-/// Mutations that check or hash a password, which takes 50 ms of a processor or more.
+/// Mutations that check or hash a password, which takes at least 50 ms of processor time.
 const PASSWORD_FIELDS: [&str; 4] = ["register", "login", "changePassword", "deleteAccount"];
 
-/// Maximum number of passwords that one request may check or hash. Each guess then takes a request, which the rates
-/// count.
+/// Maximum number of passwords that one request may check or hash. So each guess of a password takes a separate
+/// request, which the rate limits count.
 pub(super) const MAX_PASSWORDS: u64 = 1;
 
 /// Computes the costs of documents, and refuses documents that exceed the limits.
@@ -40,7 +40,7 @@ pub(super) struct Costs {
     limits: Limits,
     /// Default number of items in a list, by the name of its field.
     pages: HashMap<String, u16>,
-    /// Maximum cost of introspection fields.
+    /// Maximum cost of the introspection fields of a document.
     introspection: u64,
 }
 
@@ -48,7 +48,8 @@ impl Costs {
     pub(super) fn new(limits: Limits) -> Self {
         let unlimited = Limits { operation_max_nesting: usize::MAX, ..limits.clone() };
         let costs = Self { limits: unlimited, pages: page_sizes(), introspection: 0 };
-        // The introspection query of explorers must fit. Twice its cost leaves room for additional fields.
+        // The introspection query of explorers must pass. The maximum is twice its cost, to leave room for additional
+        // fields.
         let usual = parse_query(INTROSPECTION).ok().and_then(|query| costs.sum(&query, &Variables::default()).ok());
         let introspection = 2 * usual.map_or(0, |cost| cost.introspection);
         Self { limits, introspection, ..costs }
@@ -74,9 +75,9 @@ impl Costs {
         Ok(())
     }
 
-    /// Returns the cost of a document with its fragments expanded, and refuses one that exceeds the limits. A few
-    /// fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit all of
-    /// them. Here the cost of each fragment is computed once.
+    /// Returns the cost of a document with its fragments expanded, and refuses a document that exceeds the limits. A
+    /// few fragments that spread each other twice expand to exponentially many fields, and async-graphql would visit
+    /// all of them. Here the cost of each fragment is computed once.
     pub(super) fn check(&self, document: &ExecutableDocument, variables: &Variables) -> Result<DocumentCost, Error> {
         let sum = self.sum(document, variables)?;
         let limits = &self.limits;
@@ -137,7 +138,7 @@ impl Costs {
     }
 }
 
-/// The refusal of a request that checks more than one password.
+/// Returns the error for a request that checks or hashes more than MAX_PASSWORDS passwords.
 pub(super) fn too_many_passwords() -> Error {
     let fields = PASSWORD_FIELDS.join(", ");
     Error::new(
@@ -155,38 +156,38 @@ fn too_much(what: &str, max: impl std::fmt::Display) -> Error {
 pub(super) struct DocumentCost {
     /// Whether the cost depends on the variables.
     pub(super) varies: bool,
-    /// In the unit of OPERATION_MAX_COMPLEXITY.
+    /// Number of fields, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) complexity: u64,
-    /// Fields to execute, including introspection fields, and rows that a mutation writes.
+    /// Number of fields to execute, including introspection fields, plus the number of rows that a mutation writes.
     pub(super) work: u64,
-    /// Passwords to check or to hash.
+    /// Number of passwords to check or to hash.
     pub(super) passwords: u64,
 }
 
-/// The cost of a selection with everything in it.
+/// The cost of a selection, including all selections nested in it.
 #[derive(Clone, Copy, Default)]
 struct Cost {
-    /// Levels of nested selections: fields and fragments.
+    /// Number of levels of nested selections: fields and fragments.
     nesting: usize,
-    /// Levels of nested fields.
+    /// Number of levels of nested fields.
     depth: usize,
-    /// Levels of nested `SCHEMA_LISTS`.
+    /// Number of levels of nested fields that are in `SCHEMA_LISTS`.
     schema_depth: usize,
     aliases: u64,
     directives: u64,
     complexity: u64,
-    /// Fields of `PASSWORD_FIELDS`.
+    /// Number of fields that are in `PASSWORD_FIELDS`.
     passwords: u64,
     /// The complexity of introspection fields, which `complexity` does not contain.
     introspection: u64,
-    /// Rows that a mutation writes. No limit of this file applies to them.
+    /// Number of rows that a mutation writes. No limit of this file applies to this number.
     rows: u64,
-    /// Whether any of it depends on a variable.
+    /// Whether any part of the cost depends on a variable.
     varies: bool,
 }
 
 impl Cost {
-    /// The cost of two selections beside each other.
+    /// Returns the cost of two selections at the same level together.
     fn plus(self, other: Self) -> Self {
         Self {
             nesting: self.nesting.max(other.nesting),
@@ -206,7 +207,7 @@ impl Cost {
 struct Counter<'a> {
     costs: &'a Costs,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    /// The cost of each fragment that was found so far. None while a fragment is being counted.
+    /// The cost of each fragment that was found so far. None while the cost of the fragment is being computed.
     fragment_costs: HashMap<&'a Name, Option<Cost>>,
     operation: &'a OperationDefinition,
     variables: &'a Variables,
@@ -231,7 +232,7 @@ impl<'a> Counter<'a> {
                     directives(&spread.directives).plus(self.fragment(&spread.fragment_name.node, level + 1)?)
                 }
             };
-            // Each selection costs one, because it must be visited.
+            // Adds one for the selection itself, because it must be visited.
             sum = sum.plus(Cost { complexity: cost.complexity.saturating_add(1), nesting: cost.nesting + 1, ..cost });
             if level + sum.nesting > max {
                 return Err(self.costs.too_nested());
@@ -283,8 +284,8 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Maximum number of times that a field's selection is executed: once for each item of a page, or for each
-    /// requested id.
+    /// Returns the maximum number of times that a field's selection is executed: once for each item of a page, or once
+    /// for each requested id.
     fn items(&self, field: &Field) -> u64 {
         if let Some(RequestedSize::List(ids)) = self.argument(field, "ids") {
             return ids.max(1) as u64;
@@ -294,11 +295,11 @@ impl<'a> Counter<'a> {
             RequestedSize::Number(size) => Some(size),
             RequestedSize::List(_) => None,
         });
-        // A page larger than MAX_PAGE_SIZE gets an error, and nothing is read for it.
+        // A request for a page larger than MAX_PAGE_SIZE gets an error, and nothing is read for the page.
         sizes.max().map_or(default.into(), |size| size.clamp(1, MAX_PAGE_SIZE.into()))
     }
 
-    /// Number of messages that `forwardMessages` writes.
+    /// Returns the number of messages that `forwardMessages` writes.
     fn forwarded(&self, field: &Field) -> u64 {
         let Some(input) = field.get_argument("input") else { return 0 };
         let length = |name| match &input.node {
@@ -316,7 +317,7 @@ impl<'a> Counter<'a> {
         length("messageIds").saturating_mul(length("conversationIds"))
     }
 
-    /// The value of an argument, which is a literal or a variable.
+    /// Returns the number of items that an argument requests, given as a literal or as a variable.
     fn argument(&self, field: &Field, name: &str) -> Option<RequestedSize> {
         match &field.get_argument(name)?.node {
             Literal::Variable(variable) => {
@@ -336,7 +337,7 @@ impl<'a> Counter<'a> {
     }
 }
 
-/// The length of a list. GraphQL accepts a single value as a list of one.
+/// Returns the length of a list. GraphQL accepts a single value as a list of one item.
 fn list_length(value: &Value) -> u64 {
     if let Value::List(items) = value { items.len() as u64 } else { 1 }
 }

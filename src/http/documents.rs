@@ -16,24 +16,26 @@ use super::cost::DocumentCost;
 use crate::config::Operations;
 use crate::graphql::{Error, ErrorCode};
 
-/// Apollo's clients compare this message as well as the code, so it must not change.
+/// Message of the error for an unknown document. Apollo's clients compare the message as well as the code, so it must
+/// not change.
 const NOT_FOUND: &str = "PersistedQueryNotFound";
-/// Bytes of memory that a parsed document takes for each byte of its text.
+/// Estimated bytes of memory that a parsed document takes for each byte of its text.
 const PARSED_BYTES: usize = 25;
-/// Further bytes of memory for each document.
+/// Estimated further bytes of memory that each document takes.
 const ENTRY_BYTES: usize = 500;
-/// Weight in bytes of a typical document. The cache estimates its number of entries from it.
+/// Estimated weight in bytes of a typical document, from which the expected number of cache entries is computed.
 const TYPICAL_WEIGHT: u64 = 10_000;
 
 /// The SHA-256 of a document's text.
 pub(super) type Digest = [u8; 32];
 
-/// The id of a document that a client does not send, or sends so that the server caches it.
+/// The id of a document. A client sends the id instead of the text, or together with the text so that the server caches
+/// the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DocumentId {
     /// `extensions.persistedQuery.sha256Hash`: Apollo's automatic persisted queries.
     Hash(String),
-    /// `documentId`: the appendix on persisted documents of GraphQL over HTTP.
+    /// `documentId`: the appendix on persisted documents of the GraphQL over HTTP specification.
     Registered(String),
 }
 
@@ -48,12 +50,13 @@ struct Registered {
     texts: HashSet<Arc<str>>,
 }
 
-/// A valid document. It may be executed with any variables that fit its definitions.
+/// A parsed document with its cost. In the cache it is also validated, and may be executed with any variables that
+/// match its definitions.
 pub(super) struct Validated {
     pub(super) digest: Digest,
     pub(super) text: Arc<str>,
     pub(super) document: ExecutableDocument,
-    /// The cost with the variables of the operation that was validated.
+    /// The cost with the variables of the operation for which the document was parsed.
     pub(super) cost: DocumentCost,
 }
 
@@ -74,7 +77,7 @@ impl Weighter<Digest, Arc<Validated>> for Weight {
 }
 
 impl Documents {
-    /// Reads the file of PERSISTED_MANIFEST if the setting is set.
+    /// Creates the cache, and reads the file of PERSISTED_MANIFEST if the setting is set.
     pub(super) fn open(settings: &Operations) -> io::Result<Self> {
         let bytes = settings.document_cache_bytes;
         let entries = usize::try_from(bytes / TYPICAL_WEIGHT).unwrap_or(usize::MAX);
@@ -83,7 +86,7 @@ impl Documents {
         Ok(Self { registered, validated })
     }
 
-    /// Finds the document to execute. Fails if it is unknown or not allowed.
+    /// Finds the document to execute. Fails if the document is unknown or not registered, or if its hash is wrong.
     pub(super) fn find(&self, query: Option<String>, id: Option<&DocumentId>) -> Result<Found, Error> {
         let unknown = || Error::new(ErrorCode::PersistedQueryNotFound, NOT_FOUND);
         let text: Arc<str> = match (&self.registered, query) {
@@ -158,7 +161,7 @@ fn read_manifest(path: &Path) -> Result<HashMap<String, Arc<str>>, String> {
     }
 }
 
-/// Parses a digest of 64 lower-case hexadecimal digits.
+/// Parses a digest of 64 lower-case hexadecimal digits. Returns None for any other text.
 fn from_hex(hash: &str) -> Option<Digest> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

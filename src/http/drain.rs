@@ -4,6 +4,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+/// Signals the steps of a shutdown to all connections. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Drain {
     begun: CancellationToken,
@@ -14,7 +15,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// From now on the server reports that it is not ready, and accepts no new sockets.
+    /// Begins the drain. From now on the server reports that it is not ready, and accepts no new sockets.
     pub(super) fn begin(&self) {
         self.begun.cancel();
     }
@@ -23,7 +24,7 @@ impl Drain {
         self.begun.is_cancelled()
     }
 
-    /// From now on no connection is accepted, and sockets close when their requests are done.
+    /// Closes the node. From now on no connection is accepted, and sockets close when their requests are done.
     pub(super) fn close(&self) {
         self.closing.cancel();
         self.sockets.close();
@@ -42,17 +43,17 @@ impl Drain {
         self.expired.clone().cancelled_owned()
     }
 
-    /// Ready when every connection must be dropped, whatever its state.
+    /// Waits until every connection must be dropped, whatever its state.
     pub(super) fn abandoned(&self) -> impl Future<Output = ()> + Send + use<> {
         self.abandoned.clone().cancelled_owned()
     }
 
-    /// Abandons all connections when the guard is dropped.
+    /// Returns a guard. All connections are abandoned when the guard is dropped.
     pub(super) fn abandon_on_drop(&self) -> DropGuard {
         self.abandoned.clone().drop_guard()
     }
 
-    /// Counts the session of a socket until the token is dropped.
+    /// Counts an open socket until the token is dropped.
     pub(super) fn track(&self) -> TaskTrackerToken {
         self.sockets.token()
     }

@@ -1,7 +1,7 @@
 //! Subscriptions over plain HTTP, for clients behind proxies that break WebSockets.
 //!
-//! Sources: PROTOCOL.md of the npm package graphql-sse, its mode of distinct connections; and Apollo's "Multipart HTTP
-//! protocol for GraphQL subscriptions".
+//! Sources: PROTOCOL.md of the npm package graphql-sse, for the mode of distinct connections; and Apollo's "Multipart
+//! HTTP protocol for GraphQL subscriptions".
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,8 +31,8 @@ use crate::graphql::{Error, ErrorCode, Identity};
 use crate::ids::UserId;
 use crate::metrics::Transport;
 
-/// Runs the operation while the client reads. Fails if the server drains, a limit is exceeded, or the session cannot be
-/// queried from Postgres.
+/// Starts the operation and returns a response that streams its results. Fails if the server drains, a limit is
+/// exceeded, or the session cannot be queried from Postgres.
 pub(super) async fn respond(
     server: &Server,
     headers: &HeaderMap,
@@ -44,7 +44,8 @@ pub(super) async fn respond(
         return Err(Error::new(ErrorCode::Unavailable, "The server restarts. Try again in a moment."));
     }
     let (caller, lifetime) = server.watched_caller(headers, peer).await?;
-    // This comes before the user counts as connected, because a refused operation must not change the presence.
+    // The operation is admitted before the user counts as connected, because a refused operation must not change the
+    // presence.
     server.admit_operation(&caller, parsed.cost.work)?;
     let permit = match caller.identity {
         Identity::SignedIn(viewer) => Some((server.admit(viewer.user)?, server.app.presences().connect(viewer.user))),
@@ -79,16 +80,17 @@ pub(super) async fn respond(
 struct Connection {
     format: StreamFormat,
     events: BoxStream<'static, Rendered>,
-    /// What can end the stream before the operation ends. None for a query or mutation.
+    /// The lifetime and the drain, which can end a subscription early. None for a query or mutation.
     endings: Option<(Lifetime, Drain)>,
     heartbeat: Duration,
-    /// How long a client may leave a chunk unread.
+    /// Maximum time for which a client may leave a chunk unread.
     write_timeout: Duration,
-    /// Counts the stream among the user's connections, and the user as connected. None for an anonymous caller.
+    /// Counts the stream against the user's limit of connections, and counts the user as connected. None for an
+    /// anonymous caller.
     permit: Option<(Permit<UserId>, Connected)>,
 }
 
-/// The next thing to send.
+/// The next step of a connection: it sends an event or a heartbeat, or it ends.
 enum Next {
     Event(Option<Rendered>),
     Heartbeat,
@@ -108,7 +110,7 @@ impl Connection {
                 biased;
                 sent = chunks.send_timeout(next, write_timeout) => if sent.is_err() { return },
                 reason = &mut ended => {
-                    // The last chunk is not sent if the client has not read the chunk before it.
+                    // The last chunk is not sent if the client has not read the previous chunk.
                     if let Some(last_chunk) = format.last_chunk(reason) {
                         let _ = chunks.try_send(last_chunk + format.end());
                     }
@@ -161,7 +163,7 @@ impl StreamFormat {
         }
     }
 
-    /// Sent at once, so that the client and all proxies see that the stream is open.
+    /// Returns the first chunk. It is sent at once, so that the client and all proxies see that the stream is open.
     const fn beginning(self) -> &'static str {
         match self {
             Self::Events => ":\n\n",
@@ -169,7 +171,7 @@ impl StreamFormat {
         }
     }
 
-    /// One response, as JSON.
+    /// Encodes a chunk with one response of the operation. The response is JSON already.
     fn next(self, json: &str) -> String {
         match self {
             Self::Events => format!("event: next\ndata: {json}\n\n"),
@@ -184,8 +186,8 @@ impl StreamFormat {
         }
     }
 
-    /// The error for a client whose stream the server ends. None if the stream must break off without an error, so that
-    /// the client reconnects.
+    /// Returns the chunk with the error for a client whose stream the server ends. Returns None if the stream must
+    /// break off without an error, so that the client reconnects.
     fn last_chunk(self, reason: EndReason) -> Option<String> {
         let error = match reason {
             EndReason::SignedOut => {
@@ -196,7 +198,7 @@ impl StreamFormat {
         let body = Body::refused(error);
         match self {
             Self::Events => (reason == EndReason::SignedOut).then(|| self.next(&body.to_json())),
-            // An error of the connection, and not a response of the operation.
+            // This is an error of the connection, not a response of the operation.
             Self::Multipart => {
                 let errors = serde_json::to_string(&body.errors).unwrap_or_default();
                 Some(part(&format!("{{\"payload\":null,\"errors\":{errors}}}")))
@@ -212,7 +214,8 @@ impl StreamFormat {
     }
 }
 
-/// One part of a multipart response. A client reads a part when it has received the boundary after it.
+/// Encodes one part of a multipart response together with the boundary after it, because a client reads a part only
+/// when it has received that boundary.
 fn part(json: &str) -> String {
     format!("\r\nContent-Type: application/json\r\n\r\n{json}\r\n--graphql")
 }

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 /// A document with an operation and variables, ready to be executed.
 pub(super) struct Execution {
-    /// Unique in this process.
+    /// Identifies the plan. Unique in this process.
     pub(super) id: u64,
     /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
@@ -25,7 +25,7 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    /// Executes the document for one item, which yields at most one response.
+    /// Executes the document for one item. Returns None if the item yields no response.
     pub(super) async fn execute(
         &self,
         item: InboxItem,

@@ -1,4 +1,4 @@
-//! GraphiQL and GraphQL Playground. Their files are in the binary, and nothing is loaded from other servers.
+//! GraphiQL and GraphQL Playground. Their files are in the binary, and their pages load nothing from other servers.
 
 use axum::Router;
 use axum::extract::Path;
@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
 
-/// The page may load files from this origin only, and connect to it only. Monaco, the editor, sets styles inline.
+/// Allows a page of the explorers to load files from this origin only, and to connect to this origin only. Inline
+/// styles are allowed because Monaco, the editor, sets them.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
@@ -28,12 +29,12 @@ async fn page() -> Response {
     file("index.html", "no-cache")
 }
 
-/// Caches may keep an asset indefinitely, because its name contains a hash of its content.
+/// Serves a file of GraphiQL. Caches may keep the file for a year, because its name contains a hash of its content.
 async fn asset(Path(path): Path<String>) -> Response {
     file(&path, "public, max-age=31536000, immutable")
 }
 
-/// GraphQL Playground, an older explorer that uses the older of the two WebSocket subprotocols.
+/// Serves the page of GraphQL Playground, an older explorer that uses the older of the two WebSocket subprotocols.
 async fn playground() -> Response {
     file("playground/index.html", "no-cache")
 }

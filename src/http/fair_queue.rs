@@ -1,25 +1,26 @@
-//! A queue of jobs of several plans and users that serves both fairly: start-time fair queueing.
+//! A fair queue for the jobs of several plans and users: start-time fair queueing.
 //!
-//! Each job has a tag: the virtual time at which it would begin if every user had a server alone. The tag of a user's
-//! next job is later by the cost of the job before. So many or expensive jobs of one user wait behind the jobs of
-//! others, whatever plans they belong to. Source: Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
+//! Each job has a tag: the virtual time at which the job would begin if every user had a separate server. The tag of a
+//! user's next job is later than the tag of the user's previous job by the cost of the previous job. So many or
+//! expensive jobs of one user wait behind the jobs of other users, whatever plans the jobs belong to. Source: Goyal,
+//! Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::UserId;
 
-/// Number of users whose virtual times are stored before the outdated ones are removed.
+/// Minimum number of stored users at which the virtual times of idle users are removed.
 const MIN_USERS: usize = 1024;
 
 /// The virtual time of a job, and its position among the jobs with the same virtual time.
 type Tag = (u64, u64);
 
 pub(super) struct FairQueue<J> {
-    /// The jobs of each plan.
+    /// The jobs of each plan by their tags, with their costs.
     plans: HashMap<u64, BTreeMap<Tag, (u64, J)>>,
     /// The plans, by the tag of their first job.
     order: BTreeSet<(Tag, u64)>,
-    /// The virtual time at which the last job of a user ends.
+    /// The virtual time at which the last job of each user ends.
     ends: HashMap<UserId, u64>,
     cleanup_at: usize,
     now: u64,
@@ -57,8 +58,9 @@ impl<J> FairQueue<J> {
         self.remove_idle_users();
     }
 
-    /// Takes jobs of one plan: of the plans that are not busy, the one whose first job is due next. Takes as many jobs
-    /// as cost `max_cost` together, and at least one.
+    /// Takes jobs of one plan from the queue. Among the plans that are not busy, chooses the plan whose first job is
+    /// due next. The jobs cost at most `max_cost` together, but at least one job is taken. Returns None if no such plan
+    /// has a job.
     pub(super) fn next_jobs(&mut self, is_busy: impl Fn(u64) -> bool, max_cost: u64) -> Option<(u64, Vec<J>)> {
         let &(tag, plan) = self.order.iter().find(|(_, plan)| !is_busy(*plan))?;
         self.order.remove(&(tag, plan));
@@ -87,7 +89,7 @@ impl<J> FairQueue<J> {
         self.order.is_empty()
     }
 
-    /// A user whose last job ends in the past is treated like a new one.
+    /// Removes users whose last job ends in the past, because such a user is treated like a new user.
     fn remove_idle_users(&mut self) {
         if self.ends.len() >= self.cleanup_at {
             let now = self.now;

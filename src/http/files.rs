@@ -1,5 +1,5 @@
-//! The server's own S3, for clients with a signed URL. Its files have the origin of the server, so headers forbid
-//! browsers to execute them.
+//! Serves the server's own S3 to clients with a signed URL. Its files have the origin of the server, so headers forbid
+//! browsers to execute the files.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::cors;
 use crate::config::Config;
 use crate::embedded::s3::S3;
 
-/// Maximum duration of a request. Without it, a client that sends a byte now and then could hold a file open
+/// Maximum duration of a request. Without this limit, a client that sends a byte now and then could hold a file open
 /// indefinitely.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(30);
 
@@ -29,8 +29,8 @@ const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                        <Error><Code>AccessDenied</Code><Message>The request is not signed.</Message></Error>\n";
 
-/// The routes of the bucket. Their paths are not rewritten, because signatures cover them. MAX_REQUEST_BYTES and
-/// compression do not apply: the signature says how long a body is.
+/// Returns the routes of the bucket. Their paths are not rewritten, because signatures cover the paths. Responses are
+/// not compressed. MAX_REQUEST_BYTES does not apply, because the signature determines the length of a body.
 pub(super) fn router(s3: &S3, config: &Config) -> Router {
     let service = HandleError::new(s3.service(), failed);
     let bucket = s3.bucket();
@@ -39,7 +39,7 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         CONTENT_DISPOSITION,
         CHECKSUM,
     ]);
-    // `layer` would also apply to paths that have no route.
+    // Unlike `route_layer`, `layer` would also apply to paths that have no route.
     Router::new()
         .route_service(&format!("/{bucket}"), service.clone())
         .route_service(&format!("/{bucket}/"), service.clone())
@@ -49,7 +49,7 @@ pub(super) fn router(s3: &S3, config: &Config) -> Router {
         .route_layer(cors)
 }
 
-/// Refuses unsigned requests before their bodies are read. s3s would read a form into memory first.
+/// Refuses unsigned requests and forms before their bodies are read. s3s would first read a form into memory.
 async fn signed_only(mut request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let signed = request.headers().contains_key(AUTHORIZATION) || query.contains("X-Amz-Signature=");

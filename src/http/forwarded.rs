@@ -1,10 +1,10 @@
 //! The address of a client behind proxies.
 //!
-//! A proxy appends the address that it was called from to `X-Forwarded-For`, or to `Forwarded` (RFC 7239). The entries
-//! are read from the right, because everything to the left of the first untrusted address was written by the client.
+//! A proxy appends the address from which it was called to `X-Forwarded-For`, or to `Forwarded` (RFC 7239). The entries
+//! are read from the right, because the client may have written everything to the left of the first untrusted address.
 //!
-//! `X-Forwarded-For` wins if a request has both headers. Most proxies write only that one and pass `Forwarded` on
-//! unchanged. A proxy that writes `Forwarded` must therefore remove `X-Forwarded-For`.
+//! `X-Forwarded-For` wins if a request has both headers. Most proxies write only `X-Forwarded-For` and pass `Forwarded`
+//! on unchanged. A proxy that writes `Forwarded` must therefore remove `X-Forwarded-For`.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,16 +15,20 @@ use crate::address::{ClientAddress, TrustedProxies};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Entries read from the right. A request passes fewer proxies than that, and the rest of a longer list is ignored.
+/// Maximum number of entries that are read, from the right. A request passes fewer proxies, and the other entries of a
+/// longer list are ignored.
 const MAX_ENTRIES: usize = 32;
 
-/// Bytes of one entry. The longest useful one has an IPv6 address, a protocol and two host names of 253 bytes.
+/// Maximum bytes of one entry. The longest useful entry has an IPv6 address, a protocol and two host names of 253
+/// bytes.
 const MAX_ENTRY_BYTES: usize = 1024;
 
-/// Returns the address of the client that sent a request: that of the TCP peer, unless the peer is a trusted proxy.
+/// Returns the address of the client that sent a request: the address of the TCP peer, unless the peer is a trusted
+/// proxy.
 ///
-/// Then it is the rightmost address that is not a trusted proxy's. An entry that is no address, such as `unknown` or
-/// `_hidden`, ends the search, and the address to the right of it counts.
+/// If the peer is a trusted proxy, the client's address is the rightmost address in the header that is not a trusted
+/// proxy's. An entry that is not an address, such as `unknown` or `_hidden`, ends the search, and the address to the
+/// right of that entry counts.
 pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, trusted: &TrustedProxies) -> ClientAddress {
     let mut client = ClientAddress::from(peer.ip());
     if !trusted.contains(client) {
@@ -49,8 +53,8 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, trusted: &Tr
     client
 }
 
-/// The entries of a list from the last to the first, without the white space around them. An entry that is too long,
-/// or whose quotes are not closed, is None.
+/// Iterates over the entries of a list from the last to the first, without the white space around them. An entry that
+/// is too long, or whose quotes are not closed, is None.
 ///
 /// The text is scanned backwards, so that an open quote in the client's part cannot hide what a proxy appended.
 struct FromRight<'a>(Option<&'a [u8]>);
@@ -78,13 +82,13 @@ impl<'a> Iterator for FromRight<'a> {
     }
 }
 
-/// Whether an odd number of backslashes precedes, so that the next byte is literal. No useful text has more
-/// than a few of them.
+/// Whether the text before a byte ends with an odd number of backslashes, so that the byte is literal. Counts at most
+/// MAX_ENTRY_BYTES backslashes, because no useful text has more.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take(MAX_ENTRY_BYTES).take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// The address of one element of `Forwarded`, such as `for="[2001:db8::17]:4711";proto=https`.
+/// Returns the address in one element of `Forwarded`, such as `for="[2001:db8::17]:4711";proto=https`.
 fn element(element: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(element).ok()?;
     let mut found = None;
@@ -98,7 +102,7 @@ fn element(element: &[u8]) -> Option<IpAddr> {
     node(unquoted(found?)?.as_bytes())
 }
 
-/// The parts of an element between semicolons that are not in quotes.
+/// Iterates over the parts of an element. The separators are semicolons that are not in quotes.
 struct Pairs<'a>(&'a str);
 
 impl<'a> Iterator for Pairs<'a> {
@@ -126,7 +130,7 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
-/// The text of a quoted string (RFC 9110, section 5.6.4), or the text itself if it has no quotes.
+/// Returns the text of a quoted string (RFC 9110, section 5.6.4), or the text itself if it has no quotes.
 fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = value.strip_prefix('"') else { return Some(value.into()) };
     let inner = inner.strip_suffix('"')?;
@@ -141,7 +145,7 @@ fn unquoted(value: &str) -> Option<Cow<'_, str>> {
     Some(text.into())
 }
 
-/// The address of a node (RFC 7239, section 6), with or without a port. As in `X-Forwarded-For`, an IPv6 address
+/// Parses the address of a node (RFC 7239, section 6), with or without a port. As in `X-Forwarded-For`, an IPv6 address
 /// without a port needs no brackets.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
@@ -157,7 +161,7 @@ fn node(text: &[u8]) -> Option<IpAddr> {
     is_port(port).then(|| address.parse::<Ipv4Addr>().ok().map(IpAddr::V4))?
 }
 
-/// Up to five digits, or an obfuscated port such as `_http`.
+/// Whether the text is a port: up to five digits, or an obfuscated port such as `_http`.
 fn is_port(text: &str) -> bool {
     match text.strip_prefix('_') {
         Some(name) => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)),
@@ -173,7 +177,7 @@ mod tests {
 
     const TRUSTED: &str = "10.0.0.0/8, fd00::/8";
 
-    /// The address for a request from 10.0.0.1, a trusted proxy, with these lines of headers.
+    /// Returns the client's address for a request from 10.0.0.1, a trusted proxy, with these header lines.
     fn client(lines: &[(&'static str, &str)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -194,12 +198,12 @@ mod tests {
             ("[2001:DB8::7]:51008", "2001:db8::7"),
             ("::ffff:203.0.113.7", "203.0.113.7"),
             ("[::ffff:203.0.113.7]:80", "203.0.113.7"),
-            // The client's own claim is on the left.
+            // The address on the left is the one that the client itself claims.
             ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
             ("198.51.100.1,203.0.113.7:1 ,\t10.0.0.2, fd00::2", "203.0.113.7"),
             ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
             (", 203.0.113.7, ,", "203.0.113.7"),
-            // An entry that is no address ends the search.
+            // An entry that is not an address ends the search.
             ("unknown", "10.0.0.1"),
             ("", "10.0.0.1"),
             ("203.0.113.7, unknown", "10.0.0.1"),

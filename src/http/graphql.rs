@@ -30,7 +30,7 @@ use crate::metrics::Transport;
 /// Headers that a page of another origin can add only after a CORS preflight. The names are Apollo's convention.
 const PREFLIGHTED: [&str; 2] = ["apollo-require-preflight", "x-apollo-operation-name"];
 
-/// Seconds of `Retry-After` if the error has no time of its own.
+/// Value of `Retry-After` in seconds, if the error does not determine this time.
 const RETRY_AFTER: u64 = 1;
 
 /// The operations in the body of a POST.
@@ -51,7 +51,8 @@ impl Requested {
     }
 }
 
-/// Reads a list with at most this number of operations. Further operations are skipped and not stored.
+/// Reads a list with at most this number of operations. If the list has more operations, they are skipped and the
+/// result is `TooMany`.
 struct AtMost(usize);
 
 impl<'de> DeserializeSeed<'de> for AtMost {
@@ -127,12 +128,13 @@ pub(super) async fn get_or_upgrade(
     if !response.headers().contains_key(header::CACHE_CONTROL) {
         set_cache(&mut response, "no-store");
     }
-    // A cache must not answer a client with what another user, or a client with another `Accept`, has received.
+    // A cache must not send a client the response of another user, or of a client with another `Accept`.
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, authorization"));
     response
 }
 
-/// Marks an answer without errors. Without `Authorization` it is the same for all clients and may be cached.
+/// Marks a response without errors. If the request has no `Authorization`, the response is the same for all clients and
+/// may be cached.
 #[derive(Clone)]
 struct NoErrors;
 
@@ -199,7 +201,7 @@ pub(super) async fn post(
             Ok(parsed) => execute(&server, &headers, &accept, peer, parsed).await,
             Err(body) => media.answer_refused(body),
         },
-        // A list of operations cannot be answered with a stream.
+        // A list of operations cannot get a stream as its response.
         Ok(Requested::Batch(_)) if accept.media.is_none() => not_acceptable(),
         Ok(Requested::Batch(operations)) => execute_batch(&server, &headers, media, peer, operations).await,
         Ok(Requested::TooMany) => {
@@ -283,7 +285,7 @@ async fn execute(server: &Server, headers: &HeaderMap, accept: &Accept, peer: So
     response
 }
 
-/// Runs the operations concurrently. Each gets its own answer, in the order of the operations.
+/// Runs the operations concurrently, and returns one response with their results in the order of the operations.
 async fn execute_batch(
     server: &Server,
     headers: &HeaderMap,
@@ -344,20 +346,22 @@ impl Accept {
 }
 
 impl Media {
-    /// Answers a request that is refused before it counts as an operation. The error is counted in the metrics.
+    /// Returns the response for a request that is refused before it counts as an operation. The error is counted in the
+    /// metrics.
     pub(super) fn refuse(self, status: StatusCode, code: ErrorCode, message: &str) -> Response {
         let mut response = self.answer(status, Body::refused(Error::new(code, message)).into_json());
         response.extensions_mut().insert(Refused(code));
         response
     }
 
-    /// An answer without data, because rates are exceeded.
+    /// Returns the 429 response for a request that exceeds a rate. `json` has no data.
     fn limited(self, json: String, retry_after: u64) -> Response {
         let response = self.answer(StatusCode::TOO_MANY_REQUESTS, json);
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
-    /// Answers a request that failed before its operation was executed: 429 if a rate is exceeded, else 503.
+    /// Returns the response for a request that failed before its operation was executed: 429 if a rate is exceeded,
+    /// otherwise 503.
     pub(super) fn fail(self, error: Error) -> Response {
         let status = match error.code() {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -370,7 +374,7 @@ impl Media {
         ([(header::RETRY_AFTER, retry_after)], response).into_response()
     }
 
-    /// Answers a well-formed request whose operation was not executed.
+    /// Returns the response for a well-formed request whose operation was not executed.
     fn answer_refused(self, body: Body) -> Response {
         let status = match self {
             Self::Response => StatusCode::BAD_REQUEST,
@@ -390,7 +394,7 @@ fn not_acceptable() -> Response {
     (StatusCode::NOT_ACCEPTABLE, message).into_response()
 }
 
-/// Whether the body is JSON. JSON is always UTF-8 (RFC 8259, section 8.1), so another charset is refused.
+/// Whether the body is JSON. JSON is always UTF-8 (RFC 8259, section 8.1), so a body with another charset is refused.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let mut parts = value.split(';').map(str::trim);

@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 
 use super::Server;
 
-/// Any answer shows that the process is alive.
+/// Always succeeds. Any response shows that the process is alive.
 pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// The node is ready if it is not draining, its own tasks run, and Postgres answers.
+/// Returns 200 if the node is ready: it is not draining, its background tasks run, and Postgres answers. Otherwise
+/// returns 503.
 pub(super) async fn ready(State(server): State<Server>) -> (StatusCode, &'static str) {
     if server.drain.has_begun() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")

@@ -1,6 +1,6 @@
 //! Splits the text of a document into tokens (GraphQL specification, section 2.1), without parsing it.
 
-/// Returns the first byte of each token. Comments, commas and white space are no tokens.
+/// Returns the first byte of each token. Comments, commas and white space are not tokens.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = u8> {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {
@@ -26,8 +26,8 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Returns the bytes after the number at the beginning. The parser needs no separator between two numbers: `1-1` is two
-/// numbers, and so is `00`.
+/// Returns the bytes after the number at the beginning of `bytes`. The parser needs no separator between two numbers:
+/// `1-1` is two numbers, and so is `00`.
 fn after_number(bytes: &[u8]) -> &[u8] {
     let digits = |bytes| skip(bytes, |byte| byte.is_ascii_digit());
     let rest = match bytes.strip_prefix(b"-").unwrap_or(bytes) {
@@ -48,7 +48,7 @@ fn skip(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> &[u8] {
     bytes.iter().position(|&byte| !belongs(byte)).map_or(&[], |end| &bytes[end..])
 }
 
-/// Returns the bytes after the string or block string at the beginning.
+/// Returns the bytes after the string or block string at the beginning of `bytes`.
 fn after_string(bytes: &[u8]) -> &[u8] {
     const BLOCK: &[u8] = b"\"\"\"";
     if let Some(mut rest) = bytes.strip_prefix(BLOCK) {
@@ -58,7 +58,8 @@ fn after_string(bytes: &[u8]) -> &[u8] {
             }
             rest = rest.strip_prefix(b"\\\"\"\"").unwrap_or(&rest[1..]);
         }
-        // The parser reads an unclosed block string as an empty string, and continues after that.
+        // The parser reads the first two quotes of an unclosed block string as an empty string, and continues after
+        // them.
         return &bytes[2..];
     }
     let mut rest = &bytes[1..];

@@ -1,4 +1,5 @@
-//! The lifetime of a connection that stays open. It ends with the access token, the session, or the drain.
+//! The lifetime of a connection that stays open. It ends when the access token expires, when the session is revoked, or
+//! when the drain times out.
 
 use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep_until};
@@ -27,12 +28,13 @@ pub(super) enum EndReason {
 }
 
 impl Lifetime {
-    /// The lifetime of a connection without a signed-in user.
+    /// Returns the lifetime of a connection without a signed-in user.
     pub(super) fn anonymous(server: &Server) -> Self {
         Self { expires_at: None, watch: None, drain: server.drain.clone() }
     }
 
-    /// Watches the session from now on. The caller must check the session afterwards, so that no revocation is missed.
+    /// Returns the lifetime of a viewer's connection, and watches the session from now on. The caller must check the
+    /// session afterwards, so that no revocation is missed.
     pub(super) fn of(server: &Server, viewer: Viewer) -> Self {
         let watch = Some(server.app.live_sessions().watch(viewer.session));
         let mut lifetime = Self { watch, ..Self::anonymous(server) };
@@ -46,7 +48,8 @@ impl Lifetime {
         self.expires_at = Some(Instant::now() + left.to_std().unwrap_or_default());
     }
 
-    /// Waits for the end of the lifetime. A later call of `extend` does not change the returned future.
+    /// Waits for the end of the lifetime and returns the reason. A later call of `extend` does not change the returned
+    /// future.
     pub(super) fn ended(&self) -> impl Future<Output = EndReason> + Send + use<> {
         let expiry = OptionFuture::from(self.expires_at.map(sleep_until));
         let revocation = OptionFuture::from(self.watch.as_ref().map(SessionWatch::revoked));

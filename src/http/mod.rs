@@ -71,14 +71,14 @@ use render::Plans;
 pub use socket::fuzzing;
 use threads::Threads;
 
-/// Last part of DRAIN_TIMEOUT, in which sockets that are still busy are closed with their code. A quarter of
+/// Last part of DRAIN_TIMEOUT, in which sockets that are still busy are closed with code 1012. A quarter of
 /// DRAIN_TIMEOUT if that is shorter.
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 /// Time after EXPIRY_GRACE for the last steps of the node, before the process ends. An eighth of DRAIN_TIMEOUT if that
 /// is shorter.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
-/// Minimum size in bytes of an answer that is compressed. A smaller answer fits into one packet without compression.
+/// Minimum size in bytes of a response that is compressed. A smaller response fits into one packet without compression.
 const MIN_COMPRESSED_BYTES: u64 = 1024;
 
 /// State that all handlers share. Cheap to clone.
@@ -99,7 +99,7 @@ pub struct Inner {
     subscription_budget: SubscriptionBudget,
     config: Config,
     drain: Drain,
-    /// The server's own S3. None if S3_ENDPOINT names another one, or if files are not available.
+    /// The server's own S3. None if S3_ENDPOINT names another S3, or if files are not available.
     s3: Option<S3>,
 }
 
@@ -112,7 +112,7 @@ impl Deref for Server {
 }
 
 impl Server {
-    /// Fails if the file of PERSISTED_MANIFEST cannot be read or is invalid.
+    /// Creates the state. Fails if the file of PERSISTED_MANIFEST cannot be read or is invalid.
     pub fn new(app: App, config: Config, s3: Option<S3>) -> std::io::Result<Self> {
         for code in ErrorCode::ALL {
             app.metrics().expect_errors(code.as_str());
@@ -134,8 +134,8 @@ impl Server {
         })))
     }
 
-    /// Counts a connection of the user until the permit is dropped. Returns RATE_LIMITED if the user has
-    /// SOCKET_MAX_PER_USER connections already.
+    /// Counts a connection of the user until the permit is dropped. Returns RATE_LIMITED if the user already has
+    /// SOCKET_MAX_PER_USER connections.
     fn admit(&self, user: UserId) -> Result<Permit<UserId>, Error> {
         let max = self.config.socket.socket_max_per_user;
         self.connection_limit.try_acquire(user, max).ok_or_else(|| {
@@ -145,8 +145,9 @@ impl Server {
     }
 }
 
-/// Serves requests until `stop` is cancelled, and then drains: reports not ready, accepts no new sockets, finishes
-/// requests in flight, closes the sockets with code 1012, and returns within DRAIN_DELAY and DRAIN_TIMEOUT.
+/// Serves requests until `stop` is cancelled, and then drains: reports that the node is not ready, accepts no new
+/// sockets, finishes the requests in flight, and closes the sockets with code 1012. Returns at the latest DRAIN_DELAY
+/// plus DRAIN_TIMEOUT after `stop`.
 pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
     let drain = server.drain.clone();
     let (delay, timeout) = (server.config.process.drain_delay, server.config.process.drain_timeout);
@@ -173,13 +174,13 @@ pub async fn serve(server: Server, listener: TcpListener, stop: CancellationToke
     }
     tracing::warn!(?timeout, "requests were still in flight when the drain timed out");
     drain.expire();
-    // The sockets get time to send their close frames.
+    // This wait gives the sockets time to send their close frames.
     let _ = tokio::time::timeout(expiry, drain.sockets_closed()).await;
     Ok(())
 }
 
 fn router(server: Server) -> Router {
-    // An event of a stream must not wait in the compressor.
+    // Streams are not compressed, because their events would wait in the compressor.
     let compressed = DefaultPredicate::new()
         .and(SizeAbove::new(MIN_COMPRESSED_BYTES))
         .and(NotForContentType::const_new("multipart/mixed"));
@@ -196,23 +197,26 @@ fn router(server: Server) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/.well-known/jwks.json", get(public_keys))
         .layer(CompressionLayer::new().compress_when(compressed))
-        // The explorers' files are not compressed: they have megabytes and would keep the threads of the runtime busy.
+        // The files of the explorers are not compressed: they have several megabytes, and their compression would keep
+        // the threads of the runtime busy.
         .merge(explorers)
         .layer(cors(&server.config.web))
         .layer(header(REFERRER_POLICY, "no-referrer"))
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // A 503 while draining is not a failure. Failures are logged where they occur.
+        // This layer logs no failures: a 503 while draining is not a failure, and other failures are logged where they
+        // occur.
         .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(server)
         .merge(files)
 }
 
-/// Sets a header on every response that does not have it.
+/// Returns a layer that sets a header on every response that does not have this header.
 fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// Access tokens are sent in a header that browsers do not add by themselves, so all request headers can be allowed.
+/// Returns the CORS layer. It allows all request headers, because browsers do not add the header with the access token
+/// by themselves.
 fn cors(web: &Web) -> CorsLayer {
     const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
     let origins = if web.allows_any_origin() {
@@ -228,7 +232,7 @@ fn cors(web: &Web) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// The public keys that verify access tokens, as a JWK set (RFC 7517).
+/// Returns the public keys that verify access tokens, as a JWK set (RFC 7517).
 async fn public_keys(State(server): State<Server>) -> Json<JwkSet> {
     Json(server.app.tokens().public_keys().clone())
 }

@@ -25,16 +25,17 @@ use crate::fair::Gone;
 use crate::graphql::{AnswerBytes, Batches, Caller, Deadline, Error, ErrorCode, Loaders, OnValid, Schema, Schemas};
 use crate::limiter::Key;
 
-/// The members of a request (GraphQL over HTTP, section 5.4). Unknown members are ignored.
+/// An operation as the client sends it: the members of a request (GraphQL over HTTP, section 5.4). Unknown members are
+/// ignored.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub(super) struct Operation {
-    /// None if the client sends only the id or the hash of the document.
+    /// The text of the document. None if the client sends only the id or the hash of the document.
     pub(super) query: Option<String>,
     pub(super) document: Option<DocumentId>,
     name: Option<String>,
     variables: Map<String, Value>,
-    /// Whether the request was too large to be parsed on the runtime.
+    /// Whether the request was too large to be parsed on a thread of the runtime.
     large: bool,
 }
 
@@ -42,11 +43,12 @@ pub(super) struct Operation {
 pub(super) struct Parsed {
     schema: Schema,
     request: Request,
-    /// Whether its execution may keep a thread of the runtime busy for too long.
+    /// Whether the execution may keep a thread of the runtime busy for too long.
     costly: bool,
     pub(super) cost: DocumentCost,
     pub(super) kind: OperationType,
-    /// The plan through which a subscription shares its renderings. None if it shares none.
+    /// The plan through which a subscription shares its renderings. None if its renderings are not shared, and for a
+    /// query or mutation.
     plan_request: Option<PlanRequest>,
 }
 
@@ -76,7 +78,7 @@ impl TryFrom<Map<String, Value>> for Operation {
     }
 }
 
-/// `{"version": 1, "sha256Hash": "…"}`
+/// Reads the value of `extensions.persistedQuery`: `{"version": 1, "sha256Hash": "…"}`.
 fn persisted_query(value: &Value) -> Result<DocumentId, String> {
     match (value.get("version").and_then(Value::as_u64), value.get("sha256Hash").and_then(Value::as_str)) {
         (Some(1), Some(hash)) => Ok(DocumentId::Hash(hash.to_owned())),
@@ -100,7 +102,7 @@ fn object(members: &mut Map<String, Value>, name: &str) -> Result<Option<Map<Str
     }
 }
 
-/// An operation whose document is allowed and within the limits. It may not be validated against the schema yet.
+/// An operation whose document is allowed and within the limits, but perhaps not validated against the schema yet.
 pub(super) struct Admitted {
     pub(super) document: Arc<Validated>,
     /// Whether the document still has to be validated.
@@ -112,14 +114,15 @@ pub(super) struct Admitted {
 }
 
 impl Operation {
-    /// Marks an operation whose request was too large to be parsed on the runtime.
+    /// Marks an operation whose request was too large to be parsed on a thread of the runtime.
     pub(super) const fn large(mut self) -> Self {
         self.large = true;
         self
     }
 
-    /// Finds or parses the document and computes its cost, on a thread of the pool if it is large. An operation that is
-    /// refused here has not been executed. `network` is the key of the client's share of the pool.
+    /// Finds or parses the document and computes its cost, on a thread of the pool if the request or the document is
+    /// large. An operation that is refused here has not been executed. `network` is the key of the client's share of
+    /// the pool.
     pub(super) async fn parse(self, server: &Server, network: Option<ClientNetwork>) -> Result<Parsed, Body> {
         let parsed = if self.is_small(&server.documents) {
             self.try_parse(server, false)
@@ -140,7 +143,7 @@ impl Operation {
         !self.large && self.query.as_ref().is_none_or(known)
     }
 
-    /// `may_block` says whether this thread may be busy for long.
+    /// Does the work of `parse` on this thread. `may_block` says whether the thread may be busy for long.
     fn try_parse(self, server: &Server, may_block: bool) -> Result<Parsed, Body> {
         let large = self.large;
         let Admitted { document, is_new, cost, name, variables } = self.admit(&server.documents, &server.costs)?;
@@ -200,9 +203,10 @@ impl Operation {
 }
 
 impl Parsed {
-    /// Starts a query or mutation at once, in a task of its own, or on a thread of the pool if it is costly. A
-    /// transaction is finished even if its client disconnects. Work that still waits for a worker pool when the
-    /// returned future is dropped never begins. A query that exceeds OPERATION_TIMEOUT runs no further statements.
+    /// Starts a query or mutation at once in its own task, and returns a future of its result. A costly operation is
+    /// polled on threads of the pool. A transaction is finished even if its client disconnects. If the returned future
+    /// is dropped, work that still waits for a worker pool never begins. A query that exceeds OPERATION_TIMEOUT runs no
+    /// further statements.
     pub(super) fn execute(self, server: &Server, caller: Caller) -> impl Future<Output = Body> + Send + use<> {
         let (schema, limit) = (self.schema, server.config.operations.operation_timeout);
         let is_query = self.kind == OperationType::Query;
@@ -229,7 +233,8 @@ impl Parsed {
                 if body.is_encoded() {
                     return body;
                 }
-                // The operation is done and cannot be refused any more, so its answer does not wait for the pool.
+                // The operation is done and can no longer be refused, so the encoding of its response does not wait for
+                // the pool.
                 Ok(spawn_blocking(|| body.encode()).await.unwrap_or_else(|_| Body::crashed()))
             };
             answer.unwrap_or_else(Body::refused)
@@ -255,8 +260,8 @@ impl Parsed {
         answer.map(move |body| body.counted(&metrics))
     }
 
-    /// Returns the stream of a subscription, which runs while it is polled. Returns RATE_LIMITED if the subscription
-    /// exceeds the user's SUBSCRIPTION_BUDGET.
+    /// Starts a subscription and returns the stream of its responses. Returns RATE_LIMITED if the subscription exceeds
+    /// the user's SUBSCRIPTION_BUDGET.
     pub(super) fn subscribe(self, server: &Server, caller: Caller) -> Result<Subscription, Error> {
         let share = server.subscription_budget.reserve(&caller, self.cost.complexity)?;
         Ok(Subscription::new(server, &self.schema, self.request, self.plan_request, caller, share))

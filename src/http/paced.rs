@@ -1,5 +1,5 @@
-//! The body of a large answer. A separate task cuts it into pieces, so that other tasks run while the layers above
-//! compress the body and write it to the connection.
+//! The body of a large response. A separate task cuts the body into chunks, so that other tasks run while the layers
+//! above compress the body and write it to the connection.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,17 +9,18 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-/// Bytes of a piece. With brotli, the slowest compression, a poll takes up to 18 ms in an unoptimised build.
+/// Maximum bytes of a chunk. With brotli, the slowest compression, a poll takes up to 18 ms in an unoptimised build.
 const PIECE: usize = 32 * 1024;
 
-/// A body that only returns Pending between pieces is not enough: the compressor passes on what it has, and hyper polls
-/// it again at once. With a channel, the next piece exists only after the task that cuts the pieces has run.
+/// A body whose chunks come from a channel. Returning Pending between chunks would not be enough: the compressor would
+/// pass on what it has, and hyper would poll it again at once. With a channel, the next chunk exists only after the
+/// task that cuts the body has run.
 struct Paced {
     pieces: mpsc::Receiver<Bytes>,
     bytes_left: usize,
 }
 
-/// Returns a body that is read in many polls if it is large.
+/// Returns a body with these bytes. If the body is large, it yields the bytes in chunks.
 pub(super) fn body(bytes: Vec<u8>) -> Body {
     let mut rest = Bytes::from(bytes);
     if rest.len() <= PIECE {

@@ -1,10 +1,10 @@
 //! Rendering for each viewer: events whose document depends on the viewer.
 //!
-//! Streams put their events into a queue and wait for the results. A few tasks take the events from there in chunks:
-//! the events of one plan for many viewers. A chunk has loaders of its own and runs all its executions together, so
-//! that all viewers of an event are loaded by one statement for each level of the document, and no stream waits for a
-//! lock. The queue is fair between users, see [`FairQueue`]. The tasks are few and yield often, so that a document that
-//! is expensive to render delays its own subscribers, and nothing else on the node.
+//! Streams put their events into a queue and wait for the results. A few tasks, the workers, take the events from the
+//! queue in chunks: events of one plan for many viewers. Each chunk has its own loaders and runs all its executions
+//! together. So one statement for each level of the document loads the data of all viewers, and no stream waits for a
+//! lock. The queue is fair between users, see [`FairQueue`]. The workers are few and yield often, so that a document
+//! that is expensive to render delays its own subscribers, and nothing else on the node.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -30,20 +30,21 @@ use crate::ids::UserId;
 use crate::log::{Cursor, Log};
 use crate::metrics::Metrics;
 
-/// The cost of the executions that run together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds the memory that they
-/// take, and how long the next chunk waits. A thousand viewers of a small document are one chunk.
+/// Maximum cost of the executions of one chunk, in the unit of OPERATION_MAX_COMPLEXITY. A more expensive execution is
+/// a chunk of its own. Bounds the memory of the executions, and how long the next chunk waits. A thousand viewers of a
+/// small document are one chunk.
 const CHUNK_COST: u64 = 10_000;
 /// Maximum number of statements that one chunk runs at once, if the pool has enough connections.
 const MAX_CONCURRENT_LOADS: usize = 2;
-/// How long a result may serve another stream of the same user, provided that the log has not moved on. All streams of
-/// a user get an event at nearly the same time.
+/// Maximum age of a result that serves another stream of the same user, if the position of the log has not changed. All
+/// streams of a user get an event at nearly the same time.
 const REUSE: Duration = Duration::from_secs(1);
-/// Bytes of results that are cached for reuse.
+/// Maximum bytes of results that are cached for reuse.
 const REUSE_BYTES: u64 = 8 * 1024 * 1024;
-/// Bytes that a result takes beside its text, roughly.
+/// Estimated bytes that a cached result takes in addition to its text.
 const ENTRY_BYTES: usize = 300;
 
-/// The personal renderings of a node. Cheap to clone.
+/// Renders events for single viewers. A node has one. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Personal(Arc<Inner>);
 
@@ -60,7 +61,7 @@ struct Inner {
     max_loads: usize,
 }
 
-/// Names a rendering: one event of a plan, for one user.
+/// Identifies a rendering: one event of a plan, for one user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     plan: u64,
@@ -73,14 +74,14 @@ type Answer = oneshot::Sender<Option<Rendered>>;
 #[derive(Default)]
 struct State {
     queue: FairQueue<Key>,
-    /// The renderings in the queue.
+    /// Renderings that wait in the queue.
     waiting: HashMap<Key, Waiting>,
-    /// The renderings that have begun.
+    /// Renderings that have begun.
     running: HashMap<Key, Running>,
-    /// Chunks that run now, by their plans.
+    /// Number of running chunks of each plan.
     busy: HashMap<u64, usize>,
     workers: usize,
-    /// Whether a worker has started and has not taken its first chunk.
+    /// Whether a worker has started and has not taken its first chunk yet.
     is_starting: bool,
 }
 
@@ -91,12 +92,12 @@ struct Waiting {
 }
 
 struct Running {
-    /// The tail's position when it began.
+    /// The tail's position when the rendering began.
     position: Cursor,
     answers: Answers,
 }
 
-/// The streams that wait for a result.
+/// The streams that wait for the result of one rendering.
 type Answers = Arc<Mutex<Vec<Answer>>>;
 
 #[derive(Clone)]
@@ -116,11 +117,11 @@ impl Weighter<Key, Recent> for Weight {
 }
 
 impl Personal {
-    /// `connections` is the size of the pool of connections to Postgres.
+    /// Creates the renderer. `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(loaders: StreamLoaders, log: Log, metrics: Metrics, connections: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        // Half of the processors and of the connections are left to everything else. While one chunk waits for
-        // Postgres, another runs.
+        // Half of the processors and half of the connections are left for other work. While one chunk waits for
+        // Postgres, another chunk runs.
         let half = (usize::try_from(connections).unwrap_or(usize::MAX) / 2).max(1);
         let max_loads = MAX_CONCURRENT_LOADS.min(half);
         let max_chunks = processors.max(2).min(half / max_loads);
@@ -137,13 +138,14 @@ impl Personal {
         }))
     }
 
-    /// The gate for other executions on behalf of one viewer.
+    /// Returns the gate, for executions on behalf of one viewer that do not run in chunks.
     pub(super) fn gate(&self) -> Gate {
         self.0.gate.clone()
     }
 
-    /// Queues the items and returns the results in the same order. The tasks render them whether or not the result is
-    /// polled. If it is dropped, they skip the items that no other stream waits for.
+    /// Queues the items and returns their results in the same order. The workers render the items even while the
+    /// returned future is not polled. If the future is dropped, the workers skip the items that no other stream waits
+    /// for.
     pub(super) fn render(
         &self,
         execution: &Arc<Execution>,
@@ -153,7 +155,7 @@ impl Personal {
         let results: Vec<_> = items.iter().map(|&item| self.enqueue(execution, caller, item)).collect();
         join_all(results.into_iter().map(|result| match result {
             Either::Left(rendered) => Either::Left(ready(rendered)),
-            // The sender is dropped if the chunk has panicked.
+            // The sender was dropped without a result if the chunk has panicked.
             Either::Right(answer) => {
                 Either::Right(answer.map(|result| result.unwrap_or_else(|_| Some(Rendered::new(Body::crashed())))))
             }
@@ -192,8 +194,8 @@ impl Personal {
         Either::Right(answered)
     }
 
-    /// Starts workers one at a time. All streams that an event wakes can then queue it before the first worker takes
-    /// it.
+    /// Starts a worker, unless another worker is starting or the maximum number of workers run. So all streams that an
+    /// event wakes can queue the event before the first worker takes it.
     fn start_worker(&self, state: &mut State) {
         if !state.is_starting && state.workers < self.0.max_chunks {
             state.is_starting = true;
@@ -206,7 +208,8 @@ impl Personal {
         tokio::task::yield_now().await;
         self.0.state.lock().is_starting = false;
         while let Some((plan, jobs)) = self.next_chunk() {
-            // After a panic the jobs are dropped, and their streams get an error. The panic itself is in the log.
+            // After a panic the jobs are dropped, and the streams that wait for them get an error. The panic hook has
+            // already reported the panic.
             let _ = AssertUnwindSafe(self.run(jobs)).catch_unwind().await;
             let mut state = self.0.state.lock();
             if let Some(chunks) = state.busy.get_mut(&plan) {
@@ -218,9 +221,11 @@ impl Personal {
         }
     }
 
-    /// Returns None if no chunk may run now. The worker is then no longer counted and must end.
+    /// Takes the jobs of the next chunk from the queue. Returns None if no chunk may run now. The worker is then no
+    /// longer counted and must end.
     fn next_chunk(&self) -> Option<(u64, Vec<Job>)> {
-        // A plan never uses all chunks, so that another plan need not wait for it.
+        // A plan never runs the maximum number of chunks, unless the maximum is one. So other plans need not wait for
+        // it.
         let max = (self.0.max_chunks - 1).max(1);
         let mut state = self.0.state.lock();
         let State { queue, busy, .. } = &mut *state;
@@ -239,7 +244,8 @@ impl Personal {
         Some((plan, jobs))
     }
 
-    /// Returns None if all streams that waited for it have ended.
+    /// Marks a queued rendering as running and returns its job. Returns None if all streams that waited for the
+    /// rendering have ended.
     fn begin(&self, state: &mut State, key: Key, position: Cursor) -> Option<Job> {
         let Waiting { execution, caller, mut answers } = state.waiting.remove(&key)?;
         answers.retain(|answer| !answer.is_closed());
@@ -251,7 +257,7 @@ impl Personal {
         Some(Job { personal: self.clone(), key, position, execution, caller, answers })
     }
 
-    /// Runs all jobs of a chunk together with their loads.
+    /// Runs all jobs of a chunk together, so that they share their loads.
     async fn run(&self, jobs: Vec<Job>) {
         let batches = Batches::at_most(self.0.max_loads);
         let loaders = self.0.loaders.loaders(batches.clone());
@@ -267,13 +273,14 @@ impl Personal {
         slice.run_task(self.0.gate.clone(), all).await;
     }
 
-    /// Whether all streams that wait for a rendering have ended. No other stream can join it from then on.
+    /// Returns whether all streams that wait for a rendering have ended. If so, no other stream can join the rendering
+    /// from then on.
     fn abandon(&self, key: &Key, answers: &Answers) -> bool {
         let ended = || answers.lock().iter().all(oneshot::Sender::is_closed);
         if !ended() {
             return false;
         }
-        // A stream may have joined meanwhile.
+        // A stream may have joined since the first check.
         let mut state = self.0.state.lock();
         if !ended() {
             return false;
@@ -285,7 +292,7 @@ impl Personal {
     }
 }
 
-/// A rendering that has begun. If it is dropped, the streams that wait for it get an error.
+/// A rendering that has begun. If the job is dropped, the streams that still wait for the rendering get an error.
 struct Job {
     personal: Personal,
     key: Key,
@@ -300,7 +307,7 @@ impl Job {
         let inner = &self.personal.0;
         inner.metrics.renders(false);
         let execution = self.execution.execute(self.key.item, self.caller.clone(), loaders, None);
-        // A panic fails this rendering, and not the whole chunk.
+        // A panic fails only this rendering, not the whole chunk.
         let body = AssertUnwindSafe(execution).catch_unwind().await.unwrap_or_else(|_| Some(Body::crashed()));
         // A result with errors is not cached, because the next rendering may succeed.
         let succeeded = body.as_ref().is_none_or(|body| body.errors.is_empty());
@@ -310,12 +317,12 @@ impl Job {
         }
         self.close();
         for answer in self.answers.lock().drain(..) {
-            // Its stream may have ended meanwhile.
+            // The send fails if the stream has ended meanwhile.
             let _ = answer.send(rendered.clone());
         }
     }
 
-    /// No other stream can join from here on.
+    /// Removes the rendering from the running ones, so that no other stream can join it.
     fn close(&self) {
         let mut state = self.personal.0.state.lock();
         if state.running.get(&self.key).is_some_and(|running| Arc::ptr_eq(&running.answers, &self.answers)) {

@@ -1,4 +1,4 @@
-//! The plan that a subscription asks for, before it is opened.
+//! The plan that a subscription asks for, before the subscription is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,18 +10,19 @@ use async_graphql_value::Value as Literal;
 use super::documents::{Digest, Validated};
 use crate::graphql::LogRequest;
 
-/// Subscribers with the same key get the same response for an event, unless it depends on the viewer.
+/// Identifies a plan. Subscribers with the same key get the same response for an event, unless the response depends on
+/// the viewer.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct PlanKey {
     document: Digest,
     pub(super) operation: Option<String>,
-    /// JSON of the variables, without those that only select what the client subscribes to.
+    /// The variables as JSON, without the variables that only select what the client subscribes to.
     variables: String,
 }
 
 /// The plan for a subscription that has not been opened yet.
 pub(super) struct PlanRequest {
-    /// Opens the subscription.
+    /// The field that opens the subscription.
     pub(super) log_request: LogRequest,
     pub(super) key: PlanKey,
     pub(super) document: Arc<Validated>,
@@ -29,13 +30,13 @@ pub(super) struct PlanRequest {
     pub(super) variables: Variables,
     /// The cost of one event, in the unit of OPERATION_MAX_COMPLEXITY.
     pub(super) cost: u64,
-    /// Whether the document is validated, with these variables.
+    /// Whether the document is already validated, with these variables.
     pub(super) is_validated: bool,
 }
 
 impl PlanRequest {
-    /// Returns None if the operation is not a single field that subscribes to the log. It is then executed for its
-    /// subscriber alone.
+    /// Returns the plan that a subscription asks for. Returns None if the operation is not a single field that
+    /// subscribes to the log. The operation is then executed for its subscriber alone.
     pub(super) fn new(
         document: &Arc<Validated>,
         operation: &OperationDefinition,
@@ -55,7 +56,7 @@ impl PlanRequest {
             used.directives(&fragment.node.directives);
             used.set(&fragment.node.selection_set.node);
         }
-        // A variable that is null differs from one that is left out, which has its default.
+        // A null variable differs from a variable that is left out, because the latter has its default value.
         let relevant: BTreeMap<_, _> =
             used.0.into_iter().filter_map(|name| Some((name, variables.get(name)?))).collect();
         let key = PlanKey {
@@ -70,7 +71,7 @@ impl PlanRequest {
     }
 }
 
-/// The root field, if there is one field and no fragment.
+/// Returns the root field. Returns None if the operation has several root fields or a fragment at the root.
 fn single_field(operation: &OperationDefinition) -> Option<&Positioned<Field>> {
     match operation.selection_set.node.items.as_slice() {
         [Positioned { node: Selection::Field(field), .. }] => Some(field),

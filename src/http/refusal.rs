@@ -1,4 +1,4 @@
-//! The answer to a client that has too many connections, requests or sockets at once.
+//! The response to a client that has too many connections, requests or sockets at once.
 
 use std::time::Duration;
 

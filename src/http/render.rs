@@ -1,8 +1,8 @@
 //! Rendering once: subscribers with the same document and variables get the same bytes.
 //!
-//! An event is executed without a viewer, and the result is cached. If a resolver asks for the viewer, its document is
-//! executed for each viewer from then on. Data of one viewer cannot leak to another, because a shared execution has no
-//! viewer.
+//! The document is executed for an event without a viewer, and the result is cached. If a resolver asks for the viewer,
+//! the document is executed for each viewer from then on. Data of one viewer cannot leak to another viewer, because a
+//! shared execution has no viewer.
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -28,9 +28,10 @@ use crate::graphql::{Batches, Caller, Identity, InboxItem, Loaders, Schema, Shar
 use crate::log::{RowCache, Seq};
 use crate::metrics::Metrics;
 
-/// Bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are rendered again.
+/// Maximum bytes of rendered events that are cached for streams that have not sent them yet. Evicted events are
+/// rendered again.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// Bytes that an event takes beside its text, roughly.
+/// Estimated bytes that a cached event takes in addition to its text.
 const ENTRY_BYTES: usize = 300;
 
 /// The plans of all subscriptions of a node.
@@ -44,16 +45,17 @@ pub(super) struct Plans {
     next_id: AtomicU64,
     clock: Clock,
     max_answer_bytes: u64,
-    /// Cached renderings by plan, event, and the state of the message that the event shows.
+    /// Cached renderings by plan, event, and the version of what the event shows.
     rendered: Cache<(u64, InboxItem, Seq), CachedRendering, Weight>,
 }
 
 /// A cached rendering for all subscribers.
 #[derive(Clone)]
 struct CachedRendering {
-    /// None if the object of the event no longer exists.
+    /// The rendered event. None if the object of the event no longer exists.
     rendered: Option<Rendered>,
-    /// Time after which the event is rendered again, because it shows URLs that expire. None if it shows none.
+    /// Time after which the event is rendered again, because it shows URLs that expire. None if the event shows no such
+    /// URLs.
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -68,7 +70,7 @@ pub(super) struct Plan {
     key: PlanKey,
     plans: Arc<Plans>,
     execution: Arc<Execution>,
-    /// Whether the viewer was ever asked for.
+    /// Whether a resolver has ever asked for the viewer.
     personal: AtomicBool,
 }
 
@@ -81,7 +83,8 @@ impl Weighter<(u64, InboxItem, Seq), CachedRendering> for Weight {
     }
 }
 
-/// The responses for several items, in the same order. None if the object of an event no longer exists.
+/// The responses for several items, in the order of the items. A response is None if the object of the event no longer
+/// exists.
 pub(super) type Results = Vec<Option<Rendered>>;
 
 /// Why an item has no rendering for all subscribers.
@@ -93,7 +96,6 @@ enum Unshared {
 }
 
 impl Plans {
-    /// `connections` is the size of the pool of connections to Postgres.
     pub(super) fn new(schema: Schema, app: &App, config: &Config) -> Self {
         let connections = config.postgres.database_pool_size;
         let entries = usize::try_from(CACHE_BYTES).unwrap_or(usize::MAX) / (2 * ENTRY_BYTES);
@@ -118,8 +120,9 @@ impl Plans {
         self.loaders.loaders(batches)
     }
 
-    /// Returns the plan for a request, which is created if it does not exist. The subscription must have been opened
-    /// successfully: all subscribers use the variables of the first one, so they must be valid.
+    /// Returns the plan for a request, and creates the plan if it does not exist. The subscription must have been
+    /// opened successfully: all subscribers use the variables of the first subscriber, so these variables must be
+    /// valid.
     pub(super) fn get_or_create(self: &Arc<Self>, plan_request: PlanRequest) -> Arc<Plan> {
         let PlanRequest { key, document, variables, cost, .. } = plan_request;
         let mut plans = self.by_key.lock();
@@ -152,7 +155,7 @@ impl Plan {
         self.execution.cost
     }
 
-    /// Returns the cached rendering of an item, if there is one. Does not wait.
+    /// Returns the cached rendering of an item. Returns None if no valid rendering is cached. Does not wait.
     #[expect(clippy::option_option, reason = "the cached rendering itself may be None")]
     pub(super) fn rendered(&self, item: InboxItem) -> Option<Option<Rendered>> {
         if self.is_personal() {
@@ -167,8 +170,8 @@ impl Plan {
         }
     }
 
-    /// Renders items for the caller. The rendering continues while the result is not polled, because the subscriber may
-    /// be blocked by a client that does not read. It stops if the result is dropped.
+    /// Renders items for the caller. The rendering continues even while the returned future is not polled, because the
+    /// subscriber may wait for a client that does not read. The rendering stops if the future is dropped.
     pub(super) fn render(self: &Arc<Self>, caller: &Caller, items: Vec<InboxItem>) -> BoxFuture<'static, Results> {
         if self.is_personal() {
             return self.plans.personal.render(&self.execution, caller, &items).boxed();
@@ -182,7 +185,7 @@ impl Plan {
         task.map(|done| done.unwrap_or_else(|error| resume_unwind(error.into_panic()))).boxed()
     }
 
-    /// Renders each item for all subscribers if possible, else for this one. All items share their loads.
+    /// Renders each item for all subscribers if possible, otherwise for this caller. All items share their loads.
     async fn render_all(self: Arc<Self>, caller: Caller, items: Vec<InboxItem>) -> Results {
         let batches = Batches::default();
         let loaders = self.plans.loaders(batches.clone());
@@ -197,7 +200,8 @@ impl Plan {
         .await
     }
 
-    /// Renders an item for all subscribers. If several ask at the same time, the first renders and the others wait.
+    /// Renders an item for all subscribers. If several subscribers ask for the item at the same time, the first
+    /// subscriber renders it and the other subscribers wait.
     async fn share(&self, item: InboxItem, loaders: Loaders) -> Result<Option<Rendered>, Unshared> {
         let (cache, key) = (&self.plans.rendered, self.cache_key(item));
         if cache.peek(&key).is_some_and(|cached| cached.is_expired(self.plans.clock.now())) {
@@ -207,7 +211,7 @@ impl Plan {
     }
 
     async fn render_shared(&self, item: InboxItem, loaders: Loaders) -> Result<CachedRendering, Unshared> {
-        // The plan may have become personal while this subscriber waited for another one's rendering.
+        // The plan may have become personal while this subscriber waited for the rendering of another subscriber.
         if self.is_personal() {
             return Err(Unshared::Personal);
         }
@@ -225,8 +229,8 @@ impl Plan {
         }
     }
 
-    /// The cache key of an item. It changes when the message that the item shows changes, so that the item is rendered
-    /// again.
+    /// Returns the cache key of an item. The key changes when the message that the item shows changes, so that the item
+    /// is rendered again.
     fn cache_key(&self, item: InboxItem) -> (u64, InboxItem, Seq) {
         let state = match &item {
             InboxItem::Logged(item) => self.plans.row_cache.version_of(item),

@@ -6,7 +6,7 @@ use async_graphql::Value;
 
 use super::response::Body;
 
-/// One event of a subscription on its way to clients.
+/// The response for one event of a subscription, which several clients can share.
 #[derive(Clone)]
 pub(super) enum Rendered {
     /// A response, as JSON.
@@ -23,7 +23,7 @@ impl Rendered {
         }
     }
 
-    /// Bytes of the JSON. 0 for a failure.
+    /// Returns the bytes of the JSON, or 0 for a failure.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Next(json) => json.len(),

@@ -1,4 +1,4 @@
-//! GraphQL responses. Every error gets a code, and a response without execution has no data.
+//! GraphQL responses. Every error gets a code. The response of an operation that was not executed has no data.
 
 use std::io;
 
@@ -10,29 +10,29 @@ use super::threads::SMALL_ANSWER;
 use crate::graphql::{Error, ErrorCode};
 use crate::metrics::Metrics;
 
-/// Maximum number of errors in an answer. A document can have an error in each of its fields.
+/// Maximum number of errors in a response. A document can have an error in each of its fields.
 const MAX_ERRORS: usize = 100;
 
 /// Maximum length in characters of an error message of async-graphql.
 const MAX_MESSAGE: usize = 500;
 
-/// The body of an answer (GraphQL specification, section 7).
+/// The body of a response (GraphQL specification, section 7).
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<ServerError>,
-    /// None if the operation was not executed.
+    /// The result of the operation. None if the operation was not executed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<Value>,
     /// The error code if the server refused the operation before its execution.
     #[serde(skip)]
     pub(super) refusal: Option<ErrorCode>,
-    /// The whole body as JSON, once it is encoded.
+    /// The whole body as JSON. None until the body is encoded.
     #[serde(skip)]
     json: Option<Box<str>>,
 }
 
-/// Collects the JSON of an answer until it is too large for the runtime.
+/// Collects the JSON of a response. A write fails if the JSON would have more than SMALL_ANSWER bytes.
 struct BoundedBuffer(Vec<u8>);
 
 impl io::Write for BoundedBuffer {
@@ -66,14 +66,14 @@ impl Body {
     }
 
     pub(super) fn to_json(&self) -> String {
-        // Every value has a JSON form, so this cannot fail.
+        // Every value has a JSON form, so the encoding cannot fail.
         match &self.json {
             Some(json) => json.clone().into(),
             None => serde_json::to_string(self).unwrap_or_default(),
         }
     }
 
-    /// Returns the JSON without a copy.
+    /// Returns the JSON. Does not copy it if the body is encoded already.
     pub(super) fn into_json(mut self) -> String {
         self.json.take().map_or_else(|| self.to_json(), String::from)
     }
@@ -91,7 +91,7 @@ impl Body {
         self.json.is_some()
     }
 
-    /// Encodes the JSON, whatever its size. If `data` is an object, it is empty afterwards.
+    /// Encodes the JSON, whatever its size. If `data` is an object, the object is empty afterwards.
     pub(super) fn encode(mut self) -> Self {
         self.json = Some(self.to_json().into_boxed_str());
         if let Some(Value::Object(data)) = &mut self.data {
@@ -100,7 +100,7 @@ impl Body {
         self
     }
 
-    /// Seconds to wait, if nothing was done because rates are exceeded.
+    /// Returns the seconds to wait, if exceeded rates are the only errors and nothing was done. Otherwise returns None.
     pub(super) fn retry_after(&self) -> Option<u64> {
         let nothing_done = matches!(self.data, None | Some(Value::Null));
         let waits = self.errors.iter().map(|error| match error.extensions.as_ref()?.get("retryAfter")? {
@@ -110,7 +110,7 @@ impl Body {
         waits.collect::<Option<Vec<_>>>()?.into_iter().max().filter(|_| nothing_done)
     }
 
-    /// Counts the errors by their codes.
+    /// Counts the errors in the metrics, by their codes.
     pub(super) fn counted(self, metrics: &Metrics) -> Self {
         for error in &self.errors {
             let Some(Value::String(code)) = error.extensions.as_ref().and_then(|all| all.get("code")) else { continue };
@@ -121,12 +121,12 @@ impl Body {
         self
     }
 
-    /// The answer after a panic. The details are in the log.
+    /// Returns the response after a panic. The panic hook has already reported the details.
     pub(super) fn crashed() -> Self {
         Self::refused(Error::new(ErrorCode::InternalServerError, "Something went wrong on the server."))
     }
 
-    /// The answer for a document that does not parse, with async-graphql's message.
+    /// Returns the response for a document that cannot be parsed, with async-graphql's message.
     pub(super) fn unparsed(mut error: ServerError) -> Self {
         set_code(&mut error, ErrorCode::GraphqlParseFailed);
         shorten(&mut error.message);
@@ -134,8 +134,8 @@ impl Body {
     }
 }
 
-/// Adds a code to errors of async-graphql, which are all about the document and its variables. Errors of the API
-/// already have one.
+/// Adds a code to an error of async-graphql. Such errors are always about the document or its variables. Errors of the
+/// API already have a code.
 fn add_code(error: &mut ServerError) {
     if error.extensions.as_ref().and_then(|extensions| extensions.get("code")).is_none() {
         set_code(error, ErrorCode::GraphqlValidationFailed);
@@ -143,7 +143,8 @@ fn add_code(error: &mut ServerError) {
     }
 }
 
-/// async-graphql quotes names and whole lines of the document, which may be as long as the document itself.
+/// Shortens a message to MAX_MESSAGE characters. async-graphql quotes names and whole lines of the document, which may
+/// be as long as the document itself.
 fn shorten(message: &mut String) {
     if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
         message.truncate(end);

@@ -20,13 +20,13 @@ use crate::graphql::{Batches, Caller, Items, Schema};
 use crate::metrics::{Metrics, Open};
 use crate::task::Spawned;
 
-/// Maximum number of events of one stream that are rendered together, if so many wait.
+/// Maximum number of waiting events of one stream that are rendered together.
 const MAX_BATCH: u64 = 16;
 /// Maximum cost of the events of one stream that are rendered together, in the unit of OPERATION_MAX_COMPLEXITY. Bounds
-/// the memory of the results that wait for a client. One event is always rendered.
+/// the memory of the results that wait for a client. A more expensive event is rendered alone.
 const MAX_BATCH_COST: u64 = 1_600;
 
-/// The responses of a subscription. The caller drops it after `Rendered::Failed`.
+/// The stream of responses of a subscription. The caller must drop the stream after `Rendered::Failed`.
 pub(super) struct Subscription {
     metrics: Metrics,
     stage: Stage,
@@ -36,7 +36,7 @@ pub(super) struct Subscription {
 }
 
 enum Stage {
-    /// Shares no renderings: each event is executed for this client alone.
+    /// The subscription shares no renderings: each event is executed for this client alone.
     Alone(Spawned<Response>),
     /// The document, the caller and the arguments are being checked.
     Opening(Spawned<Result<Box<Live>, Body>>),
@@ -67,7 +67,7 @@ impl Subscription {
         let metrics = server.app.metrics().clone();
         let gate = server.plans.personal.gate();
         let stage = match plan_request {
-            // It has loaders of its own.
+            // A subscription without a plan has its own loaders.
             None => {
                 let batches = Batches::default();
                 let request = request.data(server.plans.loaders(batches.clone())).data(caller);
@@ -81,7 +81,8 @@ impl Subscription {
     }
 }
 
-/// Checks the document, the caller and the arguments, and opens the subscription. An error is the only response then.
+/// Checks the document, the caller and the arguments, and opens the subscription. An error is the only response of the
+/// subscription.
 async fn open(server: Server, plan_request: PlanRequest, caller: Caller) -> Result<Box<Live>, Body> {
     if !plan_request.is_validated {
         let name = plan_request.key.operation.as_deref();
@@ -142,7 +143,7 @@ impl Live {
                 Some(Some(rendered)) => return Poll::Ready(Some(rendered)),
                 Some(None) => {}
                 None => {
-                    // Events that already wait are rendered with this one, so that they share their loads.
+                    // Events that already wait are rendered together with this event, so that they share their loads.
                     let mut waiting = vec![item];
                     while (waiting.len() as u64) < self.max_batch
                         && let Poll::Ready(Some(item)) = self.items.poll_next_unpin(cx)

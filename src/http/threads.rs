@@ -1,8 +1,8 @@
-//! Threads for work that would keep a thread of the runtime busy for too long: large requests and costly operations. A
-//! few run at the same time, and the clients are served in turn.
+//! Threads for work that would keep a thread of the runtime busy for too long: large requests and costly operations.
+//! Few jobs run at the same time, and the clients are served in turn.
 //!
-//! A poll that takes long holds up every other task of its thread: a message of another user, a heartbeat, a timer. The
-//! bounds below keep polls on the runtime short; `tests/api/polls` measures how short.
+//! A poll that takes long delays every other task of its thread: a message of another user, a heartbeat, a timer. The
+//! constants below keep polls on the threads of the runtime short, and `tests/api/polls` measures how long they take.
 
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
@@ -21,24 +21,26 @@ use crate::fair::{Bounds, Gone, Pool, Refusal};
 use crate::graphql::{Error, ErrorCode};
 use crate::limiter::Key;
 
-/// Maximum bytes of JSON that are parsed on the runtime. An estimate: half a millisecond for the slowest JSON.
+/// Maximum bytes of JSON that are parsed on a thread of the runtime. Estimated time: half a millisecond for the slowest
+/// JSON.
 pub(super) const SMALL_INPUT: usize = 16 * 1024;
 
-/// Maximum bytes of a new document that is parsed and validated on the runtime. An estimate: a millisecond.
+/// Maximum bytes of a new document that is parsed and validated on a thread of the runtime. Estimated time: a
+/// millisecond.
 pub(super) const SMALL_DOCUMENT: usize = 2 * 1024;
 
-/// Maximum number of fields, as OPERATION_MAX_COMPLEXITY counts them, of an operation that is executed on the runtime.
-/// An estimate: a few milliseconds. A page of 50 messages with 15 fields each has about 800. A row that is written
-/// counts as one.
+/// Maximum number of fields, as OPERATION_MAX_COMPLEXITY counts them, of an operation that is executed on a thread of
+/// the runtime. Estimated time: a few milliseconds. A page of 50 messages with 15 fields each has about 800 fields. A
+/// row that is written counts as one field.
 pub(super) const SMALL_WORK: u64 = 1000;
 
-/// Maximum bytes of an answer that is encoded as JSON on the runtime. An estimate: a millisecond.
+/// Maximum bytes of a response that is encoded as JSON on a thread of the runtime. Estimated time: a millisecond.
 pub(super) const SMALL_ANSWER: usize = 128 * 1024;
 
 /// Time after which a client whose share is used up may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Number of threads on a machine with one processor.
+/// Minimum number of threads, for a machine with one processor.
 const MIN_THREADS: usize = 2;
 
 #[derive(Clone)]
@@ -58,7 +60,8 @@ impl Threads {
         }
     }
 
-    /// Runs work that may take long, on a thread that may block. Panics if the work panics.
+    /// Runs work that may take long, on a thread that may block. Fails if the pool refuses the work. Panics if the work
+    /// panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         key: Option<Key>,
@@ -73,8 +76,8 @@ impl Threads {
         done(task.await)
     }
 
-    /// Runs a future whose polls may take long: each poll is a job. It holds no thread while it waits, for Postgres or
-    /// for another pool. Only the first poll can be refused.
+    /// Runs a future whose polls may take long. Each poll is a job of the pool, so the future holds no thread while it
+    /// waits for Postgres or for another pool. Only the first poll can be refused.
     pub(super) async fn drive<T: Send + 'static>(
         &self,
         key: Option<Key>,
@@ -103,7 +106,7 @@ impl Threads {
     }
 }
 
-/// Records that a future must be polled again, also while another thread polls it.
+/// Records that a future must be polled again, even while another thread is still polling it.
 #[derive(Default)]
 struct Wakes {
     woken: AtomicBool,
@@ -127,7 +130,7 @@ impl ArcWake for Wakes {
     }
 }
 
-/// Panics if the job panicked.
+/// Returns the result of a job. Panics if the job panicked.
 fn done<T>(job: Result<T, JoinError>) -> Result<T, Error> {
     match job {
         Ok(done) => Ok(done),

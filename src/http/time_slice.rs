@@ -1,5 +1,5 @@
-//! Limits the processor time of rendering for single viewers: few tasks run at once, and each yields to the runtime
-//! after a slice of time.
+//! Limits the processor time that rendering for single viewers takes: few tasks run at once, and each task yields to
+//! the runtime after a slice of time.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
-/// Length of a slice. After it a poll of the task begins no other part.
+/// Length of a time slice. When the slice is over, the current poll of the task begins no other part.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Limits how many tasks are polled at the same time. The tasks get their turns in the order in which they ask.
+/// Limits how many tasks are polled at the same time. The tasks get their turns in the order in which they ask. Clones
+/// share the limit.
 #[derive(Clone)]
 pub(super) struct Gate(PollSemaphore);
 
@@ -26,7 +27,7 @@ impl Gate {
         Self(PollSemaphore::new(Arc::new(Semaphore::new(max_concurrent))))
     }
 
-    /// Wraps the stream, so that every poll of it waits for its turn.
+    /// Wraps a stream, so that each poll of the stream waits for its turn.
     pub(super) fn stream<T>(mut self, items: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
         let mut items = items.boxed();
         stream::poll_fn(move |cx| self.poll(cx, |cx| items.poll_next_unpin(cx)))
@@ -38,12 +39,13 @@ impl Gate {
     }
 }
 
-/// The time that one task may take until it yields.
+/// The current time slice of one task: the time that a poll of the task may take until the task yields. Clones share
+/// the slice.
 #[derive(Clone, Default)]
 pub(super) struct TimeSlice(Arc<Mutex<Option<Instant>>>);
 
 impl TimeSlice {
-    /// Wraps the task. Each poll of it waits for its turn at the gate, and begins a slice.
+    /// Runs the task. Each poll of the task waits for its turn at the gate, and begins a slice.
     pub(super) async fn run_task<T>(&self, mut gate: Gate, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -55,8 +57,8 @@ impl TimeSlice {
         .await
     }
 
-    /// Wraps one part of the task, which waits for the next slice when the present one is over. Ends early if
-    /// `is_abandoned` returns true.
+    /// Runs one part of the task. When the current slice is over, the part waits for the next slice. The part ends
+    /// early if `is_abandoned` returns true.
     pub(super) async fn run_part(&self, is_abandoned: impl Fn() -> bool, work: impl Future<Output = ()>) {
         let mut work = Box::pin(work);
         poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Validation of a document without its execution.
+//! Validates a document without executing it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,8 @@ pub(super) async fn validate(
     }));
     request.operation_name = name.map(str::to_owned);
     request.set_parsed_query(document.document.clone());
-    // async-graphql validates a subscription here, and then refuses to execute it outside of a stream.
+    // `execute` validates a subscription, and then refuses to execute it outside of a stream. So the response is an
+    // error even if the document is valid.
     let response = server.schemas.schema_for(&document.text).execute(request).await;
     if found_valid.load(Ordering::SeqCst) { Ok(()) } else { Err(Body::new(response)) }
 }

@@ -1,4 +1,4 @@
-//! Guards against guessing: waits that grow with each failure.
+//! Guards against the guessing of passwords: waits that grow with each failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,24 +9,24 @@ use quick_cache::sync::Cache;
 use super::{Exceeded, Key};
 use crate::config::{PASSWORD_MAX_DELAY, Rates};
 
-/// The wait after the first failure that is not free.
+/// Wait after the first failure that causes a wait.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// Failures are forgotten after this time without another try.
+/// Time without another attempt after which the failures of a key are forgotten.
 pub(super) const RESET_AFTER: Duration = Duration::from_hours(24);
-/// Keys kept in memory, of about 150 bytes each; the least used are forgotten first.
+/// Maximum number of keys in memory, of about 150 bytes each. The least used keys are forgotten first.
 const MAX_KEYS: usize = 100_000;
 
-/// Kind of tries that a guard counts.
+/// Kind of attempts that a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// Passwords tried for one account.
+    /// Attempts to use a password for one account.
     Account,
-    /// Passwords tried from one network.
+    /// Attempts to use a password from one network.
     Network,
 }
 
 impl Guard {
-    /// The name of the setting that says how many failures are free.
+    /// Returns the name of the setting with the number of failures after which each attempt has to wait.
     pub const fn setting(self) -> &'static str {
         match self {
             Self::Account => "PASSWORD_TRIES_PER_ACCOUNT",
@@ -35,16 +35,16 @@ impl Guard {
     }
 }
 
-/// How the wait of a guard grows with failures.
+/// Rule that determines how the wait of a guard grows with the number of failures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
-    /// Failures without a wait.
+    /// Number of failures after which each further attempt has to wait.
     pub(super) free: u32,
     pub(super) max_delay: Duration,
 }
 
 impl Rule {
-    /// Wait after this number of failures in a row.
+    /// Returns the wait after this number of consecutive failures.
     fn delay(self, failures: u32) -> Duration {
         match failures.checked_sub(self.free) {
             None => Duration::ZERO,
@@ -53,7 +53,7 @@ impl Rule {
     }
 }
 
-/// The failures that this node has seen.
+/// The failures that this node has counted, by guard and key.
 pub(super) struct Guards {
     account: Rule,
     network: Rule,
@@ -63,7 +63,7 @@ pub(super) struct Guards {
 #[derive(Clone, Copy, Default)]
 struct Tries {
     failures: u32,
-    /// Time of the next allowed try, and time of the last try.
+    /// Time from which the next attempt is allowed, and time of the last attempt. None before the first attempt.
     times: Option<(Instant, Instant)>,
 }
 

@@ -1,13 +1,13 @@
-//! The rate limiter: how often a user or an address may do something.
+//! The rate limiter, which limits how often a user or an address may do something.
 //!
-//! There are two kinds of limits. A [`Rate`] spaces out actions by the generic cell rate algorithm (ITU-T I.371,
-//! appendix I). A [`Guard`] slows down guessing: after some failures each further try has to wait twice as long as the
-//! one before.
+//! There are two kinds of limits. A [`Rate`] limits the frequency of actions by the generic cell rate algorithm (ITU-T
+//! I.371, appendix I). A [`Guard`] slows down the guessing of passwords: after some failures, each further attempt has
+//! to wait twice as long as the attempt before.
 //!
-//! A node checks rates in its own memory. It then adds the counts of many checks to Redis in one pipeline, where the
-//! other nodes read them. A check therefore costs no round trip. During [`redis::SYNC_INTERVAL`] the nodes together can
-//! allow more than one node alone. A guard asks Redis before each try, because it protects passwords. While Redis is
-//! unavailable, both use the node's own counts.
+//! A node checks rates in its own memory. After that, it adds the counts of many checks to Redis in one pipeline, and
+//! receives the counts of all nodes. A check therefore costs no round trip to Redis. During [`redis::SYNC_INTERVAL`],
+//! all nodes together can allow more actions than one node alone. A guard calls Redis before each attempt, because it
+//! protects passwords. While Redis is unavailable, rates and guards use only the counts in the node's memory.
 
 mod guards;
 mod rate;
@@ -30,27 +30,27 @@ pub use rate::Rate;
 use redis::Shared;
 use states::Counts;
 
-/// Client or name that a limit counts.
+/// Key of a count: the client or the name whose actions a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     User(UserId),
     Network(ClientNetwork),
-    /// A user, seen from one network.
+    /// The account of a user, for attempts from one network only.
     UserFrom(UserId, ClientNetwork),
-    /// First 16 bytes of the SHA-256 of a name that no account has.
+    /// A name that no account has, as the first 16 bytes of the SHA-256 of the name.
     Name([u8; 16]),
 }
 
-/// A limit is reached.
+/// The error for a limit that is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {
-    /// Name of the setting.
+    /// Name of the setting that defines the limit.
     pub setting: &'static str,
     /// Time until the same action is allowed.
     pub retry_after: Duration,
 }
 
-/// Counts what users and addresses do. Cheap to clone.
+/// The rate limiter. Counts the actions of users and addresses. Cheap to clone.
 #[derive(Clone)]
 pub struct Limiter(Arc<Inner>);
 
@@ -69,7 +69,7 @@ impl Limiter {
     }
 
     /// Creates a limiter that shares its counts with the other nodes through Redis, until `stop` is cancelled. Each key
-    /// in Redis starts with `prefix`. Redis may be unavailable, also at the start.
+    /// in Redis starts with `prefix`. Works even if Redis is unavailable when the limiter is created.
     pub fn shared(settings: &Rates, url: &str, prefix: &str, stop: CancellationToken) -> Result<Self> {
         let shared = Shared::open(url, prefix)?;
         let limiter = Self(Arc::new(Inner::new(settings, Some(shared.clone()))));
@@ -77,7 +77,8 @@ impl Limiter {
         Ok(limiter)
     }
 
-    /// Counts `count` actions. Counts none and fails if they are more than the rate allows now.
+    /// Counts `count` actions. If the rate does not allow all these actions now, counts none of them and returns
+    /// `Exceeded`.
     pub fn check(&self, rate: Rate, key: Key, count: u32) -> Result<(), Exceeded> {
         let (Some(counts), Some(count)) = (&self.0.counts[rate as usize], NonZeroU32::new(count)) else {
             return Ok(());
@@ -89,7 +90,8 @@ impl Limiter {
         Ok(())
     }
 
-    /// Counts a try as failed. Fails if the try has to wait.
+    /// Counts an attempt as failed before it is made. If the key must still wait, counts nothing and returns the
+    /// remaining wait.
     pub async fn attempt(&self, guard: Guard, key: Key) -> Result<(), Exceeded> {
         if !self.0.enabled {
             return Ok(());
@@ -102,8 +104,8 @@ impl Limiter {
         match shared {
             Some(Err(exceeded)) => Err(exceeded),
             Some(Ok(())) => {
-                // The node counts the attempt itself too, for times when Redis is unavailable. Its own wait does not
-                // matter now.
+                // The node also counts the attempt in its memory, for times when Redis is unavailable. The result of
+                // this count does not matter now.
                 let _ = guards.attempt(guard, key);
                 Ok(())
             }
@@ -122,7 +124,7 @@ impl Limiter {
         }
     }
 
-    /// Takes back the failure that one [`Limiter::attempt`] has counted, and allows the next try at once.
+    /// Removes the failure that one [`Limiter::attempt`] has counted, and allows the next attempt at once.
     pub async fn undo_attempt(&self, guard: Guard, key: Key) {
         if !self.0.enabled {
             return;
@@ -133,7 +135,8 @@ impl Limiter {
         }
     }
 
-    /// Takes over the counts of all nodes: the actions of the key are forgotten after `backlog`.
+    /// Takes over the count of all nodes for a key. `backlog` is the time after which all actions of the key are
+    /// forgotten.
     fn raise_backlog(&self, rate: Rate, key: &Key, backlog: Duration) {
         if let Some(counts) = &self.0.counts[rate as usize] {
             counts.raise_backlog(key, backlog);

@@ -13,7 +13,7 @@ macro_rules! rates {
         impl Rate {
             pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
 
-            /// The name of its setting.
+            /// Returns the name of the setting of the rate.
             pub const fn setting(self) -> &'static str {
                 match self {
                     $(Self::$name => $setting,)*
@@ -35,24 +35,24 @@ rates! {
     Cost = "RATE_COST", rate_cost;
     Registrations = "RATE_REGISTRATIONS", rate_registrations;
     Messages = "RATE_MESSAGES", rate_messages;
-    /// Copies: messages times conversations.
+    /// Forwarded copies: the number of messages times the number of conversations.
     Forwards = "RATE_FORWARDS", rate_forwards;
-    /// Edits, deletions and hidden messages.
+    /// Messages that are edited, deleted or hidden.
     Edits = "RATE_EDITS", rate_edits;
     /// Reactions and pins.
     Reactions = "RATE_REACTIONS", rate_reactions;
-    /// Typing, presence and open conversations.
+    /// Announcements of typing, presence and open conversations.
     Announcements = "RATE_ANNOUNCEMENTS", rate_announcements;
     Groups = "RATE_GROUPS", rate_groups;
     DirectConversations = "RATE_DIRECT_CONVERSATIONS", rate_direct_conversations;
-    /// People added to groups.
+    /// Users who are added to groups.
     Additions = "RATE_ADDITIONS", rate_additions;
     ContactRequests = "RATE_CONTACT_REQUESTS", rate_contact_requests;
     Invites = "RATE_INVITES", rate_invites;
-    /// Joins by invite.
+    /// Joins of groups by invite.
     Joins = "RATE_JOINS", rate_joins;
     Uploads = "RATE_UPLOADS", rate_uploads;
     Searches = "RATE_SEARCHES", rate_searches;
-    /// Changes of profile, privacy, groups and memberships.
+    /// Changes of profiles, privacy settings, contacts, groups and memberships.
     Changes = "RATE_CHANGES", rate_changes;
 }

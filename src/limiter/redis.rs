@@ -16,18 +16,19 @@ use super::guards::{FIRST_DELAY, RESET_AFTER, Rule};
 use super::{Exceeded, Guard, Key, Limiter, Rate};
 use crate::error::Result;
 
-/// Time between two exchanges of counts. The nodes together may allow this much more than one node alone.
+/// Time between two exchanges of counts. Meanwhile, all nodes together can allow more actions than one node alone.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(20);
-/// Time that a guard waits for Redis before it uses the node's own counts.
+/// Maximum time for a response of Redis. After that time, a guard uses the counts in the node's memory.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// Wait before the next exchange after Redis failed.
+/// Time after a failure of Redis before the node calls Redis again.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// Counts that may wait for an exchange. Further counts are not shared with the other nodes.
+/// Maximum number of keys whose counts wait for an exchange. Counts of further keys are not shared with the other
+/// nodes.
 const MAX_PENDING: usize = 20_000;
 
-/// Adds `ARGV[1]` microseconds to the time at which the actions of a key are forgotten, up to `ARGV[2]` microseconds
-/// from now. Returns the microseconds until that time.
+/// Adds `ARGV[1]` microseconds to the time at which all actions of a key are forgotten. The new time is at most
+/// `ARGV[2]` microseconds from now. Returns the microseconds from now until the new time.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -42,8 +43,9 @@ static ADD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Counts a failure, or returns the milliseconds that the next try has to wait. `ARGV`: free failures, and the first
-/// delay, the longest delay and the time until all is forgotten in milliseconds.
+/// Counts a failure and returns 0. If the key must still wait, counts nothing and returns the remaining wait in
+/// milliseconds. `ARGV`: the number of failures after which each attempt has to wait, and in milliseconds the first
+/// wait, the maximum wait, and the time after which all failures are forgotten.
 static ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -65,7 +67,7 @@ static ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Takes one failure back.
+/// Removes one failure, and allows the next attempt at once.
 static UNDO_ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -80,7 +82,7 @@ static UNDO_ATTEMPT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The connection to the other nodes, and the counts on their way to Redis.
+/// The connection to Redis, and the counts that wait for an exchange.
 #[derive(Clone)]
 pub(super) struct Shared {
     redis: ConnectionManager,
@@ -92,7 +94,8 @@ pub(super) struct Shared {
 /// State of the connection to Redis.
 #[derive(Default)]
 struct Health {
-    /// Time of the next attempt, while Redis fails. Requests do not wait for Redis before it.
+    /// Time of the next call to Redis after a failure. Until then, requests do not wait for Redis. None while Redis is
+    /// available.
     retry_at: Mutex<Option<Instant>>,
 }
 
@@ -101,7 +104,8 @@ impl Health {
         self.retry_at.lock().is_none_or(|retry_at| Instant::now() >= retry_at)
     }
 
-    /// Value of the answer, or None if Redis is unavailable. The log reports the change and not each failure.
+    /// Returns the value of the response, or None if Redis is unavailable. Logs only when Redis becomes unavailable or
+    /// available again, and not each failure.
     fn record_result<T>(&self, answer: RedisResult<T>) -> Option<T> {
         let mut retry_at = self.retry_at.lock();
         match answer {
@@ -128,7 +132,7 @@ struct PendingCounts {
 }
 
 impl Shared {
-    /// Connects to Redis on first use.
+    /// Prepares the connection to Redis, which is opened on first use.
     pub(super) fn open(url: &str, prefix: &str) -> Result<Self> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
@@ -153,7 +157,8 @@ impl Shared {
         self.pending.not_empty.notify_one();
     }
 
-    /// Counts a failure on all nodes. None if Redis is unavailable.
+    /// Counts a failure for all nodes. If the key must still wait, counts nothing and returns `Exceeded`. Returns None
+    /// if Redis is unavailable.
     pub(super) async fn attempt(&self, guard: Guard, rule: Rule, key: Key) -> Option<Result<(), Exceeded>> {
         if !self.health.may_try() {
             return None;
@@ -185,7 +190,7 @@ impl Shared {
         self.health.record_result(done);
     }
 
-    /// Repeats exchanges: each sends the pending counts and takes over the counts of all nodes.
+    /// Repeats exchanges. Each exchange sends the pending counts, and takes over the counts of all nodes.
     pub(super) async fn run(mut self, limiter: Limiter) {
         loop {
             self.pending.not_empty.notified().await;
@@ -210,7 +215,7 @@ impl Shared {
         }
         let backlogs: RedisResult<Vec<u64>> = pipe.query_async(&mut self.redis).await;
         let backlogs = match backlogs {
-            // Redis loses its cache of scripts when it restarts.
+            // Redis loses its cache of scripts when it restarts, so the script is loaded again.
             Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
                 ADD.prepare_invoke().load_async(&mut self.redis).await?;
                 pipe.query_async(&mut self.redis).await?

@@ -14,11 +14,11 @@ use quick_cache::sync::Cache;
 
 use super::Key;
 
-/// Keys that one rate keeps in memory, of about 100 bytes each. The least used are forgotten first, so that a client
-/// with many addresses cannot fill the memory.
+/// Maximum number of keys that one rate keeps in memory, of about 100 bytes each. The least used keys are forgotten
+/// first, so that a client with many addresses cannot fill the memory.
 const MAX_KEYS: usize = 100_000;
 
-/// Counts by key.
+/// The counts of one rate, by key.
 pub(super) struct Counts {
     limiter: RateLimiter<Key, States, MonotonicClock, NoOpMiddleware<Instant>>,
     states: States,
@@ -28,12 +28,12 @@ pub(super) struct Counts {
     burst: NonZeroU32,
 }
 
-/// For each key the theoretical arrival time of its next action, in nanoseconds since the start.
+/// The theoretical arrival time of the next action of each key, in nanoseconds since the counts were created.
 #[derive(Clone)]
 struct States(Arc<Cache<Key, Arc<AtomicU64>>>);
 
 impl Counts {
-    /// Allows `count` at once, and as many again within `time`.
+    /// Creates counts that allow `count` actions at once, and `count` further actions within `time`.
     pub(super) fn new(count: NonZeroU32, time: Duration) -> Self {
         let interval = (time / count.get()).max(Duration::from_nanos(1));
         // `with_period` returns None only for an interval of zero.
@@ -44,18 +44,20 @@ impl Counts {
         Self { limiter, states, started, interval, time, burst: count }
     }
 
-    /// Time that one action counts for.
+    /// Returns the time that one action adds to the backlog.
     pub(super) const fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Bound on the backlog of a key on all nodes together. A node allows an action while the backlog is below `time`.
-    /// Each of the others can add to it before they have exchanged counts, so the bound is higher.
+    /// Returns the maximum backlog of a key on all nodes together. A node allows an action while the backlog is below
+    /// `time`. Every other node can add to the backlog before the nodes have exchanged counts, so the maximum is higher
+    /// than `time`.
     pub(super) fn max_backlog(&self) -> Duration {
         self.time * 2
     }
 
-    /// Fails with the time to wait. A `count` above the burst counts as the whole burst.
+    /// Counts `count` actions, or at most the burst. If these actions are not allowed now, counts none of them and
+    /// returns the time to wait as the error.
     pub(super) fn check(&self, key: &Key, count: NonZeroU32) -> Result<(), Duration> {
         match self.limiter.check_key_n(key, count.min(self.burst)) {
             Ok(Ok(())) => Ok(()),
@@ -64,7 +66,8 @@ impl Counts {
         }
     }
 
-    /// Takes over the count of all nodes: the actions of the key are forgotten after `backlog`.
+    /// Takes over the count of all nodes for a key. `backlog` is the time after which all actions of the key are
+    /// forgotten.
     pub(super) fn raise_backlog(&self, key: &Key, backlog: Duration) {
         let arrival = self.started.elapsed() + backlog.min(self.max_backlog());
         let arrival = u64::try_from(arrival.as_nanos()).unwrap_or(u64::MAX);

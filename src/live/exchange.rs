@@ -9,21 +9,21 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::ids::{ConversationId, UserId};
 
-/// Maximum number of messages that wait in a subscription. Then its sender has to wait.
+/// Maximum number of messages that wait in a subscription. While the queue is full, the sender waits.
 const INCOMING_QUEUE: usize = 1024;
-/// Number of messages that the memory exchange keeps for its slowest subscriber.
+/// Maximum number of messages that the memory exchange keeps for its slowest subscriber.
 const MEMORY_QUEUE: usize = 4096;
 
 /// Identifies one run of one node. A node that restarts gets another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
-/// A message from one node to the others.
+/// A message from one node to other nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeMessage {
     pub from: NodeId,
-    /// Number of `Changes` that the node has published, including this one. A node that has missed one asks for all
-    /// facts.
+    /// Number of `Changes` messages that the node has published, up to and including this message. A receiver that has
+    /// missed such a message asks for all facts of the node.
     pub number: u64,
     pub body: Body,
 }
@@ -35,7 +35,7 @@ pub enum Body {
     /// The node asks the receivers for all their facts.
     Ask,
     Changes(Vec<LiveChange>),
-    /// All facts of the node. They replace what the receiver knew about the node.
+    /// All facts of the node. They replace the facts that the receiver knew about the node.
     All(NodeFacts),
     /// The node shuts down. Its users have PRESENCE_GRACE to reconnect.
     Leaving,
@@ -52,7 +52,7 @@ pub enum LiveChange {
         user: UserId,
         seen: DateTime<Utc>,
     },
-    /// Applies to the user on every node to which they are connected.
+    /// Applies to the user on every node to which the user is connected.
     Activity {
         user: UserId,
         activity: Activity,
@@ -65,7 +65,7 @@ pub enum LiveChange {
         conversation: ConversationId,
         user: UserId,
     },
-    /// Each node ends the typing by itself after TYPING_TIMEOUT.
+    /// The user is typing or has stopped. Without a further message, each node ends the typing after TYPING_TIMEOUT.
     Typing {
         conversation: ConversationId,
         user: UserId,
@@ -73,15 +73,15 @@ pub enum LiveChange {
     },
 }
 
-/// Whether an online user is away. The newest value wins.
+/// Whether a connected user is ONLINE or AWAY. The newest value replaces older values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Activity {
-    /// Unix time in milliseconds.
+    /// Time of the change, as Unix time in milliseconds.
     pub at: i64,
     pub away: bool,
 }
 
-/// The users who are connected to one node, and the conversations that they have open there.
+/// The users who are connected to one node, and the conversations that these users have open on this node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeFacts {
     pub present: Vec<(UserId, Activity)>,
@@ -95,12 +95,13 @@ pub enum Target {
     Node(NodeId),
 }
 
-/// The connection between nodes. It may lose messages: a node notices a missing number, and asks the sender for all
-/// its facts.
+/// The connection between nodes. An exchange can lose messages: a receiver notices a missing number, and asks the
+/// sender for all facts.
 pub trait Exchange: Send + Sync {
     fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>>;
 
-    /// Subscribes to what any node, including this one, publishes to all nodes or to `node`, until `stop` is cancelled.
+    /// Subscribes to the messages that any node, including this node, publishes to all nodes or to `node`. The
+    /// subscription ends when `stop` is cancelled.
     fn subscribe(&self, node: NodeId, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
 }
 
@@ -108,7 +109,7 @@ pub trait Exchange: Send + Sync {
 #[derive(Debug)]
 pub enum Incoming {
     Message(NodeMessage),
-    /// The subscription is established. Earlier messages may have been lost.
+    /// The subscription is established. Earlier messages might have been lost.
     Connected,
 }
 
@@ -125,7 +126,7 @@ impl Default for MemoryExchange {
 
 impl Exchange for MemoryExchange {
     fn publish<'a>(&'a self, to: Target, message: &'a NodeMessage) -> BoxFuture<'a, Result<()>> {
-        // It fails only if there is no subscription.
+        // The send fails only if no node has subscribed.
         let _ = self.sender.send((to, message.clone()));
         Box::pin(async { Ok(()) })
     }

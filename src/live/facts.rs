@@ -1,4 +1,4 @@
-//! The facts of every node: which users are connected to it, and which conversations they have open.
+//! The facts of every node: which users are connected to the node, and which conversations these users have open.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::ids::{ConversationId, UserId};
 
 #[derive(Default)]
 pub(super) struct Facts {
-    /// The nodes to which each user is connected.
+    /// The nodes to which each user is connected, with the user's activity that each node has published.
     present: HashMap<UserId, Vec<(NodeId, Activity)>>,
     /// The nodes on which each user has a conversation open.
     rooms: HashMap<ConversationId, HashMap<UserId, Vec<NodeId>>>,
@@ -23,7 +23,7 @@ impl Facts {
         }
     }
 
-    /// The user's newest activity. None if the user is offline.
+    /// Returns the user's newest activity, or None if the user is offline.
     pub(super) fn activity(&self, user: UserId) -> Option<Activity> {
         self.present.get(&user)?.iter().map(|(_, activity)| *activity).max()
     }
@@ -45,7 +45,7 @@ impl Facts {
         }
     }
 
-    /// Sets the activity on every node to which the user is connected, unless a newer one is known there.
+    /// Sets the activity for every node to which the user is connected, unless a newer activity is known for that node.
     pub(super) fn set_activity(&mut self, user: UserId, activity: Activity) {
         for (_, known) in self.present.get_mut(&user).into_iter().flatten() {
             *known = activity.max(*known);
@@ -83,7 +83,7 @@ impl Facts {
         users
     }
 
-    /// The facts of one node. This scans the facts of all nodes, but it is called rarely: when a node starts, fails or
+    /// Returns the facts of one node. Scans the facts of all nodes, but is called rarely: when a node starts, fails or
     /// has missed a message.
     pub(super) fn of(&self, node: NodeId) -> NodeFacts {
         let mut facts = NodeFacts::default();

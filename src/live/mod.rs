@@ -1,8 +1,9 @@
-//! Live state, which is not stored: which users are online, which are typing, and which have a conversation open.
+//! Live state, which is not stored: which users are online, which users are typing, and which users have a conversation
+//! open.
 //!
-//! Each node holds the live state of all nodes in memory. A node publishes the changes of its own users, and asks the
-//! other nodes for messages that it has missed. Redis and Postgres store none of it, except that Postgres stores
-//! when a user was last seen.
+//! Each node holds the live state of all nodes in memory. A node publishes the changes of its own users. If it has
+//! missed a message of another node, it asks that node for all facts. Redis and Postgres do not store live state,
+//! except that Postgres stores when a user was last seen.
 
 mod exchange;
 mod facts;
@@ -37,7 +38,7 @@ use exchange::Body;
 use peers::HEARTBEATS_PER_TTL;
 use state::State;
 
-/// Timeout of one message. The other nodes recover a lost one; see [`Exchange`].
+/// Timeout for publishing one message. The other nodes recover from a lost message; see [`Exchange`].
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of changes in one message.
 const MAX_CHANGES_PER_MESSAGE: usize = 1000;
@@ -60,9 +61,9 @@ struct Inner {
     own_id: NodeId,
     state: Mutex<State>,
     exchange: Arc<dyn Exchange>,
-    /// Number of `Changes` that were published. A task publishes only while it holds this lock.
+    /// Number of `Changes` messages that this node has published. A task publishes only while it holds this lock.
     number: tokio::sync::Mutex<u64>,
-    /// Notified when there is something to publish.
+    /// Notified when the outbox is not empty.
     outbox_filled: Notify,
     /// Notified when the next timer is due earlier than before.
     timer_moved: Notify,
@@ -70,9 +71,9 @@ struct Inner {
 }
 
 impl Live {
-    /// Starts the exchange of live state with the other nodes, until `stop` is cancelled. The receiver returns the
-    /// users who have disconnected from this node. The users of a node that has failed are returned on one of the other
-    /// nodes.
+    /// Starts the exchange of live state with the other nodes, until `stop` is cancelled. The returned receiver yields
+    /// the users who have disconnected from this node. If a node fails, the receiver of one of the other nodes yields
+    /// the users of the failed node.
     pub fn open(
         exchange: Arc<dyn Exchange>,
         clock: Clock,
@@ -108,12 +109,12 @@ impl Live {
         (Self { inner, tasks: Arc::new(tasks) }, departed)
     }
 
-    /// Whether the tasks that receive and publish are running.
+    /// Returns whether the tasks that receive and publish are running.
     pub fn is_running(&self) -> bool {
         self.tasks.iter().all(|task| !task.is_finished())
     }
 
-    /// Counts a connection of one of the user's devices, until the result is dropped.
+    /// Counts a connection of one of the user's devices, until the returned value is dropped.
     pub fn connect(&self, user: UserId) -> Connected {
         self.inner.update(|state| state.connect(user));
         Connected { live: self.clone(), user }
@@ -123,17 +124,19 @@ impl Live {
         self.lock().facts.status(user)
     }
 
-    /// When the user was last seen, if they disconnected within the last minute. Else None; Postgres has the time then.
+    /// Returns when the user was last seen, if the user disconnected within the last minute. Otherwise returns None,
+    /// and Postgres has stored the time.
     pub fn last_seen(&self, user: UserId) -> Option<DateTime<Utc>> {
         self.lock().last_seen(user)
     }
 
-    /// Notifies the watches of the user's presence on this node, because who may see the presence has changed.
+    /// Notifies the watches of the user's presence on this node. Called when the set of users who may see the presence
+    /// might have changed.
     pub fn notify_presence(&self, user: UserId) {
         self.inner.update(|state| state.notify(Subject::Presence(user)));
     }
 
-    /// Marks an online user as away or not. The mark ends when the user goes offline.
+    /// Marks an online user as away or as not away. The mark ends when the user goes offline.
     pub fn set_away(&self, user: UserId, away: bool) {
         self.inner.update(|state| state.set_away(user, away));
     }
@@ -146,13 +149,13 @@ impl Live {
         self.lock().is_typing(conversation, user)
     }
 
-    /// Records that a device of the user has the conversation open, until the result is dropped.
+    /// Records that a device of the user has the conversation open, until the returned value is dropped.
     pub fn enter(&self, conversation: ConversationId, user: UserId) -> Entered {
         self.inner.update(|state| state.enter(conversation, user));
         Entered { live: self.clone(), conversation, user }
     }
 
-    /// The users who have the conversation open on any node.
+    /// Returns the users who have the conversation open on any node.
     pub fn room(&self, conversation: ConversationId) -> Vec<UserId> {
         self.lock().facts.room(conversation)
     }
@@ -162,7 +165,7 @@ impl Live {
     }
 
     /// Announces that this node shuts down. The other nodes treat its users as disconnected after PRESENCE_GRACE.
-    /// Returns the users of this node.
+    /// Returns the users of this node, with the time at which each user was last seen.
     pub async fn close(&self) -> Vec<Departure> {
         self.inner.flush(Some(Body::Leaving)).await;
         self.inner.stop.cancel();
@@ -175,7 +178,8 @@ impl Live {
 }
 
 impl Inner {
-    /// Applies a change to the state, and wakes the tasks that have to publish it or to run its timers.
+    /// Applies a change to the state. Wakes the publishing task if the outbox is not empty, and the receiving task if
+    /// the next timer is due earlier than before.
     fn update(&self, action: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         let due = state.next_timer();
@@ -207,7 +211,7 @@ impl Inner {
         }
     }
 
-    /// Publishes changes when there are some, and a heartbeat at each interval.
+    /// Publishes the outbox when it is not empty, and a heartbeat at each interval.
     async fn publish_all(&self, heartbeat: Duration) {
         let mut heartbeats = interval(heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,7 +224,7 @@ impl Inner {
         }
     }
 
-    /// Publishes everything in the outbox, and then `last`.
+    /// Publishes everything in the outbox, and then the message `last`.
     async fn flush(&self, last: Option<Body>) {
         let mut number = self.number.lock().await;
         let outbox = std::mem::take(&mut self.state.lock().outbox);
@@ -243,8 +247,8 @@ impl Inner {
         }
     }
 
-    /// Publishes with a timeout. Other nodes notice a lost message by its number and ask for the facts of this
-    /// node.
+    /// Publishes a message with a timeout. Other nodes notice a lost message by the missing number, and ask for the
+    /// facts of this node.
     async fn publish(&self, to: Target, number: u64, body: Body) {
         let message = NodeMessage { from: self.own_id, number, body };
         match timeout(PUBLISH_TIMEOUT, self.exchange.publish(to, &message)).await {
@@ -255,7 +259,7 @@ impl Inner {
     }
 }
 
-/// See [`Live::connect`].
+/// A connection of a user's device, which counts until this value is dropped; see [`Live::connect`].
 pub struct Connected {
     live: Live,
     user: UserId,
@@ -267,7 +271,7 @@ impl Drop for Connected {
     }
 }
 
-/// See [`Live::enter`].
+/// A conversation that a user's device has open, until this value is dropped; see [`Live::enter`].
 pub struct Entered {
     live: Live,
     conversation: ConversationId,

@@ -1,14 +1,14 @@
-//! What a node knows of another node.
+//! State that a node keeps about another node.
 
 use tokio::time::Instant;
 
-/// Another node.
+/// State of another node (the peer).
 #[derive(Default)]
 pub(super) struct Peer {
-    /// Number of the newest `Changes` that were received.
+    /// The `NodeMessage::number` of the last message from the peer.
     pub(super) number: u64,
-    /// Own heartbeats that were received since the last message of this node.
+    /// Number of this node's own heartbeats that it has received back since the last message from the peer.
     pub(super) missed_heartbeats: u32,
-    /// When the node is removed, because it shuts down.
+    /// Time at which the peer is removed, if it has announced that it shuts down.
     pub(super) remove_at: Option<Instant>,
 }

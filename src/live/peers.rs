@@ -1,4 +1,5 @@
-//! The other nodes: handles their messages, asks for missed ones, and removes nodes that are gone.
+//! Handles the messages of other nodes, asks for all facts after a missed message, and removes nodes that have shut
+//! down or failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,12 +11,13 @@ use super::exchange::{Body, NodeFacts, NodeId, NodeMessage, Target};
 use super::state::{State, Timer};
 use crate::ids::UserId;
 
-/// Number of heartbeats in PRESENCE_NODE_TTL, after which a silent node counts as failed. A node measures this time by
-/// its own heartbeats as it receives them back: while the exchange is unavailable, no node counts as failed.
+/// Number of heartbeats that a node sends in PRESENCE_NODE_TTL. A node that sends no message for this time counts as
+/// failed. Each node measures the time by its own heartbeats, which the exchange sends back to it, so that no node
+/// counts as failed while the exchange is unavailable.
 pub(super) const HEARTBEATS_PER_TTL: u32 = 4;
 
 impl State {
-    /// Handles a message of another node or of this one.
+    /// Handles a message of another node, or of this node itself.
     pub(super) fn receive(&mut self, message: NodeMessage) {
         let NodeMessage { from, number, body } = message;
         if from == self.own_id {
@@ -50,13 +52,13 @@ impl State {
         }
     }
 
-    /// The subscription is established, for the first time or again: asks all nodes for their facts.
+    /// Asks all nodes for their facts, because the subscription is established for the first time or again.
     pub(super) fn subscribed(&mut self) {
         self.peers.values_mut().for_each(|peer| peer.missed_heartbeats = 0);
         self.outbox.fact_requests.push(Target::AllNodes);
     }
 
-    /// Replaces the facts of a node. Returns the users who were connected to it before.
+    /// Replaces the facts of a node. Returns the users who were connected to the node before.
     fn replace_facts(&mut self, node: NodeId, now: &NodeFacts) -> Vec<UserId> {
         let known = self.facts.of(node);
         let before: Vec<UserId> = known.present.iter().map(|(user, _)| *user).collect();
@@ -81,7 +83,7 @@ impl State {
         }
     }
 
-    /// Removes a node and its users. `elapsed` is how long ago they were last seen.
+    /// Removes a node and its users. `elapsed` is the time since these users were last seen.
     pub(super) fn remove_peer(&mut self, node: NodeId, elapsed: Duration) {
         self.peers.remove(&node);
         let seen = self.clock.now() - elapsed;

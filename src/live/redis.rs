@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::random::Random;
 use crate::redis::{PubSub, Received};
 
-/// One connection is enough, because a node publishes one message at a time.
+/// Number of connections for publishing. One is enough, because a node publishes one message at a time.
 const PUBLISHING_CONNECTIONS: u32 = 1;
 
 pub struct RedisExchange {
@@ -19,13 +19,15 @@ pub struct RedisExchange {
 }
 
 impl RedisExchange {
-    /// Fails if Redis is unavailable now. If Redis becomes unavailable later, the subscription is retried.
+    /// Connects to Redis. Fails if Redis is unavailable. If Redis becomes unavailable later, the subscription is
+    /// retried.
     pub async fn connect(url: &str, prefix: &str, random: Random) -> Result<Self> {
         let redis = PubSub::connect(url, PUBLISHING_CONNECTIONS, random).await?;
         Ok(Self { redis, prefix: prefix.to_owned() })
     }
 
-    /// The braces are a hash tag, by which Redis Cluster assigns all these channels to one shard.
+    /// Returns the name of the channel. The braces mark a hash tag, by which Redis Cluster assigns all these channels
+    /// to one shard.
     fn channel(&self, to: Target) -> String {
         let prefix = &self.prefix;
         match to {
@@ -52,7 +54,7 @@ fn translate(received: Received<NodeMessage>) -> Option<Incoming> {
     match received {
         Received::Subscribed => Some(Incoming::Connected),
         Received::Published(message) => Some(Incoming::Message(message)),
-        // The next message shows that a number is missing, and this node asks for all facts.
+        // The next message shows that a number is missing, and then this node asks for all facts.
         Received::Malformed => None,
     }
 }

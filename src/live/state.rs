@@ -1,5 +1,5 @@
-//! The live state that a node knows: its own, and that of the other nodes. One lock protects all of it, and no task
-//! awaits while it holds the lock.
+//! The live state that a node knows: its own live state, and that of the other nodes. One lock protects the whole
+//! state, and no task awaits while it holds the lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,22 +18,25 @@ use crate::config::LiveSettings;
 use crate::ids::{ConversationId, UserId};
 use crate::metrics::{LiveKind, Metrics};
 
-/// How long a node remembers when a user was last seen. Postgres has stored it by then.
+/// Time for which a node remembers when a user was last seen. Postgres has stored the last-seen time before this time
+/// ends.
 const SEEN_TTL: Duration = Duration::from_mins(1);
-/// Maximum number of changes in the outbox. If there are more, they are dropped and the other nodes ask for all facts.
+/// Maximum number of changes in the outbox. If the outbox is full, its changes are dropped, and the other nodes ask for
+/// all facts.
 const MAX_OUTBOX: usize = 10_000;
 
-/// Returns the participants of a conversation who have a stream on this node.
+/// Function that returns the participants of a conversation who have a stream on this node.
 pub type Listeners = Arc<dyn Fn(ConversationId) -> Vec<UserId> + Send + Sync>;
-/// A user who has disconnected, and when.
+/// A user who has disconnected, and the time at which the user was last seen.
 pub type Departure = (UserId, DateTime<Utc>);
 
 pub(super) struct State {
     pub(super) own_id: NodeId,
     pub(super) facts: Facts,
-    /// When the typing of each user in a conversation ends.
+    /// Time at which the typing of each user in a conversation ends.
     typing: BTreeMap<(ConversationId, UserId), Instant>,
-    /// When users who have just disconnected were last seen, and until when that is remembered.
+    /// For each user who has recently disconnected: the time at which the user was last seen, and the time until which
+    /// this node remembers it.
     seen: HashMap<UserId, (DateTime<Utc>, Instant)>,
     connections: HashMap<UserId, Connections>,
     /// Number of a user's devices that have a conversation open on this node.
@@ -55,7 +58,8 @@ pub(super) struct State {
 #[derive(Default)]
 struct Connections {
     count: usize,
-    /// When the last connection closed, and until when the user can reconnect without a change of presence.
+    /// Time at which the last connection closed, and time until which the user can reconnect without a change of
+    /// presence. None while a connection is open.
     closed: Option<(DateTime<Utc>, Instant)>,
 }
 
@@ -67,7 +71,7 @@ pub(super) enum Timer {
     Seen(UserId),
 }
 
-/// Everything that waits to be published.
+/// The changes, requests and responses that wait to be published.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) changes: Vec<LiveChange>,
@@ -127,8 +131,8 @@ impl State {
         }
     }
 
-    /// Removes a connection of the user. After the last one, the user has PRESENCE_GRACE to reconnect before it is
-    /// published.
+    /// Removes a connection of the user. After the last connection closes, this node publishes that the user is absent,
+    /// unless the user reconnects within PRESENCE_GRACE.
     pub(super) fn disconnect(&mut self, user: UserId) {
         let Some(connections) = self.connections.get_mut(&user) else { return };
         connections.count -= 1;
@@ -139,7 +143,7 @@ impl State {
         }
     }
 
-    /// Marks the user as away or not. Does nothing if the user is offline.
+    /// Marks the user as away or as not away. Does nothing if the user is offline.
     pub(super) fn set_away(&mut self, user: UserId, away: bool) {
         if let Some(activity) = self.facts.activity(user)
             && activity.away != away
@@ -185,7 +189,8 @@ impl State {
         self.seen.get(&user).map(|(at, _)| *at)
     }
 
-    /// All users of this node, with the time at which they were last seen: now, or when their last connection closed.
+    /// Returns all users of this node, with the time at which each user was last seen: now, or the time at which the
+    /// user's last connection closed.
     pub(super) fn connected_users(&self) -> Vec<Departure> {
         let now = self.clock.now();
         let departure = |(user, of): (&UserId, &Connections)| (*user, of.closed.map_or(now, |(at, _)| at));
@@ -202,7 +207,7 @@ impl State {
         while self.next_timer().is_some_and(|at| at <= now)
             && let Some((_, timer)) = self.timers.pop_first()
         {
-            // The deadline may have moved since the timer was set.
+            // The deadline might have moved since the timer was set.
             match (self.deadline_of(timer), timer) {
                 (Some(due), timer) if due > now => drop(self.timers.insert((due, timer))),
                 (None, _) => {}
@@ -227,7 +232,7 @@ impl State {
         let closed = self.connections.remove(&user).and_then(|connections| connections.closed);
         let Some((seen, _)) = closed else { return };
         self.apply_and_broadcast(LiveChange::Absent { user, seen });
-        // It fails only during shutdown, after the receiver was dropped.
+        // The send fails only during shutdown, after the receiver was dropped.
         let _ = self.departures.send((user, seen));
     }
 
@@ -282,7 +287,7 @@ impl State {
         }
     }
 
-    /// Remembers when the user was last seen on one node. The user may still be connected to another node.
+    /// Remembers when the user was last seen on one node. The user might still be connected to another node.
     pub(super) fn remember_seen(&mut self, user: UserId, at: DateTime<Utc>) {
         let until = Instant::now() + SEEN_TTL;
         let at = self.last_seen(user).map_or(at, |known| known.max(at));
@@ -290,8 +295,8 @@ impl State {
         self.timers.insert((until, Timer::Seen(user)));
     }
 
-    /// Changes the facts, and notifies the watches of what is different afterwards: the presence of `users`, and
-    /// whether users are in `rooms`.
+    /// Changes the facts with `action`. Notifies the watches of each of the `users` whose presence has changed, and of
+    /// each pair in `rooms` whose user has entered or left the conversation.
     pub(super) fn change_facts(
         &mut self,
         users: &[UserId],

@@ -1,5 +1,5 @@
-//! Watches of live state. A watch is notified of what has changed, and its owner then reads the current state. A slow
-//! owner can miss intermediate states, but never the current one.
+//! Watches of live state. A watch is notified of the subjects that have changed, and its owner then reads their current
+//! state. A slow owner can miss intermediate states, but never the current state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -18,11 +18,12 @@ pub enum Topic {
     Presence(UserId),
     Typing(ConversationId),
     Room(ConversationId),
-    /// The live state in a user's inbox: typing of others in the user's conversations, and the user's own presence.
+    /// The live state in a user's inbox: typing of other users in the user's conversations, and the user's own
+    /// presence.
     Inbox(UserId),
 }
 
-/// The piece of live state that has changed.
+/// The part of the live state that has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     Presence(UserId),
@@ -30,7 +31,7 @@ pub enum Subject {
     Room(ConversationId, UserId),
 }
 
-/// Number of a change. It is unique on this node.
+/// Number of a change, which is unique on this node. 0 stands for the initial state of a watch.
 pub type Stamp = u64;
 
 #[derive(Default)]
@@ -72,8 +73,8 @@ impl Watchers {
     }
 }
 
-/// Watches its topics until it is dropped. The initial state of presence and typing counts as a change; that of rooms
-/// and inboxes does not.
+/// A watch of one or more topics, which ends when it is dropped. The initial state of presence and typing counts as a
+/// change. The initial state of rooms and inboxes does not count as a change.
 pub struct Watch {
     live: Live,
     topics: Vec<Topic>,
@@ -102,7 +103,7 @@ impl Live {
 }
 
 impl Watch {
-    /// Polls for a subject that has changed since it was last returned.
+    /// Polls for a subject that has changed since the subject was last returned.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<(Subject, Stamp)> {
         if let Some(changed) = self.mailbox.pop() {
             return Poll::Ready(changed);

@@ -14,9 +14,9 @@ struct Head {
     seq: Seq,
 }
 
-/// Appends the changes in their order and returns them as events. It must be the transaction's last statement, because
-/// no other transaction can append until the commit. `created_at` comes from Postgres's clock, because the partitions
-/// follow that clock: a node's clock may be on another day.
+/// Appends the changes in their order and returns them as events. Must be the transaction's last statement, because no
+/// other transaction can append until this transaction commits. `created_at` comes from Postgres's clock, because the
+/// partitions follow that clock: a node's clock might be on another day.
 pub(super) async fn append(conn: &mut Connection, changes: &[Change]) -> Result<Vec<Event>> {
     let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     let audiences = changes.iter().map(Change::audience);

@@ -11,24 +11,28 @@ use super::event::Event;
 use crate::error::Result;
 use crate::store::messaging::messages::Message;
 
-/// Maximum number of publications that wait in a subscription. Then its sender has to wait.
+/// Maximum number of publications that wait in a subscription. While a subscription is full, the task that adds
+/// publications to it waits.
 const INCOMING_QUEUE: usize = 1024;
-/// Number of publications that the memory broker keeps for its slowest subscriber.
+/// Maximum number of publications that the memory broker keeps for its slowest subscriber. A subscriber that lags
+/// further behind gets `Incoming::Gap`.
 const MEMORY_QUEUE: usize = 4096;
 
-/// Committed events in the order of their seq, and the epoch of their log. The epoch shows when two servers with
-/// different databases share a broker by mistake.
+/// A publication: committed events in the order of their seq, and the epoch of their log. A tail compares the epoch
+/// with that of its own log, and ignores the publication if two servers with different databases share a broker by
+/// mistake.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Publication {
     pub epoch: i64,
     pub events: Vec<Event>,
-    /// The messages that were added, so that nodes do not have to read them from Postgres. Some may be missing.
+    /// The messages that the events added, so that nodes do not have to read these messages from Postgres. Some
+    /// messages might be missing.
     #[serde(default)]
     pub messages: Vec<Arc<Message>>,
 }
 
-/// The fast path between nodes. It may lose, duplicate and reorder publications: the tail restores the order and reads
-/// missing events from Postgres.
+/// The fast path for events between nodes. A broker may lose, duplicate and reorder publications: the tail restores the
+/// order and reads missing events from Postgres.
 pub trait Broker: Send + Sync {
     fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>>;
 
@@ -36,16 +40,16 @@ pub trait Broker: Send + Sync {
     fn subscribe(&self, stop: CancellationToken) -> mpsc::Receiver<Incoming>;
 }
 
-/// An item of a subscription.
+/// An item that a subscriber receives from the broker.
 #[derive(Debug)]
 pub enum Incoming {
     Published(Publication),
-    /// Publications may have been lost, for instance while the connection was broken. The tail has to read Postgres at
-    /// once.
+    /// Publications might have been lost, for instance while the connection was broken. The tail has to read Postgres
+    /// at once.
     Gap,
 }
 
-/// A broker within one process: the only node publishes to itself.
+/// A broker in memory, for a server with only one node. The node publishes to itself.
 pub struct MemoryBroker {
     sender: broadcast::Sender<Publication>,
 }
@@ -58,7 +62,7 @@ impl Default for MemoryBroker {
 
 impl Broker for MemoryBroker {
     fn publish<'a>(&'a self, publication: &'a Publication) -> BoxFuture<'a, Result<()>> {
-        // It fails only if there is no subscription.
+        // Sending fails only without a subscription.
         let _ = self.sender.send(publication.clone());
         Box::pin(async { Ok(()) })
     }

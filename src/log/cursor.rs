@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::event::Seq;
 
-/// A position in the log. Its text is opaque to clients and does not depend on the user: base64url of the epoch and the
+/// A position in the log. Its text form is opaque to clients and the same for all users: base64url of the epoch and the
 /// seq, 8 bytes each, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -16,7 +16,7 @@ pub struct Cursor {
     pub seq: Seq,
 }
 
-/// The text is not a cursor.
+/// The error for a text that is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCursor;
 

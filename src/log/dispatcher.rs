@@ -1,4 +1,4 @@
-//! Dispatches the events of the tail to the streams of this node that have joined it.
+//! Dispatches the events of the tail to the streams of this node that have joined the tail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,16 +20,18 @@ use crate::metrics::Metrics;
 pub(super) struct Dispatcher {
     pub(super) observers: Observers,
     index: Mutex<Index>,
-    /// Capacity of a stream's queue, in events.
+    /// Maximum number of events in the queue of a stream.
     stream_queue: usize,
     /// The seq that the tail has reached.
     position: watch::Sender<Seq>,
-    /// Number of events at the tail that reduced what a user may receive.
+    /// Number of dispatched events that reduced what a user may receive, plus the number of times that the tail skipped
+    /// events.
     access_losses: AtomicU64,
 }
 
-/// A stream that is joined to the tail. `poll_recv` fails if its queue has overflowed, or if its user has left a
-/// conversation or turned read receipts off. The error is the seq after which the stream has to read the log.
+/// The receiving end of a stream that has joined the tail. `poll_recv` returns an error if the queue has overflowed, if
+/// the user has left a conversation or turned read receipts off, or if the tail has skipped events. The error is the
+/// seq after which the stream has to read the log.
 pub(super) struct Joined {
     dispatcher: Arc<Dispatcher>,
     user: UserId,
@@ -53,12 +55,13 @@ impl Dispatcher {
         *self.position.borrow()
     }
 
-    /// Grows when the tail dispatches that a user has left a conversation or turned read receipts off.
+    /// Returns a count that grows when the tail dispatches that a user has left a conversation or turned read receipts
+    /// off, and when the tail skips events.
     pub(super) fn access_losses(&self) -> u64 {
         self.access_losses.load(Ordering::SeqCst)
     }
 
-    /// The participants of the conversation who have a stream on this node.
+    /// Returns the participants of the conversation who have a stream on this node.
     pub(super) fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
         self.index.lock().listeners(conversation)
     }
@@ -69,11 +72,11 @@ impl Dispatcher {
 
     /// Waits until the tail has dispatched all events up to `seq`.
     pub(super) async fn reached(&self, seq: Seq) {
-        // It fails only if the sender was dropped, and `self` owns the sender.
+        // Waiting fails only after the sender was dropped. This cannot happen here, because `self` owns the sender.
         let _ = self.position.subscribe().wait_for(|position| *position >= seq).await;
     }
 
-    /// Dispatches the next event of the log to the observers, and then to every stream that asks for it.
+    /// Dispatches the next event of the log to the observers, and then to every stream that asks for the event.
     pub(super) fn dispatch(&self, event: Event) {
         if matches!(event.change, Change::ConversationRemoved { .. } | Change::ReadReceiptsOff { .. }) {
             self.access_losses.fetch_add(1, Ordering::SeqCst);
@@ -83,8 +86,8 @@ impl Dispatcher {
         self.position.send_replace(event.seq);
     }
 
-    /// Continues after `seq` although the events up to it are unknown. `ended` are the watched sessions that were
-    /// revoked by them. Every stream reads the log again.
+    /// Moves the position to `seq` although the events up to `seq` are unknown. `ended` are the watched sessions that
+    /// these events revoked. Every stream has to read the log again.
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.access_losses.fetch_add(1, Ordering::SeqCst);
         self.observers.skip_to(seq, ended);
@@ -92,8 +95,9 @@ impl Dispatcher {
         self.position.send_replace(seq);
     }
 
-    /// Joins a stream that has read up to the snapshot's head to the tail at exactly that position. The tail must have
-    /// reached it: the index then knows the user's conversations as of the tail's own position.
+    /// Joins a stream to the tail at exactly the snapshot's head, up to which the stream has read the log. The tail
+    /// must have reached the head, because the snapshot is brought forward to the tail's position and cannot be moved
+    /// back.
     pub(super) fn join(
         self: &Arc<Self>,
         user: UserId,

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::ids::{CallId, CallParticipantId, ConversationId, MessageId, SessionId, UserId};
 
-/// The position of an event in its lane: 1, 2, 3 … in commit order, without holes.
+/// The position of an event in its lane of the log: 1, 2, 3 … in commit order, without holes. There is only one lane so
+/// far.
 pub type Seq = i64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,42 +18,43 @@ pub struct Event {
 /// The users who may receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Audience {
-    /// All users who are participants at that position of the log.
+    /// All users who are participants of the conversation at the event's position in the log.
     Conversation(ConversationId),
     User(UserId),
 }
 
-/// Which streams ask for a change. `Interest` says what each stream asks for.
+/// The category of a change, which determines the streams that ask for the change. `Interest` contains what each stream
+/// asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Category {
-    /// Inboxes and streams of new messages.
+    /// For inboxes and streams of new messages.
     NewMessages,
-    /// Inboxes and streams of message updates.
+    /// For inboxes and streams of message updates.
     MessageUpdates,
-    /// Inboxes and streams of calls.
+    /// For inboxes and streams of calls.
     Calls,
-    /// Only inboxes.
+    /// For inboxes only.
     Inboxes,
-    /// Only the stream of calls of one device.
+    /// For the stream of calls of one device only.
     Device,
-    /// No stream. Only the nodes use the change.
+    /// For no stream. Only the nodes themselves use the change.
     Nodes,
 }
 
-/// The kind of `Change::MessageAddedForSender`. Its row does not contain the conversation, so `read.rs` takes it from
-/// the message.
+/// The value of the column `kind` for `Change::MessageAddedForSender`. A row of this kind does not contain the
+/// conversation, so `read.rs` reads the conversation from the message.
 pub(super) const ADDED_FOR_SENDER: &str = "message_withheld";
 
-/// Defines `Change` and how a change is stored in `events`. Each line has the variant, the column `kind`, the audience,
-/// the subject and the category. Without a subject, the audience is the subject too. `with (conversation)` adds a field
-/// that the row does not contain: the conversation of the subject.
+/// Defines `Change` and how a change is stored in the table `events`. Each line contains the variant, the column
+/// `kind`, the audience, the subject and the category. If a line has no subject, the audience is also the subject.
+/// `with (conversation)` adds a field that the row does not contain: the conversation of the subject.
 macro_rules! changes {
     ($(
         $(#[$attribute:meta])*
         $Variant:ident = $kind:tt to ($audience:ident: $Audience:ident)
             $(about ($subject:ident: $Subject:ident))? $(with ($conversation:ident))? in $Category:ident;
     )*) => {
-        /// A durable change. It contains only the ids of the rows that it concerns.
+        /// A durable change that an event records. Contains only the ids of the rows that the change concerns.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Change {
             $(
@@ -63,8 +65,8 @@ macro_rules! changes {
                     $($subject: $Subject,)?
                 },
             )*
-            /// A kind of change that this version does not know. A newer version writes it while nodes are replaced one
-            /// by one. Streams skip it.
+            /// A change of a kind that this version does not know. Nodes of a newer version write such a change while
+            /// nodes are replaced one by one. Streams skip the change.
             Unknown(Audience),
         }
 
@@ -76,7 +78,7 @@ macro_rules! changes {
                 }
             }
 
-            /// The column `kind`.
+            /// Returns the value of the column `kind`.
             pub(super) fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$Variant { .. } => $kind,)*
@@ -84,10 +86,10 @@ macro_rules! changes {
                 }
             }
 
-            /// The column `subject_id`.
+            /// Returns the value of the column `subject_id`.
             pub(super) fn subject(&self) -> Uuid {
                 match *self {
-                    // The first one is the subject, or else the audience.
+                    // The first element of the array is the subject, or the audience if the change has no subject.
                     $(Self::$Variant { $audience, $($subject,)? .. } => {
                         [$($subject.0,)? Audience::from($audience).uuid()][0]
                     })*
@@ -102,8 +104,9 @@ macro_rules! changes {
                 }
             }
 
-            /// None if this version does not know the kind, or the kind cannot have this audience. `conversation` is
-            /// the conversation of the subject, for the kinds whose row does not contain it.
+            /// Returns the change that a row records. Returns None if this version does not know the kind, or if the
+            /// kind cannot have this audience. `conversation` is the conversation of the subject, for the kinds whose
+            /// row does not contain the conversation. Returns None if such a kind has no `conversation`.
             fn decode(
                 kind: &str,
                 audience: Audience,
@@ -127,8 +130,8 @@ changes! {
     MessageAdded = "message_added" to (conversation: ConversationId) about (message: MessageId) in NewMessages;
     /// The message changed, for example by an edit, a deletion for everyone, a reaction or a pin.
     MessageUpdated = "message_updated" to (conversation: ConversationId) about (message: MessageId) in MessageUpdates;
-    /// A new message of the user in a direct conversation. Only the user receives it, because the other participant
-    /// blocks the user. The serialized name is the one that nodes of earlier versions know.
+    /// The user sent a new message in a direct conversation. Only the user receives this event, because the other
+    /// participant blocks the user. The serialized name is the name that nodes of earlier versions know.
     #[serde(rename = "MessageWithheld")]
     MessageAddedForSender = ADDED_FOR_SENDER to (user: UserId) about (message: MessageId) with (conversation) in NewMessages;
     /// The user deleted the message only for themselves.
@@ -139,7 +142,7 @@ changes! {
     ConversationRemoved = "conversation_removed" to (user: UserId) about (conversation: ConversationId) in Inboxes;
     /// The conversation changed in a way that all participants can see.
     ConversationUpdated = "conversation_updated" to (conversation: ConversationId) in Inboxes;
-    /// The user's delivered position advanced. The read position may have advanced too.
+    /// The user's delivered position advanced. The user's read position might have advanced too.
     ReceiptAdvanced = "receipt_advanced" to (conversation: ConversationId) about (user: UserId) in Inboxes;
     /// The user's read position advanced, and the delivered position did not. Other users with read receipts off do not
     /// get this event.
@@ -156,26 +159,28 @@ changes! {
     CallRinging = "call_ringing" to (user: UserId) about (call: CallId) in Calls;
     /// A participant joined the call.
     CallAnswered = "call_answered" to (conversation: ConversationId) about (participant: CallParticipantId) in Calls;
-    /// A participant left the call. `to` is one user if only that user's devices may know it: the user declined the
-    /// call, left the conversation, or is the caller of a call that is hidden from the other participant.
+    /// A participant left the call. `to` is one user if only that user's devices may receive this event: the user
+    /// declined the call, left the conversation, or is the caller of a call that is hidden from the other participant.
     CallLeft = "call_left" to (to: Audience) about (participant: CallParticipantId) in Calls;
     /// The call ended. `to` is one user if the call only stopped ringing for that user, or if that user is the caller
     /// of a call that is hidden from the other participant.
     CallEnded = "call_ended" to (to: Audience) about (call: CallId) in Calls;
-    /// A signal waits for the device. Its content is in Postgres and not part of the event.
+    /// A signal waits for the device with this session. The content of the signal is in Postgres and not part of the
+    /// event.
     CallSignalled = "call_signalled" to (user: UserId) about (session: SessionId) in Device;
     SessionRevoked = "session_revoked" to (user: UserId) about (session: SessionId) in Nodes;
-    /// The user's profile changed. Nodes drop the user from their caches.
+    /// The user's profile or privacy settings changed, or the user was deleted. Nodes remove the user from their
+    /// caches.
     UserUpdated = "user_updated" to (user: UserId) in Nodes;
 }
 
 impl Change {
-    /// The message that clients see with this change, if there is one.
+    /// Returns the message that the change added or updated. Returns None for all other changes.
     pub fn message(&self) -> Option<MessageId> {
         matches!(self.category(), Category::NewMessages | Category::MessageUpdates).then(|| MessageId(self.subject()))
     }
 
-    /// The conversation that the change names, if it names one.
+    /// Returns the conversation whose id the change contains. Returns None if the change contains no conversation.
     pub(super) fn conversation(&self) -> Option<ConversationId> {
         match (*self, self.audience()) {
             (
@@ -190,14 +195,14 @@ impl Change {
         }
     }
 
-    /// Whether the change concerns a call and only one user receives it. The event does not name the conversation, so a
-    /// stream has to check whether the user may still see the call.
+    /// Whether the change concerns a call and only one user receives the event. Such an event does not contain the
+    /// conversation, so a stream has to check whether the user may still see the call.
     pub fn is_personal_of_call(&self) -> bool {
         self.category() == Category::Calls && matches!(self.audience(), Audience::User(_))
     }
 
-    /// The change that a row of `events` records. `conversation` is the conversation of the subject, for the kinds
-    /// whose row does not contain it.
+    /// Returns the change that a row of `events` records, or `Unknown` if the row cannot be decoded. `conversation` is
+    /// the conversation of the subject, for the kinds whose row does not contain the conversation.
     pub(super) fn from_row(
         kind: &str,
         audience: Audience,
@@ -208,7 +213,7 @@ impl Change {
     }
 }
 
-/// The audience is not of the kind that the change needs.
+/// The error for an audience of another kind than the change needs.
 pub struct OtherAudience;
 
 impl Audience {

@@ -1,4 +1,4 @@
-//! An index of this node's streams by user and by conversation. The events of the log keep it up to date.
+//! An index of this node's streams by user and by conversation. The events of the log keep the index up to date.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::read::Snapshot;
 use crate::ids::{ConversationId, UserId};
 use crate::metrics::Metrics;
 
-/// The stream cannot join the tail from the recent events in memory. It must read the log again.
+/// The error if a stream cannot join the tail with the recent events in memory. The stream must read the log again.
 pub(super) struct Behind;
 
 pub(super) struct Index {
     position: Seq,
     recent: VecDeque<Event>,
-    /// Maximum number of recent events.
+    /// Maximum number of events in `recent`.
     recent_limit: usize,
     users: HashMap<UserId, Listener>,
     /// The participants of each conversation who have a stream on this node.
@@ -36,15 +36,15 @@ struct Listener {
 
 struct Entry {
     id: u64,
-    /// Seq up to which the stream has read the log.
+    /// Seq up to which the stream had read the log when it joined the tail.
     from: Seq,
     interest: Interest,
-    /// None after the queue overflowed.
+    /// The sending end of the stream's queue. None after the queue overflowed.
     queue: Option<Sender>,
     end: Arc<StreamEnd>,
 }
 
-/// Tells a stream how the tail has stopped serving it.
+/// The state in which the tail stopped serving a stream. The index writes these values and the stream reads them.
 #[derive(Default)]
 pub(super) struct StreamEnd {
     /// Seq up to which all events for the stream were queued.
@@ -124,7 +124,7 @@ impl Index {
         }
     }
 
-    /// Ends all streams, because events up to `seq` are unknown.
+    /// Removes all streams and discards their queued events, because the events up to `seq` are unknown.
     pub(super) fn skip_to(&mut self, seq: Seq) {
         self.recent.clear();
         self.listeners.clear();
@@ -147,7 +147,8 @@ impl Index {
         self.next_stream += 1;
         let id = self.next_stream;
         let listener = match self.users.entry(user) {
-            // The index already has the user's conversations, as of its own position.
+            // The index already contains the user's conversations at the index's position, which is the tail's
+            // position.
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 for &conversation in &conversations {
@@ -160,8 +161,8 @@ impl Index {
         Ok(id)
     }
 
-    /// Queues the events between the head that the stream has read and the tail's position, and updates the snapshot to
-    /// that position.
+    /// Queues the events between the snapshot's head, up to which the stream has read the log, and the tail's position.
+    /// Returns the snapshot as of the tail's position.
     fn replay(
         &self,
         user: UserId,
@@ -178,7 +179,7 @@ impl Index {
         }
         for event in self.recent.iter().filter(|event| event.seq > head) {
             match event.change {
-                // The user may no longer receive events that the stream has read before this one.
+                // After this event, the user may no longer receive some events that the stream has already read.
                 Change::ConversationRemoved { user: other, .. } | Change::ReadReceiptsOff { user: other }
                     if other == user =>
                 {
@@ -223,8 +224,8 @@ impl Index {
 }
 
 impl Listener {
-    /// Ends the user's streams and discards their queued events, because the user may no longer receive all of them.
-    /// `queued` is the seq up to which all events were queued.
+    /// Removes the user's streams from the index and discards their queued events, because the user may no longer
+    /// receive all of these events. `queued` is the seq up to which all events were queued.
     fn discard(&mut self, queued: Seq) {
         for stream in self.streams.drain(..) {
             if stream.queue.is_some() {
@@ -234,8 +235,8 @@ impl Listener {
         }
     }
 
-    /// Queues the event for the user's streams. If a queue is full, it ends: its stream delivers the queued events and
-    /// then reads the log. The queued events can still be discarded.
+    /// Queues the event for the user's streams that ask for the event. A full queue is closed: its stream delivers the
+    /// queued events and then reads the log. The queued events can still be discarded.
     fn deliver(&mut self, user: UserId, event: Event, metrics: &Metrics) {
         if self.read_receipts_off && is_read_receipt_of_another(user, &event.change) {
             return;

@@ -1,11 +1,12 @@
-//! Which events a stream asks for, and which events its user may receive.
+//! The events that a stream asks for, and the events that its user may receive.
 
 use std::collections::HashSet;
 
 use super::event::{Audience, Category, Change};
 use crate::ids::{ConversationId, SessionId, UserId};
 
-/// The events that a stream asks for, out of those that its user may receive.
+/// The selection of events that a stream asks for. The stream gets a selected event only if its user may receive the
+/// event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// All events that concern the user.
@@ -16,7 +17,7 @@ pub enum Interest {
     Updates(ConversationId),
     /// The calls of the user, and the signals for one device.
     Calls(SessionId),
-    /// Only the end of the user's membership in the conversation.
+    /// No events. The stream ends with `Item::Closed` when the user is no longer a participant of the conversation.
     Membership(ConversationId),
 }
 
@@ -34,7 +35,7 @@ impl Interest {
         }
     }
 
-    /// Whether the stream can receive events if these are the user's conversations.
+    /// Whether the stream stays open if `conversations` are the user's conversations.
     pub(super) fn is_open(self, conversations: &HashSet<ConversationId>) -> bool {
         match self {
             Self::Messages(Some(wanted)) | Self::Updates(wanted) | Self::Membership(wanted) => {
@@ -50,7 +51,7 @@ pub(super) fn is_read_receipt_of_another(user: UserId, change: &Change) -> bool 
     matches!(*change, Change::ReadAdvanced { user: reader, .. } if reader != user)
 }
 
-/// Updates the user's conversations if the change adds the user to one or removes the user from one.
+/// Updates `conversations` if the change adds the user to a conversation or removes the user from a conversation.
 pub(super) fn apply_membership(user: UserId, conversations: &mut HashSet<ConversationId>, change: &Change) {
     match *change {
         Change::ConversationAdded { user: joined, conversation } if joined == user => {
@@ -63,7 +64,7 @@ pub(super) fn apply_membership(user: UserId, conversations: &mut HashSet<Convers
     }
 }
 
-/// Whether a user with these conversations may receive the change.
+/// Whether the user may receive the change if `conversations` are the user's conversations.
 pub(super) fn is_recipient(user: UserId, conversations: &HashSet<ConversationId>, change: &Change) -> bool {
     match change.audience() {
         Audience::User(id) => id == user,

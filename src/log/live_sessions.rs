@@ -1,4 +1,4 @@
-//! The sessions that this node knows to be live, and the ones that it watches for their revocation.
+//! The sessions that are cached as live on this node, and the sessions that this node watches for their revocation.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::ids::SessionId;
 /// Maximum number of sessions that are cached as live. For other sessions the node queries Postgres.
 const CACHED_SESSIONS: usize = 100_000;
 
-/// The registry of live sessions on this node. Cheap to clone.
+/// A handle to the registry of live sessions on this node. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct LiveSessions {
     registry: Arc<Registry>,
 }
 
 struct Registry {
-    /// Sessions that were live in Postgres, until the log revokes them.
+    /// Sessions that were live in Postgres and that no event of the log has revoked since.
     cached: Cache<SessionId, ()>,
     watched: Mutex<HashMap<SessionId, Watched>>,
 }
@@ -37,13 +37,14 @@ impl Default for Registry {
 }
 
 impl LiveSessions {
-    /// Whether the session is cached as live: it was live in Postgres, and the log has not revoked it since.
+    /// Whether the session is cached as live: the session was live in Postgres, and the log has not revoked it since.
+    /// If false, the session might still be live.
     pub fn is_live(&self, session: SessionId) -> bool {
         self.registry.cached.get(&session).is_some()
     }
 
     /// Watches for the revocation of the session on any node. Start the watch before you read the session from
-    /// Postgres, so that no revocation is missed between the two.
+    /// Postgres, so that no revocation between the start and the read is missed.
     pub fn watch(&self, session: SessionId) -> SessionWatch {
         let mut sessions = self.registry.watched.lock();
         let watched =
@@ -52,7 +53,7 @@ impl LiveSessions {
         SessionWatch { sessions: self.clone(), session, revoked: watched.revoked.clone() }
     }
 
-    /// The sessions out of `sessions` that have a connection open on this node.
+    /// Returns the sessions in `sessions` that have a connection open on this node.
     pub fn connected(&self, sessions: &[SessionId]) -> Vec<SessionId> {
         let watched = self.registry.watched.lock();
         sessions.iter().copied().filter(|session| watched.contains_key(session)).collect()
@@ -64,7 +65,7 @@ impl LiveSessions {
         }
     }
 
-    /// Ends a session whose revocation is committed.
+    /// Removes a session whose revocation is committed from the cache, and notifies all its watches.
     pub(super) fn end(&self, session: SessionId) {
         let mut sessions = self.registry.watched.lock();
         self.registry.cached.remove(&session);
@@ -81,7 +82,7 @@ impl LiveSessions {
     }
 }
 
-/// Watches one session for its revocation.
+/// A watch for the revocation of one session. The watch ends when it is dropped.
 pub struct SessionWatch {
     sessions: LiveSessions,
     session: SessionId,
@@ -93,10 +94,10 @@ impl SessionWatch {
         self.revoked.clone().cancelled_owned()
     }
 
-    /// Caches that the session is live, until the log revokes it. It must have been live in Postgres after this watch
-    /// began.
+    /// Caches the session as live, until the log revokes the session. The session must have been live in Postgres after
+    /// this watch began.
     pub fn confirm(&self) {
-        // While this lock is held, no session ends.
+        // While this lock is held, no session can be removed by `end`.
         let _sessions = self.sessions.registry.watched.lock();
         if !self.revoked.is_cancelled() {
             self.sessions.registry.cached.insert(self.session, ());
@@ -107,7 +108,8 @@ impl SessionWatch {
 impl Drop for SessionWatch {
     fn drop(&mut self) {
         let mut sessions = self.sessions.registry.watched.lock();
-        // A revocation has removed this watch's entry. An entry of the same session then belongs to a later watch.
+        // If the session was revoked, this watch's entry has been removed. An entry of the same session then belongs to
+        // a later watch.
         if self.revoked.is_cancelled() {
             return;
         }

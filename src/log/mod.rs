@@ -1,7 +1,7 @@
-//! The durable event log: one row for each durable change, in a total order, and the streams of these rows to clients.
+//! The durable event log: one row for each durable change, in a total order. Streams deliver these events to clients.
 //!
-//! `seq` comes from one counter row that a transaction locks until its commit. It therefore has no holes and follows
-//! commit order: a reader that has read up to 41 has missed no event below it.
+//! `seq` comes from one counter row, which a transaction locks until its commit. The numbers therefore have no holes
+//! and follow commit order: a reader that has read up to seq 41 has missed no earlier event.
 
 mod append;
 mod broker;
@@ -56,8 +56,8 @@ use crate::store::messaging::messages::Message;
 use crate::store::{Connection, Database};
 use dispatcher::Dispatcher;
 
-/// Begins a new epoch, so that the cursors of the old one require a resync. Use it for a database that was restored
-/// from a backup: its log continues from an earlier position than clients have seen.
+/// Begins a new epoch of the log, so that clients with a cursor of an earlier epoch have to resync. Use this for a
+/// database that was restored from a backup: its log continues from an earlier position than clients have seen.
 pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
     let mut connection = Connection::establish(url).await.map_err(|error| Error::Connection(error.to_string()))?;
     read::set_epoch(&mut connection, i64::from_be_bytes(random.bytes())).await
@@ -66,7 +66,8 @@ pub async fn reset_cursors(url: &str, random: &Random) -> Result<()> {
 /// Maximum number of transactions that wait to be published. The events of further transactions are not published; the
 /// tails read them from Postgres.
 const PUBLISH_QUEUE: usize = 4096;
-/// Events published in one call to the broker. The last transaction of a batch can exceed this number.
+/// Number of events after which no further transaction is added to a publication. The last transaction of a publication
+/// can exceed this number.
 const PUBLISH_BATCH: usize = 512;
 
 /// The events and messages of one committed transaction.
@@ -98,7 +99,7 @@ impl Log {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Self> {
-        // Subscribes before it reads the head, so that it misses no event between the two.
+        // The subscription begins before the head is read, so that no event between the two is missed.
         let incoming = broker.subscribe(stop.clone());
         let mut connection = database.connection().await?;
         retention::create_partitions(&mut connection).await?;
@@ -113,7 +114,7 @@ impl Log {
         Ok(Self { database, settings, epoch: head.epoch, dispatcher, publish, tail, metrics })
     }
 
-    /// The participants of the conversation who have a stream on this node, as of the tail's position.
+    /// Returns the participants of the conversation who have a stream on this node, as of the tail's position.
     pub fn listeners(&self, conversation: ConversationId) -> Vec<UserId> {
         self.dispatcher.listeners(conversation)
     }
@@ -123,18 +124,20 @@ impl Log {
         self.dispatcher.is_listener(user, conversation)
     }
 
-    /// Waits until the user is not a participant of the conversation. Returns at once if the user is none now.
+    /// Waits until the user is not a participant of the conversation. Returns at once if the user is not a participant
+    /// now.
     pub async fn membership_end(&self, user: UserId, conversation: ConversationId) {
         let mut stream = self.stream(user, Interest::Membership(conversation), None);
         while stream.next().await.is_some_and(|item| item != Item::Closed) {}
     }
 
-    /// Whether the tail and the publisher are running. The health check asks for it, because a defect could end them.
+    /// Whether the tail and the publisher are running. The health check uses this, because a defect could end these
+    /// tasks.
     pub fn is_running(&self) -> bool {
         !self.tail.is_finished() && !self.publish.is_closed()
     }
 
-    /// The position that this node's tail has reached.
+    /// Returns the position that this node's tail has reached.
     pub fn position(&self) -> Cursor {
         self.cursor(self.dispatcher.position())
     }
@@ -155,7 +158,7 @@ impl Log {
     }
 
     fn publish(&self, events: Vec<Event>, messages: Vec<Arc<Message>>) {
-        // This node ends a revoked session at once. Other nodes end it when their tail gets the event.
+        // This node ends a revoked session at once. Other nodes end the session when their tail gets the event.
         for event in &events {
             if let Change::SessionRevoked { session, .. } = event.change {
                 self.dispatcher.observers.sessions.end(session);
@@ -172,7 +175,8 @@ impl Log {
     }
 }
 
-/// Publishes committed events through the broker, in batches. The tails read lost events from Postgres.
+/// Publishes committed events through the broker, the events of several transactions at once. The tails read events
+/// from Postgres whose publication was lost.
 async fn publish_all(
     broker: Arc<dyn Broker>,
     epoch: i64,

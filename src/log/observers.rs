@@ -1,4 +1,4 @@
-//! The parts of a node that the tail informs of each event before the streams get it.
+//! The observers: the parts of a node to which the tail passes each event before the streams get the event.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ impl Observers {
         self.signals.observe(event);
     }
 
-    /// Observes a message that was published with its event. `fresh` is false if the tail has passed the event already:
-    /// the message may have changed since and is not cached.
+    /// Passes a message that was published with its event to the observers. `fresh` is false if the tail has already
+    /// passed the events of the publication: the message might have changed since and is not cached.
     pub(super) fn observe_message(&self, message: &Arc<Message>, fresh: bool) {
         self.signals.observe_message(message);
         if fresh {
@@ -39,11 +39,11 @@ impl Observers {
         self.sessions.clear()
     }
 
-    /// Clears the caches, because the tail has skipped events up to `seq`. `ended` are the sessions that were revoked by
-    /// them.
+    /// Clears the caches, because the tail has skipped events up to `seq`. `ended` are the watched sessions that the
+    /// skipped events revoked.
     pub(super) fn skip_to(&self, seq: Seq, ended: &[SessionId]) {
         self.rows.skip_to(seq);
-        // Sessions that were cached after `clear` may have been read before a skipped revocation.
+        // Sessions that were cached after `clear` might have been read from Postgres before a skipped revocation.
         self.sessions.clear();
         for &session in ended {
             self.sessions.end(session);

@@ -1,4 +1,4 @@
-//! The bounded queue of a stream. A new queue allocates nothing and an empty one keeps little memory, because most
+//! The bounded queue of a stream. A new queue allocates nothing and an empty queue keeps little memory, because most
 //! streams are idle most of the time.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::event::Event;
 
-/// Capacity, in events, that a queue keeps when it becomes empty. A larger capacity is freed.
+/// Maximum capacity, in events, that a queue keeps when it becomes empty. A buffer with a larger capacity is freed.
 const KEPT_CAPACITY: usize = 16;
 
 #[derive(Default)]
@@ -23,11 +23,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    /// Whether the sender was dropped, so that no event follows.
+    /// Whether the sender was dropped, so that no further event arrives.
     ended: bool,
 }
 
-/// Ends the queue when it is dropped. The queued events can still be received.
+/// The sending end of a queue. Dropping the sender ends the queue, but the queued events can still be received.
 pub(super) struct Sender {
     shared: Arc<Shared>,
     limit: usize,
@@ -37,7 +37,7 @@ pub(super) struct Receiver {
     shared: Arc<Shared>,
 }
 
-/// The queue has no room for another event.
+/// The error if the queue already contains its maximum number of events.
 pub(super) struct Full;
 
 /// Creates a queue of at most `limit` events.
@@ -67,14 +67,14 @@ impl Drop for Sender {
 }
 
 impl Receiver {
-    /// Polls for the next event. None when the queue is empty and the sender was dropped.
+    /// Polls for the next event. Returns None if the queue is empty and the sender was dropped.
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         match self.next() {
             Poll::Pending => {}
             ready @ Poll::Ready(_) => return ready,
         }
         self.shared.reader.register(cx.waker());
-        // An event may have arrived just before the waker was registered.
+        // An event might have arrived just before the waker was registered.
         self.next()
     }
 

@@ -15,14 +15,14 @@ use crate::store::Connection;
 use crate::store::messaging::messages;
 use crate::store::schema::{events, log_head};
 
-/// The only lane that exists so far.
+/// Number of the only lane that exists so far.
 const LANE: i16 = 0;
 
-/// The seq of the newest event, and the epoch of the log.
+/// The state of the log: its epoch, and the seq of its newest event and of its newest dropped event.
 pub(super) struct Head {
     pub(super) epoch: i64,
     pub(super) seq: Seq,
-    /// The highest seq that the log has dropped. 0 if it has dropped none.
+    /// The highest seq of a dropped event. 0 if no event was dropped.
     pub(super) forgotten: Seq,
 }
 
@@ -46,8 +46,8 @@ struct EventRow {
 }
 
 impl EventRow {
-    /// `conversations` has the conversation of each `MessageAddedForSender`, which the row of its event does not
-    /// contain.
+    /// Converts the row to an event. `conversations` contains the conversation of each `MessageAddedForSender`, which
+    /// the row of its event does not contain.
     fn into_event(self, conversations: &HashMap<MessageId, ConversationId>) -> Result<Event> {
         let audience = match (self.conversation_id, self.user_id) {
             (Some(conversation), None) => Audience::Conversation(conversation),
@@ -66,8 +66,9 @@ pub(super) async fn head(conn: &mut Connection) -> Result<Head> {
     Ok(Head { epoch, seq, forgotten })
 }
 
-/// Whether the log still contains every event after this seq. Call it after you have read the events: they are dropped
-/// in the transaction that advances `forgotten`, so a result of true means that the events were complete.
+/// Whether the log still contains every event after this seq. Call this after you have read the events: events are
+/// dropped in the transaction that advances `forgotten`, so a result of true means that the events you read were
+/// complete.
 pub(super) async fn is_whole_after(conn: &mut Connection, seq: Seq) -> Result<bool> {
     Ok(head(conn).await?.forgotten <= seq)
 }
@@ -77,7 +78,8 @@ pub(super) async fn set_epoch(conn: &mut Connection, epoch: i64) -> Result<()> {
     Ok(())
 }
 
-/// Reads the snapshot in one statement, so that the memberships and the setting are those of exactly that head.
+/// Reads the head, the memberships and the setting in one statement, so that all belong to the same position of the
+/// log.
 pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snapshot> {
     #[derive(QueryableByName)]
     struct Row {
@@ -102,12 +104,12 @@ pub(super) async fn snapshot(conn: &mut Connection, user: UserId) -> Result<Snap
     Ok(Snapshot { head: row.seq, conversations, read_receipts_off: row.read_receipts_off })
 }
 
-/// The first `limit` events after `after`, up to and including `upto`.
+/// Reads the first `limit` events after the seq `after`, up to and including `upto`.
 pub(super) async fn between(conn: &mut Connection, after: Seq, upto: Seq, limit: i64) -> Result<Vec<Event>> {
     read(conn, events_between(after, upto).limit(limit)).await
 }
 
-/// Like `between`, for events that concern this user or one of these conversations.
+/// Like `between`, but reads only events whose audience is this user or one of these conversations.
 pub(super) async fn between_for(
     conn: &mut Connection,
     user: UserId,
@@ -120,7 +122,7 @@ pub(super) async fn between_for(
     read(conn, events_between(after, upto).filter(concerned).limit(limit)).await
 }
 
-/// All events after `after`, up to and including `upto`, that concern only this user.
+/// Reads all events after the seq `after`, up to and including `upto`, whose audience is this user.
 pub(super) async fn personal_between(conn: &mut Connection, user: UserId, after: Seq, upto: Seq) -> Result<Vec<Event>> {
     read(conn, events_between(after, upto).filter(events::user_id.eq(user))).await
 }

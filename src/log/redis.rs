@@ -1,4 +1,4 @@
-//! The broker over Redis Pub/Sub. It uses one channel for the lane.
+//! The broker over Redis Pub/Sub. It uses one channel for the only lane of the log.
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -17,7 +17,8 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// Fails if Redis is unavailable now. If Redis becomes unavailable later, the subscription is retried.
+    /// Connects to Redis. Fails if Redis is unavailable now. If Redis becomes unavailable later, the subscription is
+    /// retried.
     pub async fn connect(url: &str, prefix: &str, random: Random) -> Result<Self> {
         let redis = PubSub::connect(url, PUBLISHING_CONNECTIONS, random).await?;
         // The braces are a hash tag, by which Redis Cluster assigns the channel to a shard.
@@ -37,7 +38,8 @@ impl Broker for RedisBroker {
     }
 }
 
-/// Returns a gap for every publication that is lost or cannot be decoded: the tail reads its events from Postgres.
+/// Converts what Redis delivered to an item for the tail. Converts a new subscription and a publication that cannot be
+/// decoded to a gap, after which the tail reads the missing events from Postgres.
 #[expect(clippy::unnecessary_wraps, reason = "other translators return None for some items")]
 fn translate(received: Received<Publication>) -> Option<Incoming> {
     Some(match received {

@@ -1,4 +1,5 @@
-//! The partitions of the log. Each is created before its day and dropped when all its events are old enough.
+//! The partitions of the log, one for each day. A partition is created before its day and dropped when all its events
+//! are old enough.
 
 use chrono::{Days, NaiveDate};
 use diesel::prelude::*;
@@ -10,7 +11,8 @@ use tracing::info;
 use crate::error::{Error, Result};
 use crate::store::{Connection, locks};
 
-/// Number of days after today that get a partition. If housekeeping fails for longer, events cannot be appended.
+/// Number of days after today for which partitions are created in advance. If housekeeping fails for longer than this,
+/// events cannot be appended.
 const DAYS_AHEAD: i32 = 3;
 
 /// SQL query of the existing partitions. Postgres shows their bounds only as text.
@@ -30,7 +32,7 @@ pub(super) async fn create_partitions(conn: &mut Connection) -> Result<()> {
     }
     conn.transaction(async |conn| {
         locks::wait(conn, locks::HOUSEKEEPING).await?;
-        // Another node may have created them in the meantime.
+        // Another node might have created the partitions in the meantime.
         for day in missing_days(conn).await? {
             create_partition(conn, day).await?;
         }
@@ -39,8 +41,8 @@ pub(super) async fn create_partitions(conn: &mut Connection) -> Result<()> {
     .await
 }
 
-/// Drops the partitions that ended at least `days` days ago, oldest first. Stops if another node holds the lock of
-/// housekeeping.
+/// Drops the partitions that ended at least `days` days ago, oldest first. Stops if another node holds the housekeeping
+/// lock.
 pub(super) async fn drop_partitions(conn: &mut Connection, days: i32) -> Result<()> {
     while conn.transaction(async |conn| drop_oldest(conn, days).await).await? {}
     Ok(())
@@ -82,13 +84,15 @@ async fn create_partition(conn: &mut Connection, day: NaiveDate) -> Result<()> {
     Ok(())
 }
 
-/// Drops the oldest partition that ended. Returns whether there may be another one to drop.
+/// Drops the oldest partition that ended at least `days` days ago. Returns whether a partition was dropped, so that
+/// there might be another partition to drop.
 async fn drop_oldest(conn: &mut Connection, days: i32) -> Result<bool> {
     if !locks::try_lock(conn, locks::HOUSEKEEPING).await? {
         return Ok(false);
     }
     let Some(name) = oldest_ended(conn, days).await? else { return Ok(false) };
-    // Locks the table before the head, in the same order as an append, so that the two cannot deadlock.
+    // Locks the table before the head, in the same order as an append, so that this transaction and an append cannot
+    // deadlock.
     conn.batch_execute(&format!(
         "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
          UPDATE log_head

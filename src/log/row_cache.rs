@@ -1,4 +1,4 @@
-//! A node's cache of messages and users. The events of the log invalidate it.
+//! A node's cache of messages and users. The events of the log invalidate the cached rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,25 +13,26 @@ use crate::ids::{MessageId, UserId};
 use crate::store::messaging::messages::Message;
 use crate::store::people::users::User;
 
-/// Size in bytes of the cache of messages that were published with their events. Streams render from it.
+/// Maximum size in bytes of the cache of messages that were published with their events. Streams render messages from
+/// this cache.
 const MESSAGE_BYTES: u64 = 16 * 1024 * 1024;
-/// Approximate size in bytes of a cached message without its body.
+/// Estimated size in bytes of a cached message without its body.
 const MESSAGE_ENTRY: usize = 300;
-/// Approximate number of messages in that cache.
+/// Estimated number of messages in the cache of messages.
 const MESSAGES: usize = 32_000;
 
-/// Size in bytes of the cache of users. Streams render from it.
+/// Maximum size in bytes of the cache of users. Streams render users from this cache.
 const USER_BYTES: u64 = 16 * 1024 * 1024;
-/// Approximate size in bytes of a cached user without the display name and the about text.
+/// Estimated size in bytes of a cached user without the display name and the about text.
 const USER_ENTRY: usize = 500;
-/// Approximate number of users in that cache.
+/// Estimated number of users in the cache of users.
 const USERS: usize = 24_000;
 
-/// Number of messages whose newest change is cached. It exceeds the number of cached renderings, so that a rendering
-/// from before a change is never used.
+/// Maximum number of messages whose newest change is cached. This number exceeds the number of cached renderings, so
+/// that a rendering from before a change is never used.
 const CHANGED_MESSAGES: usize = 200_000;
 
-/// A handle to the cache. Cheap to clone.
+/// A handle to the cache of messages and users. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct RowCache {
     rows: Arc<Rows>,
@@ -42,19 +43,20 @@ struct Rows {
     messages: Cache<MessageId, Arc<Message>, Weight>,
     /// Seq of the newest event that changed each message.
     changed: Cache<MessageId, Seq>,
-    /// Seq of the newest event that changed any message. The messages of later events have not changed since.
+    /// Seq of the newest event that changed any message. A message that a later event shows has not changed since that
+    /// event.
     newest_change: AtomicI64,
-    /// Seq of the newest `ReadReceiptsOff`. Shared renderings of earlier events may show read positions that are hidden
-    /// now.
+    /// Seq of the newest `ReadReceiptsOff`. Shared renderings of earlier events might show read positions that are
+    /// hidden now.
     newest_receipts_off: AtomicI64,
-    /// Seq up to which it is unknown which messages have changed.
+    /// Seq up to which the node does not know which messages have changed, because the tail skipped events.
     unknown_changes: AtomicI64,
     users: Cache<UserId, Arc<User>, Weight>,
     generation: Mutex<Generation>,
 }
 
-/// Counts the invalidations of cached users. Users that were read from Postgres in an older generation may have changed
-/// since.
+/// The number of invalidations of cached users so far. Users that were read from Postgres in an older generation might
+/// have changed since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generation(u64);
 
@@ -88,24 +90,24 @@ impl Default for Rows {
 }
 
 impl RowCache {
-    /// The message that was published with a recent event, as of that event. None if the message was not published with
-    /// its event or is no longer cached.
+    /// Returns the message that was published with a recent event, as of that event. Returns None if the message was
+    /// not published with its event or is no longer cached.
     pub fn cached_message(&self, id: MessageId) -> Option<Arc<Message>> {
         self.rows.messages.get(&id)
     }
 
-    /// The user as of the tail's position. None if the user is not cached. Only streams use this: a request queries
-    /// Postgres, because the tail can be behind it.
+    /// Returns the user as of the tail's position. Returns None if the user is not cached. Only streams use this cache:
+    /// a request queries Postgres, because the tail can be behind Postgres.
     pub fn cached_user(&self, id: UserId) -> Option<Arc<User>> {
         self.rows.users.get(&id)
     }
 
-    /// The current generation of the cached users, for [`RowCache::cache_users`].
+    /// Returns the current generation of the cached users, for [`RowCache::cache_users`].
     pub fn generation(&self) -> Generation {
         *self.rows.generation.lock()
     }
 
-    /// Caches users that were read from Postgres after `generation` was taken. Does nothing if the generation has
+    /// Caches users that were read from Postgres after `generation` was read. Does nothing if the generation has
     /// changed since.
     pub fn cache_users(&self, generation: Generation, users: &[User]) {
         let now = self.rows.generation.lock();
@@ -116,8 +118,8 @@ impl RowCache {
         }
     }
 
-    /// Version of what a shared rendering of the item shows. It changes when an event invalidates older renderings of
-    /// the item.
+    /// Returns the version of the data in a shared rendering of the item. The version changes when an event invalidates
+    /// older renderings of the item.
     pub fn version_of(&self, item: &Item) -> Seq {
         match item {
             Item::Event(event) => self.changed_after(event),
@@ -125,8 +127,8 @@ impl RowCache {
         }
     }
 
-    /// Seq of the newest event that invalidates a shared rendering of this one: a change of its message, or a
-    /// `ReadReceiptsOff`. Zero if no such event followed.
+    /// Returns the seq of the newest event that invalidates a shared rendering of this event: a change of its message,
+    /// or a `ReadReceiptsOff`. Returns zero if no later event invalidates such a rendering.
     fn changed_after(&self, event: &Event) -> Seq {
         let hidden = self.rows.newest_receipts_off.load(Ordering::SeqCst);
         self.message_changed_after(event).max(if hidden > event.seq { hidden } else { 0 })

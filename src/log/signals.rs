@@ -1,4 +1,4 @@
-//! Signals that wake the background tasks of this node when an event concerns them.
+//! Signals that wake the background tasks of this node when an event concerns their work.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use super::event::{Change, Event};
 use crate::ids::UserId;
 use crate::store::messaging::messages::Message;
 
-/// Number of updated users by which a receiver may lag behind.
+/// Maximum number of updated users by which a receiver may lag behind. A receiver that lags further behind misses
+/// users.
 const UPDATED_USERS: usize = 1024;
 
-/// A handle to the signals. Cheap to clone. Each of the two notifications wakes one task.
+/// Signals of this node. Cheap to clone. Each `Notify` (`expiring_messages`, `calls`) wakes one task.
 #[derive(Clone)]
 pub struct Signals {
     expiring_messages: Arc<Notify>,
@@ -35,12 +36,13 @@ impl Signals {
         self.calls.notified().await;
     }
 
-    /// Waits for a new message that expires, stored by any node.
+    /// Waits until any node stores a new message that expires.
     pub async fn expiring_message(&self) {
         self.expiring_messages.notified().await;
     }
 
-    /// Receives the users whose profile, privacy settings, contacts or blocks change from now on, on any node.
+    /// Returns a receiver of the users whose profile, privacy settings, contacts or blocks change from now on, on any
+    /// node.
     pub fn updated_users(&self) -> broadcast::Receiver<UserId> {
         self.updated_users.subscribe()
     }
@@ -64,7 +66,7 @@ impl Signals {
     }
 
     fn notify_updated(&self, user: UserId) {
-        // It fails only if there is no receiver.
+        // Sending fails only without a receiver.
         let _ = self.updated_users.send(user);
     }
 }

@@ -1,4 +1,5 @@
-//! A client's stream: first the log from the client's cursor, then the tail. It loses no event and repeats none.
+//! A client's stream of events: first the events of the log after the client's cursor, then the events of the tail. A
+//! stream neither loses nor repeats an event.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::{Pin, pin};
@@ -26,9 +27,10 @@ use crate::task::retry;
 const CANNOT_READ: &str = "a stream cannot read the log";
 
 impl Log {
-    /// Streams the events that the user may receive after the cursor, or from now on without a cursor. It leaves out
-    /// the events of conversations that the user has left, also those from before they left. The stream ends only when
-    /// it is dropped, or after `Closed`. It waits while Postgres is unavailable.
+    /// Streams the events after the cursor that the user may receive and that `interest` selects. Without a cursor,
+    /// streams the events from now on. Leaves out the events of conversations that the user has left, including events
+    /// from before the user left, but not the `ConversationRemoved` event itself. The stream ends only after `Closed`,
+    /// or when it is dropped. While Postgres is unavailable, the stream waits.
     pub fn stream(&self, user: UserId, interest: Interest, after: Option<Cursor>) -> LogStream {
         let start = match after {
             None => Start::Now,
@@ -45,7 +47,7 @@ async fn snapshot(log: Log, user: UserId) -> Result<Snapshot> {
     read::snapshot(&mut *log.database.connection().await?, user).await
 }
 
-/// A stream of the log for one user. Once it is live it needs little memory beside its queue.
+/// A stream of the log for one user. A live stream needs little memory in addition to its queue.
 pub struct LogStream {
     log: Log,
     user: UserId,
@@ -54,7 +56,7 @@ pub struct LogStream {
 }
 
 enum Stage {
-    /// Boxed, because it takes kilobytes and ends soon.
+    /// Boxed, because this stage needs several kilobytes but soon ends.
     CatchUp(BoxStream<'static, Step>),
     Live(Joined),
     Ended,
@@ -79,8 +81,8 @@ impl Stream for LogStream {
                 },
                 Stage::Live(joined) => match ready!(joined.poll_recv(cx)) {
                     Ok(event) => return Poll::Ready(Some(Item::Event(event))),
-                    // Continues after this seq and not after the last event: the last event of a quiet stream can be so
-                    // old that the log has dropped events after it.
+                    // Reads the log after this seq and not after the last event: the last event of a quiet stream can
+                    // be so old that the log has dropped events after it.
                     Err(seq) => self.stage = Stage::CatchUp(self.catch_up_after(seq).steps().boxed()),
                 },
                 Stage::Ended => return Poll::Ready(None),
@@ -110,7 +112,7 @@ struct CatchUp {
     user: UserId,
     interest: Interest,
     start: Start,
-    /// Whether `CaughtUp` was sent before. It is sent only once.
+    /// Whether `CaughtUp` was sent before. A stream sends `CaughtUp` only once.
     caught_up: bool,
 }
 
@@ -139,7 +141,7 @@ impl CatchUp {
                             resync = true;
                             continue 'from_the_log;
                         };
-                        // The user may have left a conversation or turned read receipts off since the snapshot.
+                        // The user might have left a conversation or turned read receipts off since the snapshot.
                         if log.dispatcher.access_losses() != losses {
                             continue 'from_the_log;
                         }
@@ -168,7 +170,7 @@ impl CatchUp {
 
 /// Whether the user may still receive the change. A client can navigate from a message to its whole conversation, so a
 /// user who has left the conversation does not receive its earlier events either. A user who has turned read receipts
-/// off since does not get earlier `ReadAdvanced` events of others either.
+/// off does not receive the earlier `ReadAdvanced` events of other users either.
 fn may_receive(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
     if snapshot.read_receipts_off && is_read_receipt_of_another(user, change) {
         return false;
@@ -177,7 +179,7 @@ fn may_receive(user: UserId, snapshot: &Snapshot, change: &Change) -> bool {
         || change.conversation().is_none_or(|conversation| snapshot.conversations.contains(&conversation))
 }
 
-/// The log has dropped events that the stream has not read.
+/// The error if the log has dropped events that the stream has not read.
 struct EventsDropped;
 
 /// Streams the events after `from` that the user may receive, up to the head of the snapshot.
@@ -213,15 +215,17 @@ struct MissedEvents {
     head: Seq,
     /// The conversations of which the user is a participant at `position`.
     conversations: HashSet<ConversationId>,
-    /// The conversations of which the user is a participant at any position from the first one to the head.
+    /// The conversations of which the user is a participant at any position between the start of the catch-up and
+    /// `head`.
     conversations_since: Vec<ConversationId>,
-    /// Seq at which the user joined a conversation again, if the conversation hides its earlier messages from the user.
+    /// For each conversation that the user left and joined again, and that hides its earlier messages from the user:
+    /// the seq at which the user last joined.
     rejoined_at: HashMap<ConversationId, Seq>,
 }
 
 impl MissedEvents {
-    /// Rolls the memberships of the snapshot back to the position, by the user's own events in between. None if the log
-    /// has dropped events after the position.
+    /// Begins to read after `position`. Computes the memberships at this position by undoing the user's later
+    /// membership changes in the snapshot. Returns None if the log has dropped events after the position.
     async fn new(log: Log, user: UserId, snapshot: Snapshot, position: Seq) -> Result<Option<Self>> {
         let mut conversations = snapshot.conversations.clone();
         let mut conversations_since = conversations.clone();
@@ -281,8 +285,8 @@ impl MissedEvents {
     }
 }
 
-/// Seq at which the user last joined each conversation that they left and joined again. `personal` are the user's own
-/// events.
+/// Returns the seq at which the user last joined each conversation that the user left and joined again. `personal` are
+/// the events whose audience is the user.
 fn rejoins(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, Seq> {
     let mut left = HashSet::new();
     let mut rejoined_at = HashMap::new();
@@ -302,7 +306,8 @@ fn rejoins(personal: &[Event], snapshot: &Snapshot) -> HashMap<ConversationId, S
     rejoined_at
 }
 
-/// The messages of the events that the user may not see, although the user is a participant of their conversations.
+/// Returns the messages of the events that the user may not see, although the user is a participant of their
+/// conversations.
 async fn hidden_messages(conn: &mut Connection, user: UserId, events: &[Event]) -> Result<HashSet<MessageId>> {
     let shown: Vec<_> = events.iter().filter_map(|event| Some((user, event.change.message()?))).collect();
     let visibilities = messages::visibilities(conn, &shown).await?;

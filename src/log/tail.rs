@@ -22,9 +22,9 @@ use crate::metrics::{Metrics, Source};
 use crate::store::Database;
 use crate::store::people::sessions;
 
-/// Events that one query reads, to fill a hole or to catch up.
+/// Maximum number of events that one query reads to fill a hole or to catch up.
 const READ_PAGE: i64 = 1000;
-/// Maximum number of early events that are put aside. Further ones are dropped and read from Postgres later.
+/// Maximum number of early events that are put aside. Further early events are dropped, and read from Postgres later.
 const MAX_EARLY: usize = 10_000;
 
 pub(super) struct Tail {
@@ -37,7 +37,8 @@ pub(super) struct Tail {
     position: Seq,
     /// Events that arrived before an event with a lower seq.
     early: BTreeMap<Seq, Event>,
-    /// When the events that are missing before the first early event are read from Postgres.
+    /// Time at which the events that are missing before the first early event are read from Postgres. None if no such
+    /// read is due.
     hole_due: Option<Instant>,
 }
 
@@ -64,7 +65,7 @@ impl Tail {
                 next = incoming.recv() => match next {
                     Some(Incoming::Published(publication)) => {
                         if publication.epoch == self.epoch {
-                            // A message that is published late or twice may have changed since.
+                            // A message that is published late or twice might have changed since its event.
                             let fresh = publication.events.iter().any(|event| event.seq > self.position);
                             for message in &publication.messages {
                                 self.dispatcher.observers.observe_message(message, fresh);
@@ -91,7 +92,7 @@ impl Tail {
         }
     }
 
-    /// Dispatches the events that are next in order, and puts aside the ones that are early.
+    /// Dispatches the events that are next in order, and puts early events aside.
     fn accept(&mut self, events: Vec<Event>, source: Source) {
         for event in events {
             if event.seq == self.position + 1 {
@@ -126,7 +127,7 @@ impl Tail {
         self.dispatcher.dispatch(event);
     }
 
-    /// Age of the message. Zero if the clock of the node that created it is ahead.
+    /// Returns the age of the message. Returns zero if the clock of the node that created the message is ahead.
     fn age(&self, message: MessageId) -> Duration {
         (self.clock.now() - message.created_at()).to_std().unwrap_or_default()
     }
@@ -159,11 +160,11 @@ impl Tail {
         }
     }
 
-    /// Skips events that were dropped before this node could read them, because it was disconnected for longer than
-    /// events are kept. Reads from Postgres which watched sessions they have revoked.
+    /// Skips events that were dropped before this node could read them, because the node was disconnected for longer
+    /// than events are kept. Reads from Postgres which watched sessions these events have revoked.
     async fn skip_to(&mut self, forgotten: Seq) -> Result<()> {
         warn!(from = self.position, to = forgotten, "events were dropped before this node read them");
-        // A session that is watched from now on is not affected: its caller reads it from Postgres after that.
+        // A watch that begins from now on is not affected: its caller reads the session from Postgres afterwards.
         let mut ended = self.dispatcher.observers.clear();
         let live = sessions::unrevoked(&mut *self.database.connection().await?, &ended).await?;
         let live: HashSet<_> = live.into_iter().collect();

@@ -12,8 +12,8 @@ use crate::ids::UserId;
 use crate::store::messaging::messages::Message;
 use crate::store::{Connection, PooledConnection};
 
-/// An open transaction and the changes that it will append. [`Log::transaction`] opens and ends it. If it is dropped
-/// before its end, its connection is closed and Postgres rolls it back.
+/// An open transaction and the changes that it will append. [`Log::transaction`] opens and ends the transaction. If the
+/// transaction is dropped before its end, its connection is closed and Postgres rolls the transaction back.
 pub struct Transaction<'a> {
     log: &'a Log,
     connection: PooledConnection<'a>,
@@ -22,9 +22,9 @@ pub struct Transaction<'a> {
 }
 
 impl Log {
-    /// Runs `work` in a transaction. Commits if the result is Ok, and otherwise rolls back. The commit appends the
-    /// changes that `work` has recorded with its last statement, and publishes them afterwards. Returns the result of
-    /// `work`, or the error of the commit if that fails.
+    /// Runs `work` in a transaction. Commits if the result is Ok, and otherwise rolls back. Appends the changes that
+    /// `work` has recorded in the last statement before the commit, and publishes them after the commit. Returns the
+    /// result of `work`, or the error of the commit.
     pub async fn transaction<T, E: From<Error>>(
         &self,
         work: impl AsyncFnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -51,7 +51,8 @@ impl<'a> Transaction<'a> {
         self.changes.push(change);
     }
 
-    /// Records a new message. The message itself is published with the event, so that nodes render it without a query.
+    /// Records a new message. The message itself is published with its event, so that nodes can render the message
+    /// without a query.
     pub fn record_message(&mut self, message: &Message) {
         self.record(Change::MessageAdded { conversation: message.conversation_id, message: message.id });
         self.messages.push(Arc::new(message.clone()));

@@ -1,5 +1,6 @@
-//! Reads the boxes of MP4 and QuickTime (ISO/IEC 14496-12): whether the file is complete, how its video is rotated, and
-//! how much memory symphonia would use for it. symphonia does not report the rotation and does not bound the memory.
+//! Reads the boxes of MP4 and QuickTime files (ISO/IEC 14496-12). The boxes show whether the file is complete, how its
+//! video is rotated, and how much memory the crate symphonia would use for the file. symphonia does not report the
+//! rotation and does not bound the memory.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -8,29 +9,32 @@ use super::{Deadline, Error, Rejection, number};
 
 /// Maximum number of tracks of a movie. Each track costs memory in each fragment.
 const MAX_TRACKS: usize = 16;
-/// Maximum bytes of a `moov` box. Hours of video need one megabyte.
+/// Maximum number of bytes of a `moov` box. Hours of video need one megabyte.
 const MAX_MOVIE: u64 = 16 * 1024 * 1024;
-/// Maximum bytes that symphonia may keep for the fragments of a file. A fragment with one second of video takes 2 KiB,
-/// so this is enough for hours.
+/// Maximum number of bytes that symphonia may keep in memory for the fragments of a file. A fragment with one second of
+/// video takes 2 KiB, so this maximum is enough for hours of video.
 const MAX_FRAGMENT_MEMORY: u64 = 64 * 1024 * 1024;
-/// Bytes that symphonia keeps for each fragment, for each track of the file in each fragment, and for each box in a
-/// fragment, in addition to their content.
+/// Estimated memory in bytes that symphonia uses for each fragment, in addition to the content of the fragment.
 const FRAGMENT_COST: u64 = 200;
+/// Estimated memory in bytes that symphonia uses in each fragment for each track of the file.
 const TRACK_COST: u64 = 40;
+/// Estimated memory in bytes that symphonia uses for each box in a fragment, in addition to the content of the box.
 const BOX_COST: u64 = 120;
-/// Maximum number of samples in all fragments. symphonia visits each of them, even if the file has no data about it.
+/// Maximum number of samples in all fragments together. symphonia visits each sample, even if the file contains no data
+/// about the sample.
 const MAX_SAMPLES: u64 = 100_000_000;
 
 /// The properties of a movie that its boxes contain.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Movie {
-    /// Width and height as shown, of the first track of video.
+    /// Displayed width and height of the first video track whose size can be read.
     pub video: Option<(u32, u32)>,
-    /// Whether the movie is written in fragments, as browsers record it. The header then has no duration.
+    /// Whether the movie consists of fragments, as in recordings of browsers. Its header then contains no duration.
     pub fragmented: bool,
 }
 
-/// Reads the boxes. All must be complete, except for the last fragment of an interrupted recording.
+/// Reads the boxes of a file. All boxes must be complete, except for the last box of a movie with fragments, whose
+/// recording may have been interrupted.
 pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     let end = file.metadata()?.len();
     let (mut at, mut movie, mut has_type, mut tracks) = (0, Movie::default(), false, None);
@@ -38,8 +42,8 @@ pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     while at < end {
         deadline.check()?;
         let Some(Header { kind, length, size }) = header(file, at, end)? else { break };
-        // symphonia continues to read inside a box without a size. Only the media data of a movie without fragments
-        // may therefore have no size.
+        // symphonia continues to read inside a box without a size. Therefore only the media data (`mdat`) of a movie
+        // without fragments may lack a size.
         let may_lack_size = kind == *b"mdat" && has_type && matches!(tracks, Some(Tracks { in_fragments: false, .. }));
         if size.is_none() && !may_lack_size {
             return Err(Rejection::Unreadable.into());
@@ -71,16 +75,17 @@ pub fn read(file: &mut File, deadline: Deadline) -> Result<Movie, Error> {
     if tracks.is_some() { Ok(movie) } else { Err(Rejection::Unreadable.into()) }
 }
 
-/// The header of a box. The file is positioned after it.
+/// The header of a box.
 struct Header {
     kind: [u8; 4],
-    /// Bytes of the header itself.
+    /// Length of the header in bytes.
     length: u64,
-    /// Bytes of the whole box. None if the box extends to the end of the file.
+    /// Length of the whole box in bytes, including the header. None if the box extends to the end of the file.
     size: Option<u64>,
 }
 
-/// Reads the header of a box. None if the header is incomplete.
+/// Reads the header of the box at offset `at`, and leaves the file positioned after the header. None if the header is
+/// incomplete.
 fn header(file: &mut File, at: u64, end: u64) -> Result<Option<Header>, Error> {
     if end - at < 8 {
         return Ok(None);
@@ -110,12 +115,12 @@ fn read_all(file: &mut File, bytes: u64, max_bytes: u64) -> Result<Vec<u8>, Erro
     Ok(content)
 }
 
-/// The memory and the samples that symphonia needs for the fragments of a file.
+/// Counts the memory that symphonia needs for the fragments of a file, and the samples in them.
 #[derive(Default)]
 struct Fragments {
     count: u64,
     samples: u64,
-    /// Bytes in memory, without `TRACK_COST`.
+    /// Estimated memory in bytes, without the `TRACK_COST` of each track.
     bytes_kept: u64,
 }
 
@@ -129,7 +134,7 @@ impl Fragments {
             for (kind, content) in children(of_track) {
                 self.bytes_kept += BOX_COST;
                 if kind == b"trun" {
-                    // Section 8.8.8: the number of samples follows version and flags.
+                    // The number of samples follows the version and the flags of the box (section 8.8.8).
                     self.samples += u64::from(number(content, 4).ok_or(Rejection::Unreadable)?);
                 }
             }
@@ -148,7 +153,7 @@ impl Fragments {
 #[derive(Clone, Copy)]
 struct Tracks {
     count: usize,
-    /// Whether there may be fragments.
+    /// Whether the header allows fragments: it contains an `mvex` box.
     in_fragments: bool,
 }
 
@@ -162,7 +167,7 @@ impl Tracks {
     }
 }
 
-/// The boxes inside a box, up to the first incomplete one.
+/// Iterates over the boxes inside a box, as pairs of kind and content. Ends before the first incomplete box.
 fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (header, size) = match number(bytes, 0)? {
@@ -175,7 +180,7 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The contents of the boxes of one kind.
+/// Iterates over the contents of the boxes of one kind inside a box.
 fn all(bytes: &[u8], kind: [u8; 4]) -> impl Iterator<Item = &[u8]> {
     children(bytes).filter(move |(found, _)| *found == kind).map(|(_, content)| content)
 }
@@ -186,15 +191,16 @@ fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
 
 fn video(movie: &[u8]) -> Option<(u32, u32)> {
     all(movie, *b"trak").find_map(|track| {
-        // Section 8.4.3: the type of the handler follows version, flags and an unused field.
+        // The type of the handler follows the version, the flags and an unused field (section 8.4.3).
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?;
         (handler.get(8..12)? == b"vide").then_some(())?;
         display_size(child(track, *b"tkhd")?)
     })
 }
 
-/// The size as shown (section 8.3.2): in 16.16 fixed point, rotated as the matrix says. Upright videos of phones are
-/// rotated by a quarter turn.
+/// Reads the displayed width and height from the header of a track (section 8.3.2). The header contains the size in
+/// 16.16 fixed point, and a matrix that rotates the video. Phones store upright videos with a rotation by a quarter
+/// turn.
 fn display_size(header: &[u8]) -> Option<(u32, u32)> {
     let matrix = match header.first()? {
         0 => 40,

@@ -4,18 +4,19 @@ use image::ImageFormat;
 
 use super::{Kind, Rejection};
 
-/// The type of a file about whose content nothing is claimed.
+/// The content type of a file whose content is unknown.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
-/// The detected class of a file, which decides how it is read.
+/// The detected class of a file, which decides how the file is inspected.
 pub enum Found {
     Picture(ImageFormat),
     Recording(Container),
-    /// A file of this type, which is not inspected further.
+    /// A file with this content type that is not inspected further.
     Other(String),
 }
 
-/// The formats of audio and video that are read. Most can contain either; the tracks of a file show which.
+/// The audio and video formats that the server can read. Most of these formats can contain audio, video or both; the
+/// tracks of a file show its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
     Mp4,
@@ -30,7 +31,7 @@ pub enum Container {
 }
 
 impl Container {
-    /// The content type of a file with video, or with audio only.
+    /// Returns the content type of a file in this format. `video` is false for a file that contains only audio.
     pub fn content_type(self, video: bool) -> &'static str {
         match (self, video) {
             (Self::Mp4, true) => "video/mp4",
@@ -49,7 +50,8 @@ impl Container {
         }
     }
 
-    /// The container for a canonical content type.
+    /// Returns the container for a canonical content type. None if the type is not a recording that the server can
+    /// read.
     fn of_type(content_type: &str) -> Option<Self> {
         Some(match content_type {
             "video/mp4" | "audio/mp4" => Self::Mp4,
@@ -67,7 +69,8 @@ impl Container {
 
     fn detect(head: &[u8]) -> Option<Self> {
         match head {
-            // ISO/IEC 14496-12, section 4.3: the major brand. Some brands are pictures and not recordings.
+            // The major brand follows `ftyp` (ISO/IEC 14496-12, section 4.3). Files of some brands are pictures and not
+            // recordings.
             [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
                 b"qt  " => Some(Self::QuickTime),
                 b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis" | b"crx " => {
@@ -77,7 +80,7 @@ impl Container {
             },
             // Older cameras wrote QuickTime files without a brand.
             [_, _, _, _, b'm', b'o', b'o', b'v', ..] => Some(Self::QuickTime),
-            // RFC 8794, section 11.2: EBML, whose DocType is within the first bytes.
+            // EBML (RFC 8794, section 11.2). The DocType is within the first 64 bytes.
             [0x1a, 0x45, 0xdf, 0xa3, ..] => {
                 let header = &head[..head.len().min(64)];
                 let is = |name: &[u8]| header.windows(name.len()).any(|bytes| bytes == name);
@@ -87,14 +90,16 @@ impl Container {
             [b'I', b'D', b'3', 2..=4, ..] => Some(Self::Mp3),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
             [b'f', b'L', b'a', b'C', ..] => Some(Self::Flac),
-            // ISO/IEC 13818-7, section 6.2: twelve bits that are 1, and layer 0. ISO/IEC 11172-3 has the other layers.
+            // AAC begins with twelve bits that are 1, and has layer 0 (ISO/IEC 13818-7, section 6.2). MP3 has another
+            // layer (ISO/IEC 11172-3).
             [0xff, second, ..] if second & 0xf6 == 0xf0 => Some(Self::Aac),
             [0xff, second, third, ..] if second & 0xe6 == 0xe2 && third & 0xf0 != 0xf0 => Some(Self::Mp3),
             _ => None,
         }
     }
 
-    /// The family of a format. Formats of one family differ only in their content, so one may be declared as the other.
+    /// Returns the format that stands for the family of this format. Formats of one family have the same structure, so
+    /// a file of one format may be declared as another format of the family.
     fn family(self) -> Self {
         match self {
             Self::QuickTime => Self::Mp4,
@@ -104,7 +109,8 @@ impl Container {
     }
 }
 
-/// Whether browsers may show a file inline instead of downloading it: pictures, audio and video that run no scripts.
+/// Whether browsers may show a file of this type inline instead of downloading it. True for formats of pictures, audio
+/// and video that cannot run scripts.
 pub fn is_inline_safe(content_type: &str) -> bool {
     const SAFE: [&str; 13] = [
         "image/jpeg",
@@ -124,7 +130,7 @@ pub fn is_inline_safe(content_type: &str) -> bool {
     SAFE.contains(&essence(content_type).as_str())
 }
 
-/// The content type in lower case, without parameters, and with one name for all synonyms.
+/// Returns the content type in lower case, without parameters, and with one name for all synonyms.
 pub fn canonical(content_type: &str) -> String {
     let essence = essence(content_type);
     let name = match essence.as_str() {
@@ -159,7 +165,7 @@ fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The kind for a canonical content type.
+/// Returns the kind of files with a canonical content type.
 pub fn kind_of(content_type: &str) -> Kind {
     if picture_of_type(content_type).is_some() {
         return Kind::Image;
@@ -181,17 +187,17 @@ fn picture_of_type(content_type: &str) -> Option<ImageFormat> {
     }
 }
 
-/// The detected format of a picture. None if the file is not a picture that can be read.
+/// Detects the format of a picture. None if the file is not a picture that the server can read.
 pub fn picture_format(head: &[u8]) -> Option<ImageFormat> {
     infer::get(head).and_then(|found| picture_of_type(found.mime_type()))
 }
 
-/// Detects the type of a file. If the declared or the detected type is a picture or a recording that can be read, the
-/// two must agree. All other files are only downloaded: if their types differ, the result is
+/// Detects the type of a file. If the declared or the detected type is a picture or a recording that the server can
+/// read, the two types must agree. All other files are only downloaded: if their types differ, the result is
 /// `application/octet-stream`.
 ///
-/// A file that is declared as `application/octet-stream` is not inspected. Clients send a picture as a file in this
-/// way.
+/// A file that is declared as `application/octet-stream` is not inspected. Clients declare this type to send a picture
+/// as a plain file.
 pub fn detect(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     let declared = canonical(declared);
     if declared == OCTET_STREAM {
@@ -216,7 +222,7 @@ pub fn detect(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
             _ => differs(),
         };
     }
-    // MP3 and AAC are detected by two bytes, which a document may have by chance.
+    // MP3 and AAC are detected by two or three bytes, which a document may contain by chance.
     let recording = container.is_some_and(|container| !matches!(container, Container::Mp3 | Container::Aac))
         || head.starts_with(b"ID3");
     if picture.is_some() || recording {
@@ -226,7 +232,8 @@ pub fn detect(declared: &str, head: &[u8]) -> Result<Found, Rejection> {
     Ok(Found::Other(if compatible { declared } else { OCTET_STREAM.to_owned() }))
 }
 
-/// The type of any other file by its magic number. None if the number is too short to be reliable.
+/// Detects the type of any file by its magic number. None if no magic number is known, or if the magic number is too
+/// short to be reliable.
 fn sniff(head: &[u8]) -> Option<String> {
     if is_svg(head) {
         return Some("image/svg+xml".to_owned());
@@ -239,9 +246,10 @@ fn sniff(head: &[u8]) -> Option<String> {
     if weak.contains(&found.as_str()) && !head.starts_with(b"\x7fELF") { None } else { Some(found) }
 }
 
-/// Whether a declared type is compatible with the detected type. Neither is a picture or a recording that can be read.
+/// Whether a declared type is compatible with the detected type. Neither type is a picture or a recording that the
+/// server can read.
 fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
-    // Documents of these types are archives. The archive does not show which of the types it is.
+    // Files of these types are ZIP archives. The magic number does not show which of these types a file has.
     const ZIP: [&str; 9] = [
         "application/zip",
         "application/epub+zip",
@@ -265,16 +273,17 @@ fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
         names.iter().any(|name| declared.starts_with(name)) && names.iter().any(|name| found.starts_with(name))
     };
     let media = ["image/", "audio/", "video/"].iter().any(|class| declared.starts_with(class));
-    // A type with a magic number must have it. The exception are CSV files, which Windows declares as Excel files.
+    // Whether a file of the declared type may lack a magic number. This includes Excel files, because Windows declares
+    // CSV files as Excel files.
     let free = !media && (!infer::is_mime_supported(declared) || declared == "application/vnd.ms-excel");
     match found {
         Some(found) if found == declared => true,
-        // Text may be declared as any type of text. None of these types is shown inline.
+        // Markup may be declared as any type of text, because browsers never show these types inline.
         Some(found) if MARKUP.contains(&found) => match declared {
             "image/svg+xml" => is_svg(head),
             declared => free || !media && may_be_text(declared),
         },
-        // The raw formats of cameras are based on TIFF, and have many types.
+        // The raw formats of cameras are based on TIFF, and have many different content types.
         Some("image/tiff") => {
             declared.starts_with("image/") && declared != "image/svg+xml" && !infer::is_mime_supported(declared)
         }
@@ -287,8 +296,8 @@ fn is_compatible(declared: &str, found: Option<&str>, head: &[u8]) -> bool {
     }
 }
 
-/// Whether this is an MPEG transport stream (ISO/IEC 13818-1, section 2.4.3): packets of 188 bytes that begin with the
-/// same byte. Cameras put four bytes before each packet.
+/// Whether the file is an MPEG transport stream (ISO/IEC 13818-1, section 2.4.3): packets of 188 bytes, each of which
+/// begins with the byte `SYNC`. Cameras put four bytes before each packet.
 fn is_transport_stream(head: &[u8]) -> bool {
     const SYNC: u8 = 0x47;
     [(0, 188), (4, 192)].iter().any(|&(first, packet)| {
@@ -303,7 +312,7 @@ fn may_be_text(declared: &str) -> bool {
         || declared.strip_prefix("application/").is_some_and(|name| TEXT.iter().any(|text| name.ends_with(text)))
 }
 
-/// Whether this looks like an SVG document. A declaration, a doctype or a comment may precede the `svg` element.
+/// Whether the file begins like an SVG document. A declaration, a doctype or a comment may precede the `svg` element.
 fn is_svg(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();

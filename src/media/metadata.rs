@@ -1,7 +1,8 @@
-//! Removes metadata about camera, place and author from pictures. Pixels are not encoded again: only the parts that are
-//! needed to show the picture are copied. Unknown parts, and bytes after the end of the picture, are left out.
+//! Removes metadata about camera, place and author from pictures. Pixels are not encoded again: the parts of the file
+//! that are needed to show the picture are copied. Other parts, and bytes after the end of the picture, are not copied.
 //!
-//! Of Exif only the orientation is kept. Rotating the pixels instead would lose quality with each forward.
+//! The orientation is the only part of Exif that is kept. Rotating the pixels instead would encode them again, so the
+//! picture would lose quality each time it is forwarded.
 
 mod gif;
 mod jpeg;
@@ -16,15 +17,16 @@ use super::{Deadline, Rejection};
 /// A picture without its metadata.
 #[derive(Debug, Default)]
 pub struct Stripped {
-    /// The parts that are needed to show the picture.
+    /// The file with only the parts that are needed to show the picture.
     pub cleaned: Vec<u8>,
-    /// Number of frames. More than one if the picture is animated.
+    /// Number of frames, which is more than one if the picture is animated.
     pub frames: u32,
-    /// Pixels of all frames together.
+    /// Number of pixels of all animation frames together. May be 0 if the picture is not animated.
     pub frame_pixels: u64,
 }
 
-/// Copies the parts of a picture that are needed to show it.
+/// Copies the parts of a picture that are needed to show the picture. Fails if the picture is damaged or the deadline
+/// has passed.
 pub fn strip(
     bytes: &[u8],
     format: ImageFormat,
@@ -42,12 +44,12 @@ pub fn strip(
     stripped.ok_or(Rejection::Unreadable)
 }
 
-/// Exif (CIPA DC-008) with only the orientation. None if the picture is upright.
+/// Returns Exif data (CIPA DC-008) that contains only the orientation. None if the picture is upright.
 fn exif(orientation: Orientation) -> Option<Vec<u8>> {
     if orientation == Orientation::NoTransforms {
         return None;
     }
-    // TIFF, little endian, with one directory of one entry: tag 0x0112, one SHORT.
+    // TIFF, little endian, with one directory of one entry: tag 0x0112 (orientation), one SHORT.
     let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
     exif.extend([orientation.to_exif(), 0, 0, 0]);
     exif.extend([0; 4]);

@@ -1,5 +1,6 @@
-//! Inspects files: type, size, duration, thumbnails, waveform, and pictures without metadata. Nothing here knows the
-//! user or the storage of a file. Whatever the content of a file, time and memory are bounded: see `Limits`.
+//! Inspects files: reads type, size and duration, and creates thumbnails, waveforms and copies of pictures without
+//! metadata. This module does not know how files are stored. `Limits` bounds the time and the memory for each file,
+//! whatever its content is.
 
 mod boxes;
 mod content_type;
@@ -24,10 +25,10 @@ use crate::config;
 use crate::fair::Refusal;
 use content_type::Found;
 
-/// Bytes at the beginning of a file from which its type is detected. Office documents need the most.
+/// Number of bytes at the beginning of a file from which its type is detected. Office documents need the most bytes.
 const HEAD: u64 = 8192;
 
-/// How clients show a file.
+/// The kind of a file, which decides how clients show the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Image,
@@ -37,7 +38,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind for a declared content type, before the bytes are known. `File` for a type that is not inspected.
+    /// Returns the kind for a declared content type, before the content of the file is known. Returns `File` for a type
+    /// that is not inspected.
     pub fn of(content_type: &str) -> Self {
         content_type::kind_of(&content_type::canonical(content_type))
     }
@@ -46,17 +48,17 @@ impl Kind {
 /// Limits for the inspection of one file.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Maximum bytes of a picture, which is read into memory.
+    /// Maximum number of bytes of a picture. A picture is read into memory as a whole.
     pub max_picture_bytes: u64,
-    /// Maximum pixels of a picture.
+    /// Maximum number of pixels of a picture.
     pub max_pixels: u64,
-    /// Maximum frames of an animated picture.
+    /// Maximum number of frames of an animated picture.
     pub max_frames: u32,
-    /// Maximum bytes of memory for a decoded picture.
+    /// Maximum memory for a decoded picture, in bytes.
     pub max_memory: u64,
     /// Maximum duration of a recording that gets a waveform.
     pub max_waveform: Duration,
-    /// Maximum time for one file.
+    /// Maximum time for the inspection of one file.
     pub max_work: Duration,
 }
 
@@ -79,21 +81,22 @@ pub struct Inspected {
     /// Content type in lower case, without parameters.
     pub content_type: String,
     pub kind: Kind,
-    /// Pixels as shown, after the orientation of the camera is applied.
+    /// Displayed width and height in pixels, with the orientation of the camera applied.
     pub width: Option<u32>,
     pub height: Option<u32>,
     pub duration: Option<Duration>,
     pub blurhash: Option<String>,
-    /// `WAVEFORM_PEAKS` peaks from 0 to 100. The loudest peak of a recording is 100.
+    /// `WAVEFORM_PEAKS` peaks from 0 to 100. The loudest peak is 100, except in a silent recording.
     pub waveform: Option<Vec<u8>>,
-    /// One thumbnail of each size for a picture. Empty for other files.
+    /// For a picture, one thumbnail of each size. Empty for other files.
     pub thumbnails: Vec<Thumbnail>,
-    /// The picture without metadata such as author and place. None if this is the same as the file.
+    /// The picture without metadata such as author and place. None if the file is not a picture, or if nothing was
+    /// removed.
     pub cleaned: Option<Vec<u8>>,
 }
 
 impl Inspected {
-    /// A file that is not inspected further.
+    /// Returns the result for a file that is not inspected further.
     fn file(content_type: String) -> Self {
         Self {
             content_type,
@@ -119,7 +122,7 @@ pub struct Thumbnail {
     pub bytes: Vec<u8>,
 }
 
-/// Size of a thumbnail. Its longest side is in `THUMBNAIL_SIDES`, or in `SQUARE_SIDES` for a square.
+/// Size of a thumbnail. `THUMBNAIL_SIDES` contains the longest side for each size, and `SQUARE_SIDES` for squares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Size {
     Small,
@@ -127,7 +130,7 @@ pub enum Size {
     Large,
 }
 
-/// Why a file is rejected.
+/// Reason why a file is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     Empty,
@@ -135,7 +138,7 @@ pub enum Rejection {
         declared: String,
         found: String,
     },
-    /// A picture has more than the allowed bytes.
+    /// The picture has more than `allowed` bytes.
     TooLarge {
         allowed: u64,
     },
@@ -148,12 +151,12 @@ pub enum Rejection {
     TooSlow,
     Unreadable,
     NotAPicture,
-    /// The name of the virus, as the scanner reports it.
+    /// The scanner found a virus. The value is the name of the virus, as the scanner reports it.
     Infected(String),
 }
 
 impl Rejection {
-    /// The message for the user who sent the file.
+    /// Returns the message for the user who sent the file.
     pub fn text(&self) -> String {
         match self {
             Self::Empty => "The file is empty.".to_owned(),
@@ -175,12 +178,12 @@ impl Rejection {
     }
 }
 
-/// Why a file could not be inspected.
+/// Reason why a file could not be inspected.
 #[derive(Debug)]
 pub enum Error {
-    /// The file is the cause, so a retry fails again.
+    /// The content of the file is the cause, so a retry would fail again.
     Rejected(Rejection),
-    /// The worker pool did not run it.
+    /// The worker pool did not run the inspection.
     Refused(Refusal),
     /// The file could not be opened or read on this machine.
     Io(io::Error),
@@ -216,7 +219,8 @@ impl Deadline {
     }
 }
 
-/// Inspects a file. Blocks the thread, so `MediaPool` runs it on a thread of its pool.
+/// Inspects a file with the declared content type `declared`. Blocks the thread, so `MediaPool` calls this function on
+/// a blocking thread.
 pub fn inspect(path: &Path, declared: &str, limits: &Limits) -> Result<Inspected, Error> {
     let deadline = Deadline::after(limits.max_work);
     let (mut file, head) = open(path)?;
@@ -230,7 +234,8 @@ pub fn inspect(path: &Path, declared: &str, limits: &Limits) -> Result<Inspected
     }
 }
 
-/// Crops the middle of a picture to squares with sides of `SQUARE_SIDES`, or smaller if the picture is smaller.
+/// Crops the middle of a picture to squares with the sides in `SQUARE_SIDES`. If the picture is smaller than a side,
+/// the square is as large as the picture allows. Blocks the thread, like `inspect`.
 pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     let deadline = Deadline::after(limits.max_work);
     let (mut file, head) = open(path)?;
@@ -239,12 +244,13 @@ pub fn square(path: &Path, limits: &Limits) -> Result<Vec<Thumbnail>, Error> {
     Ok(picture::square(&bytes, format, limits, deadline)?)
 }
 
-/// The big-endian number at an offset. None if it is not complete.
+/// Reads the big-endian number of four bytes at offset `at`. None if fewer than four bytes follow.
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// Opens a file. Returns it at its beginning, with the bytes from which its type is detected.
+/// Opens a file. Returns the file, positioned at its beginning, and the bytes from which its type is detected. Rejects
+/// an empty file.
 fn open(path: &Path) -> Result<(File, Vec<u8>), Error> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();

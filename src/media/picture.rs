@@ -8,19 +8,19 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rg
 
 use super::{Deadline, Inspected, Kind, Limits, Rejection, Size, Thumbnail, metadata};
 
-/// Longest sides of thumbnails in pixels: for a list, for a conversation, and for a whole screen.
+/// Maximum length of the longest side of thumbnails, in pixels: for a list, for a conversation, and for a whole screen.
 pub const THUMBNAIL_SIDES: [(Size, u32); 3] = [(Size::Small, 160), (Size::Medium, 480), (Size::Large, 1280)];
-/// Sides of avatars in pixels: beside a name, in a profile, and for a whole screen.
+/// Maximum side of avatars, in pixels: next to a name, in a profile, and for a whole screen.
 pub const SQUARE_SIDES: [(Size, u32); 3] = [(Size::Small, 96), (Size::Medium, 256), (Size::Large, 640)];
-/// Horizontal and vertical components of a blurhash. They show brightness and colours in 28 characters.
+/// Numbers of horizontal and vertical components of a blurhash. Such a blurhash has 28 characters.
 pub const BLURHASH_COMPONENTS: (u32, u32) = (4, 3);
 
-/// Quality of thumbnails, from 0 to 100: the default of libwebp.
+/// WebP quality of thumbnails, from 0 to 100. This value is the default of libwebp.
 const QUALITY: f32 = 75.0;
-/// The frames of an animation may have this many times the pixels of one picture, together.
+/// Maximum number of pixels of all frames of an animation together, as a multiple of `Limits::max_pixels`.
 const ANIMATION_FACTOR: u64 = 10;
 
-/// Inspects a picture.
+/// Reads the size of a picture, and creates its thumbnails, its blurhash and a copy without metadata.
 pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Deadline) -> Result<Inspected, Rejection> {
     let (decoder, orientation) = open(bytes, format, limits)?;
     let (width, height) = rotated_size(decoder.dimensions(), orientation);
@@ -45,7 +45,7 @@ pub fn inspect(bytes: &[u8], format: ImageFormat, limits: &Limits, deadline: Dea
     })
 }
 
-/// Crops the middle of a picture to squares.
+/// Crops the middle of a picture to squares with the sides in `SQUARE_SIDES`.
 pub fn square(
     bytes: &[u8],
     format: ImageFormat,
@@ -56,13 +56,14 @@ pub fn square(
     let image = decode(decoder)?;
     deadline.check()?;
     let side = image.width().min(image.height());
-    // The orientation does not change the middle of the picture.
+    // The orientation can be applied after cropping, because it does not change which pixels are in the middle.
     let image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
     let squares = thumbnails(image, orientation, &SQUARE_SIDES, deadline)?;
     encode(&squares, deadline)
 }
 
-/// Reads only the header, and rejects a picture that exceeds the limits.
+/// Reads the header of a picture. Returns a decoder for the pixels, and the orientation. Rejects a picture that exceeds
+/// the limits.
 fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl ImageDecoder, Orientation), Rejection> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::default();
@@ -72,7 +73,7 @@ fn open(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<(impl Imag
     let mut decoder = reader.into_decoder().map_err(|error| rejection(&error, &too_many))?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    // The decoded picture, and a copy with eight bits for each colour and alpha.
+    // Memory in bytes for the decoded picture, and for a copy with eight bits for each colour and alpha.
     let memory = decoder.total_bytes().saturating_add(pixels * 4);
     if pixels == 0 {
         return Err(Rejection::Unreadable);
@@ -90,7 +91,7 @@ fn rejection(error: &ImageError, too_many: &Rejection) -> Rejection {
 }
 
 /// Decodes a picture and multiplies its colours by alpha. Otherwise scaling would mix colours of transparent pixels
-/// into visible ones.
+/// into visible pixels.
 fn decode(decoder: impl ImageDecoder) -> Result<DynamicImage, Rejection> {
     let image = DynamicImage::from_decoder(decoder).map_err(|_| Rejection::Unreadable)?;
     if !image.color().has_alpha() {
@@ -124,8 +125,8 @@ fn rotated_size((width, height): (u32, u32), orientation: Orientation) -> (u32, 
     }
 }
 
-/// Scales a picture to each size and applies its orientation. Each thumbnail is made from the next larger one. The
-/// result has the order of `sides`.
+/// Scales a picture to each size and applies its orientation. Each thumbnail is made from the next larger thumbnail.
+/// The result has the order of `sides`.
 fn thumbnails(
     image: DynamicImage,
     orientation: Orientation,
@@ -157,8 +158,9 @@ fn shrink(image: &DynamicImage, longest: u32) -> DynamicImage {
     if (new_width, new_height) == (width, height) {
         return image.clone();
     }
-    // Averages first, which is fast, and then a better filter, which takes four times the memory. One side is enough
-    // for this, because the other side of a long and thin picture may not shrink.
+    // If one side shrinks to less than half, averaging scales the picture first, which is fast. Then a better filter
+    // completes the scaling, which takes four times the memory. One side decides, because the other side of a long and
+    // thin picture might not shrink.
     if width / 2 > new_width || height / 2 > new_height {
         let half_scaled = image.thumbnail_exact((new_width * 2).min(width), (new_height * 2).min(height));
         return half_scaled.resize_exact(new_width, new_height, FilterType::CatmullRom);
@@ -175,7 +177,7 @@ fn fit(width: u32, height: u32, longest: u32) -> (u32, u32) {
     if side <= longest { (width, height) } else { (scaled(width), scaled(height)) }
 }
 
-/// Reverses the multiplication of colours by alpha.
+/// Divides the colours by alpha, which reverses the multiplication in `decode`.
 fn divide_colours_by_alpha(image: &DynamicImage) -> RgbaImage {
     let mut image = image.to_rgba8();
     for pixel in image.pixels_mut() {
@@ -205,7 +207,7 @@ fn encode(images: &[(Size, DynamicImage)], deadline: Deadline) -> Result<Vec<Thu
     images.iter().map(encode).collect()
 }
 
-/// The blurhash of a picture on a white background.
+/// Computes the blurhash of a picture on a white background.
 fn blurhash(image: &DynamicImage) -> Result<String, Rejection> {
     let mut image = image.to_rgba8();
     for pixel in image.pixels_mut() {

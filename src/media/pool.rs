@@ -1,4 +1,5 @@
-//! The worker pool that inspects files: a few at a time, on threads that may block, and each user in turn.
+//! The worker pool that inspects files. Runs a few inspections at a time on threads that may block, and serves the
+//! users in turn.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -10,13 +11,13 @@ use crate::config;
 use crate::fair::{Bounds, Gone, Pool};
 use crate::ids::UserId;
 
-/// Time beyond `Limits::max_work` for a step that is not interrupted, such as unpacking one picture.
+/// Additional time after `Limits::max_work` for a step that cannot be interrupted, such as decoding one picture.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The user whose file is inspected, and the signal that the user's client no longer waits.
 pub type Requester<'a> = (UserId, &'a Gone);
 
-/// Inspects files, a bounded number at a time.
+/// Inspects a bounded number of files at a time. Cheap to clone.
 #[derive(Clone)]
 pub struct MediaPool {
     limits: Arc<Limits>,
@@ -35,13 +36,13 @@ impl MediaPool {
         }
     }
 
-    /// Inspects a file with the content type `declared`.
+    /// Inspects a file whose declared content type is `declared`.
     pub async fn inspect(&self, path: &Path, declared: &str, requester: Requester<'_>) -> Result<Inspected, Error> {
         let (path, declared) = (path.to_owned(), declared.to_owned());
         self.run(requester, move |limits| super::inspect(&path, &declared, limits)).await
     }
 
-    /// Crops the middle of a picture to squares.
+    /// Crops the middle of a picture to squares with the sides in `SQUARE_SIDES`.
     pub async fn square(&self, path: &Path, requester: Requester<'_>) -> Result<Vec<Thumbnail>, Error> {
         let path = path.to_owned();
         self.run(requester, move |limits| super::square(&path, limits)).await

@@ -25,20 +25,24 @@ use super::source::{self, Budget};
 use super::waveform::Waveform;
 use super::{Deadline, Error, Inspected, Kind, Limits, Rejection, boxes};
 
-/// Maximum bytes of a container's header and tables. Hours of video need one megabyte, and a cover picture some more.
+/// Maximum number of bytes of a container's header and tables. Hours of video need one megabyte, and a cover picture
+/// needs some more.
 const MAX_TABLES: u64 = 16 * 1024 * 1024;
-/// This limit applies to WebM, Matroska and WAV. Their readers keep about ten times as much in memory, because an
-/// element or a tag may have only a few bytes.
+/// Maximum number of bytes of the header in WebM, Matroska and WAV, instead of `MAX_TABLES`. The readers for these
+/// formats keep about ten times as many bytes in memory, because an element or a tag may have only a few bytes.
 const MAX_ELEMENTS: u64 = 2 * 1024 * 1024;
-/// This limit applies to the comments of Ogg and FLAC, for the same reason.
+/// Maximum number of bytes of the comments in Ogg and FLAC, for the same reason as `MAX_ELEMENTS`.
 const MAX_COMMENTS: u64 = 4 * 1024 * 1024;
-/// Bytes that are kept for each block of a FLAC header, in addition to its content.
+/// Estimated memory in bytes that symphonia uses for each block of a FLAC header, in addition to its content.
 const BLOCK_COST: u64 = 64;
-/// Maximum bytes that are read for one packet of sound or video, including the bytes between it and the packet before.
+/// Maximum number of bytes that are read for one packet of sound or video, including the bytes between the previous
+/// packet and this packet.
 const MAX_PACKET: u64 = 16 * 1024 * 1024;
-/// Maximum number of tracks of a recording: one of video, and one of sound and one of subtitles for each language.
+/// Maximum number of tracks of a recording. Enough for one video track, and for a sound track and a subtitle track in
+/// each of many languages.
 const MAX_TRACKS: usize = 64;
-/// Longest duration that is accepted: about 24 days, the maximum of signed 32-bit milliseconds.
+/// Maximum duration that is reported: about 24 days, the maximum of signed 32-bit milliseconds. A longer recording is
+/// accepted without a duration.
 const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
 
 static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
@@ -50,7 +54,7 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 
 type Reader = Box<dyn FormatReader>;
 
-/// Inspects a recording.
+/// Reads the duration and the video size of a recording, and creates the waveform if the recording has no video.
 pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: Deadline) -> Result<Inspected, Error> {
     let is_movie = matches!(container, Container::Mp4 | Container::QuickTime);
     let is_matroska = matches!(container, Container::WebM | Container::Matroska);
@@ -62,11 +66,11 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     let (stream, budget) = source::stream(file, start, max_header(container), deadline)?;
     let mut reader = match open(stream, container) {
         Ok(reader) => reader,
-        // The file is complete, and browsers may support formats that symphonia does not.
+        // `boxes::read` found that the file is complete, and browsers may support formats that symphonia does not.
         Err(MediaError::Unsupported(_)) if is_movie && !deadline.is_over() => {
             return Ok(undecoded(container, movie.video));
         }
-        // Fonts and covers before the first packet can spend the budget.
+        // Fonts and cover pictures before the first packet can use up the budget. The file is then only downloaded.
         Err(_) if is_matroska && budget.is_spent() && !deadline.is_over() => {
             return Ok(Inspected::file(OCTET_STREAM.to_owned()));
         }
@@ -95,7 +99,7 @@ pub fn inspect(mut file: File, container: Container, limits: &Limits, deadline: 
     })
 }
 
-/// The result for a recording that symphonia cannot read. Only its boxes are known.
+/// Returns the result for a movie that symphonia cannot read. Only the size of the video is known, from the boxes.
 fn undecoded(container: Container, video: Option<(u32, u32)>) -> Inspected {
     of_kind(container, if video.is_some() { Kind::Video } else { Kind::Audio }, video)
 }
@@ -114,8 +118,8 @@ fn max_header(container: Container) -> u64 {
     }
 }
 
-/// Bytes of a FLAC header (RFC 9639, section 8.1), without the contents of blocks that may be large and are kept
-/// unchanged, such as pictures.
+/// Estimates the memory in bytes for a FLAC header (RFC 9639, section 8.1). Does not count the contents of blocks that
+/// may be large and that symphonia keeps unchanged, such as pictures. Stops counting above `MAX_COMMENTS`.
 fn flac_comments(file: &mut File) -> io::Result<u64> {
     const PADDING: u8 = 1;
     const APPLICATION: u8 = 2;
@@ -138,8 +142,8 @@ fn flac_comments(file: &mut File) -> io::Result<u64> {
     }
 }
 
-/// Offset at which a song begins after its tag (ID3v2.4, section 3.1). The tag may have a cover picture, which is not
-/// needed.
+/// Returns the length of the ID3 tag at the beginning of a file (ID3v2.4, section 3.1). 0 if the file has no tag. The
+/// tag is skipped, because it may contain a large cover picture.
 fn length_of_tag(file: &mut File) -> io::Result<u64> {
     file.rewind()?;
     let mut header = Vec::new();
@@ -168,10 +172,10 @@ fn open(stream: MediaSourceStream<'static>, container: Container) -> Result<Read
     probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
 }
 
-/// Decides the cause of an error: the deadline, this machine, or the file.
+/// Converts an error of symphonia by its cause: the deadline, this machine, or the file.
 fn failure(error: MediaError, deadline: Deadline) -> Error {
     match error {
-        // Readers may replace the error of a failed read by their own, so the deadline is checked first.
+        // Readers may replace the error of a failed read by another error, so the deadline is checked first.
         _ if deadline.is_over() => Rejection::TooSlow.into(),
         MediaError::IoError(error) if error.raw_os_error().is_some() => error.into(),
         _ => Rejection::Unreadable.into(),
@@ -185,7 +189,7 @@ fn video_size(track: &Track) -> Option<(u32, u32)> {
     }
 }
 
-/// The duration in the header of the container, if it has one.
+/// Returns the longest duration in the header of the container. None if the header contains no duration.
 fn header_duration(reader: &dyn FormatReader) -> Option<Duration> {
     let media = reader.media_info();
     let whole = seconds(media.time_base, media.duration);
@@ -201,12 +205,13 @@ fn seconds(time_base: Option<TimeBase>, duration: Option<units::Duration>) -> Op
     u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
-/// The time span of a track, in its own time base.
+/// The time span of a track, in the time base of this track.
 struct Span {
     first: i64,
     last: i64,
     end: i64,
-    /// Time between the last two packets, for formats that do not store the duration of a packet.
+    /// Time between the last two packets. Used as the duration of the last packet in formats that do not store the
+    /// duration of a packet.
     gap: i64,
 }
 
@@ -218,7 +223,8 @@ impl Span {
     }
 }
 
-/// Reads all packets to find the duration. An interrupted recording is read as far as possible.
+/// Reads all packets to measure the duration, and decodes their sound if `sound` is given. An interrupted recording is
+/// read as far as possible.
 fn read_packets(
     reader: &mut dyn FormatReader,
     budget: &Budget,
@@ -266,7 +272,8 @@ struct Sound {
 }
 
 impl Sound {
-    /// None if there is no sound, or if its codec is not supported.
+    /// Creates a decoder for the default sound track. None if the recording has no sound, or if the codec is not
+    /// supported.
     fn new(reader: &dyn FormatReader, max_duration: Duration) -> Option<Self> {
         let track = reader.default_track(TrackType::Audio)?;
         let parameters = track.codec_params.as_ref()?.audio()?;
@@ -275,7 +282,7 @@ impl Sound {
         Some(Self { track: track.id, decoder, waveform, samples: Vec::new(), decoded: Duration::ZERO, max_duration })
     }
 
-    /// Decodes a packet. A packet that cannot be decoded is skipped.
+    /// Decodes a packet and adds its samples to the waveform. A packet that cannot be decoded is skipped.
     fn decode(&mut self, packet: &Packet) {
         if packet.track_id != self.track || self.decoded > self.max_duration {
             return;

@@ -9,8 +9,8 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptio
 
 use super::Deadline;
 
-/// Bytes that may be read until the next refill. symphonia keeps the tables of a container in memory. So bytes that are
-/// read without a resulting packet can take as many bytes of memory, or several times as many.
+/// Number of bytes that may be read until the next refill. symphonia keeps the tables of a container in memory, so
+/// bytes that do not result in a packet can take as many bytes of memory, or several times as many.
 #[derive(Clone)]
 pub struct Budget(Arc<AtomicU64>);
 
@@ -38,7 +38,7 @@ struct Source {
     deadline: Deadline,
 }
 
-/// Returns the file from `start` on as a stream, and the budget of bytes that may be read.
+/// Returns a stream of the file from offset `start`, and the budget of bytes that may be read.
 pub fn stream(
     mut file: File,
     start: u64,

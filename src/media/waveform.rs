@@ -1,20 +1,22 @@
 //! The waveform of a recording: its loudness over time.
 
-/// Number of peaks in a waveform: as many as fit beside a voice message on a phone.
+/// Number of peaks in a waveform: as many as a phone can show for a voice message.
 pub const WAVEFORM_PEAKS: usize = 64;
 
-/// Number of peaks at which neighbours are joined, so that memory does not grow with the duration.
+/// Number of collected peaks at which neighbouring peaks are joined, so that memory does not grow with the duration.
 const MAX_PEAKS: usize = 64 * WAVEFORM_PEAKS;
-/// Number of samples in a peak before neighbours are joined.
+/// Number of samples in one peak until neighbouring peaks are joined for the first time.
 const FIRST_STEP: usize = 64;
-/// A recording whose loudest sample is below this is silent, so that its noise is not drawn like speech: -60 dB.
+/// Loudness below which a recording counts as silent: -60 dB. Without this threshold, the noise of a silent recording
+/// would be drawn like speech.
 const SILENCE: f32 = 0.001;
 
-/// Collects the samples of a recording whose duration is not known before its end.
+/// Computes the waveform of a recording from its samples. The duration need not be known before the last sample.
 pub struct Waveform {
     peaks: Vec<f32>,
-    /// Samples in one peak, and samples so far in the current peak.
+    /// Number of samples in one peak.
     step: usize,
+    /// Number of samples in the current peak so far.
     filled: usize,
     peak: f32,
 }
@@ -24,10 +26,10 @@ impl Waveform {
         Self { peaks: Vec::with_capacity(MAX_PEAKS), step: FIRST_STEP, filled: 0, peak: 0.0 }
     }
 
-    /// Adds samples between -1 and 1. The samples of all channels alternate.
+    /// Adds samples between -1 and 1. The samples of all channels are interleaved.
     pub fn push(&mut self, samples: &[f32]) {
         for sample in samples {
-            // A sample that is not a number counts as 1, because `min` ignores it.
+            // A sample that is NaN counts as 1, because `f32::NAN.min(1.0)` is 1.
             self.peak = self.peak.max(sample.abs().min(1.0));
             self.filled += 1;
             if self.filled == self.step {
@@ -45,7 +47,7 @@ impl Waveform {
         self.step *= 2;
     }
 
-    /// Returns `WAVEFORM_PEAKS` numbers from 0 to 100. None if there are no samples.
+    /// Returns `WAVEFORM_PEAKS` numbers from 0 to 100. None if no samples were added.
     pub fn finish(mut self) -> Option<Vec<u8>> {
         if self.filled > 0 {
             self.peaks.push(self.peak);

@@ -7,13 +7,13 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Builder, Open};
 
-/// Cheap to clone.
+/// The metrics of one node's TCP connections. Cheap to clone.
 #[derive(Clone)]
 pub struct ConnectionMetrics(Arc<Inner>);
 
 struct Inner {
     open: Gauge,
-    /// By [`Refusal`].
+    /// One counter for each [`Refusal`].
     refused: [Counter; 3],
     timed_out: Counter,
     accept_errors: Counter,
@@ -21,21 +21,21 @@ struct Inner {
     unfinished_refused: Counter,
 }
 
-/// Which limit a connection, a request or a socket would exceed.
+/// The limit that a refused connection, request or socket would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// All connections of the node.
+    /// Limit of all connections of the node.
     Total,
-    /// Connections of one client address.
+    /// Limit of the connections of one client address.
     Address,
-    /// Sockets of one client address on which no user has signed in.
+    /// Limit of the sockets of one client address on which no user has signed in.
     Anonymous,
 }
 
 impl Refusal {
     const ALL: [Self; 3] = [Self::Total, Self::Address, Self::Anonymous];
 
-    /// The name of the limit's setting.
+    /// Returns the name of the setting that contains the limit.
     pub const fn setting(self) -> &'static str {
         match self {
             Self::Total => "MAX_CONNECTIONS",

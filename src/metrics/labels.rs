@@ -1,6 +1,6 @@
-//! The values that metrics have as labels.
+//! The values of the labels of metrics.
 
-/// How the tail got an event.
+/// How the tail received an event: published by a node, or read from Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Published,
@@ -18,12 +18,12 @@ pub enum OperationKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Http,
-    /// Server-Sent Events or multipart, over HTTP.
+    /// An event stream over HTTP: Server-Sent Events or multipart.
     EventStream,
     WebSocket,
 }
 
-/// The kinds of live state that a node publishes to the others.
+/// The kinds of live state that a node publishes to the other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
     Presence,

@@ -1,4 +1,4 @@
-//! The rows that belong to one user, page by page, for an archive of the user's data.
+//! Queries of the rows that belong to one user, page by page, for an archive of the user's data.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -19,7 +19,8 @@ use super::schema::{
 use crate::error::{Error, Result};
 use crate::ids::{AttachmentId, ConversationId, MessageId, ScheduledMessageId, SessionId, UserId};
 
-/// A read-only snapshot of the database. Its statements have no timeout, because an archive can take long.
+/// A read-only snapshot of the database. Its statements have no timeout, because the creation of an archive can take
+/// long.
 pub struct Snapshot {
     conn: Connection,
 }
@@ -36,7 +37,7 @@ impl Snapshot {
     }
 }
 
-/// The user's sessions, including ended sessions that are not deleted yet.
+/// Reads the user's sessions, including ended sessions that are not deleted yet.
 pub async fn sessions(
     conn: &mut Connection,
     user: UserId,
@@ -74,8 +75,8 @@ pub async fn memberships(
     query.load(conn).await
 }
 
-/// The messages that the user has sent, also in conversations that the user has left. No index supports this: all pages
-/// together read every message once.
+/// Reads the messages that the user has sent, including messages in conversations that the user has left, each with its
+/// attachments. No index supports this query: all pages together read every message of the server once.
 pub async fn messages(
     conn: &mut Connection,
     user: UserId,
@@ -98,7 +99,7 @@ pub async fn messages(
     Ok(rows.into_iter().map(|row| (own(&row), row)).map(|(own, row)| (row, own)).collect())
 }
 
-/// The user's contacts, each with the time at which it was added.
+/// Reads the user's contacts, each with the time at which the contact was added.
 pub async fn contacts(
     conn: &mut Connection,
     user: UserId,
@@ -117,7 +118,7 @@ pub async fn contacts(
     query.load(conn).await
 }
 
-/// The users whom the user blocks, each with the time of the block.
+/// Reads the users whom the user blocks, each with the time of the block.
 pub async fn blocked(
     conn: &mut Connection,
     user: UserId,
@@ -136,7 +137,7 @@ pub async fn blocked(
     query.load(conn).await
 }
 
-/// The users to whom the user has sent a contact request that is pending, each with the time of the request.
+/// Reads the users to whom the user has sent a contact request that is pending, each with the time of the request.
 pub async fn contact_requests(
     conn: &mut Connection,
     user: UserId,
@@ -195,12 +196,13 @@ pub async fn scheduled_messages(
     Ok(rows.into_iter().zip(ids).map(|(row, id)| (row, of(&attachments, &id))).collect())
 }
 
-/// The attachments of one message, in their order.
+/// Returns the attachments of the message with this id, in their order.
 fn of<Id: PartialEq>(attachments: &[(Id, AttachmentId)], id: &Id) -> Vec<AttachmentId> {
     attachments.iter().filter(|(other, _)| other == id).map(|(_, attachment)| *attachment).collect()
 }
 
-/// The user's attachments, including uploads that are not complete.
+/// Reads the user's attachments, including uploads that are not complete. Leaves out attachments that are being
+/// deleted.
 pub async fn attachments(
     conn: &mut Connection,
     user: UserId,

@@ -1,4 +1,4 @@
-//! The migrations of the schema. They are embedded in the binary and run without libpq.
+//! The migrations of the schema, which are embedded in the binary and run without libpq.
 
 use diesel::sql_types::BigInt;
 use diesel::{Connection as _, RunQueryDsl as _};
@@ -9,13 +9,14 @@ use super::Connection;
 use crate::error::{Error, Result};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
-/// Key of an advisory lock. Its value does not matter, but all versions must use the same one.
+/// Key of the advisory lock for running migrations. The value of the key does not matter, but all versions must use the
+/// same one.
 const MIGRATION_LOCK: i64 = 0x7061_726c_616e_6365;
 
 /// A synchronous connection, because Diesel's harness for migrations is not async.
 type Harness = AsyncConnectionWrapper<Connection>;
 
-/// Runs the pending migrations and returns their names. A lock ensures that one node at a time runs them.
+/// Runs the pending migrations and returns their names. A lock ensures that only one node at a time runs migrations.
 pub async fn migrate(url: &str) -> Result<Vec<String>> {
     with_harness(url, |harness| {
         // The lock is held until the connection is closed.
@@ -26,12 +27,12 @@ pub async fn migrate(url: &str) -> Result<Vec<String>> {
     .await
 }
 
-/// Number of pending migrations.
+/// Returns the number of pending migrations.
 pub async fn pending_migrations(url: &str) -> Result<usize> {
     with_harness(url, |harness| Ok(harness.pending_migrations(MIGRATIONS).map_err(Error::Migration)?.len())).await
 }
 
-/// Reverts every migration, newest first, and returns their number.
+/// Reverts all migrations, newest first, and returns the number of reverted migrations.
 pub async fn revert_all(url: &str) -> Result<usize> {
     with_harness(url, |harness| Ok(harness.revert_all_migrations(MIGRATIONS).map_err(Error::Migration)?.len())).await
 }

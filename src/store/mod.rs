@@ -31,7 +31,7 @@ pub(crate) use text_enum::text_enum;
 use crate::config::Postgres;
 use crate::error::{Error, Result};
 
-/// How long a request waits for a free connection before it fails with UNAVAILABLE.
+/// Time after which a request that waits for a free connection fails with UNAVAILABLE.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
 pub type PooledConnection<'a> = bb8::PooledConnection<'a, Connection>;
@@ -43,7 +43,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Fails if it cannot connect: a server that cannot reach its database must not start.
+    /// Creates the pool and checks that Postgres is available. Fails otherwise, because a server that cannot reach its
+    /// database must not start.
     pub async fn connect(url: &str, settings: &Postgres) -> Result<Self> {
         let manager = AsyncDieselConnectionManager::<Connection>::new_with_config(url, manager_config(settings));
         let pool = bb8::Pool::builder()
@@ -72,8 +73,9 @@ impl Database {
 }
 
 fn manager_config(settings: &Postgres) -> ManagerConfig<Connection> {
-    // Postgres enforces these timeouts. A transaction that holds the head of the log blocks all others, so it must end
-    // even if its node hangs. JIT compilation is off because it takes longer than any of our statements.
+    // Postgres enforces these timeouts. A transaction that holds the head of the log blocks all other transactions that
+    // append, so it must end even if its node hangs. JIT compilation is off because it takes longer than the execution
+    // of any statement of the server.
     let limits = format!(
         "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET jit = off;",
         settings.database_statement_timeout.as_millis(),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 
-/// A separate connection, because the connections of the pool do not support COPY.
+/// A connection to Postgres for COPY. It is not from the pool, because the connections of the pool do not support COPY.
 pub struct Bulk {
     client: Client,
 }
@@ -21,7 +21,7 @@ pub struct Lines {
     text: String,
 }
 
-/// Conversations with their participants and messages.
+/// Rows of conversations, their participants and their messages, which are written in one transaction.
 #[derive(Default)]
 pub struct Chunk {
     pub conversations: Lines,
@@ -41,12 +41,12 @@ impl Bulk {
     pub async fn connect(url: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(async move {
-            // A statement in flight fails too, so this error only goes to the log.
+            // A statement in flight also fails and returns its own error, so this error is only logged.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection for COPY ended");
             }
         });
-        // Rows that are lost in a crash can be generated again.
+        // A commit does not wait for the disk, because rows that are lost in a crash can be generated again.
         client.batch_execute("SET synchronous_commit = off").await?;
         Ok(Self { client })
     }
@@ -69,7 +69,7 @@ impl Bulk {
         Ok(transaction.commit().await?)
     }
 
-    /// Updates the planner's statistics, and merges the pending list of the search index.
+    /// Updates the planner's statistics, and merges the pending list of the GIN index for search into the index.
     pub async fn vacuum(&self) -> Result<()> {
         Ok(self.client.batch_execute("VACUUM (ANALYZE) users, conversations, participants, messages").await?)
     }

@@ -1,4 +1,4 @@
-//! Enums that are stored as text. They are readable in psql, and a CHECK constraint of the table limits their values.
+//! Enums that are stored as text. The text is readable in psql, and a CHECK constraint of the table limits the values.
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {

@@ -13,7 +13,7 @@ use crate::ids::{CallId, SessionId};
 use crate::store::calls::{call_participants, calls};
 use crate::store::people::users;
 
-/// Lifetime of a token. LiveKit checks the token when a client joins, and renews it for connected clients.
+/// Lifetime of an access token. LiveKit checks the token when a client joins, and renews it for connected clients.
 const TTL: TimeDelta = TimeDelta::minutes(10);
 
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub struct CallAccess {
     pub expires_at: DateTime<Utc>,
 }
 
-/// The claims of LiveKit's access token: registered claims of RFC 7519 and LiveKit's grants.
+/// The claims of LiveKit's access token: registered claims of RFC 7519, and LiveKit's own claims `name` and `video`.
 #[derive(Serialize)]
 struct Claims<'a> {
-    /// The API key whose secret signs it.
+    /// API key of LiveKit whose secret signs the token.
     iss: &'a str,
-    /// Identity of the participant. LiveKit admits each identity only once, so it is the session id: each device of a
-    /// user is a participant of its own, and clients find it in `Call.participants`.
+    /// Identity of the participant: the session id, which clients find in `Call.participants`. LiveKit admits each
+    /// identity only once, so each device of a user must be a separate participant.
     sub: String,
     /// Display name that other participants see.
     name: &'a str,
@@ -50,8 +50,8 @@ struct VideoGrant {
 }
 
 impl Calls<'_> {
-    /// Token with which the viewer's device joins the call's room. None on a server without LiveKit. Returns FORBIDDEN
-    /// if the device is not in the call.
+    /// Returns a token with which the viewer's device joins the call's room. None if no LiveKit server is configured.
+    /// Returns FORBIDDEN if the device is not in the call.
     pub async fn access(&self, viewer: Viewer, id: CallId) -> Result<Option<CallAccess>> {
         let Some(livekit) = self.core.webrtc.livekit() else { return Ok(None) };
         let mut connection = self.core.base.connection().await?;
@@ -68,7 +68,7 @@ impl Calls<'_> {
 }
 
 impl CallAccess {
-    /// Signs a token for a session in the call. `name` is the display name of its user.
+    /// Signs a token for a session in the call. `name` is the display name of the session's user.
     fn sign(livekit: LiveKit<'_>, call: CallId, session: SessionId, name: &str, now: DateTime<Utc>) -> Result<Self> {
         let video = VideoGrant {
             room: call.to_string(),
@@ -81,7 +81,7 @@ impl CallAccess {
         let claims = Claims { iss: livekit.api_key, sub: session.to_string(), name, nbf: now.timestamp(), exp, video };
         let key = EncodingKey::from_secret(livekit.api_secret.as_bytes());
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?;
-        // In whole seconds, as in the claim.
+        // The expiry has whole seconds, as in the claim `exp`.
         let expires_at = DateTime::from_timestamp(exp, 0).unwrap_or(now + TTL);
         Ok(Self { url: livekit.url.to_owned(), token, expires_at })
     }

@@ -19,10 +19,11 @@ use crate::store::calls::call_signals::{self, Pending};
 use crate::store::calls::calls;
 use crate::task;
 
-/// Minimum time for which delivered signals are kept, even if a broken socket is detected sooner.
+/// Minimum of `delivery_timeout`, even if a broken socket is detected sooner.
 const MIN_DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Number of signals that one query reads. The next ones are read when the client has room for them.
+/// Maximum number of signals that one query reads. The next page is read when the client has taken all signals of this
+/// page.
 const PAGE_SIZE: i64 = 32;
 
 #[derive(Clone, Debug)]
@@ -31,30 +32,31 @@ pub enum CallEvent {
     Answered(CallParticipantId),
     Left(CallParticipantId),
     Ended(CallId),
-    /// The state when the stream goes live. Every later change comes as an event.
+    /// The state when the stream has caught up with the log. Each later change is an event.
     CaughtUp(Snapshot),
     Signal(Pending),
-    /// The client has missed events. The stream ends.
+    /// The client has missed events. This is the last item of the stream.
     Missed,
 }
 
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The calls that ring for the user, the oldest first.
+    /// The calls that ring for the user, oldest first.
     pub ringing: Vec<CallId>,
     /// The call that the device is in.
     pub current: Option<CallId>,
 }
 
-/// Time after which a delivered signal has reached the device, or its connection is known to be broken. The server
-/// drops a socket that does not answer a ping in time. An event stream breaks if TCP gets no acknowledgement; a proxy
-/// in between can hide that.
+/// Returns the time after which either a delivered signal has reached the device, or the device's connection is known
+/// to be broken. The server drops a socket that does not answer a ping in time. An event stream breaks if TCP gets no
+/// acknowledgement, but a proxy between client and server can hide this.
 pub(in crate::domain) fn delivery_timeout(socket: &Socket) -> Duration {
     MIN_DELIVERY_TIMEOUT.max(socket.socket_ping_interval + socket.socket_pong_timeout)
 }
 
 impl CallEvent {
-    /// None if the change is not about a call, or only says that signals are waiting.
+    /// Returns the event for a change. If the change is not about a call, or only reports that signals wait, returns
+    /// None.
     pub fn of(change: &Change) -> Option<Self> {
         match *change {
             Change::CallRinging { call, .. } => Some(Self::Ringing(call)),
@@ -67,10 +69,10 @@ impl CallEvent {
 }
 
 impl Calls<'_> {
-    /// A stream of the call events of the viewer's device. It begins with the calls that ring now, the snapshot, and
-    /// the signals that wait for this device. Signals come in the order in which they were sent, each once. The next
-    /// subscription delivers those of the last minute or so again, because the server does not know whether they have
-    /// arrived. The stream ends only after `Missed`.
+    /// Streams the call events of the viewer's device. The stream begins with the calls that ring now, the snapshot,
+    /// and the signals that wait for this device. Signals come in the order in which they were sent, each once. The
+    /// next subscription delivers the signals of about the last minute again, because the server does not know whether
+    /// they have arrived. The stream ends only after `Missed`.
     pub fn events(&self, viewer: Viewer) -> impl Stream<Item = CallEvent> + Send + use<> {
         let core = self.core.clone();
         stream! {
@@ -87,7 +89,7 @@ impl Calls<'_> {
                     }
                 };
                 match item {
-                    // The stream follows the tail by now, so changes during this query come as later events.
+                    // The stream already follows the tail, so changes during this query are delivered as later events.
                     Some(Item::CaughtUp(_)) => {
                         let snapshot = retry(&core, move |core| async move { Calls { core: &core }.snapshot(viewer).await }).await;
                         ringing_calls.extend(snapshot.ringing.iter().copied());
@@ -124,7 +126,7 @@ impl Calls<'_> {
         }
     }
 
-    /// The pairs of a call and a user in which the call still rings for the user.
+    /// Returns those of the pairs in which the call still rings for the user.
     pub async fn still_ringing(&self, pairs: &[(CallId, UserId)]) -> Result<Vec<(CallId, UserId)>> {
         let connection = self.core.base.connection().await?;
         Ok(calls::still_ringing(&connection, pairs).await?)
@@ -152,11 +154,11 @@ impl Calls<'_> {
     }
 }
 
-/// The signals that one subscription delivers to its device, and deletes when they have arrived.
+/// The delivery of signals to a device by one subscription. A delivered signal is deleted when it has arrived.
 struct SignalDelivery {
     core: Arc<CallsCore>,
     viewer: Viewer,
-    /// Whether unread signals may be waiting.
+    /// Whether signals that were not read yet may be waiting.
     may_have_more: bool,
     /// `seq` of the last signal that was delivered.
     delivered: i64,
@@ -174,12 +176,12 @@ impl SignalDelivery {
         Self { core, viewer, may_have_more: false, delivered: 0, confirmed: 0, deleted: 0, confirm_at }
     }
 
-    /// Whether any delivered signal is not yet deleted.
+    /// Whether any delivered signal is not deleted yet.
     fn is_open(&self) -> bool {
         self.delivered > self.deleted
     }
 
-    /// Reads the next waiting signals, at most `PAGE_SIZE`.
+    /// Reads the next page of waiting signals, at most `PAGE_SIZE`.
     async fn page(&mut self) -> Vec<Pending> {
         if !self.is_open() {
             self.confirm_at = Instant::now() + self.core.delivery_timeout;
@@ -192,7 +194,7 @@ impl SignalDelivery {
         signals
     }
 
-    /// Deletes the signals that were delivered before the previous call: they have arrived.
+    /// Deletes the signals that were delivered before the previous call of `confirm`, because they have arrived by now.
     async fn confirm(&mut self) {
         if self.confirmed > self.deleted {
             let (viewer, confirmed) = (self.viewer, self.confirmed);
@@ -207,7 +209,7 @@ impl SignalDelivery {
     }
 }
 
-/// Retries the work until Postgres answers, so that no ring and no signal is lost.
+/// Retries the work until it succeeds, so that no ring and no signal is lost while Postgres is unavailable.
 async fn retry<T, F>(core: &Arc<CallsCore>, work: impl Fn(Arc<CallsCore>) -> F + Send) -> T
 where
     T: Send + 'static,

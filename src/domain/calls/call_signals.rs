@@ -18,16 +18,16 @@ use crate::store::calls::call_signals::{self, Content, SdpType, Waiting};
 
 /// Maximum size of a session description in bytes. A browser that offers every codec sends about 10 KiB.
 const MAX_SDP: usize = 64 * 1024;
-/// Maximum size of a candidate in bytes. A long one has about 200.
+/// Maximum size of a candidate in bytes. A long candidate has about 200 bytes.
 const MAX_CANDIDATE: usize = 1024;
 /// Maximum size of the identification of a media stream (`sdpMid`) in bytes.
 const MAX_MID: usize = 256;
 /// Maximum size of a username fragment in bytes. By RFC 8839, section 5.4, an ice-ufrag has at most 256 characters.
 const MAX_UFRAG: usize = 256;
-/// Burst that a device may send at once, in seconds of the allowed rate. A device that joins sends candidates to each
-/// of the others.
+/// Maximum burst of signals from one device, in seconds of the allowed rate. A large burst is needed because a device
+/// that joins sends candidates to each of the other devices.
 const BURST: i32 = 4;
-/// Time until a retry makes sense if too many signals wait for a device.
+/// Time after which a retry makes sense if too many signals wait for a device.
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub struct NewSignal {
 }
 
 impl Calls<'_> {
-    /// Stores a signal until the other device reads it. Returns an error if the signal cannot be stored.
+    /// Stores a signal until the other device has received it. Returns FORBIDDEN if the viewer's device is not in the
+    /// call, and NOT_FOUND if the other device is not in the call.
     pub async fn signal(&self, viewer: Viewer, signal: NewSignal) -> Result<()> {
         let mut check = Check::default();
         check_content(&mut check, &signal.content);
@@ -66,8 +67,8 @@ impl Calls<'_> {
 }
 
 /// Counts one more signal of the device against the allowed rate, by the generic cell rate algorithm of ITU-T I.371.
-/// Returns the new `signals_until`: the time at which the signals so far would be sent at exactly the allowed rate. It
-/// must not be more than the burst ahead of `now`.
+/// Returns the new `signals_until`: the time at which the signals so far would be sent at exactly the allowed rate.
+/// Returns RATE_LIMITED if this time would be more than `BURST` seconds after `now`.
 fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> Result<DateTime<Utc>> {
     let interval = TimeDelta::seconds(1) / i32::try_from(per_second).unwrap_or(i32::MAX);
     let until = from.signals_until.max(now) + interval;
@@ -82,7 +83,7 @@ fn next_signal(from: &CallParticipant, now: DateTime<Utc>, per_second: u32) -> R
     }
 }
 
-/// Returns RATE_LIMITED if the signals that wait for a device leave no room for this one.
+/// Checks that a device has room for one more waiting signal. Returns RATE_LIMITED if the device has no room.
 fn check_space(waiting: Waiting, content: &Content, settings: &CallSettings) -> Result<()> {
     if waiting.count >= settings.call_max_pending_signals {
         let full = "Too many signals wait for that device. Try again in a moment.";
@@ -129,14 +130,15 @@ fn check_content(check: &mut Check, content: &Content) {
     }
 }
 
-/// Whether a text begins with the version line of RFC 8866, section 5.1. A ROLLBACK may also be empty.
+/// Whether a text is a session description: whether it begins with the version line of RFC 8866, section 5.1. The text
+/// of a ROLLBACK may also be empty.
 fn is_description(kind: SdpType, sdp: &str) -> bool {
     let versioned = sdp.strip_prefix("v=0").is_some_and(|rest| rest.starts_with(['\r', '\n']));
     (versioned && !sdp.contains('\0')) || (kind == SdpType::Rollback && sdp.is_empty())
 }
 
 /// Whether a text has the fields that RFC 8839, section 5.1, requires of every candidate: foundation, component,
-/// transport, priority, address, port and type. The address may be a name, such as a name of mDNS.
+/// transport, priority, address, port and type. The address may also be a host name, such as an mDNS name.
 fn is_candidate(text: &str) -> bool {
     let Some(fields) = text.strip_prefix("candidate:") else { return false };
     if text.contains(char::is_control) {

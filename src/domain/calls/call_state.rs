@@ -17,32 +17,32 @@ use crate::store::calls::calls::{self, Call, CallEndReason, CallKind, CallState}
 use crate::store::conversations::conversations::{self, Conversation};
 use crate::store::messaging::messages::SystemEventKind;
 
-/// Period in which a user's starts and joins of calls are counted.
+/// Period over which a user's starts and joins of calls are counted.
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 
-/// Error for both a call that does not exist and one that the viewer may not see.
+/// Error for a call that does not exist, and for a call that the viewer has no permission to see.
 pub(super) const NO_CALL: Error = Error::NotFound("No such call.");
 
-/// A call that only this transaction can change, because it has locked the conversation.
+/// A call that only this transaction can change, because the transaction has locked the conversation.
 pub(super) struct LockedCall {
     pub(super) call: Call,
     pub(super) conversation: Conversation,
     /// The participants who are in the call, in the order in which they joined.
     pub(super) present: Vec<CallParticipant>,
-    /// Current time of Postgres, so that all nodes use the same clock.
+    /// Time of Postgres when the call was loaded. With the time of Postgres, all nodes use the same clock.
     pub(super) now: DateTime<Utc>,
 }
 
-/// Locks the conversation of the call. Returns NOT_FOUND if the call is not visible to the viewer.
+/// Locks the conversation of the call and loads the call. Returns NOT_FOUND if the call is not visible to the viewer.
 pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: CallId) -> Result<LockedCall> {
     let seen = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     let conversation = conversations::lock(tx.conn(), seen.conversation_id).await?.ok_or(NO_CALL)?;
-    // Read again after the lock is taken, so that no other transaction can change it.
+    // The call is read again after the lock is taken, so that no other transaction can change it.
     let call = calls::visible_to(tx.conn(), viewer.user, &[id]).await?.pop().ok_or(NO_CALL)?;
     LockedCall::of(tx, conversation, call).await
 }
 
-/// The CONFLICT for a reason. `path` is the input field that identifies the call.
+/// Returns the CONFLICT error for a reason. `path` is the input field that identifies the call.
 pub(super) fn conflict(reason: CallConflict, path: &str) -> Error {
     let message = match reason {
         CallConflict::Over => "This call is over.",
@@ -78,8 +78,8 @@ impl LockedCall {
         }
     }
 
-    /// Adds the viewer's device to the call, and answers a ringing call. Returns CONFLICT if another device of the
-    /// viewer is in the call, or if the call is full. `path` is the input field that identifies the call.
+    /// Adds the viewer's device to the call. If the call is ringing, this answers it. Returns CONFLICT if another
+    /// device of the viewer is in the call, or if the call is full. `path` is the input field that identifies the call.
     pub(super) async fn join(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -92,7 +92,7 @@ impl LockedCall {
             Some(_) => return Err(conflict(CallConflict::OnAnotherDevice, path)),
             None => {}
         }
-        // LiveKit has no such maximum.
+        // With LiveKit, a call has no maximum number of devices.
         if core.webrtc.livekit().is_none() && self.present.len() >= core.settings.call_max_mesh {
             return Err(conflict(CallConflict::Full, path));
         }
@@ -105,7 +105,8 @@ impl LockedCall {
         if self.call.state == CallState::Ringing {
             self.call.state = CallState::Ongoing;
             self.call.answered_at = Some(self.now);
-            // The user who had blocked the caller has joined: they have ended the block and called back.
+            // If the call was hidden from the callee, who blocked the caller, the callee has ended the block and called
+            // back.
             self.call.withheld_from = None;
             calls::update(tx.conn(), &self.call).await?;
         }
@@ -141,8 +142,8 @@ impl LockedCall {
         Ok(())
     }
 
-    /// Stops the ringing for a user, and returns whether the call was ringing for them. If it was not answered and
-    /// rings for no other user, it ends with `reason`.
+    /// Stops the ringing for a user, and returns whether the call was ringing for the user. If the call was not
+    /// answered and rings for no other user, the call ends with `reason`.
     pub(super) async fn stop_ringing(
         &mut self,
         tx: &mut Transaction<'_>,
@@ -157,8 +158,8 @@ impl LockedCall {
         Ok(rang)
     }
 
-    /// Stops the ringing if its time is over. A call that was not answered ends. In an ongoing call, only the users for
-    /// whom it still rang get an event.
+    /// Stops the ringing if the ringing time is over. A call that was not answered ends as MISSED. In an ongoing call,
+    /// only the users for whom the call still rang get an event.
     pub(super) async fn stop_overdue_ringing(&mut self, tx: &mut Transaction<'_>, random: &Random) -> Result<()> {
         match self.call.state {
             _ if self.call.rings_until > self.now => Ok(()),
@@ -173,7 +174,7 @@ impl LockedCall {
         }
     }
 
-    /// Removes a participant from the call. The call ends if fewer than two participants are left: with `reason` if it
+    /// Removes a participant from the call. If fewer than two participants are left, the call ends: with `reason` if it
     /// was answered, otherwise as MISSED.
     pub(super) async fn leave(
         &mut self,
@@ -187,14 +188,14 @@ impl LockedCall {
         call_signals::delete_of(tx.conn(), &[id]).await?;
         tx.record(Change::CallLeft { to: self.audience(), participant: id });
         match self.call.state {
-            // Only the caller is in a ringing call, and they stop waiting.
+            // Only the caller is in a ringing call, so the call ends without an answer.
             CallState::Ringing => self.end(tx, random, CallEndReason::Missed).await,
             CallState::Ongoing if self.present.len() < 2 => self.end(tx, random, reason).await,
             CallState::Ongoing | CallState::Ended => Ok(()),
         }
     }
 
-    /// Ends the call and adds a SYSTEM message about it.
+    /// Ends the call and adds a SYSTEM message about the end.
     pub(super) async fn end(&mut self, tx: &mut Transaction<'_>, random: &Random, reason: CallEndReason) -> Result<()> {
         let participants: Vec<_> = self.present.drain(..).map(|present| present.id).collect();
         call_participants::leave(tx.conn(), &participants, self.now).await?;
@@ -214,7 +215,8 @@ impl LockedCall {
         Ok(calls::update(tx.conn(), &self.call).await?)
     }
 
-    /// The users who get the events of the call: only the caller if the callee blocks them.
+    /// Returns the users who get the events of the call: only the caller if the callee blocks the caller, otherwise all
+    /// participants of the conversation.
     fn audience(&self) -> Audience {
         match self.call.withheld_from {
             None => Audience::Conversation(self.conversation.id),
@@ -236,7 +238,7 @@ impl LockedCall {
     }
 }
 
-/// The text of the SYSTEM message, such as `Missed call` or `Video call, 3 min 12 s`.
+/// Returns the text of the SYSTEM message about the end of a call, such as `Missed call` or `Video call, 3 min 12 s`.
 fn summary(call: &Call, reason: CallEndReason, ended_at: DateTime<Utc>) -> String {
     let (name, upper) = match call.kind {
         CallKind::Audio => ("call", "Call"),

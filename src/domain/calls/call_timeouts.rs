@@ -1,5 +1,5 @@
-//! Ends calls that no device ends: it stops calls that have rung too long, and removes devices that are gone. Every
-//! node does this, so that calls end even if a node dies.
+//! Ends calls that no device ends: stops calls that have rung too long, and removes absent devices from their calls.
+//! Every node does this, so that calls end even if a node dies.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::store::calls::calls::{self, CallEndReason, CallState};
 use crate::store::calls::{call_participants, call_signals};
 use crate::store::conversations::conversations;
 
-/// Poll interval while any node has a call, unless something is due earlier.
+/// Poll interval while any node has a call. The interval is shorter if a call is due earlier.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Minimum time between two polls. What is due may be locked by another node that handles it.
+/// Minimum time between two polls. A call can stay due while another node has locked it and handles it.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Number of polls of the tail in one poll interval while there is no call. The log reports new calls,
-/// but not if the publication is lost or the call rings for no user. The interval is limited, so that devices are
-/// marked as seen in time and calls stop ringing in time.
+/// Poll interval while no node has a call, in poll intervals of the tail. Polls are needed because the log does not
+/// report a new call if the publication is lost or the call rings for no user. `CallTimeouts::new` bounds the interval,
+/// so that devices are marked as seen in time and calls stop ringing in time.
 const TAIL_POLLS: u32 = 10;
 /// Number of times within CALL_ABSENCE_TIMEOUT that a connected device is marked as seen.
 const MARKS_PER_TIMEOUT: u32 = 6;
@@ -42,12 +42,11 @@ pub(in crate::domain) struct CallTimeouts {
     random: Random,
     settings: CallSettings,
     idle_interval: Duration,
-    /// Minimum time after which a device is marked as seen again.
+    /// Minimum time between two marks of a device as seen.
     mark_interval: Duration,
 }
 
 impl CallTimeouts {
-    /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
@@ -70,9 +69,10 @@ impl CallTimeouts {
         }
     }
 
-    /// Handles what is already due, and then polls. No device counts as gone before every node has had time to see its
-    /// connected devices: after a start, devices still have to reconnect, and while Postgres is unavailable, no device
-    /// is marked as seen.
+    /// Polls until the task is cancelled, and handles the calls that are due. For CALL_ABSENCE_TIMEOUT after the start,
+    /// and for a short time after a failed poll, no device counts as absent, so that every node can first mark its
+    /// connected devices as seen: after a start, devices still have to reconnect, and while Postgres is unavailable, no
+    /// device is marked.
     pub(in crate::domain) async fn run(self) {
         let mut may_remove_from = Instant::now() + self.settings.call_absence_timeout;
         loop {
@@ -86,12 +86,13 @@ impl CallTimeouts {
         }
     }
 
-    /// Handles what is due. Returns the time until the next poll, or None if there is no call. `may_remove_absent` says
-    /// whether devices that were not seen recently count as gone.
+    /// Handles the calls that are due. Returns the time until the next poll, or None if no node has a call.
+    /// `may_remove_absent` says whether devices that were not seen recently count as absent.
     async fn poll(&self, may_remove_absent: bool) -> Result<Option<Duration>> {
         let mut connection = self.database.connection().await?;
         let Some(wait) = calls::until_next(&mut connection).await? else { return Ok(None) };
-        // Marks the connected devices as seen first, so that none is gone only because this node did not poll.
+        // Connected devices are marked as seen first. Otherwise a device could count as absent because this node did
+        // not poll.
         let connected = self.live_sessions.connected(&call_participants::sessions(&mut connection).await?);
         if !connected.is_empty() {
             call_participants::mark_seen(&mut connection, &connected, self.mark_interval.as_secs_f64()).await?;
@@ -118,7 +119,7 @@ impl CallTimeouts {
             match handled.await {
                 Ok(()) => {}
                 Err(error @ Error::Internal(Internal::Connection(_))) => return Err(error),
-                // A call that fails does not stop the others.
+                // If one call fails, the other calls are still handled.
                 Err(error) => {
                     warn!(?error, %conversation, after = ?RETRY_DELAY, "handling a call failed; trying again");
                     delay = RETRY_DELAY;
@@ -128,14 +129,15 @@ impl CallTimeouts {
         Ok(Some(wait.min(POLL_INTERVAL).max(delay).min(self.mark_interval)))
     }
 
-    /// Time since a device was last marked as seen after which it counts as gone. It is longer than
-    /// CALL_ABSENCE_TIMEOUT, because the device may have stayed connected until just before the next mark.
+    /// Returns the time after which a device that was not marked as seen again counts as absent. This time is longer
+    /// than CALL_ABSENCE_TIMEOUT, because the device may have stayed connected until just before the next mark.
     fn absence(&self) -> Duration {
         self.settings.call_absence_timeout + self.mark_interval + POLL_INTERVAL.min(self.mark_interval)
     }
 
-    /// Ends what is due in one conversation. If two nodes do this at the same time, the second one waits for the lock
-    /// and then finds nothing to do.
+    /// Removes absent and signed-out devices from the call of a conversation, and stops its ringing if the ringing time
+    /// is over. If two nodes do this at the same time, the second node waits for the lock and then has nothing left to
+    /// do.
     async fn end_due(
         &self,
         tx: &mut Transaction<'_>,

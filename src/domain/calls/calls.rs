@@ -20,7 +20,7 @@ pub struct Calls<'a> {
 
 impl Calls<'_> {
     /// Starts a call that rings for all other participants. If the conversation already has a call, the viewer joins
-    /// it, so that two users who call each other at the same time are in one call.
+    /// that call, so that two users who call each other at the same time are in one call.
     pub async fn start(&self, viewer: Viewer, id: ConversationId, kind: CallKind) -> Result<Call> {
         let log = &self.core.base.log;
         log.transaction(async |tx| {
@@ -42,7 +42,8 @@ impl Calls<'_> {
         .await
     }
 
-    /// Joins a call with the viewer's device. Returns CONFLICT if another device of the viewer has joined it before.
+    /// Joins a call with the viewer's device. Returns CONFLICT if another device of the viewer has already joined the
+    /// call.
     pub async fn accept(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let log = &self.core.base.log;
         log.transaction(async |tx| {
@@ -54,8 +55,8 @@ impl Calls<'_> {
         .await
     }
 
-    /// Stops the ringing on all devices of the viewer. The call ends if it rings for no other user, so a direct call
-    /// always ends.
+    /// Declines a call: stops the ringing on all devices of the viewer. If the call was not answered and rings for no
+    /// other user, the call ends. So a direct call always ends.
     pub async fn decline(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let log = &self.core.base.log;
         log.transaction(async |tx| {
@@ -70,7 +71,8 @@ impl Calls<'_> {
         .await
     }
 
-    /// Leaves a call. Leaving it again, or leaving a call that is over, changes nothing.
+    /// Leaves a call with the viewer's device. Changes nothing if the device has already left the call, or if the call
+    /// has ended.
     pub async fn leave(&self, viewer: Viewer, id: CallId) -> Result<Call> {
         let log = &self.core.base.log;
         log.transaction(async |tx| {
@@ -88,49 +90,50 @@ impl Calls<'_> {
         .await
     }
 
-    /// The call that the viewer is in, on any of their devices.
+    /// Reads the call that the viewer is in with any device. None if the viewer is in no call.
     pub async fn current(&self, viewer: Viewer) -> Result<Option<Call>> {
         Ok(calls::of_user(&mut *self.core.base.connection().await?, viewer.user).await?)
     }
 
-    /// Calls visible to the viewer.
+    /// Reads the calls with these ids that are visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Calls for pairs of a user and a call. Leaves out calls that the user may not see.
+    /// Reads the calls for pairs of a user and a call. Leaves out calls that the user has no permission to see.
     pub async fn visible(&self, pairs: &[(UserId, CallId)]) -> Result<Vec<Seen>> {
         Ok(calls::visible(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// The calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
-    /// see.
+    /// Reads the calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user has
+    /// no permission to see.
     pub async fn live_in(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Seen>> {
         Ok(calls::live_in(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// The calls whose end these SYSTEM messages report.
+    /// Reads the calls whose end these SYSTEM messages report.
     pub async fn of_messages(&self, ids: &[MessageId]) -> Result<Vec<Call>> {
         Ok(calls::by_messages(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The calls of events. The caller has checked the recipients of the events.
+    /// Reads the calls of events. Checks no permission, because the recipients of the events were already checked.
     pub async fn of_events(&self, ids: &[CallId]) -> Result<Vec<Call>> {
         Ok(calls::by_ids(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The devices of events, which are or were in a call. The caller has checked the recipients of the events.
+    /// Reads the devices of events, which are or were in a call. Checks no permission, because the recipients of the
+    /// events were already checked.
     pub async fn devices_of_events(&self, ids: &[CallParticipantId]) -> Result<Vec<CallParticipant>> {
         Ok(call_participants::by_ids(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The devices that are in the calls now.
+    /// Reads the devices that are in these calls now.
     pub async fn present_devices(&self, ids: &[CallId]) -> Result<Vec<CallParticipant>> {
         Ok(call_participants::present(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The users for whom a call in the conversation rings: all other participants. Returns BAD_USER_INPUT if there are
-    /// none, or too many.
+    /// Returns the users for whom a call in the conversation rings: all other participants. Returns BAD_USER_INPUT if
+    /// the conversation has no other participants, or too many.
     async fn callees(&self, tx: &mut Transaction<'_>, caller: UserId, id: ConversationId) -> Result<Vec<UserId>> {
         let others = participants::others(tx.conn(), id, caller).await?;
         let max = self.core.settings.call_max_group_size;
@@ -156,8 +159,9 @@ impl Calls<'_> {
         }
     }
 
-    /// Creates a call. It rings for all callees who are in no other call, and ends at once if all are in one. It does
-    /// not ring for a callee who blocks the caller; the caller sees it ringing until it is missed.
+    /// Creates a call. The call rings for all callees who are not in another call. If all callees are in other calls,
+    /// the call ends at once. If the callee of a direct call blocks the caller, the call does not ring; for the caller,
+    /// it seems to ring until it is missed.
     async fn create(
         &self,
         tx: &mut Transaction<'_>,
@@ -187,7 +191,8 @@ impl Calls<'_> {
         let mut locked = LockedCall::of(tx, conversation, call).await?;
         locked.enter(tx, self.core, viewer, "conversationId").await?;
         if direct {
-            // Recorded for the caller alone, so that a block is not noticed. CallRinging notifies the callee.
+            // Recorded only for the caller, so that the caller does not notice a block. CallRinging notifies the
+            // callee.
             tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
         }
         if membership.blocked_by.is_some() {
@@ -210,7 +215,7 @@ impl Calls<'_> {
     }
 }
 
-/// Removes a user who leaves the conversation from its call. The conversation must be locked.
+/// Removes a user who leaves a conversation from the call of the conversation. The conversation must be locked.
 pub(in crate::domain) async fn remove_user(
     core: &CallsCore,
     tx: &mut Transaction<'_>,
@@ -219,7 +224,7 @@ pub(in crate::domain) async fn remove_user(
 ) -> Result<()> {
     let Some(call) = calls::live_of(tx.conn(), conversation.id).await? else { return Ok(()) };
     let mut locked = LockedCall::of(tx, conversation.clone(), call).await?;
-    // Recorded for the user, too: events of the conversation no longer reach them.
+    // The event is also recorded for the user, who no longer gets the events of the conversation.
     let to = Audience::User(user);
     if let Some(participant) = locked.of_user(user).map(|own| own.id) {
         locked.leave(tx, &core.base.random, participant, CallEndReason::HungUp).await?;
@@ -231,8 +236,8 @@ pub(in crate::domain) async fn remove_user(
     Ok(())
 }
 
-/// Ends the call of a direct conversation because one user blocks the other. To the blocked user, it looks as if the
-/// blocker had left or declined. The conversation must be locked.
+/// Ends the call of a direct conversation because one user blocks the other. The blocked user sees the same as if the
+/// blocker had left or declined the call. The conversation must be locked.
 pub(in crate::domain) async fn end_for_block(
     core: &CallsCore,
     tx: &mut Transaction<'_>,

@@ -1,4 +1,4 @@
-//! What the services of calls work with.
+//! The parts of a node that the services of calls use.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ pub(in crate::domain) struct CallsCore {
     pub(in crate::domain) base: Base,
     pub(in crate::domain) settings: CallSettings,
     pub(in crate::domain) webrtc: Webrtc,
-    /// Time after which a signal has reached its device, or the device's connection is known to be broken.
+    /// Time after which either a delivered signal has reached its device, or the device's connection is known to be
+    /// broken.
     pub(in crate::domain) delivery_timeout: Duration,
 }

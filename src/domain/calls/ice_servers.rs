@@ -30,7 +30,7 @@ pub struct Credentials {
 }
 
 impl IceServers<'_> {
-    /// The configured servers, with TURN credentials for the viewer that expire after TURN_TTL.
+    /// Returns the configured servers, with TURN credentials for the viewer that expire after TURN_TTL.
     pub fn list(&self, viewer: Viewer) -> Vec<IceServer> {
         let settings = &self.core.webrtc;
         let mut servers = Vec::new();
@@ -48,8 +48,8 @@ impl IceServers<'_> {
 }
 
 impl Credentials {
-    /// Credentials by draft-uberti-behave-turn-rest-00, section 2.2: the username is the Unix time of expiry and the
-    /// user's id, and the password is the HMAC-SHA1 of the username.
+    /// Creates credentials by draft-uberti-behave-turn-rest-00, section 2.2: the username is the Unix time of expiry
+    /// and the user's id, and the password is the HMAC-SHA1 of the username.
     fn new(secret: &str, user: UserId, end: DateTime<Utc>) -> Self {
         let username = format!("{}:{user}", end.timestamp());
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());

@@ -1,4 +1,4 @@
-//! Calls: who rings, answers and leaves, and the signals between devices.
+//! Calls: starting, answering and leaving calls, and the signals between devices.
 
 pub mod call_access;
 pub mod call_events;

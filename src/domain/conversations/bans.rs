@@ -1,4 +1,4 @@
-//! Bans: a banned user cannot join the group by any invite.
+//! Bans: a banned user cannot join the group with any invite.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Bans<'a> {
 }
 
 impl Bans<'_> {
-    /// Lifts a ban. The user can then join by an invite that was made after the removal.
+    /// Lifts a ban. The user can then join with an invite that was created after the user was removed.
     pub async fn lift(&self, viewer: Viewer, conversation: ConversationId, user: UserId) -> Result<Conversation> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -36,8 +36,8 @@ impl Bans<'_> {
         .await
     }
 
-    /// A page of the banned users of each conversation, newest ban first. Conversations whose bans the user may not see
-    /// are missing in the result.
+    /// Reads a page of the banned users of each conversation, newest ban first. The result leaves out conversations
+    /// whose bans the user has no permission to see.
     pub async fn pages(
         &self,
         user: UserId,

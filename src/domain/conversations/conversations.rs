@@ -25,7 +25,7 @@ use crate::store::locks;
 use crate::store::messaging::messages::SystemEventKind;
 use crate::store::people::{blocks, users};
 
-/// Error for a viewer who was a participant and has left or was removed.
+/// Error for a viewer who was a participant, but has left or was removed.
 pub(super) const NO_LONGER_PARTICIPANT: Error =
     Error::NotFound("You are no longer a participant of this conversation.");
 
@@ -37,28 +37,29 @@ pub struct Conversations<'a> {
 pub struct NewGroup {
     pub title: String,
     pub topic: Option<String>,
-    /// The other participants. The creator and duplicates are ignored.
+    /// The other participants. Duplicates and the id of the creator are ignored.
     pub participants: Vec<UserId>,
     /// Whether users who join later see earlier messages.
     pub history_visible: bool,
-    /// One of the creator's own pictures.
+    /// A picture that the creator has uploaded.
     pub avatar: Option<AttachmentId>,
 }
 
-/// Changes of a group. None leaves a field unchanged.
+/// Changes of a group. A field that is None stays unchanged.
 #[derive(Debug, Default)]
 pub struct GroupChanges {
     pub title: Option<String>,
-    /// An empty topic removes the topic.
+    /// An empty text removes the topic.
     pub topic: Option<String>,
-    /// Applies to users who join after the change.
+    /// Whether users who join after the change see earlier messages.
     pub history_visible: Option<bool>,
-    /// One of the viewer's own pictures. `Some(None)` removes the avatar.
+    /// A picture that the viewer has uploaded. `Some(None)` removes the avatar.
     pub avatar: Option<Option<AttachmentId>>,
 }
 
 impl Conversations<'_> {
-    /// Returns the direct conversation of the viewer with the other user, and creates it on first use.
+    /// Returns the direct conversation of the viewer with the other user. Creates the conversation if it does not
+    /// exist.
     pub async fn open_direct(&self, viewer: Viewer, other: UserId) -> Result<Conversation> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot have a direct conversation with yourself."));
@@ -87,7 +88,7 @@ impl Conversations<'_> {
         let log = &self.core.base.log;
         match log.transaction(async |tx| self.insert_direct(tx, viewer.user, other, direct).await).await? {
             Some(conversation) => Ok(conversation),
-            // A concurrent request has created it.
+            // A concurrent request has created the conversation.
             None => conversations::direct_of(&mut *self.core.base.connection().await?, low, high)
                 .await?
                 .ok_or(Error::Conflict(Violation::new("userId", "The conversation changed meanwhile. Try again."))),
@@ -146,7 +147,8 @@ impl Conversations<'_> {
         Ok(inserted)
     }
 
-    /// Changes a group. A field that is set to its present value changes nothing, and no user is notified of it.
+    /// Changes a group. A field that already has the requested value stays unchanged. If all fields stay unchanged, no
+    /// user gets an event.
     pub async fn update_group(
         &self,
         viewer: Viewer,
@@ -161,7 +163,7 @@ impl Conversations<'_> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
         if let Some(Some(avatar)) = changes.avatar {
-            // Checks the viewer's role first: making the square thumbnails is costly.
+            // The viewer's role is checked before the square thumbnails are made, because making them is costly.
             let before = log.transaction(async |tx| check_update(tx, viewer, id, &changes).await).await?;
             if before.conversation.avatar_id != Some(avatar) {
                 avatars::prepare(&self.core.files, viewer, avatar, gone).await?;
@@ -212,7 +214,8 @@ impl Conversations<'_> {
         Ok(group.conversation)
     }
 
-    /// The viewer's conversations with the viewer's own state in each, most recently active first.
+    /// Lists the viewer's conversations, most recently active first, with the viewer's participant in each
+    /// conversation.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -227,22 +230,22 @@ impl Conversations<'_> {
         Ok(conversations::list(&mut *self.core.base.connection().await?, viewer.user, &filter, after, limit).await?)
     }
 
-    /// Returns NOT_FOUND if the viewer is not a participant.
+    /// Reads a conversation. Returns NOT_FOUND if the viewer is not a participant.
     pub async fn get(&self, viewer: Viewer, id: ConversationId) -> Result<Conversation> {
         self.find(viewer, id).await?.ok_or(NO_CONVERSATION)
     }
 
-    /// None if the viewer is not a participant.
+    /// Reads a conversation. None if the viewer is not a participant.
     pub async fn find(&self, viewer: Viewer, id: ConversationId) -> Result<Option<Conversation>> {
         Ok(self.find_many(viewer, &[id]).await?.pop())
     }
 
-    /// The conversations in which the viewer is a participant.
+    /// Reads the conversations with these ids. Leaves out conversations in which the viewer is not a participant.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
         Ok(conversations::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// The conversations that the reader may see.
+    /// Reads the conversations with these ids that the reader may see.
     pub async fn for_reader(&self, reader: Reader, ids: &[ConversationId]) -> Result<Vec<Conversation>> {
         let mut connection = self.core.base.connection().await?;
         Ok(match reader {
@@ -251,12 +254,13 @@ impl Conversations<'_> {
         })
     }
 
-    /// The participants in whose conversations the viewer is a participant, too.
+    /// Reads the participants with these ids. Leaves out participants of conversations in which the viewer is not a
+    /// participant.
     pub async fn find_participants(&self, viewer: Viewer, ids: &[ParticipantId]) -> Result<Vec<Participant>> {
         Ok(participants::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Number of unread messages in the viewer's conversations that are neither muted nor archived.
+    /// Counts the unread messages in the viewer's conversations that are neither muted nor archived.
     pub async fn unread_count(&self, viewer: Viewer) -> Result<i64> {
         let now = self.core.base.now();
         Ok(conversations::unread_count(&mut *self.core.base.connection().await?, viewer.user, now).await?)
@@ -283,8 +287,8 @@ impl Conversations<'_> {
         }
     }
 
-    /// Returns None if the two users already have a direct conversation. If the other user blocks the opener, the
-    /// conversation is hidden from them.
+    /// Inserts a direct conversation. None if the two users already have one. If the other user blocks the opener, the
+    /// conversation is hidden from the other user.
     async fn insert_direct(
         &self,
         tx: &mut Transaction<'_>,
@@ -307,7 +311,8 @@ impl Conversations<'_> {
         Ok(Some(conversation))
     }
 
-    /// Returns None if the two users already have a direct conversation.
+    /// Inserts a conversation with its participants, and records an event for each participant. None if the
+    /// conversation is a direct one that the two users already have.
     async fn insert(
         &self,
         tx: &mut Transaction<'_>,
@@ -345,7 +350,8 @@ impl Conversations<'_> {
     }
 }
 
-/// Locks the group. Returns FORBIDDEN if the viewer's role does not allow the changes.
+/// Locks the group and checks the viewer's permission. Returns FORBIDDEN if the viewer's role does not allow the
+/// changes.
 async fn check_update(
     tx: &mut Transaction<'_>,
     viewer: Viewer,
@@ -362,7 +368,7 @@ async fn check_update(
     Ok(group)
 }
 
-/// Shows a conversation to a user from whom it was hidden. Nothing changes for the other user.
+/// Shows a conversation to a user from whom it was hidden. For the other participant, the conversation does not change.
 pub(in crate::domain) async fn show(tx: &mut Transaction<'_>, user: UserId, id: ConversationId) -> Result<()> {
     conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
     if participants::show(tx.conn(), id, user).await? {

@@ -1,4 +1,4 @@
-//! What the services of conversations work with.
+//! The parts of a node that the services of conversations use.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A group in a transaction that changes it: the locked conversation and the viewer's role.
+//! `Group`: a group that a transaction has locked to change it, with the viewer's role.
 
 use crate::domain::base::Base;
 use crate::domain::error::{Error, NO_CONVERSATION, Result};
@@ -13,13 +13,13 @@ use crate::store::conversations::removed_participants;
 
 pub(super) struct Group {
     pub(super) conversation: Conversation,
-    /// None if the viewer is not a participant.
+    /// The viewer's role. None if the viewer is not a participant.
     pub(super) role: Option<ParticipantRole>,
 }
 
 impl Group {
-    /// Locks the group. Returns NOT_FOUND if the viewer is not a participant, and BAD_USER_INPUT if it is a direct
-    /// conversation.
+    /// Locks the group. Returns NOT_FOUND if the viewer is not a participant, and BAD_USER_INPUT if the conversation is
+    /// a direct one.
     pub(super) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
         let group = Self::lock_any(tx, viewer, id).await?;
         if group.role.is_none() {
@@ -31,25 +31,25 @@ impl Group {
         Ok(group)
     }
 
-    /// Locks the group for a viewer who may join it by an invite. They need not be a participant.
+    /// Locks the group for a viewer who need not be a participant, for example to join by an invite.
     pub(super) async fn lock_any(tx: &mut Transaction<'_>, viewer: Viewer, id: ConversationId) -> Result<Self> {
         let conversation = conversations::lock(tx.conn(), id).await?.ok_or(NO_CONVERSATION)?;
         let role = role_of(tx, id, viewer.user).await?;
         Ok(Self { conversation, role })
     }
 
-    /// Returns FORBIDDEN if the viewer's role does not allow the action.
+    /// Checks the viewer's permission. Returns FORBIDDEN if the viewer's role does not allow the action.
     pub(super) fn check(&self, action: Action) -> Result<()> {
         permissions::check(self.conversation.kind, self.role.ok_or(NO_CONVERSATION)?, action)
     }
 
-    /// The role of a participant. Returns NOT_FOUND if the user is not a participant.
+    /// Returns the role of a participant. Returns NOT_FOUND if the user is not a participant.
     pub(super) async fn role_of(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<ParticipantRole> {
         role_of(tx, self.conversation.id, user).await?.ok_or(Error::NotFound("No such participant."))
     }
 
-    /// Adds users who are not participants yet. Earlier messages count as read for them, and are hidden from them if
-    /// the group hides its history.
+    /// Adds users who are not participants yet. For the new participants, earlier messages count as read. If the group
+    /// hides its history, earlier messages are hidden from them.
     pub(super) async fn admit(&mut self, base: &Base, tx: &mut Transaction<'_>, users: &[UserId]) -> Result<()> {
         let now = base.now();
         let conversation = &mut self.conversation;
@@ -71,7 +71,7 @@ impl Group {
             })
             .collect();
         participants::insert(tx.conn(), &rows).await?;
-        // A user who joins or is added is no longer removed or banned.
+        // A user who joins or is added no longer counts as removed or banned.
         removed_participants::forget(tx.conn(), conversation.id, users).await?;
         conversation.participant_count =
             conversation.participant_count.saturating_add(i32::try_from(users.len()).unwrap_or(i32::MAX));
@@ -89,13 +89,13 @@ impl Group {
         count.saturating_add(more) <= base.limits.max_group_size
     }
 
-    /// Records a change of the group that all participants can see.
+    /// Records an event for all participants: the group has changed.
     pub(super) fn updated(&self, tx: &mut Transaction<'_>) {
         tx.record(Change::ConversationUpdated { conversation: self.conversation.id });
     }
 }
 
-/// Filters the conversations to those in which the user's role in a group allows the action.
+/// Returns the conversations in which the user's role allows the action. Applies the permissions of groups.
 pub(super) async fn filter_permitted(
     conn: &mut Connection,
     user: UserId,

@@ -22,10 +22,10 @@ use crate::store::conversations::invites::{self, Invite};
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
-/// Number of random bytes in a code: 144 bits, which base64 encodes without padding.
+/// Number of random bytes in a code: 144 bits, a length that base64 encodes without padding.
 const CODE_BYTES: usize = 18;
 
-/// Error for every code that does not work: unknown, revoked, expired, used up, or not allowed for the viewer.
+/// Error for every code that the viewer cannot use: unknown, revoked, expired, used up, or not allowed for the viewer.
 const NO_INVITE: Error = Error::NotFound("No such invite.");
 
 pub struct Invites<'a> {
@@ -35,9 +35,9 @@ pub struct Invites<'a> {
 #[derive(Debug)]
 pub struct NewInvite {
     pub conversation: ConversationId,
-    /// None means that the invite does not expire.
+    /// Time at which the invite expires. None if the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
-    /// None means unlimited uses.
+    /// Maximum number of uses. None if the number of uses is unlimited.
     pub max_uses: Option<i32>,
 }
 
@@ -74,7 +74,7 @@ impl Invites<'_> {
         .await
     }
 
-    /// Deletes the invite. Its code no longer works.
+    /// Deletes the invite, so that its code no longer works.
     pub async fn revoke(&self, viewer: Viewer, id: InviteId) -> Result<()> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -84,7 +84,8 @@ impl Invites<'_> {
                 Err(Error::NotFound(_)) => return Err(NO_INVITE),
                 group => group?,
             };
-            // A participant who may not invite users does not see invites.
+            // A participant without permission to invite users gets the same error as for an invite that does not
+            // exist.
             group.check(Action::Invite).map_err(|_| NO_INVITE)?;
             if !invites::delete(tx.conn(), id).await? {
                 return Err(NO_INVITE);
@@ -95,8 +96,8 @@ impl Invites<'_> {
         .await
     }
 
-    /// Adds the viewer to the group of the invite. A viewer who is a participant already consumes no use, so a join can
-    /// be retried.
+    /// Adds the viewer to the group of the invite. If the viewer is already a participant, no use is counted, so a join
+    /// can be retried.
     pub async fn join(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         self.core.base.check_rate(Rate::Joins, viewer, 1)?;
         let log = &self.core.base.log;
@@ -109,7 +110,7 @@ impl Invites<'_> {
             if group.role.is_some() {
                 return Ok(group.conversation);
             }
-            // Read again under a lock, so that concurrent joins cannot exceed the number of uses.
+            // The invite is read again with a lock, so that concurrent joins cannot exceed `max_uses`.
             let invite =
                 invites::lock(tx.conn(), found.id).await?.filter(|invite| invite.is_valid(self.core.base.now()));
             let invite = invite.ok_or(NO_INVITE)?;
@@ -127,7 +128,7 @@ impl Invites<'_> {
         .await
     }
 
-    /// The group of a valid code. Returns NOT_FOUND if the viewer may not join by it.
+    /// Reads the group to which a valid code leads. Returns NOT_FOUND if the viewer cannot join with this code.
     pub async fn preview(&self, viewer: Viewer, code: &str) -> Result<Conversation> {
         let mut connection = self.core.base.connection().await?;
         let invite = by_code(&mut connection, code).await?;
@@ -138,8 +139,8 @@ impl Invites<'_> {
         conversations::by_ids(&mut connection, &[invite.conversation_id]).await?.pop().ok_or(NO_INVITE)
     }
 
-    /// A page of the invites of each conversation, newest first, including those that are used up or expired.
-    /// Conversations to which the user may not invite are missing in the result.
+    /// Reads a page of the invites of each conversation, newest first, including invites that are used up or expired.
+    /// The result leaves out conversations to which the user has no permission to invite users.
     pub async fn pages(
         &self,
         user: UserId,
@@ -156,7 +157,8 @@ impl Invites<'_> {
         Ok(pages)
     }
 
-    /// Invites to the groups in which the viewer may invite users.
+    /// Reads the invites with these ids. Leaves out invites to groups in which the viewer has no permission to invite
+    /// users.
     pub async fn find_many(&self, viewer: Viewer, ids: &[InviteId]) -> Result<Vec<Invite>> {
         let rows = invites::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?;
         let may = |role| permissions::may(ConversationKind::Group, role, Action::Invite);
@@ -165,14 +167,14 @@ impl Invites<'_> {
 }
 
 async fn by_code(conn: &mut Connection, code: &str) -> Result<Invite> {
-    // Malformed codes cost no query. Some contain a NUL, which Postgres does not accept.
+    // A malformed code causes no query. It could contain a NUL, which Postgres does not accept.
     if URL_SAFE_NO_PAD.decode(code).is_err() {
         return Err(NO_INVITE);
     }
     invites::by_code(conn, code).await?.ok_or(NO_INVITE)
 }
 
-/// Refuses a removed user with an invite from before the removal, and a banned user with any invite.
+/// Returns NOT_FOUND if the viewer is banned, or was removed from the group after the invite was created.
 async fn refuse_removed(conn: &mut Connection, viewer: Viewer, invite: &Invite) -> Result<()> {
     match removed_participants::of_user(conn, invite.conversation_id, viewer.user).await? {
         Some(removed) if !removed.may_use(invite) => Err(NO_INVITE),

@@ -1,4 +1,4 @@
-//! A participant's own state in a conversation, which other users do not see: archived, pinned, muted.
+//! The state of a conversation for one participant, which other users do not see: archived, pinned, muted.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ pub struct Memberships<'a> {
 }
 
 impl Memberships<'_> {
-    /// Changes the viewer's own state. New messages do not change it. If all values are set already, there is no event.
+    /// Changes the viewer's own state in a conversation. New messages do not change this state. If the state already
+    /// has all requested values, no event is recorded.
     pub async fn update(&self, viewer: Viewer, id: ConversationId, changes: MembershipChanges) -> Result<Conversation> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -31,7 +32,7 @@ impl Memberships<'_> {
         .await
     }
 
-    /// The own states of users, for pairs of a user and a conversation.
+    /// Reads the memberships for pairs of a user and a conversation.
     pub async fn of_users(&self, pairs: &[(UserId, ConversationId)]) -> Result<Vec<Membership>> {
         Ok(participants::memberships(&*self.core.base.connection().await?, pairs).await?)
     }

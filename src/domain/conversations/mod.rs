@@ -1,4 +1,4 @@
-//! Conversations and their participants: groups, roles, invites, bans, and what happens live in them.
+//! Conversations and their participants: groups, roles, invites, bans, and live state such as typing.
 
 pub mod bans;
 #[expect(clippy::module_inception, reason = "the file is named after its noun, as all are")]

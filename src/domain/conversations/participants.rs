@@ -22,7 +22,8 @@ use crate::store::conversations::participants::{self, Participant, ParticipantRo
 use crate::store::conversations::removed_participants;
 use crate::store::messaging::messages::SystemEventKind;
 
-/// Number of added users up to which each gets a SYSTEM message. For more, one message has their number.
+/// Maximum number of users, added at once, for which each added user causes a SYSTEM message. For a larger number, a
+/// single message states the number of added users.
 const MAX_JOIN_MESSAGES: usize = 10;
 
 pub struct Participants<'a> {
@@ -30,7 +31,7 @@ pub struct Participants<'a> {
 }
 
 impl Participants<'_> {
-    /// The first `limit` participants of each conversation after a position in the order (joined_at, id).
+    /// Reads the first `limit` participants of each conversation after a position in the order (joined_at, id).
     pub async fn pages(
         &self,
         conversations: &[ConversationId],
@@ -53,8 +54,8 @@ impl Participants<'_> {
         log.transaction(async |tx| self.add_missing(tx, viewer, conversation, users, wanted).await).await
     }
 
-    /// Adds the users out of `wanted` who are not participants yet. `requested` are the users as the client named them,
-    /// for the paths of errors.
+    /// Adds the users in `wanted` who are not participants yet. `requested` are the users as the client sent them,
+    /// including duplicates, because the paths of errors refer to this list.
     async fn add_missing(
         &self,
         tx: &mut Transaction<'_>,
@@ -92,7 +93,7 @@ impl Participants<'_> {
         Error::invalid("userIds", format!("A group has at most {} participants.", self.core.base.limits.max_group_size))
     }
 
-    /// Sets the role of a participant. If it makes them the owner, the present owner becomes an admin.
+    /// Sets the role of a participant. If the new role is OWNER, the current owner becomes an admin.
     pub async fn set_role(
         &self,
         viewer: Viewer,
@@ -116,7 +117,7 @@ impl Participants<'_> {
                 ));
             }
             if role == ParticipantRole::Owner {
-                // Done first, so that the group never has two owners.
+                // The current owner becomes an admin first, so that the group never has two owners.
                 participants::set_role(tx.conn(), id, viewer.user, ParticipantRole::Admin).await?;
                 tx.record(Change::MembershipUpdated { user: viewer.user, conversation: id });
             }
@@ -129,8 +130,9 @@ impl Participants<'_> {
         .await
     }
 
-    /// Removes the viewer from a group. If they are the owner, the longest-standing admin becomes the owner, or else
-    /// the longest-standing member. The group is deleted with its last participant.
+    /// Removes the viewer from a group. If the viewer is the owner, the longest-standing admin becomes the owner, or
+    /// the longest-standing member if the group has no admin. If the viewer is the last participant, the group is
+    /// deleted.
     pub async fn leave(&self, viewer: Viewer, id: ConversationId) -> Result<()> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -142,8 +144,8 @@ impl Participants<'_> {
         .await
     }
 
-    /// Removes another participant. Returns FORBIDDEN if the viewer's role does not allow it. Existing invites no
-    /// longer work for the removed user. With `ban`, later ones do not work either.
+    /// Removes another participant. Returns FORBIDDEN if the viewer's role does not allow the removal. Existing invites
+    /// no longer work for the removed user. With `ban`, later invites do not work either.
     pub async fn remove(&self, viewer: Viewer, id: ConversationId, user: UserId, ban: bool) -> Result<Conversation> {
         if user == viewer.user {
             return Err(Error::invalid("userId", "You cannot remove yourself. Leave the conversation instead."));
@@ -161,13 +163,13 @@ impl Participants<'_> {
         .await
     }
 
-    /// Removes the user from all conversations, because their account is deleted. A direct conversation stays for the
-    /// other user.
+    /// Removes the user from all conversations, because the user's account is deleted. A direct conversation stays for
+    /// the other user.
     pub(in crate::domain) async fn leave_all(&self, tx: &mut Transaction<'_>, user: UserId) -> Result<()> {
         let ids: Vec<_> =
             participants::all_of_user(tx.conn(), user).await?.iter().map(|row| row.conversation_id).collect();
         let mut locked = conversations::lock_many(tx.conn(), &ids).await?;
-        // Read after the locks are taken, so that the roles cannot change.
+        // The roles are read after the conversations are locked, so that they cannot change.
         let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
         for row in participants::memberships(tx.conn(), &pairs).await? {
             let row = row.participant;
@@ -178,8 +180,8 @@ impl Participants<'_> {
         Ok(())
     }
 
-    /// Removes a participant from a locked conversation. An owner gets a successor. The conversation is deleted with
-    /// its last participant.
+    /// Removes a participant from a locked conversation. If the owner of a group is removed, another participant
+    /// becomes the owner. If no participant is left, the conversation is deleted.
     async fn remove_locked(
         &self,
         tx: &mut Transaction<'_>,
@@ -192,7 +194,7 @@ impl Participants<'_> {
         if conversation.participant_count > 1 {
             calls::remove_user(&self.core.calls, tx, conversation, user).await?;
         }
-        // The removed user gets only this event, because the others go to participants.
+        // The removed user does not get the events below, because those go to the remaining participants.
         tx.record(Change::ConversationRemoved { user, conversation: id });
         conversation.participant_count -= 1;
         if conversation.participant_count == 0 {

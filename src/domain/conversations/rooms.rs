@@ -28,9 +28,10 @@ pub enum RoomEvent {
 }
 
 impl Rooms<'_> {
-    /// Puts the viewer into the room until the stream is dropped. The stream begins with a snapshot, and then has each
-    /// user who enters or leaves. A user with two devices is in the room once. Users who block the viewer or whom the
-    /// viewer blocks are left out. The stream fails with NOT_FOUND when the viewer is no longer a participant.
+    /// Puts the viewer into the room until the stream is dropped. The stream begins with a snapshot, followed by an
+    /// event for each user who enters or leaves. A user with two devices is in the room once. The stream leaves out
+    /// users who block the viewer or whom the viewer blocks. The stream fails with NOT_FOUND when the viewer is no
+    /// longer a participant.
     pub async fn enter(
         &self,
         viewer: Viewer,

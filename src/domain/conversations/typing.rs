@@ -29,11 +29,12 @@ pub struct Typing {
 }
 
 impl Typings<'_> {
-    /// Sets whether the viewer is typing. It expires after TYPING_TIMEOUT unless it is set again, which causes no
-    /// event. Returns NOT_FOUND if the viewer is not a participant.
+    /// Sets whether the viewer is typing. Typing expires after TYPING_TIMEOUT unless the client sets it again. Setting
+    /// it again causes no event. Returns NOT_FOUND if the viewer is not a participant.
     pub async fn set(&self, viewer: Viewer, conversation: ConversationId, typing: bool) -> Result<()> {
         self.core.base.check_rate(Rate::Announcements, viewer, 1)?;
-        // A user who listens to the conversation on this node is a participant. Others are looked up in Postgres.
+        // A listener is a participant with a stream on this node. For other users, the membership is read from
+        // Postgres.
         if !self.core.base.log.is_listener(viewer.user, conversation) {
             Conversations { core: self.core }.get(viewer, conversation).await?;
         }
@@ -41,8 +42,8 @@ impl Typings<'_> {
         Ok(())
     }
 
-    /// Typing of the other participants: first the users who are typing now, then each change. The stream fails with
-    /// NOT_FOUND when the viewer is no longer a participant.
+    /// Streams the typing of the other participants: first the users who are typing now, then each change. The stream
+    /// fails with NOT_FOUND when the viewer is no longer a participant.
     pub async fn watch(
         &self,
         viewer: Viewer,
@@ -64,7 +65,7 @@ impl Typings<'_> {
         })
     }
 
-    /// Whether the user is typing and the viewer may see it. Waits while Postgres is unavailable.
+    /// Whether the user is typing and the viewer may see this. Waits while Postgres is unavailable.
     pub(in crate::domain) async fn is_visible(
         &self,
         viewer: UserId,

@@ -1,4 +1,4 @@
-//! Changes of the live state of a conversation, such as typing, for one participant.
+//! A participant's subscription to changes of the live state of a conversation, such as typing.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct ConversationWatch {
 }
 
 impl ConversationWatch {
-    /// Returns NOT_FOUND if the viewer is not a participant.
+    /// Subscribes to the topic. Returns NOT_FOUND if the viewer is not a participant.
     pub(super) async fn open(
         core: &Arc<ConversationsCore>,
         viewer: Viewer,
@@ -33,7 +33,7 @@ impl ConversationWatch {
     }
 
     /// Waits for at least one change and returns all changes since the last call. Returns NOT_FOUND when the viewer is
-    /// no longer a participant; it must not be called again after that.
+    /// no longer a participant. After an error, this function must not be called again.
     pub(super) async fn changed(&mut self) -> Result<Vec<Subject>> {
         tokio::select! {
             biased;

@@ -1,4 +1,5 @@
-//! Download URLs of files. All clients that ask in the same half hour get the same URL, which is signed once.
+//! Download URLs of files. All clients that request the URL of a file in the same half hour get the same URL. A node
+//! signs the URL once and caches it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use crate::domain::error::Result;
 
 /// Time for which the URL of a file stays the same, so that browsers can cache the file.
 const WINDOW: TimeDelta = TimeDelta::minutes(30);
-/// Time for which a URL is valid, from the start of its window: to the end of the window and half an hour more.
+/// Time for which a URL is valid, from the start of its window. The URL stays valid for half an hour after the end of
+/// the window.
 const TTL: Duration = Duration::from_hours(1);
-/// Size of a node's cache of URLs, in bytes of keys and URLs.
+/// Maximum size of a node's cache of URLs, in bytes of keys and URLs.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// Estimated number of URLs in a full cache.
 const ADDRESSES: usize = 8 * 1024;
@@ -23,11 +25,11 @@ const ADDRESSES: usize = 8 * 1024;
 #[derive(Clone, Debug)]
 pub struct Address {
     pub url: Arc<str>,
-    /// Time from which a new URL, valid for longer, is available.
+    /// Time from which clients can get a new URL, which is valid for longer.
     pub fresh_until: DateTime<Utc>,
 }
 
-/// Key of an object in S3, and the start of the URL's window.
+/// Key of the cache: the S3 key of an object, and the start of the URL's window.
 type Key = (String, DateTime<Utc>);
 
 /// Cache of the URLs that this node has signed.

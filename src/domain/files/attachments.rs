@@ -20,7 +20,7 @@ use crate::store::messaging::messages::MessageKind;
 /// Maximum number of attachments of one message.
 pub const MAX_ATTACHMENTS: u16 = 10;
 
-/// Characters of a file name that are percent-encoded: all but the `attr-char` of RFC 8187.
+/// Characters of a file name that are percent-encoded: all except the `attr-char` of RFC 8187.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -40,22 +40,24 @@ pub struct Attachments<'a> {
 }
 
 impl Attachments<'_> {
-    /// Attachments visible to the viewer: their own, those of messages visible to them, and avatars.
+    /// Finds attachments by id. Leaves out attachments that are not visible to the viewer. The visible attachments are
+    /// the viewer's own attachments, attachments of messages visible to the viewer, and avatars.
     pub async fn find_many(&self, viewer: Viewer, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
         Ok(attachments::visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Avatars, which all users may see. Leaves out attachments that are not READY.
+    /// Finds avatars by id. All users may see avatars. Leaves out attachments that are not READY.
     pub async fn avatars(&self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
         Ok(attachments::ready(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The attachments of messages. The caller has checked that the viewer may see the messages.
+    /// Reads the attachments of messages. The caller must have checked that the viewer may see the messages.
     pub async fn of_messages(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Attachment)>> {
         Ok(attachment_uses::of_messages(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// The attachments of scheduled messages. The caller has checked that they are the viewer's own.
+    /// Reads the attachments of scheduled messages. The caller must have checked that the viewer owns the scheduled
+    /// messages.
     pub async fn of_scheduled_messages(
         &self,
         ids: &[ScheduledMessageId],
@@ -63,7 +65,8 @@ impl Attachments<'_> {
         Ok(attachment_uses::of_scheduled(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// Download URL of the file. None until the attachment is READY. The caller has checked that the viewer may see it.
+    /// Returns the download URL of the file, or None if the attachment is not READY. The caller must have checked that
+    /// the viewer may see the attachment.
     pub async fn address(&self, attachment: &Attachment) -> Result<Option<Address>> {
         if attachment.state != AttachmentState::Ready {
             return Ok(None);
@@ -75,8 +78,8 @@ impl Attachments<'_> {
             .map(Some)
     }
 
-    /// Download URL of a scaled-down picture. None if the attachment is not READY or has no thumbnails. The picture is
-    /// square if the attachment has ever been set as an avatar.
+    /// Returns the download URL of a scaled-down picture, or None if the attachment is not READY or has no thumbnails.
+    /// The picture is square if the attachment has ever been set as an avatar.
     pub async fn thumbnail_address(&self, attachment: &Attachment, size: Size) -> Result<Option<Address>> {
         if attachment.state != AttachmentState::Ready || !attachment.has_thumbnails {
             return Ok(None);
@@ -92,8 +95,9 @@ impl Attachments<'_> {
     }
 }
 
-/// Content-Disposition header by RFC 6266: `inline` for content types that a browser can safely show, otherwise
-/// `attachment`. The file name is given twice, in ASCII for old clients and as RFC 8187 encodes it.
+/// Returns the Content-Disposition header of RFC 6266: `inline` for content types that a browser can safely show,
+/// otherwise `attachment`. The header contains the file name twice: in ASCII for old clients, and in the encoding of
+/// RFC 8187.
 fn disposition(file_name: &str, content_type: &str) -> String {
     let how = if is_inline_safe(content_type) { "inline" } else { "attachment" };
     let plain = |c: char| if c == ' ' || c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') { c } else { '_' };
@@ -101,8 +105,8 @@ fn disposition(file_name: &str, content_type: &str) -> String {
     format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(file_name, ENCODED))
 }
 
-/// The attachments of messages to send. Their rows are locked until the transaction ends, so that the sweeper cannot
-/// remove them.
+/// The attachments of messages to send. The rows of the attachments are locked until the transaction ends, so that the
+/// sweeper cannot remove the attachments.
 #[derive(Default)]
 pub(in crate::domain) struct LockedAttachments(HashMap<AttachmentId, Attachment>);
 
@@ -113,9 +117,9 @@ impl FromIterator<Attachment> for LockedAttachments {
 }
 
 impl LockedAttachments {
-    /// The kind of a message with these attachments: their common kind, FILE if their kinds differ, TEXT if there are
-    /// none. An attachment of another user is allowed only if `forwarded`; the caller has then checked that the sender
-    /// can see a message with it.
+    /// Returns the kind of a message with these attachments: the kind of the attachments, FILE if their kinds differ,
+    /// or TEXT without attachments. Returns BAD_USER_INPUT for an attachment of another user, unless `forwarded` is
+    /// set. In that case, the caller must have checked that the sender can see a message with the attachment.
     pub(in crate::domain) fn kind(&self, sender: UserId, ids: &[AttachmentId], forwarded: bool) -> Result<MessageKind> {
         let mut violations = Vec::new();
         let mut kinds = Vec::with_capacity(ids.len());
@@ -148,7 +152,7 @@ impl LockedAttachments {
     }
 }
 
-/// The rows that attach the files to `of`, with their positions from 0.
+/// Makes the rows that attach the files to `of`, with positions from 0.
 pub(in crate::domain) fn uses<Of: Copy>(of: Of, ids: &[AttachmentId]) -> impl Iterator<Item = Use<Of>> {
     ids.iter().zip(0..).map(move |(&attachment, position)| Use { of, position, attachment })
 }

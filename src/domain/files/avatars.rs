@@ -14,8 +14,9 @@ const PATH: &str = "avatarId";
 
 const SLOW: Error = Error::Overloaded("Making an avatar of this picture takes too long. Try again in a moment.");
 
-/// Makes the square thumbnails of a picture before it is set as an avatar. The picture must be READY and the viewer's
-/// own. It is protected from the sweeper meanwhile. Clients get its former thumbnails until `show_square`.
+/// Makes the square thumbnails of a picture before it is set as an avatar. The picture must be READY, and the viewer
+/// must have uploaded it. Protects the picture from the sweeper. Clients get the former thumbnails until `show_square`
+/// is called.
 pub(in crate::domain) async fn prepare(core: &FilesCore, viewer: Viewer, id: AttachmentId, gone: &Gone) -> Result<()> {
     let row = check(uploads::protect(core, viewer, id).await?)?;
     if row.squared {
@@ -31,8 +32,8 @@ pub(in crate::domain) async fn lock(tx: &mut Transaction<'_>, viewer: Viewer, id
     check(row.filter(|row| row.uploader_id == Some(viewer.user))).map(drop)
 }
 
-/// Makes the square thumbnails the visible ones. It must be the last write of the transaction: the deletion of an
-/// account also locks the user before the attachment.
+/// Makes clients get the square thumbnails from now on. Must be the last write of the transaction, so that the row of
+/// the user is locked before the row of the attachment, as in the deletion of an account.
 pub(in crate::domain) async fn show_square(tx: &mut Transaction<'_>, id: AttachmentId) -> Result<()> {
     Ok(attachments::set_squared(tx.conn(), id).await?)
 }

@@ -1,4 +1,4 @@
-//! What the services of files work with.
+//! State that the services of files share.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The objects of attachments in S3: examining and scanning them, making square thumbnails, and deleting them.
+//! The objects of attachments in S3: examines and scans them, makes square thumbnails, and deletes them.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
@@ -21,18 +21,18 @@ use crate::media::{self, Inspected, Kind, MediaPool, Rejection, Requester, Size,
 use crate::scanner::{self, Scanner, Verdict};
 use crate::store::files::attachments::{Attachment, AttachmentKind, AttachmentState};
 
-/// Number of files that a node has on its disk for examination at once, or its number of workers if that is larger. It
-/// downloads some while it inspects others.
+/// Maximum number of files that a node has on its disk for examination. If the node has more media workers, their
+/// number is the maximum. The node downloads some files while it inspects other files.
 const MAX_CONCURRENT: usize = 4;
 /// Size in bytes of the buffer for computing a checksum.
 const HASH_BUFFER: usize = 64 * 1024;
 
 const REPLACED: &str = "The file was replaced while it was examined.";
 
-/// The file is rejected, because a retry would give the same result.
+/// Reason for the rejection of a file that is too large for the scanner. A retry would give the same result.
 const NOT_SCANNED: &str = "The virus scanner cannot scan this file: the file or its unpacked content is too large.";
 
-/// Time until a retry makes sense for a user with too many waiting files. Most files take less time to inspect.
+/// Time after which a user with too many waiting files should retry. The inspection of most files takes less time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(in crate::domain) struct Files {
@@ -40,15 +40,15 @@ pub(in crate::domain) struct Files {
     pub(super) settings: Settings,
     pub(super) addresses: Addresses,
     media: MediaPool,
-    /// None if no scanner is configured.
+    /// The virus scanner. None if no scanner is configured.
     scanner: Option<Scanner>,
-    /// Permits for files on disk, granted to the users in turn.
+    /// Permits to have a file on disk. The users get permits in turn.
     permits: Pool<UserId>,
 }
 
-/// Why an attachment does not become READY.
+/// The reason why an attachment does not become READY.
 enum Refusal {
-    /// The file is not allowed. The text is for the user who uploaded it.
+    /// The file is not allowed. The text is for the user who uploaded the file.
     Rejected(String),
     /// The examination has failed, and can be repeated.
     Failed(Error),
@@ -105,7 +105,7 @@ impl Files {
         }
     }
 
-    /// Maximum size of a file of this kind in bytes.
+    /// Returns the maximum size of a file of this kind in bytes.
     pub(super) fn max_bytes(&self, kind: AttachmentKind) -> i64 {
         let own = match kind {
             AttachmentKind::Image => self.settings.max_image_bytes,
@@ -116,8 +116,8 @@ impl Files {
         own.min(self.settings.max_upload_bytes)
     }
 
-    /// Examines an upload. Returns the attachment as READY, with all objects stored, or as REJECTED. The caller stores
-    /// the row.
+    /// Examines an upload. Returns the attachment as READY, with all objects stored, or as REJECTED. The caller must
+    /// store the row.
     pub(super) async fn examine(&self, upload: &Attachment, requester: Requester<'_>) -> Result<Attachment> {
         match self.try_examine(upload, requester).await {
             Ok(ready) => Ok(ready),
@@ -159,17 +159,18 @@ impl Files {
         self.permits.permit(user, gone).await.map_err(pool_refused)
     }
 
-    /// Numbers of files under inspection and of files that wait for inspection.
+    /// Returns the number of files under examination, and the number of files that wait for examination.
     pub(super) fn load(&self) -> (usize, usize) {
         self.permits.load()
     }
 
-    /// Joins the parts of an upload in parts. Returns CONFLICT if parts are missing.
+    /// Joins the parts of an upload in parts. Does nothing for an upload in one request. Returns CONFLICT if parts are
+    /// missing.
     async fn join_parts(&self, upload: &Attachment) -> Result<(), Refusal> {
         let Some(upload_id) = &upload.upload_id else { return Ok(()) };
         let key = Object::Upload.key(upload.id);
         let Some(parts) = self.blobs.list_parts(&key, upload_id).await? else {
-            // The parts are joined already. If S3 has crashed right after that, it may still have some of them.
+            // The parts are already joined. If S3 crashed right after that, it might still store some of the parts.
             self.check_not_lost(upload.id).await?;
             return Ok(self.blobs.abort_multipart(&key, upload_id).await?);
         };
@@ -187,8 +188,8 @@ impl Files {
         Ok(self.blobs.complete_multipart(&key, upload_id, &parts).await?)
     }
 
-    /// Returns CONFLICT if S3 has neither the parts of an upload nor the joined file. It may have crashed while it
-    /// joined them.
+    /// Checks that S3 has the joined file of an upload whose parts S3 no longer lists. Returns CONFLICT if S3 does not
+    /// have the file: S3 might have crashed while it joined the parts.
     pub(super) async fn check_not_lost(&self, id: AttachmentId) -> Result<()> {
         match self.blobs.head(&Object::Upload.key(id)).await? {
             Some(_) => Ok(()),
@@ -196,7 +197,7 @@ impl Files {
         }
     }
 
-    /// Downloads an object to the disk of this node, where its uploader cannot change it.
+    /// Downloads an object to the disk of this node, where the uploader cannot change the file.
     async fn fetch(&self, key: &str, limit: i64) -> Result<NamedTempFile, Refusal> {
         let file = blocking(NamedTempFile::new).await?;
         let mut to = tokio::fs::File::from_std(file.reopen()?);
@@ -224,7 +225,8 @@ impl Files {
         }
     }
 
-    /// Stores the examined file, so that a later upload to the same URL changes nothing.
+    /// Stores the examined file and its thumbnails as separate objects, which a later upload to the same URL does not
+    /// change.
     async fn store(&self, upload: &Attachment, file: &NamedTempFile, found: Inspected) -> Result<Attachment, Refusal> {
         let byte_size =
             found.cleaned.as_ref().map_or(upload.byte_size, |bytes| bytes.len().try_into().unwrap_or(i64::MAX));
@@ -293,7 +295,7 @@ impl Files {
     }
 }
 
-/// The kind of a file by its declared content type.
+/// Returns the kind of a file by its declared content type.
 pub(super) fn declared_kind(content_type: &str) -> AttachmentKind {
     kind_of(Kind::of(content_type))
 }

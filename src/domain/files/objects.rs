@@ -6,9 +6,10 @@ use crate::media::Size;
 /// An object of an attachment in S3.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::domain) enum Object {
-    /// The file as its uploader has stored it. No client can download it, because its uploader can still replace it.
+    /// The file as the uploader has stored it. No client can download this object, because the uploader can still
+    /// replace it.
     Upload,
-    /// The examined file. Pictures have no metadata such as EXIF.
+    /// The examined file. Metadata such as EXIF has been removed from pictures.
     Original,
     Thumbnail(Size),
     Square(Size),
@@ -26,7 +27,7 @@ impl Object {
         Self::Square(Size::Large),
     ];
 
-    /// The key of the object in S3.
+    /// Returns the key of the object in S3.
     pub(in crate::domain) fn key(self, id: AttachmentId) -> String {
         match self {
             Self::Upload => format!("uploads/{id}"),

@@ -2,10 +2,10 @@
 
 use crate::blobs::Part;
 
-/// Size in bytes of all parts but the last. S3 requires at least 5 MiB.
+/// Size in bytes of each part except the last. S3 requires at least 5 MiB.
 pub const PART_BYTES: usize = 16 * 1024 * 1024;
 
-/// Numbers and sizes in bytes of the parts of an upload. All parts but the last have the same size.
+/// Returns the number and the size in bytes of each part of an upload.
 pub(super) fn part_sizes(byte_size: i64) -> Vec<(i32, i64)> {
     let whole = (0..byte_size).step_by(PART_BYTES);
     let part = i64::try_from(PART_BYTES).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! Removes attachments that nothing refers to: they were never completed, never sent or rejected, or their last message
-//! is deleted. Each one is removed by one node.
+//! Removes attachments that nothing refers to: incomplete, rejected or unsent uploads, and attachments whose last
+//! message is deleted. Only one node removes each attachment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,11 @@ use crate::store::{Connection, Database};
 
 /// Maximum number of attachments that one transaction checks.
 const BATCH_SIZE: i64 = 100;
-/// Time for which a node claims the attachments that it removes. After that, another node takes them over.
+/// Time for which a node claims the attachments that it removes. After that time, another node can claim these
+/// attachments.
 const CLAIM_DURATION: Duration = Duration::from_mins(5);
-/// Number of consecutive attachments without an answer from S3 after which S3 counts as unavailable.
+/// Number of consecutive attachments that cannot be deleted because S3 is unavailable. After that number, the remaining
+/// attachments of the batch are left for a later sweep.
 const MAX_FAILURES: usize = 3;
 
 pub(in crate::domain) struct Sweep {
@@ -29,26 +31,26 @@ pub(in crate::domain) struct Sweep {
     pub(in crate::domain) files: Arc<Files>,
 }
 
-/// The decisions about a batch of due candidates.
+/// The decisions about a batch of candidates: attachments for which a check is due.
 #[derive(Default)]
 struct Decisions {
-    /// Number of candidates that were decided.
+    /// Number of candidates about which a decision was made.
     decided: usize,
     /// Attachments that this node has to remove.
     to_remove: Vec<Attachment>,
     to_keep: KeptAttachments,
 }
 
-/// Attachments that are kept. Their uploads are over, so the uploaded objects are deleted.
+/// Attachments that are kept. Their uploads have ended, so the uploaded objects are deleted.
 #[derive(Default)]
 struct KeptAttachments {
     attachments: Vec<AttachmentId>,
-    /// Their candidates, postponed by `CLAIM_DURATION`.
+    /// Ids of the candidates of these attachments, postponed by `CLAIM_DURATION`.
     candidates: Vec<i64>,
 }
 
 impl Sweep {
-    /// Sweeps now, and then periodically.
+    /// Sweeps now, and then once in each interval.
     pub(in crate::domain) async fn run(self) {
         let interval = self.files.settings.attachment_sweep_interval;
         loop {
@@ -81,8 +83,8 @@ impl Sweep {
         }
     }
 
-    /// Deletes the uploaded objects of kept attachments, then their candidates. If S3 fails or this node dies in
-    /// between, the candidates are due again after `CLAIM_DURATION`.
+    /// Deletes the uploaded objects of kept attachments, and then the candidates of these attachments. If S3 fails or
+    /// this node dies before the end, the candidates are due again after `CLAIM_DURATION`.
     async fn delete_uploads(&self, to_keep: &KeptAttachments) -> Result<()> {
         let uploads: Vec<_> = to_keep.attachments.iter().map(|&id| Object::Upload.key(id)).collect();
         if uploads.is_empty() {
@@ -92,7 +94,8 @@ impl Sweep {
         Ok(sweep::delete_candidates(&mut *self.database.connection().await?, &to_keep.candidates).await?)
     }
 
-    /// Deletes the objects before the rows: a row without objects is found again, but objects without a row are not.
+    /// Removes attachments. Deletes the objects before the rows: after a failure, a later sweep finds a row without
+    /// objects, but cannot find objects without a row.
     async fn remove(&self, to_remove: &[Attachment]) -> Result<()> {
         if to_remove.is_empty() {
             return Ok(());
@@ -106,9 +109,10 @@ impl Sweep {
         Ok(())
     }
 
-    /// Deletes the objects of one attachment after another, so that a failure does not stop the others. Returns the
-    /// attachments without failure; the others are retried after `CLAIM_DURATION`. Returns `error` if S3 is
-    /// unavailable.
+    /// Deletes the objects of one attachment after another, so that a failure for one attachment does not stop the
+    /// deletion for other attachments. Returns the ids of the attachments whose objects are deleted. The other
+    /// attachments are retried after `CLAIM_DURATION`. Returns `error` if S3 is unavailable and no objects were
+    /// deleted.
     async fn remove_individually(&self, to_remove: &[Attachment], error: Error) -> Result<Vec<AttachmentId>> {
         let mut removed = Vec::new();
         let mut failures = 0;
@@ -127,8 +131,8 @@ impl Sweep {
     }
 }
 
-/// Decides which attachments are removed and which are kept. Attachments that a transaction has locked are left for the
-/// next sweep.
+/// Decides which attachments are removed and which are kept. Attachments that another transaction has locked are left
+/// for a later sweep.
 async fn decide(conn: &mut Connection) -> Result<Decisions> {
     let candidates = sweep::claim_candidates(conn, ATTACHMENT_GRACE, BATCH_SIZE).await?;
     if candidates.is_empty() {
@@ -136,7 +140,7 @@ async fn decide(conn: &mut Connection) -> Result<Decisions> {
     }
     let ids: Vec<_> = candidates.iter().map(|candidate| candidate.attachment_id).collect();
     let locked = sweep::lock_unclaimed(conn, &ids).await?;
-    // Checked after the rows are locked, because no transaction can add a reference to them now.
+    // References are checked after the rows are locked, because then no transaction can add a reference to these rows.
     let locked_ids: Vec<_> = locked.iter().map(|row| row.id).collect();
     let to_remove = sweep::mark_deleting(conn, &locked_ids, ATTACHMENT_GRACE, CLEANUP_DELAY, CLAIM_DURATION).await?;
     let existing = sweep::existing(conn, &ids).await?;

@@ -24,21 +24,22 @@ use crate::store::people::users;
 
 /// Time for which the URLs of an upload are valid.
 const URL_TTL: Duration = Duration::from_mins(15);
-/// Time after the end of an upload after which no client can write to its URLs, and the uploaded object is deleted. It
-/// covers the validity of the URLs, and as much time again for a request that starts at its end.
+/// Time between the end of an upload and the deletion of the uploaded object. After this time, no client can write to
+/// the object: the time covers the validity of the URLs, and the same time again for a request that starts just before
+/// a URL expires.
 pub(super) const CLEANUP_DELAY: Duration = Duration::from_mins(30);
-/// Maximum number of a user's uploads that are not complete or were rejected recently.
+/// Maximum number of uploads of one user that are not complete or were rejected recently.
 const MAX_PENDING: i64 = 100;
 
 /// Time for which a node claims an upload to examine it. If the node dies, the client cannot complete the upload before
-/// that time is over.
+/// the claim expires.
 const CLAIM_DURATION: Duration = Duration::from_mins(5);
 /// Maximum time for an examination. It is less than `CLAIM_DURATION`, so that two nodes never examine an upload at the
 /// same time.
 pub(super) const EXAMINATION_TIMEOUT: Duration = Duration::from_secs(MAX_EXAMINATION);
-/// Time for which a request to complete an upload waits while another request examines it.
+/// Maximum time that a request to complete an upload waits while another request examines the upload.
 const MAX_COMPLETION_WAIT: Duration = Duration::from_secs(20);
-/// Poll interval of that wait.
+/// Poll interval of a request that waits while another request examines the upload.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const NO_ATTACHMENT: Error = Error::NotFound("No such attachment.");
@@ -52,11 +53,11 @@ pub struct NewUpload {
     pub file_name: String,
     pub content_type: String,
     pub byte_size: i64,
-    /// SHA-256 of the file, in hexadecimal digits.
+    /// SHA-256 of the file in hexadecimal digits, if the client has declared it.
     pub sha256: Option<String>,
 }
 
-/// An upload in one request.
+/// A new upload that the client sends in one request.
 #[derive(Debug)]
 pub struct Started {
     pub attachment: Attachment,
@@ -64,13 +65,13 @@ pub struct Started {
     pub expires_at: DateTime<Utc>,
 }
 
-/// The parts of an upload that are stored, and those that are missing.
+/// State of an upload: the parts that are stored, and the parts that are missing.
 #[derive(Debug)]
 pub struct Remaining {
     pub attachment: Attachment,
     /// Numbers of the parts that are stored.
     pub uploaded: Vec<i32>,
-    /// The missing parts.
+    /// The parts that are missing, with the requests to upload them.
     pub parts: Vec<UploadPart>,
     pub expires_at: DateTime<Utc>,
 }
@@ -84,12 +85,12 @@ pub struct UploadPart {
 }
 
 impl Uploads<'_> {
-    /// Maximum size of a file of any kind in bytes.
+    /// Returns the maximum size of a file of any kind in bytes.
     pub fn max_bytes(&self) -> i64 {
         self.core.files.settings.max_upload_bytes
     }
 
-    /// Numbers of files that this node inspects and of files that wait for inspection.
+    /// Returns the number of files that this node examines, and the number of files that wait for examination.
     pub fn inspection_load(&self) -> (usize, usize) {
         self.core.files.load()
     }
@@ -123,7 +124,7 @@ impl Uploads<'_> {
 
     /// Returns the missing parts of an interrupted upload, with new URLs. An upload in one request counts as one part.
     pub async fn resume(&self, viewer: Viewer, id: AttachmentId) -> Result<Remaining> {
-        // Done first, so that the sweeper does not remove the attachment while the URLs are valid.
+        // The attachment is protected first, so that the sweeper does not remove it while the URLs are valid.
         let row = protect(self.core, viewer, id).await?.ok_or(NO_ATTACHMENT)?;
         if row.state != AttachmentState::Pending {
             return Err(Error::invalid("attachmentId", "This upload is complete."));
@@ -147,8 +148,9 @@ impl Uploads<'_> {
         self.remaining(row, uploaded).await
     }
 
-    /// The numbers of all parts, for an upload whose parts S3 no longer lists because they are joined. Returns CONFLICT
-    /// if they are lost. An upload that a request has claimed is not checked, because that request may be joining them.
+    /// Returns the numbers of all parts of an upload whose parts S3 no longer lists, because they are joined. Returns
+    /// CONFLICT if the joined file is lost. Does not check an upload that a request has claimed, because that request
+    /// might be joining the parts.
     async fn joined_parts(&self, row: &Attachment) -> Result<Vec<i32>> {
         if row.claimed_until.is_none_or(|until| until <= self.core.base.now()) {
             self.core.files.check_not_lost(row.id).await?;
@@ -194,7 +196,8 @@ impl Uploads<'_> {
             let row = attachments::own(&mut *self.core.base.connection().await?, viewer.user, done.id).await?;
             return row.ok_or(NO_ATTACHMENT);
         }
-        // The sweeper removes what this cannot delete, and what clients write later to URLs that are still valid.
+        // The sweeper removes objects that cannot be deleted here, and objects that clients write later to URLs that
+        // are still valid.
         let removed = match done.state {
             AttachmentState::Rejected => files.remove(std::slice::from_ref(&claimed)).await,
             _ => files.blobs.delete(&[Object::Upload.key(done.id)]).await,
@@ -248,7 +251,7 @@ impl Uploads<'_> {
         log.transaction(async |tx| insert_within_quota(tx, viewer, row, quota).await).await
     }
 
-    /// The request that uploads the whole file.
+    /// Returns the request that uploads the whole file.
     async fn presign(&self, row: &Attachment) -> Result<Presigned> {
         let upload = Upload {
             key: &Object::Upload.key(row.id),
@@ -286,15 +289,15 @@ impl Uploads<'_> {
     }
 }
 
-/// Protects an attachment of the viewer from the sweeper for at least half of the grace period, and returns it. None if
-/// the viewer has no such attachment or it is being removed.
+/// Protects an attachment of the viewer from the sweeper for at least half of the grace period, and returns the
+/// attachment. Returns None if the viewer has no such attachment, or if the sweeper is removing it.
 pub(super) async fn protect(core: &FilesCore, viewer: Viewer, id: AttachmentId) -> Result<Option<Attachment>> {
     let log = &core.base.log;
     log.transaction(async |tx| Ok(attachments::protect(tx.conn(), viewer.user, id, ATTACHMENT_GRACE).await?)).await
 }
 
 async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Attachment, quota: i64) -> Result<()> {
-    // The lock makes concurrent requests wait, so that they cannot exceed the limits together.
+    // The lock serialises the viewer's requests, so that concurrent requests cannot exceed the limits.
     users::lock(tx.conn(), viewer.user).await?;
     let usage = attachments::usage(tx.conn(), viewer.user).await?;
     if usage.pending >= MAX_PENDING {
@@ -311,9 +314,9 @@ async fn insert_within_quota(tx: &mut Transaction<'_>, viewer: Viewer, row: &Att
     Ok(())
 }
 
-/// Stores the result of an examination, unless the claim is lost. The sweeper then checks the attachment twice: after
-/// `CLEANUP_DELAY`, to delete the uploaded object, and after the grace period, to remove the attachment if nothing uses
-/// it.
+/// Stores the result of an examination and returns true, or returns false if the claim is lost. After a result is
+/// stored, the sweeper checks the attachment twice: after `CLEANUP_DELAY`, to delete the uploaded object, and after the
+/// grace period, to remove the attachment if nothing uses it.
 async fn store_examined(tx: &mut Transaction<'_>, done: &Attachment) -> Result<bool> {
     let written = attachments::finish(tx.conn(), done).await?;
     if written {

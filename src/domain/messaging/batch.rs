@@ -29,7 +29,7 @@ pub(super) struct Outgoing {
     pub(super) message: NewMessage,
 }
 
-/// A receipt: all messages up to this one are delivered to the user, or read by them.
+/// A receipt: the user has received, or has read, all messages up to `message`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receipt {
     pub(super) user: UserId,
@@ -43,16 +43,17 @@ pub(super) enum Mark {
     Read,
 }
 
-/// One result for each request, in the order of the requests.
+/// Results of a batch: one result for each request, in the order of the requests.
 pub(super) struct Results {
     pub(super) sends: Vec<Result<Message>>,
     pub(super) receipts: Vec<Result<Conversation>>,
-    /// Number of messages that the batch inserted. A repeated clientId inserts none.
+    /// Number of messages that the batch inserted. A message with a repeated clientId is not inserted.
     pub(super) stored: usize,
 }
 
-/// Stores the messages and the receipts within the transaction. Messages are inserted first: a receipt refers to a
-/// message that was committed earlier, and its update counts the user's own messages after that one.
+/// Stores the messages and the receipts within the transaction. Inserts the messages before it advances the watermarks,
+/// because an advance of the read watermark recounts the later messages that do not count as unread, such as messages
+/// that the user has sent.
 pub(super) async fn store(
     tx: &mut Transaction<'_>,
     sends: &[Outgoing],
@@ -84,7 +85,8 @@ pub(super) async fn store(
                 _ => tx.record_message(message),
             }
         }
-        // A message that is hidden from its recipient mentions no user, because only its sender sees it.
+        // The mentions of a message that is hidden from its recipient are not stored, because only its sender sees the
+        // message.
         let visible = batch.new.iter().filter(|message| !batch.blockers.contains_key(&message.id));
         let mentions: Vec<_> = visible.filter_map(|message| mentions::of(message, &batch.named)).collect();
         if !mentions.is_empty() {
@@ -97,7 +99,7 @@ pub(super) async fn store(
             tx.record(match moved {
                 Advanced { delivered: true, .. } => Change::ReceiptAdvanced { conversation, user },
                 Advanced { shows_reading: true, .. } => Change::ReadAdvanced { conversation, user },
-                // The user hides what they have read: only their own devices get the change.
+                // The user has read receipts off, so only the user's own devices get the change.
                 _ => Change::MembershipUpdated { user, conversation },
             });
         }
@@ -107,25 +109,26 @@ pub(super) async fn store(
 
 struct Batch {
     now: DateTime<Utc>,
-    /// The conversations, locked, so that this transaction can assign the next message numbers.
+    /// The conversations of all requests. They are locked, so that this transaction can assign the next message
+    /// numbers.
     conversations: HashMap<ConversationId, Conversation>,
     memberships: HashMap<(ConversationId, UserId), MembershipCheck>,
     /// The participants whose usernames occur in the messages.
     named: ParticipantsByName,
-    /// Messages by sender and clientId: those stored earlier and those of this batch.
+    /// Messages by sender and clientId: messages that were stored earlier, and messages of this batch.
     known: HashMap<(UserId, String), Message>,
-    /// The messages that each sender may reply to, with their conversations.
+    /// Conversations of the messages to which the senders may reply, by sender and message.
     reply_targets: HashMap<(UserId, MessageId), ConversationId>,
     /// The attachments of the messages, locked until the transaction ends.
     attachments: LockedAttachments,
     new: Vec<Message>,
     /// The rows that attach files to the new messages.
     uses: Vec<Use<MessageId>>,
-    /// The new messages whose recipient blocks the sender, with that recipient. They are hidden from the recipient.
+    /// Recipients who block the sender, by new message. The message is hidden from the recipient.
     blockers: HashMap<MessageId, UserId>,
     /// Conversation and number of each message that a receipt refers to.
     numbers: HashMap<MessageId, (ConversationId, i32)>,
-    /// The highest watermarks of each user in each conversation.
+    /// The highest watermarks that the receipts set for each user in each conversation.
     watermarks: BTreeMap<(ConversationId, UserId), Watermarks>,
 }
 
@@ -151,7 +154,8 @@ impl Batch {
         let written = mentions::names_in(bodies);
         let sent_with = unique(sends.iter().flat_map(|outgoing| outgoing.message.attachments.iter().copied()));
 
-        // The statements are pipelined. The lock is first, so that what the others read stays valid until the commit.
+        // The statements are pipelined. The first statement locks the conversations, so that the rows that the other
+        // statements read stay valid until the commit.
         let conn: &Connection = tx.conn();
         let (conversations, memberships, known, reply_targets, named, attachments) = tokio::try_join!(
             biased;
@@ -164,7 +168,8 @@ impl Batch {
         )?;
         let key = |message: &Message| Some((message.sender_id?, message.client_id.clone()?));
         Ok(Self {
-            // Read after the locks are taken: times then increase with the numbers, as far as the nodes' clocks agree.
+            // The clock is read after the locks are taken, so that times increase with message numbers, as far as the
+            // clocks of the nodes agree.
             now: clock.now(),
             conversations: conversations.into_iter().map(|conversation| (conversation.id, conversation)).collect(),
             memberships: memberships
@@ -187,8 +192,9 @@ impl Batch {
         })
     }
 
-    /// Assigns the next number to a message and adds it to the batch. Returns the earlier message if the sender has
-    /// already used the clientId in this conversation, and an error if the sender may not send the message.
+    /// Assigns the next number to a message, and adds the message to the batch. If the sender has already used the
+    /// clientId in this conversation, returns the earlier message. Returns an error if the sender may not send the
+    /// message.
     fn assign_number(&mut self, outgoing: &Outgoing, random: &Random) -> Result<Message> {
         let Outgoing { sender, message: new } = outgoing;
         let membership = *self.memberships.get(&(new.conversation, *sender)).ok_or(NO_CONVERSATION)?;
@@ -220,7 +226,8 @@ impl Batch {
             expires_at: new.expires_in.map(|seconds| self.now + TimeDelta::seconds(seconds.into())),
             ..conversation.next_message(MessageId::new(self.now, random), self.now)
         };
-        // Updates the conversation as the insert will, because receipts of this batch return it.
+        // Updates the conversation in memory as the insert updates its row, because receipts of this batch return the
+        // conversation.
         conversation.apply_new_message(&message);
         if let Some(key) = key {
             self.known.insert(key, message.clone());
@@ -233,8 +240,8 @@ impl Batch {
         Ok(message)
     }
 
-    /// Adds the receipt to the user's watermarks. Returns NOT_FOUND if the user is not a participant, or joined after
-    /// the message with the history hidden.
+    /// Adds the receipt to the user's watermarks, and returns the conversation. Returns NOT_FOUND if the user is not a
+    /// participant, or if the message is older than the history that the user can see.
     fn advance(&mut self, receipt: &Receipt) -> Result<Conversation> {
         let &(id, number) = self.numbers.get(&receipt.message).ok_or(NO_MESSAGE)?;
         let conversation = self.conversations.get(&id).ok_or(NO_MESSAGE)?;
@@ -251,7 +258,7 @@ impl Batch {
     }
 }
 
-/// The distinct items, in any order.
+/// Returns the distinct items, in any order.
 fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.collect::<HashSet<_>>().into_iter().collect()
 }
@@ -260,8 +267,8 @@ fn client_id_conflict() -> Error {
     Error::Conflict(Violation::new("clientId", "This clientId belongs to a message in another conversation."))
 }
 
-/// Maps a violated uniqueness of clientIds to CONFLICT. The locks prevent it within one conversation. It happens if two
-/// nodes store the same clientId in two conversations at the same time.
+/// Maps a violation of the unique index on clientIds to CONFLICT. Within one conversation, the locks prevent this
+/// violation. It occurs if two transactions store the same clientId of a sender in two conversations at the same time.
 fn insert_error(error: diesel::result::Error) -> Error {
     use diesel::result::{DatabaseErrorKind, Error as Diesel};
     match &error {

@@ -1,4 +1,4 @@
-//! What the services of messages work with.
+//! State that the services of messages share.
 
 use super::scheduler::Scheduler;
 use super::writer::Writers;

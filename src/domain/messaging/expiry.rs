@@ -1,4 +1,4 @@
-//! Deletes messages whose time to expire has come. Every node does this, and each message is deleted once.
+//! Deletes messages that have expired. Every node runs this task, but each message is deleted only once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::store::Database;
 use crate::store::conversations::conversations;
 use crate::store::messaging::tombstones;
 
-/// Poll interval while a message is waiting to expire, unless one is due earlier. Another node may have stored a
-/// message that expires sooner.
+/// Maximum time until the next poll while a message waits to expire. The wait is limited because another node can store
+/// a message that expires sooner.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of polls of the tail in one poll interval while no message is waiting to expire. The log reports new ones;
-/// the poll is for a message whose publication is lost.
+/// Poll interval while no message waits to expire, in poll intervals of the tail. The log reports a new message that
+/// expires; the poll finds such a message if its publication was lost.
 const TAIL_POLLS: u32 = 10;
 /// Maximum number of messages that one transaction deletes.
 const BATCH_SIZE: i64 = 100;
@@ -30,7 +30,6 @@ pub(in crate::domain) struct MessageExpiry {
 }
 
 impl MessageExpiry {
-    /// `tail_poll_interval` is the poll interval of the tail.
     pub(in crate::domain) fn new(
         database: &Database,
         log: &Log,
@@ -42,7 +41,7 @@ impl MessageExpiry {
         Self { database, log, signals, clock, idle_interval: tail_poll_interval * TAIL_POLLS }
     }
 
-    /// Deletes what is already due, and then polls.
+    /// Deletes messages that are already due, and then polls for due messages.
     pub(in crate::domain) async fn run(self) {
         loop {
             let polled = self.delete_due().await;
@@ -51,7 +50,7 @@ impl MessageExpiry {
         }
     }
 
-    /// Deletes what is due. Returns the time until the next poll, or None if no message is waiting to expire.
+    /// Deletes all messages that are due. Returns the time until the next poll, or None if no message waits to expire.
     async fn delete_due(&self) -> Result<Option<Duration>> {
         loop {
             match tombstones::until_next(&mut *self.database.connection().await?).await? {
@@ -63,8 +62,8 @@ impl MessageExpiry {
         }
     }
 
-    /// Deletes one batch. If two nodes do this at the same time, the second one waits for the locks and then finds
-    /// nothing to do.
+    /// Deletes one batch of due messages. If two nodes do this at the same time, the second node waits for the locks
+    /// and then finds no due message.
     async fn delete_batch(&self, tx: &mut Transaction<'_>) -> Result<()> {
         let ids = tombstones::due_in(tx.conn(), BATCH_SIZE).await?;
         let locked = conversations::lock_many(tx.conn(), &ids).await?;

@@ -1,4 +1,4 @@
-//! Mentions: `@username` of a participant and `@all`. The server finds them in the body of a message.
+//! Mentions in the body of a message: `@username` mentions one participant, and `@all` mentions all participants.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,15 +9,15 @@ use crate::store::Connection;
 use crate::store::messaging::mentions::{self, Mentions};
 use crate::store::messaging::messages::Message;
 
-/// The name that mentions all participants, including a user who has it as their username.
+/// Name that mentions all participants. A user with the username `all` cannot be mentioned alone.
 const ALL: &str = "all";
-/// Maximum number of names in one message that are looked up. Further names are plain text.
+/// Maximum number of names in one message that can be mentions. Further names are plain text.
 const MAX_NAMES: usize = 100;
 
-/// Participants by conversation and username.
+/// Map from a conversation and a username to the participant.
 pub(super) type ParticipantsByName = HashMap<(ConversationId, String), UserId>;
 
-/// The names in these bodies that may be usernames, each once per conversation.
+/// Returns the names in the bodies that are possible usernames. Each name occurs once per conversation.
 pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str)>) -> Vec<(ConversationId, String)> {
     let names = bodies.flat_map(|(conversation, body)| {
         names(body).into_iter().flat_map(possible_usernames).map(move |name| (conversation, name))
@@ -25,7 +25,7 @@ pub(super) fn names_in<'a>(bodies: impl Iterator<Item = (ConversationId, &'a str
     names.collect::<HashSet<_>>().into_iter().collect()
 }
 
-/// The mentions in a message. None if it has no mentions.
+/// Returns the mentions in a message. Returns None if the message mentions no participant.
 pub(super) fn of(message: &Message, named: &ParticipantsByName) -> Option<Mentions> {
     let body = message.body.as_deref()?;
     let mut users = HashSet::new();
@@ -58,12 +58,12 @@ pub(super) async fn refresh(conn: &mut Connection, message: &Message) -> Result<
     Ok(())
 }
 
-/// Whether a message with this body can have mentions.
+/// Returns whether the body has a name after an `@`. Only such a body can have mentions.
 pub fn may_mention(body: &str) -> bool {
     words(body).next().is_some()
 }
 
-/// Whether the body mentions all participants.
+/// Returns whether the body mentions all participants.
 pub fn mentions_all(body: &str) -> bool {
     words(body).any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(ALL))
 }
@@ -72,8 +72,8 @@ fn names(body: &str) -> Vec<&str> {
     words(body).filter(|word| !word.trim_end_matches('.').eq_ignore_ascii_case(ALL)).take(MAX_NAMES).collect()
 }
 
-/// The usernames that a word may mean. A full stop at its end may belong to the username or end the sentence, so the
-/// longer username comes first.
+/// Returns the usernames to which a word can refer, the longer username first. A full stop at the end of the word can
+/// belong to the username, or end the sentence.
 fn possible_usernames(word: &str) -> impl Iterator<Item = String> {
     let name = word.to_ascii_lowercase();
     let short = name.trim_end_matches('.').to_owned();
@@ -81,7 +81,7 @@ fn possible_usernames(word: &str) -> impl Iterator<Item = String> {
     both.into_iter().flatten().filter(|name| is_username(name))
 }
 
-/// The names after each `@`. An `@` inside a word, an e-mail address or a URL does not count.
+/// Returns the names that follow an `@`. Ignores an `@` inside a word, an e-mail address or a URL.
 fn words(body: &str) -> impl Iterator<Item = &str> {
     body.match_indices('@').filter_map(|(index, _)| {
         let (before, after) = (&body[..index], &body[index + 1..]);

@@ -1,4 +1,4 @@
-//! Messages: sending, finding, editing, deleting, hiding and forwarding them.
+//! Sends, finds, edits, deletes, hides and forwards messages.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::store::messaging::messages::{self, Message, MessageKind, Range, Seen,
 use crate::store::messaging::{hidden_messages, mentions as store_mentions, unread};
 use crate::store::people::users::User;
 
-/// Maximum number of messages in one forward.
+/// Maximum number of messages that one request forwards.
 const MAX_FORWARDED: usize = 100;
-/// Maximum number of conversations that one forward sends to.
+/// Maximum number of conversations to which one request forwards messages.
 const MAX_FORWARDED_TO: usize = 20;
 
 pub struct Messages<'a> {
@@ -33,8 +33,8 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// Stores the message and returns it. If the sender has already used the clientId in this conversation, nothing is
-    /// stored and the earlier message is returned.
+    /// Stores the message and returns the stored message. If the sender has already used the clientId in this
+    /// conversation, stores nothing and returns the earlier message.
     pub async fn send(&self, viewer: Viewer, mut message: NewMessage) -> Result<Message> {
         let mut check = Check::default();
         check_content(
@@ -56,8 +56,8 @@ impl Messages<'_> {
         self.core.writers.send(Outgoing { sender: viewer.user, message }).await
     }
 
-    /// The message that the viewer has already stored with this clientId in this conversation. A retry of such a
-    /// message succeeds even if the rate limit is exceeded.
+    /// Returns the message that the viewer has already stored with this clientId in this conversation. `send` uses this
+    /// method so that a retry succeeds even if the rate limit is exceeded.
     async fn stored(&self, viewer: Viewer, message: &NewMessage) -> Result<Option<Message>> {
         let Some(client_id) = &message.client_id else { return Ok(None) };
         let connection = self.core.base.connection().await?;
@@ -65,39 +65,40 @@ impl Messages<'_> {
         Ok(found.into_iter().find(|found| found.conversation_id == message.conversation))
     }
 
-    /// None if the message does not exist or is not visible to the viewer.
+    /// Finds a message by id. Returns None if the message does not exist or is not visible to the viewer.
     pub async fn find(&self, viewer: Viewer, id: MessageId) -> Result<Option<Message>> {
         Ok(self.find_many(viewer, &[id]).await?.pop())
     }
 
-    /// Messages visible to the viewer.
+    /// Finds messages by id. Leaves out messages that are not visible to the viewer.
     pub async fn find_many(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Message>> {
         Ok(messages::visible_to(&*self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// Messages for pairs of a user and a message. Leaves out messages that the user may not see.
+    /// Reads the messages of pairs (user, message). Leaves out messages that the user of the pair may not see.
     pub async fn visible(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Seen>> {
         Ok(messages::visible(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// Whether users may see messages, for pairs of a user and a message. Leaves out pairs whose user is not a
+    /// Reads for each pair (user, message) whether the user may see the message. Leaves out pairs whose user is not a
     /// participant of the conversation.
     pub async fn visibilities(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Visibility>> {
         Ok(messages::visibilities(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// Messages with these numbers, each for one user. Leaves out messages that the user may not see.
+    /// Reads messages by user, conversation and number. Leaves out messages that the user may not see.
     pub async fn by_numbers(&self, wanted: &[(UserId, ConversationId, i32)]) -> Result<Vec<Seen>> {
         Ok(messages::by_numbers(&*self.core.base.connection().await?, wanted).await?)
     }
 
-    /// Reads the same range of several conversations, each for one user. Leaves out messages that the user may not see.
+    /// Reads the same range of messages for each pair (user, conversation). Leaves out messages that the user may not
+    /// see.
     pub async fn pages(&self, wanted: &[(UserId, ConversationId)], range: Range) -> Result<Vec<Seen>> {
         Ok(messages::pages(&*self.core.base.connection().await?, wanted, range).await?)
     }
 
-    /// The messages of events, for pairs of an event's conversation and its message. The log has checked the recipients
-    /// of the events.
+    /// Reads the messages of events, given as pairs (conversation, message). Does not check who may see the messages,
+    /// because the log has checked the recipients of the events.
     pub async fn of_events(&self, pairs: &[(ConversationId, MessageId)]) -> Result<Vec<Message>> {
         let ids: Vec<_> = pairs.iter().map(|&(_, id)| id).collect();
         let wanted: HashSet<_> = pairs.iter().copied().collect();
@@ -106,18 +107,19 @@ impl Messages<'_> {
         Ok(rows)
     }
 
-    /// The conversations of messages that are hidden from users, for pairs of a user and a message.
+    /// Reads the conversation of each pair (user, message) whose message is hidden from the user. Leaves out the other
+    /// pairs.
     pub async fn hidden(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<(UserId, MessageId, ConversationId)>> {
         Ok(hidden_messages::find(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// The users whom each message mentions by username, in the order of their usernames.
+    /// Reads the users whom each message mentions by username, in the order of their usernames.
     pub async fn mentioned_users(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, User)>> {
         Ok(store_mentions::of_messages(&mut *self.core.base.connection().await?, ids).await?)
     }
 
-    /// Replaces the body of a message. The former body is kept for the audit, up to `Limits::max_kept_edits` bodies per
-    /// message. The body of a message with attachments may be empty.
+    /// Replaces the body of a message. Keeps the former body for the audit: at most `Limits::max_kept_edits` former
+    /// bodies per message. The body of a message with attachments may be empty.
     pub async fn edit(&self, viewer: Viewer, id: MessageId, body: String) -> Result<Message> {
         let mut check = Check::default();
         check.caption(&body, self.core.base.limits.max_message_length);
@@ -153,7 +155,8 @@ impl Messages<'_> {
         .await
     }
 
-    /// Deletes the message for all participants. A tombstone with its number stays. Deleting it again changes nothing.
+    /// Deletes the message for all participants. A tombstone with the same number remains. Changes nothing if the
+    /// message is already deleted.
     pub async fn delete(&self, viewer: Viewer, id: MessageId) -> Result<Message> {
         self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let log = &self.core.base.log;
@@ -172,14 +175,15 @@ impl Messages<'_> {
         .await
     }
 
-    /// Hides a message from the viewer alone, on all their devices. Hiding it again changes nothing.
+    /// Hides a message from the viewer alone, on all devices of the viewer. Changes nothing if the message is already
+    /// hidden.
     pub async fn hide(&self, viewer: Viewer, id: MessageId) -> Result<()> {
         self.core.base.check_rate(Rate::Edits, viewer, 1)?;
         let log = &self.core.base.log;
         log.transaction(async |tx| {
             let row = messages::numbers(tx.conn(), &[id]).await?.pop();
             let (_, conversation, number) = row.ok_or(NO_MESSAGE)?;
-            // Locked, because the viewer's count of unread messages may change.
+            // The conversation is locked, because the viewer's count of unread messages might change.
             conversations::lock(tx.conn(), conversation).await?.ok_or(NO_MESSAGE)?;
             let participant = participants::of_users(tx.conn(), conversation, &[viewer.user]).await?.pop();
             if participant.ok_or(NO_MESSAGE)?.hidden_up_to >= number {
@@ -194,8 +198,8 @@ impl Messages<'_> {
         .await
     }
 
-    /// Sends copies of messages visible to the viewer to each of the conversations, in the given order. Either all
-    /// copies are stored or none. Duplicate ids are ignored.
+    /// Sends copies of the messages to each of the conversations, in the given order. The messages must be visible to
+    /// the viewer. Stores either all copies or no copy. Ignores duplicate ids.
     pub async fn forward(
         &self,
         viewer: Viewer,
@@ -224,7 +228,8 @@ impl Messages<'_> {
         Ok(sent)
     }
 
-    /// The contents of the messages to forward.
+    /// Reads the contents of the messages to forward. Returns an error if a message is not visible to the viewer, or
+    /// has no content.
     async fn contents(&self, viewer: Viewer, ids: &[MessageId]) -> Result<Vec<Content>> {
         let found = self.find_many(viewer, ids).await?;
         let with: Vec<_> = found.iter().filter(|row| row.has_attachments()).map(|row| row.id).collect();
@@ -248,8 +253,8 @@ impl Messages<'_> {
     }
 }
 
-/// Whether the participant may delete the message for everyone: the sender may, and in a group its owner and admins. No
-/// user may delete a SYSTEM message.
+/// Returns whether the participant may delete the message for all participants. The sender may, and in a group its
+/// owner and admins may. No user may delete a SYSTEM message.
 fn may_delete(locked: &LockedMessage) -> bool {
     let LockedMessage { message, conversation, participant } = locked;
     message.sender_id == Some(participant.user_id)
@@ -286,7 +291,7 @@ fn copy(viewer: Viewer, conversation: ConversationId, content: &Content) -> Outg
     Outgoing { sender: viewer.user, message }
 }
 
-/// Removes duplicates and keeps the first of each.
+/// Removes duplicates. Keeps the first of several equal items.
 fn remove_duplicates<T: Copy + Eq + std::hash::Hash>(items: &mut Vec<T>) {
     let mut seen = std::collections::HashSet::new();
     items.retain(|item| seen.insert(*item));

@@ -1,4 +1,4 @@
-//! Messages: sending and changing them, and the reactions, pins, receipts and mentions on them.
+//! Messages: how they are sent and changed, and their reactions, pins, receipts and mentions.
 
 pub(super) mod batch;
 pub(super) mod core;

@@ -23,7 +23,7 @@ pub struct Pins<'a> {
 }
 
 impl Pins<'_> {
-    /// Pins a message. Pinning a pinned message changes nothing.
+    /// Pins a message. Changes nothing if the message is already pinned.
     pub async fn pin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let base = &self.core.base;
@@ -52,7 +52,7 @@ impl Pins<'_> {
         .await
     }
 
-    /// Unpins a message. Unpinning a message that is not pinned changes nothing.
+    /// Unpins a message. Changes nothing if the message is not pinned.
     pub async fn unpin(&self, viewer: Viewer, message: MessageId) -> Result<Message> {
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
         let log = &self.core.base.log;
@@ -67,8 +67,8 @@ impl Pins<'_> {
         .await
     }
 
-    /// The first `limit` pinned messages after a position, newest pin first, for pairs of a user and a conversation.
-    /// Leaves out messages that the user may not see.
+    /// Reads the first `limit` pinned messages after the position `after`, newest pin first, for each pair (user,
+    /// conversation). Leaves out messages that the user may not see.
     pub async fn pages(
         &self,
         wanted: &[(UserId, ConversationId)],

@@ -19,7 +19,7 @@ pub struct Reactions<'a> {
 }
 
 impl Reactions<'_> {
-    /// Adds a reaction. Adding it again changes nothing.
+    /// Adds a reaction. Changes nothing if the viewer has already added the reaction.
     pub async fn add(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
@@ -40,7 +40,7 @@ impl Reactions<'_> {
         .await
     }
 
-    /// Removes a reaction. Removing one that does not exist changes nothing.
+    /// Removes a reaction. Changes nothing if the reaction does not exist.
     pub async fn remove(&self, viewer: Viewer, message: MessageId, emoji: &str) -> Result<Message> {
         let emoji = known(emoji)?;
         self.core.base.check_rate(Rate::Reactions, viewer, 1)?;
@@ -55,24 +55,25 @@ impl Reactions<'_> {
         .await
     }
 
-    /// The emojis on each message, in the order of their first use.
+    /// Reads the emojis on each message, with the number of users for each, in the order of their first use.
     pub async fn groups(&self, messages: &[MessageId]) -> Result<Vec<Group>> {
         Ok(reactions::groups(&mut *self.core.base.connection().await?, messages).await?)
     }
 
-    /// The users' own emojis, for pairs of a user and a message.
+    /// Reads the emojis that the user of each pair (user, message) has added to the message.
     pub async fn of_users(&self, pairs: &[(UserId, MessageId)]) -> Result<Vec<Own>> {
         Ok(reactions::of_users(&*self.core.base.connection().await?, pairs).await?)
     }
 
-    /// For each pair of a message and an emoji, the first `limit` users who reacted with it after the revision `after`.
+    /// Reads for each pair (message, emoji) the first `limit` users who reacted with the emoji after the revision
+    /// `after`.
     pub async fn pages(&self, groups: &[(MessageId, &str)], after: i32, limit: i64) -> Result<Vec<Reactor>> {
         Ok(reactions::pages(&mut *self.core.base.connection().await?, groups, after, limit).await?)
     }
 }
 
-/// The emoji in the form of Unicode's list, with its variation selectors. Returns BAD_USER_INPUT if the text is not
-/// exactly one emoji.
+/// Returns the emoji as Unicode's list of emojis writes it, with variation selectors. Returns BAD_USER_INPUT if the
+/// text is not exactly one emoji.
 fn known(text: &str) -> Result<&'static str> {
     let emoji = emojis::get(text).ok_or_else(|| Error::invalid("emoji", "A reaction must be exactly one emoji."))?;
     Ok(emoji.as_str())
@@ -88,7 +89,7 @@ mod tests {
         {
             assert_eq!(known(emoji).unwrap(), emoji);
         }
-        // Without its variation selector, it is the same emoji.
+        // An emoji without its variation selector counts as the same emoji.
         assert_eq!(known("❤").unwrap(), "❤️");
         for text in ["", "a", ":)", ":+1:", "👍👍", " 👍", "👍 ", "1", "🇩", "\u{fe0f}", "\u{200d}", "👍\0"]
         {

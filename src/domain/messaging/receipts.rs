@@ -1,5 +1,5 @@
-//! Receipts: the number of the last message that each participant has received and read. Such a watermark never moves
-//! back.
+//! Receipts: for each participant, the number of the last received message and the number of the last read message.
+//! These watermarks never move back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ pub struct Receipts<'a> {
 }
 
 impl Receipts<'_> {
-    /// Marks all messages up to this one as delivered to the viewer.
+    /// Marks all messages up to `message` as delivered to the viewer.
     pub async fn mark_delivered(&self, viewer: Viewer, message: MessageId) -> Result<Conversation> {
         self.advance(viewer, message, Mark::Delivered).await
     }
 
-    /// Marks all messages up to this one as delivered to the viewer and read by them.
+    /// Marks all messages up to `message` as delivered to the viewer and as read by the viewer.
     pub async fn mark_read(&self, viewer: Viewer, message: MessageId) -> Result<Conversation> {
         self.advance(viewer, message, Mark::Read).await
     }
 
-    /// The delivery and read positions of each conversation that has participants.
+    /// Reads the lowest watermarks of each conversation that has participants.
     pub async fn progress(&self, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, Progress>> {
         Ok(receipts::progress(&mut *self.core.base.connection().await?, conversations).await?)
     }
 
-    /// The participants of the conversations who have read receipts off.
+    /// Reads the participants of the conversations who have read receipts off.
     pub async fn receipts_off(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, UserId)>> {
         Ok(receipts::receipts_off(&mut *self.core.base.connection().await?, conversations).await?)
     }
@@ -44,10 +44,11 @@ impl Receipts<'_> {
     }
 }
 
-/// Delivery of a message to all participants other than its sender.
+/// How far the delivery of a message has progressed for all participants other than its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryStatus {
-    /// The message is stored. Some participants have not received it, or there are no others.
+    /// The message is stored. Some other participants have not received it, or the conversation has no other
+    /// participants.
     Sent,
     /// All other participants have received the message.
     Delivered,
@@ -55,9 +56,9 @@ pub enum DeliveryStatus {
     Read,
 }
 
-/// The delivery status of a message, which is the same for every viewer. No message is READ in a conversation in which
-/// a participant hides what they have read: READ would reveal what they have read to the others, and what the others
-/// have read to them.
+/// Returns the delivery status of a message, which is the same for every viewer. No message is READ in a conversation
+/// in which a participant has read receipts off: READ would reveal to the other participants what this participant has
+/// read, and to this participant what the other participants have read.
 pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     let all_have = |lowest: &[(UserId, i32)]| {
         let others = lowest.iter().find(|(user, _)| Some(*user) != message.sender_id);
@@ -72,8 +73,9 @@ pub fn status(message: &Message, progress: &Progress) -> DeliveryStatus {
     }
 }
 
-/// Number of the last message that the participant has read, as the viewer may see it: 0 if either of them hides what
-/// they have read. `receipts_off` has all users of the participant's conversation who do.
+/// Returns the number of the last message that the participant has read, as the viewer may see it: 0 if the viewer or
+/// the participant has read receipts off. Viewers always see their own number. `receipts_off` contains all users of the
+/// participant's conversation who have read receipts off.
 pub fn shown_read_number(viewer: Viewer, participant: &Participant, receipts_off: &[UserId]) -> i32 {
     let own = viewer.user == participant.user_id;
     let hidden = receipts_off.iter().any(|user| *user == viewer.user || *user == participant.user_id);

@@ -1,4 +1,4 @@
-//! Scheduled messages: creating, cancelling and finding them. `scheduler` sends them.
+//! Creates, cancels and finds scheduled messages. The module `scheduler` sends the messages when they are due.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::store::files::{attachment_uses, attachments};
 use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
 use crate::store::people::users;
 
-/// Maximum time ahead for which a message can be scheduled.
+/// Maximum time from now to the `send_at` of a scheduled message.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(365);
 /// Maximum number of scheduled messages of one user.
 const MAX_PENDING: i64 = 100;
@@ -30,7 +30,7 @@ pub struct ScheduledMessages<'a> {
 #[derive(Debug)]
 pub struct NewScheduledMessage {
     pub conversation: ConversationId,
-    /// Empty if the message has only attachments.
+    /// Text of the message. Empty if the message has only attachments.
     pub body: String,
     pub attachments: Vec<AttachmentId>,
     pub send_at: DateTime<Utc>,
@@ -51,7 +51,7 @@ impl ScheduledMessages<'_> {
             sender_id: viewer.user,
             conversation_id: new.conversation,
             body: Some(new.body).filter(|body| !body.is_empty()),
-            // Postgres stores microseconds.
+            // Truncated, because Postgres stores times in microseconds.
             send_at: new.send_at.trunc_subsecs(6),
             created_at: now,
         };
@@ -61,7 +61,7 @@ impl ScheduledMessages<'_> {
         Ok(row)
     }
 
-    /// Cancels a scheduled message. Returns NOT_FOUND if it has already been sent.
+    /// Cancels a scheduled message. Returns NOT_FOUND if the message has already been sent.
     pub async fn cancel(&self, viewer: Viewer, id: ScheduledMessageId) -> Result<()> {
         self.core.base.check_rate(Rate::Messages, viewer, 1)?;
         let log = &self.core.base.log;
@@ -74,7 +74,7 @@ impl ScheduledMessages<'_> {
         .await
     }
 
-    /// The viewer's scheduled messages, in the order of their times.
+    /// Returns the viewer's scheduled messages after the position `after`, in the order in which they are due.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -84,14 +84,14 @@ impl ScheduledMessages<'_> {
         Ok(scheduled_messages::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
     }
 
-    /// The scheduled messages with these ids that are the viewer's own.
+    /// Finds scheduled messages by id. Leaves out messages of other users.
     pub async fn find_many(&self, viewer: Viewer, ids: &[ScheduledMessageId]) -> Result<Vec<ScheduledMessage>> {
         Ok(scheduled_messages::by_ids(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 }
 
 async fn insert(tx: &mut Transaction<'_>, row: &ScheduledMessage, with: &[AttachmentId]) -> Result<()> {
-    // The lock makes concurrent requests wait, so that they cannot exceed the maximum together.
+    // The lock serialises the requests of the sender, so that concurrent requests cannot exceed `MAX_PENDING`.
     users::lock(tx.conn(), row.sender_id).await?;
     if participants::of_users(tx.conn(), row.conversation_id, &[row.sender_id]).await?.is_empty() {
         return Err(NO_CONVERSATION);

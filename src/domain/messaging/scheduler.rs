@@ -1,5 +1,5 @@
-//! Sends scheduled messages when they are due. Every node does this. One transaction sends a message and deletes it
-//! from the schedule, so that each message is sent once even if a node dies.
+//! Sends scheduled messages when they are due. Every node runs this task. One transaction sends a message and deletes
+//! the scheduled message, so that each message is sent only once, even if a node dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::messaging::scheduled_messages::{self, ScheduledMessage};
 
 /// Maximum number of messages that one transaction sends.
 const BATCH_SIZE: i64 = 100;
-/// Time until the next poll if another node is sending what is due.
+/// Time until the next poll if another node is sending the due messages.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(in crate::domain) struct Scheduler {
@@ -34,7 +34,7 @@ struct Sender {
     interval: Duration,
 }
 
-/// Which due messages to send.
+/// Which scheduled messages a transaction sends.
 #[derive(Clone, Copy)]
 enum Which {
     Any,
@@ -54,7 +54,7 @@ impl Scheduler {
         Self { wake }
     }
 
-    /// Makes the scheduler poll now, because there is a new message.
+    /// Makes the scheduler poll now, because a message has been scheduled.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -77,7 +77,7 @@ impl Sender {
         }
     }
 
-    /// Sends all due messages. Returns the time until the next one is due.
+    /// Sends all due messages. Returns the time until the next poll, or `Duration::MAX` if no message is scheduled.
     async fn send_due(&self) -> Result<Duration> {
         loop {
             let due = {
@@ -96,8 +96,8 @@ impl Sender {
         }
     }
 
-    /// Sends a batch of due messages. If the transaction fails, each of them gets a transaction of its own. Returns how
-    /// many were sent or dropped.
+    /// Sends one batch of due messages. If the transaction fails, sends each message of the batch in a separate
+    /// transaction. Returns the number of messages that were sent or dropped.
     async fn send_some(&self) -> Result<usize> {
         let (claimed, error) = match self.send(Which::Any).await {
             Ok(sent) => return Ok(sent.len()),
@@ -116,8 +116,8 @@ impl Sender {
         if done == 0 { Err(error) } else { Ok(done) }
     }
 
-    /// Sends messages in one transaction. Returns the messages that were sent or dropped. An error comes with the
-    /// messages that the transaction had claimed.
+    /// Sends messages in one transaction. Returns the ids of the messages that were sent or dropped. If the transaction
+    /// fails, returns the error and the ids of the messages that the transaction had claimed.
     async fn send(&self, which: Which) -> Result<Vec<ScheduledMessageId>, (Vec<ScheduledMessageId>, Error)> {
         let mut claimed = Vec::new();
         match self.committer.log.transaction(async |tx| self.claim_and_send(tx, which, &mut claimed).await).await {
@@ -129,9 +129,9 @@ impl Sender {
         }
     }
 
-    /// Claims due messages, sends them in the name of their senders, and returns how many were stored. A message that
-    /// its sender may no longer send is dropped. A sender who is no longer a participant gets no event of the
-    /// conversation.
+    /// Claims scheduled messages, sends them in the name of their senders, and returns the number of stored messages.
+    /// Drops a message that its sender may no longer send. Records no event for a sender who is no longer a
+    /// participant.
     async fn claim_and_send(
         &self,
         tx: &mut Transaction<'_>,
@@ -159,7 +159,7 @@ impl Sender {
     }
 }
 
-/// The message to send. Its clientId is the id of the scheduled message, by which clients recognise it.
+/// Makes the message to send. Its clientId is the id of the scheduled message, so that clients recognise the message.
 fn outgoing(row: &ScheduledMessage, attachments: &[(ScheduledMessageId, AttachmentId)]) -> Outgoing {
     let own = attachments.iter().filter(|(of, _)| *of == row.id);
     let body = row.body.clone().unwrap_or_default();

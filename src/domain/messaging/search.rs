@@ -1,4 +1,4 @@
-//! Search in the messages visible to the viewer.
+//! Search in the messages that are visible to the viewer.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::store::messaging::search;
 
 pub use crate::store::messaging::search::Search;
 
-/// Maximum length of a query in characters. A client may search for a whole message; only its first words count.
+/// Maximum length of a query in characters. A client can send the text of a whole message as a query; only its first
+/// words count.
 const MAX_QUERY: usize = 8000;
 
 pub struct Searches<'a> {
@@ -23,7 +24,8 @@ pub struct Searches<'a> {
 }
 
 impl Searches<'_> {
-    /// The matching messages after the position `after`, newest first. A query without words matches no message.
+    /// Returns the matching messages after the position `after`, newest first. A query without words matches no
+    /// message.
     pub async fn messages(
         &self,
         viewer: Viewer,
@@ -35,7 +37,7 @@ impl Searches<'_> {
             return Err(Error::invalid("query", format!("A search has at most {MAX_QUERY} characters.")));
         }
         self.core.base.check_rate(Rate::Searches, viewer, 1)?;
-        // Postgres does not accept NUL in text, so no message contains one.
+        // Postgres does not accept a NUL character in text, so no message contains a NUL.
         search.query = search.query.replace('\0', " ");
         let mut connection = self.core.base.connection().await?;
         if let Some(conversation) = search.conversation {

@@ -1,4 +1,4 @@
-//! SYSTEM messages: messages in the history of a conversation that report its changes.
+//! SYSTEM messages, which report changes of a conversation in its history.
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +17,7 @@ pub(in crate::domain) struct SystemEvent {
     pub(in crate::domain) kind: SystemEventKind,
     /// The user who made the change.
     pub(in crate::domain) actor: UserId,
-    /// The user whom the change affects. None if it is the actor or no user.
+    /// The user whom the change affects. None if the change affects only the actor, or no user.
     pub(in crate::domain) subject: Option<UserId>,
     /// The new title, the new role, or another text that depends on the kind.
     pub(in crate::domain) text: Option<String>,
@@ -33,7 +33,8 @@ pub(in crate::domain) async fn add(
     add_at(base.now(), &base.random, tx, conversation, event, None).await
 }
 
-/// Same as `add`, but the message is hidden from the other user, who blocks the actor.
+/// Same as `add`, but hides the message from `blocker`, the other user of the direct conversation, who blocks the
+/// actor.
 pub(in crate::domain) async fn add_hidden(
     base: &Base,
     tx: &mut Transaction<'_>,
@@ -44,7 +45,8 @@ pub(in crate::domain) async fn add_hidden(
     add_at(base.now(), &base.random, tx, conversation, event, Some(blocker)).await
 }
 
-/// Adds a SYSTEM message with a given time. If `blocker` is set, the message is hidden from them: they block the actor.
+/// Adds a SYSTEM message with the time `at`. If `blocker` is set, hides the message from this user, who blocks the
+/// actor.
 pub(in crate::domain) async fn add_at(
     at: DateTime<Utc>,
     random: &Random,
@@ -82,7 +84,7 @@ pub(in crate::domain) async fn add_all(
     Ok(())
 }
 
-/// Makes the next message of the conversation, and updates the conversation as the insert will.
+/// Makes the next message of the conversation, and updates the conversation in memory as the insert updates its row.
 fn next_message(now: DateTime<Utc>, random: &Random, conversation: &mut Conversation, event: SystemEvent) -> Message {
     let message = Message {
         kind: MessageKind::System,

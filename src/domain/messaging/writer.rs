@@ -1,7 +1,8 @@
-//! The writers: each one commits all messages and receipts in its queue as one transaction.
+//! The writers. Each writer takes the messages and receipts that wait in its queue, and commits them in one
+//! transaction.
 //!
-//! Every commit keeps the head of the log locked until it is on disk, so commits run one after another. At low load a
-//! batch has one request. At high load hundreds of requests share one commit, and requests in the queue use no
+//! Every commit keeps the head of the log locked until the commit is on disk, so commits run one after another. At low
+//! load a batch has one request. At high load hundreds of requests share one commit, and requests in the queue use no
 //! connection to Postgres.
 
 use tokio::sync::{mpsc, oneshot};
@@ -56,15 +57,15 @@ impl Writers {
         Self { queues: (0..settings.writers).map(start).collect(), metrics: committer.metrics.clone() }
     }
 
-    /// Queues the message and returns it when it is stored. Returns UNAVAILABLE if the queue is full. All messages of a
-    /// conversation go to the same writer of this node, which keeps their order.
+    /// Queues the message, waits until it is stored, and returns the stored message. Returns UNAVAILABLE if the queue
+    /// is full. On one node, all messages of a conversation go to the same writer, so that their order is kept.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Result<Message> {
         let conversation = outgoing.message.conversation.0;
         self.enqueue(conversation, |reply| Job::Send(outgoing, reply)).await
     }
 
-    /// Queues the receipt and returns its conversation when it is stored. Returns UNAVAILABLE if the queue is full. The
-    /// order of receipts does not matter, because watermarks never move back.
+    /// Queues the receipt, waits until it is stored, and returns the conversation. Returns UNAVAILABLE if the queue is
+    /// full. The order of receipts does not matter, because watermarks never move back.
     pub(super) async fn advance(&self, receipt: Receipt) -> Result<Conversation> {
         self.enqueue(receipt.user.0, |reply| Job::Receipt(receipt, reply)).await
     }
@@ -96,8 +97,9 @@ async fn write(committer: Committer, mut jobs: mpsc::Receiver<Job>, max: usize) 
     }
 }
 
-/// Drains requests that are already queued, so that one commit covers them. Such a commit takes hardly longer than one
-/// for the first request alone. Yields between two passes, so that tasks that can run now can queue their requests.
+/// Adds the requests that are already queued to the batch, so that one commit covers them. Such a commit takes hardly
+/// longer than a commit for one request. Yields before each pass, so that tasks that are ready to run can queue their
+/// requests.
 async fn drain_queued(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max: usize) {
     let mut before = 0;
     while before < batch.len() && batch.len() < max {
@@ -111,8 +113,9 @@ async fn drain_queued(batch: &mut Vec<Job>, jobs: &mut mpsc::Receiver<Job>, max:
     }
 }
 
-/// Whether one request has made the whole transaction fail, so that each request is worth a transaction of its own. Not
-/// if Postgres is unavailable or the result of the commit is unknown: a retry would wait, or store a message twice.
+/// Returns whether a single request can have caused the error, so that the other requests can succeed in separate
+/// transactions. Returns false if Postgres is unavailable or the result of the commit is unknown: a retry would wait,
+/// or store a message twice.
 fn should_retry_individually(error: &Error) -> bool {
     use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
     match error {
@@ -161,7 +164,8 @@ impl PendingRequests {
         }
     }
 
-    /// Fails all requests of the transaction. Only the first one gets the error itself, so that it is logged once.
+    /// Returns an error to all requests of the transaction. Only the first request gets `error`, so that it is logged
+    /// once. The other requests get `OUTCOME_UNKNOWN`.
     fn fail(self, error: Error) {
         let mut error = Some(error);
         let mut next = || error.take().unwrap_or(OUTCOME_UNKNOWN);
@@ -171,11 +175,11 @@ impl PendingRequests {
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T>) {
-    // The receiver is gone if the client has disconnected. The request is stored anyway.
+    // The send fails if the client has disconnected. A disconnect does not undo a stored request.
     let _ = reply.send(result);
 }
 
-/// What a transaction that stores messages needs.
+/// The log, clock, random generator and metrics for transactions that store messages.
 #[derive(Clone)]
 pub(in crate::domain) struct Committer {
     pub(in crate::domain) log: Log,
@@ -185,8 +189,7 @@ pub(in crate::domain) struct Committer {
 }
 
 impl Committer {
-    /// Stores the requests in one transaction. An error means that nothing was committed, or that the
-    /// outcome is unknown.
+    /// Stores the requests in one transaction. Returns an error if nothing was committed, or if the outcome is unknown.
     async fn commit(&self, sends: &[Outgoing], receipts: &[Receipt]) -> Result<Results> {
         let stored = self.log.transaction(async |tx| batch::store(tx, sends, receipts, self.clock, &self.random).await);
         let results = stored.await?;

@@ -1,4 +1,4 @@
-//! Accounts: registration, login, password, profile and deletion.
+//! Accounts: registration, login, password and profile. The module `account_deletion` deletes accounts.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::store::people::privacy_settings::Privacy;
 use crate::store::people::sessions::Revoke;
 use crate::store::people::users::{self, User, UserChanges};
 
-/// Error for both an unknown account and a wrong password, so that it does not show which accounts exist.
+/// Error for both an unknown account and a wrong password, so that clients cannot find out which accounts exist.
 pub(in crate::domain) const WRONG_CREDENTIALS: Error = Error::Unauthenticated("The name or the password is wrong.");
 
 pub struct Accounts<'a> {
@@ -38,11 +38,11 @@ pub struct Registration {
     pub phone: Option<String>,
     /// Code of a registration invite. Required with `REGISTRATION=invite`.
     pub invite: Option<String>,
-    /// Defaults to the username.
+    /// Name that other users see. Defaults to the username.
     pub display_name: Option<String>,
 }
 
-/// Changes of a profile. None leaves a field unchanged, `Some(None)` clears it.
+/// Changes of a profile. None leaves a field unchanged, and `Some(None)` clears the field.
 #[derive(Debug, Default)]
 pub struct ProfileChanges {
     pub username: Option<String>,
@@ -92,8 +92,8 @@ impl Accounts<'_> {
         log.transaction(async |tx| self.insert(tx, &admission, &user, device).await).await
     }
 
-    /// Signs in by username, verified e-mail address or verified phone number. Neither the answer nor its duration
-    /// shows whether the account exists.
+    /// Signs in by username, verified e-mail address or verified phone number. Neither the response nor its duration
+    /// reveals whether the account exists.
     pub async fn login(&self, identifier: &str, password: String, device: Device, client: &Client) -> Result<SignedIn> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -116,7 +116,7 @@ impl Accounts<'_> {
         }
     }
 
-    /// Sets a new password and revokes all other sessions: another person may know the old password.
+    /// Sets a new password and revokes all other sessions, because another person might know the old password.
     pub async fn change_password(&self, viewer: Viewer, current: String, new: String, client: &Client) -> Result<User> {
         check_connected(client)?;
         let mut check = Check::default();
@@ -166,13 +166,13 @@ impl Accounts<'_> {
         .await
     }
 
-    /// Numbers of running and of waiting password jobs on this node.
+    /// Returns the number of running password jobs and the number of waiting password jobs on this node.
     pub fn password_load(&self) -> (usize, usize) {
         self.core.passwords.load()
     }
 
-    /// Replaces the password before it revokes the sessions. A concurrent login with the old password then either opens
-    /// its session before the revocation, or fails.
+    /// Replaces the password, and then revokes all other sessions. In this order, a concurrent login with the old
+    /// password either opens its session before the revocation, or fails.
     async fn replace_password(
         &self,
         tx: &mut Transaction<'_>,
@@ -186,7 +186,7 @@ impl Accounts<'_> {
         Ok(updated)
     }
 
-    /// Opens a session, unless the password has changed since it was verified.
+    /// Opens a session. Returns UNAUTHENTICATED if the password has changed since it was verified.
     async fn open_session(&self, tx: &mut Transaction<'_>, user: &User, device: Device) -> Result<SignedIn> {
         if users::lock_password(tx.conn(), user.id).await?.as_ref() != Some(&user.password_hash) {
             return Err(WRONG_CREDENTIALS);
@@ -194,7 +194,8 @@ impl Accounts<'_> {
         Sessions { core: self.core }.open(tx, user.id, device).await
     }
 
-    /// Counts the use of the invite first, so that a client without a valid code does not learn which usernames exist.
+    /// Inserts the user and opens a session. Counts the use of the invite first, so that a client without a valid code
+    /// does not learn which usernames exist.
     async fn insert(
         &self,
         tx: &mut Transaction<'_>,
@@ -208,7 +209,7 @@ impl Accounts<'_> {
     }
 }
 
-/// Refuses an operation with a password if its client has disconnected, before any work is done.
+/// Returns UNAVAILABLE if the client has disconnected. Operations with a password call this before they do any work.
 pub(in crate::domain) fn check_connected(client: &Client) -> Result<()> {
     if client.gone.is_gone() {
         return Err(Error::Overloaded("The client disconnected before the operation began."));
@@ -220,8 +221,9 @@ pub(in crate::domain) fn wrong_password(path: &str) -> Error {
     Error::invalid(path, "This is not the current password.")
 }
 
-/// Maps a taken username to CONFLICT: usernames are public. E-mail addresses and phone numbers are unverified here and
-/// not unique, so they never fail.
+/// Maps a violation of the unique index on usernames to CONFLICT. Usernames are public, so the error may reveal that a
+/// username exists. E-mail addresses and phone numbers never conflict here, because they are unverified and need not be
+/// unique.
 fn username_conflict(error: Diesel) -> Error {
     match &error {
         Diesel::DatabaseError(DatabaseErrorKind::UniqueViolation, details)

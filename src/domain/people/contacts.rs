@@ -1,4 +1,5 @@
-//! Contacts: requests, their acceptance and refusal, and removal. Every change between two users locks their pair.
+//! Contacts: contact requests, their acceptance or refusal, and the removal of contacts. Every change between two users
+//! locks the pair of these users.
 
 use std::sync::Arc;
 
@@ -25,15 +26,15 @@ pub struct Contacts<'a> {
 /// The result of a contact request.
 #[derive(Debug)]
 pub enum RequestOutcome {
-    /// The request waits for its recipient.
+    /// The request waits until its recipient accepts or declines it.
     Waiting(ContactRequest),
-    /// The other user is a contact: they had sent a request before, or were a contact already.
+    /// The other user is now a contact: this user had already sent a request, or was already a contact.
     Contact(User),
 }
 
 impl Contacts<'_> {
-    /// Sends a contact request. A repeated call returns the same request. If the other user has sent one before, the
-    /// two become contacts.
+    /// Sends a contact request. A repeated call returns the same request. If the other user has already sent a request
+    /// to the viewer, the two users become contacts.
     pub async fn request(&self, viewer: Viewer, other: UserId) -> Result<RequestOutcome> {
         if other == viewer.user {
             return Err(Error::invalid("userId", "You cannot be your own contact."));
@@ -54,7 +55,7 @@ impl Contacts<'_> {
         .await
     }
 
-    /// Deletes a request, and its sender may send a new one. Returns FORBIDDEN if the viewer is not the recipient.
+    /// Deletes a request. Its sender may send a new request. Returns FORBIDDEN if the viewer is not the recipient.
     pub async fn decline(&self, viewer: Viewer, id: ContactRequestId) -> Result<()> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let log = &self.core.base.log;
@@ -67,8 +68,8 @@ impl Contacts<'_> {
         .await
     }
 
-    /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Removing
-    /// a user who is not a contact is not an error.
+    /// Removes a contact from both sides, or only from the viewer's side if the viewer blocks the other user. Changes
+    /// nothing if the other user is not a contact.
     pub async fn remove(&self, viewer: Viewer, other: UserId) -> Result<User> {
         self.core.base.check_rate(Rate::Changes, viewer, 1)?;
         let user = viewer.user;
@@ -78,7 +79,8 @@ impl Contacts<'_> {
             if contacts::delete(tx.conn(), user, other).await? {
                 tx.record(Change::ContactsChanged { user, other });
             }
-            // If the user blocks the other, the other's side stays, so that it does not reveal the block.
+            // If the viewer blocks the other user, the contact of the other user stays, because its removal would
+            // reveal the block.
             let blocks = blocks::between(tx.conn(), user, other).await?;
             if !blocks.own && contacts::delete(tx.conn(), other, user).await? {
                 tx.record(Change::ContactsChanged { user: other, other: user });
@@ -88,7 +90,7 @@ impl Contacts<'_> {
         .await
     }
 
-    /// The viewer's contacts with the time at which they became contacts, newest first.
+    /// Reads the viewer's contacts with the time at which they became contacts, newest first.
     pub async fn list(
         &self,
         viewer: Viewer,
@@ -98,7 +100,7 @@ impl Contacts<'_> {
         Ok(contacts::list(&mut *self.core.base.connection().await?, viewer.user, after, limit).await?)
     }
 
-    /// The requests that the viewer has received or sent, newest first.
+    /// Reads the requests that the viewer has received or sent, newest first.
     pub async fn list_requests(
         &self,
         viewer: Viewer,
@@ -110,12 +112,13 @@ impl Contacts<'_> {
         Ok(contacts::list_requests(&mut connection, viewer.user, direction, after, limit).await?)
     }
 
-    /// Requests visible to the viewer.
+    /// Finds requests by id. Leaves out requests that are not visible to the viewer.
     pub async fn find_requests(&self, viewer: Viewer, ids: &[ContactRequestId]) -> Result<Vec<ContactRequest>> {
         Ok(contacts::requests_visible_to(&mut *self.core.base.connection().await?, viewer.user, ids).await?)
     }
 
-    /// The relations for pairs of a viewer and another user: contact, block.
+    /// Reads for each pair (viewer, other user) whether the other user is a contact of the viewer, and whether the
+    /// viewer blocks the other user.
     pub async fn relations(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Related>> {
         Ok(contacts::relations(&*self.core.base.connection().await?, pairs).await?)
     }
@@ -141,7 +144,8 @@ impl Contacts<'_> {
         }
         let withheld_from = blocks.reverse.then_some(other);
         if let Some(mut own) = requests.into_iter().next() {
-            // The request was hidden from a user who blocked the other. The block has ended, so it is shown now.
+            // The request was hidden from a user who blocked the other user. The block has ended, so the request is
+            // shown now.
             if let Some(hidden_from) = own.withheld_from
                 && own.withheld_from != withheld_from
             {
@@ -160,8 +164,8 @@ impl Contacts<'_> {
         Ok(RequestOutcome::Waiting(request))
     }
 
-    /// Makes the two users contacts. If the requester has blocked the other since the request, only the other gets a
-    /// contact.
+    /// Makes the two users contacts. If the sender of the request has blocked the other user after sending it, only the
+    /// other user gets a contact.
     async fn make_contacts(&self, tx: &mut Transaction<'_>, request: &ContactRequest) -> Result<()> {
         let (requester, other) = (request.from_id, request.to_id);
         let now = self.core.base.now();
@@ -176,13 +180,15 @@ impl Contacts<'_> {
     }
 }
 
-/// Locks the pair of users until the transaction ends, and returns the other user.
+/// Locks the pair of users until the transaction ends, and returns the other user. Returns NOT_FOUND if the other user
+/// does not exist.
 pub(in crate::domain) async fn lock_pair(tx: &mut Transaction<'_>, user: UserId, other: UserId) -> Result<User> {
     locks::wait_for_pair(tx.conn(), user, other).await?;
     users::by_id(tx.conn(), other).await?.ok_or(NO_USER)
 }
 
-/// Locks the pair of a request, and returns the request and its sender. Fails if the user is not the recipient.
+/// Locks the pair of users of a request, and returns the request and its sender. Returns FORBIDDEN if the user is not
+/// the recipient.
 async fn lock_request(tx: &mut Transaction<'_>, user: UserId, id: ContactRequestId) -> Result<(ContactRequest, User)> {
     let find = async |tx: &mut Transaction<'_>| -> Result<ContactRequest> {
         contacts::requests_visible_to(tx.conn(), user, &[id]).await?.pop().ok_or(NO_REQUEST)
@@ -195,7 +201,7 @@ async fn lock_request(tx: &mut Transaction<'_>, user: UserId, id: ContactRequest
     Ok((find(tx).await?, requester))
 }
 
-/// Records a change of the request for each of the two users who can see it.
+/// Records a change of the request for each of its two users, except a user from whom the request is hidden.
 fn record_change(tx: &mut Transaction<'_>, request: &ContactRequest) {
     for (user, other) in [(request.from_id, request.to_id), (request.to_id, request.from_id)] {
         if request.withheld_from != Some(user) {

@@ -1,4 +1,4 @@
-//! What the services of users work with.
+//! State that the services of users share.
 
 use std::sync::Arc;
 

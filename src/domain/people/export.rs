@@ -19,10 +19,10 @@ use crate::store::messaging::scheduled_messages::ScheduledMessage;
 use crate::store::people::sessions::Session;
 use crate::store::people::users::{self, User};
 
-/// Number of rows that one query reads.
+/// Maximum number of rows that one query reads.
 const PAGE_SIZE: i64 = 1000;
 
-/// Why an export has failed. A part of the archive may be written.
+/// The reason why an export failed. A part of the archive might have been written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("there is no user {0}")]
@@ -40,8 +40,8 @@ impl From<diesel::result::Error> for ExportError {
 }
 
 /// Writes the data that the user has entered and sent: profile, sessions, memberships, the user's own messages and
-/// reactions, contacts and blocks, and the names and S3 keys of their files. All data is as of one moment. At most one
-/// page is in memory. `user` is an id or a username.
+/// reactions, contacts and blocks, and the names and S3 keys of the user's files. All data comes from one snapshot of
+/// the database. At most one page of rows is in memory. `user` is an id or a username.
 pub async fn export(url: &str, user: &str, now: DateTime<Utc>, out: &mut impl Write) -> Result<(), ExportError> {
     let mut snapshot = Snapshot::open(url).await?;
     let unknown = || ExportError::Unknown(user.to_owned());
@@ -133,7 +133,7 @@ fn message((row, attachments): &(Message, Vec<AttachmentId>)) -> Value {
     })
 }
 
-/// Another user, and since when they are a contact, are blocked, or have a request.
+/// Formats another user, and the time since which this user is a contact, is blocked, or has a request.
 fn other((user, since): &(UserId, DateTime<Utc>)) -> Value {
     json!({ "userId": user.to_string(), "since": since })
 }
@@ -169,7 +169,7 @@ fn texts(ids: &[AttachmentId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-/// The document while it is written.
+/// The export document that is being written.
 struct Archive<'a, W> {
     snapshot: Snapshot,
     user: UserId,
@@ -177,8 +177,8 @@ struct Archive<'a, W> {
 }
 
 impl<W: Write> Archive<'_, W> {
-    /// Writes a member whose value is a list, with one item per line. `page` reads a limited number of the user's rows
-    /// after a key.
+    /// Writes a member of the JSON object whose value is a list, with one item per line. `page` reads at most the given
+    /// number of the user's rows after a key.
     async fn list<T, K>(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Stores when users were last seen. One statement covers all users who have disconnected since the previous one.
+//! Stores when users were last seen. One statement covers all users who have disconnected since the previous statement.
 
 use std::collections::BTreeMap;
 

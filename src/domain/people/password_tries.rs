@@ -1,8 +1,9 @@
 //! Slows down clients that guess passwords, without locking out the owner of the account.
 //!
-//! Each try counts as failed until it has succeeded, so parallel tries gain nothing. Tries count for the account and
-//! for the network of the client. An attacker who guesses makes every client of that account wait, including its owner.
-//! Networks in which the owner has a live session therefore have counts of their own.
+//! Each attempt counts as failed until it has succeeded, so parallel attempts give an attacker no advantage. Attempts
+//! count for the account and for the network of the client. An attacker who guesses makes every client of that account
+//! wait, including its owner. Each network in which the owner has a live session therefore has a separate count of
+//! attempts for that account.
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,22 +19,23 @@ use crate::store::people::users::User;
 
 const TOO_MANY: &str = "There were too many wrong passwords. Wait before the next try.";
 
-/// The account whose password a client tries.
+/// The account for which a client has sent a password.
 #[derive(Clone, Copy)]
 pub(in crate::domain) enum Account<'a> {
     Known(&'a User),
-    /// No account has this name. Its tries count as well, so that clients cannot find out which accounts exist.
+    /// A name that no account has. Attempts with this name count as well, so that clients cannot find out which
+    /// accounts exist.
     Unknown(&'a str),
 }
 
-/// A try that counts as failed.
+/// An attempt that counts as failed, with the keys of its counts.
 struct PasswordTry {
     account: Key,
     network: Option<Key>,
 }
 
 impl PeopleCore {
-    /// Whether the password is the account's. Returns RATE_LIMITED if too many tries have failed.
+    /// Returns whether the password is that of the account. Returns RATE_LIMITED if too many attempts have failed.
     pub(in crate::domain) async fn check_password(
         &self,
         account: Account<'_>,
@@ -50,10 +52,11 @@ impl PeopleCore {
             Ok(false) => {}
             Ok(true) => {
                 self.base.limiter.reset(Guard::Account, counted.account).await;
-                // Earlier failures of the network stay, because an attacker can have an account, too.
+                // Earlier failures of the network still count, because an attacker can also sign in to an account of
+                // their own.
                 self.undo_attempt(Guard::Network, counted.network).await;
             }
-            // No password was compared.
+            // No password was compared, so the attempt does not count.
             Err(_) => {
                 self.undo_attempt(Guard::Account, Some(counted.account)).await;
                 self.undo_attempt(Guard::Network, counted.network).await;
@@ -83,7 +86,7 @@ impl PeopleCore {
         match self.count_account(account).await {
             Ok(account) => Ok(PasswordTry { account, network: Some(network) }),
             Err(error) => {
-                // No password is compared.
+                // No password is compared, so the attempt does not count for the network.
                 self.undo_attempt(Guard::Network, Some(network)).await;
                 Err(error)
             }
@@ -109,7 +112,7 @@ impl PeopleCore {
         }
     }
 
-    /// Whether the user has a live session that was last used in this network.
+    /// Returns whether the user has a live session that was last used in this network.
     async fn has_session_in(&self, user: UserId, network: ClientNetwork) -> Result<bool> {
         let live = sessions::live_of(&mut *self.base.connection().await?, user, self.base.now()).await?;
         let mut networks = live.iter().filter_map(|session| {

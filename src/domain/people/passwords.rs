@@ -1,5 +1,5 @@
-//! Passwords: their strength, and their hashes by Argon2id. Both run on a bounded pool of threads that serves the
-//! addresses of clients in turn.
+//! Passwords: estimates of their strength, and their hashes by Argon2id. Both are computed on a bounded pool of
+//! threads, which serves the networks of clients in turn.
 //!
 //! RFC 9106 describes Argon2; the lower bounds of the parameters are those of OWASP's Password Storage Cheat Sheet.
 
@@ -17,20 +17,22 @@ use crate::error::Error as Internal;
 use crate::fair::{Bounds, Permit, Pool, Refusal};
 use crate::random::Random;
 
-/// Time until a retry makes sense for an address that has used up its share. The default pool finishes about 20 jobs in
-/// that time.
+/// Time after which a client should retry if its network has used up its share of the queue. The pool with default
+/// settings finishes about 20 jobs in that time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Estimates, hashes and verifies passwords, a few at a time: each job takes tens of MiB and a processor.
+/// Estimates the strength of passwords, hashes passwords and verifies them. Runs only a few jobs at a time, because
+/// each job needs tens of MiB of memory and a processor.
 pub struct Passwords {
     argon2: Argon2<'static>,
     random: Random,
     pool: Pool<ClientNetwork>,
-    /// Hash to verify if the account does not exist, so that the answer takes as long as for an existing one.
+    /// Hash that is verified if the account does not exist, so that the response takes as long as for an existing
+    /// account.
     dummy_hash: String,
 }
 
-/// A new password and the words that an attacker tries first.
+/// A new password and the words that an attacker would guess first.
 pub(in crate::domain) struct NewPassword {
     pub password: String,
     /// Field of the input that holds the password.
@@ -61,13 +63,13 @@ impl Passwords {
         Ok(passwords)
     }
 
-    /// The hash as a PHC string.
+    /// Hashes a password. Returns the hash as a PHC string.
     pub async fn hash(&self, password: String, client: &Client) -> Result<String> {
         let hasher = self.hasher();
         self.run(client, move || Ok(hasher(&password)?)).await
     }
 
-    /// The hash of a password whose length has been checked. Returns BAD_USER_INPUT if the password is easy to guess.
+    /// Hashes a new password whose length has been checked. Returns BAD_USER_INPUT if the password is easy to guess.
     pub(in crate::domain) async fn hash_new(&self, new_password: NewPassword, client: &Client) -> Result<String> {
         let (hasher, gone) = (self.hasher(), client.gone.clone());
         self.run(client, move || {
@@ -81,7 +83,7 @@ impl Passwords {
         .await
     }
 
-    /// Compares the password with its hash. Without a hash, it takes as long and returns false.
+    /// Returns whether the password matches the hash. If `hash` is None, takes the same time and returns false.
     pub async fn verify(&self, password: String, hash: Option<String>, client: &Client) -> Result<bool> {
         let has_hash = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
@@ -95,7 +97,7 @@ impl Passwords {
         Ok(matches && has_hash)
     }
 
-    /// Numbers of running and of waiting jobs.
+    /// Returns the number of running jobs and the number of waiting jobs.
     pub(in crate::domain) fn load(&self) -> (usize, usize) {
         self.pool.load()
     }
@@ -115,7 +117,8 @@ impl Passwords {
     ) -> Result<T> {
         let permit = self.pool.permit(client.network, &client.gone).await.map_err(refused)?;
         let result = tokio::task::spawn_blocking(move || {
-            // The thread holds the permit: a client that disconnects frees no permit that is in use.
+            // The thread holds the permit, so that a client that disconnects does not release the permit of a running
+            // job.
             let _permit: Permit<ClientNetwork> = permit;
             work()
         });
@@ -123,7 +126,7 @@ impl Passwords {
     }
 }
 
-/// No client gets this error, because the client has disconnected.
+/// Error for a client that has disconnected. The client does not receive the error.
 const CLIENT_DISCONNECTED: Error = Error::Overloaded("The client disconnected before the password was checked.");
 
 fn refused(refusal: Refusal) -> Error {

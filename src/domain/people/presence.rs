@@ -1,4 +1,4 @@
-//! Presence: which users are online, and who may see it.
+//! Presence: which users are online, and which other users may see this.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,7 +32,8 @@ pub struct Presences<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
     pub status: Status,
-    /// None while the user is connected, if the user has never been connected, or if the viewer may not see it.
+    /// When the user was last connected. None while the user is connected, if the user has never been connected, or if
+    /// the viewer may not see the time.
     pub last_seen_at: Option<DateTime<Utc>>,
 }
 
@@ -41,13 +42,13 @@ impl Presence {
 }
 
 impl Presences<'_> {
-    /// Registers an open connection of one of the user's devices. The user is online until it is dropped, and for
-    /// PRESENCE_GRACE after that.
+    /// Registers an open connection of one of the user's devices. The user is online until the returned value is
+    /// dropped, and for PRESENCE_GRACE after that.
     pub fn connect(&self, user: UserId) -> Connected {
         self.core.live.connect(user)
     }
 
-    /// Sets the viewer to ONLINE or AWAY on all devices. OFFLINE cannot be set: it means that the user has no
+    /// Sets the viewer to ONLINE or AWAY on all devices. OFFLINE cannot be set, because it means that the user has no
     /// connection. A viewer without a connection stays OFFLINE.
     pub async fn set(&self, viewer: Viewer, status: Status) -> Result<Presence> {
         if status == Status::Offline {
@@ -59,14 +60,14 @@ impl Presences<'_> {
         Ok(presences.remove(&viewer.user).unwrap_or(Presence::HIDDEN))
     }
 
-    /// The presence of each of the users, as the viewer may see it.
+    /// Returns the presence of each of the users, as the viewer may see it.
     pub async fn of(&self, viewer: UserId, users: &[UserId]) -> Result<HashMap<UserId, Presence>> {
         let pairs: Vec<_> = users.iter().map(|&user| (viewer, user)).collect();
         let presences = self.of_pairs(&pairs).await?;
         Ok(presences.into_iter().map(|((_, user), presence)| (user, presence)).collect())
     }
 
-    /// The presence for pairs of a viewer and a user, as that viewer may see it.
+    /// Returns for each pair (viewer, user) the presence of the user, as the viewer may see it.
     pub async fn of_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<HashMap<(UserId, UserId), Presence>> {
         let visible = self.visible(pairs).await?;
         let mut presences = HashMap::with_capacity(pairs.len());
@@ -95,7 +96,8 @@ impl Presences<'_> {
         Ok(presences)
     }
 
-    /// The present state of each user, then each change that the viewer may see. Waits while Postgres is unavailable.
+    /// Returns a stream of the current presence of each user, and then of each change that the viewer may see. The
+    /// stream waits while Postgres is unavailable.
     pub async fn watch(
         &self,
         viewer: Viewer,
@@ -106,7 +108,7 @@ impl Presences<'_> {
         }
         check_existing(&mut *self.core.base.connection().await?, ids, "userIds").await?;
         let core = self.core.clone();
-        // A set, so that duplicate ids are ignored.
+        // The set removes duplicate ids.
         let topics: HashSet<_> = ids.iter().copied().map(Topic::Presence).collect();
         let mut watch = core.live.watch(topics.into_iter().collect());
         Ok(stream! {
@@ -115,7 +117,8 @@ impl Presences<'_> {
                 let changed: Vec<_> = watch.changed().await.into_iter().filter_map(presence_of).collect();
                 let presences = Presences { core: &core }.of_with_retry(viewer.user, &changed).await;
                 for user in changed {
-                    // If the visible status is the same as before, the change has ended already or is hidden.
+                    // If the visible status is the same as before, the status has already changed back, or the change
+                    // is hidden from the viewer.
                     if let Some(&presence) = presences.get(&user)
                         && last_status.insert(user, presence.status) != Some(presence.status)
                     {
@@ -126,7 +129,7 @@ impl Presences<'_> {
         })
     }
 
-    /// Same as `of`, for streams: retries in a task of its own until Postgres answers.
+    /// Same as `of`, but for streams: runs in a separate task, and retries until Postgres answers.
     async fn of_with_retry(&self, viewer: UserId, users: &[UserId]) -> HashMap<UserId, Presence> {
         retry("reading presence failed", || {
             let (core, users) = (self.core.clone(), users.to_vec());
@@ -135,7 +138,7 @@ impl Presences<'_> {
         .await
     }
 
-    /// The pairs of a viewer and a user in which the viewer may see whether the user is online.
+    /// Returns the pairs (viewer, user) in which the viewer may see whether the user is online.
     async fn visible(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let (own, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(viewer, user)| viewer == user);
         let mut visible = match others.as_slice() {
@@ -147,8 +150,8 @@ impl Presences<'_> {
     }
 }
 
-/// Makes subscriptions on this node read a user's presence again after an update of the user, which may change who can
-/// see the presence.
+/// After each update of a user, makes the subscriptions on this node read the presence of the user again. The update
+/// might have changed who may see the presence.
 pub(in crate::domain) async fn refresh_presences(mut updated: broadcast::Receiver<UserId>, live: Live) {
     loop {
         match updated.recv().await {

@@ -1,4 +1,5 @@
-//! Privacy: what other users may see of a user and do with them, by the user's settings. A block overrides them.
+//! Privacy settings of a user: what other users may see of the user, and who may add the user to groups. A block
+//! overrides the settings.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::store::people::privacy::{self, PrivacyChanges, Setting};
 use crate::store::people::users::User;
 use crate::task::retry;
 
-/// Error for both a privacy setting and a block, so that it does not reveal a block.
+/// Error for users who may not be added. A privacy setting and a block give the same error, so that the error does not
+/// reveal a block.
 const MAY_NOT_BE_ADDED: Error = Error::Forbidden("You may not add some of these users to a group.");
 
 pub struct Privacy<'a> {
@@ -45,15 +47,16 @@ impl Privacy<'_> {
         .await
     }
 
-    /// Returns the pairs (viewer, user) in which the viewer may see whether the user is online and when they were last
-    /// seen.
+    /// Returns the pairs (viewer, user) in which the viewer may see whether the user is online and when the user was
+    /// last seen.
     pub async fn may_see_last_seen(&self, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>> {
         let connection = self.core.base.connection().await?;
         Ok(privacy::permitted_pairs(&connection, Setting::LastSeen, pairs).await?.into_iter().collect())
     }
 
-    /// The others whom the user blocks or who block the user. Neither sees the other's presence or typing. This does
-    /// not apply to calls: direct calls check the block themselves, and calls in groups ignore it.
+    /// Returns those of `others` whom the user blocks or who block the user. Two such users do not see each other's
+    /// presence or typing. Calls do not use this method: direct calls check the block themselves, and calls in groups
+    /// ignore blocks.
     pub async fn blocked_either_way(&self, user: UserId, others: &[UserId]) -> Result<HashSet<UserId>> {
         Ok(blocks::blocked_either_way(&mut *self.core.base.connection().await?, user, others)
             .await?
@@ -61,7 +64,7 @@ impl Privacy<'_> {
             .collect())
     }
 
-    /// Same as `blocked_either_way`, for streams: retries in a task of its own until Postgres answers.
+    /// Same as `blocked_either_way`, but for streams: runs in a separate task, and retries until Postgres answers.
     pub(in crate::domain) async fn blocked_either_way_with_retry(
         &self,
         user: UserId,
@@ -75,7 +78,7 @@ impl Privacy<'_> {
     }
 }
 
-/// The users whom the actor may add to a group.
+/// Returns those of `users` whom the actor may add to a group.
 pub(in crate::domain) async fn may_be_added(
     conn: &mut Connection,
     actor: UserId,
@@ -86,7 +89,7 @@ pub(in crate::domain) async fn may_be_added(
     Ok(allowed.into_iter().map(|(_, user)| user).collect())
 }
 
-/// Returns FORBIDDEN if the actor may not add one of the users.
+/// Returns FORBIDDEN if there is a user whom the actor may not add to a group.
 pub(in crate::domain) async fn check_may_be_added(
     conn: &mut Connection,
     actor: UserId,

@@ -1,4 +1,5 @@
-//! Registration invites: codes that an operator gives out, and that `register` requires with `REGISTRATION=invite`.
+//! Registration invites: codes that an operator gives to new users. With `REGISTRATION=invite`, `register` requires
+//! such a code.
 
 use std::fmt::Write as _;
 
@@ -17,13 +18,14 @@ use crate::random::Random;
 use crate::store::Connection;
 use crate::store::people::registration_invites::{self, RegistrationInvite};
 
-/// Distinguishes a code from that of a group's invite, and lets secret scanners recognise it.
+/// Prefix of each code. Distinguishes the code from the code of a group invite, and lets secret scanners recognise the
+/// code.
 const PREFIX: &str = "parlance_ri_";
 /// Number of random bytes in a code: 144 bits, which base64 encodes without padding.
 const CODE_BYTES: usize = 18;
-/// Bytes of a code with its prefix, rounded up. A longer text is not hashed.
+/// Maximum size of a code in bytes. A longer text is not hashed. Codes of this server have 36 bytes.
 const MAX_CODE_BYTES: usize = 64;
-/// Bytes of the hash that serve as the id in `parlance invite list`, in hexadecimal digits.
+/// Number of bytes of the hash that form the id of an invite in `parlance invite list`, in hexadecimal digits.
 const ID_BYTES: usize = 6;
 
 /// Options of `parlance invite create`.
@@ -35,12 +37,12 @@ pub struct NewRegistrationInvite {
     /// Days until the code expires
     #[arg(long, default_value = "7", value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=3650))]
     pub expires_in: i64,
-    /// Text that the list shows beside the invite, such as its recipient
+    /// Text that the list shows with the invite, such as the recipient of the code
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
 }
 
-/// Stores an invite and returns its code. The code is shown here and never again.
+/// Stores an invite and returns its code. The code cannot be shown again later, because only its hash is stored.
 pub async fn create(
     url: &str,
     new: NewRegistrationInvite,
@@ -60,12 +62,12 @@ pub async fn create(
     Ok(code)
 }
 
-/// All invites, newest first, including those that are used up or expired.
+/// Reads all invites, newest first, including invites that are used up or expired.
 pub async fn list(url: &str) -> InternalResult<Vec<RegistrationInvite>> {
     Ok(registration_invites::all(&mut connect(url).await?).await?)
 }
 
-/// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether it existed.
+/// Deletes the invite with this code, or with this id of `parlance invite list`. Returns whether the invite existed.
 pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
     let mut connection = connect(url).await?;
     let code = code.trim();
@@ -77,7 +79,7 @@ pub async fn revoke(url: &str, code: &str) -> InternalResult<bool> {
     Ok(registration_invites::delete(&mut connection, &hashes).await? > 0)
 }
 
-/// The id of an invite in lists: the first hexadecimal digits of the hash.
+/// Returns the id of an invite in lists: the first hexadecimal digits of the hash of its code.
 pub fn id(invite: &RegistrationInvite) -> String {
     invite.code_hash.iter().take(ID_BYTES).fold(String::new(), |mut digits, byte| {
         let _ = write!(digits, "{byte:02x}");
@@ -93,13 +95,14 @@ fn hash(code: &str) -> Vec<u8> {
     Sha256::digest(code).to_vec()
 }
 
-/// Permission to register, before the use of the code is counted.
+/// Permission to register. The use of the code is not counted yet.
 pub(super) struct Admission {
-    /// SHA-256 of the code. None if the server needs no code.
+    /// SHA-256 of the code. None if the server requires no code.
     code_hash: Option<Vec<u8>>,
 }
 
-/// Checks the code by the mode of the server. It is the first step of a registration, before the costly ones.
+/// Checks the code as the registration mode of the server requires. This is the first step of a registration, before
+/// the costly steps.
 pub(super) async fn admit(people: &PeopleCore, code: Option<&str>) -> Result<Admission> {
     match people.registration {
         RegistrationMode::Open => Ok(Admission { code_hash: None }),
@@ -120,7 +123,8 @@ pub(super) async fn admit(people: &PeopleCore, code: Option<&str>) -> Result<Adm
 }
 
 impl Admission {
-    /// Counts the use of the code in the transaction that creates the account.
+    /// Counts the use of the code in the transaction that creates the account. Returns BAD_USER_INPUT if the code can
+    /// no longer be used.
     pub(super) async fn count_use(&self, people: &PeopleCore, tx: &mut Transaction<'_>) -> Result<()> {
         match &self.code_hash {
             Some(hash) if !registration_invites::count_use(tx.conn(), hash, people.base.now()).await? => {
@@ -131,7 +135,7 @@ impl Admission {
     }
 }
 
-/// Error for every code that does not work: missing, unknown, revoked, used up or expired.
+/// Returns the error for every code that cannot be used: a missing, unknown, revoked, used up or expired code.
 fn no_invite() -> Error {
     Error::invalid("invite", "This server needs a valid invite code to register. Ask its operator for one.")
 }

@@ -36,7 +36,7 @@ impl Device {
     }
 }
 
-/// A session and a fresh pair of tokens for it.
+/// A session and a new pair of tokens for this session.
 #[derive(Debug)]
 pub struct SignedIn {
     pub session: Session,
@@ -47,21 +47,23 @@ pub struct SignedIn {
 }
 
 impl Sessions<'_> {
-    /// The viewer of an access token. Returns UNAUTHENTICATED if the token is not valid or its session has ended.
+    /// Returns the viewer of an access token. Returns UNAUTHENTICATED if the token is not valid or its session has
+    /// ended.
     pub async fn authenticate(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.read_token(access_token)?;
         self.check(viewer).await?;
         Ok(viewer)
     }
 
-    /// The viewer of an access token. Does not check whether the session has ended.
+    /// Returns the viewer of an access token, or UNAUTHENTICATED if the token is not valid. Does not check whether the
+    /// session has ended.
     pub fn read_token(&self, access_token: &str) -> Result<Viewer> {
         let viewer = self.core.tokens.verify(access_token, self.core.base.now());
         viewer.ok_or(Error::Unauthenticated("The access token is wrong or has expired."))
     }
 
-    /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. From then
-    /// on the log reports the end of the session.
+    /// Returns UNAUTHENTICATED if the viewer's session has ended. A node queries Postgres once per session. After that,
+    /// the log reports the end of the session to the node.
     pub async fn check(&self, viewer: Viewer) -> Result<()> {
         let live_sessions = &self.core.live_sessions;
         if live_sessions.is_live(viewer.session) {
@@ -80,17 +82,17 @@ impl Sessions<'_> {
     /// Exchanges the refresh token for a new pair of tokens. Using the token again within `REPEATABLE_FOR` returns the
     /// same pair. A later use counts as theft and ends the session.
     pub async fn refresh(&self, refresh_token: &str, ip_address: Option<ClientAddress>) -> Result<SignedIn> {
-        // The time of the hash grows with the length of the text.
+        // The time for hashing a text grows with its length.
         if refresh_token.len() > MAX_REFRESH_TOKEN {
             return Err(ENDED);
         }
         let log = &self.core.base.log;
         let pair = log.transaction(async |tx| self.rotate(tx, refresh_token, ip_address).await).await?;
-        // The end of a session is committed before the error is returned.
+        // The transaction returns None instead of an error, so that a revocation of the session is committed.
         pair.ok_or(ENDED)
     }
 
-    /// The viewer's own sessions, last used first.
+    /// Reads the live sessions of the viewer, the last used session first.
     pub async fn list(&self, viewer: Viewer) -> Result<Vec<Session>> {
         Ok(sessions::live_of(&mut *self.core.base.connection().await?, viewer.user, self.core.base.now()).await?)
     }
@@ -106,7 +108,8 @@ impl Sessions<'_> {
         log.transaction(async |tx| self.revoke_sessions(tx, viewer.user, which).await).await
     }
 
-    /// Revokes sessions within a transaction. The log notifies every node, which closes the sockets of the sessions.
+    /// Revokes sessions within a transaction. The log notifies every node, and each node closes the sockets of these
+    /// sessions.
     pub(in crate::domain) async fn revoke_sessions(
         &self,
         tx: &mut Transaction<'_>,
@@ -137,7 +140,8 @@ impl Sessions<'_> {
         self.issue(tx, session, refresh_token, now).await
     }
 
-    /// Returns None if the session has ended. The lock on the session serialises its refreshes.
+    /// Exchanges the refresh token for a new pair of tokens. Returns None if the token is not valid or the session has
+    /// ended. The lock on the session serialises the refreshes of the session.
     async fn rotate(
         &self,
         tx: &mut Transaction<'_>,
@@ -168,9 +172,9 @@ impl Sessions<'_> {
         self.issue(tx, session, refresh_tokens::successor(refresh_token, &salt), now).await.map(Some)
     }
 
-    /// Derives the pair that the spent token was exchanged for. If its refresh token has been spent too, continues to
-    /// the newest pair of the session, so that the caller gets an unspent token. Returns None if the pair cannot be
-    /// derived.
+    /// Derives the pair for which the spent token was exchanged. If the refresh token of that pair has also been spent,
+    /// continues to the newest pair of the session, so that the caller gets an unspent token. Returns None if a pair
+    /// cannot be derived.
     async fn repeat(
         &self,
         tx: &mut Transaction<'_>,
@@ -211,7 +215,8 @@ impl Sessions<'_> {
         self.sign(session, refresh_token, row.expires_at, now)
     }
 
-    /// Signs the access token as of `now`. The same arguments give the same pair.
+    /// Signs an access token with `now` as the time of issue, and returns it together with the refresh token. The same
+    /// arguments give the same pair.
     fn sign(
         &self,
         session: Session,

@@ -23,7 +23,8 @@ use crate::secret_file::load_or_create;
 const ISSUER: &str = "parlance";
 const KEY_FILE: &str = "access-token-key.pem";
 
-/// Number of verified tokens that a node caches. Verifying a signature costs as much as the rest of a small request.
+/// Maximum number of verified tokens that a node caches. The verification of a signature costs as much as the rest of a
+/// small request.
 const CACHED_TOKENS: usize = 100_000;
 
 /// Maximum size of an access token in bytes. A longer text is not checked. Tokens of this server have about 350 bytes.
@@ -35,9 +36,9 @@ pub struct Tokens {
     signing: EncodingKey,
     verifying: DecodingKey,
     validation: Validation,
-    /// Empty with a shared secret.
+    /// The public keys that the server publishes. Empty if tokens are signed with a shared secret.
     public_keys: JwkSet,
-    /// Cache of verified access tokens: SHA-256 of the token to its viewer.
+    /// Cache of verified access tokens: maps the SHA-256 of a token to its viewer.
     verified: Cache<[u8; 32], Viewer>,
     pub(super) access_ttl: Duration,
     pub(super) refresh_ttl: Duration,
@@ -54,7 +55,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Why the key cannot be loaded or created.
+/// The reason why the signing key cannot be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("JWT_PRIVATE_KEY_FILE ({0}) cannot be read: {1}")]
@@ -66,7 +67,8 @@ pub enum KeyError {
 }
 
 impl Tokens {
-    /// Uses the secret or the key of the settings, or else a key that is created once and stored in `data_dir`.
+    /// Loads the secret or the key file of the settings. If neither is set, loads the key in `data_dir`, and creates
+    /// the key on the first start.
     pub fn open(settings: &Auth, data_dir: &Path) -> Result<Self, KeyError> {
         if let Some(secret) = &settings.jwt_secret {
             let secret = secret.as_bytes();
@@ -101,7 +103,7 @@ impl Tokens {
         let mut header = Header::new(algorithm);
         let mut public_keys = JwkSet { keys: Vec::new() };
         if let Some(mut jwk) = jwk {
-            // RFC 7638: the same key has the same id everywhere.
+            // The id of the key is its thumbprint (RFC 7638), so that the same key has the same id on all nodes.
             header.kid = jwk.thumbprint(ThumbprintHash::SHA256).ok();
             jwk.common.key_id.clone_from(&header.kid);
             jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
@@ -123,13 +125,13 @@ impl Tokens {
         }
     }
 
-    /// The public keys that the server publishes, as a JWK set (RFC 7517).
+    /// Returns the public keys that the server publishes, as a JWK set (RFC 7517).
     pub fn public_keys(&self) -> &JwkSet {
         &self.public_keys
     }
 
     pub(super) fn sign(&self, user: UserId, session: SessionId, now: DateTime<Utc>) -> Result<(String, DateTime<Utc>)> {
-        // A token does not outlive its session, which ends with its newest refresh token.
+        // An access token does not outlive its session, which ends when its newest refresh token expires.
         let expires_at = now + self.access_ttl.min(self.refresh_ttl);
         let claims = Claims {
             iss: ISSUER.into(),
@@ -139,11 +141,11 @@ impl Tokens {
             exp: expires_at.timestamp(),
         };
         let token = jsonwebtoken::encode(&self.header, &claims, &self.signing)?;
-        // In whole seconds, as in the claim.
+        // The time of expiry is in whole seconds, as in the claim `exp`.
         Ok((token, DateTime::from_timestamp(claims.exp, 0).unwrap_or(expires_at)))
     }
 
-    /// The viewer of a token. None if it is forged, malformed or expired.
+    /// Returns the viewer of a token. Returns None if the token is forged, malformed or expired.
     pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Viewer> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -164,7 +166,7 @@ impl Tokens {
     }
 }
 
-/// A new private key, as PEM.
+/// Creates a new private key. Returns the key as PEM.
 fn create_key() -> std::io::Result<String> {
     let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(std::io::Error::other)?;
     let key = STANDARD.encode(document.as_ref());

@@ -36,8 +36,9 @@ impl Users<'_> {
         Ok(users::by_username(&mut *self.core.base.connection().await?, &username).await?)
     }
 
-    /// Searches by a prefix of the username, by the display name, or by the complete verified e-mail address or phone
-    /// number of users who allow it. Exact matches come first, then prefixes, then display names.
+    /// Searches users by a prefix of the username, by the display name, or by the complete verified e-mail address or
+    /// phone number if the user allows such searches. Exact matches come first, then matches of a prefix of the
+    /// username, then matches of the display name.
     pub async fn search(
         &self,
         viewer: Viewer,

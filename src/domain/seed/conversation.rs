@@ -1,4 +1,4 @@
-//! The rows of one conversation with its participants and messages.
+//! Writes the rows of one conversation, with its participants and messages.
 
 use std::collections::VecDeque;
 
@@ -16,34 +16,37 @@ pub(super) struct ConversationWriter<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
     pub(super) users: &'a [Uuid],
-    /// Number of users that existed before. With it, another run with the same seed creates other ids.
+    /// Number of users that existed before this run. The number is part of the random seed, so that another run with
+    /// the same `seed` creates other ids.
     pub(super) offset: i64,
 }
 
-/// Maximum number of messages that a participant has not read.
+/// Maximum number of unread messages of a participant.
 const MAX_UNREAD: usize = 40;
-/// Probability that a message follows the one before within two minutes. Otherwise there is silence before it.
+/// Probability that a message follows the previous message within two minutes. Otherwise a longer pause comes before
+/// it.
 const FOLLOW_UP_PROBABILITY: f64 = 0.85;
 
-/// A conversation while it is written.
+/// A conversation that is being written.
 struct Draft<'a> {
     id: Uuid,
     created_at: DateTime<Utc>,
     shape: &'a Shape,
 }
 
-/// What the rows of the conversation and the participants need to know about the written messages.
+/// Facts about the written messages for the rows of the conversation and its participants.
 struct Written {
     /// Id and time of the newest message.
     last: Option<(Uuid, DateTime<Utc>)>,
-    /// The senders of the newest messages, the newest at the end.
+    /// The senders of the newest messages, at most `MAX_UNREAD`. The sender of the newest message is at the end.
     senders: VecDeque<u32>,
 }
 
 impl ConversationWriter<'_> {
     pub(super) fn write(&self, chunk: &mut Chunk, index: usize, shape: &Shape) {
         let index = i64::try_from(index).unwrap_or(i64::MAX);
-        // The number is unique for up to 2^24 conversations in a run and 2^39 users before it.
+        // The index of the series of random numbers is unique for up to 2^24 conversations in a run and 2^39 users
+        // before the run.
         let mut rng = rng(self.plan.seed, Stream::Conversation, (self.offset << 24) ^ index);
         let created_at = before(self.now, self.plan.months, &mut rng);
         let draft = Draft { id: id(created_at, &mut rng), created_at, shape };
@@ -78,12 +81,13 @@ impl ConversationWriter<'_> {
         written
     }
 
-    /// Ascending times of the messages, from the creation of the conversation to at most three days before now. Short
-    /// gaps alternate with silence.
+    /// Returns the times of the messages in ascending order. The first one is after the creation of the conversation,
+    /// and the last one is at most about three days before now. Short gaps alternate with long pauses.
     fn times(&self, created_at: DateTime<Utc>, messages: u32, rng: &mut StdRng) -> Vec<DateTime<Utc>> {
         let age = (self.now - created_at).num_seconds();
         let last = age - rng.random_range(0..3 * 24 * 3600).min(age / 2);
-        // The gap before each message: a positive number is in seconds, a negative one is a share of the total silence.
+        // The gap before each message: a positive number is in seconds, a negative number is a share of all long
+        // pauses.
         let gaps: Vec<f64> = (0..messages)
             .map(|_| {
                 if rng.random_bool(FOLLOW_UP_PROBABILITY) {

@@ -1,7 +1,8 @@
-//! Creates realistic users, conversations and history in large numbers. The same plan on the same day gives the same
-//! texts.
+//! Creates realistic users, conversations and history in large numbers. The same plan gives the same texts if the
+//! database already has the same number of users.
 //!
-//! The event log has no events of these rows. Clients see them as data that existed before they connected.
+//! The event log has no events about these rows. To clients, the rows are data that existed before the clients
+//! connected.
 
 mod conversation;
 mod shape;
@@ -45,7 +46,7 @@ pub struct Plan {
     /// Number of months that the history goes back
     #[arg(long, default_value = "6", value_name = "1..120", value_parser = clap::value_parser!(u32).range(1..=120))]
     pub months: u32,
-    /// Seed of the random numbers. Another number gives other users and another history
+    /// Seed of the random numbers. A different seed gives different users and a different history
     #[arg(long, default_value = "1", value_name = "NUMBER")]
     pub seed: u64,
     /// Password of all created users
@@ -68,7 +69,7 @@ pub struct Seeded {
     pub writing: Duration,
 }
 
-/// Why a run has failed. Some rows may have been written.
+/// Reason why a run has failed. Some rows may already have been written.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     #[error("the database already has {0} users: use --append to add to them")]
@@ -83,10 +84,12 @@ pub enum SeedError {
 
 /// Approximate number of messages that one transaction writes.
 const MESSAGES_PER_CHUNK: u64 = 20_000;
-/// Number of connections that write in parallel. Postgres uses a processor for each connection, if there are enough.
+/// Number of connections that write in parallel. Postgres uses a processor for each connection, if the machine has
+/// enough processors.
 const WRITERS: usize = 4;
 
-/// Creates the users, conversations and messages. Calls `progress` with the number of messages of each written chunk.
+/// Creates the users, conversations and messages. After each written chunk, calls `progress` with the number of its
+/// messages.
 pub async fn fill(
     url: &str,
     plan: &Plan,
@@ -135,7 +138,7 @@ pub async fn fill(
     Ok(Seeded { users: plan.users, conversations: shapes.len(), messages, first_user, writing })
 }
 
-/// Ranges of conversations with about the same number of messages each.
+/// Splits the conversations into ranges with about the same number of messages and participants each.
 fn chunks(shapes: &[Shape]) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut from, mut messages) = (0, 0);
@@ -168,7 +171,8 @@ impl Users {
             let created_at = before(now, plan.months, &mut rng);
             let (given, family) = text::name(&mut rng);
             let mut username = format!("{}.{}", text::to_ascii(given), text::to_ascii(family));
-            // The first user with a name gets no number, unless an earlier run may have used the name.
+            // The first user with a name gets no number in the username, unless an earlier run may have used this
+            // username.
             if existing > 0 || !names.insert(username.clone()) {
                 username = format!("{username}{}", i64::from(index) + existing);
             }
@@ -188,7 +192,7 @@ impl Users {
     }
 }
 
-/// The purpose of a series of random numbers. Each purpose has its own series, so that none depends on the others.
+/// The purpose of a series of random numbers. Each purpose has its own series, so that no series depends on another.
 #[derive(Clone, Copy)]
 enum Stream {
     Users = 1,
@@ -204,13 +208,13 @@ fn rng(seed: u64, stream: Stream, index: i64) -> StdRng {
     StdRng::from_seed(key)
 }
 
-/// A time that is the given number of months before `now`, plus or minus a tenth.
+/// Returns a random time that is the given number of months before `now`, plus or minus up to a tenth of this period.
 fn before(now: DateTime<Utc>, months: u32, rng: &mut StdRng) -> DateTime<Utc> {
     let span = i64::from(months) * 30 * 24 * 3600;
     now - TimeDelta::seconds(rng.random_range(span * 9 / 10..span + span / 10))
 }
 
-/// A UUIDv7 with the given time.
+/// Creates a UUIDv7 with the given time.
 fn id(at: DateTime<Utc>, rng: &mut StdRng) -> Uuid {
     let mut bytes = [0; 10];
     rng.fill_bytes(&mut bytes);

@@ -1,4 +1,4 @@
-//! The members of each conversation, and the number of its messages.
+//! Chooses the members of each conversation, and the number of its messages.
 
 use std::collections::HashSet;
 
@@ -10,21 +10,21 @@ use super::Plan;
 /// A conversation before it is written.
 pub(super) struct Shape {
     pub(super) group: bool,
-    /// Indexes of users. The first one is the creator.
+    /// Indexes of the members in the list of users. The first member is the creator.
     pub(super) members: Vec<u32>,
     pub(super) messages: u32,
 }
 
-/// Maximum number of members of all groups but the first. Most groups are much smaller.
+/// Maximum number of members of a group, except the first group. Most groups are much smaller.
 const MAX_GROUP_SIZE: u32 = 60;
-/// Number of members of the first group, or all users if there are fewer.
+/// Number of members of the first group. If fewer users exist, all users are members.
 const FIRST_GROUP_SIZE: u32 = 500;
-/// Number of messages in a group for each message in a direct conversation, on average.
+/// Average number of messages in a group for each message in a direct conversation.
 const GROUP_WEIGHT: f64 = 4.0;
 
 pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     let pairs = u64::from(plan.users) * u64::from(plan.users - 1) / 2;
-    // At most half of all pairs, so that a random pair is mostly new.
+    // At most half of all pairs get a conversation, so that a random pair usually has no conversation yet.
     let max_directs = u32::try_from(pairs.div_ceil(2)).unwrap_or(u32::MAX);
     let directs = plan.directs.unwrap_or_else(|| plan.users.saturating_mul(4)).min(max_directs);
     let groups = plan.groups.unwrap_or(plan.users);
@@ -49,10 +49,10 @@ pub(super) fn shapes(plan: &Plan, rng: &mut StdRng) -> Vec<Shape> {
     shapes
 }
 
-/// Random users, all different.
+/// Chooses different users at random, and returns their indexes.
 fn sample(users: u32, size: u32, rng: &mut StdRng) -> Vec<u32> {
     let mut members = rand::seq::index::sample(rng, users as usize, size as usize).into_vec();
-    // A sample of most users may be sorted, so a random member is made the first.
+    // A sample that has most of the users may be sorted, so a random member is moved to the first place.
     let last = members.len().saturating_sub(1);
     members.swap(0, rng.random_range(0..=last));
     members.into_iter().map(|index| u32::try_from(index).unwrap_or(u32::MAX)).collect()
@@ -77,7 +77,8 @@ fn distribute_messages(messages: u64, shapes: &mut [Shape], rng: &mut StdRng) {
         shape.messages = u32::try_from(share.min(left)).unwrap_or(u32::MAX);
         left -= u64::from(shape.messages);
     }
-    // Rounding leaves fewer messages than there are conversations. The first conversations get one each.
+    // After rounding down, fewer messages than conversations are left. The first conversations get one more message
+    // each.
     for shape in shapes.iter_mut().take(usize::try_from(left).unwrap_or(usize::MAX)) {
         shape.messages += 1;
     }

@@ -1,4 +1,4 @@
-//! Names and titles, and the texts of messages.
+//! Random names, titles and texts of messages.
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -250,7 +250,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    /// Picks the language of a whole conversation, mostly English.
+    /// Picks the language of all messages of a conversation. Most conversations are in English.
     pub(super) fn pick(rng: &mut StdRng) -> Self {
         match rng.random_range(0..20) {
             0 => Self::Other(&GERMAN),
@@ -264,12 +264,12 @@ impl Language {
     }
 }
 
-/// A given name and a family name.
+/// Returns a random given name and a random family name.
 pub(super) fn name(rng: &mut StdRng) -> (&'static str, &'static str) {
     (any(&GIVEN_NAMES, rng), any(&FAMILY_NAMES, rng))
 }
 
-/// Converts a name to letters that a username may have.
+/// Converts a name to the letters that are allowed in a username.
 pub(super) fn to_ascii(name: &str) -> String {
     let letter = |c: char| match c {
         'ö' => 'o',
@@ -305,7 +305,7 @@ fn any(choices: &'static [&'static str], rng: &mut StdRng) -> &'static str {
     choices[rng.random_range(0..choices.len())]
 }
 
-/// Replaces each name in braces with a random word.
+/// Replaces each placeholder in braces with a random word.
 fn fill(pattern: &str, rng: &mut StdRng) -> String {
     let mut filled = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;

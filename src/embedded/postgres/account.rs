@@ -11,11 +11,11 @@ use tokio::process::Command;
 
 use super::Error;
 
-/// Accounts that PostgreSQL may run as if the server runs as root, in order of preference.
+/// Accounts for PostgreSQL when the server itself runs as root, in order of preference.
 const UNPRIVILEGED: [&str; 3] = ["postgres", "_postgres", "nobody"];
 
-/// The only environment variables that PostgreSQL's programs inherit. They get no secrets of the server, and no PG…
-/// variables that would change their behaviour.
+/// The only environment variables that PostgreSQL's programs inherit. The programs get neither the server's secrets nor
+/// `PG…` variables, which would change their behaviour.
 const INHERITED: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 
 /// The owner of a file.
@@ -28,13 +28,14 @@ pub(super) struct Owner {
 /// The account that runs PostgreSQL's programs, which refuse to run as root.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// The account to switch to. None if the server does not run as root.
+    /// The account to switch to. None if the server does not run as root: the programs then run as the server's
+    /// account.
     other: Option<Owner>,
     name: String,
 }
 
 impl Account {
-    /// The account for a cluster that belongs to `owner`, or for a new cluster.
+    /// Chooses the account for a cluster that belongs to `owner`, or for a new cluster if `owner` is None.
     pub(super) fn choose(owner: Option<Owner>) -> Result<Self, Error> {
         if !Uid::effective().is_root() {
             return Ok(Self { other: None, name: "this user".to_owned() });
@@ -56,7 +57,7 @@ impl Account {
         &self.name
     }
 
-    /// Whether this is another account than the one that runs this process.
+    /// Whether this account differs from the account that runs this process.
     pub(super) fn is_other(&self) -> bool {
         self.other.is_some()
     }
@@ -69,8 +70,8 @@ impl Account {
         chown(path, Some(uid), Some(gid)).map_err(Error::at(path))
     }
 
-    /// Whether the account can enter `directory`. This is tried and not computed from mode bits, because ACLs and
-    /// mounts matter as well.
+    /// Tests whether the account can enter `directory`, by running a command there. The mode bits alone do not decide
+    /// this, because ACLs and mounts matter as well.
     pub(super) async fn can_enter(&self, directory: &Path) -> Result<bool, Error> {
         match self.command(Path::new("/bin/sh"), directory).args(["-c", ":"]).status().await {
             Ok(_) => Ok(true),
@@ -79,7 +80,7 @@ impl Account {
         }
     }
 
-    /// A command that runs as the account, in `directory`, which is also its HOME.
+    /// Creates a command that runs as the account in `directory`, which is also the HOME of the command.
     pub(super) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         let inherited = INHERITED
@@ -90,8 +91,8 @@ impl Account {
             .env_clear()
             .envs(inherited)
             .env("HOME", directory)
-            // Messages must be in English, because this module parses them. On macOS this also keeps the system from
-            // starting threads in the postmaster.
+            // Messages must be in English, because the server parses them. On macOS, this locale also prevents the
+            // system from starting threads in the postmaster.
             .env("LC_ALL", "C")
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -111,13 +112,15 @@ pub(super) async fn run(mut command: Command, input: &str) -> io::Result<Output>
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading its input says why in its output.
+        // Writing fails if the program ends before it has read its input. The output of the program then names the
+        // cause.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
     child.wait_with_output().await
 }
 
-/// The output of a program in one line for a message, with standard error last.
+/// Returns the output of a program as one line for a message, with standard error last. If the output is empty, returns
+/// the exit status.
 pub(super) fn text(output: &Output) -> String {
     let text = [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes).trim().replace('\n', "; "))

@@ -8,14 +8,14 @@ use super::account::{self, Account};
 use super::download;
 use super::location::Location;
 
-/// The oldest supported PostgreSQL. Older ones get no security fixes any more.
+/// The oldest supported major version of PostgreSQL. Older versions get no security fixes any more.
 const OLDEST_MAJOR: u32 = 14;
 
-/// The programs that a directory must have. A directory with only psql and client libraries is not enough.
+/// The programs that a directory must contain. A directory with only psql and client libraries is not enough.
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
-/// Directories with one directory for each installed version: the parent, the prefix of the version's directory, and
-/// the directory of the programs in it.
+/// Places where packages install PostgreSQL, with one directory for each version. Each item contains the parent of
+/// these directories, the text before the version in their names, and the subdirectory with the programs.
 const INSTALLATIONS: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),          // Debian, Ubuntu
     ("/usr", "pgsql-", "bin"),                   // postgresql.org's RPMs
@@ -25,13 +25,13 @@ const INSTALLATIONS: [(&str, &str, &str); 6] = [
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
-/// The origin of the programs.
+/// The origin of the PostgreSQL programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The machine's own programs, in this directory.
+    /// Programs that are installed on the machine, in this directory.
     Installed(PathBuf),
-    /// Downloaded into this directory.
+    /// Programs that a server downloaded into this directory.
     Downloaded(PathBuf),
 }
 
@@ -53,8 +53,8 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds the machine's own programs, or else earlier downloads, or else downloads programs. A cluster can only be
-    /// served by the major version that created it.
+    /// Finds programs that are installed, or else programs that were downloaded earlier, or else downloads programs. A
+    /// cluster needs programs of the major version that created it.
     pub(super) async fn find(location: &Location, cluster_major: Option<u32>) -> Result<Self, Error> {
         let wanted = |major| cluster_major.map_or(major >= OLDEST_MAJOR, |cluster_major| major == cluster_major);
         let downloads = download::directory(location.home());
@@ -85,7 +85,7 @@ impl Binaries {
     }
 
     /// Reads the version of the programs by running one of them as the account that will run them. Fails if the account
-    /// cannot read them, or if a library is missing.
+    /// cannot run the program, or if a library is missing.
     async fn read_version(origin: Origin, account: &Account) -> Result<(u32, Self), String> {
         let (Origin::Installed(directory) | Origin::Downloaded(directory)) = &origin;
         let directory = directory.clone();
@@ -105,7 +105,7 @@ impl Binaries {
     }
 }
 
-/// Directories with the machine's own server programs, in order of preference.
+/// Returns the directories with installed server programs, in order of preference.
 fn installed() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found = on_path(&path);
@@ -121,7 +121,8 @@ fn installed() -> Vec<PathBuf> {
     unique
 }
 
-/// The real directories of the programs on `path`, which often has only links to some of the programs.
+/// Returns the directories of the server programs on `path`. Resolves links, because a directory on the path often
+/// contains only links to some of the programs.
 fn on_path(path: &OsStr) -> Vec<PathBuf> {
     std::env::split_paths(path)
         .filter_map(|directory| fs::canonicalize(directory.join("postgres")).ok())
@@ -130,7 +131,7 @@ fn on_path(path: &OsStr) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Directories with server programs under `parent`, newest version first.
+/// Returns the directories with server programs under `parent`, newest version first.
 fn versions(parent: &Path, prefix: &str, inside: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();

@@ -10,16 +10,16 @@ use super::{Error, ROLE};
 /// Prefix of the names of incomplete clusters and their files.
 const UNFINISHED: &str = "postgres.new-";
 
-/// Locales to try in this order. Both sort by code point. C.UTF-8 also has upper and lower case beyond ASCII, but not
-/// every system knows it.
+/// Locales for a new cluster, in order of preference. Both locales sort by code point. C.UTF-8 also knows upper and
+/// lower case beyond ASCII, but some systems do not have this locale.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
 
 /// Creates the cluster with its role and database. The cluster gets its final name only when it is complete, so an
-/// interrupted start leaves nothing that looks like a cluster. Needs no running server and opens no port.
+/// interrupted start leaves nothing that looks like a cluster. Starts no PostgreSQL server and opens no port.
 pub(super) async fn create(location: &Location, binaries: &Binaries, password: &str) -> Result<(), Error> {
     tracing::info!(directory = %location.cluster().display(), "creating the database");
     remove_unfinished(location.home());
-    // Each attempt uses a new name, because the initdb of a killed server may still write to the old directory.
+    // Each creation uses a new name, because the initdb of a killed server may still write to its directory.
     let name = format!("{UNFINISHED}{}", location::random_hex::<6>()?);
     let unfinished = location.home().join(&name);
     let password_file = location.home().join(format!("{name}.password"));
@@ -45,7 +45,8 @@ fn remove_unfinished(home: &Path) {
         }
         let path = entry.path();
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        // The new cluster has another name, so this is no error. The next creation of a cluster tries again.
+        // The new cluster has another name, so a failed removal is not an error. The next creation of a cluster
+        // retries the removal.
         if let Err(error) = removed {
             tracing::warn!(path = %path.display(), %error, "could not remove an unfinished database");
         }
@@ -82,7 +83,7 @@ async fn initialise(
             return Ok(());
         }
         output = account::text(&ended);
-        // initdb checks the locale before it writes anything.
+        // initdb checks the locale before it writes anything, so the next locale can use the same directory.
         if !output.contains("locale name") {
             break;
         }
@@ -96,7 +97,7 @@ async fn create_database(location: &Location, binaries: &Binaries, directory: &P
     command
         .args(["--single", "-D"])
         .arg(directory)
-        // Without this option it would continue after an error, and exit with success.
+        // Without this option, PostgreSQL would continue after an error and exit with success.
         .args(["-c", "exit_on_error=on", "postgres"]);
     let statement = format!("CREATE DATABASE {ROLE};\n");
     let ended = account::run(command, &statement).await.map_err(Error::at(directory))?;

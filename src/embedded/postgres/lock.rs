@@ -8,7 +8,7 @@ use super::{Error, Holder};
 /// whatever reason.
 pub(super) fn acquire(directory: &Path, holder: Holder) -> Result<File, Error> {
     let path = directory.join("lock");
-    // The file is not truncated before it is locked, because it names the holder.
+    // The file is not truncated before it is locked, because it contains the pid of the holder.
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::at(&path))?;
     match file.try_lock() {
@@ -24,7 +24,7 @@ pub(super) fn acquire(directory: &Path, holder: Holder) -> Result<File, Error> {
 
 fn locked(directory: &Path, mut file: File) -> Error {
     let mut text = String::new();
-    // The file is empty until the holder, which has the lock, writes its pid.
+    // The file is empty until the holder of the lock has written its pid.
     let (pid, holder) = match file.read_to_string(&mut text) {
         Ok(_) if !text.trim().is_empty() => text.trim().split_once(' ').unwrap_or((text.trim(), "server")),
         _ => ("unknown", "server"),

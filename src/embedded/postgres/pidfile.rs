@@ -1,4 +1,4 @@
-//! Reads `postmaster.pid`, which a running PostgreSQL has in its cluster.
+//! Reads and repairs `postmaster.pid`, a file that a running PostgreSQL writes into the directory of its cluster.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -13,21 +13,22 @@ use nix::unistd::Pid;
 use super::Error;
 use super::location::{self, Location};
 
-/// Lines of the file, counted from 0.
+/// Index of the line with the port, counted from 0.
 const PORT_LINE: usize = 3;
+/// Index of the line with the status, counted from 0.
 const STATUS_LINE: usize = 7;
 
 /// A pid that no process has, because it is far above the highest pid of any system.
 const NO_PROCESS: i32 = i32::MAX;
 
-/// The state of the cluster, from the file and the running processes.
+/// The state of the cluster, according to the file and the running processes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The file does not exist: the cluster was shut down.
     Nothing,
-    /// The file is empty: its writer was killed, or is still writing it.
+    /// The file is empty: the PostgreSQL that created it was killed, or is still writing it.
     Empty,
-    /// The process in the file does not exist: PostgreSQL was killed.
+    /// No process has the pid in the file: PostgreSQL was killed.
     Dead,
     /// The pid in the file is now the pid of another program.
     OtherProgram,
@@ -75,14 +76,16 @@ fn is_alive(pid: i32) -> bool {
     pid > 0 && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(Errno::EPERM))
 }
 
-/// Whether the process is the PostgreSQL of this cluster. Pids are reused, and very soon in containers.
+/// Whether the process is the PostgreSQL of this cluster. Another program may have the same pid, because systems reuse
+/// pids, and containers reuse them very soon.
 fn is_postmaster(pid: i32, cluster: &Path) -> bool {
     let process = Path::new("/proc").join(pid.to_string());
     if let Ok(name) = fs::read_to_string(process.join("comm")) {
         return (name.contains("postgres") || name.contains("postmaster"))
             && (runs_in(&process, cluster) || has_argument(&process, cluster));
     }
-    // On systems without /proc: pg_ctl starts PostgreSQL with -D and the path of the cluster.
+    // Systems without /proc need `ps` to read the arguments. pg_ctl starts PostgreSQL with -D and the path of the
+    // cluster.
     let listed = std::process::Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
     listed.is_ok_and(|listed| {
         let command = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -96,19 +99,19 @@ fn runs_in(process: &Path, cluster: &Path) -> bool {
     matches!((inode(&process.join("cwd")), inode(cluster)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Whether the arguments of the process have the cluster's path. In a container, root may not be allowed to read the
-/// working directory of other accounts' processes.
+/// Whether the arguments of the process contain the cluster's path. The function is needed in containers in which root
+/// is not allowed to read the working directory of other accounts' processes.
 fn has_argument(process: &Path, cluster: &Path) -> bool {
     fs::read(process.join("cmdline")).is_ok_and(|arguments| {
         arguments.split(|byte| *byte == 0).any(|argument| argument == cluster.as_os_str().as_bytes())
     })
 }
 
-/// Replaces the pid in a file whose pid belongs to another program. PostgreSQL would take that program for another
-/// PostgreSQL and refuse to start.
+/// Replaces the pid in the file, which is now the pid of another program. Otherwise PostgreSQL would assume that
+/// another PostgreSQL uses the cluster, and refuse to start.
 ///
-/// The file must not be removed. By another line of it, PostgreSQL finds processes that survived a killed PostgreSQL
-/// and still write to the cluster.
+/// The file must not be removed. PostgreSQL needs another line of the file to find processes that survived a killed
+/// PostgreSQL and still write to the cluster.
 pub(super) fn replace_pid(location: &Location) -> Result<(), Error> {
     let path = location.cluster().join("postmaster.pid");
     let text = fs::read_to_string(&path).map_err(Error::at(&path))?;

@@ -13,29 +13,30 @@ use super::binaries::Binaries;
 use super::location::Location;
 use super::pidfile::{self, State};
 
-/// Time limit of a start in seconds. After a crash PostgreSQL first replays its log.
+/// Maximum time of a start, in seconds. After a crash, PostgreSQL first replays its log.
 const START_SECONDS: u64 = 300;
 
-/// Time limit of a shutdown in seconds. A shutdown writes all of shared_buffers.
+/// Maximum time of a shutdown, in seconds. A shutdown writes all of shared_buffers to the disk.
 const STOP_SECONDS: u64 = 60;
 
 /// Interval between two checks of a PostgreSQL that is starting or stopping.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Interval between two attempts while processes of a killed PostgreSQL still run.
+/// Interval between two attempts to start PostgreSQL while processes of a killed PostgreSQL still run.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Number of checks after which an empty postmaster.pid counts as abandoned, and no longer as being written.
+/// Number of checks after which an empty postmaster.pid is removed, because no process is still writing it.
 const MAX_EMPTY_POLLS: u32 = 20;
 
-/// Bytes above which a start renames the log and begins a new one.
+/// Size of the log in bytes above which a start renames the log and begins a new log.
 const LOG_LIMIT: u64 = 10 * 1024 * 1024;
 
-/// Bytes at the end of the log that are shown in an error.
+/// Maximum number of bytes from the end of the log that an error shows.
 const LOG_EXCERPT: usize = 2_000;
 
-/// Settings for a small private server. Durability has PostgreSQL's defaults. The settings are passed at each start, so
-/// that changes apply to existing clusters. All others can be set in the cluster's postgresql.conf.
+/// Settings of PostgreSQL for a small private server. The settings for durability keep PostgreSQL's defaults. These
+/// settings are passed at each start, so a new value also applies to existing clusters. All other settings can be
+/// changed in the cluster's postgresql.conf.
 const SETTINGS: &str = "-c listen_addresses=127.0.0.1 \
     -c unix_socket_directories= \
     -c max_connections=200 \
@@ -49,7 +50,7 @@ const SETTINGS: &str = "-c listen_addresses=127.0.0.1 \
 /// A PostgreSQL that accepts connections.
 pub(super) struct Server {
     pub(super) port: u16,
-    /// Whether it was already running.
+    /// Whether PostgreSQL was already running.
     pub(super) adopted: bool,
 }
 
@@ -63,7 +64,7 @@ enum Attempt {
     Failed(String),
 }
 
-/// Adopts the PostgreSQL that runs on the cluster, or starts one.
+/// Adopts the PostgreSQL that runs on the cluster, or starts PostgreSQL.
 pub(super) async fn ensure(location: &Location, binaries: &Binaries) -> Result<Server, Error> {
     let mut last = "it is still starting or recovering".to_owned();
     let ensured = try_until_up(location, binaries, &mut last);
@@ -89,7 +90,8 @@ async fn try_until_up(location: &Location, binaries: &Binaries, last: &mut Strin
                 sleep(POLL_INTERVAL).await;
                 continue;
             }
-            // PostgreSQL writes the whole file at once, so the writer of this one never accepted connections.
+            // PostgreSQL writes the whole file at once before it accepts connections. So the PostgreSQL that left the
+            // file empty never accepted connections.
             State::Empty => remove_pid_file(location)?,
             State::OtherProgram => pidfile::replace_pid(location)?,
             State::Nothing | State::Dead => {}
@@ -115,7 +117,7 @@ async fn attempt(location: &Location, binaries: &Binaries) -> Result<Attempt, Er
     let length = fs::metadata(&log).map_or(0, |found| found.len());
     let port = free_port().map_err(Error::at(Path::new("127.0.0.1")))?;
     let mut command = pg_ctl(location, binaries, "start", START_SECONDS);
-    // pg_ctl gives PostgreSQL a session of its own, so Ctrl-C in the server's terminal does not reach it.
+    // pg_ctl starts PostgreSQL in a separate session, so Ctrl-C in the server's terminal does not stop PostgreSQL.
     command.arg("--log").arg(&log).args(["--options", &format!("-p {port} {SETTINGS}")]);
     let ended = account::run(command, "").await.map_err(Error::at(&binaries.program("pg_ctl")))?;
     if ended.status.success() {
@@ -131,7 +133,7 @@ async fn attempt(location: &Location, binaries: &Binaries) -> Result<Attempt, Er
     })
 }
 
-/// Shuts PostgreSQL down in fast mode and waits for its end.
+/// Shuts PostgreSQL down in fast mode, and waits until it has ended.
 pub(super) async fn stop(location: &Location, binaries: &Binaries) -> Result<(), Error> {
     let mut command = pg_ctl(location, binaries, "stop", STOP_SECONDS);
     command.args(["--mode", "fast"]);
@@ -140,7 +142,7 @@ pub(super) async fn stop(location: &Location, binaries: &Binaries) -> Result<(),
         return Ok(());
     }
     match pidfile::read_state(location.cluster())? {
-        // It has already ended.
+        // PostgreSQL has already ended.
         State::Nothing | State::Empty | State::Dead | State::OtherProgram => Ok(()),
         State::Busy | State::Ready { .. } => {
             Err(Error::Stop { log: location.log_file(), output: account::text(&ended) })
@@ -178,7 +180,7 @@ fn rotate_if_large(log: &Path) {
     }
 }
 
-/// The end of what was logged after the first `length` bytes, in one line.
+/// Returns the end of the log after its first `length` bytes, as one line of at most `LOG_EXCERPT` bytes.
 fn end_of(log: &Path, length: u64) -> String {
     let mut bytes = Vec::new();
     let read = File::open(log).and_then(|mut file| {

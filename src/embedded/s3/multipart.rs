@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::removal::removed;
 
-/// Minimum bytes of every part except the last, as in S3.
+/// Minimum number of bytes of every part except the last part, as in S3.
 const MIN_PART: i64 = 5 * 1024 * 1024;
-/// Bytes that are hashed at once.
+/// Maximum number of bytes that are read and hashed at once.
 const PIECE: usize = 64 * 1024;
 
 pub(super) struct Uploads {
@@ -25,7 +25,7 @@ pub(super) struct Uploads {
 pub(super) struct Upload {
     root: PathBuf,
     id: Uuid,
-    /// Prefix of the names of its parts.
+    /// Prefix of the names of the files that contain the parts.
     prefix: String,
     /// A file that exists while the upload is neither completed nor aborted.
     mark: PathBuf,
@@ -41,8 +41,8 @@ impl Uploads {
         if upload.exists() { Ok(upload) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
-    /// Also finds an upload without its mark. s3s-fs removes the mark before it copies the parts, and may be stopped in
-    /// between.
+    /// Returns an upload without checking its mark, to find an upload whose parts remain although its mark is removed.
+    /// s3s-fs removes the mark before it copies the parts, and the server may be stopped in between.
     pub(super) fn find_any(&self, id: &str) -> S3Result<Upload> {
         let id = Uuid::parse_str(id).map_err(|_| s3_error!(NoSuchUpload))?;
         Ok(Upload {
@@ -59,7 +59,7 @@ impl Upload {
         self.mark.exists()
     }
 
-    /// The stored parts, sorted by number. The list of s3s-fs has neither an order nor tags.
+    /// Returns the stored parts, sorted by number. The list of s3s-fs is not sorted and contains no tags.
     pub(super) async fn parts(&self) -> S3Result<Vec<Part>> {
         let mut parts = Vec::new();
         for (number, path) in self.files().await? {
@@ -75,8 +75,8 @@ impl Upload {
         Ok(parts)
     }
 
-    /// Checks that the named parts can be joined to an object: each is stored with its tag, in order, and is large
-    /// enough.
+    /// Checks that the parts in a request can be joined to an object: they are numbered from 1 in order, each part is
+    /// stored with the same tag, and each part except the last is large enough.
     pub(super) async fn check(&self, named: Option<&CompletedMultipartUpload>) -> S3Result<()> {
         let named = named.and_then(|named| named.parts.as_deref()).unwrap_or_default();
         let parts = self.parts().await?;
@@ -95,8 +95,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Deletes the upload. Removes the mark first, because a part that arrives meanwhile checks it and then removes
-    /// itself.
+    /// Deletes the upload. Removes the mark first: a request that stores a part meanwhile checks the mark afterwards,
+    /// and removes its part if the mark does not exist.
     pub(super) async fn forget(&self, bucket: &str, key: &str) -> S3Result<()> {
         removed(fs::remove_file(&self.mark).await)?;
         let [bucket, key] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
@@ -109,7 +109,7 @@ impl Upload {
         removed(fs::remove_file(self.root.join(format!("{}{number}", self.prefix))).await)
     }
 
-    /// Removes all stored parts. After a completion these are the parts that are not in the object.
+    /// Removes all stored parts. After a completion, the parts that are still stored are not contained in the object.
     pub(super) async fn remove_parts(&self) -> S3Result<()> {
         for (_, path) in self.files().await? {
             removed(fs::remove_file(path).await)?;
@@ -130,7 +130,7 @@ impl Upload {
     }
 }
 
-/// The MD5 of a part in hexadecimal, which is the tag that the client got when the part was stored.
+/// Computes the MD5 of a part in hexadecimal, which is the tag that the client received when the part was stored.
 async fn tag(path: &Path) -> std::io::Result<String> {
     let mut file = fs::File::open(path).await?;
     let mut hash = Md5::new();

@@ -1,10 +1,10 @@
-//! Removing files.
+//! Handles the results of removing files.
 
 use std::io::ErrorKind;
 
 use s3s::{S3Error, S3Result};
 
-/// The result of a removal. A file that does not exist is no error.
+/// Converts the result of removing a file. A file that does not exist is not an error.
 pub(super) fn removed(result: std::io::Result<()>) -> S3Result<()> {
     match result {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(S3Error::internal_error(error)),

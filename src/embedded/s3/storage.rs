@@ -1,6 +1,6 @@
-//! Wraps s3s-fs and adds what it lacks: files with a wrong checksum are not stored, deleted files leave nothing behind,
-//! and the parts of multipart uploads are listed. Other requests, such as listing or copying objects, are not
-//! implemented.
+//! Wraps s3s-fs and corrects its behaviour: files with a wrong checksum are not stored, deleted objects leave no files
+//! behind, and the parts of multipart uploads are listed. Requests that the server does not need, such as listing or
+//! copying objects, are not implemented.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -22,8 +22,8 @@ use super::multipart::Uploads;
 use super::removal::removed;
 use super::verified::Verified;
 
-/// Maximum bytes of a key. s3s-fs names files by the key in base64 and about 60 further bytes, and a file name has at
-/// most 255 bytes.
+/// Maximum number of bytes of a key. The names of the files of s3s-fs contain the key in base64 and about 60 further
+/// bytes, and a file name has at most 255 bytes.
 const MAX_KEY: usize = 128;
 
 pub(super) struct Storage {
@@ -34,20 +34,20 @@ pub(super) struct Storage {
 
 impl Storage {
     pub(super) fn open(root: &Path) -> std::io::Result<Self> {
-        // The library's error has no more information than this one.
+        // The `Debug` text contains all information of the library's error.
         let files = FileSystem::new(root).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
         Ok(Self { files, uploads: Uploads::new(root), root: root.to_owned() })
     }
 
-    /// Removes the files beside an object that s3s-fs does not delete with it.
+    /// Removes the files that s3s-fs leaves after it has deleted an object: metadata, and an empty directory.
     async fn clean_up(&self, bucket: &str, key: &str) -> S3Result<()> {
         let [bucket_name, key_name] = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
         for kind in ["metadata", "internal"] {
             let name = format!(".bucket-{bucket_name}.object-{key_name}.{kind}.json");
             removed(fs::remove_file(self.root.join(name)).await)?;
         }
-        // A directory that is not empty stays. A directory directly below the bucket always stays, because another
-        // request may be about to write to it.
+        // `remove_dir` does not remove a directory that is not empty. A directory directly below the bucket is never
+        // removed, because another request may be about to write to it.
         let parent = Path::new(key).parent().filter(|parent| parent.components().count() > 1);
         if let Some(parent) = parent {
             let _ = fs::remove_dir(self.root.join(bucket).join(parent)).await;
@@ -56,7 +56,7 @@ impl Storage {
     }
 }
 
-/// Checks that a key is a path below the directory of the bucket.
+/// Checks that a key is a path below the directory of the bucket, and that it is not too long.
 pub(super) fn checked(key: &str) -> S3Result<()> {
     let fits = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
     if key.len() <= MAX_KEY && key.split('/').all(fits) {
@@ -132,7 +132,7 @@ impl S3 for Storage {
         let upload = self.uploads.find(&request.input.upload_id)?;
         let number = request.input.part_number;
         let stored = self.files.upload_part(request).await?;
-        // The upload may have ended while this part arrived.
+        // The upload may have been completed or aborted while this part was being stored.
         if !upload.exists() {
             upload.remove_part(number).await?;
             return Err(s3_error!(NoSuchUpload));
@@ -159,7 +159,7 @@ impl S3 for Storage {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         checked(&request.input.key)?;
         let upload = self.uploads.find(&request.input.upload_id)?;
-        // s3s-fs deletes the upload before it checks the parts.
+        // The parts are checked here, because s3s-fs deletes the upload before it checks its parts.
         upload.check(request.input.multipart_upload.as_ref()).await?;
         let completed = self.files.complete_multipart_upload(request).await?;
         upload.remove_parts().await?;
@@ -174,8 +174,8 @@ impl S3 for Storage {
         checked(&input.key)?;
         let upload = self.uploads.find_any(&input.upload_id)?;
         let known = upload.exists();
-        // Any signed request may abort the upload. s3s-fs would require the credentials that began it, which may have
-        // changed.
+        // Any signed request may abort the upload. s3s-fs would require the credentials with which the upload began,
+        // but the credentials of the server may have changed since then.
         upload.forget(&input.bucket, &input.key).await?;
         if known { Ok(S3Response::new(AbortMultipartUploadOutput::default())) } else { Err(s3_error!(NoSuchUpload)) }
     }

@@ -1,4 +1,4 @@
-//! A body with a wrong checksum fails before it ends, so that nothing of it is stored.
+//! Makes a body with a wrong checksum fail before it ends, so that the body is not stored.
 
 use std::io;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use tokio_util::bytes::Bytes;
 pub(super) struct Verified {
     body: StreamingBlob,
     hash: Sha256,
-    /// The expected SHA-256 in base64, as in the header.
+    /// The expected SHA-256 in base64, as in the header of the request.
     expected: String,
     wrong: Arc<AtomicBool>,
 }
 
 impl Verified {
-    /// Returns the body to store, and a flag that is set if the checksum is wrong.
+    /// Wraps `body`. Returns the body to store, and a flag that is set if the checksum is wrong.
     pub(super) fn wrap(body: StreamingBlob, expected: String) -> (StreamingBlob, Arc<AtomicBool>) {
         let wrong = Arc::new(AtomicBool::new(false));
         let body = Self { body, hash: Sha256::new(), expected, wrong: Arc::clone(&wrong) };

@@ -44,7 +44,7 @@ pub enum CallState {
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "EndReasonRow")]
 pub enum CallEndReason {
-    /// The call was answered. It ended because a device left and fewer than two remained.
+    /// The call was answered. It ended because a device left and fewer than two devices remained.
     HungUp,
     /// All users for whom the call rang declined it.
     Declined,
@@ -52,16 +52,16 @@ pub enum CallEndReason {
     Missed,
     /// All other participants of the conversation were in another call.
     Busy,
-    /// The call was answered. It ended because a device lost its connection and fewer than two remained.
+    /// The call was answered. It ended because a device lost its connection and fewer than two devices remained.
     Failed,
 }
 
 #[derive(Clone)]
 pub struct Call {
     row: Row,
-    /// Whether the viewer is no longer a participant of the call's conversation.
+    /// Whether the conversation and the devices are hidden, because the viewer can no longer see the call.
     details_hidden: bool,
-    /// The user who is in the call, if it was found by that user.
+    /// The user who is in the call, if this value comes from `of_user`.
     of: Option<UserId>,
 }
 
@@ -72,7 +72,7 @@ impl From<Row> for Call {
 }
 
 impl Call {
-    /// The call that this user is in.
+    /// Wraps the row of a call that this user is in.
     pub(in crate::graphql) fn of_user(row: Row, user: UserId) -> Self {
         Self { of: Some(user), ..row.into() }
     }
@@ -81,7 +81,7 @@ impl Call {
         self.row.id
     }
 
-    /// Hides the conversation and the devices of the call, for a viewer who is no longer a participant.
+    /// Hides the conversation and the devices of the call, for a viewer who can no longer see the call.
     pub(super) fn hide_details(&mut self) {
         self.details_hidden = true;
     }
@@ -120,7 +120,7 @@ impl Call {
     }
 
     /// The devices that are in the call now, in the order in which they joined. A device that joins sends a WebRTC
-    /// offer to each of the others. Empty if the viewer is no longer a participant of the conversation.
+    /// offer to each of the other devices. Empty if the viewer is no longer a participant of the conversation.
     async fn participants(&self, ctx: &Context<'_>) -> Result<Vec<CallParticipant>> {
         if self.details_hidden {
             return Ok(Vec::new());
@@ -140,17 +140,17 @@ impl Call {
         self.row.rings_until.into()
     }
 
-    /// When the first user answered. Null if no user has.
+    /// When the first user answered. Null if no user has answered.
     async fn answered_at(&self) -> Option<DateTime> {
         self.row.answered_at.map(Into::into)
     }
 
-    /// When the call ended. Null until then.
+    /// When the call ended. Null if the call has not ended.
     async fn ended_at(&self) -> Option<DateTime> {
         self.row.ended_at.map(Into::into)
     }
 
-    /// Why the call ended. Null until then.
+    /// Why the call ended. Null if the call has not ended.
     async fn end_reason(&self) -> Option<CallEndReason> {
         self.row.end_reason.map(Into::into)
     }
@@ -169,29 +169,30 @@ impl CallParticipant {
         user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
     }
 
-    /// Id of the device's session. `sendCallSignal` addresses the device by it.
+    /// Id of the device's session. `sendCallSignal` addresses the device by this id.
     async fn session_id(&self) -> ID {
         self.0.session_id.to_string().into()
     }
 }
 
-/// The devices that are in a call now.
+/// Key of the devices that are in a call now; not in the result if the call has no devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PresentKey(pub CallId);
 
-/// The call that a conversation has now. No value if the user may not see it.
+/// Key of the call that a conversation has now; not in the result if the conversation has no call or the user may not
+/// see the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LiveCallKey(pub UserId, pub ConversationId);
 
-/// The call whose end a SYSTEM message reports.
+/// Key of the call whose end a SYSTEM message reports; not in the result if the message reports no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReportedCallKey(pub MessageId);
 
-/// A call that may ring for a user. It has a value while it does.
+/// Key of the ringing of a call for a user; not in the result if the call does not ring for the user now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingKey(pub UserId, pub CallId);
 
-/// A call. No value if the user may not see it.
+/// Key of a call; not in the result if the user may not see the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleCallKey(pub UserId, pub CallId);
 
@@ -350,11 +351,11 @@ impl CallMutation {
         Ok(StartCallPayload { call: row.into() })
     }
 
-    /// Joins a call with this device. If several devices of a user accept, the first is in the call, and the others get
-    /// CONFLICT and a CallAnswered event. After joining, send a WebRTC offer to each other session in
-    /// `Call.participants`. Accepting again with the same device changes nothing. Errors: NOT_FOUND if the viewer
-    /// cannot see the call. CONFLICT with the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or IN_ANOTHER_CALL in
-    /// `extensions.reason`.
+    /// Joins a call with this device. If several devices of a user accept, the first device joins, and the other
+    /// devices get the error CONFLICT and a CallAnswered event. After joining, send a WebRTC offer to each other
+    /// session in `Call.participants`. Accepting again with the same device changes nothing. Errors: NOT_FOUND if the
+    /// viewer cannot see the call. CONFLICT with the reason CALL_OVER, CALL_FULL, ON_ANOTHER_DEVICE or IN_ANOTHER_CALL
+    /// in `extensions.reason`.
     async fn accept_call(
         &self,
         ctx: &Context<'_>,

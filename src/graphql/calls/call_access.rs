@@ -14,8 +14,8 @@ pub struct CallAccess {
     url: String,
     /// LiveKit access token (JWT) for the viewer's session.
     token: String,
-    /// When the token expires: 10 minutes after it was made. The client must connect before that. LiveKit renews the
-    /// tokens of connected clients.
+    /// When the token expires: 10 minutes after it was made. The client must connect before the token expires. LiveKit
+    /// renews the tokens of connected clients.
     expires_at: DateTime,
 }
 

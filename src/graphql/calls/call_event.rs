@@ -16,15 +16,15 @@ use crate::graphql::lookups::Lookups;
 use crate::ids::{CallId, CallParticipantId, UserId};
 use crate::log::Change;
 
-/// A call rings for the viewer. It stops ringing at CallAnswered or CallLeft of the viewer, at CallEnded, and at
-/// `Call.ringsUntil`.
+/// A call rings for the viewer. The call stops ringing at the event CallAnswered or CallLeft of the viewer, at the
+/// event CallEnded, or at the time `Call.ringsUntil`.
 #[derive(SimpleObject)]
 pub struct CallRinging {
     /// The call that rings.
     call: Call,
 }
 
-/// A device joined a call. If the call rings on other devices of the same user, it stops there.
+/// A device joined a call. If the call rings on other devices of the same user, those devices stop ringing.
 #[derive(SimpleObject)]
 pub struct CallAnswered {
     /// The call.
@@ -33,8 +33,8 @@ pub struct CallAnswered {
     participant: CallParticipant,
 }
 
-/// A device left a call, or its user is no longer a participant of the conversation. For the viewer's own user it can
-/// also mean that the call was declined: it stops ringing on all devices of the viewer.
+/// A device left a call, or its user is no longer a participant of the conversation. A CallLeft event of the viewer can
+/// also mean that the viewer declined the call, which then stops ringing on all devices of the viewer.
 #[derive(SimpleObject)]
 pub struct CallLeft {
     /// The call.
@@ -43,15 +43,15 @@ pub struct CallLeft {
     participant: CallParticipant,
 }
 
-/// A call ended. If its `state` is not ENDED, the call only stopped ringing for the viewer: the ring timed out while
-/// other users talk, or the viewer is no longer a participant of the conversation.
+/// A call ended. If the `state` of the call is not ENDED, the call only stopped ringing for the viewer: the ringing
+/// timed out while other users are in the call, or the viewer is no longer a participant of the conversation.
 #[derive(SimpleObject)]
 pub struct CallEnded {
     /// The call.
     call: Call,
 }
 
-/// A device left a call because its account was deleted. This event replaces CallLeft, which needs a user.
+/// A device left a call because the account of its user was deleted. This event replaces CallLeft, which needs a user.
 #[derive(SimpleObject)]
 pub struct CallSessionGone {
     /// The call.
@@ -60,14 +60,14 @@ pub struct CallSessionGone {
     session_id: ID,
 }
 
-/// The state of the viewer's calls when `callEvents` becomes live. Every later change is an event. If a client shows a
-/// ring or a call that is not listed here, that ring or call is over.
+/// The state of the viewer's calls when `callEvents` becomes live. Every later change is sent as an event. If a client
+/// shows a call as ringing or ongoing that is not listed here, that call has stopped ringing or has ended.
 #[derive(SimpleObject)]
 pub struct CallsCaughtUp {
     /// The calls that ring for the viewer. A CallRinging event was sent for each of them just before.
     ringing: Vec<Call>,
-    /// The call that this session is in. Null if it is in no call. If the client does not know the call, the page was
-    /// reloaded or another tab is in the call: offer to leave it.
+    /// The call that this session is in. Null if the session is in no call. If the client does not know the call, the
+    /// page was reloaded or another tab is in the call. The client should then offer to leave the call.
     current: Option<Call>,
 }
 
@@ -97,7 +97,8 @@ pub enum CallEvent {
 }
 
 impl CallEvent {
-    /// Loads the event's objects. None if one of them no longer exists.
+    /// Loads the objects of an event and makes the event for clients. None if an object no longer exists. Fails with
+    /// UNAVAILABLE if events were missed.
     pub(in crate::graphql) async fn load(loaders: &Loaders, event: Event) -> Result<Option<Self>> {
         Ok(match event {
             Event::Ringing(call) => {
@@ -135,8 +136,8 @@ impl CallEvent {
         })
     }
 
-    /// Like `load`, for one viewer. A viewer who can no longer see the call gets the event without the call's
-    /// conversation and devices.
+    /// Loads an event for one viewer, like `load`. A viewer who can no longer see the call gets the event without the
+    /// call's conversation and devices.
     async fn load_for(loaders: &Loaders, viewer: UserId, event: Event) -> Result<Option<Self>> {
         let Some(mut loaded) = Self::load(loaders, event).await? else { return Ok(None) };
         if let Self::Left(CallLeft { call, .. })
@@ -149,7 +150,7 @@ impl CallEvent {
         Ok(Some(loaded))
     }
 
-    /// None if the event is for a single session.
+    /// Returns the event for the `inbox` subscription. None if the event is only for one session.
     pub(in crate::graphql) fn for_inbox(self) -> Option<InboxEvent> {
         Some(match self {
             Self::Ringing(event) => event.into(),
@@ -162,8 +163,9 @@ impl CallEvent {
     }
 }
 
-/// Whether to deliver a call event that is addressed to one user. False for a ring of a call that no longer rings for
-/// the user, and for other events of a call that the user can no longer see.
+/// Returns whether to deliver an event of a call that is addressed to one user. False for CallRinging if the call no
+/// longer rings for the user, for CallLeft and CallEnded if the user can no longer see the call, and if the check
+/// fails.
 pub(in crate::graphql) async fn should_deliver(lookups: &Lookups, user: UserId, change: &Change) -> bool {
     let call = match *change {
         Change::CallRinging { call, .. } => {
@@ -183,7 +185,7 @@ pub(in crate::graphql) async fn should_deliver(lookups: &Lookups, user: UserId, 
 /// A device that is or was in a call.
 enum Device {
     Of(Call, CallParticipant),
-    /// The session of a deleted account.
+    /// The account of the device was deleted. Contains the call and the id of the device's session.
     Gone(Call, ID),
 }
 
@@ -203,11 +205,11 @@ pub struct CallSubscription;
 #[expect(clippy::unused_async, reason = "the macro requires async functions")]
 #[GraphqlSubscription]
 impl CallSubscription {
-    /// Events of the viewer's calls, and the WebRTC signals for this session. It starts with a CallRinging for each
-    /// call that rings now, CallsCaughtUp, and the signals that wait for this session; live events follow. Signals
-    /// arrive in the order in which they were sent. After a reconnect, the signals of about the last minute are sent
-    /// again with the same ids. Use one subscription for each session. Errors: UNAVAILABLE ends the subscription if
-    /// events were missed: subscribe again.
+    /// Events of the viewer's calls, and the WebRTC signals for this session. The stream starts with a CallRinging for
+    /// each call that rings now, then CallsCaughtUp, then the signals that wait for this session. Live events follow.
+    /// Signals arrive in the order in which they were sent. After a reconnect, the signals of about the last minute are
+    /// sent again with the same ids. Open this subscription once in each session. Errors: UNAVAILABLE ends the
+    /// subscription if events were missed: subscribe again.
     async fn call_events(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<CallEvent>> + use<>> {
         let viewer = ctx.viewer()?;
         let events = ctx.app().calls().events(viewer);

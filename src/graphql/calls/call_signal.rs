@@ -16,7 +16,7 @@ pub enum SdpType {
     Offer,
     /// Final answer to an offer.
     Answer,
-    /// Provisional answer to an offer; an ANSWER may follow.
+    /// Provisional answer to an offer. An ANSWER can follow.
     Pranswer,
     /// Withdraws an offer.
     Rollback,
@@ -28,14 +28,14 @@ pub struct SessionDescription {
     /// Role of the description in the negotiation.
     #[graphql(name = "type")]
     kind: SdpType,
-    /// Text in the Session Description Protocol. It can be empty for a ROLLBACK.
+    /// Text in the Session Description Protocol. The text can be empty for a ROLLBACK.
     sdp: String,
 }
 
 /// WebRTC ICE candidate, like RTCIceCandidate: an address at which a device may be reachable.
 #[derive(SimpleObject)]
 pub struct IceCandidate {
-    /// Candidate in the syntax of RFC 8839. Empty at the end of the candidates.
+    /// Candidate in the syntax of RFC 8839. An empty text marks the end of the candidates.
     candidate: String,
     /// Identification tag of the media section that the candidate belongs to. Null if the sender omitted it.
     sdp_mid: Option<String>,
@@ -70,14 +70,15 @@ pub struct SessionDescriptionInput {
     /// Role of the description in the negotiation.
     #[graphql(name = "type")]
     kind: SdpType,
-    /// Text in the Session Description Protocol, at most 64 KiB. It begins with `v=0`, or is empty for a ROLLBACK.
+    /// Text in the Session Description Protocol, at most 64 KiB. The text begins with `v=0`, or is empty for a
+    /// ROLLBACK.
     sdp: String,
 }
 
 /// WebRTC ICE candidate to send, like RTCIceCandidate.
 #[derive(InputObject)]
 pub struct IceCandidateInput {
-    /// Candidate in the syntax of RFC 8839, at most 1024 bytes. Empty at the end of the candidates.
+    /// Candidate in the syntax of RFC 8839, at most 1024 bytes. An empty text marks the end of the candidates.
     candidate: String,
     /// Identification tag of the media section that the candidate belongs to: one line of at most 256 bytes.
     sdp_mid: Option<String>,
@@ -101,7 +102,7 @@ pub enum CallSignalInput {
 pub struct SendCallSignalInput {
     /// Id of the call that both devices are in.
     call_id: ID,
-    /// Session of the receiving device, from `Call.participants`.
+    /// Id of the session of the receiving device, from `Call.participants`.
     to_session_id: ID,
     /// The signal to send.
     signal: CallSignalInput,
@@ -121,10 +122,10 @@ pub struct CallSignalMutation;
 impl CallSignalMutation {
     /// Sends a WebRTC signal from this device to another device in the call. Signals are delivered in the order in
     /// which they were sent. A signal waits up to 90 seconds, by default, for the receiver to subscribe to
-    /// `callEvents`. Errors: NOT_FOUND if the viewer cannot see the call or the receiver is not in it. FORBIDDEN if
-    /// this device is not in the call. BAD_USER_INPUT if the signal is malformed or too large. CONFLICT with the reason
-    /// CALL_OVER in `extensions.reason`. RATE_LIMITED if the device sends too fast or too many signals wait for the
-    /// receiver.
+    /// `callEvents`. Errors: NOT_FOUND if the viewer cannot see the call or the receiver is not in the call. FORBIDDEN
+    /// if this device is not in the call. BAD_USER_INPUT if the signal is malformed or too large. CONFLICT with the
+    /// reason CALL_OVER in `extensions.reason`. RATE_LIMITED if the device sends too fast or too many signals wait for
+    /// the receiver.
     async fn send_call_signal(
         &self,
         ctx: &Context<'_>,

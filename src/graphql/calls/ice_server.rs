@@ -30,8 +30,8 @@ pub struct IceServerQuery;
 #[Object]
 impl IceServerQuery {
     /// STUN and TURN servers for WebRTC connections. TURN credentials belong to the viewer and expire after an hour, by
-    /// default, so query them at the start of each call. Empty if the server has none configured; calls then connect
-    /// only within one network.
+    /// default, so query them at the start of each call. Empty if no STUN or TURN server is configured. Calls then
+    /// connect only within one network.
     #[expect(clippy::unused_async, reason = "the macro requires async functions")]
     async fn ice_servers(&self, ctx: &Context<'_>) -> Result<Vec<IceServer>> {
         let viewer = ctx.viewer()?;

@@ -17,7 +17,7 @@ use crate::graphql::scalars::parse_id;
 use crate::ids::{ConversationId, UserId};
 use crate::store::conversations::removed_participants::Banned;
 
-/// A page of a conversation's bans for this user. No value if the user may not see them.
+/// Key of a page of a conversation's bans; not in the result if the user may not see the bans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BanPage {
     pub user: UserId,
@@ -42,7 +42,8 @@ impl Loader<BanPage> for Rows {
     }
 }
 
-/// A page of the users who are banned from a conversation.
+/// Returns a page of the users who are banned from a conversation. Empty if the conversation is not a group. Fails with
+/// FORBIDDEN if the viewer may not see the bans.
 pub(super) async fn banned(
     ctx: &Context<'_>,
     conversation: ConversationId,

@@ -1,4 +1,4 @@
-//! Conversations: direct ones and groups.
+//! Direct conversations and groups.
 
 use async_graphql::connection::Edge;
 use async_graphql::{Context, Enum, ID, Object};
@@ -32,7 +32,7 @@ const DEFAULT_PAGE: i32 = DEFAULT_PAGE_SIZE as i32;
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "KindRow")]
 pub enum ConversationKind {
-    /// A conversation of two users. Two users have at most one.
+    /// A conversation of two users. Two users have at most one direct conversation.
     Direct,
     /// A conversation with a title, roles and invites.
     Group,
@@ -41,11 +41,11 @@ pub enum ConversationKind {
 #[derive(Clone)]
 pub struct Conversation {
     id: ConversationId,
-    /// Loaded when a field needs it: many clients query only the id of a message's conversation.
+    /// The row, which is loaded when a field needs it. Many clients query only the id of a message's conversation.
     row: OnceCell<Row>,
     /// The viewer's own state and the number of the newest message, if they were read with the row.
     membership: Option<(ParticipantRow, i32)>,
-    /// The user who sees it, if the row that refers to it names that user. Otherwise the viewer of the request.
+    /// The user for whom the row is loaded. None for the viewer of the request, or the recipients of an event.
     reader: Option<UserId>,
 }
 
@@ -55,7 +55,7 @@ impl From<Row> for Conversation {
     }
 }
 
-/// A conversation that another row refers to, and that exists as long as that row does.
+/// Makes the conversation that another row refers to. The conversation exists as long as that row exists.
 impl From<ConversationId> for Conversation {
     fn from(id: ConversationId) -> Self {
         Self { id, row: OnceCell::new(), membership: None, reader: None }
@@ -80,12 +80,12 @@ impl Conversation {
         self.row(ctx).await.map(|row| row.title.as_deref()).transpose()
     }
 
-    /// Description of a group, at most 500 characters. Null if it has no topic, and for a direct conversation.
+    /// Description of a group, at most 500 characters. Null for a group without a topic, and for a direct conversation.
     async fn topic(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.row(ctx).await.map(|row| row.topic.as_deref()).transpose()
     }
 
-    /// Picture of a group. Null if it has none, and for a direct conversation.
+    /// Picture of a group. Null for a group without a picture, and for a direct conversation.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         match self.row(ctx).await {
             Ok(row) => avatar(ctx, row.avatar_id).await,
@@ -107,8 +107,8 @@ impl Conversation {
         Ok(self.row(ctx).await?.created_at.into())
     }
 
-    /// When the newest message was sent, or the conversation created if it has no message. `Viewer.conversations` is
-    /// sorted by it.
+    /// When the newest message was sent, or when the conversation was created if it has no message.
+    /// `Viewer.conversations` is sorted by this time.
     async fn last_activity_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
         Ok(self.row(ctx).await?.last_activity_at.into())
     }
@@ -143,8 +143,9 @@ impl Conversation {
     }
 
     /// The messages that are visible to the viewer. A page is sorted by number, oldest first. Without `first` and
-    /// `last` it has the newest 50 messages, or with `after` the next 50. `last` and `before` page backwards. Errors:
-    /// BAD_USER_INPUT for both `first` and `last`, and for a size outside of 1 to 100.
+    /// `last`, a page has the last 50 messages of the range, or the first 50 if `after` is given. Use `last` and
+    /// `before` to page backwards. Errors: BAD_USER_INPUT for both `first` and `last`, and for a size outside of 1 to
+    /// 100.
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -155,7 +156,7 @@ impl Conversation {
     ) -> Result<Connection<Message>> {
         let user = ctx.viewer()?.user;
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        // The query reads one row more than the page has, to see whether there are more.
+        // The query reads one row more than the page has, to find out whether more rows exist.
         let key = MessagePage { user, conversation: self.id, range: Range { limit: range.limit + 1, ..range } };
         let mut rows = ctx.loaders().load(key).await?.unwrap_or_default();
         let has_more = i64::try_from(rows.len()).is_ok_and(|rows| rows > range.limit);
@@ -175,7 +176,8 @@ impl Conversation {
         Ok(connection)
     }
 
-    /// The pinned messages that are visible to the viewer, newest pin first. A conversation has at most 50.
+    /// The pinned messages that are visible to the viewer, newest pin first. A conversation has at most 50 pinned
+    /// messages.
     async fn pinned_messages(
         &self,
         ctx: &Context<'_>,
@@ -208,8 +210,8 @@ impl Conversation {
         Some(banned(ctx, self.id, self.is_group(ctx), first.unwrap_or(DEFAULT_PAGE), after).await)
     }
 
-    /// The call that rings or is ongoing in the conversation. Null without a call, and for a direct call from a user
-    /// whom the viewer blocks.
+    /// The call that rings or is ongoing in the conversation. Null if the conversation has no call, and for a direct
+    /// call from a user whom the viewer blocks.
     async fn call(&self, ctx: &Context<'_>) -> Option<Result<Call>> {
         match ctx.viewer() {
             Ok(viewer) => {
@@ -226,8 +228,8 @@ impl Conversation {
 }
 
 impl Conversation {
-    /// A conversation that a row of this participant refers to. It is also shown in the answers of `login` and
-    /// `register`, whose requests have no viewer.
+    /// Makes the conversation that a row of this participant refers to. The conversation is loaded for the participant,
+    /// because the requests `login` and `register` have no viewer but can also return the conversation.
     pub(in crate::graphql) fn for_participant(id: ConversationId, user: UserId) -> Self {
         Self { reader: Some(user), ..id.into() }
     }
@@ -271,7 +273,7 @@ fn message_range(first: Option<i32>, after: Option<&str>, last: Option<i32>, bef
         (Some(_), Some(_)) => return Err(Error::bad_input("last", "Use either `first` or `last`, not both.")),
         (Some(first), None) => (check_size(first, "first")?, false),
         (None, Some(last)) => (check_size(last, "last")?, true),
-        // Forwards from a cursor, or backwards from the newest message.
+        // The page starts after the cursor `after`, or without it ends at the end of the range.
         (None, None) => (check_size(DEFAULT_PAGE, "last")?, after.is_none()),
     };
     Ok(Range {
@@ -287,7 +289,7 @@ pub struct ConversationQuery;
 
 #[Object]
 impl ConversationQuery {
-    /// The conversation with this id. Null if it does not exist or the viewer is not a participant.
+    /// The conversation with this id. Null if the conversation does not exist or the viewer is not a participant.
     async fn conversation(
         &self,
         ctx: &Context<'_>,

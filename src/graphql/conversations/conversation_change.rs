@@ -50,12 +50,12 @@ pub struct CreateGroupPayload {
 pub struct UpdateGroupInput {
     /// Id of the group.
     conversation_id: ID,
-    /// New title, 1 to 100 characters. Null leaves it unchanged.
+    /// New title, 1 to 100 characters. Null leaves the title unchanged.
     title: Option<String>,
-    /// New topic, at most 500 characters. Null or an empty text removes it.
+    /// New topic, at most 500 characters. Null or an empty text removes the topic.
     topic: MaybeUndefined<String>,
-    /// Whether users who join from now on see earlier messages. Existing participants are not affected. Null leaves it
-    /// unchanged.
+    /// Whether users who join from now on see earlier messages. Existing participants are not affected. Null leaves the
+    /// setting unchanged.
     history_visible: Option<bool>,
     /// Id of the new picture: a picture that the viewer uploaded and that is READY. Null removes the picture.
     avatar_id: MaybeUndefined<ID>,
@@ -73,9 +73,9 @@ pub struct ConversationMutation;
 
 #[Object]
 impl ConversationMutation {
-    /// Returns the direct conversation with a user, and creates it if it does not exist. Errors: NOT_FOUND if the user
-    /// does not exist. BAD_USER_INPUT for the viewer's own id. FORBIDDEN if the conversation does not exist and the
-    /// viewer blocks the user.
+    /// Returns the direct conversation with a user, and creates the conversation if it does not exist. Errors:
+    /// NOT_FOUND if the user does not exist. BAD_USER_INPUT for the viewer's own id. FORBIDDEN if the conversation does
+    /// not exist and the viewer blocks the user.
     async fn open_direct_conversation(
         &self,
         ctx: &Context<'_>,

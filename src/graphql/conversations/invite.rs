@@ -51,12 +51,12 @@ impl Invite {
         self.0.created_at.into()
     }
 
-    /// When the invite expires. Null means never.
+    /// When the invite expires. Null if the invite never expires.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(Into::into)
     }
 
-    /// Maximum number of uses. Null means unlimited.
+    /// Maximum number of uses. Null if the number is not limited.
     async fn max_uses(&self) -> Option<i32> {
         self.0.max_uses
     }
@@ -67,7 +67,7 @@ impl Invite {
     }
 }
 
-/// A page of a conversation's invites for this user. No value if the user may not see them.
+/// Key of a page of a conversation's invites; not in the result if the user may not see the invites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InvitePage {
     pub user: UserId,
@@ -92,7 +92,8 @@ impl Loader<InvitePage> for Rows {
     }
 }
 
-/// A page of a conversation's invites.
+/// Returns a page of a conversation's invites. Empty if the conversation is not a group. Fails with FORBIDDEN if the
+/// viewer may not see the invites.
 pub(super) async fn invites(
     ctx: &Context<'_>,
     conversation: ConversationId,
@@ -115,12 +116,12 @@ pub struct InvitePreview(ConversationRow);
 /// The details of a group that a user with an invite sees before joining.
 #[Object]
 impl InvitePreview {
-    /// Title of the group. Every group has one.
+    /// Title of the group. Every group has a title.
     async fn title(&self) -> Option<&str> {
         self.0.title.as_deref()
     }
 
-    /// Picture of the group. Null if it has none.
+    /// Picture of the group. Null if the group has no picture.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         avatar(ctx, self.0.avatar_id).await
     }
@@ -136,9 +137,9 @@ impl InvitePreview {
 pub struct CreateInviteInput {
     /// Id of the group.
     conversation_id: ID,
-    /// When the invite expires, in the future. Never if omitted.
+    /// Time in the future at which the invite expires. If omitted, the invite never expires.
     expires_at: Option<DateTime>,
-    /// Maximum number of uses, 1 or more. Unlimited if omitted.
+    /// Maximum number of uses, 1 or more. If omitted, the number is not limited.
     max_uses: Option<i32>,
 }
 
@@ -183,7 +184,8 @@ pub struct InviteQuery;
 #[Object]
 impl InviteQuery {
     /// Details of the group of an invite, to show before joining. Null on an error. Errors: NOT_FOUND if the code is
-    /// unknown, revoked, expired or used up, or if it does not work for the viewer, who was removed from the group.
+    /// unknown, revoked, expired or used up, if the viewer was removed from the group after the invite was created, or
+    /// if the viewer is banned from the group.
     async fn invite(
         &self,
         ctx: &Context<'_>,
@@ -215,8 +217,9 @@ impl InviteMutation {
         Ok(CreateInvitePayload { invite: Invite(invite) })
     }
 
-    /// Deletes an invite, so that no user can join by it. Users who have joined by it remain participants. Errors:
-    /// NOT_FOUND if the invite does not exist, or the viewer is neither the owner nor an admin of the group.
+    /// Deletes an invite, so that no user can join by it anymore. Users who have joined by the invite remain
+    /// participants. Errors: NOT_FOUND if the invite does not exist, or the viewer is neither the owner nor an admin of
+    /// the group.
     async fn revoke_invite(
         &self,
         ctx: &Context<'_>,
@@ -228,8 +231,8 @@ impl InviteMutation {
     }
 
     /// Joins a group by an invite. For an existing participant nothing changes, and no use is counted. Errors:
-    /// NOT_FOUND if the code is unknown, revoked, expired or used up, or if it does not work for the viewer, who was
-    /// removed from the group. CONFLICT if the group is full.
+    /// NOT_FOUND if the code is unknown, revoked, expired or used up, if the viewer was removed from the group after
+    /// the invite was created, or if the viewer is banned from the group. CONFLICT if the group is full.
     async fn join_by_invite(
         &self,
         ctx: &Context<'_>,

@@ -18,10 +18,10 @@ pub struct Membership {
     pub last_message_number: i32,
 }
 
-/// The viewer's own state in a conversation. Other participants do not see it.
+/// The viewer's own state in a conversation. Other participants do not see this state.
 #[Object]
 impl Membership {
-    /// Id with the prefix `mbr_`, for the caches of clients. `node` does not accept it.
+    /// Id with the prefix `mbr_`, for the caches of clients. `node` does not accept this id.
     async fn id(&self) -> ID {
         MembershipId(self.row.id.0).to_string().into()
     }
@@ -42,25 +42,25 @@ impl Membership {
         self.row.unread_mentions
     }
 
-    /// The message up to which the viewer has read. Null if the viewer has read none, and if it is no longer visible to
-    /// the viewer.
+    /// The message up to which the viewer has read. Null if the viewer has read no message, and if the message is no
+    /// longer visible to the viewer.
     async fn last_read_message(&self, ctx: &Context<'_>) -> Option<Result<Message>> {
         let key = NumberKey(self.row.user_id, self.row.conversation_id, self.row.last_read_number);
         ctx.loaders().load(key).await.map(|row| row.map(Message)).transpose()
     }
 
-    /// Whether the viewer has archived the conversation. New messages do not change it.
+    /// Whether the viewer has archived the conversation. New messages do not change this.
     async fn archived(&self) -> bool {
         self.row.archived
     }
 
     /// Whether the viewer has pinned the conversation. Clients can show pinned conversations first; the server does not
-    /// sort by it.
+    /// sort by this field.
     async fn pinned(&self) -> bool {
         self.row.pinned
     }
 
-    /// When the conversation stops being muted. It is not muted if this is null or in the past.
+    /// Time until which the conversation is muted. The conversation is not muted if the time is null or in the past.
     async fn muted_until(&self) -> Option<DateTime> {
         self.row.muted_until.map(Into::into)
     }
@@ -76,11 +76,11 @@ impl Membership {
 pub struct UpdateMembershipInput {
     /// Id of the conversation.
     conversation_id: ID,
-    /// Whether to archive the conversation. Null leaves it unchanged.
+    /// Whether to archive the conversation. Null leaves the setting unchanged.
     archived: Option<bool>,
-    /// Whether to pin the conversation. Null leaves it unchanged.
+    /// Whether to pin the conversation. Null leaves the setting unchanged.
     pinned: Option<bool>,
-    /// Time until which the conversation is muted. Null unmutes it.
+    /// Time until which the conversation is muted. Null unmutes the conversation.
     muted_until: MaybeUndefined<DateTime>,
 }
 
@@ -96,8 +96,8 @@ pub struct MembershipMutation;
 
 #[Object]
 impl MembershipMutation {
-    /// Archives, pins or mutes a conversation for the viewer. Other participants do not see it. Errors: NOT_FOUND if
-    /// the viewer is not a participant.
+    /// Archives, pins or mutes a conversation for the viewer. Other participants do not see the change. Errors:
+    /// NOT_FOUND if the viewer is not a participant.
     async fn update_membership(
         &self,
         ctx: &Context<'_>,

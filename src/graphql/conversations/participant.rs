@@ -16,13 +16,13 @@ use crate::store::conversations::participants::{Participant as Row, ParticipantR
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "RoleRow")]
 pub enum ParticipantRole {
-    /// Can do everything that an admin can, remove admins, change roles and change `historyVisible`. A group has
-    /// exactly one owner.
+    /// Can do everything that an admin can do. Can also remove admins, change roles and change `historyVisible`. A
+    /// group has exactly one owner.
     Owner,
     /// Can change the title, topic and picture, add and remove members, manage invites and bans, pin messages, and
-    /// delete the messages of others.
+    /// delete the messages of other participants.
     Admin,
-    /// Can read and send messages, start calls and leave.
+    /// Can read and send messages, start calls and leave the group.
     Member,
 }
 
@@ -39,7 +39,7 @@ impl Participant {
 
     /// The user.
     async fn user(&self, ctx: &Context<'_>) -> Result<User> {
-        // The user exists as long as the participant does.
+        // The user exists as long as the participant exists.
         let user = ctx.loaders().user(self.0.user_id).await?.map(User);
         user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
     }
@@ -54,17 +54,17 @@ impl Participant {
         self.0.joined_at.into()
     }
 
-    /// Number of the newest message that was delivered to this participant; 0 for none.
+    /// Number of the newest message that was delivered to this participant. 0 if no message was delivered.
     async fn last_delivered_number(&self) -> i32 {
         self.0.last_delivered_number
     }
 
-    /// Number of the newest message that this participant has read; 0 for none. It is also 0 if this participant or the
-    /// viewer has read receipts off, unless the participant is the viewer.
+    /// Number of the newest message that this participant has read. 0 if the participant has read no message. The
+    /// number is also 0 if this participant or the viewer has read receipts off, unless the participant is the viewer.
     async fn last_read_number(&self, ctx: &Context<'_>) -> Result<i32> {
         let receipts_off = ctx.loaders().load(ReceiptsOffKey(self.0.conversation_id)).await?.unwrap_or_default();
         if receipts_off.is_empty() {
-            // The value is the same for all viewers, so that the rendering can be shared.
+            // Does not ask for the viewer, because all viewers see the same number. So a rendered event can be shared.
             return Ok(self.0.last_read_number);
         }
         Ok(receipts::shown_read_number(ctx.viewer()?, &self.0, &receipts_off))
@@ -92,7 +92,7 @@ pub struct RemoveParticipantInput {
     conversation_id: ID,
     /// Id of the user to remove.
     user_id: ID,
-    /// Whether to ban the user too. No invite works for a banned user until the ban is lifted.
+    /// Whether to ban the user as well. No invite works for a banned user until the ban is lifted.
     #[graphql(default_with = "Some(false)")]
     ban: Option<bool>,
 }
@@ -146,7 +146,7 @@ impl ParticipantMutation {
     /// Adds users to a group. Existing participants are unchanged, and bans of the added users are lifted. Errors:
     /// NOT_FOUND if the viewer is not a participant. FORBIDDEN if the viewer is neither the owner nor an admin, or may
     /// not add one of the users because of the user's privacy settings or a block. BAD_USER_INPUT if a user does not
-    /// exist, the group would have more than `ServerInfo.maxGroupSize` participants, and for a direct conversation.
+    /// exist, if the group would have more than `ServerInfo.maxGroupSize` participants, and for a direct conversation.
     async fn add_participants(
         &self,
         ctx: &Context<'_>,
@@ -161,7 +161,7 @@ impl ParticipantMutation {
 
     /// Changes the role of a participant of a group. If another user becomes the owner, the viewer becomes an admin.
     /// Errors: NOT_FOUND if the viewer or the user is not a participant. FORBIDDEN if the viewer is not the owner.
-    /// BAD_USER_INPUT for another role of the owner, and for a direct conversation.
+    /// BAD_USER_INPUT if the user is the owner and the new role is not OWNER, and for a direct conversation.
     async fn set_participant_role(
         &self,
         ctx: &Context<'_>,
@@ -177,8 +177,8 @@ impl ParticipantMutation {
     /// Removes a participant from a group. The owner can remove admins and members; an admin can remove members. The
     /// user's subscriptions to the group end, and invites that were created before the removal no longer work for the
     /// user. With `ban`, no invite works for the user until `unbanUser` or `addParticipants`. Errors: NOT_FOUND if the
-    /// viewer or the user is not a participant. FORBIDDEN if the viewer's role does not allow it. BAD_USER_INPUT for
-    /// the viewer's own id, and for a direct conversation.
+    /// viewer or the user is not a participant. FORBIDDEN if the viewer's role does not allow the removal.
+    /// BAD_USER_INPUT for the viewer's own id, and for a direct conversation.
     async fn remove_participant(
         &self,
         ctx: &Context<'_>,
@@ -191,8 +191,8 @@ impl ParticipantMutation {
         Ok(RemoveParticipantPayload { conversation: row.into() })
     }
 
-    /// Leaves a group. If the owner leaves, the admin who joined first becomes the owner, or the member who joined
-    /// first if there is no admin. If the last participant leaves, the group and its messages are deleted. Errors:
+    /// Leaves a group. If the owner leaves, the admin who joined first becomes the owner, or in a group without admins
+    /// the member who joined first. If the last participant leaves, the group and its messages are deleted. Errors:
     /// NOT_FOUND if the viewer is not a participant. BAD_USER_INPUT for a direct conversation.
     async fn leave_conversation(
         &self,

@@ -19,7 +19,7 @@ use crate::ids::ConversationId;
 pub struct RoomSnapshot {
     /// The conversation.
     conversation: Conversation,
-    /// The users, including the viewer. Each user is listed once, with any number of devices.
+    /// The users, including the viewer. Each user is listed once, even with several devices.
     users: Vec<User>,
 }
 
@@ -28,16 +28,16 @@ pub struct RoomSnapshot {
 pub struct RoomEntered {
     /// The conversation.
     conversation: Conversation,
-    /// The user who opened it.
+    /// The user who opened the conversation.
     user: User,
 }
 
-/// A user closed the conversation on the last device, or disconnected.
+/// A user closed the conversation on the last device that had it open, or disconnected.
 #[derive(SimpleObject)]
 pub struct RoomLeft {
     /// The conversation.
     conversation: Conversation,
-    /// The user who closed it.
+    /// The user who closed the conversation or disconnected.
     user: User,
 }
 
@@ -77,7 +77,8 @@ impl RoomSubscription {
     }
 }
 
-/// Loads the users of an event. None if the account no longer exists.
+/// Loads the users of an event and makes the event for clients. None if the user who opened or closed the conversation
+/// no longer exists.
 async fn load_event(loaders: &Loaders, id: ConversationId, event: Event) -> Result<Option<RoomEvent>> {
     let conversation = id.into();
     Ok(match event {

@@ -17,14 +17,15 @@ use crate::graphql::scalars::parse_id;
 pub struct TypingChanged {
     /// The conversation in which the user types.
     conversation: Conversation,
-    /// The user who types or stopped.
+    /// The user who started or stopped typing.
     user: User,
-    /// Whether the user is typing. An event can be lost, so clients should stop showing it after some time.
+    /// Whether the user is typing. An event can be lost, so clients should stop showing the user as typing after some
+    /// time.
     typing: bool,
 }
 
 impl TypingChanged {
-    /// None if the account no longer exists.
+    /// Makes the event for clients. None if the user no longer exists.
     pub(in crate::graphql) async fn new(loaders: &Loaders, typing_change: Typing) -> Result<Option<Self>> {
         let Typing { conversation, user, typing } = typing_change;
         let user = loaders.user(user).await?;
@@ -72,9 +73,9 @@ pub struct TypingSubscription;
 
 #[GraphqlSubscription]
 impl TypingSubscription {
-    /// Typing of the other participants of a conversation: first an event for each user who is typing now, then each
-    /// change. Users whom the viewer blocks or who block the viewer are omitted. Errors: NOT_FOUND if the viewer is not
-    /// a participant, or later leaves or is removed.
+    /// Typing of the other participants of a conversation: first an event for each user who is typing now, then an
+    /// event for each change. Users whom the viewer blocks or who block the viewer are omitted. Errors: NOT_FOUND if
+    /// the viewer is not a participant, or later leaves or is removed.
     async fn typing(
         &self,
         ctx: &Context<'_>,

@@ -26,7 +26,7 @@ pub enum AttachmentState {
     Rejected,
 }
 
-/// Size of a thumbnail. The thumbnails of a picture that was made an avatar are squares.
+/// Size of a thumbnail. The thumbnails of a picture that became an avatar are squares.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "Size")]
 pub enum ThumbnailSize {
@@ -50,7 +50,7 @@ impl Attachment {
         self.0.id.to_string().into()
     }
 
-    /// Whether the file can be used.
+    /// Whether the file is PENDING, READY or REJECTED.
     async fn state(&self) -> AttachmentState {
         self.0.state.into()
     }
@@ -60,13 +60,13 @@ impl Attachment {
         &self.0.file_name
     }
 
-    /// Media type, such as image/jpeg. The declared type until the file is READY, then the type of its content.
+    /// Media type, such as image/jpeg: the declared type until the file is READY, then the type of the content.
     async fn content_type(&self) -> &str {
         &self.0.content_type
     }
 
-    /// Size in bytes. The declared size until the file is READY, then the size of the file that users download. For
-    /// pictures that is the size after metadata such as EXIF is removed.
+    /// Size in bytes: the declared size until the file is READY, then the size of the file that users download.
+    /// Pictures are downloaded without metadata such as EXIF.
     async fn byte_size(&self) -> i32 {
         i32::try_from(self.0.byte_size).unwrap_or(i32::MAX)
     }
@@ -105,8 +105,8 @@ impl Attachment {
         self.0.rejection.as_deref()
     }
 
-    /// Signed URL to download the file. Null until the file is READY. The URL is the same for up to 30 minutes, and is
-    /// valid for at least 30 minutes after the answer.
+    /// Signed URL to download the file. Null until the file is READY. The server returns the same URL for up to 30
+    /// minutes. The URL is valid for at least 30 minutes after the response.
     async fn url(&self, ctx: &Context<'_>) -> Option<Result<String>> {
         url_of(ctx, ctx.app().attachments().address(&self.0).await.transpose()?)
     }
@@ -127,7 +127,8 @@ impl Attachment {
     }
 }
 
-/// Returns the URL. A cached rendering that contains it is used only until the server signs a new one.
+/// Returns the URL as the result of a field. A cached response with the URL is used only until the server signs a new
+/// URL.
 #[expect(clippy::unnecessary_wraps, reason = "a field that may be null, and may fail")]
 fn url_of(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> Option<Result<String>> {
     Some(address.map_err(Error::from).map(|address| {
@@ -136,15 +137,15 @@ fn url_of(ctx: &Context<'_>, address: Result<Address, crate::domain::Error>) -> 
     }))
 }
 
-/// The attachments of a message.
+/// Key of the attachments of a message; not in the result if the message has no attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttachmentsKey(pub MessageId);
 
-/// The attachments of a scheduled message.
+/// Key of the attachments of a scheduled message; not in the result if the message has no attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScheduledAttachmentsKey(pub ScheduledMessageId);
 
-/// The avatar of a user or a conversation.
+/// Returns the avatar of a user or a conversation. None if `id` is None or the attachment is not READY.
 pub(in crate::graphql) async fn avatar(ctx: &Context<'_>, id: Option<AttachmentId>) -> Option<Result<Attachment>> {
     ctx.loaders().avatar(id?).await.map(|row| row.map(Attachment)).transpose()
 }

@@ -26,7 +26,7 @@ pub struct UploadPart {
     number: i32,
     /// Size of the part in bytes.
     byte_size: i32,
-    /// Signed URL to which the client sends the bytes of the part, with `method` and exactly these headers.
+    /// Signed URL to which the client sends the bytes of the part, with `method` and exactly these `headers`.
     url: String,
     /// HTTP method of the request, such as PUT.
     method: &'static str,
@@ -52,7 +52,7 @@ pub struct CreateUploadInput {
 pub struct CreateUploadPayload {
     /// The new attachment, which is PENDING.
     attachment: Attachment,
-    /// Signed URL to which the client sends the bytes of the file, with `method` and exactly these headers.
+    /// Signed URL to which the client sends the bytes of the file, with `method` and exactly these `headers`.
     url: String,
     /// HTTP method of the request, such as PUT.
     method: &'static str,
@@ -82,9 +82,9 @@ pub struct CreateMultipartUploadPayload {
     attachment: Attachment,
     /// Size in bytes of each part except the last.
     part_bytes: i32,
-    /// The parts of the file. They can be sent in any order, and several at once.
+    /// The parts of the file. The parts can be sent in any order, and several at the same time.
     parts: Vec<UploadPart>,
-    /// When the URLs expire: after 15 minutes. `resumeUpload` returns new ones.
+    /// When the URLs expire: after 15 minutes. `resumeUpload` returns new URLs.
     expires_at: DateTime,
 }
 
@@ -130,9 +130,10 @@ pub struct UploadMutation;
 #[Object]
 impl UploadMutation {
     /// Starts the upload of a file that is sent in one HTTP request. Use `createMultipartUpload` for files of more than
-    /// 16 MiB, because it can be resumed. Call `completeUpload` after the request. Errors: BAD_USER_INPUT if a field
-    /// breaks its rule, the viewer has 100 uploads that are unfinished or were rejected recently, or the viewer's files
-    /// would exceed the storage quota. UNAVAILABLE if the file storage cannot be reached.
+    /// 16 MiB, because a multipart upload can be resumed. Call `completeUpload` after the request. Errors:
+    /// BAD_USER_INPUT if a field breaks its rule, the viewer has 100 uploads that are unfinished or were rejected
+    /// recently, or the viewer's files would exceed the storage quota. UNAVAILABLE if the file storage cannot be
+    /// reached.
     async fn create_upload(
         &self,
         ctx: &Context<'_>,
@@ -170,8 +171,8 @@ impl UploadMutation {
     }
 
     /// Continues an upload that was interrupted or whose URLs have expired: returns the missing parts with new URLs.
-    /// Errors: NOT_FOUND if the viewer has no such upload. BAD_USER_INPUT if it is complete. CONFLICT if the file
-    /// storage has lost it: start again. UNAVAILABLE if the file storage cannot be reached.
+    /// Errors: NOT_FOUND if the viewer has no such upload. BAD_USER_INPUT if the upload is complete. CONFLICT if the
+    /// file storage has lost the upload: start a new upload. UNAVAILABLE if the file storage cannot be reached.
     async fn resume_upload(
         &self,
         ctx: &Context<'_>,
@@ -189,10 +190,11 @@ impl UploadMutation {
         })
     }
 
-    /// Checks the stored file: its size, its type and, if configured, for viruses. The attachment becomes READY or
-    /// REJECTED. A repetition returns the same result. Errors: NOT_FOUND if the viewer has no such upload. CONFLICT if
-    /// the file or a part of it is not stored. RATE_LIMITED if too many files of the viewer wait for the check.
-    /// UNAVAILABLE if the check takes too long or a service it needs cannot be reached: call it again.
+    /// Checks the size and the type of the stored file and, if configured, scans the file for viruses. The attachment
+    /// becomes READY or REJECTED. Calling the mutation again returns the same result. Errors: NOT_FOUND if the viewer
+    /// has no such upload. CONFLICT if the file or a part of it is not stored. RATE_LIMITED if too many files of the
+    /// viewer wait for the check. UNAVAILABLE if the check takes too long or needs a service that cannot be reached:
+    /// call the mutation again.
     async fn complete_upload(
         &self,
         ctx: &Context<'_>,

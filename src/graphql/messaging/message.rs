@@ -36,7 +36,7 @@ pub enum MessageKind {
     System,
 }
 
-/// How far a message has reached all other participants of its conversation together.
+/// Delivery of a message to all other participants of its conversation, taken together.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "StatusRow")]
 pub enum DeliveryStatus {
@@ -54,7 +54,8 @@ pub enum DeliveryStatus {
 pub struct Message(pub Row);
 
 /// A message in a conversation. It is visible to the participants, except to users who deleted it for themselves, who
-/// blocked its sender in a direct conversation, or who joined later a group that hides its history.
+/// blocked its sender in a direct conversation, or who joined the group after the message was sent, if the group hides
+/// its history.
 #[Object]
 impl Message {
     /// Global id, with the prefix `msg_`.
@@ -73,8 +74,8 @@ impl Message {
         self.0.number
     }
 
-    /// Version of the message. Each change of a message gets the next larger number in its conversation. Of two copies
-    /// of a message, the one with the larger revision is newer.
+    /// Version of the message. Each change of a message gets the next revision number of its conversation. Of two
+    /// copies of a message, the one with the larger revision is newer.
     async fn revision(&self) -> i32 {
         self.0.revision
     }
@@ -90,12 +91,12 @@ impl Message {
     }
 
     /// Text of the message. Null for a deleted message, a SYSTEM message, and a message that has only attachments.
-    /// Errors: OPERATION_TOO_COMPLEX if the texts of the answer exceed a limit of the server.
+    /// Errors: OPERATION_TOO_COMPLEX if the texts of the response exceed a limit of the server.
     async fn body(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.0.body.as_deref().map(|body| ctx.long_text(body))
     }
 
-    /// At most 10 attachments, in the order of the sender. Empty for a deleted message.
+    /// At most 10 attachments, in the order that the sender chose. Empty for a deleted message.
     async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {
         if !self.0.has_attachments() {
             return Ok(Vec::new());
@@ -118,7 +119,8 @@ impl Message {
         self.0.body.as_deref().is_some_and(mentions::mentions_all)
     }
 
-    /// How far the message has reached the other participants. It is the same for all viewers.
+    /// Whether the message was delivered to all other participants, and read by them. The value is the same for all
+    /// viewers.
     async fn status(&self, ctx: &Context<'_>) -> Result<DeliveryStatus> {
         let progress = ctx.loaders().load(ProgressKey(self.0.conversation_id)).await?.unwrap_or_default();
         Ok(receipts::status(&self.0, &progress).into())
@@ -129,7 +131,7 @@ impl Message {
         self.0.created_at.into()
     }
 
-    /// When the body was last edited. Null if it never was.
+    /// When the body was last edited. Null if the body was never edited.
     async fn edited_at(&self) -> Option<DateTime> {
         self.0.edited_at.map(Into::into)
     }
@@ -139,7 +141,7 @@ impl Message {
         self.0.deleted_at.map(Into::into)
     }
 
-    /// When the message expires: it is then deleted for everyone. Null means never.
+    /// When the message expires. It is then deleted for everyone. Null if the message does not expire.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(Into::into)
     }
@@ -176,7 +178,7 @@ impl Message {
     }
 
     /// The `clientId` from `sendMessage`, by which a client recognizes the message that it sent. For a scheduled
-    /// message, its id. Null if there was none.
+    /// message, the id of the ScheduledMessage. Null if `sendMessage` had no `clientId`.
     async fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
@@ -192,8 +194,8 @@ pub enum SystemEventKind {
     TitleChanged,
     /// The picture of the group changed or was removed.
     AvatarChanged,
-    /// Users joined. `subject` is the user whom the actor added. It is null if the actor joined by an invite, and if
-    /// the actor added more than 10 users at once; then `text` is their number.
+    /// Users joined. `subject` is the user whom the actor added. `subject` is null if the actor joined by an invite,
+    /// and if the actor added more than 10 users at once. In the latter case, `text` is the number of users.
     ParticipantJoined,
     /// The actor left.
     ParticipantLeft,
@@ -203,7 +205,8 @@ pub enum SystemEventKind {
     RoleChanged,
     /// The actor pinned a message.
     MessagePinned,
-    /// A call ended. `call` is the call, `actor` the user who started it, and `text` a summary such as "Missed call".
+    /// A call ended. `call` is the call, `actor` is the user who started the call, and `text` is a summary such as
+    /// "Missed call".
     CallEnded,
 }
 
@@ -249,8 +252,8 @@ impl SystemEvent {
 pub struct SendMessageInput {
     /// Id of the conversation.
     conversation_id: ID,
-    /// Id that the client chooses, 1 to 64 characters, different for each message of the sender, such as a UUID. It
-    /// makes retries safe.
+    /// Id that the client chooses, 1 to 64 characters, different for each message of the sender, such as a UUID. A
+    /// retry with the same id does not send the message again.
     client_id: Option<String>,
     /// Text, at most `ServerInfo.maxMessageLength` Unicode scalar values, stored exactly as sent. Required if there are
     /// no attachments.
@@ -259,7 +262,7 @@ pub struct SendMessageInput {
     attachment_ids: Option<Vec<ID>>,
     /// Id of the message to reply to, in the same conversation.
     reply_to_id: Option<ID>,
-    /// Seconds after which the message is deleted for everyone, 1 to 31536000. Never if omitted.
+    /// Seconds after which the message is deleted for everyone, 1 to 31536000. If omitted, the message does not expire.
     expires_in: Option<i32>,
 }
 
@@ -317,8 +320,8 @@ impl MessageMutation {
         Ok(SendMessagePayload { message: Message(message) })
     }
 
-    /// Marks all messages up to this one as delivered to the viewer. The position never moves back. Errors: NOT_FOUND
-    /// if the message is not visible to the viewer.
+    /// Marks all messages up to this message as delivered to the viewer. The position never moves back. Errors:
+    /// NOT_FOUND if the message is not visible to the viewer.
     async fn mark_delivered(
         &self,
         ctx: &Context<'_>,
@@ -330,8 +333,8 @@ impl MessageMutation {
         Ok(MarkDeliveredPayload { conversation: row.into() })
     }
 
-    /// Marks all messages up to this one as delivered to and read by the viewer. The position never moves back. Errors:
-    /// NOT_FOUND if the message is not visible to the viewer.
+    /// Marks all messages up to this message as delivered to and read by the viewer. The position never moves back.
+    /// Errors: NOT_FOUND if the message is not visible to the viewer.
     async fn mark_read(
         &self,
         ctx: &Context<'_>,

@@ -12,8 +12,8 @@ use crate::graphql::scalars::{parse_id, parse_ids};
 pub struct EditMessageInput {
     /// Id of a message that the viewer sent.
     message_id: ID,
-    /// New text, at most `ServerInfo.maxMessageLength` Unicode scalar values, stored exactly as sent. It can be empty
-    /// if the message has attachments.
+    /// New text, at most `ServerInfo.maxMessageLength` Unicode scalar values, stored exactly as sent. The text can be
+    /// empty if the message has attachments.
     body: String,
 }
 
@@ -74,10 +74,10 @@ pub struct MessageChangeMutation;
 #[Object]
 impl MessageChangeMutation {
     /// Replaces the body of a message that the viewer sent. MessageUpdated is sent if the body differs. The number of
-    /// edits is not limited. The server keeps former bodies for its operator: the original one and the newest ones, 50
-    /// by default. Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN if the viewer did not send
-    /// it. BAD_USER_INPUT if the body is too long, if it is empty and the message has no attachments, or if the message
-    /// is deleted.
+    /// edits is not limited. The server keeps the original body and the newest former bodies, by default 50, for its
+    /// operator. Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN if the viewer did not send
+    /// the message. BAD_USER_INPUT if the body is too long, if it is empty and the message has no attachments, or if
+    /// the message is deleted.
     async fn edit_message(
         &self,
         ctx: &Context<'_>,
@@ -92,7 +92,7 @@ impl MessageChangeMutation {
     /// Deletes a message, for everyone or only for the viewer. Users can delete their own messages for everyone. The
     /// owner and admins of a group can delete all of its messages for everyone, except SYSTEM messages. Deleting again
     /// changes nothing. Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN if the viewer may not
-    /// delete it for everyone.
+    /// delete the message for everyone.
     async fn delete_message(
         &self,
         ctx: &Context<'_>,
@@ -110,10 +110,10 @@ impl MessageChangeMutation {
         Ok(DeleteMessagePayload { message, message_id: input.message_id })
     }
 
-    /// Sends copies of messages to several conversations. Either all copies are sent or none. Errors: NOT_FOUND if a
-    /// message is not visible to the viewer, or the viewer is not a participant of a conversation. BAD_USER_INPUT for
-    /// too many messages or conversations, and for a message without content, such as a deleted one. FORBIDDEN if the
-    /// viewer blocks the other user of a direct conversation.
+    /// Sends copies of messages to several conversations. Either all copies are sent, or no copy is sent. Errors:
+    /// NOT_FOUND if a message is not visible to the viewer, or the viewer is not a participant of a conversation.
+    /// BAD_USER_INPUT for too many messages or conversations, and for a message without content, such as a deleted one.
+    /// FORBIDDEN if the viewer blocks the other user of a direct conversation.
     async fn forward_messages(
         &self,
         ctx: &Context<'_>,

@@ -18,7 +18,8 @@ use crate::store::messaging::messages::Message as Row;
 /// Default number of pinned messages on a page.
 pub const PINS_PAGE: i32 = 20;
 
-/// A page of a conversation's pinned messages that are visible to the user.
+/// Key of a page of a conversation's pinned messages that are visible to the user; not in the result if the page is
+/// empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinPage {
     pub user: UserId,
@@ -44,7 +45,7 @@ impl Loader<PinPage> for Rows {
     }
 }
 
-/// A page of a conversation's pinned messages, as the viewer sees them.
+/// Returns a page of a conversation's pinned messages that are visible to the viewer.
 pub(in crate::graphql) async fn pinned(
     ctx: &Context<'_>,
     conversation: ConversationId,
@@ -53,7 +54,7 @@ pub(in crate::graphql) async fn pinned(
     let user = ctx.viewer()?.user;
     let key = PinPage { user, conversation, after: page.after, limit: page.limit() };
     let rows = ctx.loaders().load(key).await?.unwrap_or_default();
-    // The statement returns only rows with `pinned_at`.
+    // The default is never used, because the statement returns only rows with `pinned_at`.
     Ok(page.connection(rows, |row| (row.pinned_at.unwrap_or_default(), row.id), Message))
 }
 
@@ -91,7 +92,7 @@ pub struct PinMutation;
 #[Object]
 impl PinMutation {
     /// Pins a message for all participants and adds a SYSTEM message. The owner and admins of a group and both users of
-    /// a direct conversation can do this. Pinning again changes nothing. Errors: NOT_FOUND if the message is not
+    /// a direct conversation can pin messages. Pinning again changes nothing. Errors: NOT_FOUND if the message is not
     /// visible to the viewer. FORBIDDEN for members of a group. BAD_USER_INPUT if the message is deleted, or the
     /// conversation has 50 pinned messages.
     async fn pin_message(
@@ -104,8 +105,9 @@ impl PinMutation {
         Ok(PinMessagePayload { message: Message(message) })
     }
 
-    /// Unpins a message for all participants. The users who can pin it can unpin it. No error if it is not pinned.
-    /// Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN for members of a group.
+    /// Unpins a message for all participants. Users who can pin a message can also unpin it. If the message is not
+    /// pinned, nothing changes. Errors: NOT_FOUND if the message is not visible to the viewer. FORBIDDEN for members of
+    /// a group.
     async fn unpin_message(
         &self,
         ctx: &Context<'_>,

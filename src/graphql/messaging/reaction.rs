@@ -54,15 +54,15 @@ impl ReactionGroup {
     }
 }
 
-/// The emojis on a message.
+/// Key of the reactions to a message, grouped by emoji; not in the result if the message has no reactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReactionsKey(pub MessageId);
 
-/// The emojis that the user put on the message.
+/// Key of the emojis with which a user reacted to a message; not in the result if the user has no reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OwnReactionsKey(pub UserId, pub MessageId);
 
-/// A page of the users who reacted to a message with one emoji.
+/// Key of a page of the users who reacted to a message with one emoji; not in the result if the page is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReactorPage {
     pub message: MessageId,
@@ -147,9 +147,9 @@ pub struct ReactionMutation;
 
 #[Object]
 impl ReactionMutation {
-    /// Adds a reaction of the viewer to a message. A user can add several different emojis. Adding the same again
+    /// Adds a reaction of the viewer to a message. A user can add several different emojis. Adding the same emoji again
     /// changes nothing. Errors: NOT_FOUND if the message is not visible to the viewer. BAD_USER_INPUT if the text is
-    /// not one emoji, the message is deleted, or it has 20 other emojis.
+    /// not one emoji, the message is deleted, or the message has 20 other emojis.
     async fn add_reaction(
         &self,
         ctx: &Context<'_>,
@@ -161,8 +161,8 @@ impl ReactionMutation {
         Ok(AddReactionPayload { message: Message(message) })
     }
 
-    /// Removes a reaction of the viewer from a message. No error if there is none. Errors: NOT_FOUND if the message is
-    /// not visible to the viewer. BAD_USER_INPUT if the text is not one emoji.
+    /// Removes a reaction of the viewer from a message. If the viewer has no such reaction, nothing changes. Errors:
+    /// NOT_FOUND if the message is not visible to the viewer. BAD_USER_INPUT if the text is not one emoji.
     async fn remove_reaction(
         &self,
         ctx: &Context<'_>,

@@ -16,7 +16,7 @@ pub struct ScheduledMessage(pub Row);
 /// A message that the server sends at a later time. It is visible only to its sender.
 #[Object]
 impl ScheduledMessage {
-    /// Global id, with the prefix `sch_`. It becomes the `clientId` of the sent message.
+    /// Global id, with the prefix `sch_`. The id becomes the `clientId` of the sent message.
     pub async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
@@ -27,18 +27,18 @@ impl ScheduledMessage {
     }
 
     /// Text of the message. Null if the message has only attachments. Errors: OPERATION_TOO_COMPLEX if the texts of the
-    /// answer exceed a limit of the server.
+    /// response exceed a limit of the server.
     async fn body(&self, ctx: &Context<'_>) -> Option<Result<&str>> {
         self.0.body.as_deref().map(|body| ctx.long_text(body))
     }
 
-    /// At most 10 attachments, in the order of the sender.
+    /// At most 10 attachments, in the order that the sender chose.
     async fn attachments(&self, ctx: &Context<'_>) -> Result<Vec<Attachment>> {
         let rows = ctx.loaders().load(ScheduledAttachmentsKey(self.0.id)).await?.unwrap_or_default();
         Ok(rows.into_iter().map(Attachment).collect())
     }
 
-    /// When the message is sent.
+    /// When the server sends the message.
     async fn send_at(&self) -> DateTime {
         self.0.send_at.into()
     }
@@ -84,9 +84,10 @@ pub struct ScheduledMessageMutation;
 
 #[Object]
 impl ScheduledMessageMutation {
-    /// Schedules a message, which is sent within a second of its time. It is dropped if the viewer may not send it
-    /// then, for example after leaving the conversation. Errors: NOT_FOUND if the viewer is not a participant.
-    /// BAD_USER_INPUT if a field breaks its rule, or the viewer has 100 scheduled messages.
+    /// Schedules a message. The server sends the message within a second of `sendAt`. It drops the message if the
+    /// viewer may not send the message at that time, for example after leaving the conversation. Errors: NOT_FOUND if
+    /// the viewer is not a participant. BAD_USER_INPUT if a field breaks its rule, or the viewer has 100 scheduled
+    /// messages.
     async fn schedule_message(
         &self,
         ctx: &Context<'_>,
@@ -97,8 +98,8 @@ impl ScheduledMessageMutation {
         Ok(ScheduleMessagePayload { scheduled_message: ScheduledMessage(row) })
     }
 
-    /// Cancels a scheduled message and deletes it. Errors: NOT_FOUND if it does not exist, for example because it was
-    /// sent meanwhile.
+    /// Cancels a scheduled message and deletes it. Errors: NOT_FOUND if the scheduled message does not exist, for
+    /// example because it was sent meanwhile.
     async fn cancel_scheduled_message(
         &self,
         ctx: &Context<'_>,

@@ -1,4 +1,4 @@
-//! Search in messages.
+//! Full-text search in messages.
 
 use async_graphql::{Context, ID, Object};
 use chrono::Utc;
@@ -21,14 +21,14 @@ pub struct SearchQuery;
 impl SearchQuery {
     /// Full-text search in the messages that are visible to the viewer, newest first. A message matches if its body
     /// contains all words of the query; the last word matches as a prefix. Case and accents are ignored. Only the first
-    /// 16 words count, and a query without a word finds nothing. Errors: NOT_FOUND if the viewer is not a participant
-    /// of `conversationId`. BAD_USER_INPUT for a query of more than 8000 characters.
+    /// 16 words count, and a query without a word finds no messages. Errors: NOT_FOUND if the viewer is not a
+    /// participant of `conversationId`. BAD_USER_INPUT for a query of more than 8000 characters.
     async fn search_messages(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Words to search for, at most 8000 characters.")] query: String,
-        #[graphql(desc = "Id of the only conversation to search. All if omitted.")] conversation_id: Option<ID>,
-        #[graphql(desc = "Id of the user who sent the messages. Any if omitted.")] sender_id: Option<ID>,
+        #[graphql(desc = "Id of a conversation to search. All conversations if omitted.")] conversation_id: Option<ID>,
+        #[graphql(desc = "Id of the user who sent the messages. Any user if omitted.")] sender_id: Option<ID>,
         #[graphql(desc = "Page size, 1 to 100.", default_with = "Some(DEFAULT_PAGE)")] first: Option<i32>,
         #[graphql(desc = "Cursor of this list: return the items after it.")] after: Option<String>,
     ) -> Result<Connection<Message>> {

@@ -23,8 +23,8 @@ pub struct AuthPayload {
     access_token_expires_at: DateTime,
     /// Token that `refreshSession` exchanges for a new pair of tokens.
     refresh_token: String,
-    /// When the refresh token expires: 7 days after it was made, by default. The session ends then if it was not
-    /// refreshed.
+    /// When the refresh token expires: 7 days after it was made, by default. The session ends at that time unless its
+    /// tokens are refreshed before.
     refresh_token_expires_at: DateTime,
 }
 
@@ -47,12 +47,12 @@ pub struct RegisterInput {
     /// Unique public name of the account: 3 to 32 letters a to z, digits, dots or underscores. Upper case is converted
     /// to lower case.
     username: String,
-    /// 8 to 128 characters. A password that is easy to guess is refused.
+    /// Password of the account, 8 to 128 characters. A password that is easy to guess is refused.
     password: String,
-    /// E-mail address, at most 254 bytes. It is unverified at first: see `Viewer.emailVerified`. Other accounts may
-    /// have the same address.
+    /// E-mail address, at most 254 bytes. The address is unverified at first: see `Viewer.emailVerified`. Other
+    /// accounts may have the same address.
     email: Option<String>,
-    /// Phone number with its country code, such as +4915112345678. It is unverified at first, like `email`.
+    /// Phone number with its country code, such as +4915112345678. The number is unverified at first, like `email`.
     phone: Option<String>,
     /// Name that clients display, 1 to 64 characters. Defaults to the username.
     display_name: Option<String>,
@@ -84,9 +84,9 @@ pub struct RefreshSessionInput {
 /// Input of the `changePassword` mutation.
 #[derive(InputObject)]
 pub struct ChangePasswordInput {
-    /// The present password of the account.
+    /// The current password of the account.
     current_password: String,
-    /// 8 to 128 characters. A password that is easy to guess is refused.
+    /// New password of the account, 8 to 128 characters. A password that is easy to guess is refused.
     new_password: String,
 }
 
@@ -100,7 +100,9 @@ pub struct ChangePasswordPayload {
 /// Input of the `deleteAccount` mutation.
 #[derive(InputObject)]
 pub struct DeleteAccountInput {
-    /// The present password of the account. Required, because the holder of a device may not own the account.
+    /// The current password of the account. The type is nullable, but without the password the mutation fails with
+    /// BAD_USER_INPUT. The password is required because the person who uses a signed-in device might not be the owner
+    /// of the account.
     password: Option<String>,
 }
 
@@ -119,13 +121,13 @@ pub struct UpdateProfileInput {
     username: MaybeUndefined<String>,
     /// Name that clients display, 1 to 64 characters. Null is refused.
     display_name: MaybeUndefined<String>,
-    /// Text about the user, at most 500 characters. Null removes it.
+    /// Text about the user, at most 500 characters. Null removes the text.
     about: MaybeUndefined<String>,
     /// E-mail address, at most 254 bytes. A changed address is unverified: see `Viewer.emailVerified`. Other accounts
-    /// may have the same address. Null removes it.
+    /// may have the same address. Null removes the address.
     email: MaybeUndefined<String>,
     /// Phone number with its country code, such as +4915112345678. A changed number is unverified, like `email`. Null
-    /// removes it.
+    /// removes the number.
     phone: MaybeUndefined<String>,
     /// Id of the new profile picture: a picture that the viewer uploaded and that is READY. Null removes the picture.
     avatar_id: MaybeUndefined<ID>,
@@ -143,7 +145,7 @@ pub struct AccountMutation;
 
 #[Object]
 impl AccountMutation {
-    /// Creates an account and signs it in. The answer does not depend on whether another account has the same e-mail
+    /// Creates an account and signs it in. The response does not depend on whether another account has the same e-mail
     /// address or phone number. Errors: FORBIDDEN if `ServerInfo.registration` is CLOSED. BAD_USER_INPUT if a field
     /// breaks its rule, or if `invite` is required and missing, unknown, used up or expired. CONFLICT if the username
     /// is taken.
@@ -180,9 +182,9 @@ impl AccountMutation {
     }
 
     /// Exchanges a refresh token for a new pair of tokens. If the same token is sent again within 10 seconds, for
-    /// example by a second browser tab, the answer is the same pair, or the session's newest pair if that pair was used
-    /// meanwhile. A repetition after 10 seconds counts as theft and ends the session. Errors: UNAUTHENTICATED if the
-    /// token is unknown or expired or its session has ended.
+    /// example by a second browser tab, the mutation returns the same pair, or the session's newest pair if that pair
+    /// was used meanwhile. If the token is sent again after 10 seconds, this counts as theft and ends the session.
+    /// Errors: UNAUTHENTICATED if the token is unknown or expired or its session has ended.
     async fn refresh_session(
         &self,
         ctx: &Context<'_>,
@@ -194,11 +196,11 @@ impl AccountMutation {
     }
 
     /// Changes the password and ends all other sessions of the account. Errors: BAD_USER_INPUT if the current password
-    /// is wrong or the new one breaks its rule. RATE_LIMITED after too many wrong passwords.
+    /// is wrong or the new password breaks its rule. RATE_LIMITED after too many wrong passwords.
     async fn change_password(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The present and the new password.")] input: ChangePasswordInput,
+        #[graphql(desc = "The current and the new password.")] input: ChangePasswordInput,
     ) -> Result<ChangePasswordPayload> {
         let identity = ctx.viewer()?;
         let ChangePasswordInput { current_password, new_password } = input;

@@ -41,9 +41,9 @@ pub struct BlockMutation;
 #[Object]
 impl BlockMutation {
     /// Blocks a user, who is not notified. New messages and calls of the user in the direct conversation no longer
-    /// reach the viewer, and the two do not see each other's presence and typing. The user is removed from the viewer's
-    /// contacts and contact requests. Groups with both users are unchanged. Blocking again changes nothing. Errors:
-    /// NOT_FOUND if the user does not exist. BAD_USER_INPUT for the viewer's own id.
+    /// reach the viewer, and the two users do not see each other's presence and typing. The user is removed from the
+    /// viewer's contacts and contact requests. Groups with both users are unchanged. Blocking again changes nothing.
+    /// Errors: NOT_FOUND if the user does not exist. BAD_USER_INPUT for the viewer's own id.
     async fn block_user(
         &self,
         ctx: &Context<'_>,
@@ -54,8 +54,8 @@ impl BlockMutation {
         Ok(BlockUserPayload { user: User(row) })
     }
 
-    /// Unblocks a user. Messages that the user sent while blocked stay hidden from the viewer. No error if the user is
-    /// not blocked. Errors: NOT_FOUND if the user does not exist.
+    /// Unblocks a user. Messages that the user sent while blocked stay hidden from the viewer. If the user is not
+    /// blocked, nothing changes. Errors: NOT_FOUND if the user does not exist.
     async fn unblock_user(
         &self,
         ctx: &Context<'_>,

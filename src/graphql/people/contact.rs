@@ -24,8 +24,8 @@ pub enum ContactRequestDirection {
 #[derive(Clone)]
 pub struct ContactRequest(pub Row);
 
-/// A user's request to become a contact of another user, which waits for an answer. It is visible only to these two
-/// users.
+/// A user's request to become a contact of another user, which the other user has not answered yet. It is visible only
+/// to these two users.
 #[Object]
 impl ContactRequest {
     /// Global id, with the prefix `crq_`.
@@ -49,7 +49,7 @@ impl ContactRequest {
     }
 }
 
-/// Loads a user of a request. The user exists as long as the request does.
+/// Loads a user of a request. The user exists as long as the request exists.
 async fn existing_user(ctx: &Context<'_>, user: UserId) -> Result<User> {
     let user = ctx.loaders().user(user).await?.map(User);
     user.ok_or_else(|| Domain::NotFound("This user no longer exists.").into())
@@ -67,7 +67,7 @@ pub struct SendContactRequestInput {
 pub struct SendContactRequestPayload {
     /// The request, if it waits for an answer. Null if the user is a contact.
     request: Option<ContactRequest>,
-    /// The user, if they were a contact before or had sent a request to the viewer. Otherwise null.
+    /// The user, if the user was a contact before or had sent a request to the viewer. Otherwise null.
     contact: Option<User>,
 }
 
@@ -119,8 +119,8 @@ pub struct ContactMutation;
 #[Object]
 impl ContactMutation {
     /// Asks a user to become a contact. Asking again returns the existing request. If the user has already asked the
-    /// viewer, the two become contacts. Errors: NOT_FOUND if the user does not exist. FORBIDDEN if the viewer blocks
-    /// the user. BAD_USER_INPUT for the viewer's own id.
+    /// viewer, the two users become contacts. Errors: NOT_FOUND if the user does not exist. FORBIDDEN if the viewer
+    /// blocks the user. BAD_USER_INPUT for the viewer's own id.
     async fn send_contact_request(
         &self,
         ctx: &Context<'_>,
@@ -147,8 +147,8 @@ impl ContactMutation {
         Ok(AcceptContactRequestPayload { contact: User(row) })
     }
 
-    /// Declines a contact request and deletes it. Its sender can ask again. Errors: NOT_FOUND if the request does not
-    /// exist or is not visible to the viewer. FORBIDDEN if the viewer sent the request.
+    /// Declines a contact request and deletes it. The sender of the request can ask again. Errors: NOT_FOUND if the
+    /// request does not exist or is not visible to the viewer. FORBIDDEN if the viewer sent the request.
     async fn decline_contact_request(
         &self,
         ctx: &Context<'_>,
@@ -159,8 +159,8 @@ impl ContactMutation {
         Ok(DeclineContactRequestPayload { request_id: input.request_id })
     }
 
-    /// Removes a contact, for both users. No error if the two are not contacts. Errors: NOT_FOUND if the user does not
-    /// exist.
+    /// Removes a contact, for both users. If the two users are not contacts, nothing changes. Errors: NOT_FOUND if the
+    /// user does not exist.
     async fn remove_contact(
         &self,
         ctx: &Context<'_>,

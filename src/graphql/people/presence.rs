@@ -20,7 +20,7 @@ pub enum PresenceStatus {
     Online,
     /// The user is connected and has set AWAY.
     Away,
-    /// No device of the user is connected, or the viewer may not see whether one is.
+    /// No device of the user is connected, or the viewer may not see whether a device is connected.
     Offline,
 }
 
@@ -29,8 +29,8 @@ pub enum PresenceStatus {
 pub struct Presence {
     /// Whether the user is connected.
     status: PresenceStatus,
-    /// When the user was last connected. Null while the user is connected, if the user never was, and if the viewer may
-    /// not see it because of the user's privacy settings or a block.
+    /// When the user was last connected. Null while the user is connected, if the user was never connected, and if the
+    /// user's privacy settings or a block hide the time from the viewer.
     last_seen_at: Option<DateTime>,
 }
 
@@ -45,12 +45,12 @@ impl From<Row> for Presence {
 pub struct PresenceChanged {
     /// The user.
     user: User,
-    /// The present state.
+    /// The current presence of the user.
     presence: Presence,
 }
 
 impl PresenceChanged {
-    /// Makes the event for the user's own devices. None if the account no longer exists.
+    /// Makes the event for the user's own devices. None if the user no longer exists.
     pub(in crate::graphql) async fn of_viewer(loaders: &Loaders, user: UserId, status: Status) -> Result<Option<Self>> {
         Self::new(loaders, user, Row { status, last_seen_at: None }).await
     }
@@ -71,7 +71,7 @@ pub struct SetPresenceInput {
 /// Result of the `setPresence` mutation.
 #[derive(SimpleObject)]
 pub struct SetPresencePayload {
-    /// The viewer's presence. It stays OFFLINE if no device of the viewer is connected.
+    /// The viewer's presence. The presence stays OFFLINE if no device of the viewer is connected.
     presence: Presence,
 }
 
@@ -98,9 +98,9 @@ pub struct PresenceSubscription;
 
 #[GraphqlSubscription]
 impl PresenceSubscription {
-    /// Presence of users: first the present state of each user, then each change. A user whose presence the viewer may
-    /// not see, because of privacy settings or a block, is OFFLINE. Errors: BAD_USER_INPUT for no id, for more than 100
-    /// ids, and if a user does not exist.
+    /// Presence of users: first the current presence of each user, then each change. A user whose presence the viewer
+    /// may not see, because of privacy settings or a block, is OFFLINE. Errors: BAD_USER_INPUT for an empty list, for
+    /// more than 100 ids, and if a user does not exist.
     async fn presence(
         &self,
         ctx: &Context<'_>,

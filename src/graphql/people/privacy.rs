@@ -1,4 +1,4 @@
-//! Privacy settings. Only their owner sees them.
+//! Privacy settings of a user, which no other user sees.
 
 use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 
@@ -8,7 +8,7 @@ use crate::graphql::error::Result;
 use crate::store::people::privacy::PrivacyChanges;
 use crate::store::people::privacy_settings::{Audience as AudienceRow, Privacy as Row};
 
-/// The users to whom a privacy setting gives permission.
+/// The users to whom a privacy setting gives a permission.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "AudienceRow")]
 pub enum Audience {
@@ -23,12 +23,12 @@ pub enum Audience {
 /// Privacy settings of the viewer.
 #[derive(SimpleObject)]
 pub struct PrivacySettings {
-    /// Users who can see whether the viewer is online, and when the viewer last was. A block between two users takes
-    /// precedence over this setting.
+    /// Users who can see whether the viewer is online, and when the viewer was last online. A block between two users
+    /// takes precedence over this setting.
     last_seen: Audience,
     /// Whether read receipts are on. If off, other users do not see how far the viewer has read, and the viewer does
-    /// not see how far others have read, in fields or in events. Deliveries stay visible. When turned on again, the
-    /// present positions are visible.
+    /// not see how far other users have read, in fields or in events. Deliveries stay visible. When read receipts are
+    /// turned on again, the current read positions become visible.
     read_receipts: bool,
     /// Users who can add the viewer to a group. A block between two users takes precedence over this setting.
     group_adds: Audience,
@@ -50,7 +50,7 @@ impl From<Row> for PrivacySettings {
 /// Input of the `updatePrivacy` mutation. Omitted and null fields are unchanged.
 #[derive(InputObject)]
 pub struct UpdatePrivacyInput {
-    /// Users who can see whether the viewer is online, and when the viewer last was.
+    /// Users who can see whether the viewer is online, and when the viewer was last online.
     last_seen: Option<Audience>,
     /// Whether read receipts are on. See `PrivacySettings.readReceipts`.
     read_receipts: Option<bool>,

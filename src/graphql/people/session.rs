@@ -21,12 +21,12 @@ impl Session {
         self.row.id.to_string().into()
     }
 
-    /// Name that the client gave the device at registration or login. Null if it gave none.
+    /// Name that the client gave the device at registration or login. Null if the client gave no name.
     async fn device_name(&self) -> Option<&str> {
         self.row.device_name.as_deref()
     }
 
-    /// IP address from which the session last signed in or refreshed its tokens. Null if it is not known.
+    /// IP address from which the session last signed in or refreshed its tokens. Null if the address is not known.
     async fn ip_address(&self) -> Option<&str> {
         self.row.ip_address.as_deref()
     }

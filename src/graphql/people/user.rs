@@ -29,23 +29,23 @@ impl User {
         &self.0.username
     }
 
-    /// Name to display, 1 to 64 characters. It is not unique.
+    /// Name to display, 1 to 64 characters. The name is not unique.
     async fn display_name(&self) -> &str {
         &self.0.display_name
     }
 
-    /// Text about the user, at most 500 characters. Null if the user has none.
+    /// Text about the user, at most 500 characters. Null if the user has no such text.
     async fn about(&self) -> Option<&str> {
         self.0.about.as_deref()
     }
 
-    /// Profile picture. Null if the user has none.
+    /// Profile picture. Null if the user has no picture.
     async fn avatar(&self, ctx: &Context<'_>) -> Option<Result<Attachment>> {
         avatar(ctx, self.0.avatar_id).await
     }
 
-    /// Whether the user is connected, as far as the viewer may see it. OFFLINE if the user's privacy settings or a
-    /// block hide it.
+    /// Whether the user is connected, as far as the viewer may see this. OFFLINE if the user's privacy settings or a
+    /// block hide the presence from the viewer.
     async fn presence(&self, ctx: &Context<'_>) -> Result<Presence> {
         let key = PresenceKey { viewer: ctx.viewer()?.user, user: self.0.id };
         let presence = ctx.loaders().load(key).await?;
@@ -102,10 +102,11 @@ impl UserQuery {
         find(ctx, by).await.transpose()
     }
 
-    /// Searches for users. A user matches if the username begins with the query, if the display name contains it, or if
-    /// the verified e-mail address or phone number is equal to it and the user's privacy settings allow it. Exact
-    /// matches come first, then usernames, then display names. A query of less than 3 characters matches only the
-    /// beginning of display names. Case is ignored. Errors: BAD_USER_INPUT for a query without 1 to 64 characters.
+    /// Searches for users. A user matches if the username begins with the query, if the display name contains the
+    /// query, or if the verified e-mail address or phone number is equal to the query and the user's privacy settings
+    /// allow this search. Exact matches come first, then usernames, then display names. A query of less than 3
+    /// characters matches only the beginning of display names. Case is ignored. Errors: BAD_USER_INPUT if the query
+    /// does not have 1 to 64 characters.
     async fn search_users(
         &self,
         ctx: &Context<'_>,

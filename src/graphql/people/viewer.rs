@@ -34,7 +34,7 @@ pub struct Viewer {
 /// The signed-in account, with the data that only its owner sees.
 #[Object]
 impl Viewer {
-    /// Id with the prefix `vwr_`, for the caches of clients. It never changes, and `node` does not accept it.
+    /// Id with the prefix `vwr_`, for the caches of clients. The id never changes, and `node` does not accept it.
     async fn id(&self) -> ID {
         ViewerId(self.row.id.0).to_string().into()
     }
@@ -44,28 +44,29 @@ impl Viewer {
         User(self.row.clone())
     }
 
-    /// E-mail address. Null if the account has none.
+    /// E-mail address. Null if the account has no e-mail address.
     async fn email(&self) -> Option<&str> {
         self.row.email.as_deref()
     }
 
-    /// Whether the viewer has proved to own `email`. False without an e-mail address. An unverified address works
-    /// neither for login nor in searches, and other accounts may have the same one.
+    /// Whether the viewer has proved that `email` is their address. False without an e-mail address. An unverified
+    /// address works neither for login nor in searches, and other accounts may have the same address.
     async fn email_verified(&self) -> bool {
         self.row.email_verified_at.is_some()
     }
 
-    /// Phone number with its country code. Null if the account has none.
+    /// Phone number with its country code. Null if the account has no phone number.
     async fn phone(&self) -> Option<&str> {
         self.row.phone.as_deref()
     }
 
-    /// Whether the viewer has proved to own `phone`. False without a phone number. The rules of `emailVerified` apply.
+    /// Whether the viewer has proved that `phone` is their number. False without a phone number. An unverified number
+    /// has the same restrictions as an unverified e-mail address.
     async fn phone_verified(&self) -> bool {
         self.row.phone_verified_at.is_some()
     }
 
-    /// The viewer's conversations, most recently active first. Archived ones are listed only with the filter
+    /// The viewer's conversations, most recently active first. Archived conversations are listed only with the filter
     /// `archived`.
     async fn conversations(
         &self,
@@ -136,7 +137,7 @@ impl Viewer {
         Ok(page.connection(rows, |(at, user)| (*at, user.id), |(_, user)| User(user)))
     }
 
-    /// The viewer's scheduled messages, the next one to be sent first.
+    /// The viewer's scheduled messages, sorted by `sendAt`, earliest first.
     async fn scheduled_messages(
         &self,
         ctx: &Context<'_>,
@@ -163,7 +164,7 @@ impl Viewer {
     }
 }
 
-/// Parses the arguments of a list of users, sorted by the time of the contact or the block.
+/// Parses the arguments of a list of users that is sorted by the time when each user became a contact or was blocked.
 fn users_page(first: Option<i32>, after: Option<&str>) -> Result<Forward<(chrono::DateTime<Utc>, UserId)>> {
     Forward::new(first.unwrap_or(DEFAULT_PAGE_OF_USERS), after)
 }
@@ -181,7 +182,7 @@ impl Viewer {
 pub struct ConversationFilter {
     /// Kind of the conversations. Any kind if omitted.
     kind: Option<ConversationKind>,
-    /// If true, list only archived conversations. If false, list only those that are not archived.
+    /// If true, list only archived conversations. If false, list only conversations that are not archived.
     #[graphql(default_with = "Some(false)")]
     archived: Option<bool>,
     /// Whether to list only conversations with unread messages.

@@ -1,8 +1,8 @@
 //! State of an HTTP connection, and the deadline for the next step of its client.
 //!
 //! hyper's own timeout for headers is not enough. It has one duration for the headers of a request and for the idle
-//! time before them, it does not exist for HTTP/2, and hyper-util starts it only once the version of HTTP is known, so
-//! that a connection that sends nothing stays open.
+//! time before the headers. It does not exist for HTTP/2. hyper-util starts it only when the version of HTTP is known,
+//! so that a connection that sends nothing stays open.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,41 +19,41 @@ use tokio::time::Instant;
 use super::stream::{ClientStream, Observer};
 
 /// Time for which a connection without a request stays open after the node began to close its connections. Long enough
-/// for a request whose headers are on their way.
+/// for the arrival of a request that the client has already sent.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that speaks HTTP.
+/// The byte stream of a connection that speaks HTTP.
 pub(in crate::http) type HttpStream = ClientStream<Arc<Activity>>;
 
-/// Shared by the byte stream of a connection, its service and the task that drives it.
+/// The state of an HTTP connection. Its byte stream, its service and the task that drives it share this state.
 pub(in crate::http) struct Activity {
     state: Mutex<State>,
-    /// Whether the next byte that is read begins the headers of a request.
+    /// Over HTTP/1: whether the next byte that is read begins the headers of a request.
     between_requests: AtomicBool,
-    /// The task that waits for the deadline.
+    /// Wakes the task that waits for the deadline.
     pub(super) waiting: AtomicWaker,
     header_timeout: Duration,
     idle_timeout: Duration,
-    /// How long a client may leave a piece of an answer unread.
+    /// Maximum time for which a client may leave a chunk of a response unread.
     write_timeout: Duration,
 }
 
 struct State {
     requests: usize,
-    /// Number of requests so far, which is the key of the latest one.
+    /// Number of requests so far, which is the key of the latest request.
     begun: u64,
-    /// Requests whose answer waits for the client, with the time since when. hyper has a piece of the answer, and asks
-    /// for the next one when the client has read enough.
+    /// Requests whose response waits for the client, with the time at which the wait began. hyper has a chunk of the
+    /// response, and asks for the next chunk when the client has read enough.
     unread: HashMap<u64, Instant>,
-    /// Time at which `unread` is checked again. It does not change for each piece, so that the task is seldom woken.
+    /// Time at which `unread` is checked again. It is not updated for each chunk, so that the task is rarely woken.
     check_at: Option<Instant>,
-    /// Time at which the connection is closed unless a request begins before. None while requests are in flight.
+    /// Time at which the connection is closed unless a request begins earlier. None while requests are in flight.
     deadline: Option<Instant>,
     closing: bool,
 }
 
 impl Activity {
-    /// A new connection, whose first headers must be complete at `deadline`.
+    /// Returns the state of a new connection, whose first headers must be complete at `deadline`.
     pub(super) fn new(
         deadline: Instant,
         header_timeout: Duration,
@@ -77,20 +77,20 @@ impl Activity {
         }
     }
 
-    /// Time of the next call of `has_timed_out`.
+    /// Returns the time at which `has_timed_out` must be called next. Returns None if no deadline is set.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
         state.deadline.into_iter().chain(state.check_at).min()
     }
 
-    /// Whether the client has sent or read nothing for too long.
+    /// Returns whether the client has sent or read nothing for too long.
     pub(super) fn has_timed_out(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         state.check_at = state.unread.values().min().map(|&since| since + self.write_timeout);
         state.deadline.into_iter().chain(state.check_at).any(|deadline| deadline <= now)
     }
 
-    /// The client has sent something.
+    /// Records that the client has sent bytes. If they begin the headers of a request, the timeout for headers starts.
     fn bytes_read(&self) {
         if self.between_requests.load(Ordering::Relaxed) && self.between_requests.swap(false, Ordering::Relaxed) {
             let mut state = self.state.lock();
@@ -100,7 +100,7 @@ impl Activity {
         }
     }
 
-    /// The node shuts down. A connection without a request ends soon.
+    /// Records that the node shuts down, so that a connection without a request ends soon.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closing = true;
@@ -118,13 +118,13 @@ impl Observer for Arc<Activity> {
         }
     }
 
-    /// The task that drives the connection has the timeouts.
+    /// Never ready, because the task that drives the connection has the timeouts.
     fn poll_stalled(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
         Poll::Pending
     }
 }
 
-/// A request in flight, from its headers to the end of its answer.
+/// A request in flight, from its headers to the end of its response.
 pub(super) struct InFlight {
     activity: Arc<Activity>,
     key: u64,
@@ -143,7 +143,7 @@ impl InFlight {
         Self { activity: Arc::clone(activity), key, http2: version == Version::HTTP_2 }
     }
 
-    /// hyper has the head or a piece of the answer, and asks for more once the client has read enough.
+    /// Records that hyper has the head or a chunk of the response. hyper asks for more when the client has read enough.
     pub(super) fn piece_sent(&self) {
         let now = Instant::now();
         let mut state = self.activity.state.lock();
@@ -152,13 +152,15 @@ impl InFlight {
             state.check_at = Some(now + self.activity.write_timeout);
             drop(state);
             if self.http2 {
-                // The answer is written by a task of its own.
+                // Over HTTP/2 a separate task writes the response, so the task that waits for the deadline must be
+                // woken.
                 self.activity.waiting.wake();
             }
         }
     }
 
-    /// hyper asks for more. An answer that has nothing more to send yet does not wait for its client.
+    /// Records that hyper asks for the next chunk. The response no longer waits for its client, even if it has no next
+    /// chunk yet.
     pub(super) fn piece_requested(&self) {
         self.activity.state.lock().unread.remove(&self.key);
     }
@@ -176,7 +178,9 @@ impl Drop for InFlight {
         state.deadline = Some(Instant::now() + time);
         drop(state);
         if self.http2 {
-            // Pings and other frames come between requests, and the answer was written by a task of its own.
+            // Over HTTP/2, pings and other frames also arrive between requests, so received bytes do not show that a
+            // request begins. A separate task wrote the response, so the task that waits for the deadline must be
+            // woken.
             self.activity.waiting.wake();
         } else {
             self.activity.between_requests.store(true, Ordering::Relaxed);

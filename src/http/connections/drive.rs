@@ -20,20 +20,21 @@ use super::{ClientStream, ConnectionPermit, Connections};
 use crate::config::{ConnectionSettings, HTTP2_MAX_STREAMS, HTTP2_PING_TIMEOUT};
 use crate::http::drain::Drain;
 
-/// Bytes that hyper reads or writes at once on an HTTP/1 connection. They also bound the memory of its buffers.
+/// Maximum bytes of each buffer that hyper has for an HTTP/1 connection, unless MAX_HEADER_BYTES is larger. hyper reads
+/// or writes at most this many bytes at once.
 const BUFFER: usize = 64 * 1024;
 
-/// Bytes that hyper holds of each answer on an HTTP/2 connection. Its default of 400 KiB lets a client with many unread
-/// answers hold much memory.
+/// Maximum bytes that hyper holds of each response on an HTTP/2 connection. With hyper's default of 400 KiB, a client
+/// with many unread responses could make the server hold much memory.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes with which every HTTP/2 connection begins, and no HTTP/1 request (RFC 9113, section 3.4).
+/// First bytes of every HTTP/2 connection (RFC 9113, section 3.4). No HTTP/1 request begins with these bytes.
 const PREFACE: &[u8] = b"PRI";
 
-/// Pause before the bytes of a connection that has sent fewer than that are read again. It doubles each time.
+/// First pause before a connection that has sent only a part of PREFACE is read again. The pause doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// hyper's settings for both versions of HTTP.
+/// hyper's settings for HTTP/1 and for HTTP/2.
 pub(super) struct Builders {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -43,7 +44,7 @@ impl Builders {
     pub(super) fn new(settings: &ConnectionSettings) -> Self {
         let max_header_bytes = usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX);
         let mut http1 = http1::Builder::new();
-        // See `Activity`, which has timeouts for every state of a connection.
+        // hyper's own timeout for headers is off, because `Activity` has timeouts for every state of a connection.
         http1.header_read_timeout(None).max_header_size(max_header_bytes).max_buf_size(BUFFER.max(max_header_bytes));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -57,9 +58,9 @@ impl Builders {
     }
 }
 
-/// A connection of hyper, of either version of HTTP.
+/// A connection of hyper, over HTTP/1 or HTTP/2.
 trait Connection: Future<Output = hyper::Result<()>> {
-    /// Accepts no further requests, and ends when the requests in flight are answered.
+    /// Makes the connection accept no further requests and end when the requests in flight are answered.
     fn finish(self: Pin<&mut Self>);
 }
 
@@ -95,7 +96,7 @@ pub(super) async fn serve(
     };
     let http2 = match version {
         Ok(Ok(http2)) => http2,
-        // The client is gone.
+        // The client has disconnected.
         Ok(Err(_)) => return,
         Err(_) => return metrics.timed_out(),
     };
@@ -121,7 +122,7 @@ async fn is_http2(tcp: &TcpStream) -> io::Result<bool> {
         if read == PREFACE.len() || read == 0 || !PREFACE.starts_with(&first[..read]) {
             return Ok(first == PREFACE);
         }
-        // The bytes stay unread, so the connection would be ready again at once.
+        // `peek` leaves the bytes unread, so without a pause the connection would be ready again at once.
         sleep(pause).await;
         pause *= 2;
     }

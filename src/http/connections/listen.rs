@@ -18,16 +18,16 @@ use super::log_throttle::LogThrottle;
 use crate::http::drain::Drain;
 use crate::metrics::Refusal;
 
-/// Pause after an error that repeats until something else changes, such as too many open files.
+/// Pause after an error that would repeat until something else changes, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
-/// Accepts connections and serves each of them in a task of its own.
+/// Accepts connections and serves each connection in its own task.
 pub(in crate::http) struct Listener {
     tcp: TcpListener,
     router: Router,
     connections: Connections,
     drain: Drain,
-    /// Time limit for a client to acknowledge sent bytes.
+    /// Maximum time for a client to acknowledge sent bytes.
     ack_timeout: Duration,
     builders: Arc<Builders>,
     tasks: TaskTracker,
@@ -48,7 +48,7 @@ impl Listener {
         Self { tcp, router, connections, drain, ack_timeout, builders, tasks, errors, refusals }
     }
 
-    /// Accepts until the drain closes the node, and then waits for the connections to end.
+    /// Accepts connections until the drain closes the node, and then waits for the accepted connections to end.
     pub(in crate::http) async fn run(mut self) {
         let mut closing = pin!(self.drain.closing());
         let mut abandoned = pin!(self.drain.abandoned());
@@ -72,7 +72,7 @@ impl Listener {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(&tcp, refusal),
         };
-        // An event must not wait until the client has acknowledged the one before. If the option cannot be set, the
+        // An event must not wait until the client has acknowledged the previous event. If the option cannot be set, the
         // connection is only slower.
         let _ = tcp.set_nodelay(true);
         limit_ack_time(&tcp, self.ack_timeout);
@@ -81,7 +81,7 @@ impl Listener {
         self.tasks.spawn(drive::serve(builders, router, connections, (tcp, peer, permit), drain));
     }
 
-    /// Answers without reading or waiting, and closes the connection.
+    /// Sends an error response without waiting for the client's request. The caller then closes the connection.
     fn refuse(&mut self, tcp: &TcpStream, refusal: Refusal) {
         self.connections.refused(refusal);
         if let Some(connections) = self.refusals.due() {
@@ -92,12 +92,12 @@ impl Listener {
             Refusal::Address | Refusal::Anonymous => "429 Too Many Requests",
         };
         let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n");
-        // The buffer of a new connection has room. A client that is gone needs no answer.
+        // The send buffer of a new connection has room. A client that has disconnected needs no response.
         let _ = tcp.try_write(answer.as_bytes());
     }
 
-    /// Does not pause if only the client of this connection is gone, because the next one can be accepted. Every other
-    /// error would repeat at once.
+    /// Pauses after an error of `accept` that would otherwise repeat at once. Does not pause if only the client of this
+    /// connection has disconnected, because the next connection can be accepted.
     async fn pause_after(&mut self, error: &io::Error) {
         if matches!(
             error.kind(),
@@ -113,15 +113,15 @@ impl Listener {
     }
 }
 
-/// Breaks the connection when sent bytes stay unconfirmed for longer than `ack_timeout`. The client has disappeared then,
-/// such as a phone that has lost its network. The server pings WebSockets, but an event stream would otherwise stay
-/// open for 15 minutes. A client that reads nothing in that time is disconnected as well.
+/// Makes the system break the connection when sent bytes stay unacknowledged for longer than `ack_timeout`. The client
+/// has then disappeared, for example because a phone has lost its network. The server pings WebSockets, but an event
+/// stream would otherwise stay open for 15 minutes. A client that reads nothing in that time is disconnected as well.
 #[cfg(target_os = "linux")]
 fn limit_ack_time(stream: &TcpStream, ack_timeout: Duration) {
-    // If this fails, the longer timeout of the system remains.
+    // If the option cannot be set, the longer timeout of the system applies.
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(ack_timeout));
 }
 
-/// Only Linux has the option. Other systems have longer timeouts of their own.
+/// Does nothing, because only Linux has the option. Other systems have their own, longer timeouts.
 #[cfg(not(target_os = "linux"))]
 const fn limit_ack_time(_: &TcpStream, _: Duration) {}

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time between two lines.
+/// Minimum time between two log lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one of many equal events be logged, and counts the others.
+/// Allows a log line for some of many equal events, and counts the events in between.
 #[derive(Default)]
 pub(super) struct LogThrottle {
     next: Option<Instant>,
@@ -15,7 +15,8 @@ pub(super) struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// The number of events since the last line, this one included. None if it is too early for another line.
+    /// Counts an event. Returns the number of events since the last log line, including this event. Returns None if it
+    /// is too early for another log line.
     pub(super) fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
         self.suppressed += 1;

@@ -32,38 +32,38 @@ pub(super) struct Connections(Arc<Inner>);
 
 struct Inner {
     settings: ConnectionSettings,
-    /// SOCKET_WRITE_TIMEOUT, which applies to answers as well.
+    /// SOCKET_WRITE_TIMEOUT, which applies to HTTP responses as well.
     write_timeout: Duration,
     /// RATE_LIMITS. If it is off, the limits by address are off as well.
     limit_addresses: bool,
     trusted: TrustedProxies,
     open: Arc<AtomicUsize>,
-    /// Direct connections, and requests and sockets that trusted proxies forward, by client address.
+    /// Counts direct connections, and requests and sockets that trusted proxies forward, by client address.
     by_network: ConnectionLimit<ClientNetwork>,
     anonymous_sockets: ConnectionLimit<ClientNetwork>,
     unfinished: Unfinished,
     metrics: ConnectionMetrics,
 }
 
-/// Counts one TCP connection among those of the node and of its address, until it is dropped.
+/// Counts one TCP connection against the limits of the node and of its address, until the permit is dropped.
 pub(super) struct ConnectionPermit {
     _total: TotalPermit,
     _by_network: Option<Permit<ClientNetwork>>,
     _counted: Open,
 }
 
-/// Counts a connection among all of the node until it is dropped.
+/// Counts one connection among all connections of the node, until the permit is dropped.
 struct TotalPermit(Arc<AtomicUsize>);
 
-/// Counts a request that a trusted proxy forwards among those of the client's address. It is an extension of the
-/// request, so that a socket can keep it for as long as it is open.
+/// Counts a request that a trusted proxy forwards against the limit of the client's address, until the permit is
+/// dropped. The permit is an extension of the request, so that a socket can keep the permit for as long as it is open.
 #[derive(Clone)]
 pub(super) struct ForwardedPermit {
     _permit: Arc<Permit<ClientNetwork>>,
 }
 
 impl TotalPermit {
-    /// Returns None if the node has `max` connections already.
+    /// Counts one more connection. Returns None if the node already has `max` connections.
     fn try_acquire(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         let permit = Self(Arc::clone(open));
         (open.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
@@ -98,13 +98,13 @@ impl Connections {
         &self.0.settings
     }
 
-    /// Address of the client that sends a request with these headers over a connection from `peer`.
+    /// Returns the address of the client that sends a request with these headers over a connection from `peer`.
     pub(super) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> ClientAddress {
         client_address(headers, peer, &self.0.trusted)
     }
 
-    /// The key that the limits of a client's address count by. None for a trusted proxy's own requests, and for every
-    /// client if those limits are off.
+    /// Returns the key by which the limits by address count the client. Returns None for a trusted proxy's own
+    /// requests, and for every client if these limits are off.
     pub(super) fn network(&self, client: ClientAddress) -> Option<ClientNetwork> {
         (self.0.limit_addresses && !self.0.trusted.contains(client)).then(|| client.network())
     }
@@ -113,7 +113,8 @@ impl Connections {
         &self.0.unfinished
     }
 
-    /// A permit for a new TCP connection. A trusted proxy may have any number within the node's total.
+    /// Returns a permit for a new TCP connection. The connections of a trusted proxy count only against the limit of
+    /// the node.
     fn admit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Refusal> {
         let inner = &self.0;
         let total = TotalPermit::try_acquire(&inner.open, inner.settings.max_connections).ok_or(Refusal::Total)?;
@@ -127,8 +128,9 @@ impl Connections {
         Ok(ConnectionPermit { _total: total, _by_network: by_network, _counted: inner.metrics.connection() })
     }
 
-    /// A permit for a request that a trusted proxy forwards, among those of the client's address. None for a direct
-    /// connection, which was counted when it was accepted.
+    /// Returns a permit for a request that a trusted proxy forwards. It counts against the limit of the client's
+    /// address. Returns None if the limits by address do not apply to the client, and for a direct connection, which
+    /// was counted when it was accepted.
     fn admit_forwarded(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<Option<ForwardedPermit>, Refusal> {
         let inner = &self.0;
         if !inner.trusted.contains(peer.ip().into()) {
@@ -140,7 +142,8 @@ impl Connections {
         Ok(Some(ForwardedPermit { _permit: Arc::new(permit) }))
     }
 
-    /// A permit for a socket without a signed-in user, among those of the client's address.
+    /// Returns a permit for a socket without a signed-in user. It counts against the limit of the client's address.
+    /// Returns None if `network` is None, because the limits by address then do not apply.
     pub(super) fn admit_anonymous(
         &self,
         network: Option<ClientNetwork>,

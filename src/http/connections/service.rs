@@ -18,8 +18,8 @@ use super::activity::{Activity, InFlight};
 use super::{Connections, ForwardedPermit};
 use crate::http::refusal;
 
-/// Bytes of an answer that hyper gets at once. A client must read about as many in SOCKET_WRITE_TIMEOUT, which a slow
-/// connection does.
+/// Maximum bytes of a response that hyper gets at once. A client must read about this many bytes within
+/// SOCKET_WRITE_TIMEOUT, which is possible even over a slow connection.
 const PIECE: usize = 64 * 1024;
 
 pub(super) struct Service {
@@ -49,7 +49,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(forwarded) = &forwarded {
             request.extensions_mut().insert(forwarded.clone());
         }
-        // A router is always ready, and its clone is a reference.
+        // A router is always ready, so `poll_ready` is not called. Its clone shares the routes.
         let answer = self.router.clone().call(request);
         async move {
             let response = answer.await?;
@@ -59,10 +59,10 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// The body of an answer. The request is in flight until it is dropped.
+/// The body of a response. The request is in flight until the body is dropped.
 pub(super) struct Answer {
     body: Body,
-    /// Rest of a frame that is larger than a piece.
+    /// The remaining bytes of a frame that was larger than PIECE.
     rest: Bytes,
     in_flight: InFlight,
     _forwarded: Option<ForwardedPermit>,
@@ -70,12 +70,12 @@ pub(super) struct Answer {
 
 impl Answer {
     fn new(body: Body, in_flight: InFlight, forwarded: Option<ForwardedPermit>) -> Self {
-        // On HTTP/2 hyper does not ask for the first piece before the client has room for it.
+        // Over HTTP/2, hyper does not ask for the first chunk before the client has room for it.
         in_flight.piece_sent();
         Self { body, rest: Bytes::new(), in_flight, _forwarded: forwarded }
     }
 
-    /// Cuts a frame to the size of a piece, and stores the rest.
+    /// Cuts a frame to at most PIECE bytes, and stores the remaining bytes.
     fn split(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(mut data) => {

@@ -11,10 +11,11 @@ use super::ConnectionPermit;
 
 /// Observes what a client sends, in the protocol that the connection speaks.
 pub(in crate::http) trait Observer {
-    /// These bytes were read.
+    /// Called with bytes that were read from the connection.
     fn bytes_read(&mut self, bytes: &[u8]);
 
-    /// Everything that has arrived was read. Ready if the server must not wait for more.
+    /// Called when everything that has arrived was read. Ready with an error if the server must not wait for more
+    /// bytes.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error>;
 }
 
@@ -30,7 +31,7 @@ impl<O> ClientStream<O> {
         Self { tcp, observer, permit }
     }
 
-    /// Changes the observer, once the connection speaks another protocol.
+    /// Replaces the observer when the connection changes to another protocol.
     pub(in crate::http) fn with_observer<P>(self, observer: P) -> ClientStream<P> {
         ClientStream { tcp: self.tcp, observer, permit: self.permit }
     }

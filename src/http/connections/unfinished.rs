@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use crate::address::ClientNetwork;
 use crate::metrics::ConnectionMetrics;
 
-/// Bytes are reserved in steps of this size, so that a body that arrives in many pieces locks seldom.
+/// A reservation grows in multiples of this number of bytes, so that a body that arrives in many small chunks rarely
+/// locks.
 const STEP: usize = 16 * 1024;
 
-/// Memory that is reserved for unfinished bodies and messages, in bytes, in all and by address.
+/// Counts the bytes that are reserved for unfinished bodies and messages, in total and by address. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::http) struct Unfinished(Arc<Inner>);
 
@@ -28,14 +29,14 @@ struct Reserved {
     by_network: HashMap<ClientNetwork, usize>,
 }
 
-/// A limit leaves no memory for more bytes.
+/// Error: no more bytes can be reserved without exceeding the limit of the node or of the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct OutOfMemory;
 
-/// The bytes that one body or message holds, until it is dropped.
+/// The bytes that are reserved for one body or message, until the reservation is dropped.
 pub(in crate::http) struct Reservation {
     unfinished: Unfinished,
-    /// The network whose share the bytes count against. A client that is not limited by its address has none.
+    /// The network whose share the bytes count against. None for a client to which the limits by address do not apply.
     network: Option<ClientNetwork>,
     bytes: usize,
 }
@@ -45,14 +46,14 @@ impl Unfinished {
         Self(Arc::new(Inner { reserved: Mutex::default(), max, max_per_address, metrics }))
     }
 
-    /// An empty reservation.
+    /// Returns an empty reservation.
     pub(in crate::http) fn reservation(&self, network: Option<ClientNetwork>) -> Reservation {
         Reservation { unfinished: self.clone(), network, bytes: 0 }
     }
 }
 
 impl Reservation {
-    /// Reserves memory for a body or message of `bytes` in all. A refusal keeps the earlier reservation.
+    /// Grows the reservation to at least `bytes` in total. On an error, the reservation stays as it was.
     pub(in crate::http) fn grow_to(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         if bytes <= self.bytes {
             return Ok(());

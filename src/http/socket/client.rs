@@ -1,4 +1,4 @@
-//! The client of a connection: who it is, how long it may stay, and the limits that it counts against.
+//! The client of a socket: its identity, its lifetime, and the limits that it counts against.
 
 use serde_json::{Map, Value};
 
@@ -20,18 +20,18 @@ type Payload = Map<String, Value>;
 pub(super) struct Client {
     pub(super) caller: Caller,
     pub(super) lifetime: Lifetime,
-    /// Counts the socket among the viewer's connections. None without a signed-in user.
+    /// Counts the socket against the viewer's limit of connections. None without a signed-in user.
     permit: Option<Permit<UserId>>,
-    /// Counts the socket among those of the client's address. None if no trusted proxy forwards the socket.
+    /// Counts the socket against the limit of the client's address. None if no trusted proxy forwards the socket.
     _forwarded: Option<ForwardedPermit>,
-    /// Counts the socket among those without a signed-in user, until one signs in.
+    /// Counts the socket against the limit of sockets without a signed-in user, until a user signs in.
     anonymous: Option<Permit<ClientNetwork>>,
     /// Counts the viewer as connected. None without a signed-in user.
     connected: Option<Connected>,
 }
 
 impl Client {
-    /// A client that has not sent `connection_init` yet.
+    /// Returns a client that has not sent `connection_init` yet.
     pub(super) fn anonymous(server: &Server, origin: Origin) -> Self {
         let network = server.connections.network(origin.address);
         Self {
@@ -48,8 +48,8 @@ impl Client {
         matches!(self.caller.identity, Identity::Anonymous)
     }
 
-    /// Authenticates by `Authorization` in the payload, which browsers can set, or else by `token`. A client without a
-    /// token is anonymous. A client with an invalid token is disconnected.
+    /// Authenticates the client by `Authorization` in the payload, which browsers can set, or else by `token`. A client
+    /// without a token is anonymous. A client with an invalid token is disconnected.
     pub(super) async fn authenticate(
         &mut self,
         server: &Server,
@@ -68,8 +68,8 @@ impl Client {
         Ok(())
     }
 
-    /// A ping may have a fresh token of the same session. The socket then stays open until that token expires. Returns
-    /// whether the payload has a token.
+    /// Reads the payload of a ping. If it has a fresh token of the same session, the socket stays open until that token
+    /// expires. Returns whether the payload has a token.
     pub(super) fn refresh(&mut self, server: &Server, payload: Option<&Payload>) -> Result<bool, End> {
         let Some(token) = token_in(payload)? else { return Ok(false) };
         let fresh = read_token(server, &token)?;
@@ -81,7 +81,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Ends the connection if the viewer's session was revoked.
+    /// Fails, so that the connection ends, if the viewer's session was revoked or cannot be checked.
     pub(super) async fn check_session(&self, server: &Server) -> Result<(), End> {
         match self.caller.identity {
             Identity::SignedIn(viewer) => check_session(server, viewer).await,
@@ -89,13 +89,13 @@ impl Client {
         }
     }
 
-    /// Counts a request of the client's address. Fails with RATE_LIMITED.
+    /// Counts a request of the client's address. Returns RATE_LIMITED if the rate is exceeded.
     pub(super) fn admit_request(&self, server: &Server) -> Result<(), Error> {
         self.caller.ip_address.map_or(Ok(()), |address| server.admit_request(address))
     }
 }
 
-/// The token of `Authorization` in a payload. Fails if the member exists but has no bearer token.
+/// Returns the token of `Authorization` in a payload. Fails if the member exists but has no bearer token.
 fn token_in(payload: Option<&Payload>) -> Result<Option<String>, End> {
     payload
         .and_then(|payload| payload.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")))

@@ -11,7 +11,7 @@ use tungstenite::protocol::CloseFrame;
 use super::message::WebSocket;
 use crate::http::lifetime::EndReason;
 
-/// Time limit for a client to answer a close.
+/// Maximum time for a client to answer a close.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a connection ends.
@@ -37,12 +37,12 @@ impl From<EndReason> for End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Close {
     pub(super) code: u16,
-    /// At most 123 bytes, RFC 6455, section 5.5.
+    /// At most 123 bytes (RFC 6455, section 5.5).
     pub(super) reason: Cow<'static, str>,
 }
 
 impl Close {
-    // Codes of RFC 6455, section 7.4.1, and its registry.
+    // Codes of RFC 6455, section 7.4.1, and of the IANA registry.
     pub(super) const NORMAL: Self = Self::new(1000, "Normal Closure");
     pub(super) const PROTOCOL_ERROR: Self = Self::new(1002, "Protocol error");
     pub(super) const NOT_UTF8: Self = Self::new(1007, "Not UTF-8");
@@ -67,15 +67,15 @@ impl Close {
     }
 
     pub(super) fn duplicate(id: &str) -> Self {
-        /// Leaves room for the rest of the reason.
+        /// Maximum bytes of the id in the reason. Leaves room for the other words.
         const SHOWN_BYTES: usize = 80;
         let shown = &id[..id.floor_char_boundary(SHOWN_BYTES)];
         Self { code: 4409, reason: format!("Subscriber for {shown} already exists").into() }
     }
 }
 
-/// Sends the code and reason, and waits a moment for the client's own close. If the connection were closed with unread
-/// input, it would be reset, and the client would not get the code.
+/// Sends the code and the reason, and waits up to CLOSE_TIMEOUT for the client's own close. If the connection were
+/// closed with unread input, it would be reset, and the client would not get the code.
 pub(super) async fn close(mut socket: WebSocket, close: Close) {
     let frame = CloseFrame { code: close.code.into(), reason: close.reason.into_owned().into() };
     // A client that does not read the close is disconnected.
@@ -84,7 +84,7 @@ pub(super) async fn close(mut socket: WebSocket, close: Close) {
     }
 }
 
-/// Reads to the end of a connection that one side has closed. This also answers a client's close.
+/// Reads a connection that one side has closed until the connection ends. Reading also answers a client's close.
 pub(super) async fn drain_until_closed(mut socket: WebSocket) {
     let drained = async { while let Some(Ok(_)) = socket.next().await {} };
     // A client that does not answer is disconnected.

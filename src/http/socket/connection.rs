@@ -1,4 +1,4 @@
-//! One connection: a loop over the client's messages, the operations' results, and the clock.
+//! One socket connection: a loop over the client's messages, the operations' results, and the clock.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -35,18 +35,18 @@ use crate::http::response::Body;
 use crate::limiter::Key;
 use crate::metrics::{Open, Transport};
 
-/// Messages of any kind that a client may send for each operation that it may start. Pings, pongs and completions come
-/// on top of operations.
+/// Maximum number of messages of any kind per second, as a multiple of SOCKET_OPERATIONS_PER_SECOND. In addition to
+/// operations, a client sends pings, pongs and completions.
 const MESSAGES_PER_OPERATION: u32 = 4;
 
 /// Maximum number of outputs that are written before a flush.
 const MAX_OUTPUTS_PER_FLUSH: usize = 64;
 
-/// Events that interrupt a connection, each at most once.
+/// Events that interrupt a connection. Each of them occurs at most once.
 enum Interrupt {
-    /// The lifetime has ended.
+    /// The lifetime of the connection has ended.
     Ended(EndReason),
-    /// The server shuts down, and closes the connection when its requests are done.
+    /// The server shuts down. The connection is closed when its requests are done.
     Closing,
 }
 
@@ -56,15 +56,16 @@ pub(super) struct Connection {
     protocol: Protocol,
     client: Client,
     _open: Open,
-    /// Operations that the client may still start.
+    /// Limits how many operations the client may start per second.
     operations_left: TokenBucket,
-    /// Messages of any kind that the client may still send.
+    /// Limits how many messages of any kind the client may send per second.
     messages_left: TokenBucket,
     operations: Operations,
     keep_alive: KeepAlive,
     /// Whether a fresh token has changed the lifetime.
     refreshed: bool,
-    /// Whether more outputs may be ready than are written in one turn. Everything else is then handled before them.
+    /// Whether more outputs may be ready than are written in one turn. Messages, timers and interrupts are then handled
+    /// before further outputs.
     has_pending_output: bool,
 }
 
@@ -85,7 +86,8 @@ impl Connection {
             refreshed: false,
             has_pending_output: false,
         };
-        // The futures that are boxed here and below are large. A box frees their memory before the connection is idle.
+        // The futures that are boxed here and below are large. A box frees the memory of its future before the
+        // connection is idle.
         let token = bearer(&headers);
         drop(headers);
         let end = match Box::pin(connection.initialise(token)).await {
@@ -95,7 +97,7 @@ impl Connection {
                 end
             }
         };
-        // The streams end first, because their events can no longer be sent.
+        // The operations end first, because their results can no longer be sent.
         drop(connection.operations);
         match end {
             End::Close(close) => {
@@ -124,7 +126,7 @@ impl Connection {
                     self.client.authenticate(&self.server, payload.as_ref(), token).await?;
                     self.restart_idle_timer();
                     self.writer().send(&ServerMessage::ConnectionAck).await?;
-                    // In the older protocol the first keep-alive follows at once.
+                    // In the older protocol, the first keep-alive message follows at once.
                     return if self.protocol == Protocol::Legacy {
                         self.writer().send(&ServerMessage::Ping).await
                     } else {
@@ -141,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// Sends the older protocol's message for a client that is rejected.
+    /// Sends a rejected client the reason, if its protocol has a message for the reason.
     async fn reject(&mut self, end: &End) {
         let End::Close(close) = end else { return };
         if let Some(text) = self.protocol.rejection(close) {
@@ -155,8 +157,8 @@ impl Connection {
         let drain = self.server.drain.clone();
         let mut closing = false;
         loop {
-            // These futures are created once and not in each turn, because they seldom complete. A fresh token replaces
-            // them.
+            // These futures are created once and not in each turn, because they rarely complete. They are created again
+            // after a fresh token has changed the lifetime.
             let ended = self.client.lifetime.ended().map(Interrupt::Ended).boxed();
             let closing_begins = drain.closing().map(|()| Interrupt::Closing).boxed();
             let mut interrupts = FuturesUnordered::from_iter([ended, closing_begins]);
@@ -167,7 +169,8 @@ impl Connection {
                     timer.as_mut().reset(next_deadline);
                 }
                 let done = tokio::select! {
-                    // In most turns only an event is ready. The rest is polled when no event is ready.
+                    // In most turns only an output of an operation is ready. The other branches are polled only if no
+                    // output is ready.
                     biased;
                     (id, output) = poll_fn(|cx| self.operations.poll_next(cx)), if !self.has_pending_output => {
                         self.write_outputs(id, output).await
@@ -201,7 +204,7 @@ impl Connection {
         }
     }
 
-    /// Writes this output and the further outputs that are ready, and flushes once.
+    /// Writes this output and further outputs that are ready, and then flushes once.
     async fn write_outputs(&mut self, id: Arc<str>, output: Output) -> Result<(), End> {
         self.writer().write_output(&id, output).await?;
         self.has_pending_output = true;
@@ -225,11 +228,12 @@ impl Connection {
         }
     }
 
-    /// Sends a ping when it is due. Drops a client that has not answered the last ping.
+    /// Handles the timers: sends a ping if it is due, and ends a connection that is anonymous and idle, or whose client
+    /// has not answered the last ping.
     async fn on_timer(&mut self, closing: bool) -> Result<(), End> {
         let now = Instant::now();
         if self.keep_alive.pong_is_overdue(now) {
-            // The answer may have arrived, and the server may not have read it yet.
+            // The pong may have arrived without being read yet.
             let Some(message) = receive(&mut self.socket, self.protocol).now_or_never() else { return Err(End::Gone) };
             return self.handle(message?, closing).await;
         }
@@ -250,7 +254,8 @@ impl Connection {
         self.keep_alive.restart_idle_timer(self.client.is_anonymous().then_some(timeout));
     }
 
-    /// Answers the queries and mutations that began while the session was valid, such as the logout that has ended it.
+    /// Sends the results of the queries and mutations that began while the session was valid, such as the logout that
+    /// has ended the session.
     async fn finish_requests(&mut self) {
         let answers = async {
             while self.operations.has_requests() {
@@ -261,10 +266,10 @@ impl Connection {
                     return;
                 }
             }
-            // The client may have disconnected meanwhile.
+            // The flush fails if the client has disconnected meanwhile.
             let _ = self.writer().flush().await;
         };
-        // A request that takes longer is executed without an answer.
+        // A request that has begun and takes longer than CLOSE_TIMEOUT is finished, but its result is not sent.
         let _ = timeout(CLOSE_TIMEOUT, answers).await;
     }
 
@@ -279,7 +284,8 @@ impl Connection {
                 self.refreshed |= self.client.refresh(&self.server, payload.as_ref())?;
                 self.writer().send(&ServerMessage::Pong { payload }).await
             }
-            // A new operation is ignored. The client starts it again when this socket is closed and it has reconnected.
+            // A new operation is ignored. The client starts it again after this socket is closed and the client has
+            // reconnected.
             Some(ClientMessage::Subscribe { .. }) if closing => Ok(()),
             Some(ClientMessage::Subscribe { id, payload }) => self.start(id, payload).await,
             Some(ClientMessage::Complete { id }) => {
@@ -289,7 +295,8 @@ impl Connection {
         }
     }
 
-    /// Ends a socket that sends too many messages. Operations have limits of their own, which do not end the socket.
+    /// Counts a message. Fails, so that the socket is closed, if the client sends too many messages. Operations have
+    /// separate limits, which do not close the socket.
     fn count_message(&mut self, message: Option<&ClientMessage>) -> Result<(), End> {
         let counted = match message {
             None | Some(ClientMessage::Subscribe { .. } | ClientMessage::Large(_)) => true,
@@ -308,7 +315,7 @@ impl Connection {
                 return Err(End::Close(Close::duplicate(&id)));
             }
             Protocol::TransportWs => {}
-            // In the older protocol a new operation replaces one with the same id.
+            // In the older protocol, a new operation replaces an operation with the same id.
             Protocol::Legacy => self.operations.remove(&id),
         }
         if let Err(error) = self.admit() {
@@ -337,8 +344,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Parses a message whose text is large. It counts as a request, because every kind of message can be large and all
-    /// share the threads. An operation counts once more when it starts.
+    /// Parses a message whose text is large. A large message counts as a request, because every kind of message can be
+    /// large and all large messages share the threads. An operation counts once more when it starts.
     async fn read(&mut self, message: Option<ClientMessage>) -> Result<Option<ClientMessage>, End> {
         let Some(ClientMessage::Large(text)) = message else { return Ok(message) };
         if self.client.admit_request(&self.server).is_err() {
@@ -359,7 +366,8 @@ impl Connection {
         self.writer().send_error(id, &body).await
     }
 
-    /// Whether one more operation may start on this socket now.
+    /// Counts an operation that is about to start. Returns RATE_LIMITED if the operation must not start on this socket
+    /// now.
     fn admit(&mut self) -> Result<(), Error> {
         let settings = &self.server.config.socket;
         let max = settings.socket_max_operations;

@@ -1,23 +1,23 @@
 //! Reads the headers of WebSocket frames (RFC 6455, section 5.2) to find the end of each message.
 
-/// The longest header: two bytes, a length of eight and a mask of four.
+/// Maximum bytes of a frame header: two bytes, a length of eight bytes and a mask of four bytes.
 const MAX_HEADER: usize = 14;
 
-/// A position in the byte stream that a client sends. The default is the beginning.
+/// The current position in the frames that a client sends. The default is the beginning.
 ///
-/// It validates nothing. tungstenite ends a connection whose bytes break the protocol.
+/// The frames are not validated here. tungstenite ends a connection whose bytes break the protocol.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     header: [u8; MAX_HEADER],
-    /// Bytes of the header that are read. Zero between two frames.
+    /// Number of bytes of the header that are read. Zero between two frames.
     header_read: u8,
-    /// Bytes of the payload that are still to come.
+    /// Number of bytes of the payload that are not read yet.
     payload_left: u64,
-    /// Whether the last data frame was not the last of its message.
+    /// Whether the message of the last data frame continues in another frame.
     fragmented: bool,
-    /// Bytes in the data frames of the unfinished message whose headers are read.
+    /// Sum of the payload lengths of the unfinished message, over all frames whose headers are read.
     unfinished_bytes: u64,
-    /// Number of messages that have ended, and of control frames between messages.
+    /// Number of messages that have ended, plus the number of control frames between messages.
     ended: u64,
 }
 
@@ -48,13 +48,13 @@ impl Frames {
         self.header_read > 0 || self.fragmented
     }
 
-    /// Bytes of the unfinished message. The announced length of a frame counts at once, because memory is allocated for
-    /// the whole frame.
+    /// Returns the bytes of the unfinished message. The announced length of a frame counts as soon as its header is
+    /// read, because memory is allocated for the whole frame.
     pub(super) fn unfinished_bytes(&self) -> usize {
         usize::try_from(self.unfinished_bytes).unwrap_or(usize::MAX)
     }
 
-    /// A number that changes when a message ends, or a control frame between messages.
+    /// Returns a number that changes when a message ends, and when a control frame between messages ends.
     pub(super) fn ended(&self) -> u64 {
         self.ended
     }
@@ -85,7 +85,8 @@ impl Frames {
         }
     }
 
-    /// Opcodes from 8 are control frames, which may stand between the frames of a message.
+    /// Whether the frame is a control frame: its opcode is 8 or higher. Control frames may come between the frames of a
+    /// message.
     fn is_control(&self) -> bool {
         self.header[0] & 0x08 != 0
     }
@@ -112,7 +113,7 @@ mod tests {
     const TEXT: u8 = 0x81;
     const PONG: u8 = 0x8a;
 
-    /// A masked frame, as clients send them.
+    /// Returns a masked frame, as clients send it.
     fn frame(first: u8, length: usize) -> Vec<u8> {
         let mut bytes = vec![first];
         match length {

@@ -1,6 +1,6 @@
 //! Checks the code that reads input of clients without authentication: the messages of a socket, and the documents in
-//! them up to their validation against the schema. The fuzz target in `fuzz/` calls it, and the test below calls it
-//! with the committed corpus.
+//! them up to their validation against the schema. The fuzz target in `fuzz/` calls `socket_message`, and the test
+//! below calls it with the committed corpus.
 
 use std::sync::LazyLock;
 
@@ -18,12 +18,12 @@ use crate::http::documents::Documents;
 use crate::http::operation::Operation;
 use crate::http::response::Body;
 
-/// Maximum bytes of the reason of a close (RFC 6455, section 5.5).
+/// Maximum bytes of the reason in a close frame (RFC 6455, section 5.5).
 const MAX_REASON_BYTES: usize = 123;
 
-/// The default limits.
+/// The checks with the default limits.
 static DEFAULT_LIMITS: LazyLock<DocumentChecks> = LazyLock::new(|| DocumentChecks::new(&[]));
-/// The lowest limits that the settings allow, so that a short text can exceed them.
+/// The checks with the lowest limits that the settings allow, so that a short text can exceed them.
 static LOWEST_LIMITS: LazyLock<DocumentChecks> = LazyLock::new(|| {
     DocumentChecks::new(&[
         "--operation-max-tokens=100",
@@ -46,7 +46,7 @@ enum Outcome {
     /// The text is not a message of the protocol, and the socket is closed.
     NotAMessage,
     Message,
-    /// The message starts an operation, and its document is refused with an error.
+    /// The message starts an operation whose document is refused with an error.
     DocumentRefused,
     DocumentAccepted,
 }
@@ -63,7 +63,7 @@ struct Flags {
     limits: Limits,
 }
 
-/// Reads a text with both protocols. Panics if a rule that must hold for every text does not hold for this one.
+/// Reads a text with both protocols. Panics if the text breaks a rule that must hold for every text.
 pub fn socket_message(text: &str) {
     let [new, old] = [Protocol::TransportWs, Protocol::Legacy].map(|protocol| {
         outcome(protocol, text);
@@ -114,7 +114,7 @@ fn outcome(protocol: Protocol, text: &str) -> Outcome {
     }
 }
 
-/// Asserts that a text gives the same message after its JSON is encoded again.
+/// Asserts that a text still gives the same message after its JSON is parsed and encoded again.
 fn assert_survives_encoding(protocol: Protocol, text: &str, message: &ClientMessage) {
     // An unknown member may be valid JSON that serde_json's `Value` cannot represent, such as 1e999.
     let Some(value) = json(text).filter(is_exact) else { return };
@@ -122,7 +122,7 @@ fn assert_survives_encoding(protocol: Protocol, text: &str, message: &ClientMess
     assert_eq!(again, Some(format!("{message:?}")), "the text gives another message the second time");
 }
 
-/// Asserts that the server's answer is valid JSON and has the id of the operation.
+/// Asserts that the message of the server is valid JSON and has the id of the operation.
 fn assert_answer_has_id(protocol: Protocol, message: &ServerMessage<'_>, id: &str) {
     let answer = protocol.write(message).and_then(|text| json(&text));
     let named = answer.as_ref().and_then(|answer| answer.get("id")).and_then(Value::as_str);
@@ -148,7 +148,8 @@ impl DocumentChecks {
     fn check(&self, operation: &Operation) -> Result<(), Body> {
         self.check_half(operation);
         let admitted = operation.clone().admit(&DOCUMENTS, &self.costs)?;
-        // If these fail, the parser recursed deeper than the count of brackets in the text allows.
+        // If one of these assertions fails, the check of the text has counted fewer brackets or tokens than the parser
+        // has read.
         let size = size(&admitted.document.document);
         let (nesting, tokens) = (self.limits.operation_max_nesting, self.limits.operation_max_tokens);
         assert!(size.open <= nesting, "{} open brackets passed the limit of {nesting}", size.open);
@@ -158,9 +159,10 @@ impl DocumentChecks {
 
     fn check_half(&self, operation: &Operation) {
         let Some(text) = &operation.query else { return };
-        // Three dots are one token, but two dots are two tokens.
+        // Three dots are one token, but two dots are two tokens. So the half must not end inside three dots.
         let half = text[..text.floor_char_boundary(text.len() / 2)].trim_end_matches('.');
-        // If the end of a block string is in the other half, the tokens in the string count.
+        // A text with a block string is not compared: if the end of the string is in the other half, the tokens in the
+        // string count.
         let whole = self.costs.check_text(text);
         let comparable = !half.contains("\"\"\"");
         assert!(
@@ -185,11 +187,11 @@ fn is_exact(value: &Value) -> bool {
     }
 }
 
-/// The minimum size of a text that gives a document.
+/// The minimum size of a text that the parser reads as a given document.
 #[derive(Clone, Copy, Default)]
 struct Size {
     tokens: usize,
-    /// Brackets open at once.
+    /// Maximum number of brackets that are open at the same time.
     open: usize,
 }
 
@@ -218,7 +220,7 @@ fn size(document: &ExecutableDocument) -> Size {
             let definition = &definition.node;
             let default = definition.default_value.as_ref();
             let default = default.map_or(Size::default(), |value| literal(&value.node.clone().into_value()));
-            // `$`, the name and a colon.
+            // Three tokens: `$`, the name and a colon.
             Size::tokens(3)
                 .and(type_size(&definition.var_type.node))
                 .and(directives(&definition.directives))
@@ -228,7 +230,7 @@ fn size(document: &ExecutableDocument) -> Size {
         variables.and(directives(&operation.directives)).and(set(&operation.selection_set.node))
     });
     let fragments = document.fragments.values().map(|fragment| {
-        // `fragment`, its name, `on` and a type.
+        // Four tokens: `fragment`, its name, `on` and a type.
         Size::tokens(4).and(directives(&fragment.node.directives)).and(set(&fragment.node.selection_set.node))
     });
     Size::sum(operations.chain(fragments))
@@ -294,7 +296,7 @@ mod tests {
 
     use super::*;
 
-    /// The results that the prefix of a corpus file's name stands for, with the newer and the older protocol.
+    /// Returns the outcomes with the newer and the older protocol that the prefix of a corpus file's name promises.
     fn expected(name: &str) -> Option<[Outcome; 2]> {
         use Outcome::{DocumentAccepted, DocumentRefused, Message, NotAMessage};
         let outcomes = [

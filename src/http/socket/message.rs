@@ -1,7 +1,7 @@
 //! Disconnects a client that begins a message and does not complete it.
 //!
-//! tungstenite keeps the frames of a message to itself until the last one is complete. So an observer follows the
-//! frames as they are read: it knows whether a message is unfinished, since when, and how many bytes it holds.
+//! tungstenite keeps the frames of a message to itself until the last frame is complete. So an observer follows the
+//! frames as they are read. It knows whether a message is unfinished, since when, and how many bytes the message holds.
 
 use std::io;
 use std::pin::Pin;
@@ -20,11 +20,11 @@ pub(super) struct MessageLimits {
     /// Maximum time from the beginning of a message to its end.
     pub(super) timeout: Duration,
     pub(super) unfinished: Unfinished,
-    /// The network whose share of the memory a message uses.
+    /// The network whose share of the memory a message uses. None if the limits by address do not apply.
     pub(super) network: Option<ClientNetwork>,
 }
 
-/// Why the server no longer waits for a message. It is the source of an `io::Error`.
+/// Why the server no longer waits for a message. Wrapped in an `io::Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
     #[error("the message was not complete in time")]
@@ -33,33 +33,34 @@ pub(super) enum MessageError {
     OutOfMemory,
 }
 
-/// A WebSocket of a client, over the TCP connection itself.
+/// A WebSocket of a client, directly over its TCP connection.
 pub(super) type WebSocket = WebSocketStream<ClientStream<MessageObserver>>;
 
-/// Follows the frames of a client.
+/// Follows the frames that a client sends, and limits unfinished messages.
 pub(super) struct MessageObserver {
     frames: Frames,
     limits: MessageLimits,
-    /// Set only while the server waits for the rest of a message.
+    /// The wait for the rest of an unfinished message. None if the server does not wait.
     wait: Option<Box<Wait>>,
 }
 
 struct Wait {
-    /// The message that the server waits for.
+    /// Number of the message that the server waits for, from [`Frames::ended`].
     message: u64,
     timeout: Pin<Box<Sleep>>,
     reservation: Reservation,
 }
 
 impl MessageObserver {
-    /// `early` has the frames of the client that were read before the connection became a WebSocket.
+    /// Creates an observer. `early` has the bytes of frames that were read before the connection became a WebSocket.
     pub(super) fn new(early: &[u8], limits: MessageLimits) -> Self {
         let mut frames = Frames::default();
         frames.advance(early);
         Self { frames, limits, wait: None }
     }
 
-    /// Waits for the rest of an unfinished message, after everything that has arrived was read.
+    /// Waits for the rest of an unfinished message. Ready with an error if the message takes too long, or if there is
+    /// no memory for it.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let (message, limits) = (self.frames.ended(), &self.limits);
         let wait = self.wait.get_or_insert_with(|| {

@@ -31,10 +31,10 @@ use connection::Connection;
 use message::MessageLimits;
 pub(super) use upgrade::{NoUpgrade, Upgrade};
 
-/// Bytes of tungstenite's read buffer. tungstenite clears the whole buffer at every read, so a small one saves a
-/// quarter of the processor time.
+/// Size in bytes of tungstenite's read buffer. tungstenite clears the whole buffer at every read, so a small buffer
+/// saves a quarter of the processor time.
 const READ_BUFFER: usize = 1024;
-/// Bytes of frames that are collected before they are written. A larger frame is written at once, and the
+/// Number of bytes of frames that are collected before they are written. A larger frame is written at once, and the
 /// connection waits for its client.
 const WRITE_BUFFER: usize = 4096;
 
@@ -71,12 +71,12 @@ pub(super) fn upgrade(server: Server, upgrade: Upgrade, headers: HeaderMap, peer
     response
 }
 
-/// The address of a socket's client, with the permits that count the socket among those of that address.
+/// The address of a socket's client, with the permits that count the socket against the limits of that address.
 struct Origin {
     address: ClientAddress,
-    /// Only a socket that a trusted proxy forwards has one.
+    /// The permit of a forwarded socket. None if no trusted proxy forwards the socket.
     forwarded: Option<ForwardedPermit>,
-    /// Dropped when a user signs in.
+    /// Dropped when a user signs in. None if the limits by address do not apply.
     anonymous: Option<Permit<ClientNetwork>>,
 }
 

@@ -13,7 +13,8 @@ use crate::http::subscription::Subscription;
 #[derive(Default)]
 pub(super) struct Operations {
     running: Vec<(Arc<str>, Running)>,
-    /// Index of the operation that is polled first the next time, so that a busy operation does not starve the others.
+    /// Index of the operation that is polled first the next time, so that a busy operation does not starve the other
+    /// operations.
     next: usize,
 }
 
@@ -25,7 +26,7 @@ pub(super) enum Running {
 
 /// An output of an operation.
 pub(super) enum Output {
-    /// One event of a subscription.
+    /// The response for one event of a subscription.
     Event(Rendered),
     /// The result of a query or mutation, which ends the operation.
     Result(Body),
@@ -34,7 +35,7 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Whether this ends its operation.
+    /// Whether this output ends its operation.
     fn is_last(&self) -> bool {
         match self {
             Self::Event(Rendered::Next(_)) => false,
@@ -60,13 +61,13 @@ impl Operations {
         self.running.len()
     }
 
-    /// Whether a query or mutation is not done yet.
+    /// Whether a query or mutation is still running.
     pub(super) fn has_requests(&self) -> bool {
         self.running.iter().any(|(_, operation)| matches!(operation, Running::Request(_)))
     }
 
-    /// Returns the next output of any operation, and removes an operation that it ends. Stays pending while no
-    /// operation runs.
+    /// Returns the next output of any operation. Removes the operation if this is its last output. Stays pending while
+    /// no operation runs.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Arc<str>, Output)> {
         for _ in 0..self.running.len() {
             let index = self.next % self.running.len();

@@ -1,7 +1,7 @@
 //! The messages of the two subprotocols: how they are parsed and encoded.
 //!
 //! Sources: PROTOCOL.md of the npm package graphql-ws for graphql-transport-ws, and PROTOCOL.md of
-//! subscriptions-transport-ws for the older one, which confusingly is called graphql-ws on the wire.
+//! subscriptions-transport-ws for the older subprotocol, which confusingly is called graphql-ws on the wire.
 
 use async_graphql::ServerError;
 use serde::{Deserialize, Serialize};
@@ -36,9 +36,9 @@ pub(super) enum ClientMessage {
     Complete {
         id: String,
     },
-    /// Only in the older protocol.
+    /// Exists only in the older protocol.
     ConnectionTerminate,
-    /// A text that is too large to be parsed on the runtime.
+    /// A text that is too large to be parsed on a thread of the runtime.
     Large(Utf8Bytes),
 }
 
@@ -61,7 +61,7 @@ pub(super) enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<Map<String, Value>>,
     },
-    /// The operation has failed as a whole and is over.
+    /// The operation has failed as a whole and has ended.
     Error {
         id: &'a str,
         payload: &'a [ServerError],
@@ -88,7 +88,7 @@ struct Reason<'a> {
 }
 
 impl Protocol {
-    /// The first protocol in the server's order of preference that the client offers.
+    /// Returns the first protocol in the server's order of preference that the client offers.
     pub(super) fn choose(offers: impl Fn(&str) -> bool) -> Option<Self> {
         [Self::TransportWs, Self::Legacy].into_iter().find(|protocol| offers(protocol.name()))
     }
@@ -100,9 +100,9 @@ impl Protocol {
         }
     }
 
-    /// Parses a client's message. None if it is not a message of this protocol.
+    /// Parses a client's message. Returns None if the text is not a message of this protocol.
     pub(super) fn read(self, text: &str) -> Option<ClientMessage> {
-        // serde would also accept a list of values.
+        // serde would also read a `Frame` from a JSON array.
         let object = text.trim_start().starts_with('{');
         let Frame { kind, id, payload } = serde_json::from_str(text).ok().filter(|_| object)?;
         Some(match (self, kind.as_str()) {
@@ -119,7 +119,7 @@ impl Protocol {
         })
     }
 
-    /// Parses a large text. An operation in it is marked as large.
+    /// Parses a text that has more than SMALL_INPUT bytes, and marks an operation in it as large.
     pub(super) fn read_large(self, text: &str) -> Option<ClientMessage> {
         Some(match self.read(text)? {
             ClientMessage::Subscribe { id, payload } => ClientMessage::Subscribe { id, payload: payload.large() },
@@ -127,7 +127,7 @@ impl Protocol {
         })
     }
 
-    /// Encodes a message of the server. None if the older protocol has no such message.
+    /// Encodes a message of the server. Returns None if the older protocol has no such message.
     pub(super) fn write(self, message: &ServerMessage<'_>) -> Option<String> {
         let legacy = match (self, message) {
             (Self::TransportWs, message) => return serde_json::to_string(message).ok(),
@@ -142,18 +142,19 @@ impl Protocol {
         serde_json::to_string(&legacy).ok()
     }
 
-    /// Encodes a response of an operation, which is JSON already.
+    /// Encodes the message for a response of an operation. The response is JSON already.
     pub(super) fn next(self, id: &str, response: &str) -> String {
         let kind = match self {
             Self::TransportWs => "next",
             Self::Legacy => "data",
         };
-        // A string always has a JSON form.
+        // A string always has a JSON form, so the encoding cannot fail.
         let id = serde_json::to_string(id).unwrap_or_default();
         ["{\"type\":\"", kind, "\",\"id\":", &id, ",\"payload\":", response, "}"].concat()
     }
 
-    /// The message that precedes the close when a client is rejected. None if the protocol has no such message.
+    /// Returns the message that precedes the close when a client is rejected. Returns None if the protocol has no such
+    /// message.
     pub(super) fn rejection(self, close: &Close) -> Option<String> {
         let message = LegacyMessage::ConnectionError { payload: Reason { message: &close.reason } };
         serde_json::to_string(&message).ok().filter(|_| self == Self::Legacy)
@@ -167,7 +168,8 @@ fn identifier(id: Option<Value>) -> Option<String> {
     }
 }
 
-/// None if the payload is neither an object nor null.
+/// Returns the object in the payload, or `Some(None)` if the payload is missing or null. Returns None for any other
+/// payload.
 #[expect(clippy::option_option, reason = "an object may be missing, and something else may be there")]
 fn optional_object(payload: Option<Value>) -> Option<Option<Map<String, Value>>> {
     match payload {

@@ -9,7 +9,7 @@ use super::message::{MessageError, WebSocket};
 use super::protocol::{ClientMessage, Protocol};
 use crate::http::threads::SMALL_INPUT;
 
-/// The client's next message. None for a ping or pong of the WebSocket protocol.
+/// Reads the client's next message. Returns None for a ping or pong of the WebSocket protocol.
 pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Result<Option<ClientMessage>, End> {
     match socket.next().await {
         Some(Ok(Message::Text(text))) if text.len() > SMALL_INPUT => Ok(Some(ClientMessage::Large(text))),
@@ -23,7 +23,7 @@ pub(super) async fn receive(socket: &mut WebSocket, protocol: Protocol) -> Resul
     }
 }
 
-/// How a connection ends after an error while reading.
+/// Returns how a connection ends after an error while reading.
 fn end_after(error: &tungstenite::Error) -> End {
     match error {
         tungstenite::Error::Capacity(_) => End::Close(Close::TOO_BIG),

@@ -1,4 +1,4 @@
-//! The handshake of RFC 6455, section 4.2, over HTTP/1.1.
+//! The WebSocket handshake of RFC 6455, section 4.2, over HTTP/1.1.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::message::{MessageLimits, MessageObserver, WebSocket};
 use super::protocol::Protocol;
 use crate::http::connections::{ForwardedPermit, HttpStream};
 
-/// The only version of the WebSocket protocol.
+/// Value of `Sec-WebSocket-Version`. No other version of the WebSocket protocol is in use.
 const VERSION: &str = "13";
 
 /// A request that asks for a WebSocket.
@@ -29,7 +29,7 @@ pub(in crate::http) struct Upgrade {
     forwarded: Option<ForwardedPermit>,
 }
 
-/// The request does not ask for a WebSocket, or asks for another version of the protocol.
+/// Error: the request does not ask for a WebSocket, or asks for another version of the protocol.
 pub(in crate::http) struct NoUpgrade;
 
 impl axum::response::IntoResponse for NoUpgrade {
@@ -61,26 +61,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Whether a header that is a list has this word, in upper or lower case.
+/// Whether a header that is a list contains this word. Ignores upper and lower case.
 fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     words.map(<[u8]>::trim_ascii).any(|candidate| candidate.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 impl Upgrade {
-    /// Counts the request among those of its client's address. None if no trusted proxy forwards it.
+    /// Returns the permit that counts the request against the limit of its client's address. Returns None if no trusted
+    /// proxy forwards the request.
     pub(super) fn forwarded(&self) -> Option<ForwardedPermit> {
         self.forwarded.clone()
     }
 
-    /// The server's preferred subprotocol among those that the client offers.
+    /// Returns the server's preferred subprotocol among those that the client offers. Returns None if the server knows
+    /// none of them.
     pub(super) fn protocol(&self) -> Option<Protocol> {
         Protocol::choose(|name| self.offered.iter().any(|offered| offered == name))
     }
 
     /// Returns the response that accepts the upgrade, and a future with the socket. The future yields None if the
     /// connection ends first, or does not become a WebSocket within `time_limit`. The future is boxed, so that an open
-    /// socket keeps no memory of it.
+    /// socket does not keep the memory of the future.
     pub(super) fn accept(
         self,
         protocol: Option<Protocol>,
@@ -105,7 +107,7 @@ impl Upgrade {
             let parts = upgraded.downcast::<TokioIo<HttpStream>>().ok()?;
             let early = parts.read_buf;
             let stream = parts.io.into_inner().with_observer(MessageObserver::new(&early, limits));
-            // A copy, because the buffer of the HTTP connection is larger than a socket needs.
+            // The bytes are copied, because the buffer of the HTTP connection is larger than a socket needs.
             Some(WebSocket::from_partially_read(stream, early.to_vec(), Role::Server, Some(config)).await)
         };
         (response, socket.boxed())

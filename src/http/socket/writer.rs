@@ -16,18 +16,19 @@ use crate::http::lifetime::Lifetime;
 use crate::http::rendered::Rendered;
 use crate::http::response::Body;
 
-/// Writes to a client in its subprotocol. A write that waits for the client ends early if the lifetime ends.
+/// Writes messages to a client in its subprotocol. A write that waits for the client ends early if the lifetime ends.
 pub(super) struct Writer<'a> {
     pub(super) socket: &'a mut WebSocket,
     pub(super) protocol: Protocol,
     pub(super) lifetime: &'a Lifetime,
-    /// Time limit for the client to make room.
+    /// Maximum time for the client to make room for a write.
     pub(super) timeout: Duration,
 }
 
 impl Writer<'_> {
-    /// Queues an output. It is sent with the next flush, or before if the buffer is full. An operation that failed as a
-    /// whole ends with `error`. A subscriber then resumes from the last cursor that it received.
+    /// Queues an output. The output is sent with the next flush, or earlier if the buffer is full. An operation that
+    /// failed as a whole ends with an `error` message. After such an error, a subscriber resumes from the last cursor
+    /// that it received.
     pub(super) async fn write_output(&mut self, id: &str, output: Output) -> Result<(), End> {
         match output {
             Output::Event(Rendered::Next(json)) => self.write_text(self.protocol.next(id, &json)).await,
@@ -54,8 +55,8 @@ impl Writer<'_> {
         self.flush().await
     }
 
-    /// Sends a ping of the protocol. The keep-alive of the older protocol needs no answer, so a ping of the WebSocket
-    /// protocol follows.
+    /// Sends a ping of the subprotocol. Clients do not answer the keep-alive message of the older subprotocol, so a
+    /// ping of the WebSocket protocol follows.
     pub(super) async fn send_ping(&mut self) -> Result<(), End> {
         self.send(&ServerMessage::Ping).await?;
         if self.protocol == Protocol::Legacy {
@@ -81,14 +82,15 @@ impl Writer<'_> {
     }
 }
 
-/// Waits until the client has made room for the write.
+/// Completes a write. Fails if the client does not make room for the write within `limit`, or if the lifetime ends
+/// first.
 async fn wait_for_client(
     write: impl Future<Output = tungstenite::Result<()>>,
     lifetime: &Lifetime,
     limit: Duration,
 ) -> Result<(), End> {
     let mut write = pin!(write);
-    // Most writes complete at once.
+    // Most writes complete at once and need no timer.
     if let Some(written) = write.as_mut().now_or_never() {
         return written.map_err(|_| End::Gone);
     }

@@ -1,4 +1,4 @@
-//! The segments of JPEG (ITU-T T.81, annex B).
+//! Copies the segments of a JPEG file that are needed to show the picture (ITU-T T.81, annex B).
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
 const JFIF: u8 = 0xe0;
-/// Bytes of the JFIF segment before the size of its thumbnail: name, version and density.
+/// Number of bytes of a JFIF segment before the size of its thumbnail: name, version and density.
 const JFIF_HEAD: usize = 12;
 
 pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
@@ -25,7 +25,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
         let length = usize::from(u16::from_be_bytes(reader.array()?));
         let content = reader.bytes(length.checked_sub(2)?)?;
         let stripped = strip_segment(marker, content);
-        // A JFIF segment must be the first segment.
+        // The Exif segment is written after the JFIF segment, which must be the first segment.
         if marker != JFIF
             && let Some(exif) = exif.take()
         {
@@ -42,7 +42,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     Some(Stripped { cleaned, frames: 1, frame_pixels: 0 })
 }
 
-/// The next marker. 0xff may be repeated before it. None at the end of a truncated file.
+/// Reads the next marker, before which the byte 0xff may be repeated. None at the end of a truncated file.
 fn marker(reader: &mut Reader<'_>) -> Option<u8> {
     loop {
         while reader.byte()? != 0xff {}
@@ -50,7 +50,7 @@ fn marker(reader: &mut Reader<'_>) -> Option<u8> {
         while marker == 0xff {
             marker = reader.byte()?;
         }
-        // Markers without a length are skipped.
+        // Markers without a length are skipped, except for `END`.
         if !matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
             return Some(marker);
         }
@@ -64,12 +64,12 @@ fn segment(cleaned: &mut Vec<u8>, marker: u8, content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// The part of a segment that is needed to show the picture: tables, frames, colours, and the density in JFIF. None if
-/// the segment is not needed.
+/// Returns the part of a segment that is needed to show the picture: tables, frames, colours, and the density in JFIF.
+/// None if the segment is not needed.
 fn strip_segment(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_needed = match marker {
         0xc0..=0xcf | 0xda..=0xdf => true,
-        // The thumbnail may show what was cropped from the picture. It is replaced by one of 0 by 0 pixels.
+        // The thumbnail may show what was cropped from the picture, so a thumbnail of 0 by 0 pixels replaces it.
         JFIF if content.starts_with(b"JFIF\0") => {
             return Some([content.get(..JFIF_HEAD)?, &[0, 0]].concat().into());
         }
@@ -80,7 +80,7 @@ fn strip_segment(marker: u8, content: &[u8]) -> Option<Cow<'_, [u8]>> {
     is_needed.then_some(content.into())
 }
 
-/// The compressed pixels after the header of a scan, up to the next marker that is not a restart.
+/// Reads the compressed pixels after the header of a scan, up to the next marker that is not a restart marker.
 fn scan<'a>(reader: &mut Reader<'a>) -> &'a [u8] {
     let bytes = reader.0;
     let end = bytes

@@ -1,4 +1,4 @@
-//! The chunks of PNG (W3C PNG, third edition).
+//! Copies the chunks of a PNG file that are needed to show the picture (W3C PNG, third edition).
 
 use image::metadata::Orientation;
 
@@ -35,7 +35,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
         }
         if &kind == b"fcTL" {
             let (width, height) = (number(content, 4)?, number(content, 8)?);
-            // A frame must lie within the picture, whose size is checked elsewhere.
+            // A frame must not be larger than the picture. `picture::open` checks the size of the picture.
             canvas.filter(|canvas| width <= canvas.0 && height <= canvas.1)?;
             stripped.frames = stripped.frames.saturating_add(1);
             stripped.frame_pixels = stripped.frame_pixels.saturating_add(u64::from(width) * u64::from(height));
@@ -58,7 +58,7 @@ fn chunk(cleaned: &mut Vec<u8>, kind: [u8; 4], content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// The CRC of annex D. It is computed bit by bit, because it is needed for one small chunk only.
+/// Computes the CRC of a chunk (annex D). Computes it bit by bit, because only one small chunk needs a new CRC.
 fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))

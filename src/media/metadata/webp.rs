@@ -1,4 +1,4 @@
-//! The chunks of WebP (RFC 9649).
+//! Copies the chunks of a WebP file that are needed to show the picture (RFC 9649).
 
 use image::metadata::Orientation;
 
@@ -6,8 +6,9 @@ use super::{Reader, Stripped, exif};
 
 /// Chunks that are needed to show the picture.
 const KEPT_CHUNKS: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"ICCP"];
-/// Flags of VP8X: whether the file has Exif and XMP.
+/// Flag in the VP8X chunk: the file contains Exif.
 const EXIF: u8 = 0x08;
+/// Flag in the VP8X chunk: the file contains XMP.
 const XMP: u8 = 0x04;
 
 pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
@@ -23,7 +24,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
     while let Some(kind) = reader.array::<4>() {
         let length = u32::from_le_bytes(reader.array()?) as usize;
         let content = reader.bytes(length)?;
-        // Padding to an even length. The last chunk may lack it.
+        // Skips the padding to an even length, which the last chunk may lack.
         reader.bytes(length % 2);
         if &kind == b"ANMF" {
             let size = |at: usize| {
@@ -47,7 +48,7 @@ pub fn strip(bytes: &[u8], orientation: Orientation) -> Option<Stripped> {
             chunk(&mut body, kind, content)?;
         }
     }
-    // Only the extended format (VP8X) has Exif, so a picture in another format has no orientation.
+    // Only the extended format (VP8X) can contain Exif, so `exif` is None for a picture in another format.
     if let Some(exif) = exif {
         chunk(&mut body, *b"EXIF", &exif)?;
     }

@@ -1,4 +1,4 @@
-//! Call participants: devices that are or were in calls, and when each was last seen.
+//! Call participants: devices that are or were in a call, or declined it, and when each device was last seen.
 
 use std::time::Duration;
 
@@ -17,20 +17,21 @@ use crate::store::schema::call_participants;
 pub struct CallParticipant {
     pub id: CallParticipantId,
     pub call_id: CallId,
-    /// The account of this user may have been deleted since.
+    /// The user of the device. The user's account might have been deleted since.
     pub user_id: UserId,
     pub session_id: SessionId,
     pub joined_at: DateTime<Utc>,
-    /// None while the device is in the call. Equal to `joined_at` if the device declined the call.
+    /// When the device left the call. None while the device is in the call. Equal to `joined_at` if the device declined
+    /// the call.
     pub left_at: Option<DateTime<Utc>>,
     /// When a node last saw a connection of the device.
     pub seen_at: DateTime<Utc>,
-    /// State of the rate limit of the device's signals: the time by which its signals so far would have been sent at
-    /// the allowed rate.
+    /// State of the rate limit of the device's signals: the time at which the signals sent so far would be sent at
+    /// exactly the allowed rate.
     pub signals_until: DateTime<Utc>,
 }
 
-/// Returns whether it was inserted: false if the user is already in a call.
+/// Inserts the participant. Returns false and inserts nothing if the user is already in a call.
 pub async fn insert(conn: &mut Connection, row: &CallParticipant) -> QueryResult<bool> {
     let inserted =
         diesel::insert_into(call_participants::table).values(row).on_conflict_do_nothing().execute(conn).await?;
@@ -45,7 +46,7 @@ pub async fn by_ids(conn: &mut Connection, ids: &[CallParticipantId]) -> QueryRe
         .await
 }
 
-/// The participants who are in the calls now, in the order in which they joined.
+/// Reads the participants who are in these calls now, in the order in which they joined.
 pub async fn present(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<CallParticipant>> {
     call_participants::table
         .filter(call_participants::call_id.eq_any(ids).and(call_participants::left_at.is_null()))
@@ -55,7 +56,7 @@ pub async fn present(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<C
         .await
 }
 
-/// The users out of `users` who are in a call now.
+/// Returns the users in `users` who are in a call now.
 pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<UserId>> {
     call_participants::table
         .filter(call_participants::user_id.eq_any(users).and(call_participants::left_at.is_null()))
@@ -64,7 +65,7 @@ pub async fn busy(conn: &mut Connection, users: &[UserId]) -> QueryResult<Vec<Us
         .await
 }
 
-/// Whether the device is or was in the call. A device that declined the call was not in it.
+/// Whether the device is or was in the call. A device that declined the call was not in the call.
 pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> QueryResult<bool> {
     let rows = call_participants::table
         .filter(call_participants::call_id.eq(call).and(call_participants::session_id.eq(session)))
@@ -72,8 +73,8 @@ pub async fn was_in(conn: &mut Connection, call: CallId, session: SessionId) -> 
     diesel::select(diesel::dsl::exists(rows)).get_result(conn).await
 }
 
-/// Time until the user may join another call, if `limit` joins are allowed in each `window`. None if the user may join
-/// one now. Declining a call does not count.
+/// Returns the time until the user may join another call, if `limit` joins are allowed in each `window`. Returns None
+/// if the user may join a call now. Declined calls do not count.
 pub async fn next_join(
     conn: &mut Connection,
     user: UserId,
@@ -85,8 +86,8 @@ pub async fn next_join(
     calls::next_after(conn, times, user, limit, window).await
 }
 
-/// Deletes at most `limit` participants of deleted accounts who left their call more than `days` days ago, and returns
-/// their number. `days` is the retention of the log, whose events refer to these rows.
+/// Deletes at most `limit` participants of deleted accounts who left their call more than `days` days ago. Returns the
+/// number of deleted participants. `days` is the retention of the log, whose events refer to these rows.
 pub async fn delete_orphans(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM call_participants WHERE id = ANY(ARRAY(
@@ -117,7 +118,7 @@ pub async fn set_signals_until(conn: &mut Connection, id: CallParticipantId, unt
         .map(drop)
 }
 
-/// The sessions of all devices that are in a call now.
+/// Reads the sessions of all devices that are in a call now.
 pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
     call_participants::table
         .filter(call_participants::left_at.is_null())
@@ -126,8 +127,8 @@ pub async fn sessions(conn: &mut Connection) -> QueryResult<Vec<SessionId>> {
         .await
 }
 
-/// Updates `seen_at` of devices that have a connection, if it is older than `seconds`. Skips rows that another
-/// transaction has locked, so that it never waits.
+/// Sets `seen_at` to the current time for devices that have a connection, if `seen_at` is older than `seconds`. Skips
+/// rows that another transaction has locked, so that the update never waits.
 pub async fn mark_seen(conn: &mut Connection, sessions: &[SessionId], seconds: f64) -> QueryResult<()> {
     diesel::sql_query(
         "UPDATE call_participants SET seen_at = clock_timestamp() WHERE id IN (
@@ -155,8 +156,8 @@ pub struct Lost {
     pub signed_out: bool,
 }
 
-/// At most `limit` participants in calls whose device was not seen for `seconds`, or whose session was revoked or
-/// deleted. If `seconds` is None, only the latter.
+/// Reads at most `limit` participants in calls whose device was not seen for `seconds`, or whose session was revoked or
+/// deleted. If `seconds` is None, reads only participants whose session was revoked or deleted.
 pub async fn lost(conn: &mut Connection, seconds: Option<f64>, limit: i64) -> QueryResult<Vec<Lost>> {
     diesel::sql_query(
         "SELECT calls.conversation_id, present.id, live.id IS NULL AS signed_out

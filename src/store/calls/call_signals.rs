@@ -1,4 +1,4 @@
-//! Signals that a device in a call has sent to another one, and that wait to be delivered.
+//! Signals that one device in a call has sent to another device, and that wait to be delivered.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -37,7 +37,8 @@ pub struct Pending {
 }
 
 impl Content {
-    /// Size in bytes of the description or the candidate, as `Waiting` counts it.
+    /// Returns the size in bytes of the session description or the ICE candidate. `Waiting::bytes` is the sum of these
+    /// sizes.
     pub fn bytes(&self) -> usize {
         self.sdp.as_ref().or(self.candidate.as_ref()).map_or(0, String::len)
     }
@@ -73,8 +74,8 @@ pub async fn waiting(conn: &mut Connection, to: CallParticipantId) -> QueryResul
     .await
 }
 
-/// The first `limit` signals after `after` that wait for the device, in the order in which they were sent. Leaves out
-/// signals older than `seconds`.
+/// Reads the first `limit` signals that wait for the device and whose seq is higher than `after`, in the order in which
+/// they were sent. Leaves out signals older than `seconds`.
 pub async fn pending(
     conn: &mut Connection,
     session: SessionId,
@@ -99,8 +100,8 @@ pub async fn pending(
     .await
 }
 
-/// Deletes the device's signals up to and including `seq`, because they were delivered. Skips rows that another
-/// transaction has locked, so that it never waits.
+/// Deletes the signals for the device up to and including `seq`, because they were delivered. Skips rows that another
+/// transaction has locked, so that the deletion never waits.
 pub async fn delete_upto(conn: &mut Connection, session: SessionId, seq: i64) -> QueryResult<()> {
     diesel::sql_query(
         "DELETE FROM call_signals WHERE seq IN (
@@ -117,7 +118,7 @@ pub async fn delete_upto(conn: &mut Connection, session: SessionId, seq: i64) ->
     .map(drop)
 }
 
-/// Deletes the signals from and to participants who have left.
+/// Deletes the signals from and to participants who have left the call.
 pub async fn delete_of(conn: &mut Connection, gone: &[CallParticipantId]) -> QueryResult<()> {
     diesel::delete(call_signals::table)
         .filter(call_signals::to_id.eq_any(gone))
@@ -127,8 +128,8 @@ pub async fn delete_of(conn: &mut Connection, gone: &[CallParticipantId]) -> Que
         .map(drop)
 }
 
-/// Deletes signals that have waited for at least `seconds`. Skips rows that another transaction has locked, so that it
-/// never waits.
+/// Deletes signals that have waited for at least `seconds`. Skips rows that another transaction has locked, so that the
+/// deletion never waits.
 pub async fn delete_old(conn: &mut Connection, seconds: f64) -> QueryResult<()> {
     diesel::sql_query(
         "DELETE FROM call_signals WHERE seq IN (

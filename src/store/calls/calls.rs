@@ -31,12 +31,12 @@ pub struct Call {
     pub state: CallState,
     pub started_by: UserId,
     pub created_at: DateTime<Utc>,
-    /// Users who have not answered by this time have missed the call.
+    /// Time until which the call rings. Users who have not answered by this time have missed the call.
     pub rings_until: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
     pub ended_at: Option<DateTime<Utc>>,
     pub end_reason: Option<CallEndReason>,
-    /// The participant from whom the call is hidden, because they block the caller.
+    /// The participant from whom the call is hidden, because this participant blocks the caller.
     pub withheld_from: Option<UserId>,
     /// The SYSTEM message that reports the end of the call.
     pub message_id: Option<MessageId>,
@@ -48,7 +48,8 @@ struct Time {
     now: DateTime<Utc>,
 }
 
-/// The time by Postgres's clock. Calls use this clock, because any node may end a call.
+/// Reads the time from Postgres's clock. Calls use this clock and not the clock of a node, because any node may end a
+/// call.
 pub async fn now(conn: &mut Connection) -> QueryResult<DateTime<Utc>> {
     let time: Time = diesel::sql_query("SELECT clock_timestamp() AS now").get_result(conn).await?;
     Ok(time.now)
@@ -66,7 +67,7 @@ pub async fn by_ids(conn: &mut Connection, ids: &[CallId]) -> QueryResult<Vec<Ca
     calls::table.filter(calls::id.eq_any(ids)).select(Call::as_select()).load(conn).await
 }
 
-/// The calls whose end these SYSTEM messages report.
+/// Reads the calls whose end these SYSTEM messages report.
 pub async fn by_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<Call>> {
     calls::table.filter(calls::message_id.eq_any(ids)).select(Call::as_select()).load(conn).await
 }
@@ -80,8 +81,8 @@ pub struct Seen {
     pub call: Call,
 }
 
-/// Reads the calls that have not ended, for pairs of a user and a conversation. Leaves out calls that the user may not
-/// see.
+/// Reads the calls that have not ended, for pairs of a user and a conversation. Leaves out calls that are hidden from
+/// the user. Does not check whether the user is a participant.
 pub async fn live_in(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Seen>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(
@@ -95,7 +96,8 @@ pub async fn live_in(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) 
     .await
 }
 
-/// The call of the conversation that has not ended. This includes a call that is hidden from a participant.
+/// Reads the conversation's call that has not ended, even if the call is hidden from a participant. Returns None if all
+/// calls have ended.
 pub async fn live_of(conn: &mut Connection, conversation: ConversationId) -> QueryResult<Option<Call>> {
     calls::table
         .filter(calls::conversation_id.eq(conversation).and(calls::state.ne(CallState::Ended)))
@@ -125,14 +127,14 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, CallId)]) -> Query
     .await
 }
 
-/// Like `visible`, for one user.
+/// Like `visible`, but for several calls and one user.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[CallId]) -> QueryResult<Vec<Call>> {
     let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.call).collect())
 }
 
-/// Time until the user may start another call, if `limit` starts are allowed in each `window`. None if the user may
-/// start one now.
+/// Returns the time until the user may start another call, if `limit` starts are allowed in each `window`. Returns None
+/// if the user may start a call now.
 pub async fn next_start(
     conn: &mut Connection,
     user: UserId,
@@ -143,8 +145,9 @@ pub async fn next_start(
     next_after(conn, times, user, limit, window).await
 }
 
-/// Time until the user may repeat an action that is allowed `limit` times in each `window`. None if it is allowed now.
-/// `times` is a query that returns, as `at`, the times of the earlier actions of the user $1.
+/// Returns the time until the user may repeat an action that is allowed `limit` times in each `window`. Returns None if
+/// the action is allowed now. `times` is an SQL query that returns, as `at`, the times of the earlier actions of the
+/// user $1.
 pub(super) async fn next_after(
     conn: &mut Connection,
     times: &str,
@@ -176,7 +179,7 @@ pub async fn insert_rings(conn: &mut Connection, call: CallId, users: &[UserId])
     diesel::insert_into(call_rings::table).values(rows).execute(conn).await.map(drop)
 }
 
-/// Stops the ringing for one user. Returns whether the call rang for them.
+/// Stops the ringing for one user. Returns whether the call rang for the user.
 pub async fn stop_ringing(conn: &mut Connection, call: CallId, user: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(call_rings::table.find((call, user))).execute(conn).await? == 1)
 }
@@ -193,7 +196,7 @@ pub async fn rings_for_any_user(conn: &mut Connection, call: CallId) -> QueryRes
     diesel::select(exists(call_rings::table.filter(call_rings::call_id.eq(call)))).get_result(conn).await
 }
 
-/// The calls that ring for the user now, the oldest first.
+/// Reads the calls that ring for the user now, oldest first.
 pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec<CallId>> {
     calls::table
         .inner_join(call_rings::table)
@@ -205,7 +208,7 @@ pub async fn ringing_for(conn: &mut Connection, user: UserId) -> QueryResult<Vec
         .await
 }
 
-/// The call in which the device is now.
+/// Reads the call in which the device is now. Returns None if the device is not in a call.
 pub async fn of_session(conn: &mut Connection, session: SessionId) -> QueryResult<Option<CallId>> {
     call_participants::table
         .filter(call_participants::session_id.eq(session).and(call_participants::left_at.is_null()))
@@ -215,7 +218,7 @@ pub async fn of_session(conn: &mut Connection, session: SessionId) -> QueryResul
         .optional()
 }
 
-/// The call in which the user is now, with any device.
+/// Reads the call in which the user is now, with any device. Returns None if the user is not in a call.
 pub async fn of_user(conn: &mut Connection, user: UserId) -> QueryResult<Option<Call>> {
     calls::table
         .inner_join(call_participants::table)
@@ -226,7 +229,7 @@ pub async fn of_user(conn: &mut Connection, user: UserId) -> QueryResult<Option<
         .optional()
 }
 
-/// The pairs of a call and a user for which the call still rings.
+/// Returns the pairs of a call and a user in `pairs` for which the call still rings.
 pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) -> QueryResult<Vec<(CallId, UserId)>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -248,7 +251,7 @@ pub async fn still_ringing(mut conn: &Connection, pairs: &[(CallId, UserId)]) ->
     Ok(rows.into_iter().map(|row| (row.call_id, row.user_id)).collect())
 }
 
-/// At most `limit` conversations whose calls still ring after `rings_until`.
+/// Reads at most `limit` conversations whose calls still ring although `rings_until` has passed.
 pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
     let has_rings = exists(call_rings::table.filter(call_rings::call_id.eq(calls::id)));
     calls::table
@@ -261,8 +264,8 @@ pub async fn overdue(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Conve
         .await
 }
 
-/// Time until the next `rings_until` of a call that rings: zero if it has passed, `Duration::MAX` if no call rings.
-/// None if all calls have ended.
+/// Returns the time until the next `rings_until` of a call that rings: zero if this time has passed, `Duration::MAX` if
+/// no call rings. Returns None if all calls have ended.
 pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {

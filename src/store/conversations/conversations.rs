@@ -40,8 +40,8 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Template of the next message: an empty text without a sender, with the next number and revision. The
-    /// conversation must be locked.
+    /// Returns a template of the next message: a TEXT message without body and sender, with the next number and
+    /// revision. The conversation must be locked.
     pub fn next_message(&self, id: MessageId, now: DateTime<Utc>) -> Message {
         Message {
             number: self.last_message_number + 1,
@@ -50,12 +50,12 @@ impl Conversation {
         }
     }
 
-    /// The other participant of a direct conversation. None in a group.
+    /// Returns the other participant of a direct conversation. Returns None for a group.
     pub fn other_than(&self, user: UserId) -> Option<UserId> {
         if self.direct_low == Some(user) { self.direct_high } else { self.direct_low }
     }
 
-    /// Applies the changes that the insert of the message makes to the row.
+    /// Updates this copy of the conversation in the same way as the insert of the message updates the row.
     pub fn apply_new_message(&mut self, message: &Message) {
         self.last_message_id = Some(message.id);
         self.last_message_number = message.number;
@@ -64,18 +64,18 @@ impl Conversation {
     }
 }
 
-/// Which of a user's conversations to list.
+/// Filter for the list of a user's conversations.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub kind: Option<ConversationKind>,
-    /// Lists only archived conversations if true, else only the others.
+    /// If true, only archived conversations are listed. If false, only conversations that are not archived.
     pub archived: bool,
     pub unread_only: bool,
-    /// Text that the title contains, in lower case.
+    /// Text that the title must contain, in lower case.
     pub title_contains: Option<String>,
 }
 
-/// Returns whether it was inserted: false if the pair already has a direct conversation.
+/// Inserts the conversation. Returns false and inserts nothing if the two users already have a direct conversation.
 pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> QueryResult<bool> {
     diesel::insert_into(conversations::table)
         .values(conversation)
@@ -86,7 +86,7 @@ pub async fn insert(conn: &mut Connection, conversation: &Conversation) -> Query
         .map(|inserted| inserted == 1)
 }
 
-/// Stores the number of participants.
+/// Stores the number of participants of the conversation.
 pub async fn update_participation(conn: &mut Connection, conversation: &Conversation) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation.id))
         .set(conversations::participant_count.eq(conversation.participant_count))
@@ -119,7 +119,7 @@ pub async fn by_ids(conn: &mut Connection, ids: &[ConversationId]) -> QueryResul
     conversations::table.filter(conversations::id.eq_any(ids)).select(Conversation::as_select()).load(conn).await
 }
 
-/// The conversations out of `ids` in which the user is a participant.
+/// Reads the conversations with these ids. Leaves out conversations in which the user is not a participant.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table
         .inner_join(participants::table)
@@ -138,13 +138,13 @@ pub async fn direct_of(conn: &mut Connection, low: UserId, high: UserId) -> Quer
         .optional()
 }
 
-/// Locks the conversation until the transaction ends, so that message numbers are assigned one by one. None if it does
-/// not exist.
+/// Locks the conversation until the transaction ends, so that message numbers are assigned one by one. Returns None if
+/// the conversation does not exist.
 pub async fn lock(conn: &mut Connection, id: ConversationId) -> QueryResult<Option<Conversation>> {
     conversations::table.find(id).select(Conversation::as_select()).for_no_key_update().first(conn).await.optional()
 }
 
-/// Locks several conversations, in the order of their ids, until the transaction ends.
+/// Locks several conversations, in the order of their ids, until the transaction ends. Returns those that exist.
 pub async fn lock_many(mut conn: &Connection, ids: &[ConversationId]) -> QueryResult<Vec<Conversation>> {
     conversations::table
         .filter(conversations::id.eq_any(ids))
@@ -155,7 +155,8 @@ pub async fn lock_many(mut conn: &Connection, ids: &[ConversationId]) -> QueryRe
         .await
 }
 
-/// The user's conversations, each with the user's participant, most recently active first, after the position `after`.
+/// Reads the first `limit` conversations of the user after the position `after`, most recently active first, each with
+/// the user's participant. Leaves out conversations that are hidden from the user.
 pub async fn list(
     conn: &mut Connection,
     user: UserId,
@@ -190,7 +191,7 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// Number of unread messages in all of the user's conversations that are neither archived nor muted.
+/// Counts the unread messages in all of the user's conversations that are neither archived nor muted.
 pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<i64> {
     participants::table
         .inner_join(conversations::table)
@@ -202,7 +203,7 @@ pub async fn unread_count(conn: &mut Connection, user: UserId, now: DateTime<Utc
         .map(Option::unwrap_or_default)
 }
 
-/// SQL expression for `Participant::unread`, without its lower bound of 0.
+/// SQL expression that computes `Participant::unread`, but without the lower bound of 0.
 #[diesel::dsl::auto_type]
 fn unread() -> _ {
     conversations::last_message_number - participants::last_read_number - participants::uncounted

@@ -18,7 +18,7 @@ pub struct Invite {
     pub conversation_id: ConversationId,
     pub created_by: Option<UserId>,
     pub created_at: DateTime<Utc>,
-    /// None if the invite does not expire.
+    /// When the invite expires. None if the invite does not expire.
     pub expires_at: Option<DateTime<Utc>>,
     /// Maximum number of uses. None means unlimited.
     pub max_uses: Option<i32>,
@@ -45,12 +45,14 @@ pub async fn by_id(conn: &mut Connection, id: InviteId) -> QueryResult<Option<In
     invites::table.find(id).select(Invite::as_select()).first(conn).await.optional()
 }
 
-/// Locks the invite until the transaction ends, so that its uses are counted one by one. None if it does not exist.
+/// Locks the invite until the transaction ends, so that its uses are counted one by one. Returns None if the invite
+/// does not exist.
 pub async fn lock(conn: &mut Connection, id: InviteId) -> QueryResult<Option<Invite>> {
     invites::table.find(id).select(Invite::as_select()).for_update().first(conn).await.optional()
 }
 
-/// The invites out of `ids` to conversations in which the user is a participant, each with the user's role there.
+/// Reads the invites with these ids, each with the user's role in its conversation. Leaves out invites to conversations
+/// in which the user is not a participant.
 pub async fn visible_to(
     conn: &mut Connection,
     user: UserId,
@@ -64,7 +66,7 @@ pub async fn visible_to(
         .await
 }
 
-/// The first `limit` invites of each conversation after a position, newest first.
+/// Reads the first `limit` invites of each conversation after the position `after`, newest first.
 pub async fn pages(
     conn: &mut Connection,
     conversations: &[ConversationId],
@@ -94,7 +96,7 @@ pub async fn count_use(conn: &mut Connection, id: InviteId) -> QueryResult<()> {
     Ok(())
 }
 
-/// Returns whether the invite existed.
+/// Deletes the invite. Returns whether the invite existed.
 pub async fn delete(conn: &mut Connection, id: InviteId) -> QueryResult<bool> {
     diesel::delete(invites::table.find(id)).execute(conn).await.map(|deleted| deleted == 1)
 }

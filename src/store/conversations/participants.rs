@@ -1,4 +1,4 @@
-//! Participants: the memberships of users in conversations, with how far each user has read.
+//! Participants: the memberships of users in conversations, including how far each user has read.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -26,16 +26,17 @@ pub struct Participant {
     pub uncounted: i32,
     pub archived: bool,
     pub pinned: bool,
-    /// The conversation is muted until this time.
+    /// Time until which the conversation is muted for the user. None if the conversation is not muted.
     pub muted_until: Option<DateTime<Utc>>,
-    /// Messages up to this number are from before the participant joined, and are hidden.
+    /// Number up to which messages are hidden from the participant, because they are from before the participant
+    /// joined.
     pub hidden_up_to: i32,
     /// Number of unread messages that mention the participant.
     pub unread_mentions: i32,
 }
 
 impl Participant {
-    /// A participant who joins now and has read nothing.
+    /// Creates a participant with default settings, who has read nothing and from whom nothing is hidden.
     pub fn new(
         id: ParticipantId,
         conversation_id: ConversationId,
@@ -60,14 +61,15 @@ impl Participant {
         }
     }
 
-    /// Number of unread messages, if the newest message of the conversation has this number.
+    /// Returns the number of unread messages. `last_message_number` is the number of the newest message of the
+    /// conversation.
     pub fn unread(&self, last_message_number: i32) -> i32 {
         (last_message_number - self.last_read_number - self.uncounted).max(0)
     }
 }
 
 pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<()> {
-    /// Rows in one statement. Postgres allows 65,535 parameters in a statement, and a row has 13.
+    /// Maximum number of rows in one statement. Postgres allows 65,535 parameters in a statement, and a row has 13.
     const ROWS: usize = 5000;
     for rows in rows.chunks(ROWS) {
         diesel::insert_into(participants::table).values(rows).execute(conn).await?;
@@ -75,7 +77,7 @@ pub async fn insert(conn: &mut Connection, rows: &[Participant]) -> QueryResult<
     Ok(())
 }
 
-/// A participant, and the number of the newest message of their conversation, read at the same time.
+/// A participant, and the number of the newest message of the participant's conversation, read in one statement.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Membership {
     #[diesel(embed)]
@@ -84,12 +86,13 @@ pub struct Membership {
     pub last_message_number: i32,
 }
 
-/// Reads the participants for pairs of a user and a conversation.
+/// Reads the memberships for pairs of a user and a conversation. Leaves out pairs whose user is not a participant.
 pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId)]) -> QueryResult<Vec<Membership>> {
     let (users, conversations): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
-        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
-        // analysed. The columns are named because a prepared statement fails after a migration that adds one.
+        // LATERAL makes Postgres use one index lookup for each pair. Without LATERAL, Postgres would scan a table that
+        // has grown since its last ANALYZE. The columns are named because a prepared statement with `*` fails after a
+        // migration that adds a column.
         "SELECT found.*, conversations.last_message_number
          FROM unnest($1, $2) AS wanted (user_id, conversation_id)
          CROSS JOIN LATERAL (
@@ -108,7 +111,7 @@ pub async fn memberships(mut conn: &Connection, pairs: &[(UserId, ConversationId
     Prepared(query).load(&mut conn).await
 }
 
-/// The participants of a conversation among `users`.
+/// Reads the participants of the conversation who are in `users`.
 pub async fn of_users(
     conn: &mut Connection,
     conversation: ConversationId,
@@ -121,7 +124,7 @@ pub async fn of_users(
         .await
 }
 
-/// The users who are participants of the conversation, except `user`.
+/// Reads the users who are participants of the conversation, except `user`.
 pub async fn others(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<Vec<UserId>> {
     participants::table
         .filter(participants::conversation_id.eq(conversation).and(participants::user_id.ne(user)))
@@ -131,7 +134,7 @@ pub async fn others(conn: &mut Connection, conversation: ConversationId, user: U
         .await
 }
 
-/// The user's participants of all their conversations.
+/// Reads the user's memberships in all conversations.
 pub async fn all_of_user(conn: &mut Connection, user: UserId) -> QueryResult<Vec<Participant>> {
     participants::table.filter(participants::user_id.eq(user)).select(Participant::as_select()).load(conn).await
 }
@@ -177,7 +180,7 @@ pub async fn promote_successor(conn: &mut Connection, conversation: Conversation
     Ok(row.map(|row| row.user_id))
 }
 
-/// The conversations out of `conversations` whose earlier messages are hidden from the user.
+/// Returns the conversations in `conversations` whose earlier messages are hidden from the user.
 pub async fn with_hidden_history(
     conn: &mut Connection,
     user: UserId,
@@ -191,7 +194,8 @@ pub async fn with_hidden_history(
         .await
 }
 
-/// The participants out of `ids` of conversations in which the user is a participant too.
+/// Reads the participants with these ids. Leaves out participants of conversations in which the user is not a
+/// participant.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantId]) -> QueryResult<Vec<Participant>> {
     let own = diesel::alias!(participants as own);
     participants::table
@@ -202,7 +206,7 @@ pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[ParticipantI
         .await
 }
 
-/// The first `limit` participants of each conversation after a position in the order (joined_at, id).
+/// Reads the first `limit` participants of each conversation after the position `after`, in the order (joined_at, id).
 pub async fn pages(
     conn: &mut Connection,
     conversations: &[ConversationId],
@@ -226,25 +230,26 @@ pub async fn pages(
     .await
 }
 
-/// A user's membership in a conversation. If the conversation is direct, it includes the blocks between the two users.
+/// The data of a membership check: the membership of a user in a conversation. For a direct conversation, includes the
+/// blocks between the two users.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct MembershipCheck {
     #[diesel(sql_type = SqlUuid)]
     pub conversation_id: ConversationId,
     #[diesel(sql_type = SqlUuid)]
     pub user_id: UserId,
-    /// The number up to which messages are hidden from the user.
+    /// Number up to which messages are hidden from the user.
     #[diesel(sql_type = Integer)]
     pub hidden_up_to: i32,
     /// Whether the user blocks the other participant of a direct conversation.
     #[diesel(sql_type = Bool)]
     pub blocks: bool,
-    /// The other participant of a direct conversation, if they block the user.
+    /// The other participant of a direct conversation, if this participant blocks the user.
     #[diesel(sql_type = Nullable<SqlUuid>)]
     pub blocked_by: Option<UserId>,
 }
 
-/// Reads the memberships for pairs of a conversation and a user. Leaves out users who are not participants.
+/// Reads the memberships for pairs of a conversation and a user. Leaves out pairs whose user is not a participant.
 pub async fn memberships_for(
     mut conn: &Connection,
     pairs: &[(ConversationId, UserId)],
@@ -288,13 +293,15 @@ pub async fn is_hidden(conn: &mut Connection, conversation: ConversationId, user
     diesel::select(diesel::dsl::exists(row)).get_result(conn).await
 }
 
-/// Ends what `hide_from` did. Returns whether the conversation was hidden. The conversation must be locked.
+/// Shows a conversation again that `hide_from` has hidden. Returns whether the conversation was hidden from the user.
+/// The conversation must be locked.
 pub async fn show(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
     let row = participants::table.find((conversation, user)).filter(participants::unannounced);
     Ok(diesel::update(row).set(participants::unannounced.eq(false)).execute(conn).await? == 1)
 }
 
-/// Changes of a participant's own settings. None leaves a setting unchanged, and `Some(None)` unmutes.
+/// Changes of a participant's settings for a conversation. None leaves a setting unchanged, and `Some(None)` unmutes
+/// the conversation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MembershipChanges {
     pub archived: Option<bool>,
@@ -302,7 +309,7 @@ pub struct MembershipChanges {
     pub muted_until: Option<Option<DateTime<Utc>>>,
 }
 
-/// Returns whether a setting has changed.
+/// Stores the changes of the user's settings for the conversation. Returns whether a setting has changed.
 pub async fn update_membership(
     conn: &mut Connection,
     conversation: ConversationId,

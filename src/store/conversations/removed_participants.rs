@@ -1,4 +1,4 @@
-//! Users who were removed from a group by another participant, until they are participants again.
+//! Removals: users whom another participant removed from a group, until they are participants again.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -15,18 +15,19 @@ use crate::store::schema::removed_participants;
 #[diesel(table_name = removed_participants, check_for_backend(diesel::pg::Pg))]
 pub struct Removed {
     pub removed_at: DateTime<Utc>,
-    /// Whether no invite works for the user.
+    /// Whether the user is banned, so that the user cannot join with any invite.
     pub banned: bool,
 }
 
 impl Removed {
-    /// Whether the user may join with this invite: they are not banned, and it was created after the removal.
+    /// Whether the user may join with this invite: the user is not banned, and the invite was created after the
+    /// removal.
     pub fn may_use(&self, invite: &Invite) -> bool {
         !self.banned && invite.created_at > self.removed_at
     }
 }
 
-/// A banned user.
+/// A user who is banned from a conversation.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Banned {
     #[diesel(sql_type = SqlUuid)]
@@ -37,8 +38,8 @@ pub struct Banned {
     pub user: User,
 }
 
-/// Records that the user was removed. The conversation must be locked. `removed_at` is never before an existing invite,
-/// even if the clock of the node that made the invite is ahead.
+/// Records that the user was removed. The conversation must be locked. The stored `removed_at` is never before the
+/// creation of an existing invite, even if the clock of the node that created the invite is ahead.
 pub async fn insert(
     conn: &mut Connection,
     conversation: ConversationId,
@@ -61,7 +62,7 @@ pub async fn insert(
     .map(drop)
 }
 
-/// The user's removal. None if the user was not removed, or has been a participant since.
+/// Reads the user's removal. Returns None if the user was not removed, or has been a participant since.
 pub async fn of_user(
     conn: &mut Connection,
     conversation: ConversationId,
@@ -76,13 +77,13 @@ pub async fn forget(conn: &mut Connection, conversation: ConversationId, users: 
     diesel::delete(removed_participants::table.filter(rows)).execute(conn).await.map(drop)
 }
 
-/// Lifts a ban and returns whether there was one. The user stays removed.
+/// Lifts the user's ban. Returns whether the user was banned. The removal of the user stays recorded.
 pub async fn unban(conn: &mut Connection, conversation: ConversationId, user: UserId) -> QueryResult<bool> {
     let row = removed_participants::table.find((conversation, user)).filter(removed_participants::banned);
     diesel::update(row).set(removed_participants::banned.eq(false)).execute(conn).await.map(|lifted| lifted == 1)
 }
 
-/// The first `limit` banned users of each conversation after a position, the newest ban first.
+/// Reads the first `limit` banned users of each conversation after the position `after`, newest ban first.
 pub async fn banned_pages(
     conn: &mut Connection,
     conversations: &[ConversationId],

@@ -1,8 +1,8 @@
-//! The sweep, which deletes attachments that nothing refers to.
+//! The sweep, which deletes attachments to which nothing refers.
 //!
 //! A transaction that adds a reference to an attachment locks the attachment's row first (`attachments::lock`). The
-//! sweep locks rows that no other transaction has locked, and only then checks whether anything refers to them. No
-//! reference can be added after that.
+//! sweep locks only rows that no other transaction has locked, and then checks whether anything refers to these
+//! attachments. No reference can be added after the sweep has locked the row.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::ids::AttachmentId;
 use crate::store::Connection;
 use crate::store::schema::{attachment_looks, attachments};
 
-/// A row of `attachment_looks`: the sweep has to check whether anything still refers to the attachment.
+/// A row of `attachment_looks`: an attachment for which the sweep has to check whether anything still refers to it.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct SweepCandidate {
     #[diesel(sql_type = BigInt)]
@@ -24,8 +24,8 @@ pub struct SweepCandidate {
     pub attachment_id: AttachmentId,
 }
 
-/// Locks at most `limit` candidates that are older than `grace`, the oldest first, until the transaction ends. Skips
-/// rows that another transaction has locked.
+/// Locks at most `limit` candidates that are older than `grace`, oldest first, until the transaction ends, and returns
+/// them. Skips rows that another transaction has locked.
 pub async fn claim_candidates(conn: &mut Connection, grace: Duration, limit: i64) -> QueryResult<Vec<SweepCandidate>> {
     diesel::sql_query(
         "SELECT id, attachment_id FROM attachment_looks WHERE since <= now() - $1 * interval '1 second'
@@ -37,8 +37,8 @@ pub async fn claim_candidates(conn: &mut Connection, grace: Duration, limit: i64
     .await
 }
 
-/// Locks the attachments until the transaction ends. Skips rows that another transaction has locked, and uploads that a
-/// node has claimed.
+/// Locks the attachments until the transaction ends, and returns them. Skips rows that another transaction has locked,
+/// and uploads that a node has claimed.
 pub async fn lock_unclaimed(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "SELECT * FROM attachments
@@ -50,14 +50,15 @@ pub async fn lock_unclaimed(conn: &mut Connection, ids: &[AttachmentId]) -> Quer
     .await
 }
 
-/// The attachments out of `ids` that exist.
+/// Returns the ids in `ids` whose attachments exist.
 pub async fn existing(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<AttachmentId>> {
     attachments::table.filter(attachments::id.eq_any(ids)).select(attachments::id).load(conn).await
 }
 
-/// Marks the attachments that nothing refers to as being deleted, and reserves them for the caller for `time`. They
-/// must have been locked by `lock_unclaimed` in an earlier statement. Skips attachments that have a candidate younger
-/// than `grace`, or than `soon` if REJECTED: they are checked again for that candidate.
+/// Marks the attachments to which nothing refers as being deleted, reserves them for the caller for `time`, and returns
+/// them. The attachments must have been locked by `lock_unclaimed` in an earlier statement. Skips attachments that have
+/// a candidate younger than `grace`, or younger than `soon` if the attachment is REJECTED: the sweep checks them again
+/// when that candidate is due.
 pub async fn mark_deleting(
     conn: &mut Connection,
     ids: &[AttachmentId],
@@ -87,7 +88,7 @@ pub async fn mark_deleting(
     .await
 }
 
-/// Makes the candidates due after `time`, which must be shorter than `grace`.
+/// Postpones the candidates: they are due after `time`, which must be shorter than `grace`.
 pub async fn postpone_candidates(
     conn: &mut Connection,
     ids: &[i64],
@@ -106,8 +107,8 @@ pub async fn delete_candidates(conn: &mut Connection, ids: &[i64]) -> QueryResul
     diesel::delete(attachment_looks::table.filter(attachment_looks::id.eq_any(ids))).execute(conn).await.map(drop)
 }
 
-/// Reserves for `time` at most `limit` attachments that another node had reserved for deletion, and did not delete in
-/// its time.
+/// Reserves for `time` at most `limit` attachments that a node had reserved for deletion and did not delete before its
+/// reservation expired. Returns these attachments.
 pub async fn claim_abandoned(conn: &mut Connection, time: Duration, limit: i64) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(
         "UPDATE attachments SET going_until = clock_timestamp() + $1 * interval '1 second'
@@ -123,7 +124,7 @@ pub async fn claim_abandoned(conn: &mut Connection, time: Duration, limit: i64) 
     .await
 }
 
-/// Deletes the rows of attachments whose objects are deleted. Returns their number.
+/// Deletes the rows of attachments whose objects are deleted. Returns the number of deleted rows.
 pub async fn delete(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<usize> {
     diesel::delete(attachments::table.filter(attachments::id.eq_any(ids).and(attachments::going_until.is_not_null())))
         .execute(conn)

@@ -9,7 +9,7 @@ use crate::ids::{AttachmentId, MessageId, ScheduledMessageId};
 use crate::store::schema::{attachments, message_attachments, scheduled_message_attachments};
 use crate::store::{Connection, Prepared};
 
-/// An attachment in a message, at a position that counts from 0.
+/// An attachment in a message or a scheduled message, at a position that counts from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use<Of> {
     pub of: Of,
@@ -42,7 +42,7 @@ pub async fn insert_scheduled(conn: &mut Connection, new: &[Use<ScheduledMessage
     .map(drop)
 }
 
-/// The attachments of each message, in the order of their positions.
+/// Reads the attachments of each message, in the order of their positions.
 pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, Attachment)>> {
     message_attachments::table
         .inner_join(attachments::table)
@@ -53,7 +53,7 @@ pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResul
         .await
 }
 
-/// Like `of_messages`, with only the ids of the attachments.
+/// Like `of_messages`, but reads only the ids of the attachments.
 pub async fn ids_of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, AttachmentId)>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -66,7 +66,7 @@ pub async fn ids_of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryR
         .await
 }
 
-/// The attachments of each scheduled message, in the order of their positions.
+/// Reads the attachments of each scheduled message, in the order of their positions.
 pub async fn of_scheduled(
     conn: &mut Connection,
     ids: &[ScheduledMessageId],
@@ -80,7 +80,7 @@ pub async fn of_scheduled(
         .await
 }
 
-/// Like `of_scheduled`, with only the ids of the attachments.
+/// Like `of_scheduled`, but reads only the ids of the attachments.
 pub async fn ids_of_scheduled(
     conn: &mut Connection,
     ids: &[ScheduledMessageId],

@@ -20,42 +20,42 @@ text_enum!(AttachmentKind { Image = "IMAGE", Video = "VIDEO", Audio = "AUDIO", F
 #[diesel(table_name = attachments, check_for_backend(diesel::pg::Pg))]
 pub struct Attachment {
     pub id: AttachmentId,
-    /// None if the account was deleted.
+    /// The user who uploads the file. None if the user's account was deleted.
     pub uploader_id: Option<UserId>,
     pub state: AttachmentState,
     pub kind: AttachmentKind,
     pub file_name: String,
-    /// The content type that the client declared. Once READY, the content type that the server detected.
+    /// The content type that the client declared or, once the attachment is READY, that the server detected.
     pub content_type: String,
     pub byte_size: i64,
     /// SHA-256 of the upload, if the client declared it.
     pub sha256: Option<Vec<u8>>,
-    /// Id that S3 gave to a multipart upload.
+    /// Id that S3 assigned to the multipart upload. None for other uploads, and after the inspection of the upload.
     pub upload_id: Option<String>,
     pub width: Option<i32>,
     pub height: Option<i32>,
     pub duration_ms: Option<i32>,
     pub blurhash: Option<String>,
-    /// Peaks from 0 to 100.
+    /// Waveform of a sound recording: its peaks, from 0 to 100.
     pub waveform: Option<Vec<u8>>,
     pub has_thumbnails: bool,
     /// Whether the thumbnails are squares, because the attachment became an avatar.
     pub squared: bool,
-    /// Why it is REJECTED.
+    /// The reason why the attachment is REJECTED.
     pub rejection: Option<String>,
     pub created_at: DateTime<Utc>,
-    /// Until this time, one node has claimed the upload to inspect it.
+    /// Time until which one node has claimed the upload to inspect it.
     pub claimed_until: Option<DateTime<Utc>>,
-    /// Set if the attachment is being deleted, so that nothing may refer to it any more. Until this time, one node has
-    /// reserved it to delete its objects.
+    /// Time until which one node has reserved the attachment to delete its objects. Set only if the attachment is being
+    /// deleted, so that nothing may refer to it any more.
     pub going_until: Option<DateTime<Utc>>,
 }
 
-/// The storage that a user's attachments take or have reserved.
+/// The storage that a user's attachments occupy or have reserved.
 #[derive(Clone, Copy, Debug, QueryableByName)]
 pub struct Usage {
-    /// Number of uploads that are not complete or were rejected. Rejected ones count because clients can still write to
-    /// their upload URLs for a while.
+    /// Number of uploads that are not complete or were rejected. Rejected uploads count because clients can still write
+    /// to their upload URLs for a while.
     #[diesel(sql_type = BigInt)]
     pub pending: i64,
     /// Bytes of all attachments that are not being deleted. Until an attachment is READY, its declared size counts.
@@ -69,8 +69,8 @@ pub async fn insert(conn: &mut Connection, row: &Attachment) -> QueryResult<()> 
     add_sweep_candidate(conn, row.id).await
 }
 
-/// Makes the sweep check the attachment once the grace period has passed from now. Until then a PENDING or READY
-/// attachment stays, even if nothing refers to it.
+/// Makes the sweep check the attachment when the grace period, which starts now, has passed. Until then a PENDING or
+/// READY attachment is kept, even if nothing refers to it.
 pub async fn add_sweep_candidate(conn: &mut Connection, id: AttachmentId) -> QueryResult<()> {
     diesel::insert_into(attachment_looks::table)
         .values(attachment_looks::attachment_id.eq(id))
@@ -79,7 +79,7 @@ pub async fn add_sweep_candidate(conn: &mut Connection, id: AttachmentId) -> Que
         .map(drop)
 }
 
-/// Makes the sweep check the attachment after `soon` instead of after the whole `grace`.
+/// Makes the sweep check the attachment after `soon` instead of after the whole `grace` period.
 pub async fn add_early_sweep_candidate(
     conn: &mut Connection,
     id: AttachmentId,
@@ -96,9 +96,9 @@ pub async fn add_early_sweep_candidate(
     .map(drop)
 }
 
-/// Keeps the user's own attachment for at least half of `grace`, and locks it until the transaction ends. Repeated
-/// calls insert few rows, because a row is added only if the newest one is older than that. None if the user has no
-/// such attachment.
+/// Protects the user's own attachment from the sweep for at least half of `grace`, and locks the attachment until the
+/// transaction ends. Inserts a candidate only if the newest candidate is older than half of `grace`, so that repeated
+/// calls insert few rows. Returns None if the user has no such attachment.
 pub async fn protect(
     conn: &mut Connection,
     user: UserId,
@@ -130,7 +130,8 @@ pub async fn usage(conn: &mut Connection, user: UserId) -> QueryResult<Usage> {
     .await
 }
 
-/// The user's own attachment. None if it does not exist, is another user's or is being deleted.
+/// Reads the user's own attachment. Returns None if the attachment does not exist, belongs to another user or is being
+/// deleted.
 pub async fn own(conn: &mut Connection, user: UserId, id: AttachmentId) -> QueryResult<Option<Attachment>> {
     attachments::table
         .find(id)
@@ -141,8 +142,8 @@ pub async fn own(conn: &mut Connection, user: UserId, id: AttachmentId) -> Query
         .optional()
 }
 
-/// Claims the user's upload for `time`, by Postgres's clock, which is the same for all nodes. None if the upload is not
-/// PENDING or is claimed already.
+/// Claims the user's upload for `time`, by Postgres's clock, which is the same for all nodes. Returns None if the user
+/// has no such upload, or if the upload is not PENDING, is claimed already or is being deleted.
 pub async fn claim(
     conn: &mut Connection,
     user: UserId,
@@ -212,7 +213,7 @@ pub async fn set_squared(conn: &mut Connection, id: AttachmentId) -> QueryResult
 }
 
 /// Locks the attachments that are not being deleted, in the order of their ids, and returns them. The sweep skips
-/// locked rows, so they stay until the transaction ends.
+/// locked rows, so these attachments are not deleted before the transaction ends.
 pub async fn lock(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -226,8 +227,8 @@ pub async fn lock(mut conn: &Connection, ids: &[AttachmentId]) -> QueryResult<Ve
         .await
 }
 
-/// The READY attachments out of `ids`. This does not check who may see them: the caller has read the ids from a row
-/// that the viewer may see.
+/// Reads the READY attachments with these ids. Does not check who may see them: the caller must have read the ids from
+/// a row that the viewer may see.
 pub async fn ready(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     attachments::table
         .filter(attachments::id.eq_any(ids))
@@ -237,7 +238,8 @@ pub async fn ready(conn: &mut Connection, ids: &[AttachmentId]) -> QueryResult<V
         .await
 }
 
-/// The attachments out of `ids` that the user may see: their own, those of messages that they may see, and avatars.
+/// Reads the attachments with these ids that the user may see: the user's own attachments, attachments of messages that
+/// the user may see, and avatars.
 pub async fn visible_to(conn: &mut Connection, user: UserId, ids: &[AttachmentId]) -> QueryResult<Vec<Attachment>> {
     diesel::sql_query(format!(
         "SELECT * FROM attachments

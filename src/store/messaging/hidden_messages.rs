@@ -1,4 +1,4 @@
-//! Messages that are hidden from single users: deleted for themselves, or sent by a user whom they block.
+//! Messages that are hidden from single users, because these users deleted them for themselves or block the sender.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Uuid as SqlUuid};
@@ -8,7 +8,8 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::schema::message_hidden;
 
-/// Hides messages that were just inserted, each from one participant. They do not count as unread for that participant.
+/// Hides messages that were just inserted, each from one participant. A hidden message does not count as unread for the
+/// participant.
 pub async fn hide_new(conn: &mut Connection, hidden: &[(UserId, ConversationId, MessageId)]) -> QueryResult<()> {
     diesel::sql_query(
         "WITH hidden AS (
@@ -59,7 +60,7 @@ pub async fn find(
     Ok(rows.into_iter().map(|row| (row.user, row.message, row.conversation)).collect())
 }
 
-/// Hides a message from one user. Returns whether it was not hidden before.
+/// Hides a message from one user. Returns false if the message was already hidden from the user.
 pub async fn hide(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<bool> {
     diesel::insert_into(message_hidden::table)
         .values((message_hidden::user_id.eq(user), message_hidden::message_id.eq(message)))

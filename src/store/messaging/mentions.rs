@@ -42,8 +42,8 @@ pub async fn named(
     }
     let (conversations, usernames): (Vec<_>, Vec<_>) = names.iter().map(|(id, name)| (*id, name.as_str())).unzip();
     let query = diesel::sql_query(
-        // LATERAL makes it an index lookup for each pair: Postgres would scan a table that has grown since it was last
-        // analysed.
+        // LATERAL makes Postgres use one index lookup for each pair. Without LATERAL, Postgres would scan a table that
+        // has grown since its last ANALYZE.
         "SELECT named.conversation_id, named.username, found.user_id
          FROM unnest($1, $2) AS named (conversation_id, username)
          CROSS JOIN LATERAL (
@@ -61,8 +61,9 @@ pub async fn named(
     Ok(rows.into_iter().map(|row| (row.conversation_id, row.username, row.user_id)).collect())
 }
 
-/// Stores the mentions. Counts each message once for every mentioned participant who may see it, has not read it and
-/// did not send it. The conversations must be locked, and the messages must not have mentions yet.
+/// Stores the mentions and updates `unread_mentions`: each message counts once for every mentioned participant who may
+/// see it, has not read it and did not send it. The conversations must be locked, and the messages must not have
+/// mentions yet.
 pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> {
     let pairs = new.iter().flat_map(|mentions| mentions.users.iter().map(|user| (mentions.message, *user)));
     let (named_in, users): (Vec<_>, Vec<_>) = pairs.unzip();
@@ -109,7 +110,7 @@ pub async fn insert(conn: &mut Connection, new: &[Mentions]) -> QueryResult<()> 
 
 /// Undoes `insert` for these messages. Their conversations must be locked.
 pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
-    // Every part of the statement sees the messages and mentions as they were before it.
+    // Every part of the statement sees the messages and mentions as they were before the statement.
     diesel::sql_query(format!(
         "WITH named AS (
              DELETE FROM mentions WHERE message_id = ANY($1) RETURNING message_id, user_id
@@ -133,7 +134,7 @@ pub async fn remove(conn: &mut Connection, messages: &[MessageId]) -> QueryResul
     .map(drop)
 }
 
-/// The users whom each message mentions by username, in the order of their usernames.
+/// Reads the users whom each message mentions by username, in the order of their usernames.
 pub async fn of_messages(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, User)>> {
     mentions::table
         .inner_join(users::table)

@@ -12,16 +12,16 @@ use crate::store::{Connection, Prepared};
 #[derive(Debug)]
 pub struct Edit<'a> {
     pub message_id: MessageId,
-    /// The revision of the message that replaced this body.
+    /// The revision of the message at which this body was replaced.
     pub revision: i32,
     pub body: Option<&'a str>,
     pub until: DateTime<Utc>,
 }
 
-/// Inserts the edit for the audit. Of each message at most `max` edits are kept: the first one, which has the original
-/// body, and the newest ones. `max` is at least 2. The conversation must be locked.
+/// Inserts the edit for the audit. Keeps at most `max` edits of each message: the first edit, which has the original
+/// body, and the newest edits. `max` must be at least 2. The conversation must be locked.
 pub async fn insert(conn: &mut Connection, edit: &Edit<'_>, max: i32) -> QueryResult<()> {
-    // The statement does not see the row that it inserts, so it leaves room for one.
+    // The DELETE does not see the row that the same statement inserts, so it keeps only `max` - 1 rows.
     let query = diesel::sql_query(
         "WITH kept AS (
              SELECT revision, row_number() OVER (ORDER BY revision) AS place, count(*) OVER () AS total

@@ -49,7 +49,7 @@ pub struct Message {
     pub client_id: Option<String>,
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
-    /// When the message became a tombstone, which keeps its number but not its body.
+    /// When the message became a tombstone, which keeps the number of the message but not its body.
     pub deleted_at: Option<DateTime<Utc>>,
     /// When the message expires and becomes a tombstone.
     pub expires_at: Option<DateTime<Utc>>,
@@ -58,16 +58,16 @@ pub struct Message {
     pub pinned_at: Option<DateTime<Utc>>,
     /// The event that a SYSTEM message reports. None for other messages.
     pub system_kind: Option<SystemEventKind>,
-    /// The user who caused the event.
+    /// The user who caused the event that a SYSTEM message reports.
     pub actor_id: Option<UserId>,
-    /// The user whom the event affects, such as a removed participant.
+    /// The user whom the reported event affects, such as a removed participant.
     pub subject_id: Option<UserId>,
-    /// Text of the event, such as the new title or the new role.
+    /// Text of the reported event, such as the new title or the new role.
     pub system_text: Option<String>,
 }
 
 impl Message {
-    /// A text without a sender and a body. Its number and revision are 0.
+    /// Creates a TEXT message without body and sender. Its number and revision are 0.
     pub fn empty(id: MessageId, conversation: ConversationId, created_at: DateTime<Utc>) -> Self {
         Self {
             id,
@@ -98,7 +98,8 @@ impl Message {
     }
 }
 
-/// Selects the messages of a conversation between two numbers, both excluded, from either end.
+/// A range of the messages of a conversation: at most `limit` messages between the numbers `after` and `before`, both
+/// excluded, from either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     pub after: i32,
@@ -107,7 +108,7 @@ pub struct Range {
     pub limit: i64,
 }
 
-/// Defines what an insert writes. The other columns of a new message are NULL or have their default.
+/// Defines the columns that an insert writes. The other columns of a new message are NULL or have their default.
 macro_rules! inserted_columns {
     ($($column:ident),*) => {
         const INSERTED_COLUMNS: &[&str] = &[$(stringify!($column)),*];
@@ -158,8 +159,8 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Inserts messages in the order of their numbers, and updates their conversations and the senders' `uncounted`, all in
-/// one statement. SYSTEM messages need another statement, because they never count as unread. The conversations must be
-/// locked.
+/// one statement. SYSTEM messages need another statement, because they count as unread for no participant. The
+/// conversations must be locked.
 pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryResult<()> {
     execute_insert(conn, &INSERT, new).await?;
     let system: Vec<_> = new.iter().filter(|message| message.kind == MessageKind::System).collect();
@@ -170,11 +171,12 @@ pub async fn insert_numbered(conn: &mut Connection, new: &[Message]) -> QueryRes
     Ok(())
 }
 
-/// LATERAL makes it one index lookup for each pair. Otherwise Postgres would look up every sender with every clientId,
-/// or scan a table that has grown since it was last analysed.
+/// SQL query for the messages with given pairs of a sender and a clientId. LATERAL makes Postgres use one index lookup
+/// for each pair. Without LATERAL, Postgres would look up every sender with every clientId, or scan a table that has
+/// grown since its last ANALYZE.
 static BY_CLIENT_IDS: LazyLock<String> = LazyLock::new(|| {
     let inserted = INSERTED_COLUMNS.join(", ");
-    // The columns are named because a prepared statement fails after a migration that adds one.
+    // The columns are named because a prepared statement with `*` fails after a migration that adds a column.
     format!(
         "SELECT found.* FROM unnest($1, $2) AS sent (sender_id, client_id)
          CROSS JOIN LATERAL (
@@ -186,7 +188,7 @@ static BY_CLIENT_IDS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The messages with these pairs of a sender and a clientId.
+/// Reads the messages with these pairs of a sender and a clientId.
 pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> QueryResult<Vec<Message>> {
     if sent.is_empty() {
         return Ok(Vec::new());
@@ -197,7 +199,7 @@ pub async fn by_client_ids(mut conn: &Connection, sent: &[(UserId, &str)]) -> Qu
     Prepared(query).load(&mut conn).await
 }
 
-/// The conversation and the number of each message.
+/// Reads the conversation and the number of each message.
 pub async fn numbers(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec<(MessageId, ConversationId, i32)>> {
     messages::table
         .filter(messages::id.eq_any(ids))
@@ -210,13 +212,13 @@ pub async fn by_ids(conn: &mut Connection, ids: &[MessageId]) -> QueryResult<Vec
     messages::table.filter(messages::id.eq_any(ids)).select(Message::as_select()).load(conn).await
 }
 
-/// The messages out of `ids` that the user may see.
+/// Reads the messages with these ids. Leaves out messages that the user may not see.
 pub async fn visible_to(conn: &Connection, user: UserId, ids: &[MessageId]) -> QueryResult<Vec<Message>> {
     let pairs: Vec<_> = ids.iter().map(|&id| (user, id)).collect();
     Ok(visible(conn, &pairs).await?.into_iter().map(|seen| seen.message).collect())
 }
 
-/// Whether a user may see a message of a conversation in which they are a participant.
+/// Whether a user may see a message of a conversation in which the user is a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Visibility {
     #[diesel(sql_type = SqlUuid)]
@@ -237,7 +239,7 @@ pub async fn visibilities(mut conn: &Connection, pairs: &[(UserId, MessageId)]) 
     }
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        // An index lookup for each pair, as in `by_client_ids`.
+        // LATERAL makes Postgres use one index lookup for each pair, as in `BY_CLIENT_IDS`.
         "SELECT wanted.user_id, wanted.message_id, messages.conversation_id, {VISIBLE} AS visible
          FROM unnest($1, $2) AS wanted (user_id, message_id)
          CROSS JOIN LATERAL (
@@ -267,7 +269,7 @@ pub struct Seen {
 pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Seen>> {
     let (users, ids): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(format!(
-        // An index lookup for each pair, as in `by_client_ids`.
+        // LATERAL makes Postgres use one index lookup for each pair, as in `BY_CLIENT_IDS`.
         "SELECT viewer.user_id AS viewer_id, messages.*
          FROM unnest($1, $2) AS wanted (user_id, message_id)
          CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = wanted.message_id LIMIT 1) AS messages
@@ -283,7 +285,8 @@ pub async fn visible(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Qu
     .await
 }
 
-/// Reads the messages with these numbers, each for one user. Leaves out messages that the user may not see.
+/// Reads the messages for triples of a user, a conversation and a number. Leaves out messages that the user may not
+/// see.
 pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId, i32)]) -> QueryResult<Vec<Seen>> {
     diesel::sql_query(format!(
         "SELECT viewer.user_id AS viewer_id, messages.*
@@ -305,8 +308,8 @@ pub async fn by_numbers(mut conn: &Connection, wanted: &[(UserId, ConversationId
     .await
 }
 
-/// Reads the same range of several conversations, each for one user, in the order of the range. Leaves out messages
-/// that the user may not see.
+/// Reads the messages in the same range of each conversation, for pairs of a user and a conversation, in the order of
+/// the range. Leaves out messages that the user may not see.
 pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], range: Range) -> QueryResult<Vec<Seen>> {
     let order = if range.newest_first { "DESC" } else { "ASC" };
     let (users, conversations): (Vec<_>, Vec<_>) = wanted.iter().copied().unzip();
@@ -331,8 +334,8 @@ pub async fn pages(mut conn: &Connection, wanted: &[(UserId, ConversationId)], r
     .await
 }
 
-/// Stores the body, the edit, the pin and the revision of a message. The revision becomes that of the conversation too,
-/// which must be locked.
+/// Stores the body, the edit time, the pin time and the revision of a message. Sets the revision of its conversation,
+/// which must be locked, to the same revision.
 pub async fn update(conn: &mut Connection, message: &Message) -> QueryResult<()> {
     let query = diesel::sql_query(
         "WITH advanced AS (UPDATE conversations SET revision = $3 WHERE id = $2)

@@ -1,4 +1,4 @@
-//! Rows of messages and what belongs to them.
+//! Rows of messages, and rows that belong to messages.
 
 pub mod hidden_messages;
 pub mod mentions;

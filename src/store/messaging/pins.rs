@@ -19,8 +19,8 @@ pub async fn count(conn: &mut Connection, conversation: ConversationId) -> Query
         .await
 }
 
-/// Reads the first `limit` pinned messages after a position, newest pin first, for pairs of a user and a conversation.
-/// Leaves out messages that the user may not see.
+/// Reads the first `limit` pinned messages after the position `after`, newest pin first, for pairs of a user and a
+/// conversation. Leaves out messages that the user may not see.
 pub async fn pages(
     mut conn: &Connection,
     wanted: &[(UserId, ConversationId)],

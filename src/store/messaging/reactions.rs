@@ -15,11 +15,11 @@ pub struct Reaction<'a> {
     pub message_id: MessageId,
     pub user_id: UserId,
     pub emoji: &'a str,
-    /// The revision of the message that this reaction created. It orders the reactions of a message.
+    /// The revision of the message that this reaction created. Reactions of a message are sorted by this revision.
     pub revision: i32,
 }
 
-/// One emoji on one message, and the number of users who put it there.
+/// An emoji on a message, and the number of users who reacted with it.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Group {
     #[diesel(sql_type = SqlUuid)]
@@ -30,7 +30,7 @@ pub struct Group {
     pub count: i32,
 }
 
-/// A user who reacted to a message with an emoji. `revision` is the reaction's position.
+/// A user who reacted to a message with an emoji. Reactions of a message are sorted by `revision`.
 #[derive(Clone, Debug, QueryableByName)]
 pub struct Reactor {
     #[diesel(sql_type = SqlUuid)]
@@ -43,19 +43,19 @@ pub struct Reactor {
     pub user: User,
 }
 
-/// Returns whether the reaction is new.
+/// Inserts the reaction. Returns whether the reaction is new.
 pub async fn insert(conn: &mut Connection, reaction: &Reaction<'_>) -> QueryResult<bool> {
     let query = diesel::insert_into(message_reactions::table).values(reaction).on_conflict_do_nothing();
     query.execute(conn).await.map(|inserted| inserted == 1)
 }
 
-/// Returns whether the reaction existed.
+/// Deletes the reaction. Returns whether the reaction existed.
 pub async fn delete(conn: &mut Connection, message: MessageId, user: UserId, emoji: &str) -> QueryResult<bool> {
     let reaction = message_reactions::table.find((message, user, emoji));
     diesel::delete(reaction).execute(conn).await.map(|deleted| deleted == 1)
 }
 
-/// The emojis on each message, in the order of their first use.
+/// Reads the emojis on each message, in the order of their earliest reactions.
 pub async fn groups(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<Vec<Group>> {
     diesel::sql_query(
         "SELECT message_id, emoji, count(*)::integer AS count FROM message_reactions
@@ -79,7 +79,7 @@ pub struct Own {
     pub emoji: String,
 }
 
-/// Reads the users' own emojis, for pairs of a user and a message.
+/// Reads the emojis that users put on messages, for pairs of a user and a message.
 pub async fn of_users(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> QueryResult<Vec<Own>> {
     let (users, messages): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     diesel::sql_query(
@@ -92,8 +92,8 @@ pub async fn of_users(mut conn: &Connection, pairs: &[(UserId, MessageId)]) -> Q
     .await
 }
 
-/// For each pair of a message and an emoji, the first `limit` users who reacted with it, after the revision `after`, in
-/// the order of their reactions.
+/// Reads the first `limit` users who reacted after the revision `after`, for pairs of a message and an emoji, in the
+/// order of their reactions.
 pub async fn pages(
     conn: &mut Connection,
     groups: &[(MessageId, &str)],

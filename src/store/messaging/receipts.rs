@@ -1,4 +1,5 @@
-//! Receipts: up to which message each participant has received and read, and up to which all of them have.
+//! Receipts: the last message that each participant has received and read, and the last message that all participants
+//! have received and read.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +11,7 @@ use crate::ids::{ConversationId, UserId};
 use crate::store::Connection;
 use crate::store::schema::{participants, users};
 
-/// New watermarks of a participant: the numbers of the last delivered and the last read message. 0 means none.
+/// New watermarks of a participant: the numbers of the last delivered and the last read message. 0 means no message.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watermarks {
     pub delivered: i32,
@@ -33,8 +34,8 @@ pub struct Advanced {
 }
 
 /// Moves watermarks forward, never back, and returns the participants whose watermarks have moved. The conversations
-/// must be locked, because `uncounted` and `unread_mentions` are counted again after the new read position. A count
-/// that is 0 stays 0 and is not counted again.
+/// must be locked, because `uncounted` and `unread_mentions` are recomputed from the messages after the new read
+/// position. A count of 0 is not recomputed, because it stays 0.
 pub async fn advance(
     conn: &mut Connection,
     watermarks: &BTreeMap<(ConversationId, UserId), Watermarks>,
@@ -93,11 +94,11 @@ pub async fn advance(
     .await
 }
 
-/// The participants of a conversation with the lowest watermarks.
+/// The progress of a conversation: its participants with the lowest watermarks.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// The two participants with the lowest delivered numbers, the lowest first. For messages of the first one, the
-    /// second one counts.
+    /// The two participants with the lowest delivered numbers, the lowest first. For messages that the first
+    /// participant sent, the number of the second participant counts.
     pub delivered: Vec<(UserId, i32)>,
     /// The two participants with the lowest read numbers, the lowest first.
     pub read: Vec<(UserId, i32)>,
@@ -154,7 +155,7 @@ pub async fn progress(
     Ok(progress)
 }
 
-/// The participants of the conversations who have read receipts off.
+/// Reads the participants of the conversations who have read receipts off.
 pub async fn receipts_off(
     conn: &mut Connection,
     conversations: &[ConversationId],

@@ -18,7 +18,7 @@ pub struct ScheduledMessage {
     pub id: ScheduledMessageId,
     pub sender_id: UserId,
     pub conversation_id: ConversationId,
-    /// None if the message has only attachments.
+    /// Text of the message. None if the message has only attachments.
     pub body: Option<String>,
     pub send_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
@@ -32,7 +32,7 @@ pub async fn count(conn: &mut Connection, sender: UserId) -> QueryResult<i64> {
     scheduled_messages::table.filter(of(sender)).select(count_star()).first(conn).await
 }
 
-/// The sender's messages in the order in which they are due, after a position in that order.
+/// Reads the first `limit` messages of the sender after the position `after`, in the order in which they are due.
 pub async fn list(
     conn: &mut Connection,
     sender: UserId,
@@ -52,7 +52,7 @@ pub async fn list(
     query.load(conn).await
 }
 
-/// The sender's messages out of `ids`.
+/// Reads the sender's messages with these ids.
 pub async fn by_ids(
     conn: &mut Connection,
     sender: UserId,
@@ -65,8 +65,8 @@ pub async fn by_ids(
         .await
 }
 
-/// Deletes the sender's message and returns its conversation. Waits for a transaction that is sending the message. None
-/// if the sender has no such message.
+/// Deletes the sender's message and returns its conversation. Returns None if the sender has no such message. Waits for
+/// a transaction that is sending the message.
 pub async fn cancel(
     conn: &mut Connection,
     sender: UserId,
@@ -91,8 +91,8 @@ pub async fn delete(conn: &mut Connection, ids: &[ScheduledMessageId]) -> QueryR
     diesel::delete(scheduled_messages::table.filter(scheduled_messages::id.eq_any(ids))).execute(conn).await.map(drop)
 }
 
-/// Time until the next message is due, by Postgres's clock, so that all nodes agree. Zero if a message is overdue. None
-/// if no message is scheduled.
+/// Returns the time until the next message is due, by Postgres's clock, so that all nodes agree. Returns zero if a
+/// message is overdue, and None if no message is scheduled.
 pub async fn due_in(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -106,8 +106,8 @@ pub async fn due_in(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     Ok(row.seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
 }
 
-/// Locks messages that are due, the earliest first, until the transaction ends. Skips rows that another transaction has
-/// locked.
+/// Locks at most `limit` messages that are due, earliest first, until the transaction ends, and returns them. Skips
+/// rows that another transaction has locked.
 pub async fn claim(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ScheduledMessage>> {
     diesel::sql_query(
         "SELECT * FROM scheduled_messages WHERE send_at <= now()
@@ -118,8 +118,8 @@ pub async fn claim(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Schedul
     .await
 }
 
-/// Locks one message, due or not, until the transaction ends. None if it does not exist or another transaction has
-/// locked it.
+/// Locks one message, whether due or not, until the transaction ends. Returns None if the message does not exist or
+/// another transaction has locked it.
 pub async fn claim_one(conn: &mut Connection, id: ScheduledMessageId) -> QueryResult<Option<ScheduledMessage>> {
     scheduled_messages::table
         .find(id)
@@ -131,7 +131,7 @@ pub async fn claim_one(conn: &mut Connection, id: ScheduledMessageId) -> QueryRe
         .optional()
 }
 
-/// Filter: the sender's messages in conversations in which the sender is a participant.
+/// SQL condition: the message belongs to the sender, and the sender is a participant of its conversation.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn of(sender: UserId) -> _ {
     let takes_part = participants::table

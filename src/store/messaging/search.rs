@@ -1,4 +1,5 @@
-//! Full-text search over messages. An index contains the words of each message, prefixed with its conversation.
+//! Full-text search over messages. An index contains the words of each message, each prefixed with part of the
+//! conversation's id.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -13,18 +14,18 @@ use crate::store::visibility::VISIBLE;
 /// The criteria of a search.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// A message must contain all these words, and the last one as a prefix of a word.
+    /// Words that a message must contain. The last word may be only the beginning of a word of the message.
     pub query: String,
     pub conversation: Option<ConversationId>,
     pub sender: Option<UserId>,
 }
 
-/// The SQL of `messages`. It is public because a test runs EXPLAIN on it.
+/// Returns the SQL query of `messages`. This function is public because a test runs EXPLAIN on the query.
 ///
-/// The index is queried for about 200 conversations at a time, so that its query stays small. The messages that it
-/// finds are filtered in a later step by sender and by what the user may see: in one step, Postgres would read all
-/// messages of the sender instead of the index. Whole rows are read only for the page, because a common word is in many
-/// messages. A tombstone has no body, so it is never found.
+/// The index is queried for about 200 conversations at a time, so that the query of the index stays small. The messages
+/// found in the index are filtered in a later step by sender and by what the user may see: in one step, Postgres would
+/// read all messages of the sender instead of the index. Whole rows are read only for the messages of the page, because
+/// a common word is in many messages. A tombstone has no body, so no search finds it.
 pub fn statement() -> String {
     format!(
         "WITH mine AS MATERIALIZED (
@@ -47,7 +48,8 @@ pub fn statement() -> String {
     )
 }
 
-/// The messages that match the search and that the user may see, newest first, after the position `after`.
+/// Reads the first `limit` messages after the position `after` that match the search and that the user may see, newest
+/// first.
 pub async fn messages(
     conn: &mut Connection,
     user: UserId,

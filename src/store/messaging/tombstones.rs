@@ -1,4 +1,4 @@
-//! Tombstones, which remain of deleted and expired messages, and the messages that are due to expire.
+//! Tombstones, which remain of deleted and expired messages, and queries of the messages that are due to expire.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::ids::ConversationId;
 use crate::store::{Connection, Prepared};
 
 /// Turns messages into tombstones: deletes their bodies, attachments, reactions, pins and former bodies, stores the
-/// given revisions, and excludes them from the unread counts. Their conversations must be locked.
+/// given revisions and deletion times, and excludes the messages from the unread counts. Their conversations must be
+/// locked.
 pub async fn write(conn: &mut Connection, messages: &[Message]) -> QueryResult<()> {
     let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
     unread::uncount(conn, &ids).await?;
@@ -41,8 +42,8 @@ pub async fn write(conn: &mut Connection, messages: &[Message]) -> QueryResult<(
     Prepared(query).execute(conn).await.map(drop)
 }
 
-/// Time until the next message expires, by Postgres's clock, which is the same for all nodes. Zero if a message is due
-/// already. None if no message expires.
+/// Returns the time until the next message expires, by Postgres's clock, which is the same for all nodes. Returns zero
+/// if a message is already due, and None if no message expires.
 pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -58,7 +59,8 @@ pub async fn until_next(conn: &mut Connection) -> QueryResult<Option<Duration>> 
     Ok(row.seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
 }
 
-/// The conversations of at most `limit` messages that are due to expire, those that were due first.
+/// Reads the conversations of at most `limit` messages that are due to expire. Chooses the messages that were due
+/// first.
 pub async fn due_in(conn: &mut Connection, limit: i64) -> QueryResult<Vec<ConversationId>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -77,7 +79,7 @@ pub async fn due_in(conn: &mut Connection, limit: i64) -> QueryResult<Vec<Conver
     Ok(rows.into_iter().map(|row| row.conversation_id).collect())
 }
 
-/// At most `limit` messages of these conversations that are due to expire, in the order of their numbers. The
+/// Reads at most `limit` messages of these conversations that are due to expire, in the order of their numbers. The
 /// conversations must be locked.
 pub async fn due(conn: &mut Connection, conversations: &[ConversationId], limit: i64) -> QueryResult<Vec<Message>> {
     diesel::sql_query(

@@ -1,5 +1,5 @@
-//! Updates of the counts of unread messages. A participant has read up to a number, and `uncounted` says how many of
-//! the later messages do not count as unread.
+//! Updates the counts of unread messages. A participant has read up to a number, and `uncounted` says how many of the
+//! later messages do not count as unread.
 
 use diesel::QueryResult;
 use diesel::sql_query;
@@ -11,8 +11,8 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::store::Connection;
 use crate::store::visibility::UNREAD_TO;
 
-/// Excludes new messages from the unread counts of all participants: one message for each time that a conversation is
-/// in the list. The conversations must be locked.
+/// Excludes new messages from the unread counts of all participants. `conversations` contains the conversation of each
+/// message, so a conversation can occur several times. The conversations must be locked.
 pub async fn uncount_for_all(conn: &mut Connection, conversations: &[ConversationId]) -> QueryResult<()> {
     sql_query(
         "UPDATE participants SET uncounted = uncounted + new.messages
@@ -28,7 +28,7 @@ pub async fn uncount_for_all(conn: &mut Connection, conversations: &[Conversatio
 }
 
 /// Excludes messages that this transaction deletes for everyone from the unread counts, and removes their mentions.
-/// Call it once for each message, with its conversation locked.
+/// Call this only once for each message, with the conversation of the message locked.
 pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResult<()> {
     mentions::remove(conn, messages).await?;
     sql_query(format!(
@@ -47,8 +47,8 @@ pub async fn uncount(conn: &mut Connection, messages: &[MessageId]) -> QueryResu
     .map(drop)
 }
 
-/// Excludes a message from the counts of unread messages and unread mentions of one user, who has just deleted it for
-/// themselves.
+/// Excludes a message from the counts of unread messages and unread mentions of one user, who has just deleted the
+/// message for themselves.
 pub async fn uncount_for(conn: &mut Connection, user: UserId, message: MessageId) -> QueryResult<()> {
     sql_query(
         "UPDATE participants

@@ -12,9 +12,9 @@ use crate::store::schema::{blocks, users};
 /// The blocks between two users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Between {
-    /// Whether the first user blocks the second.
+    /// Whether the first user blocks the second user.
     pub own: bool,
-    /// Whether the second user blocks the first.
+    /// Whether the second user blocks the first user.
     pub reverse: bool,
 }
 
@@ -28,7 +28,7 @@ pub async fn between(conn: &mut Connection, first: UserId, second: UserId) -> Qu
     Ok(Between { own: blockers.contains(&first), reverse: blockers.contains(&second) })
 }
 
-/// The users out of `others` whom the user blocks, or who block the user.
+/// Returns the users in `others` whom the user blocks or who block the user.
 pub async fn blocked_either_way(conn: &mut Connection, user: UserId, others: &[UserId]) -> QueryResult<Vec<UserId>> {
     let pairs: Vec<(UserId, UserId)> = blocks::table
         .filter(blocks::blocker_id.eq(user).and(blocks::blocked_id.eq_any(others)))
@@ -39,19 +39,20 @@ pub async fn blocked_either_way(conn: &mut Connection, user: UserId, others: &[U
     Ok(pairs.into_iter().map(|(blocker, blocked)| if blocker == user { blocked } else { blocker }).collect())
 }
 
-/// Inserts a block of `other` by `user`. Returns whether it is new.
+/// Inserts a block of `other` by `user`. Returns whether the block is new.
 pub async fn insert(conn: &mut Connection, user: UserId, other: UserId, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (blocks::blocker_id.eq(user), blocks::blocked_id.eq(other), blocks::created_at.eq(now));
     let inserted = diesel::insert_into(blocks::table).values(row).on_conflict_do_nothing().execute(conn).await?;
     Ok(inserted == 1)
 }
 
-/// Deletes the block of `other` by `user`. Returns whether it existed.
+/// Deletes the block of `other` by `user`. Returns whether the block existed.
 pub async fn delete(conn: &mut Connection, user: UserId, other: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(blocks::table.find((user, other))).execute(conn).await? == 1)
 }
 
-/// The users whom `blocker` blocks, each with the time of the block, newest first, after the position `after`.
+/// Reads the first `limit` users whom `blocker` blocks after the position `after`, newest block first, each with the
+/// time of the block.
 pub async fn list(
     conn: &mut Connection,
     blocker: UserId,

@@ -17,7 +17,7 @@ pub struct ContactRequest {
     pub from_id: UserId,
     pub to_id: UserId,
     pub created_at: DateTime<Utc>,
-    /// The user from whom the request is hidden, because they block the other user.
+    /// The user from whom the request is hidden, because this user blocks the other user.
     pub withheld_from: Option<UserId>,
 }
 
@@ -36,24 +36,27 @@ pub struct Relation {
     pub has_blocked: bool,
 }
 
-/// Whether `other` is a contact of the user, on the user's side.
+/// Whether `other` is in the user's contacts. `other` might not have the user as a contact.
 pub async fn is_contact(conn: &mut Connection, user: UserId, other: UserId) -> QueryResult<bool> {
     diesel::select(diesel::dsl::exists(contacts::table.find((user, other)))).get_result(conn).await
 }
 
-/// Adds a contact on the user's side. Returns whether it is new.
+/// Adds `contact` to the user's contacts. Returns whether the contact is new. Does not change the contacts of
+/// `contact`.
 pub async fn insert(conn: &mut Connection, user: UserId, contact: UserId, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (contacts::user_id.eq(user), contacts::contact_id.eq(contact), contacts::created_at.eq(now));
     let inserted = diesel::insert_into(contacts::table).values(row).on_conflict_do_nothing().execute(conn).await?;
     Ok(inserted == 1)
 }
 
-/// Removes a contact on the user's side. Returns whether it existed.
+/// Removes `contact` from the user's contacts. Returns whether the contact existed. Does not change the contacts of
+/// `contact`.
 pub async fn delete(conn: &mut Connection, user: UserId, contact: UserId) -> QueryResult<bool> {
     Ok(diesel::delete(contacts::table.find((user, contact))).execute(conn).await? == 1)
 }
 
-/// The user's contacts, each with the time at which it was added, newest first, after the position `after`.
+/// Reads the first `limit` contacts of the user after the position `after`, newest first, each with the time at which
+/// the contact was added.
 pub async fn list(
     conn: &mut Connection,
     user: UserId,
@@ -85,7 +88,7 @@ pub struct Related {
     pub relation: Relation,
 }
 
-/// Reads the relations of pairs of a viewer and another user.
+/// Reads the relations for pairs of a viewer and another user.
 pub async fn relations(mut conn: &Connection, pairs: &[(UserId, UserId)]) -> QueryResult<Vec<Related>> {
     let (viewers, others): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let query = diesel::sql_query(
@@ -103,12 +106,12 @@ pub async fn insert_request(conn: &mut Connection, request: &ContactRequest) -> 
     diesel::insert_into(contact_requests::table).values(request).execute(conn).await.map(drop)
 }
 
-/// The pending requests between two users, at most one in each direction.
+/// Reads the pending requests between two users, at most one in each direction.
 pub async fn requests_between(conn: &mut Connection, one: UserId, other: UserId) -> QueryResult<Vec<ContactRequest>> {
     contact_requests::table.filter(between(one, other)).select(ContactRequest::as_select()).load(conn).await
 }
 
-/// The requests out of `ids` that the user may see.
+/// Reads the requests with these ids. Leaves out requests that the user may not see.
 pub async fn requests_visible_to(
     conn: &mut Connection,
     user: UserId,
@@ -122,7 +125,8 @@ pub async fn requests_visible_to(
         .await
 }
 
-/// The requests to the user or from the user, newest first, after the position `after`.
+/// Reads the first `limit` requests to the user (`Incoming`) or from the user (`Outgoing`) after the position `after`,
+/// newest first. Leaves out requests that are hidden from the user.
 pub async fn list_requests(
     conn: &mut Connection,
     user: UserId,

@@ -1,4 +1,4 @@
-//! Rows of users and what belongs to them.
+//! Rows of users, and rows that belong to users.
 
 pub mod blocks;
 pub mod contacts;

@@ -20,7 +20,7 @@ pub struct PrivacyChanges {
     pub discoverable_by_contact_point: Option<Audience>,
 }
 
-/// A setting that names an audience.
+/// A privacy setting whose value is an audience.
 #[derive(Clone, Copy, Debug)]
 pub enum Setting {
     LastSeen,
@@ -31,8 +31,8 @@ pub async fn update(conn: &mut Connection, id: UserId, changes: &PrivacyChanges)
     diesel::update(users::table.find(id)).set(changes).returning(User::as_returning()).get_result(conn).await
 }
 
-/// Returns the pairs in which the setting of the second user admits the first. A block by either user overrides every
-/// setting.
+/// Returns the pairs in which the setting of the second user permits the first user. A block by either user overrides
+/// every setting. A pair that contains the same user twice is always permitted.
 pub async fn permitted_pairs(
     mut conn: &Connection,
     setting: Setting,

@@ -1,4 +1,4 @@
-//! Registration invites: codes of an operator, needed to register with `REGISTRATION=invite`.
+//! Registration invites: codes that an operator creates, and that users need to register if `REGISTRATION=invite`.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -24,7 +24,7 @@ pub async fn insert(conn: &mut Connection, invite: &RegistrationInvite) -> Query
     diesel::insert_into(registration_invites::table).values(invite).execute(conn).await.map(drop)
 }
 
-/// All invites, newest first.
+/// Reads all invites, newest first.
 pub async fn all(conn: &mut Connection) -> QueryResult<Vec<RegistrationInvite>> {
     registration_invites::table
         .order((registration_invites::created_at.desc(), registration_invites::code_hash))
@@ -33,13 +33,13 @@ pub async fn all(conn: &mut Connection) -> QueryResult<Vec<RegistrationInvite>> 
         .await
 }
 
-/// Deletes the invites with these hashes and returns their number.
+/// Deletes the invites with these hashes and returns the number of deleted invites.
 pub async fn delete(conn: &mut Connection, hashes: &[Vec<u8>]) -> QueryResult<usize> {
     let found = registration_invites::table.filter(registration_invites::code_hash.eq_any(hashes));
     diesel::delete(found).execute(conn).await
 }
 
-/// Whether the code has a use left.
+/// Whether the invite has a use left and is not expired.
 pub async fn is_usable(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -> QueryResult<bool> {
     let usable =
         registration_invites::expires_at.gt(now).and(registration_invites::uses.lt(registration_invites::max_uses));
@@ -47,8 +47,8 @@ pub async fn is_usable(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -
     diesel::select(diesel::dsl::exists(invite)).get_result(conn).await
 }
 
-/// Takes one use and returns whether there was one. The row stays locked until the transaction ends, so concurrent
-/// registrations take their uses one by one.
+/// Counts one use of the invite. Returns false and counts nothing if the invite is expired or used up. The row stays
+/// locked until the transaction ends, so that concurrent registrations count their uses one by one.
 pub async fn count_use(conn: &mut Connection, hash: &[u8], now: DateTime<Utc>) -> QueryResult<bool> {
     let usable =
         registration_invites::expires_at.gt(now).and(registration_invites::uses.lt(registration_invites::max_uses));

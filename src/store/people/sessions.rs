@@ -29,7 +29,8 @@ pub struct RefreshToken {
     pub session_id: SessionId,
     pub expires_at: DateTime<Utc>,
     pub spent_at: Option<DateTime<Utc>>,
-    /// The successor is derived from this salt and the spent token. None if it can no longer be repeated.
+    /// Salt for deriving the successor from the spent token. None if the token is not spent, or if the successor must
+    /// not be derived again.
     pub successor_salt: Option<Vec<u8>>,
 }
 
@@ -37,7 +38,8 @@ pub async fn insert(conn: &mut Connection, session: &Session) -> QueryResult<()>
     diesel::insert_into(sessions::table).values(session).execute(conn).await.map(drop)
 }
 
-/// Locks the session of a refresh token. Concurrent refreshes of one session run one after the other.
+/// Locks the session of the refresh token with this hash until the transaction ends, so that concurrent refreshes of
+/// one session run one after the other. Returns None if no such token exists.
 pub async fn lock_by_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Option<Session>> {
     let session = refresh_tokens::table.find(hash).select(refresh_tokens::session_id).single_value();
     sessions::table
@@ -49,7 +51,7 @@ pub async fn lock_by_refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryR
         .optional()
 }
 
-/// The sessions of a user that can still be used, newest use first.
+/// Reads the user's sessions that are neither revoked nor expired, most recently used first.
 pub async fn live_of(conn: &mut Connection, user: UserId, now: DateTime<Utc>) -> QueryResult<Vec<Session>> {
     sessions::table
         .filter(sessions::user_id.eq(user).and(sessions::revoked_at.is_null()).and(sessions::expires_at.gt(now)))
@@ -95,7 +97,7 @@ pub enum Revoke {
     AllBut(SessionId),
 }
 
-/// Records that the session was used, until when it now lasts, and from which address.
+/// Records a use of the session: the time, the new expiry, and the IP address if it is known.
 pub async fn record_use(
     conn: &mut Connection,
     id: SessionId,
@@ -122,8 +124,8 @@ pub async fn refresh_token(conn: &mut Connection, hash: &[u8]) -> QueryResult<Op
     refresh_tokens::table.find(hash).select(RefreshToken::as_select()).first(conn).await.optional()
 }
 
-/// Marks the token spent, with the salt of its successor. Of the session's other tokens it deletes the expired ones,
-/// and the salts of those spent before `repeatable_from`. The session must be locked.
+/// Marks the token as spent and stores the salt of its successor. Deletes the expired tokens of the same session, and
+/// the salts of its tokens that were spent before `repeatable_from`. The session must be locked.
 pub async fn spend_refresh_token(
     conn: &mut Connection,
     token: &RefreshToken,
@@ -152,14 +154,15 @@ pub async fn spend_refresh_token(
     .map(drop)
 }
 
-/// The sessions out of `ids` that exist and are not revoked.
+/// Returns the ids in `ids` whose sessions exist and are not revoked.
 pub async fn unrevoked(conn: &mut Connection, ids: &[SessionId]) -> QueryResult<Vec<SessionId>> {
     let unrevoked = sessions::id.eq_any(ids).and(sessions::revoked_at.is_null());
     sessions::table.filter(unrevoked).select(sessions::id).load(conn).await
 }
 
-/// Deletes at most `limit` refresh tokens, also spent ones, that expired more than an hour ago by Postgres's clock.
-/// Returns their number. The hour is for nodes whose clock is slow: they accept a token a little longer.
+/// Deletes at most `limit` refresh tokens, including spent tokens, that expired more than an hour ago by Postgres's
+/// clock. Returns the number of deleted tokens. The hour allows for nodes with slow clocks, which accept a token a
+/// little longer.
 pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(
@@ -172,8 +175,8 @@ pub async fn delete_expired_tokens(conn: &mut Connection, limit: usize) -> Query
     .await
 }
 
-/// Deletes at most `limit` sessions that expired at least `days` days ago, and returns their number. Keeps sessions
-/// with refresh tokens: until a spent token expires, its reuse reveals a theft.
+/// Deletes at most `limit` sessions that expired at least `days` days ago. Returns the number of deleted sessions.
+/// Keeps sessions that have refresh tokens: until a spent token expires, its reuse reveals a theft.
 pub async fn delete_expired(conn: &mut Connection, days: i32, limit: usize) -> QueryResult<usize> {
     diesel::sql_query(
         "DELETE FROM sessions WHERE id = ANY(ARRAY(

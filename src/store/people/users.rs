@@ -18,24 +18,26 @@ pub struct User {
     pub username: String,
     pub display_name: String,
     pub about: Option<String>,
-    /// Several users may have the same address; at most one of them has verified it.
+    /// Several users may have the same address, but at most one of these users has verified it.
     pub email: Option<String>,
-    /// Several users may have the same number; at most one of them has verified it.
+    /// Several users may have the same number, but at most one of these users has verified it.
     pub phone: Option<String>,
     pub password_hash: String,
     pub created_at: DateTime<Utc>,
-    /// When the user's last connection closed. None until that happens for the first time.
+    /// When the user's last open connection closed. None if this has never happened.
     pub last_seen_at: Option<DateTime<Utc>>,
     pub avatar_id: Option<AttachmentId>,
-    /// Null while the e-mail address is unverified. Such an address is accepted neither for login nor in searches.
+    /// When the user verified the e-mail address. None while the address is unverified. An unverified address is
+    /// accepted neither for login nor in searches.
     pub email_verified_at: Option<DateTime<Utc>>,
-    /// Null while the phone number is unverified, with the same effect.
+    /// When the user verified the phone number. None while the number is unverified. An unverified number is accepted
+    /// neither for login nor in searches.
     pub phone_verified_at: Option<DateTime<Utc>>,
     #[diesel(embed)]
     pub privacy: Privacy,
 }
 
-/// Changes of a user. None leaves a column unchanged, and `Some(None)` sets it to null.
+/// Changes of a user. None leaves a column unchanged, and `Some(None)` sets the column to null.
 #[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
 #[diesel(table_name = users)]
 pub struct UserChanges {
@@ -44,12 +46,12 @@ pub struct UserChanges {
     pub about: Option<Option<String>>,
     pub email: Option<Option<String>>,
     pub phone: Option<Option<String>>,
-    /// The attachment must be locked with `attachments::lock`.
+    /// Id of the avatar's attachment. A new attachment must be locked with `attachments::lock`.
     pub avatar_id: Option<Option<AttachmentId>>,
 }
 
-/// A user found by a search. `rank` is 0 if the username, e-mail address or phone number is equal, 1 if the username
-/// begins with the query, and 2 if the display name matches.
+/// A user found by a search. `rank` is 0 if the username, e-mail address or phone number is equal to the query, 1 if
+/// the username begins with the query, and 2 if the display name matches.
 #[derive(Debug, QueryableByName)]
 pub struct Found {
     #[diesel(embed)]
@@ -62,9 +64,10 @@ pub async fn insert(conn: &mut Connection, user: &User) -> QueryResult<()> {
     diesel::insert_into(users::table).values(user).execute(conn).await.map(drop)
 }
 
-/// A changed e-mail address or phone number becomes unverified. Setting the same value again keeps it verified.
+/// Stores the changes and returns the updated user. A changed e-mail address or phone number becomes unverified.
+/// Setting the same value again keeps it verified.
 pub async fn update(conn: &mut Connection, id: UserId, changes: &UserChanges) -> QueryResult<User> {
-    // The right side of SET reads the row before the update.
+    // The right side of SET reads the row as it was before the update.
     let email_verified_at = changes.email.as_ref().map(|new| {
         let still_verified = case_when(users::email.is_not_distinct_from(new.as_deref()), users::email_verified_at);
         users::email_verified_at.eq(still_verified)
@@ -92,7 +95,7 @@ pub async fn by_username(conn: &mut Connection, username: &str) -> QueryResult<O
     users::table.filter(users::username.eq(username)).select(User::as_select()).first(conn).await.optional()
 }
 
-/// The user with this username, verified e-mail address or verified phone number.
+/// Reads the user with this username, verified e-mail address or verified phone number.
 pub async fn by_identifier(conn: &mut Connection, identifier: &str) -> QueryResult<Option<User>> {
     let by_email = users::email.eq(identifier).and(users::email_verified_at.is_not_null());
     let by_phone = users::phone.eq(identifier).and(users::phone_verified_at.is_not_null());
@@ -109,13 +112,13 @@ pub async fn lock(conn: &mut Connection, id: UserId) -> QueryResult<()> {
     users::table.find(id).select(users::id).for_no_key_update().execute(conn).await.map(drop)
 }
 
-/// Locks the password against changes until the transaction ends, and returns its hash. None if the user does not
-/// exist.
+/// Locks the password against changes until the transaction ends, and returns its hash. Returns None if the user does
+/// not exist.
 pub async fn lock_password(conn: &mut Connection, id: UserId) -> QueryResult<Option<String>> {
     users::table.find(id).select(users::password_hash).for_share().first(conn).await.optional()
 }
 
-/// Replaces the password hash. None if the hash is no longer `old`.
+/// Replaces the password hash and returns the user. Returns None and changes nothing if the hash is no longer `old`.
 pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new: &str) -> QueryResult<Option<User>> {
     diesel::update(users::table.find(id).filter(users::password_hash.eq(old)))
         .set(users::password_hash.eq(new))
@@ -125,7 +128,7 @@ pub async fn replace_password(conn: &mut Connection, id: UserId, old: &str, new:
         .optional()
 }
 
-/// When each user was last seen. Leaves out users who were never seen.
+/// Reads when each user was last seen. Leaves out users who were never seen.
 pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<(UserId, DateTime<Utc>)>> {
     users::table
         .filter(users::id.eq_any(ids))
@@ -135,8 +138,8 @@ pub async fn last_seen(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec
         .await
 }
 
-/// Stores when each user was last seen, unless a later time is stored. Locks the rows in the order of their ids, so
-/// that nodes cannot deadlock.
+/// Stores when each user was last seen, unless a later time is stored. Returns the number of users found. Locks the
+/// rows in the order of their ids, so that nodes cannot deadlock.
 pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateTime<Utc>]) -> QueryResult<usize> {
     diesel::sql_query(
         "WITH locked AS (SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)
@@ -151,7 +154,7 @@ pub async fn set_last_seen(conn: &mut Connection, ids: &[UserId], times: &[DateT
 }
 
 /// Locks the user for deletion: until the transaction ends, no other transaction can insert a row that refers to the
-/// user. None if the user does not exist or the password hash is no longer `hash`.
+/// user. Returns None if the user does not exist or the password hash is no longer `hash`.
 pub async fn lock_for_deletion(conn: &mut Connection, id: UserId, hash: &str) -> QueryResult<Option<UserId>> {
     users::table
         .find(id)
@@ -168,15 +171,16 @@ pub async fn delete(conn: &mut Connection, id: UserId) -> QueryResult<()> {
     diesel::delete(users::table.find(id)).execute(conn).await.map(drop)
 }
 
-/// The users out of `ids` that exist.
+/// Returns the ids in `ids` whose users exist.
 pub async fn existing(conn: &mut Connection, ids: &[UserId]) -> QueryResult<Vec<UserId>> {
     users::table.filter(users::id.eq_any(ids)).select(users::id).load(conn).await
 }
 
-/// Searches users after the position `after` in the order (rank, username). Finds users whose username begins with
-/// `query` or whose display name contains it, and the user whose verified e-mail address or phone number is
-/// `contact_point`, if they let the viewer find them by it. `query` is lower case. If it has fewer than three
-/// characters, the index has no trigram of it, so a display name must begin with it.
+/// Searches users, and returns the first `limit` users after the position `after` in the order (rank, username). Finds
+/// users whose username begins with `query` or whose display name contains `query`, and the user whose verified e-mail
+/// address or phone number is `contact_point`, if this user lets the viewer find them by it. `query` must be in lower
+/// case. If `query` has fewer than three characters, the index has no trigram of it, so a display name must begin with
+/// `query`.
 pub async fn search(
     conn: &mut Connection,
     viewer: UserId,

@@ -1,5 +1,5 @@
-//! Makes thousands of accounts: registers one, copies its rows in SQL, and signs the access tokens with the server's
-//! secret.
+//! Creates thousands of accounts: registers one account, copies its rows in SQL, and signs access tokens for the copies
+//! with the server's secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Row {
     session_id: SessionId,
 }
 
-/// Makes `count` accounts whose names are `prefix` and a number.
+/// Creates `count` accounts. The name of each account is `prefix` and a number.
 pub(super) async fn make(url: &str, address: SocketAddr, prefix: &str, count: u32) -> Result<Vec<Account>> {
     Client::connect(address).await?.register(prefix).await?;
     let user = "jsonb_build_object('id', ids.user_id, 'username', ids.username, 'email', NULL, 'phone', NULL)";

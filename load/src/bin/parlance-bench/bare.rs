@@ -1,5 +1,5 @@
-//! A WebSocket server that only broadcasts, as a baseline for what axum reaches on this machine. It has the allocator,
-//! the socket options and the buffers of Parlance, and flushes each frame separately.
+//! A WebSocket server that only broadcasts, as a baseline for the throughput of axum on this machine. The server has
+//! the same allocator, socket options and buffers as Parlance, and flushes each frame separately.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use tokio::sync::broadcast;
 
 use super::stock::until_terminated;
 
-/// The same size as in Parlance's `http::socket`.
+/// Sizes of the buffers of a socket in bytes, as in Parlance's `http::socket`.
 const READ_BUFFER: usize = 1024;
 const WRITE_BUFFER: usize = 4096;
-/// Number of frames that a socket may lag behind. More than are ever in flight.
+/// Maximum number of frames that a socket may lag behind. Larger than the number of frames in flight.
 const QUEUE: usize = 1024;
 
 #[derive(Debug, Parser)]
@@ -34,7 +34,7 @@ pub(super) struct Options {
 
 struct Bare {
     frame_bytes: usize,
-    /// The number of the last message.
+    /// Number of the newest message.
     number: Mutex<i32>,
     frames: broadcast::Sender<Utf8Bytes>,
 }
@@ -63,7 +63,7 @@ async fn send(State(bare): State<Arc<Bare>>, Json(request): Json<Value>) -> Json
     Json(json!({ "data": { "sendMessage": { "message": { "number": *number } } } }))
 }
 
-/// A frame with the structure of Parlance's events, padded to `bytes` bytes.
+/// Creates a frame with the structure of Parlance's events, padded to `bytes` bytes.
 fn frame(number: i32, input: &Value, bytes: usize) -> String {
     let (client_id, conversation) = (&input["clientId"], &input["conversationId"]);
     let head = format!(

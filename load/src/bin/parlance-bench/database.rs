@@ -1,4 +1,4 @@
-//! Makes a database for one server, and reads Postgres' settings.
+//! Creates a database for one server, and reads Postgres' settings.
 
 use anyhow::{Context as _, Result};
 use diesel::QueryableByName;
@@ -11,7 +11,7 @@ pub(super) struct Database {
     url: String,
 }
 
-/// A row with one text.
+/// A row with one text column.
 #[derive(QueryableByName)]
 struct Answer {
     #[diesel(sql_type = Text)]
@@ -42,8 +42,8 @@ pub(super) async fn execute(url: &str, statement: &str) -> Result<()> {
     Ok(())
 }
 
-/// A statement that inserts copies of a row of `table`, with all its columns. `from` is the FROM clause and names the
-/// row `original`. `values` is a jsonb expression with the columns in which each copy differs.
+/// Returns a statement that inserts copies of a row of `table`, with all columns. `from` is the FROM clause, in which
+/// `original` is the row to copy. `values` is a jsonb expression with the columns in which each copy differs.
 pub(super) async fn copies(url: &str, table: &str, values: &str, from: &str) -> Result<String> {
     let statement = format!(
         "SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) AS answer
@@ -56,7 +56,7 @@ pub(super) async fn copies(url: &str, table: &str, values: &str, from: &str) -> 
     ))
 }
 
-/// Postgres' version, and the settings that decide how long a commit takes.
+/// Returns Postgres' version, and the settings that decide how long a commit takes.
 pub(super) async fn describe(url: &str) -> Result<String> {
     let row: Answer = diesel::sql_query(
         "SELECT format('Postgres %s, fsync %s, synchronous_commit %s', current_setting('server_version'),

@@ -1,4 +1,4 @@
-//! Measures deliveries per second in one conversation. Compares them with a bare WebSocket server and with stock
+//! Measures deliveries per second in one conversation. Compares Parlance with a bare WebSocket server and with stock
 //! async-graphql.
 
 use anyhow::{Context as _, Result};
@@ -24,7 +24,7 @@ struct Row {
     serving: Serving,
     listeners: u32,
     in_flight: u16,
-    /// Microseconds of the server's processor time per delivery.
+    /// The server's processor time per delivery, in microseconds.
     server_micros: Option<f64>,
     outcome: Outcome,
 }
@@ -48,7 +48,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Fanout> 
     rows.extend(measure(&rooms, Serving::Stock, &server, options).await?);
     server.stop().await?;
 
-    // Frames of the bare server are as large as Parlance's events.
+    // The frames of the bare server are as large as Parlance's events.
     let bytes = rows.iter().map(|row| row.outcome.total.event_bytes).filter(|bytes| bytes.is_finite());
     let frame_bytes = bytes.reduce(f64::max).context("nothing was delivered")?;
     let arguments = ["serve-bare".to_owned(), format!("--frame-bytes={frame_bytes:.0}")];
@@ -138,15 +138,15 @@ impl Fanout {
         self.rows.iter().map(|row| (row.name(), row.outcome.violations())).collect()
     }
 
-    /// The rows in an order that puts rows to compare next to each other.
+    /// Returns the rows, sorted so that rows to compare are next to each other.
     fn in_order(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (row.listeners, row.in_flight, row.kind()));
         rows
     }
 
-    /// Parlance's deliveries per second divided by this server's, and this server's time per delivery divided by
-    /// Parlance's.
+    /// Returns two ratios that are above 1 if Parlance is faster than the server of `row`: Parlance's deliveries per
+    /// second divided by those of the server, and the server's time per delivery divided by Parlance's time.
     fn ratios(&self, row: &Row) -> (Option<f64>, Option<f64>) {
         let same = |other: &&Row| {
             other.serving == Serving::Parlance && other.listeners == row.listeners && other.in_flight == row.in_flight

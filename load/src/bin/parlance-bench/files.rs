@@ -1,4 +1,4 @@
-//! Measures the server's memory while many clients upload and download large files by a separate S3.
+//! Measures the server's memory while many clients upload large files to a separate S3 and download them.
 
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,18 @@ use super::report::Goal;
 use super::stage::{Scratch, Stage};
 
 const MIB: u64 = 1024 * 1024;
-/// Memory for answers, connections and the allocator's rounding.
+/// Maximum growth of the server's memory, in MiB: for responses, connections and the allocator's rounding.
 const GOAL_MIB: f64 = 16.0;
 /// Maximum time until the server has inspected all files.
 const INSPECTION_TIMEOUT: Duration = Duration::from_mins(5);
-/// Pause between two tries of a client to complete its upload.
+/// Pause between two attempts of a client to complete its upload.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 pub(super) struct Files {
     clients: u32,
     mib: u64,
-    /// Resident memory of the server in KiB, after the same number of small files.
+    /// Resident memory of the server in KiB, after the same number of small files but before the large files.
     before_kib: Option<i64>,
     phases: Vec<Phase>,
 }
@@ -59,7 +59,7 @@ async fn measure(stage: &Stage, options: &Options) -> Result<Files> {
     let (clients, mib) = (options.file_clients, options.file_mib);
     let bytes = mib * MIB;
     let accounts = stage.accounts("files", clients).await?;
-    // Small files of all clients first, so that the baseline has the memory that files need at any size.
+    // All clients first transfer a small file, so that the baseline includes the memory that files of any size need.
     try_join_all(accounts.iter().map(|account| up_and_down(stage, account, MIB))).await.context("small files")?;
     let before_kib = resident_kib(stage.server.pid().as_slice());
     let mut phases = Vec::new();

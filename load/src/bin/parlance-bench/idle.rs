@@ -1,4 +1,5 @@
-//! Measures the server's memory for many idle sockets, and whether they make a message between two other users slower.
+//! Measures the server's memory for many idle sockets, and whether these sockets slow down messages between two other
+//! users.
 
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use super::options::Options;
 use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure, pairs};
 
-/// Sockets that connect at the same time.
+/// Maximum number of sockets that connect at the same time.
 const MAX_CONNECTING: usize = 64;
-/// Time in which the server frees memory that connecting needed.
+/// Pause in which the server frees memory that it needed to accept the connections.
 const SETTLING: Duration = Duration::from_secs(3);
 const GOAL_KIB: f64 = 12.0;
 const GOAL_RATIO: f64 = 1.2;
@@ -31,10 +32,11 @@ const GOAL_RATIO: f64 = 1.2;
 #[derive(Serialize)]
 pub(super) struct Idle {
     sockets: u32,
-    /// Resident memory of the server in KiB, before the sockets and with them.
+    /// Resident memory of the server in KiB, before the idle sockets are opened (`before_kib`) and while they are open.
     before_kib: Option<i64>,
     with_kib: Option<i64>,
-    /// One sender and one listener with one message in flight: before, with and after the idle sockets.
+    /// Results of one sender and one listener with one message in flight: before the idle sockets are opened, while
+    /// they are open, and after they are closed.
     before: Outcome,
     with: Outcome,
     after: Outcome,
@@ -77,7 +79,7 @@ async fn one(stage: &Stage, rooms: &[Room], options: &Options) -> Result<Outcome
     measure(&stage.server, rooms, Pace::InFlight(1), options).await
 }
 
-/// Opens an inbox for each account, with a task that answers pings.
+/// Opens an inbox for each account. Returns a task for each inbox, which answers pings.
 async fn open_inboxes(
     stage: &Stage,
     accounts: &[Account],
@@ -139,7 +141,7 @@ impl Idle {
         ]
     }
 
-    /// Bars for the p50 from send to receipt in ms.
+    /// Returns bars for the median time from send to receipt, in ms.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         let rows = [
             ("no idle sockets".to_owned(), &self.before),

@@ -1,4 +1,4 @@
-//! Measures the time from send to receipt at shares of the maximum rate.
+//! Measures the time from send to receipt at several shares of the maximum rate of messages.
 
 use anyhow::{Context as _, Result};
 use parlance_load::ledger::Violations;
@@ -10,14 +10,14 @@ use super::options::Options;
 use super::report::Goal;
 use super::stage::{Scratch, Stage, measure, pairs};
 
-/// Shares of the maximum rate, and the goal for the p99 at each, in ms.
+/// Shares of the maximum rate, and the goal for the p99 at each share, in ms.
 const SHARES: [(f64, f64); 2] = [(0.1, 10.0), (0.5, 25.0)];
 
 #[derive(Serialize)]
 pub(super) struct Latencies {
     redis: bool,
     senders: u16,
-    /// The run at the maximum rate: each sender sends its next message when the last one is acknowledged.
+    /// Result at the maximum rate: each sender sends its next message when its previous message is acknowledged.
     greatest: Outcome,
     rows: Vec<Row>,
 }
@@ -99,7 +99,7 @@ impl Latencies {
         self.rows.iter().map(goal).collect()
     }
 
-    /// Bars for the p99 from send to receipt in ms.
+    /// Returns bars for the p99 of the time from send to receipt, in ms.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         self.rows.iter().map(|row| (row.name(), row.outcome.total.receipt.p99, 0)).collect()
     }

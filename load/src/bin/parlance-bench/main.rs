@@ -1,7 +1,8 @@
 //! `parlance-bench` measures a Parlance server, and compares it with baselines on the same machine.
 //!
-//! The server, Postgres, Redis and the clients, which are this process, share the machine's processors. The bench also
-//! checks the server: if an acknowledged message does not reach every listener once and in order, the exit code is 1.
+//! The server, Postgres, Redis and the clients share the machine's processors. The clients are tasks of this process.
+//! The bench also checks the server: if an acknowledged message does not reach every listener once and in order, the
+//! exit code is 1.
 
 mod accounts;
 mod bare;
@@ -42,7 +43,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     raise_file_limit();
     let mut arguments = std::env::args_os().skip(1);
-    // The baseline servers are this program, started with one of these arguments.
+    // A baseline server is this program, started with `serve-bare` or `serve-stock`.
     let done = match arguments.next().as_deref().and_then(|first| first.to_str()) {
         Some("serve-bare") => bare::serve(bare::Options::parse_from(std::env::args_os().skip(1))).await.map(|()| 0),
         Some("serve-stock") => stock::serve(stock::Options::parse_from(std::env::args_os().skip(1))).await.map(|()| 0),
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
 
 /// Runs the parts and returns the number of violations.
 async fn bench(options: &Options) -> Result<usize> {
-    // A missing pgbench is an error at once, not after minutes.
+    // pgbench is found first, so that a missing pgbench is an error at once and not after minutes.
     let pgbench = if options.includes(Part::Sends) { Some(Pgbench::find()?) } else { None };
     let scratch = Scratch::new()?;
     let mut report = Report::new(options, database::describe(&options.database_url).await?);

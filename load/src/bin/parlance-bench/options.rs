@@ -7,41 +7,41 @@ use clap::{Parser, ValueEnum};
 
 /// Measures a Parlance server under load, and compares it with baselines on the same machine.
 ///
-/// `scripts/services run --durable` starts the Postgres, the Redis and the S3.
+/// `scripts/services run --durable` starts the Postgres, the Redis and the S3 that the bench needs.
 #[derive(Debug, Parser)]
 #[command(name = "parlance-bench", version)]
 pub(super) struct Options {
-    /// Parts to measure; by default all
+    /// Parts to measure; by default all parts
     #[arg(value_enum, value_name = "PART")]
     pub(super) parts: Vec<Part>,
-    /// Seconds to measure each scenario, after its warm-up
+    /// Time to measure each scenario after its warm-up, in seconds
     #[arg(long, default_value = "5", value_name = "1..600", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(super) seconds: u64,
-    /// Senders in the scenarios with many senders, and clients of pgbench
+    /// Number of senders in the scenarios with many senders, and number of clients of pgbench
     #[arg(long, default_value = "64", value_name = "2..400", value_parser = clap::value_parser!(u16).range(2..=400))]
     pub(super) senders: u16,
-    /// fanout: listeners of one conversation
+    /// fanout: numbers of listeners of one conversation
     #[arg(long, default_value = "1000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) listeners: Vec<u32>,
-    /// personal: listeners of one conversation, with fields that depend on the viewer
+    /// personal: numbers of listeners of one conversation, with fields that depend on the viewer
     #[arg(long, default_value = "1000,2000,5000", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) personal_listeners: Vec<u32>,
-    /// fanout: messages in flight
+    /// fanout: numbers of messages in flight
     #[arg(long, default_value = "1,4", value_name = "COUNT,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) in_flight: Vec<u16>,
-    /// idle: sockets whose inbox gets no events
+    /// idle: number of sockets whose inbox gets no events
     #[arg(long, default_value = "10000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) idle_sockets: u32,
-    /// stalled: sockets whose client does not read its inbox
+    /// stalled: number of sockets whose client does not read its inbox
     #[arg(long, default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) stalled_sockets: u32,
-    /// growth: conversations to compare with 1,000; the goal is stated for 100,000
+    /// growth: number of conversations, which is compared with 1,000; the goal is stated for 100,000
     #[arg(long, default_value = "20000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     pub(super) growth_conversations: u32,
-    /// growth: stored messages to compare with none; the goal is stated for 10,000,000
+    /// growth: number of stored messages, which is compared with an empty database; the goal is stated for 10,000,000
     #[arg(long, default_value = "1000000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     pub(super) growth_messages: u32,
-    /// files: clients that upload and download at the same time
+    /// files: number of clients that upload and download at the same time
     #[arg(long, default_value = "20", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) file_clients: u32,
     /// files: size of each file in MiB
@@ -53,16 +53,16 @@ pub(super) struct Options {
     /// Draw the results to this file as SVG
     #[arg(long, value_name = "FILE", overrides_with = "svg")]
     pub(super) svg: Option<PathBuf>,
-    /// A setting of the server other than its default; may be given several times
+    /// A setting of the server that differs from its default; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parlance_load::server::setting)]
     pub(super) settings: Vec<(String, String)>,
-    /// Postgres, with a user who may create databases
+    /// URL of Postgres, with a user who may create databases
     #[arg(long, env = "TEST_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub(super) database_url: String,
-    /// Redis; without it the bench measures only a server without Redis
+    /// URL of Redis; if not set, the bench measures only a server without Redis
     #[arg(long, env = "TEST_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub(super) redis_url: Option<String>,
-    /// files: a separate S3
+    /// files: URL of a separate S3
     #[arg(long, env = "TEST_S3_ENDPOINT", value_name = "URL")]
     s3_endpoint: Option<String>,
     #[arg(long, env = "TEST_S3_ACCESS_KEY_ID", value_name = "ID")]
@@ -96,7 +96,7 @@ pub(super) enum Part {
     Growth,
     /// Time and memory that the server needs to refuse hostile requests
     Refusals,
-    /// The server's memory while clients move large files
+    /// The server's memory while clients upload and download large files
     Files,
 }
 

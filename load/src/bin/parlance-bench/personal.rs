@@ -1,5 +1,5 @@
-//! Measures deliveries per second for a document with fields that depend on the viewer. Compares them with stock
-//! async-graphql, and with the same listeners of a document without such fields.
+//! Measures deliveries per second for a GraphQL document with fields that depend on the viewer. Compares Parlance with
+//! stock async-graphql, and with a document without such fields for the same listeners.
 
 use anyhow::{Context as _, Result};
 use parlance_load::ledger::Violations;
@@ -14,8 +14,8 @@ use super::report::Goal;
 use super::rooms::Rooms;
 use super::stage::{Scratch, Stage, plan, start_stock};
 
-/// Maximum ratio of the server time of a delivery in the largest group to that in the smallest. Two runs of the same
-/// measurement differ by about as much.
+/// Maximum ratio of the time of a delivery in the largest group to the time of a delivery in the smallest group. Two
+/// runs of the same measurement differ by about this ratio.
 const LINEAR: f64 = 1.25;
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ pub(super) struct Personal {
 struct Row {
     kind: Kind,
     listeners: u32,
-    /// Microseconds of the server's processor time per delivery.
+    /// The server's processor time per delivery, in microseconds.
     server_micros: Option<f64>,
     outcome: Outcome,
 }
@@ -56,8 +56,8 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Personal
     }
     let (database, _) = stage.stop().await?;
 
-    // Only the smallest group: with stock async-graphql, one message to a larger group takes a large part of the
-    // measured time.
+    // Stock async-graphql is measured only with the smallest group, because one message to a larger group would take a
+    // large part of the measured time.
     let smallest = (0..sizes.len()).min_by_key(|index| sizes[*index]).context("--personal-listeners is empty")?;
     let server = start_stock(options, scratch, &database, &named).await?;
     rows.push(measure(Kind::Stock, &rooms, smallest, &server, options).await?);
@@ -66,7 +66,8 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Personal
     Ok(Personal { rows })
 }
 
-/// Sends one message at a time, and waits until every listener has it.
+/// Measures a load in which one message is sent at a time: the next message begins when every listener has received
+/// it.
 async fn measure(kind: Kind, rooms: &Rooms, index: usize, server: &Server, options: &Options) -> Result<Row> {
     let (listeners, room) = rooms.with_senders(index, 1)?;
     let mut plan = plan(server, &[room], Pace::InFlight(1), options);
@@ -139,7 +140,7 @@ impl Personal {
         self.rows.iter().map(|row| (row.name(), row.outcome.violations())).collect()
     }
 
-    /// The rows by the number of listeners, so that rows to compare follow each other.
+    /// Returns the rows, sorted by the number of listeners, so that rows to compare follow each other.
     fn in_order(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (row.listeners, row.kind as usize));

@@ -1,4 +1,5 @@
-//! The baseline of `sends`: pgbench inserts the same row into the same Postgres, one statement per transaction.
+//! The baseline of the part `sends`: pgbench inserts rows with the same content as messages into the same Postgres,
+//! with one statement per transaction.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,11 @@ use tokio::process::Command;
 use super::database;
 use super::options::Options;
 
-/// Seconds before each measurement, for connections, plans and the first segments of the write-ahead log.
+/// Length of the warm-up before each measurement, in seconds. The warm-up fills caches, and creates the first segments
+/// of the write-ahead log.
 const WARM_UP: u64 = 2;
 
-/// Path of the pgbench program.
+/// The pgbench program. The value is its path.
 pub(super) struct Pgbench(PathBuf);
 
 #[derive(Serialize)]
@@ -24,7 +26,7 @@ pub(super) struct Baseline {
 }
 
 impl Pgbench {
-    /// Finds pgbench on PATH, or else the newest one in Debian's directories.
+    /// Finds pgbench on PATH, or else the newest pgbench in Debian's directories.
     pub(super) fn find() -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let on_path =
@@ -33,9 +35,10 @@ impl Pgbench {
         Ok(Self(program))
     }
 
-    /// Measures one client, and then as many clients as there are senders.
+    /// Measures the inserts of one client, and then the inserts of as many clients as there are senders.
     pub(super) async fn run(&self, url: &str, options: &Options, scratch: &Path) -> Result<Vec<Baseline>> {
-        // The columns, checks and indexes of `messages` without its foreign keys, which would make pgbench slower.
+        // The table has the columns, checks and indexes of `messages`, but not its foreign keys, which would make
+        // pgbench slower.
         database::execute(url, "CREATE TABLE bench_messages (LIKE messages INCLUDING ALL)").await?;
         let script = scratch.join("insert.sql");
         std::fs::write(&script, insert())?;
@@ -49,7 +52,7 @@ impl Pgbench {
     }
 
     async fn insert(&self, url: &str, script: &Path, clients: u16, seconds: u64) -> Result<f64> {
-        // Each run of the script begins with number 1 again.
+        // The table is emptied first, because each run of the script begins with the number 1 again.
         database::execute(url, "TRUNCATE bench_messages").await?;
         let threads = usize::from(clients).min(processors());
         let output = Command::new(&self.0)
@@ -72,7 +75,8 @@ impl Pgbench {
     }
 }
 
-/// The script. Each client has a conversation. Ids grow with time like the server's, which is best for the indexes.
+/// Returns the script for pgbench. Each client inserts into its own conversation. The ids grow with time, like the ids
+/// that the server creates, which is best for the indexes.
 fn insert() -> String {
     let body = BODY.replace('\'', "''");
     format!(

@@ -14,23 +14,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Number of requests of each kind. They are sent one after the other.
+/// Number of requests of each kind. The requests are sent one after the other.
 const REPEATS: usize = 50;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum median time of a refusal.
+/// Maximum median time of a refusal, in milliseconds.
 const MAX_MEDIAN_MS: f64 = 50.0;
-/// Maximum growth of the server's memory by all requests of a kind.
+/// Maximum growth of the server's memory during all requests of one kind, in KiB.
 const MAX_MEMORY_KIB: i64 = 32 * 1024;
 
 #[derive(Serialize)]
 pub(super) struct Refusal {
     pub(super) request: String,
     pub(super) status: u16,
-    /// Time from just before the connection is opened to the first bytes of the answer.
+    /// Time from just before the connection is opened to the first bytes of the response.
     pub(super) latency: Latency,
     /// The median divided by the median of an ordinary query in the same run.
     pub(super) ratio: f64,
-    /// Growth in KiB: peak of the server's resident memory less the memory before.
+    /// Growth of the server's resident memory in KiB: the peak during the requests minus the memory before them.
     pub(super) memory_kib: Option<i64>,
 }
 
@@ -40,12 +40,12 @@ struct Hostile {
     status: u16,
 }
 
-/// Sends each kind of request `REPEATS` times. An error if the server answers with another status than expected, or
-/// needs too much time or memory.
+/// Sends each kind of request `REPEATS` times. Fails if the status of a response is not the expected status, or if the
+/// server needs too much time or memory.
 pub(super) async fn measure(server: &Server) -> Result<Vec<Refusal>> {
     let ordinary = Hostile { name: "an ordinary query", body: operation("{ serverInfo { version } }"), status: 200 };
     let mut measured = vec![repeat(server, &ordinary, f64::NAN).await?];
-    // Measured again, because the first requests warm the server up.
+    // The ordinary query is measured twice, because the first requests warm the server up.
     measured[0] = repeat(server, &ordinary, f64::NAN).await?;
     let baseline = measured[0].latency.p50;
     measured[0].ratio = 1.0;
@@ -58,7 +58,8 @@ pub(super) async fn measure(server: &Server) -> Result<Vec<Refusal>> {
 fn hostile() -> Vec<Hostile> {
     let aliases = many(20_000, |i| format!("a{i}: __typename "));
     let doubling = many(60, |i| format!("fragment f{i} on Query {{ ...f{0} ...f{0} }} ", i + 1));
-    // As many as OPERATION_MAX_TOKENS allows. A server with suggestions could compare each name with all fields.
+    // As many fields as OPERATION_MAX_TOKENS allows. A server that suggests similar names might compare each name with
+    // all fields of the type.
     let unknown = many(4_900, |i| format!("field{i:0>150} "));
     let conflicting = many(1_200, |i| format!("a: node(id: {i}) {{ id }} "));
     let hidden = format!("{{__typename(x:[\"\"\" \"{}{}])}}", "[".repeat(2_000), "]".repeat(2_000));
@@ -125,8 +126,8 @@ async fn repeat(server: &Server, hostile: &Hostile, baseline: f64) -> Result<Ref
     Ok(Refusal { request: hostile.name.to_owned(), status: hostile.status, latency, ratio, memory_kib })
 }
 
-/// Sends a request on a new connection. It writes and waits for the answer at the same time, because the server may
-/// answer before it has read the whole body.
+/// Sends a request on a new connection. Writes the request and reads the response at the same time, because the server
+/// may respond before it has read the whole body. Returns the status and the time until the response.
 async fn send_request(address: SocketAddr, body: &str) -> Result<(u16, Duration)> {
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
@@ -144,7 +145,7 @@ async fn send_request(address: SocketAddr, body: &str) -> Result<(u16, Duration)
         reader.read_exact(&mut status_line).await.map(|_| status_line)
     };
     tokio::pin!(writing, reading);
-    // An error of `writing` is ignored: the server may stop reading and answer.
+    // An error of `writing` is ignored, because the server may stop reading and send a response.
     let status_line = tokio::select! {
         status_line = &mut reading => status_line?,
         _ = &mut writing => reading.await?,

@@ -22,7 +22,7 @@ pub(super) struct Report {
     version: &'static str,
     processors: usize,
     postgres: String,
-    /// The machine's load average of the last minute before the bench.
+    /// The machine's load average in the last minute before the bench began.
     load_before: Option<f64>,
     seconds: u64,
     /// Settings of the server that differ from its defaults.
@@ -52,7 +52,7 @@ pub(super) struct Goal {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// No goal: the value is shown for comparison.
+    /// The value has no goal. It is shown for comparison.
     None,
 }
 

@@ -1,11 +1,11 @@
-//! Conversations of several sizes. In each one the owner sends and all other members listen.
+//! Conversations of several sizes. In each conversation, the owner sends and all other members listen.
 
 use anyhow::{Context as _, Result};
 use parlance_load::client::{Account, Client};
 
 use super::stage::{Room, Stage};
 
-/// A conversation for each size, with its number of listeners.
+/// One conversation for each size, with its number of listeners.
 pub(super) struct Rooms(Vec<(u32, Room)>);
 
 impl Rooms {
@@ -27,8 +27,8 @@ impl Rooms {
         self.0.len()
     }
 
-    /// The number of listeners of the conversation with this index, and the conversation with one connection of its
-    /// owner for each message in flight.
+    /// Returns the number of listeners of the conversation with this index, and the conversation. The conversation
+    /// contains its owner as a sender once for each message in flight.
     pub(super) fn with_senders(&self, index: usize, in_flight: u16) -> Result<(u32, Room)> {
         let (size, room) = self.0.get(index).context("no such room")?;
         let senders = room.senders.iter().cycle().take(in_flight.into()).cloned().collect();

@@ -1,4 +1,4 @@
-//! Measures messages per second and their latency. Compares them with pgbench on the same Postgres.
+//! Measures messages per second and their latency. Compares the rate with inserts of pgbench into the same Postgres.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use super::pgbench::{Baseline, Pgbench};
 use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure, pairs};
 
-/// The results for one server, and for pgbench on its database.
+/// The results of one server, and of pgbench with the server's database.
 #[derive(Serialize)]
 pub(super) struct Sends {
     redis: bool,
@@ -67,7 +67,8 @@ async fn scenarios(stage: &Stage, options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Makes a group of an owner, a listener and all senders. Either the listener or all senders listen.
+/// Creates a group of an owner, a listener and all senders. If `all_listen`, all senders listen, else only the
+/// listener.
 async fn group(stage: &Stage, single: &[Account], senders: &[Account], all_listen: bool) -> Result<Room> {
     let [owner, listener] = single else { anyhow::bail!("a group needs an owner and a listener") };
     let others: Vec<Account> = senders.iter().chain([listener]).cloned().collect();
@@ -133,7 +134,7 @@ impl Sends {
         .collect()
     }
 
-    /// Bars for sends/s of each scenario, and for inserts/s of pgbench.
+    /// Returns bars for the sends/s of each scenario, and for the inserts/s of pgbench.
     pub(super) fn bars(&self) -> Vec<(String, f64, usize)> {
         let rows = self
             .rows

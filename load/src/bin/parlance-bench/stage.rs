@@ -1,4 +1,4 @@
-//! A server with its own database, and helpers that the parts share.
+//! A server with its own database, and helpers that several parts of the bench use.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::accounts;
 use super::database::Database;
 use super::options::Options;
 
-/// Time in which caches, connections and query plans become warm.
+/// Time before each measurement, in which caches, connections and query plans become warm.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 pub(super) struct Stage {
@@ -24,7 +24,7 @@ pub(super) struct Stage {
     pub(super) server: Server,
 }
 
-/// A temporary directory, deleted on drop.
+/// A temporary directory, which is deleted when this value is dropped.
 pub(super) struct Scratch(PathBuf);
 
 /// A conversation with its senders and listeners.
@@ -54,7 +54,8 @@ impl Drop for Scratch {
 }
 
 impl Stage {
-    /// Starts a server. `named` are settings of the part; settings of the command line override them.
+    /// Creates a database and starts a server. `named` contains the settings of the part, which settings of the command
+    /// line override.
     pub(super) async fn open(
         options: &Options,
         scratch: &Scratch,
@@ -82,7 +83,8 @@ impl Stage {
         accounts::make(self.database.url(), self.address(), prefix, count).await.context("making accounts")
     }
 
-    /// Stops the server and prints its log, which may say why a measurement failed. Returns the number of log lines.
+    /// Stops the server and prints its log, which may contain the cause of a failed measurement. Returns the number of
+    /// log lines.
     pub(super) async fn stop(self) -> Result<(Database, usize)> {
         let complaints = self.server.stop().await?;
         for line in &complaints {
@@ -98,7 +100,7 @@ impl Stage {
     }
 }
 
-/// The settings of a part, and then those of the command line, which override them.
+/// Returns the settings of a part, followed by the settings of the command line, which override them.
 fn with_options(named: &[(&str, String)], options: &Options) -> Vec<(String, String)> {
     let own = named.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
     own.chain(options.settings.iter().cloned()).collect()
@@ -127,7 +129,7 @@ pub(super) async fn start_other(
     Server::spawn(command, &Settings { database_url, redis_url: None, named, directory }).await
 }
 
-/// Opens a direct conversation for each two accounts: the first one sends, the second one listens.
+/// Opens a direct conversation for each pair of accounts. The first account of a pair sends, and the second listens.
 pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<Vec<Room>> {
     try_join_all(accounts.as_chunks().0.iter().map(async |[sender, listener]: &[Account; 2]| {
         let conversation = Client::connect(address).await?.open_direct(sender, listener).await?;
@@ -136,7 +138,7 @@ pub(super) async fn pairs(address: SocketAddr, accounts: &[Account]) -> Result<V
     .await
 }
 
-/// A plan with one connection for each sender and each listener of each room.
+/// Creates a plan with one connection for each sender and each listener of each room.
 pub(super) fn plan(server: &Server, rooms: &[Room], pace: Pace, options: &Options) -> Plan {
     let numbered = || (0..).zip(rooms);
     let senders = numbered().flat_map(|(index, room)| room.senders.iter().map(move |account| (index, account)));

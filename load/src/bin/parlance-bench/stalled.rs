@@ -15,19 +15,20 @@ use super::options::Options;
 use super::report::Goal;
 use super::stage::{Room, Scratch, Stage, measure};
 
-/// Sockets that connect at the same time.
+/// Maximum number of sockets that connect at the same time.
 const MAX_CONNECTING: usize = 64;
-/// Number of active clients: half of them send, and all of them listen.
+/// Number of active clients. Half of these clients send, and all of them listen.
 const OTHERS: u32 = 16;
-/// Number of measurements, which follow each other.
+/// Number of measurements, which run one after the other.
 const ROUNDS: usize = 3;
-/// Memory that the node's caches of messages, users and renderings may take. The sockets must not add to it.
+/// Maximum growth of the server's memory in MiB: the memory that the node's caches of messages, users and renderings
+/// may use. Sockets that do not read must not need more.
 const GOAL_MIB: f64 = 64.0;
 
 #[derive(Serialize)]
 pub(super) struct Stalled {
     sockets: u32,
-    /// Resident memory of the server in KiB, before the first message and after each round.
+    /// Resident memory of the server in KiB: one value before the first message, and one value after each round.
     resident_kib: Vec<Option<i64>>,
     rounds: Vec<Outcome>,
 }
@@ -37,7 +38,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch) -> Result<Stalled>
     let named = [
         ("MAX_GROUP_SIZE", (sockets + OTHERS).to_string()),
         ("MAX_REQUEST_BYTES", (64 << 20).to_string()),
-        // Sockets that do not read stay open for the whole measurement.
+        // With these timeouts, sockets that do not read stay open for the whole measurement.
         ("SOCKET_WRITE_TIMEOUT", "3600".to_owned()),
         ("SOCKET_PONG_TIMEOUT", "3600".to_owned()),
     ];

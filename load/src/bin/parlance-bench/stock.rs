@@ -1,5 +1,6 @@
-//! Parlance's schema, log and database, served by async-graphql-axum as its documentation shows. Each subscriber has
-//! its own execution and loader, and the WebSocket buffers are axum's defaults. The allocator is Parlance's.
+//! A baseline server: Parlance's schema, log and database, served by async-graphql-axum as its documentation shows.
+//! Each subscriber has a separate execution and loader. The WebSocket buffers are axum's defaults, and the allocator is
+//! the same as Parlance's.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The settings of a server.
+/// The command line of this baseline: the settings of a Parlance server.
 #[derive(Debug, Parser)]
 pub(super) struct Options {
     #[command(flatten)]
@@ -42,8 +43,8 @@ struct Stock {
     schema: Loading,
 }
 
-/// The schema with a loader for each execution. Loads begin when the execution waits only for them, which is faster
-/// than the delay of 1 ms that async-graphql has by default.
+/// The schema with separate loaders for each execution. A load begins when the execution waits for nothing else, which
+/// is faster than the delay of 1 ms that async-graphql has by default.
 #[derive(Clone)]
 struct Loading {
     schema: Schema,
@@ -75,7 +76,7 @@ pub(super) async fn serve(options: Options) -> Result<()> {
         limiter: Limiter::local(&config.rates),
     };
     let app = App::open(&config, &url, cluster, Clock::system(), Random::system(), stop).await?;
-    // The schema without the validation extension, which would be called for every field.
+    // This schema has no validation extension, because async-graphql would call the extension for every field.
     let schema = Schemas::new(&app, &config.operations).not_validating().clone();
     let stock = Stock { schema: Loading { schema, loaders: StreamLoaders::new(app.clone()) }, app };
     let router = Router::new().route("/graphql", get(subscribe).post(execute)).with_state(stock);

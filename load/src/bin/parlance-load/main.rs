@@ -1,5 +1,5 @@
-//! `parlance-load` lets users send messages in conversations of mixed sizes over the public API, and checks that no
-//! message is lost, doubled or out of order.
+//! `parlance-load` sends messages in conversations of several sizes over the public API, and checks that no message is
+//! lost, delivered twice or delivered out of order.
 
 mod options;
 mod results;
@@ -22,7 +22,7 @@ use options::Options;
 use results::Results;
 use world::World;
 
-/// Time in which the servers free memory that registrations needed.
+/// Pause in which the servers free memory that they needed for registrations.
 const SETTLING: Duration = Duration::from_secs(1);
 
 #[global_allocator]
@@ -96,7 +96,7 @@ async fn drive(options: &Options, started: &Started) -> Result<usize> {
     Ok(violations.count)
 }
 
-/// Servers that this program has started.
+/// The servers that this program has started, and the parent of their working directories.
 struct Started {
     servers: Vec<Server>,
     directory: PathBuf,
@@ -120,7 +120,7 @@ impl Started {
     }
 }
 
-/// The address of a URL such as `http://host:port`. A path after it is ignored.
+/// Resolves the address of a URL such as `http://host:port`. A path after the port is ignored.
 fn address(url: &str) -> Result<SocketAddr> {
     let authority = url.strip_prefix("http://").with_context(|| format!("{url} does not begin with http://"))?;
     let host = authority.split_once('/').map_or(authority, |(host, _)| host);

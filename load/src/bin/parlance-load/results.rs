@@ -21,7 +21,7 @@ pub(super) struct Results {
     rate: Option<f64>,
     churn_percent: f64,
     memory: Memory,
-    /// Microseconds of the servers' processor time per delivery.
+    /// The servers' processor time per delivery, in microseconds.
     server_micros: Option<f64>,
     pub(super) outcome: Outcome,
 }
@@ -31,7 +31,7 @@ pub(super) struct Results {
 struct Memory {
     before_connecting: Option<i64>,
     at_the_end: Option<i64>,
-    /// Growth until the end, divided by the number of listeners.
+    /// Growth of the memory until the end, divided by the number of listeners.
     each_connection: Option<f64>,
 }
 

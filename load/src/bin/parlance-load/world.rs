@@ -1,4 +1,4 @@
-//! The users and their conversations.
+//! The users and the conversations of a load.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,8 @@ use parlance_load::load::{ListenerPlan, Sender};
 
 use super::options::{Options, Size};
 
-/// Number of concurrent registrations: enough for all processors, and fewer than PASSWORD_QUEUE_SHARE, 60 by default.
+/// Maximum number of concurrent registrations. Enough for all processors, and less than PASSWORD_QUEUE_SHARE, which is
+/// 60 by default.
 const REGISTERING: usize = 16;
 
 pub(super) struct World {
@@ -55,8 +56,9 @@ impl World {
         format!("{} users in {} conversations.", self.users.len(), self.rooms.len())
     }
 
-    /// Makes `count` senders. If there are fewer senders than rooms, each one sends to its share of the rooms. If there
-    /// are more, several senders share a room. Their accounts are members of the room, chosen in turn.
+    /// Creates `count` senders. With fewer senders than rooms, each sender sends to its share of the rooms. With more
+    /// senders than rooms, several senders share a room. The account for a room is a member of the room, chosen in
+    /// turn.
     pub(super) fn senders(&self, count: u16) -> Vec<Sender> {
         let (count, rooms) = (usize::from(count), self.rooms.len());
         let turn = |index: usize, round: usize| {
@@ -73,7 +75,7 @@ impl World {
         (0..count).map(sender).collect()
     }
 
-    /// An inbox for each user, or for the first `count` users.
+    /// Creates the plans of the listeners: one inbox for each user, or for each of the first `count` users.
     pub(super) fn listeners(&self, count: Option<usize>) -> Vec<ListenerPlan> {
         let mut listeners: Vec<ListenerPlan> = self
             .users
@@ -90,8 +92,8 @@ impl World {
     }
 }
 
-/// The participants of each conversation, as indexes of users. Each group has the users that follow those of the group
-/// before. No two users have two direct conversations.
+/// Returns the participants of each conversation, as indexes of users. The members of a group are the users that follow
+/// the members of the previous conversation. No two users have more than one direct conversation.
 fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> {
     let mut rooms = Vec::new();
     let mut next = 0;
@@ -99,7 +101,8 @@ fn memberships(conversations: &[Size], users: usize) -> Result<Vec<Vec<usize>>> 
         let pairs = users * users.saturating_sub(1) / 2;
         ensure!(size > 2 || count <= pairs, "{users} users have at most {pairs} direct conversations");
         for index in 0..count {
-            // Pairs: first all users who are neighbours, then all who are two places apart, and so on.
+            // Direct conversations first join all users whose indexes differ by 1, then all users whose indexes differ
+            // by 2, and so on.
             let (first, stride) = if size == 2 { (index % users, 1 + index / users) } else { (next, 1) };
             rooms.push((0..size).map(|member| (first + member * stride) % users).collect());
             next = (next + size) % users;
